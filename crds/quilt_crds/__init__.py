@@ -1,0 +1,1 @@
+"""API models of the quilt.io group and the generator of their CRDs."""

@@ -1,0 +1,1 @@
+"""Typed kernel network state over netlink: batches, dumps, monitor."""

@@ -1,0 +1,1 @@
+"""The node agent: reconciles the VXLAN mesh of one node."""

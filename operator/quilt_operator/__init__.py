@@ -1,0 +1,1 @@
+"""The operator: hands out subnets and judges which nodes are down."""

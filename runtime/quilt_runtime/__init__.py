@@ -1,0 +1,1 @@
+"""The node runtime: executes routes, owns container addresses, serves CNI."""
