@@ -1,0 +1,60 @@
+# `make demo` and `make test` are all that a newcomer needs; both set everything up by themselves.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):/usr/sbin:/sbin:$(PATH)
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+demo: setup  ## a three-node Kubernetes on this machine, with Quilt Mesh in it
+	python demo/demo.py up
+
+demo-down: setup  ## remove all of what `make demo` made
+	python demo/demo.py down
+
+test: setup binaries lint types checks go-test  ## every check and every test: unit, kernel namespaces, real cluster
+	pytest tests/unit tests/netns tests/cluster
+
+setup: $(VENV)/.ready  ## system packages and the Python environment
+$(VENV)/.ready: requirements-dev.lock pyproject.toml scripts/setup.sh
+	scripts/setup.sh $(VENV)
+	touch $@
+
+binaries: setup  ## build Kubernetes, containerd, helm, … (cached outside the tree)
+	quilt-devcluster build
+
+image: setup  ## build the container images (cached outside the tree)
+	quilt-devcluster image
+
+generate: setup  ## CRDs of the chart and gRPC stubs, from their sources
+	python proto/generate.py
+	python -m quilt_crds.generate
+
+checks: setup  ## generated files are current, import directions hold
+	python proto/generate.py --check
+	python -m quilt_crds.generate --check
+	lint-imports
+
+lint: setup
+	ruff check .
+	ruff format --check .
+
+types: setup
+	mypy
+
+format: setup  ## rewrite the sources in the project's format
+	ruff check --fix .
+	ruff format .
+
+go-test: setup
+	cd cni && test -z "$$(gofmt -l .)" && go vet ./... && go test ./...
+
+unit netns cluster: setup  ## one kind of test alone
+	pytest tests/$@
+
+bench: setup  ## measure, print the table, keep JSON and plots
+	python -m bench
+
+.PHONY: help demo demo-down test setup binaries image generate checks lint types format go-test unit netns cluster bench

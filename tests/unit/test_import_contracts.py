@@ -1,0 +1,48 @@
+"""The direction of imports is a rule of the build: it holds, and breaking it is noticed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("crds", "proto", "netlink", "operator", "nodeagent", "runtime", "cli", "devcluster")
+
+
+def lint(root: Path) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join(str(root / package) for package in PACKAGES)
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--config", "pyproject.toml", "--no-cache"]
+    return subprocess.run(
+        command, cwd=root, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False
+    )
+
+
+def test_contracts_hold() -> None:
+    result = lint(ROOT)
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("operator/quilt_operator/offence.py", "import quilt_netlink"),
+        ("nodeagent/quilt_nodeagent/offence.py", "import quilt_runtime"),
+        ("runtime/quilt_runtime/offence.py", "import kopf"),
+        ("crds/quilt_crds/offence.py", "import quilt_operator"),
+        ("nodeagent/quilt_nodeagent/core/offence.py", "import socket"),
+    ],
+)
+def test_a_forbidden_import_fails_the_build(tmp_path: Path, module: str, line: str) -> None:
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for package in PACKAGES:
+        ignore = shutil.ignore_patterns("__pycache__", "tools")
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=ignore)
+    (tmp_path / module).write_text(f'"""Breaks a rule."""\n\n{line}\n')
+    result = lint(tmp_path)
+    assert result.returncode == 1, result.stdout
+    assert "offence" in result.stdout
