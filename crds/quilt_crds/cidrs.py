@@ -1,0 +1,51 @@
+"""Address types of the API: canonical text only, so that one prefix has one spelling and one name."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+Network = IPv4Network | IPv6Network
+
+
+def check_cidr(text: str) -> str:
+    """`text` when it is a canonical CIDR without host bits; ValueError shows the canonical spelling."""
+    try:
+        network = ip_network(text, strict=False)
+        if "/" not in text:
+            raise ValueError("no prefix length")
+    except ValueError:
+        raise ValueError(f"{text!r} is not a CIDR; write for example 10.42.1.0/24") from None
+    if str(network) != text:
+        raise ValueError(f"{text!r} is not canonical; write {network}")
+    return text
+
+
+def check_ip(text: str) -> str:
+    """`text` when it is a canonical IP address; ValueError shows the canonical spelling."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not an IP address; write for example 192.0.2.10") from None
+    if str(address) != text:
+        raise ValueError(f"{text!r} is not canonical; write {address}")
+    return text
+
+
+def check_disjoint(cidrs: list[str]) -> list[str]:
+    """`cidrs` when no two of them overlap; ValueError names the first two that do."""
+    networks = [ip_network(text) for text in cidrs]
+    for index, one in enumerate(networks):
+        for other in networks[index + 1 :]:
+            if one.version == other.version and one.overlaps(other):
+                raise ValueError(f"{one} and {other} overlap")
+    return cidrs
+
+
+Cidr = Annotated[str, AfterValidator(check_cidr)]
+IP = Annotated[str, AfterValidator(check_ip)]
+# Empty means "not set": the field exists for an administrator to fill in.
+CidrOrEmpty = Annotated[str, AfterValidator(lambda text: text and check_cidr(text))]
+IPOrEmpty = Annotated[str, AfterValidator(lambda text: text and check_ip(text))]

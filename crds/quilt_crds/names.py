@@ -1,0 +1,89 @@
+"""Names that several components must spell alike: API, namespaces, managers, conditions, devices, ports.
+
+They live beside the API models because they are part of the same contract: a component that spells one of
+them differently does not fail, it silently looks at nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+GROUP: Final = "quilt.io"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A kind of the quilt.io group; all of them are cluster-scoped."""
+
+    kind: str
+    plural: str
+    singular: str
+    short: str
+
+    @property
+    def crd_name(self) -> str:
+        """Name of the CustomResourceDefinition, e.g. `quiltnodes.quilt.io`."""
+        return f"{self.plural}.{GROUP}"
+
+    def path(self, name: str = "", subresource: str = "") -> str:
+        """URL path of the collection, or of one object (`name`), or of its `subresource`."""
+        parts = ["/apis", GROUP, VERSION, self.plural, name, subresource]
+        return "/".join(part for part in parts if part)
+
+
+QUILTNETWORK: Final = Resource("QuiltNetwork", "quiltnetworks", "quiltnetwork", "qnet")
+QUILTNODE: Final = Resource("QuiltNode", "quiltnodes", "quiltnode", "qn")
+QUILTSUBNET: Final = Resource("QuiltSubnet", "quiltsubnets", "quiltsubnet", "qs")
+
+DEFAULT_NETWORK: Final = "default"
+
+# Objects of the Helm release; the two named quilt-… without a namespace stand in the release namespace.
+LEASE_NAMESPACE: Final = "quilt-node-lease"
+KUBELET_LEASE_NAMESPACE: Final = "kube-node-lease"
+OPERATOR_LEASE: Final = "quilt-operator"
+NETWORK_CONFIGMAP: Final = "quilt-network"
+NETWORK_CONFIG_KEY: Final = "network.json"
+
+# Owners of fields in server-side apply, one per writer.
+AGENT_FIELD_MANAGER: Final = "quilt-agent"
+OPERATOR_FIELD_MANAGER: Final = "quilt-operator"
+FIELD_MANAGERS: Final = (AGENT_FIELD_MANAGER, OPERATOR_FIELD_MANAGER)
+
+# Conditions of a QuiltNode, by writer.
+DATAPLANE_IN_SYNC: Final = "DataplaneInSync"
+RUNTIME_READY: Final = "RuntimeReady"
+CLAIM_LOST: Final = "ClaimLost"
+AGENT_CONDITIONS: Final = (DATAPLANE_IN_SYNC, RUNTIME_READY, CLAIM_LOST)
+SUBNET_ALLOCATED: Final = "SubnetAllocated"
+READY: Final = "Ready"
+AGENT_UNRESPONSIVE: Final = "AgentUnresponsive"
+OPERATOR_CONDITIONS: Final = (SUBNET_ALLOCATED, READY, AGENT_UNRESPONSIVE)
+# Fields of a QuiltNode's status that only the operator may change.
+OPERATOR_STATUS_FIELDS: Final = ("phase", "subnets", "mac", "lastTransitionTime")
+
+# Conditions of a QuiltNetwork.
+NETWORK_ACCEPTED: Final = "Accepted"
+SUBNETS_AVAILABLE: Final = "SubnetsAvailable"
+WITHDRAWAL_PAUSED: Final = "WithdrawalPaused"
+
+# Devices on a node.
+VXLAN_DEVICE: Final = "vxlan100"
+BRIDGE_DEVICE: Final = "quilt0"
+
+# Everything uses the host's network: one table of ports for the whole product.
+VXLAN_PORT: Final = 4789
+AGENT_HEALTH_PORT: Final = 9470
+RUNTIME_HEALTH_PORT: Final = 9471
+OPERATOR_HEALTH_PORT: Final = 9472
+
+
+def claim_name(cidr: str) -> str:
+    """Name of the QuiltSubnet that claims `cidr`: `10.42.1.0-24`, or `fd42-0-0-1---64` for fd42:0:0:1::/64.
+
+    `cidr` must be canonical (no host bits, compressed lower-case IPv6), else one subnet would have two names;
+    the CRD refuses any other spelling. The same function stands there in CEL.
+    """
+    return cidr.replace("/", "-").replace(":", "-")

@@ -1,0 +1,184 @@
+"""QuiltNetwork: the cluster's address plan and how the mesh behaves. One object, named `default`."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_network
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from quilt_crds.base import ApiModel, Bool, Int, ObjectMeta
+from quilt_crds.cidrs import Cidr, check_disjoint
+from quilt_crds.conditions import Condition
+from quilt_crds.durations import DURATION_PATTERN, PERCENT_PATTERN, parse_duration, parse_percent
+
+
+def _check_duration(text: str) -> str:
+    parse_duration(text)
+    return text
+
+
+def _check_percent(text: str) -> str:
+    parse_percent(text)
+    return text
+
+
+def _check_device(text: str) -> str:
+    if not re.fullmatch(DEVICE_PATTERN.strip("^$"), text, re.ASCII):
+        raise ValueError(
+            f"{text!r} is not an interface name; use at most 15 letters, digits, '.', '_' or '-'"
+        )
+    return text
+
+
+def _check_mtu(value: int | str) -> int | str:
+    if value != "auto" and not (isinstance(value, int) and MTU_MIN <= value <= MTU_MAX):
+        raise ValueError(f"{value!r} is not an MTU; write auto or a number from {MTU_MIN} to {MTU_MAX}")
+    return value
+
+
+DEVICE_PATTERN = r"^[A-Za-z][A-Za-z0-9_.-]{0,14}$"
+# RFC 8200 section 5: no IPv6 link may be smaller.
+MTU_MIN = 1280
+MTU_MAX = 65000
+
+Duration = Annotated[
+    str,
+    Field(max_length=32, json_schema_extra={"pattern": DURATION_PATTERN}),
+    AfterValidator(_check_duration),
+]
+Percent = Annotated[
+    str, Field(max_length=4, json_schema_extra={"pattern": PERCENT_PATTERN}), AfterValidator(_check_percent)
+]
+Device = Annotated[
+    str, Field(max_length=15, json_schema_extra={"pattern": DEVICE_PATTERN}), AfterValidator(_check_device)
+]
+Mtu = Annotated[Int | str, AfterValidator(_check_mtu)]
+Cidrs = Annotated[list[Cidr], Field(min_length=1, max_length=16), AfterValidator(check_disjoint)]
+
+
+class Vxlan(ApiModel):
+    """The overlay device that every node makes."""
+
+    vni: Int = Field(default=100, ge=1, le=16777215)
+    """VXLAN network identifier (24 bits)."""
+    port: Int = Field(default=4789, ge=1, le=65535)
+    """UDP destination port between nodes."""
+    device: Device = "vxlan100"
+    """Name of the device on every node."""
+    mtu: Mtu = "auto"
+    """MTU of the device and of pods; `auto` is the underlay's MTU less the encapsulation."""
+    direct_routing: Bool = False
+    """Route without encapsulation between nodes that share a link."""
+
+
+class Heartbeat(ApiModel):
+    """How a dead node is noticed."""
+
+    interval: Duration = "10s"
+    """How often an agent renews its Lease."""
+    timeout: Duration = "30s"
+    """How long without a renewal until a node's routes are withdrawn; at least twice the interval."""
+    source: Literal["Both", "Agent"] = "Both"
+    """Whose renewals must stop: the agent's and the kubelet's, or the agent's alone."""
+
+    @property
+    def interval_seconds(self) -> float:
+        """`interval` in seconds."""
+        return parse_duration(self.interval)
+
+    @property
+    def timeout_seconds(self) -> float:
+        """`timeout` in seconds."""
+        return parse_duration(self.timeout)
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.interval_seconds < 1:
+            raise ValueError(f"interval is {self.interval}, must be at least 1s")
+        if self.timeout_seconds < 2 * self.interval_seconds:
+            raise ValueError(
+                f"timeout is {self.timeout}, must be at least twice the interval of {self.interval}"
+            )
+        return self
+
+
+class Ipam(ApiModel):
+    """Who chooses the nodes' subnets."""
+
+    mode: Literal["quilt"] = "quilt"
+    """`quilt`: the operator, from clusterCIDRs; each CIDR's first and last subnet stay reserved."""
+
+
+class QuiltNetworkSpec(ApiModel):
+    """The wanted network."""
+
+    cluster_cidrs: Cidrs = Field(default=["10.42.0.0/16"])
+    """IPv4 ranges that node subnets are cut from; may only be extended."""
+    node_prefix_length: Int = Field(default=24, ge=16, le=28)
+    """Prefix length of a node's IPv4 subnet; immutable."""
+    cluster_cidrs_v6: Cidrs | None = Field(default=None)
+    """IPv6 ranges, for a dual-stack mesh; may only be extended."""
+    node_prefix_length_v6: Int = Field(default=64, ge=48, le=124)
+    """Prefix length of a node's IPv6 subnet; immutable."""
+    ipam: Ipam = Ipam()
+    vxlan: Vxlan = Vxlan()
+    heartbeat: Heartbeat = Heartbeat()
+    node_down_policy: Literal["Withdraw", "Keep"] = "Withdraw"
+    """What a node that is Down means for its peers' routes to it."""
+    disruption_threshold: Percent = "55%"
+    """Share of suspect nodes (at least 3) from which nobody is withdrawn: the fault is then likely ours."""
+    reuse_grace_period: Duration = "10m"
+    """How long the subnet of a deleted node stays reserved for it."""
+
+    @property
+    def disruption_fraction(self) -> float:
+        """`disruption_threshold` as a fraction, 0.0 to 1.0."""
+        return parse_percent(self.disruption_threshold)
+
+    @property
+    def reuse_grace_seconds(self) -> float:
+        """`reuse_grace_period` in seconds."""
+        return parse_duration(self.reuse_grace_period)
+
+    @model_validator(mode="after")
+    def _check_ranges(self) -> Self:
+        for cidrs, version, length, name in (
+            (self.cluster_cidrs, 4, self.node_prefix_length, "nodePrefixLength"),
+            (self.cluster_cidrs_v6 or [], 6, self.node_prefix_length_v6, "nodePrefixLengthV6"),
+        ):
+            for network in map(ip_network, cidrs):
+                if network.version != version:
+                    raise ValueError(f"{network} stands in the list of IPv{version} ranges")
+                if network.prefixlen > length:
+                    raise ValueError(f"{name} is /{length}, a node's subnet would not fit into {network}")
+        return self
+
+
+class SubnetCounts(ApiModel):
+    """How many node subnets the clusterCIDRs hold and what became of them."""
+
+    total: Int = Field(default=0, ge=0)
+    """Subnets that can be assigned, without the reserved ones."""
+    allocated: Int = Field(default=0, ge=0)
+    """Subnets that belong to a node."""
+    free: Int = Field(default=0, ge=0)
+    """Subnets that the next nodes can get."""
+    quarantined: Int = Field(default=0, ge=0)
+    """Subnets of deleted nodes that wait for the end of the grace period."""
+
+
+class QuiltNetworkStatus(ApiModel):
+    """What the operator observes."""
+
+    subnets: SubnetCounts = SubnetCounts()
+    conditions: list[Condition] = Field(default=[], max_length=16)
+
+
+class QuiltNetwork(ApiModel):
+    """The cluster's address plan and how the mesh behaves."""
+
+    metadata: ObjectMeta
+    spec: QuiltNetworkSpec = QuiltNetworkSpec()
+    status: QuiltNetworkStatus = QuiltNetworkStatus()

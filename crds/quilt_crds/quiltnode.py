@@ -1,0 +1,63 @@
+"""QuiltNode: one node of the mesh, under the name of its Kubernetes Node.
+
+Two processes write its status, each by server-side apply under its own field manager: the agent says what
+the node is, the operator what the mesh makes of it. Nothing volatile (counters, times) belongs here.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import AwareDatetime, Field
+
+from quilt_crds.base import ApiModel, Int, ObjectMeta
+from quilt_crds.cidrs import CidrOrEmpty, IPOrEmpty
+from quilt_crds.conditions import Condition
+
+MAC_PATTERN = r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$"
+
+
+class NodePhase(StrEnum):
+    """What the mesh makes of a node."""
+
+    PENDING = "Pending"
+    UP = "Up"
+    DOWN = "Down"
+
+
+class QuiltNodeSpec(ApiModel):
+    """What an administrator decides about a node; empty by default."""
+
+    subnet: CidrOrEmpty = Field(default="", max_length=43)
+    """Static assignment; empty lets the operator choose."""
+    host_ip: IPOrEmpty = Field(default="", max_length=39)
+    """Underlay address, believed without confirmation by the Node; empty lets the agent report it."""
+
+
+class QuiltNodeStatus(ApiModel):
+    """What is observed; phase, subnets, mac and lastTransitionTime are the operator's, the rest the agent's."""
+
+    host_ip: IPOrEmpty = Field(default="", max_length=39)
+    """Address at which the agent can be reached over the underlay."""
+    hostname: str = Field(default="", max_length=253)
+    cpu_cores: Int = Field(default=0, ge=0, le=65536)
+    memory_mb: Int = Field(default=0, ge=0, le=1 << 40)
+    """RAM in MB (10^6 bytes)."""
+    version: str = Field(default="", max_length=64)
+    """Version of the agent."""
+    phase: NodePhase | None = None
+    subnets: list[CidrOrEmpty] = Field(default=[], max_length=4)
+    """The node's claims, for display; the QuiltSubnets decide."""
+    mac: str = Field(default="", max_length=17)
+    """VTEP MAC, for display; it is derived from the names of network and node."""
+    last_transition_time: AwareDatetime | None = None
+    """When `phase` last changed."""
+    conditions: list[Condition] = Field(default=[], max_length=16)
+
+
+class QuiltNode(ApiModel):
+    """One node of the mesh."""
+
+    metadata: ObjectMeta
+    spec: QuiltNodeSpec = QuiltNodeSpec()
+    status: QuiltNodeStatus = QuiltNodeStatus()

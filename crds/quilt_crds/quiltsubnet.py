@@ -1,0 +1,64 @@
+"""QuiltSubnet: the claim of one node to one subnet, and the mesh's route table.
+
+Named by its CIDR, so that creating it is the claim: etcd lets exactly one creator win. Written by the
+operator alone and without a status subresource, so that claim and publication are one request.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Self
+
+from pydantic import AwareDatetime, Field, model_validator
+
+from quilt_crds.base import ApiModel, ObjectMeta
+from quilt_crds.cidrs import Cidr, IPOrEmpty
+from quilt_crds.names import DEFAULT_NETWORK, claim_name
+
+
+class SubnetPhase(StrEnum):
+    """What peers do with a subnet: route to it (Up), not route to it, or wait for its end."""
+
+    UP = "Up"
+    DOWN = "Down"
+    RELEASING = "Releasing"
+
+
+class QuiltSubnetSpec(ApiModel):
+    """The claim; immutable."""
+
+    cidr: Cidr = Field(max_length=43)
+    network: str = Field(default=DEFAULT_NETWORK, min_length=1, max_length=63)
+    """Name of the QuiltNetwork that the subnet is cut from."""
+    node: str = Field(min_length=1, max_length=253)
+    """Name of the Node that owns the subnet."""
+
+
+class Mesh(ApiModel):
+    """What every agent needs of this subnet's node."""
+
+    phase: SubnetPhase
+    host_ip: IPOrEmpty = Field(default="", max_length=39)
+    """Confirmed underlay address of the node; empty until confirmed, and no peer routes to it until then."""
+    released_at: AwareDatetime | None = None
+    """Begin of the grace period; set while Releasing."""
+
+    @model_validator(mode="after")
+    def _check_release(self) -> Self:
+        if self.phase is SubnetPhase.RELEASING and self.released_at is None:
+            raise ValueError("phase is Releasing but releasedAt is not set")
+        return self
+
+
+class QuiltSubnet(ApiModel):
+    """The claim of one node to one subnet."""
+
+    metadata: ObjectMeta
+    spec: QuiltSubnetSpec
+    mesh: Mesh
+
+    @model_validator(mode="after")
+    def _check_name(self) -> Self:
+        if self.metadata.name != claim_name(self.spec.cidr):
+            raise ValueError(f"a claim to {self.spec.cidr} must be named {claim_name(self.spec.cidr)}")
+        return self
