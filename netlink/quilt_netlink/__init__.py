@@ -1,1 +1,54 @@
 """Typed kernel network state over netlink: batches, dumps, monitor."""
+
+from quilt_netlink.errors import DumpInterruptedError, NetlinkError, ReplyLostError
+from quilt_netlink.events import Change, Event, Overrun
+from quilt_netlink.interface import KernelLike
+from quilt_netlink.ops import Create, Delete, Failure, Op, Put, is_absent
+from quilt_netlink.state import (
+    ADDRGENMODE_NONE,
+    DETACH,
+    SCOPE_LINK,
+    SCOPE_UNIVERSE,
+    TABLE_MAIN,
+    Address,
+    BridgeFdbEntry,
+    Entry,
+    FdbEntry,
+    Link,
+    Neighbour,
+    Nexthop,
+    Observed,
+    Route,
+    Vxlan,
+)
+
+__all__ = [
+    "ADDRGENMODE_NONE",
+    "DETACH",
+    "SCOPE_LINK",
+    "SCOPE_UNIVERSE",
+    "TABLE_MAIN",
+    "Address",
+    "BridgeFdbEntry",
+    "Change",
+    "Create",
+    "Delete",
+    "DumpInterruptedError",
+    "Entry",
+    "Event",
+    "Failure",
+    "FdbEntry",
+    "KernelLike",
+    "Link",
+    "Neighbour",
+    "NetlinkError",
+    "Nexthop",
+    "Observed",
+    "Op",
+    "Overrun",
+    "Put",
+    "ReplyLostError",
+    "Route",
+    "Vxlan",
+    "is_absent",
+]

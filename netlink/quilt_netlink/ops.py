@@ -1,0 +1,57 @@
+"""The three things one can ask of the kernel for any entry, and what it says when it refuses."""
+
+from __future__ import annotations
+
+import errno as errno_names
+from dataclasses import dataclass
+
+from quilt_netlink.state import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Make the entry; refused (EEXIST) when the kernel has one under its key."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Make the entry, or replace the one under its key."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove the entry; refused (ENOENT, ESRCH, EADDRNOTAVAIL or ENODEV, by kind) when it is not there."""
+
+    entry: Entry
+
+
+Op = Create | Put | Delete
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One operation of a batch that the kernel refused: `index` is its place in the batch, `errno` is positive."""
+
+    index: int
+    op: Op
+    errno: int
+    message: str
+
+    @property
+    def absent(self) -> bool:
+        """Whether the kernel only said that the entry, or the device it was on, is not there."""
+        return is_absent(self.errno)
+
+
+ABSENT = frozenset(
+    {errno_names.ENOENT, errno_names.ESRCH, errno_names.EADDRNOTAVAIL, errno_names.ENODEV, errno_names.ENXIO}
+)
+
+
+def is_absent(errno: int) -> bool:
+    """Whether a delete that failed with `errno` found nothing to delete."""
+    return errno in ABSENT

@@ -1,0 +1,132 @@
+"""What the kernel holds, as values: two equal entries mean the same kernel state, so a diff is a set operation.
+
+Addresses are strings in canonical form (`10.42.1.0`, `10.42.1.0/24`, `fd00::/64`), MACs are lower-case and
+colon-separated, interfaces are kernel indexes. IPv4 and IPv6 share the types; the address tells the family.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+SCOPE_UNIVERSE = 0
+SCOPE_LINK = 253
+TABLE_MAIN = 254
+
+
+@dataclass(frozen=True, slots=True)
+class Vxlan:
+    """The parameters of a VXLAN device; `device` is the index of the interface it is bound to, 0 for none."""
+
+    vni: int
+    port: int = 4789
+    local: str = ""
+    learning: bool = False
+    device: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A network interface.
+
+    Written, an empty or zero value means "leave it to the kernel" or "leave it as it is"; `up` is always
+    applied and `master=DETACH` takes a port out of its bridge. A link with an `index` is that interface, whatever
+    it is called now: writing it with another name renames it. Of `peer` (veth only) name, MAC, MTU, `up` and
+    `netns_fd` are used. `netns_fd` creates the link in, or moves it into, the namespace of that descriptor.
+    """
+
+    name: str
+    kind: str = ""
+    index: int = 0
+    mac: str = ""
+    mtu: int = 0
+    up: bool = False
+    master: int = 0
+    link: int = 0
+    addrgenmode: int | None = None
+    vxlan: Vxlan | None = None
+    hairpin: bool | None = None
+    peer: Link | None = None
+    netns_fd: int | None = None
+
+
+DETACH = -1
+"""As `Link.master`: the link shall have no master."""
+
+ADDRGENMODE_NONE = 1
+"""As `Link.addrgenmode`: the kernel generates no IPv6 link-local address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An interface's own address with its prefix length, e.g. `10.42.1.1/24`; IPv6 is added without DAD."""
+
+    ifindex: int
+    address: str
+    noprefixroute: bool = False
+    scope: int = SCOPE_UNIVERSE
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A permanent neighbour entry; the kernel's key is (ifindex, address)."""
+
+    ifindex: int
+    address: str
+    mac: str
+
+
+@dataclass(frozen=True, slots=True)
+class FdbEntry:
+    """A permanent entry of a VXLAN device's own table: frames for `mac` go to host `dst`; keyed by the MAC."""
+
+    ifindex: int
+    mac: str
+    dst: str
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeFdbEntry:
+    """A MAC known to a bridge, read only: `ifindex` is the port it is behind, `master` the bridge."""
+
+    mac: str
+    ifindex: int
+    master: int
+
+
+@dataclass(frozen=True, slots=True)
+class Nexthop:
+    """A nexthop object; the family is the gateway's (IPv4 without one). `scope` is the kernel's own finding."""
+
+    id: int
+    ifindex: int
+    gateway: str = ""
+    protocol: int = 81
+    onlink: bool = True
+    scope: int = field(default=SCOPE_UNIVERSE, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A unicast route; the kernel's key is (table, prefix, metric).
+
+    Read from the kernel, a route over a nexthop object has `nhid` and neither device nor gateway, and IPv6's
+    default metric of 1024 is 0, so that what is read equals what was written.
+    """
+
+    prefix: str
+    protocol: int
+    nhid: int = 0
+    ifindex: int = 0
+    gateway: str = ""
+    onlink: bool = False
+    scope: int = SCOPE_UNIVERSE
+    table: int = TABLE_MAIN
+    prefsrc: str = ""
+    metric: int = 0
+
+
+Entry = Link | Address | Neighbour | FdbEntry | Nexthop | Route
+"""What can be written."""
+
+Observed = Entry | BridgeFdbEntry
+"""What can be read or watched."""
