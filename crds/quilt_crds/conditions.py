@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field
 
@@ -25,6 +25,16 @@ class Condition(ApiModel):
     last_transition_time: AwareDatetime
     """When `status` last changed."""
     observed_generation: Int | None = None
+
+
+# Keyed by type, so that server-side apply gives each writer its own conditions in one list.
+Conditions = Annotated[
+    list[Condition],
+    Field(
+        max_length=16,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    ),
+]
 
 
 def find_condition(conditions: Iterable[Condition], type_: str) -> Condition | None:

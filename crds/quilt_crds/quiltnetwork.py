@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from quilt_crds.base import ApiModel, Bool, Int, ObjectMeta
 from quilt_crds.cidrs import Cidr, check_disjoint
-from quilt_crds.conditions import Condition
+from quilt_crds.conditions import Conditions
 from quilt_crds.durations import DURATION_PATTERN, PERCENT_PATTERN, parse_duration, parse_percent
 
 
@@ -55,7 +55,12 @@ Device = Annotated[
     str, Field(max_length=15, json_schema_extra={"pattern": DEVICE_PATTERN}), AfterValidator(_check_device)
 ]
 Mtu = Annotated[Int | str, AfterValidator(_check_mtu)]
-Cidrs = Annotated[list[Cidr], Field(min_length=1, max_length=16), AfterValidator(check_disjoint)]
+# A set, so that server-side apply lets the chart and an administrator own entries of their own.
+Cidrs = Annotated[
+    list[Cidr],
+    Field(min_length=1, max_length=16, json_schema_extra={"x-kubernetes-list-type": "set"}),
+    AfterValidator(check_disjoint),
+]
 
 
 class Vxlan(ApiModel):
@@ -173,12 +178,12 @@ class QuiltNetworkStatus(ApiModel):
     """What the operator observes."""
 
     subnets: SubnetCounts = SubnetCounts()
-    conditions: list[Condition] = Field(default=[], max_length=16)
+    conditions: Conditions = Field(default=[])
 
 
 class QuiltNetwork(ApiModel):
     """The cluster's address plan and how the mesh behaves."""
 
     metadata: ObjectMeta
-    spec: QuiltNetworkSpec = QuiltNetworkSpec()
+    spec: QuiltNetworkSpec
     status: QuiltNetworkStatus = QuiltNetworkStatus()

@@ -11,10 +11,10 @@ from enum import StrEnum
 from pydantic import AwareDatetime, Field
 
 from quilt_crds.base import ApiModel, Int, ObjectMeta
-from quilt_crds.cidrs import CidrOrEmpty, IPOrEmpty
-from quilt_crds.conditions import Condition
+from quilt_crds.cidrs import Cidr, CidrOrEmpty, IPOrEmpty
+from quilt_crds.conditions import Conditions
 
-MAC_PATTERN = r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$"
+MAC_PATTERN = r"^(([0-9a-f]{2}:){5}[0-9a-f]{2})?$"
 
 
 class NodePhase(StrEnum):
@@ -28,16 +28,16 @@ class NodePhase(StrEnum):
 class QuiltNodeSpec(ApiModel):
     """What an administrator decides about a node; empty by default."""
 
-    subnet: CidrOrEmpty = Field(default="", max_length=43)
+    subnet: CidrOrEmpty = ""
     """Static assignment; empty lets the operator choose."""
-    host_ip: IPOrEmpty = Field(default="", max_length=39)
+    host_ip: IPOrEmpty = ""
     """Underlay address, believed without confirmation by the Node; empty lets the agent report it."""
 
 
 class QuiltNodeStatus(ApiModel):
-    """What is observed; phase, subnets, mac and lastTransitionTime are the operator's, the rest the agent's."""
+    """What is observed; phase, subnets, mac, lastTransitionTime are the operator's, the rest the agent's."""
 
-    host_ip: IPOrEmpty = Field(default="", max_length=39)
+    host_ip: IPOrEmpty = ""
     """Address at which the agent can be reached over the underlay."""
     hostname: str = Field(default="", max_length=253)
     cpu_cores: Int = Field(default=0, ge=0, le=65536)
@@ -46,13 +46,13 @@ class QuiltNodeStatus(ApiModel):
     version: str = Field(default="", max_length=64)
     """Version of the agent."""
     phase: NodePhase | None = None
-    subnets: list[CidrOrEmpty] = Field(default=[], max_length=4)
+    subnets: list[Cidr] = Field(default=[], max_length=4)
     """The node's claims, for display; the QuiltSubnets decide."""
-    mac: str = Field(default="", max_length=17)
+    mac: str = Field(default="", max_length=17, json_schema_extra={"pattern": MAC_PATTERN})
     """VTEP MAC, for display; it is derived from the names of network and node."""
     last_transition_time: AwareDatetime | None = None
     """When `phase` last changed."""
-    conditions: list[Condition] = Field(default=[], max_length=16)
+    conditions: Conditions = Field(default=[])
 
 
 class QuiltNode(ApiModel):

@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, Field, model_validator
 
 from quilt_crds.base import ApiModel, ObjectMeta
 from quilt_crds.cidrs import Cidr, IPOrEmpty
-from quilt_crds.names import DEFAULT_NETWORK, claim_name
+from quilt_crds.names import claim_name
 
 
 class SubnetPhase(StrEnum):
@@ -27,8 +27,8 @@ class SubnetPhase(StrEnum):
 class QuiltSubnetSpec(ApiModel):
     """The claim; immutable."""
 
-    cidr: Cidr = Field(max_length=43)
-    network: str = Field(default=DEFAULT_NETWORK, min_length=1, max_length=63)
+    cidr: Cidr
+    network: str = Field(min_length=1, max_length=63)
     """Name of the QuiltNetwork that the subnet is cut from."""
     node: str = Field(min_length=1, max_length=253)
     """Name of the Node that owns the subnet."""
@@ -38,7 +38,7 @@ class Mesh(ApiModel):
     """What every agent needs of this subnet's node."""
 
     phase: SubnetPhase
-    host_ip: IPOrEmpty = Field(default="", max_length=39)
+    host_ip: IPOrEmpty = ""
     """Confirmed underlay address of the node; empty until confirmed, and no peer routes to it until then."""
     released_at: AwareDatetime | None = None
     """Begin of the grace period; set while Releasing."""

@@ -1,0 +1,241 @@
+"""What makes a CustomResourceDefinition out of each model: columns, subresources, CEL rules.
+
+The rules repeat what the models check in Python, because the API server is the only gate that every writer
+passes. A rule may be written over an earlier rule's field only if it holds for invalid input too: the server
+evaluates all of them. Lists need maxItems and strings maxLength, or the server refuses the rule as too dear.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from quilt_crds.base import ApiModel
+from quilt_crds.names import GROUP, QUILTNETWORK, QUILTNODE, QUILTSUBNET, VERSION, Resource
+from quilt_crds.quiltnetwork import MTU_MAX, MTU_MIN, QuiltNetwork
+from quilt_crds.quiltnode import QuiltNode
+from quilt_crds.quiltsubnet import QuiltSubnet
+from quilt_crds.schema import schema_at, structural_schema
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A CEL rule; `message` is a text, or with `computed` a CEL expression that gives one."""
+
+    rule: str
+    message: str
+    reason: str = "FieldValueInvalid"
+    computed: bool = False
+
+    def wire(self) -> dict[str, Any]:
+        """The entry of x-kubernetes-validations."""
+        key = "messageExpression" if self.computed else "message"
+        return {"rule": self.rule, key: self.message, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A printer column; `wide` ones show with `-o wide` only."""
+
+    name: str
+    path: str
+    type: str = "string"
+    wide: bool = False
+
+    def wire(self) -> dict[str, Any]:
+        """The entry of additionalPrinterColumns."""
+        column: dict[str, Any] = {"name": self.name, "type": self.type, "jsonPath": self.path}
+        return column | ({"priority": 1} if self.wide else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """One CRD: a model and what its schema cannot say."""
+
+    resource: Resource
+    model: type[ApiModel]
+    columns: tuple[Column, ...]
+    rules: dict[str, tuple[Rule, ...]]
+    """By dotted path of the property; the empty path is the object."""
+    status_subresource: bool
+    selectable: tuple[str, ...] = ()
+    defaults_in: tuple[str, ...] = ()
+
+    def wire(self) -> dict[str, Any]:
+        """The CustomResourceDefinition."""
+        version: dict[str, Any] = {"name": VERSION, "served": True, "storage": True}
+        if self.status_subresource:
+            version["subresources"] = {"status": {}}
+        if self.selectable:
+            version["selectableFields"] = [{"jsonPath": path} for path in self.selectable]
+        version["additionalPrinterColumns"] = [column.wire() for column in self.columns]
+        version["schema"] = {"openAPIV3Schema": self._schema()}
+        names = {
+            "kind": self.resource.kind,
+            "listKind": f"{self.resource.kind}List",
+            "plural": self.resource.plural,
+            "singular": self.resource.singular,
+            "shortNames": [self.resource.short],
+            "categories": ["quilt"],
+        }
+        return {
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {
+                "name": self.resource.crd_name,
+                # Removing a CRD removes its objects, and with them the claims that running pods rely on.
+                "annotations": {"helm.sh/resource-policy": "keep"},
+            },
+            "spec": {"group": GROUP, "scope": "Cluster", "names": names, "versions": [version]},
+        }
+
+    def _schema(self) -> dict[str, Any]:
+        schema = structural_schema(self.model, defaults_in=self.defaults_in)
+        for path, rules in self.rules.items():
+            schema_at(schema, path)["x-kubernetes-validations"] = [rule.wire() for rule in rules]
+        return schema
+
+
+# string(cidr(x)) == x is what makes the spelling unique, for IPv6 above all.
+_CANONICAL = "isCIDR({0}) && cidr({0}) == cidr({0}).masked() && string(cidr({0})) == {0}"
+_CIDR = Rule(
+    _CANONICAL.format("self"),
+    "must be a canonical CIDR without host bits, for example 10.42.1.0/24 or fd42:0:0:1::/64",
+)
+_CIDR_OR_EMPTY = Rule(f"self == '' || ({_CIDR.rule})", _CIDR.message)
+_IP_OR_EMPTY = Rule(
+    "self == '' || (isIP(self) && ip.isCanonical(self))",
+    "must be an IP address in canonical form, for example 192.0.2.10 or 2001:db8::10",
+)
+_IMMUTABLE = Rule("self == oldSelf", "is immutable", "FieldValueForbidden")
+_AGE = Column("Age", ".metadata.creationTimestamp", "date")
+
+
+def _cidr_list_rules(family: int) -> tuple[Rule, ...]:
+    return (
+        Rule(f"self.all(c, {_CANONICAL.format('c')})", "must be canonical CIDRs without host bits"),
+        Rule(
+            f"self.all(c, !isCIDR(c) || cidr(c).ip().family() == {family})",
+            f"must be IPv{family} CIDRs",
+        ),
+        Rule(
+            "self.all(a, self.exists_one(b, isCIDR(a) && isCIDR(b) && "
+            "(cidr(a).containsCIDR(b) || cidr(b).containsCIDR(a))))",
+            "CIDRs must not overlap",
+        ),
+        Rule(
+            "oldSelf.all(c, c in self)",
+            "may only be extended: a CIDR that is in use cannot be removed",
+            "FieldValueForbidden",
+        ),
+    )
+
+
+NETWORK = Definition(
+    resource=QUILTNETWORK,
+    model=QuiltNetwork,
+    status_subresource=True,
+    defaults_in=("spec",),
+    columns=(
+        Column("CIDRs", ".spec.clusterCIDRs"),
+        Column("Total", ".status.subnets.total", "integer"),
+        Column("Allocated", ".status.subnets.allocated", "integer"),
+        Column("Free", ".status.subnets.free", "integer"),
+        Column("Quarantined", ".status.subnets.quarantined", "integer", wide=True),
+        Column("CIDRs-V6", ".spec.clusterCIDRsV6", wide=True),
+        _AGE,
+    ),
+    rules={
+        "": (Rule("self.metadata.name == 'default'", "the mesh has one QuiltNetwork, named default"),),
+        "spec": (
+            Rule(
+                "self.clusterCIDRs.all(c, !isCIDR(c) || cidr(c).prefixLength() <= self.nodePrefixLength)",
+                "nodePrefixLength must not be shorter than the prefix of a clusterCIDR",
+            ),
+            Rule(
+                "!has(self.clusterCIDRsV6) || self.clusterCIDRsV6.all(c, !isCIDR(c) || "
+                "cidr(c).prefixLength() <= self.nodePrefixLengthV6)",
+                "nodePrefixLengthV6 must not be shorter than the prefix of a clusterCIDRsV6 entry",
+            ),
+            Rule(
+                "!has(oldSelf.clusterCIDRsV6) || has(self.clusterCIDRsV6)",
+                "clusterCIDRsV6 may only be extended",
+                "FieldValueForbidden",
+            ),
+        ),
+        "spec.clusterCIDRs": _cidr_list_rules(4),
+        "spec.clusterCIDRsV6": (
+            *_cidr_list_rules(6),
+            # The claim's name would begin with a dash.
+            Rule("!self.exists(c, c.startsWith('::'))", "an IPv6 CIDR must not begin with ::"),
+        ),
+        "spec.nodePrefixLength": (_IMMUTABLE,),
+        "spec.nodePrefixLengthV6": (_IMMUTABLE,),
+        "spec.vxlan.mtu": (
+            Rule(
+                f"type(self) == int ? self >= {MTU_MIN} && self <= {MTU_MAX} : self == 'auto'",
+                f"must be auto or a number from {MTU_MIN} to {MTU_MAX}",
+            ),
+        ),
+        "spec.heartbeat": (
+            Rule("duration(self.interval) >= duration('1s')", "interval must be at least 1s"),
+            Rule(
+                "duration(self.timeout) >= duration(self.interval) + duration(self.interval)",
+                "timeout must be at least twice the interval",
+            ),
+        ),
+    },
+)
+
+NODE = Definition(
+    resource=QUILTNODE,
+    model=QuiltNode,
+    status_subresource=True,
+    columns=(
+        Column("Status", ".status.phase"),
+        Column("Subnet", ".status.subnets[0]"),
+        Column("Host-IP", ".status.hostIP"),
+        Column("CPU", ".status.cpuCores", "integer"),
+        Column("RAM", ".status.memoryMB", "integer"),
+        _AGE,
+        Column("MAC", ".status.mac", wide=True),
+        Column("Version", ".status.version", wide=True),
+        Column("Reason", '.status.conditions[?(@.type=="Ready")].reason', wide=True),
+    ),
+    rules={
+        "spec.subnet": (_CIDR_OR_EMPTY,),
+        "spec.hostIP": (_IP_OR_EMPTY,),
+        "status.hostIP": (_IP_OR_EMPTY,),
+    },
+)
+
+SUBNET = Definition(
+    resource=QUILTSUBNET,
+    model=QuiltSubnet,
+    status_subresource=False,
+    selectable=(".spec.node",),
+    columns=(
+        Column("CIDR", ".spec.cidr"),
+        Column("Node", ".spec.node"),
+        Column("Phase", ".mesh.phase"),
+        Column("Host-IP", ".mesh.hostIP"),
+        _AGE,
+        Column("Network", ".spec.network", wide=True),
+        Column("Released", ".mesh.releasedAt", "date", wide=True),
+    ),
+    rules={
+        "": (
+            Rule(
+                "self.metadata.name == self.spec.cidr.replace('/', '-').replace(':', '-')",
+                "'metadata.name must be ' + self.spec.cidr.replace('/', '-').replace(':', '-')",
+                computed=True,
+            ),
+        ),
+        "spec": (_IMMUTABLE,),
+        "spec.cidr": (_CIDR,),
+        "mesh": (Rule("self.phase != 'Releasing' || has(self.releasedAt)", "Releasing needs releasedAt"),),
+        "mesh.hostIP": (_IP_OR_EMPTY,),
+    },
+)
+
+DEFINITIONS = (NETWORK, NODE, SUBNET)

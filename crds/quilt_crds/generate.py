@@ -1,0 +1,64 @@
+"""Write the chart's CRD templates from the models, or check that they are up to date.
+
+They are templates and not in the chart's `crds/` folder, because Helm installs that folder once and never
+upgrades it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import yaml
+
+from quilt_crds.definitions import DEFINITIONS, Definition
+
+DEFAULT_FOLDER = Path(__file__).resolve().parents[2] / "helm/quilt-mesh/templates/crds"
+_HEADER = "# Generated from crds/quilt_crds by `python -m quilt_crds.generate`; edit the models instead.\n"
+
+
+def render(definition: Definition) -> str:
+    """The Helm template of one CRD."""
+    text = yaml.safe_dump(definition.wire(), sort_keys=False, width=110, allow_unicode=True)
+    # Helm would take these for an action of its own.
+    return _HEADER + text.replace("{{", '{{ "{{" }}')
+
+
+def render_all(folder: Path) -> dict[Path, str]:
+    """What every file of `folder` should hold."""
+    return {folder / f"{definition.resource.plural}.yaml": render(definition) for definition in DEFINITIONS}
+
+
+def stale_files(wanted: dict[Path, str], folder: Path) -> list[Path]:
+    """Files that differ from `wanted`, are missing, or stand in `folder` without being wanted."""
+    differing = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
+    return differing + sorted(path for path in folder.glob("*.yaml") if path not in wanted)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; answers the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m quilt_crds.generate", description=__doc__)
+    parser.add_argument(
+        "--check", action="store_true", help="change nothing; exit 1 when a file is out of date"
+    )
+    parser.add_argument("--folder", type=Path, default=DEFAULT_FOLDER, help="where the templates stand")
+    options = parser.parse_args(arguments)
+    wanted = render_all(options.folder)
+    stale = stale_files(wanted, options.folder)
+    if options.check:
+        for path in stale:
+            sys.stderr.write(f"{path} is out of date; run: python -m quilt_crds.generate\n")
+        return 1 if stale else 0
+    options.folder.mkdir(parents=True, exist_ok=True)
+    for path in stale:
+        if path in wanted:
+            path.write_text(wanted[path])
+        else:
+            path.unlink()
+        sys.stdout.write(f"{path}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
