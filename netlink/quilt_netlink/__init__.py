@@ -3,6 +3,7 @@
 from quilt_netlink.errors import DumpInterruptedError, NetlinkError, ReplyLostError
 from quilt_netlink.events import Change, Event, Overrun
 from quilt_netlink.interface import KernelLike
+from quilt_netlink.kernel import Kernel
 from quilt_netlink.ops import Create, Delete, Failure, Op, Put, is_absent
 from quilt_netlink.state import (
     ADDRGENMODE_NONE,
@@ -38,6 +39,7 @@ __all__ = [
     "Event",
     "Failure",
     "FdbEntry",
+    "Kernel",
     "KernelLike",
     "Link",
     "Neighbour",

@@ -1,4 +1,4 @@
-"""What can go wrong between us and the kernel, in a form that says which operation, why, and whether to retry."""
+"""What can go wrong between us and the kernel, in a form that says which operation and why."""
 
 from __future__ import annotations
 

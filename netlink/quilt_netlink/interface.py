@@ -13,8 +13,8 @@ from quilt_netlink.state import TABLE_MAIN, Address, BridgeFdbEntry, FdbEntry, L
 class KernelLike(Protocol):
     """Typed reads and writes of one network namespace.
 
-    Every read raises NetlinkError when the kernel refuses it and DumpInterruptedError when the table would not
-    hold still; a read never returns part of a table.
+    Every read raises NetlinkError when the kernel refuses it and DumpInterruptedError when the table would
+    not hold still; a read never returns part of a table.
     """
 
     def links(self) -> list[Link]:

@@ -34,7 +34,7 @@ Op = Create | Put | Delete
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One operation of a batch that the kernel refused: `index` is its place in the batch, `errno` is positive."""
+    """One operation of a batch that was refused: `index` is its place in the batch, `errno` is positive."""
 
     index: int
     op: Op

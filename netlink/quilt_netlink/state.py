@@ -1,4 +1,4 @@
-"""What the kernel holds, as values: two equal entries mean the same kernel state, so a diff is a set operation.
+"""What the kernel holds, as values: equal entries mean the same kernel state, so a diff is a set operation.
 
 Addresses are strings in canonical form (`10.42.1.0`, `10.42.1.0/24`, `fd00::/64`), MACs are lower-case and
 colon-separated, interfaces are kernel indexes. IPv4 and IPv6 share the types; the address tells the family.
@@ -29,9 +29,10 @@ class Link:
     """A network interface.
 
     Written, an empty or zero value means "leave it to the kernel" or "leave it as it is"; `up` is always
-    applied and `master=DETACH` takes a port out of its bridge. A link with an `index` is that interface, whatever
-    it is called now: writing it with another name renames it. Of `peer` (veth only) name, MAC, MTU, `up` and
-    `netns_fd` are used. `netns_fd` creates the link in, or moves it into, the namespace of that descriptor.
+    applied and `master=DETACH` takes a port out of its bridge. A link with an `index` is that interface,
+    whatever it is called now: writing it with another name renames it. Of `peer` (veth only) name, MAC, MTU
+    and `netns_fd` are used; it is made down, as the kernel cannot raise it before it has its other end.
+    `netns_fd` creates the link in, or moves it into, the namespace of that descriptor.
     """
 
     name: str
@@ -77,7 +78,11 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class FdbEntry:
-    """A permanent entry of a VXLAN device's own table: frames for `mac` go to host `dst`; keyed by the MAC."""
+    """A permanent entry of a VXLAN device's own table: frames for `mac` go to host `dst`. The MAC is the key.
+
+    Read from the kernel, a destination with a port or VNI of its own has that appended to `dst`, so that it
+    never equals a plain one.
+    """
 
     ifindex: int
     mac: str
@@ -95,7 +100,7 @@ class BridgeFdbEntry:
 
 @dataclass(frozen=True, slots=True)
 class Nexthop:
-    """A nexthop object; the family is the gateway's (IPv4 without one). `scope` is the kernel's own finding."""
+    """A nexthop object; the family is the gateway's, IPv4 without one. `scope` is the kernel's finding."""
 
     id: int
     ifindex: int

@@ -1,0 +1,234 @@
+"""The conversation with the kernel on one raw rtnetlink socket: request, dump, batch.
+
+The socket may come from another network namespace (passed by SCM_RIGHTS): what it addresses is the
+namespace it was made in. rtnetlink executes a request inside sendmsg, so when sendmsg returns every
+answer is already queued: nothing here waits for anything but the queue, and a batch must be small enough
+for its answers to fit.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from quilt_netlink.constants import (
+    NETLINK_CAP_ACK,
+    NETLINK_EXT_ACK,
+    NETLINK_GET_STRICT_CHK,
+    NLM_F_ACK,
+    NLM_F_ACK_TLVS,
+    NLM_F_CAPPED,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    NLMSGERR_ATTR_MSG,
+    SO_RCVBUFFORCE,
+    SO_SNDBUFFORCE,
+    SOL_NETLINK,
+)
+from quilt_netlink.errors import NetlinkError, ReplyLostError
+
+HEADER = struct.Struct("=IHHII")
+Refusal = tuple[int, str]
+"""(errno, the kernel's words)."""
+Consumer = Callable[[memoryview, int, int], bool]
+"""Reads the messages of one datagram (buffer, its size, our sequence number); true once it met the end."""
+
+_INT = struct.Struct("=i")
+_U16 = struct.Struct("=H")
+_U32 = struct.Struct("=I")
+_ATTR = struct.Struct("=HH")
+_QUEUE = 4 << 20
+_ANSWER_COST = 2048  # what one error with its text occupies in a socket's queue, generously
+_BATCH_BYTES = 128 << 10
+_BUFFER = 256 << 10  # a dump's datagrams are up to 32 KiB
+_TIMEOUT = struct.pack("@ll", 10, 0)
+
+
+def open_socket() -> socket.socket:
+    """Open a raw rtnetlink socket in the calling thread's network namespace."""
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+
+
+class Channel:
+    """Owns the socket; one conversation at a time, from any thread."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._lock = threading.RLock()
+        self._seq = 0
+        self._buffer = memoryview(bytearray(_BUFFER))
+        sock.setblocking(True)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEOUT)
+        for option in (NETLINK_EXT_ACK, NETLINK_CAP_ACK, NETLINK_GET_STRICT_CHK):
+            with suppress(OSError):  # kernels before 4.20 filter dumps for us less, and we filter again
+                sock.setsockopt(SOL_NETLINK, option, 1)
+        receive = _set_queue(sock, SO_RCVBUFFORCE, socket.SO_RCVBUF)
+        send = _set_queue(sock, SO_SNDBUFFORCE, socket.SO_SNDBUF)
+        self.batch_count = max(16, receive // _ANSWER_COST)
+        self.batch_bytes = min(_BATCH_BYTES, send // 2)
+        if sock.getsockname()[0] == 0:
+            sock.bind((0, 0))
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._sock.close()
+
+    def request(self, message: bytes) -> list[bytes]:
+        """Send one request; return the messages of its answer. Raises NetlinkError."""
+        with self._lock:
+            seq = self._next(1)
+            self._send(_stamp(message, seq))
+            answers: list[bytes] = []
+            while True:
+                view = self._receive()
+                for kind, flags, number, start, end in walk(view, len(view)):
+                    if number != seq:
+                        continue
+                    if kind != NLMSG_ERROR:
+                        answers.append(bytes(view[start:end]))
+                        continue
+                    number_, text = refusal(view, flags, start, end)
+                    if number_:
+                        raise NetlinkError(number_, text)
+                    return answers
+
+    def dump(self, message: bytes, consume: Consumer) -> None:
+        """Send a dump request and hand the answer's datagrams to `consume` until it says it is complete."""
+        with self._lock:
+            seq = self._next(1)
+            self._send(_stamp(message, seq, ack=False))
+            done = False
+            while not done:
+                view = self._receive()
+                done = consume(view, len(view), seq)
+
+    def batch(self, build: Callable[[int], list[bytes]], count: int) -> dict[int, Refusal]:
+        """Send the messages that `build` makes from the first sequence number on, at most `count` of them.
+
+        Return what was refused, by place among them. Only the last message of each datagram asks for an
+        answer: the kernel reports an error in any case.
+        """
+        refused: dict[int, Refusal] = {}
+        with self._lock:
+            first = self._next(count)
+            messages = build(first)
+            at = 0
+            while at < len(messages):
+                size, end = 0, at
+                while end < len(messages) and end - at < self.batch_count:
+                    size += len(messages[end])
+                    if size > self.batch_bytes and end > at:
+                        break
+                    end += 1
+                self._exchange(messages[at:end], first, first + end - 1, refused)
+                at = end
+        return refused
+
+    def _exchange(self, part: Sequence[bytes], first: int, last: int, refused: dict[int, Refusal]) -> None:
+        data = bytearray().join(part)
+        flags_at = len(data) - len(part[-1]) + 6
+        _U16.pack_into(data, flags_at, _U16.unpack_from(data, flags_at)[0] | NLM_F_ACK)
+        self._send(data)
+        while True:
+            view = self._receive()
+            for kind, flags, number, start, end in walk(view, len(view)):
+                if kind != NLMSG_ERROR or not first <= number <= last:
+                    continue
+                error, text = refusal(view, flags, start, end)
+                if error:
+                    refused[number - first] = (error, text)
+                if number == last:
+                    return
+
+    def _next(self, count: int) -> int:
+        if self._seq + count > 0x7FFFFFFF:
+            self._seq = 0
+        first = self._seq + 1
+        self._seq += count
+        return first
+
+    def _send(self, data: bytes | bytearray) -> None:
+        try:
+            self._sock.sendto(data, (0, 0))
+        except OSError as error:
+            raise NetlinkError(
+                error.errno or errno.EIO, f"cannot send to the kernel: {error.strerror}"
+            ) from error
+
+    def _receive(self) -> memoryview:
+        try:
+            size, _, flags, _ = self._sock.recvmsg_into([self._buffer])
+        except BlockingIOError as error:
+            raise NetlinkError(errno.ETIMEDOUT, "the kernel did not answer within 10 s") from error
+        except OSError as error:
+            if error.errno == errno.ENOBUFS:
+                raise ReplyLostError from error
+            raise NetlinkError(
+                error.errno or errno.EIO, f"cannot read from the kernel: {error.strerror}"
+            ) from error
+        if flags & socket.MSG_TRUNC:
+            raise NetlinkError(errno.EMSGSIZE, f"the kernel's answer is longer than {_BUFFER} bytes")
+        return self._buffer[:size]
+
+
+def walk(view: memoryview, size: int) -> list[tuple[int, int, int, int, int]]:
+    """Return (type, flags, sequence number, start, end) of each message of a datagram."""
+    at = 0
+    found = []
+    while at + 16 <= size:
+        length, kind, flags, seq, _ = HEADER.unpack_from(view, at)
+        if length < 16:
+            break
+        found.append((kind, flags, seq, at, at + length))
+        at += (length + 3) & ~3
+    return found
+
+
+def refusal(view: memoryview, flags: int, start: int, end: int) -> Refusal:
+    """Return the errno (0: none) and text of an NLMSG_ERROR or NLMSG_DONE message."""
+    if end - start < 20:
+        return 0, ""
+    error = -_INT.unpack_from(view, start + 16)[0]
+    if error <= 0 or not flags & NLM_F_ACK_TLVS:
+        return max(error, 0), ""
+    at = start + 20
+    if HEADER.unpack_from(view, start)[1] == NLMSG_ERROR:
+        at += 16 if flags & NLM_F_CAPPED else (_U32.unpack_from(view, at)[0] + 3) & ~3
+    while at + 4 <= end:
+        length, kind = _ATTR.unpack_from(view, at)
+        if length < 4:
+            break
+        if kind == NLMSGERR_ATTR_MSG:
+            return error, bytes(view[at + 4 : at + length]).rstrip(b"\0").decode(errors="replace")
+        at += (length + 3) & ~3
+    return error, ""
+
+
+def end_of_dump(view: memoryview, kind: int, flags: int, start: int, end: int) -> bool:
+    """Tell whether a control message ends the dump. Raises NetlinkError when it ended in an error."""
+    if kind not in (NLMSG_DONE, NLMSG_ERROR):
+        return False
+    error, text = refusal(view, flags, start, end)
+    if error:
+        raise NetlinkError(error, text)
+    return True
+
+
+def _stamp(message: bytes, seq: int, *, ack: bool = True) -> bytearray:
+    data = bytearray(message)
+    _U32.pack_into(data, 8, seq)
+    if ack:
+        _U16.pack_into(data, 6, _U16.unpack_from(data, 6)[0] | NLM_F_ACK)
+    return data
+
+
+def _set_queue(sock: socket.socket, force: int, plain: int) -> int:
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, force, _QUEUE)
+    except PermissionError:
+        sock.setsockopt(socket.SOL_SOCKET, plain, _QUEUE)
+    return sock.getsockopt(socket.SOL_SOCKET, plain)

@@ -1,0 +1,124 @@
+"""One kernel message to one entry, by walking its attributes; None for what we do not represent.
+
+This is the careful decoder: any kernel, any order and set of attributes. `layout` is the fast one for whole
+tables and comes back to these functions for whatever does not have a layout it knows.
+"""
+
+from __future__ import annotations
+
+import struct
+from socket import AF_INET, AF_INET6, inet_ntop
+
+from quilt_netlink import constants as c
+from quilt_netlink.state import SCOPE_UNIVERSE, BridgeFdbEntry, FdbEntry, Neighbour, Nexthop, Route
+
+_ATTR = struct.Struct("=HH")
+_NEIGH = struct.Struct("=B3xiHBB")
+_NEXTHOP = struct.Struct("=BBBBI")
+_ROUTE = struct.Struct("=BBBBBBBBI")
+_U32 = struct.Struct("=I")
+_BE16 = struct.Struct(">H")
+
+
+def attributes(view: memoryview, at: int, end: int) -> dict[int, bytes]:
+    """Return the attributes in a stretch of a message, by type without the nested and byte-order flags."""
+    found = {}
+    while at + 4 <= end:
+        length, kind = _ATTR.unpack_from(view, at)
+        if length < 4:
+            break
+        found[kind & 0x3FFF] = bytes(view[at + 4 : at + length])
+        at += (length + 3) & ~3
+    return found
+
+
+def text_ip(packed: bytes) -> str:
+    """Return an address as text, the family told by its size."""
+    return inet_ntop(AF_INET6 if len(packed) == 16 else AF_INET, packed)
+
+
+def _word(attrs: dict[int, bytes], kind: int) -> int:
+    packed = attrs.get(kind)
+    return int(_U32.unpack(packed)[0]) if packed else 0
+
+
+def _ip(attrs: dict[int, bytes], kind: int) -> str:
+    packed = attrs.get(kind)
+    return text_ip(packed) if packed else ""
+
+
+def neighbour(
+    view: memoryview, start: int, end: int, *, any_state: bool = False
+) -> Neighbour | FdbEntry | BridgeFdbEntry | None:
+    """Decode a neighbour message of any family.
+
+    Entries that are not permanent are None (the mesh's are), but for a bridge's; with `any_state` the state
+    is not looked at, as a deletion's message carries the state of the dying entry.
+    """
+    family, ifindex, state, flags, _ = _NEIGH.unpack_from(view, start + 16)
+    attrs = attributes(view, start + 28, end)
+    packed = attrs.get(c.NDA_LLADDR, b"")
+    mac = packed.hex(":") if len(packed) == 6 else ""
+    if family == c.AF_BRIDGE and c.NDA_MASTER in attrs:
+        return (
+            BridgeFdbEntry(mac, ifindex, _word(attrs, c.NDA_MASTER))
+            if mac and not flags & c.NTF_SELF
+            else None
+        )
+    if not any_state and not state & c.NUD_PERMANENT:
+        return None
+    if family != c.AF_BRIDGE:
+        dst = _ip(attrs, c.NDA_DST)
+        return Neighbour(ifindex, dst, mac) if dst and (mac or any_state) else None
+    if not flags & c.NTF_SELF or c.NDA_DST not in attrs or not mac:
+        return None
+    return FdbEntry(ifindex, mac, _ip(attrs, c.NDA_DST) + _own_tunnel(attrs))
+
+
+def _own_tunnel(attrs: dict[int, bytes]) -> str:
+    text = ""
+    if c.NDA_PORT in attrs:
+        text += f" port {_BE16.unpack(attrs[c.NDA_PORT])[0]}"
+    if c.NDA_VNI in attrs:
+        text += f" vni {_word(attrs, c.NDA_VNI)}"
+    if c.NDA_IFINDEX in attrs:
+        text += f" via {_word(attrs, c.NDA_IFINDEX)}"
+    return text
+
+
+def nexthop(view: memoryview, start: int, end: int) -> Nexthop | None:
+    """Decode a nexthop object; groups and blackholes are shown with ifindex 0."""
+    _, scope, protocol, _, flags = _NEXTHOP.unpack_from(view, start + 16)
+    attrs = attributes(view, start + 24, end)
+    return Nexthop(
+        _word(attrs, c.NHA_ID),
+        _word(attrs, c.NHA_OIF),
+        _ip(attrs, c.NHA_GATEWAY),
+        protocol,
+        bool(flags & c.RTNH_F_ONLINK),
+        scope,
+    )
+
+
+def route(view: memoryview, start: int, end: int, *, expand: bool = False) -> Route | None:
+    """Decode a unicast route; with `expand` a nexthop object's device and gateway are shown too."""
+    family, length, _, _, table, protocol, scope, kind, flags = _ROUTE.unpack_from(view, start + 16)
+    if kind != c.RTN_UNICAST or family not in (AF_INET, AF_INET6):
+        return None
+    attrs = attributes(view, start + 28, end)
+    packed = attrs.get(c.RTA_DST, bytes(16 if family == AF_INET6 else 4))
+    metric = _word(attrs, c.RTA_PRIORITY)
+    nhid = _word(attrs, c.RTA_NH_ID)
+    direct = expand or not nhid
+    return Route(
+        f"{text_ip(packed)}/{length}",
+        protocol,
+        nhid,
+        _word(attrs, c.RTA_OIF) if direct else 0,
+        _ip(attrs, c.RTA_GATEWAY) if direct else "",
+        direct and bool(flags & c.RTNH_F_ONLINK),
+        SCOPE_UNIVERSE if family == AF_INET6 else scope,
+        _word(attrs, c.RTA_TABLE) or table,
+        _ip(attrs, c.RTA_PREFSRC),
+        0 if family == AF_INET6 and metric == c.IP6_RT_PRIO_USER else metric,
+    )

@@ -1,0 +1,155 @@
+"""The kernel of one network namespace: typed reads, and writes in batches."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from quilt_netlink import decode, links, tables
+from quilt_netlink.channel import Channel, open_socket
+from quilt_netlink.errors import DumpInterruptedError, NetlinkError
+from quilt_netlink.messages import decode as pyroute2_decode
+from quilt_netlink.messages import ifaddrmsg, ifinfmsg
+from quilt_netlink.namespaces import socket_in
+from quilt_netlink.ops import Failure, Op
+from quilt_netlink.reader import Decode, TableReader
+from quilt_netlink.state import (
+    TABLE_MAIN,
+    Address,
+    BridgeFdbEntry,
+    FdbEntry,
+    Link,
+    Neighbour,
+    Nexthop,
+    Route,
+)
+from quilt_netlink.writer import Writer
+
+T = TypeVar("T")
+DUMP_ATTEMPTS = 8
+_NAME_MAX = 15
+_NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL)
+
+
+class Kernel:
+    """Typed reads and writes over one rtnetlink socket (see KernelLike); threads take turns."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        """Take over an AF_NETLINK/NETLINK_ROUTE socket; it works on the namespace that it was made in."""
+        self._channel = Channel(sock)
+        self._writer = Writer(self._channel, self.link)
+
+    @classmethod
+    def open(cls, netns_path: str | None = None) -> Self:
+        """Open this process' network namespace, or the one at a path (which needs SYS_ADMIN)."""
+        return cls(open_socket() if netns_path is None else socket_in(netns_path))
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def links(self) -> list[Link]:
+        """Return all interfaces."""
+        read = _through_pyroute2(ifinfmsg, links.decode_link)
+        return self._table("links", links.get_all(), read)
+
+    def link(self, key: str | int) -> Link | None:
+        """Return the interface with this name or index, or None."""
+        if isinstance(key, str) and not 0 < len(key) <= _NAME_MAX:
+            return None
+        try:
+            answers = self._channel.request(links.get(key))
+        except NetlinkError as error:
+            if error.errno == errno.ENODEV:
+                return None
+            raise
+        return links.decode_link(pyroute2_decode(ifinfmsg, answers[0]))
+
+    def addresses(self, ifindex: int = 0) -> list[Address]:
+        """Return all addresses of both families, of one interface or of all (0)."""
+        read = _through_pyroute2(ifaddrmsg, links.decode_address)
+        found = self._table("addresses", links.addresses_get(ifindex), read, absent=errno.ENODEV)
+        return [entry for entry in found if ifindex in (0, entry.ifindex)]
+
+    def neighbours(self, ifindex: int) -> list[Neighbour]:
+        """Return the permanent neighbour entries of an interface, both families."""
+        found = self._table("neighbours", tables.neighbours(ifindex), decode.neighbour, absent=errno.ENODEV)
+        return [entry for entry in found if isinstance(entry, Neighbour) and entry.ifindex == ifindex]
+
+    def fdb(self, ifindex: int) -> list[FdbEntry]:
+        """Return the permanent entries of a VXLAN device's own forwarding table."""
+        found = self._table("the FDB", tables.fdb(ifindex), decode.neighbour, absent=errno.ENODEV)
+        return [entry for entry in found if isinstance(entry, FdbEntry) and entry.ifindex == ifindex]
+
+    def bridge_fdb(self, bridge: int) -> list[BridgeFdbEntry]:
+        """Return the MACs that a bridge knows, its ports' own ones included."""
+        found = self._table(
+            "the bridge FDB", tables.bridge_fdb(bridge), decode.neighbour, absent=errno.ENODEV
+        )
+        return [entry for entry in found if isinstance(entry, BridgeFdbEntry) and entry.master == bridge]
+
+    def nexthops(self, protocol: int = 0, ifindex: int = 0) -> list[Nexthop]:
+        """Return nexthop objects, of one protocol number and one device where these are not 0."""
+        found = self._table("nexthops", tables.nexthops(ifindex), decode.nexthop, absent=errno.ENODEV)
+        return [entry for entry in found if protocol in (0, entry.protocol) and ifindex in (0, entry.ifindex)]
+
+    def routes(self, protocol: int = 0, table: int = TABLE_MAIN, ifindex: int = 0) -> list[Route]:
+        """Return unicast routes of both families in a table, of one protocol and one device where not 0."""
+        found: list[Route] = []
+        for v6 in (False, True):
+            request = tables.routes(v6, protocol, table, ifindex)
+            found += self._table("routes", request, decode.route, absent=errno.ENOENT)
+        return [entry for entry in found if entry.table == table and protocol in (0, entry.protocol)]
+
+    def route_get(self, dst: str, *, fib_match: bool = False) -> Route | None:
+        """Return how the kernel would send to `dst` now, or None when it has no route."""
+        try:
+            answers = self._channel.request(tables.route_get(dst, fib_match=fib_match))
+        except NetlinkError as error:
+            if error.errno in _NO_ROUTE:
+                return None
+            raise
+        view = memoryview(answers[0])
+        return decode.route(view, 0, len(view), expand=not fib_match)
+
+    def apply(self, ops: Sequence[Op]) -> list[Failure]:
+        """Do the operations in order and return those refused; a refused one never affects the others."""
+        return self._writer.apply(ops)
+
+    def run(self, op: Op) -> None:
+        """Do one operation; raises NetlinkError when the kernel refuses it."""
+        for failure in self._writer.apply([op]):
+            raise NetlinkError(failure.errno, failure.message, op)
+
+    def _table(self, what: str, request: bytes, read: Decode[T], absent: int = 0) -> list[T]:
+        for _ in range(DUMP_ATTEMPTS):
+            reader = TableReader(read)
+            try:
+                self._channel.dump(request, reader.consume)
+            except NetlinkError as error:
+                if error.errno == absent:
+                    return []
+                raise
+            if not reader.torn:
+                return reader.entries
+        raise DumpInterruptedError(what, DUMP_ATTEMPTS)
+
+
+def _through_pyroute2(kind: type[Any], read: Callable[[Any], T]) -> Decode[T]:
+    return partial(_decode_slowly, kind, read)
+
+
+def _decode_slowly(kind: type[Any], read: Callable[[Any], T], view: memoryview, start: int, end: int) -> T:
+    return read(pyroute2_decode(kind, bytes(view[start:end])))

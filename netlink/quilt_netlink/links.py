@@ -1,0 +1,192 @@
+"""Interfaces and addresses: rare, so encoded and decoded by pyroute2 message by message.
+
+The kernel applies some attributes only to an existing device (IPv6 address generation, hairpin), and
+generates the link-local address when the device goes up, so making a link is a short sequence of
+messages.
+"""
+
+from __future__ import annotations
+
+from socket import AF_INET, AF_INET6
+from typing import Any
+
+from quilt_netlink import constants as c
+from quilt_netlink.messages import Attributes, encode, ifaddrmsg, ifinfmsg
+from quilt_netlink.state import Address, Link, Vxlan
+
+_GET = c.NLM_F_REQUEST
+_NEW = c.NLM_F_REQUEST | c.NLM_F_CREATE | c.NLM_F_EXCL
+
+
+def get(key: str | int) -> bytes:
+    """Encode the question for one link, by name or index."""
+    attrs: Attributes = [("IFLA_EXT_MASK", c.RTEXT_FILTER_SKIP_STATS)]
+    if isinstance(key, str):
+        return encode(ifinfmsg, c.RTM_GETLINK, _GET, {}, [*attrs, ("IFLA_IFNAME", key)])
+    return encode(ifinfmsg, c.RTM_GETLINK, _GET, {"index": key}, attrs)
+
+
+def get_all() -> bytes:
+    """Encode the dump of all links."""
+    attrs: Attributes = [("IFLA_EXT_MASK", c.RTEXT_FILTER_SKIP_STATS)]
+    return encode(ifinfmsg, c.RTM_GETLINK, _GET | c.NLM_F_DUMP, {}, attrs)
+
+
+def create(link: Link) -> bytes:
+    """Encode the making of a link, without what the kernel takes only afterwards (see `finish`)."""
+    attrs: Attributes = [("IFLA_IFNAME", link.name), *_common(link)]
+    if link.link:
+        attrs.append(("IFLA_LINK", link.link))
+    info: Attributes = [("IFLA_INFO_KIND", link.kind)]
+    if link.vxlan:
+        info.append(("IFLA_INFO_DATA", {"attrs": _vxlan(link.vxlan, creating=True)}))
+    if link.peer:
+        info.append(("IFLA_INFO_DATA", {"attrs": [("VETH_INFO_PEER", _peer(link.peer))]}))
+    attrs.append(("IFLA_LINKINFO", {"attrs": info}))
+    up = link.up and not needs_finish(link)
+    return encode(ifinfmsg, c.RTM_NEWLINK, _NEW, _up(up), attrs)
+
+
+def needs_finish(link: Link) -> bool:
+    """Whether a link has settings that the kernel takes only once the device exists."""
+    return link.addrgenmode is not None or link.hairpin is not None
+
+
+def change(index: int, link: Link, now: Link) -> list[bytes]:
+    """Encode what makes the existing link `now` like `link`, in order; what is equal already is not sent."""
+    messages = []
+    attrs = _common(link, now)
+    if link.name and link.name != now.name:
+        attrs.append(("IFLA_IFNAME", link.name))
+    if link.vxlan and now.vxlan and link.vxlan != now.vxlan:
+        data = {"attrs": _vxlan(link.vxlan, creating=link.vxlan.port != now.vxlan.port)}
+        info: Attributes = [("IFLA_INFO_KIND", "vxlan"), ("IFLA_INFO_DATA", data)]
+        messages.append(_set(index, [("IFLA_LINKINFO", {"attrs": info})], c.RTM_NEWLINK))
+    if attrs:
+        messages.append(_set(index, attrs))
+    if link.addrgenmode is not None and link.addrgenmode != now.addrgenmode:
+        mode = {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", link.addrgenmode)]}
+        messages.append(_set(index, [("IFLA_AF_SPEC", {"attrs": [("AF_INET6", mode)]})]))
+    if link.hairpin is not None and link.hairpin != now.hairpin:
+        messages.append(_hairpin(index, link.hairpin))
+    if link.up != now.up and link.netns_fd is None:
+        fields = {"index": index, **_up(link.up)}
+        messages.append(encode(ifinfmsg, c.RTM_SETLINK, c.NLM_F_REQUEST, fields, []))
+    return messages
+
+
+def delete(index: int) -> bytes:
+    """Encode the removal of a link."""
+    return encode(ifinfmsg, c.RTM_DELLINK, c.NLM_F_REQUEST, {"index": index}, [])
+
+
+def decode_link(message: Any) -> Link:
+    """Read a link message that pyroute2 decoded."""
+    info = message.get_attr("IFLA_LINKINFO")
+    kind = (info.get_attr("IFLA_INFO_KIND") or "") if info else ""
+    data = info.get_attr("IFLA_INFO_DATA") if info else None
+    spec = message.get_attr("IFLA_AF_SPEC")
+    inet6 = spec.get_attr("AF_INET6") if spec and message["family"] != c.AF_BRIDGE else None
+    return Link(
+        name=message.get_attr("IFLA_IFNAME") or "",
+        kind=kind,
+        index=message["index"],
+        mac=message.get_attr("IFLA_ADDRESS") or "",
+        mtu=message.get_attr("IFLA_MTU") or 0,
+        up=bool(message["flags"] & c.IFF_UP),
+        master=message.get_attr("IFLA_MASTER") or 0,
+        link=message.get_attr("IFLA_LINK") or 0,
+        addrgenmode=inet6.get_attr("IFLA_INET6_ADDR_GEN_MODE") if inet6 else None,
+        vxlan=_read_vxlan(data) if kind == "vxlan" and data else None,
+        hairpin=_read_hairpin(info),
+    )
+
+
+def address_write(entry: Address, message_type: int, flags: int) -> bytes:
+    """Encode an operation on an address."""
+    text, _, length = entry.address.partition("/")
+    v6 = ":" in text
+    fields = {
+        "family": AF_INET6 if v6 else AF_INET,
+        "prefixlen": int(length) if length else (128 if v6 else 32),
+        "index": entry.ifindex,
+        "scope": entry.scope,
+    }
+    bits = (c.IFA_F_NODAD if v6 else 0) | (c.IFA_F_NOPREFIXROUTE if entry.noprefixroute else 0)
+    attrs: Attributes = [("IFA_LOCAL", text), ("IFA_ADDRESS", text), ("IFA_FLAGS", bits)]
+    return encode(ifaddrmsg, message_type, flags, fields, attrs)
+
+
+def addresses_get(ifindex: int) -> bytes:
+    """Encode the dump of addresses, of one interface or of all (0)."""
+    return encode(ifaddrmsg, c.RTM_GETADDR, _GET | c.NLM_F_DUMP, {"index": ifindex}, [])
+
+
+def decode_address(message: Any) -> Address:
+    """Read an address message that pyroute2 decoded."""
+    text = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS") or ""
+    bits = message.get_attr("IFA_FLAGS") or 0
+    plain = bool(bits & c.IFA_F_NOPREFIXROUTE)
+    return Address(message["index"], f"{text}/{message['prefixlen']}", plain, message["scope"])
+
+
+def _common(link: Link, now: Link | None = None) -> Attributes:
+    attrs: Attributes = []
+    if link.mac and not (now and now.mac == link.mac):
+        attrs.append(("IFLA_ADDRESS", link.mac))
+    if link.mtu and not (now and now.mtu == link.mtu):
+        attrs.append(("IFLA_MTU", link.mtu))
+    master = max(link.master, 0)
+    if link.master and master != (now.master if now else 0):
+        attrs.append(("IFLA_MASTER", master))
+    if link.netns_fd is not None:
+        attrs.append(("IFLA_NET_NS_FD", link.netns_fd))
+    return attrs
+
+
+def _vxlan(vxlan: Vxlan, *, creating: bool) -> Attributes:
+    attrs: Attributes = [("IFLA_VXLAN_ID", vxlan.vni)]
+    if creating:  # the kernel refuses a port on an existing device even when it is the same
+        attrs.append(("IFLA_VXLAN_PORT", vxlan.port))
+    if vxlan.local:
+        attrs.append(("IFLA_VXLAN_LOCAL6" if ":" in vxlan.local else "IFLA_VXLAN_LOCAL", vxlan.local))
+    if vxlan.device:
+        attrs.append(("IFLA_VXLAN_LINK", vxlan.device))
+    attrs.append(("IFLA_VXLAN_LEARNING", int(vxlan.learning)))
+    return attrs
+
+
+def _peer(peer: Link) -> dict[str, Any]:
+    attrs: Attributes = [("IFLA_IFNAME", peer.name)] if peer.name else []
+    return {"attrs": attrs + _common(peer)}
+
+
+def _hairpin(index: int, on: bool) -> bytes:
+    port: dict[str, Any] = {"attrs": [("IFLA_BRPORT_MODE", int(on))]}
+    info: Attributes = [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", port)]
+    return _set(index, [("IFLA_LINKINFO", {"attrs": info})], c.RTM_NEWLINK)
+
+
+def _set(index: int, attrs: Attributes, message_type: int = c.RTM_SETLINK) -> bytes:
+    return encode(ifinfmsg, message_type, c.NLM_F_REQUEST, {"index": index}, attrs)
+
+
+def _up(up: bool) -> dict[str, int]:
+    return {"flags": c.IFF_UP, "change": c.IFF_UP} if up else {"flags": 0, "change": c.IFF_UP}
+
+
+def _read_vxlan(data: Any) -> Vxlan:
+    return Vxlan(
+        vni=data.get_attr("IFLA_VXLAN_ID") or 0,
+        port=data.get_attr("IFLA_VXLAN_PORT") or 0,
+        local=data.get_attr("IFLA_VXLAN_LOCAL") or data.get_attr("IFLA_VXLAN_LOCAL6") or "",
+        learning=bool(data.get_attr("IFLA_VXLAN_LEARNING")),
+        device=data.get_attr("IFLA_VXLAN_LINK") or 0,
+    )
+
+
+def _read_hairpin(info: Any) -> bool | None:
+    if not info or info.get_attr("IFLA_INFO_SLAVE_KIND") != "bridge":
+        return None
+    port = info.get_attr("IFLA_INFO_SLAVE_DATA")
+    return bool(port.get_attr("IFLA_BRPORT_MODE")) if port else None

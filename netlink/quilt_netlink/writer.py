@@ -1,0 +1,134 @@
+"""Operations to messages and refusals back to operations.
+
+Neighbours, FDB entries, nexthops and routes go in batches; links and addresses one by one, in their place
+among the others. An entry that cannot even be encoded (no such address) is refused like one that the
+kernel refuses.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from collections.abc import Callable, Sequence
+
+from quilt_netlink import constants as c
+from quilt_netlink import links
+from quilt_netlink.channel import Channel, Refusal
+from quilt_netlink.errors import NetlinkError, ReplyLostError
+from quilt_netlink.ops import Create, Delete, Failure, Op
+from quilt_netlink.stamps import FLAGS, STAMPERS
+from quilt_netlink.state import Address, Link
+
+GetLink = Callable[[str | int], Link | None]
+
+
+class Writer:
+    """Applies operations over one channel."""
+
+    def __init__(self, channel: Channel, get_link: GetLink) -> None:
+        self._channel = channel
+        self._get_link = get_link
+
+    def apply(self, ops: Sequence[Op]) -> list[Failure]:
+        """Do the operations in order; return those refused, by their place."""
+        failures: list[Failure] = []
+        at = 0
+        while at < len(ops):
+            end = at
+            while end < len(ops) and type(ops[end].entry) in STAMPERS:
+                end += 1
+            if end > at:
+                self._batch(ops, at, end, failures)
+                at = end
+            else:
+                self._single(ops[at], at, failures)
+                at += 1
+        return failures
+
+    def _batch(self, ops: Sequence[Op], start: int, end: int, failures: list[Failure]) -> None:
+        places: list[int] = []
+
+        def build(seq: int) -> list[bytes]:
+            messages: list[bytes] = []
+            for place in range(start, end):
+                op = ops[place]
+                entry = op.entry
+                try:
+                    messages.append(STAMPERS[type(entry)](type(op), entry, seq))
+                except (OSError, ValueError, struct.error) as error:
+                    failures.append(_invalid(place, op, error))
+                    continue
+                places.append(place)
+                seq += 1
+            return messages
+
+        try:
+            refused = self._channel.batch(build, end - start)
+        except ReplyLostError as error:
+            refused = dict.fromkeys(range(len(places)), (error.errno or errno.ENOBUFS, error.message))
+        for number, refusal in refused.items():
+            place = places[number]
+            failures.append(_failure(place, ops[place], refusal))
+        failures.sort(key=lambda failure: failure.index)
+
+    def _single(self, op: Op, place: int, failures: list[Failure]) -> None:
+        try:
+            if isinstance(op.entry, Link):
+                self._link(op, op.entry)
+            elif isinstance(op.entry, Address):
+                self._address(op, op.entry)
+            else:
+                failures.append(
+                    Failure(place, op, errno.EOPNOTSUPP, f"cannot write a {type(op.entry).__name__}")
+                )
+        except NetlinkError as error:
+            failures.append(_failure(place, op, (error.errno or errno.EIO, error.message)))
+        except (OSError, ValueError, struct.error) as error:
+            failures.append(_invalid(place, op, error))
+
+    def _address(self, op: Op, entry: Address) -> None:
+        kind = c.RTM_DELADDR if isinstance(op, Delete) else c.RTM_NEWADDR
+        self._channel.request(links.address_write(entry, kind, FLAGS[type(op)]))
+
+    def _link(self, op: Op, link: Link) -> None:
+        now = self._get_link(link.index or link.name)
+        if isinstance(op, Delete):
+            if now is None:
+                raise NetlinkError(errno.ENODEV, f"there is no interface {link.name or link.index}")
+            self._channel.request(links.delete(now.index))
+        elif now is None and link.index:
+            raise NetlinkError(errno.ENODEV, f"there is no interface with index {link.index}")
+        elif now is None or isinstance(op, Create):
+            self._create(link)
+        elif link.kind and link.kind != now.kind:
+            text = f"{now.name} is a {now.kind or 'physical'} interface, not a {link.kind}: delete it first"
+            raise NetlinkError(errno.EEXIST, text)
+        else:
+            self._change(link, now)
+
+    def _create(self, link: Link) -> None:
+        self._channel.request(links.create(link))
+        if not links.needs_finish(link) or link.netns_fd is not None:
+            return
+        made = self._get_link(link.name)
+        if made is None:
+            raise NetlinkError(errno.ENODEV, f"{link.name} went away while it was being set up")
+        try:
+            self._change(link, made)
+        except NetlinkError:
+            self._channel.request(links.delete(made.index))
+            raise
+
+    def _change(self, link: Link, now: Link) -> None:
+        for message in links.change(now.index, link, now):
+            self._channel.request(message)
+
+
+def _failure(place: int, op: Op, refusal: Refusal) -> Failure:
+    number, text = refusal
+    return Failure(place, op, number, text or os.strerror(number))
+
+
+def _invalid(place: int, op: Op, error: Exception) -> Failure:
+    return Failure(place, op, errno.EINVAL, f"not a valid {type(op.entry).__name__}: {error}")
