@@ -17,7 +17,9 @@ class Condition(ApiModel):
     """One observation about an object; `type` is its key in the list."""
 
     type: str = Field(min_length=1, max_length=64)
+    """What is observed, in CamelCase."""
     status: ConditionStatus
+    """Whether it is so."""
     reason: str = Field(min_length=1, max_length=64)
     """One CamelCase word for machines."""
     message: str = Field(default="", max_length=1024)
@@ -25,6 +27,7 @@ class Condition(ApiModel):
     last_transition_time: AwareDatetime
     """When `status` last changed."""
     observed_generation: Int | None = None
+    """The `metadata.generation` that the observation is about."""
 
 
 # Keyed by type, so that server-side apply gives each writer its own conditions in one list.

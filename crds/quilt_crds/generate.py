@@ -1,4 +1,4 @@
-"""Write the chart's CRD templates from the models, or check that they are up to date.
+"""Write the chart's CRD templates and the API reference from the models, or check that they are up to date.
 
 They are templates and not in the chart's `crds/` folder, because Helm installs that folder once and never
 upgrades it.
@@ -13,8 +13,11 @@ from pathlib import Path
 import yaml
 
 from quilt_crds.definitions import DEFINITIONS, Definition
+from quilt_crds.reference import reference
 
-DEFAULT_FOLDER = Path(__file__).resolve().parents[2] / "helm/quilt-mesh/templates/crds"
+ROOT = Path(__file__).resolve().parents[2]
+TEMPLATES = Path("helm/quilt-mesh/templates/crds")
+REFERENCE = Path("docs/crds.md")
 _HEADER = "# Generated from crds/quilt_crds by `python -m quilt_crds.generate`; edit the models instead.\n"
 
 
@@ -25,15 +28,19 @@ def render(definition: Definition) -> str:
     return _HEADER + text.replace("{{", '{{ "{{" }}')
 
 
-def render_all(folder: Path) -> dict[Path, str]:
-    """What every file of `folder` should hold."""
-    return {folder / f"{definition.resource.plural}.yaml": render(definition) for definition in DEFINITIONS}
+def render_all(root: Path) -> dict[Path, str]:
+    """What every generated file under `root` should hold."""
+    templates = {
+        root / TEMPLATES / f"{definition.resource.plural}.yaml": render(definition)
+        for definition in DEFINITIONS
+    }
+    return templates | {root / REFERENCE: reference()}
 
 
-def stale_files(wanted: dict[Path, str], folder: Path) -> list[Path]:
-    """Files that differ from `wanted`, are missing, or stand in `folder` without being wanted."""
+def stale_files(wanted: dict[Path, str], root: Path) -> list[Path]:
+    """Files that differ from `wanted` or are missing, and templates of kinds that are no more."""
     differing = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
-    return differing + sorted(path for path in folder.glob("*.yaml") if path not in wanted)
+    return differing + sorted(path for path in (root / TEMPLATES).glob("*.yaml") if path not in wanted)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,21 +49,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--check", action="store_true", help="change nothing; exit 1 when a file is out of date"
     )
-    parser.add_argument("--folder", type=Path, default=DEFAULT_FOLDER, help="where the templates stand")
+    parser.add_argument("--root", type=Path, default=ROOT, help="top of the source tree")
     options = parser.parse_args(arguments)
-    wanted = render_all(options.folder)
-    stale = stale_files(wanted, options.folder)
+    wanted = render_all(options.root)
+    stale = stale_files(wanted, options.root)
     if options.check:
         for path in stale:
             sys.stderr.write(f"{path} is out of date; run: python -m quilt_crds.generate\n")
         return 1 if stale else 0
-    options.folder.mkdir(parents=True, exist_ok=True)
     for path in stale:
         if path in wanted:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(wanted[path])
         else:
             path.unlink()
-        sys.stdout.write(f"{path}\n")
+        sys.stdout.write(f"{path.relative_to(options.root)}\n")
     return 0
 
 

@@ -40,12 +40,15 @@ class QuiltNodeStatus(ApiModel):
     host_ip: IPOrEmpty = ""
     """Address at which the agent can be reached over the underlay."""
     hostname: str = Field(default="", max_length=253)
+    """The machine's own name."""
     cpu_cores: Int = Field(default=0, ge=0, le=65536)
+    """Processors that the kernel has online."""
     memory_mb: Int = Field(default=0, ge=0, le=1 << 40)
     """RAM in MB (10^6 bytes)."""
     version: str = Field(default="", max_length=64)
     """Version of the agent."""
     phase: NodePhase | None = None
+    """Pending: without a subnet or a confirmed address. Up: peers route to it. Down: they do not."""
     subnets: list[Cidr] = Field(default=[], max_length=4)
     """The node's claims, for display; the QuiltSubnets decide."""
     mac: str = Field(default="", max_length=17, json_schema_extra={"pattern": MAC_PATTERN})

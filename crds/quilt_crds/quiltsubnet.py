@@ -28,6 +28,7 @@ class QuiltSubnetSpec(ApiModel):
     """The claim; immutable."""
 
     cidr: Cidr
+    """The node subnet; the object's name is this with `/` and `:` as `-`."""
     network: str = Field(min_length=1, max_length=63)
     """Name of the QuiltNetwork that the subnet is cut from."""
     node: str = Field(min_length=1, max_length=253)
