@@ -1,0 +1,147 @@
+"""Start a cluster in the right order, and take one down whatever state it is in."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from quilt_devcluster import cgroups, control, controlplane, machines, nodes, paths, plan, procs, state
+from quilt_devcluster.errors import DevclusterError
+from quilt_devcluster.holder import HOLDER
+from quilt_devcluster.images import current_product_archives, ensure_base_archives
+from quilt_devcluster.shell import run
+from quilt_devcluster.state import State
+
+Progress = Callable[[str], None]
+# Importing is bound by the disk and two cores: more at once is not faster.
+PARALLEL = 3
+
+
+def up(
+    name: str, count: int, images: Sequence[Path] | None, allocate_node_cidrs: bool, progress: Progress
+) -> State:
+    """Start the cluster `name`; see `Cluster.up`."""
+    check_machine()
+    to_load = archives(images, progress)
+    started = time.monotonic()
+
+    def step(text: str) -> None:
+        progress(f"[{time.monotonic() - started:5.1f} s] {text}")
+
+    facts = state.claim(name)
+    try:
+        _start(facts, count, to_load, allocate_node_cidrs, step)
+    except BaseException as error:
+        if os.environ.get("QUILT_DEVCLUSTER_KEEP"):
+            raise
+        _keep_log(error)
+        down(name)
+        raise
+    step(f"cluster {name!r} is up with {count} nodes")
+    return facts
+
+
+def _keep_log(error: BaseException) -> None:
+    """Move the log that an error points to out of the folder that is about to be deleted."""
+    if isinstance(error, DevclusterError) and error.log is not None and error.log.exists():
+        kept = paths.cache_dir() / "log" / error.log.name
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(error.log, kept)
+        error.log = kept
+
+
+def _start(
+    facts: State, count: int, to_load: Sequence[Path], allocate_node_cidrs: bool, step: Callable[[str], None]
+) -> None:
+    step(f"slot {facts.slot}, network {facts.addresses.network}")
+    controlplane.write_credentials(facts)
+    for role in (machines.SWITCH, machines.CONTROL_PLANE):
+        machines.switch_on(facts, role)
+    machines.set_up_switch(facts)
+    machines.set_up_control_plane(facts)
+    facts.pids["supervisor"] = control.start_supervisor(facts.folder, facts.log("supervisor"))
+    netns = f"/proc/{facts.pids[machines.CONTROL_PLANE].pid}/ns/net"
+    answer = control.request(
+        facts.socket,
+        op="forward",
+        netns=netns,
+        host=facts.addresses.control_plane,
+        port=plan.API_PORT,
+        listen=facts.port,
+    )
+    facts.port = answer["port"]
+    facts.save()
+    controlplane.write_admin_kubeconfig(facts)
+    controlplane.start_etcd(facts)
+    controlplane.start_apiserver(facts)
+    step("etcd and the API server are starting; preparing the nodes")
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        rest = pool.submit(controlplane.start_rest, facts, allocate_node_cidrs=allocate_node_cidrs)
+        add_nodes(facts, range(1, count + 1), to_load)
+        step(f"images are loaded on {count} nodes")
+        rest.result()
+    nodes.wait_registered(facts, list(facts.nodes))
+
+
+def archives(images: Sequence[Path] | None, progress: Progress) -> list[Path]:
+    """Return every archive a new node gets: the base images, and `images` (None: the product's, as built last)."""
+    return [*ensure_base_archives(progress), *(current_product_archives() if images is None else images)]
+
+
+def add_nodes(facts: State, indexes: Sequence[int], to_load: Sequence[Path]) -> None:
+    """Make nodes with these numbers and start them, several at once."""
+    names = [plan.node_name(index) for index in indexes]
+    for name, index in zip(names, indexes, strict=True):
+        facts.nodes[name] = index
+        nodes.write_files(facts, name)
+        machines.switch_on(facts, name)
+    with ThreadPoolExecutor(max_workers=PARALLEL) as pool:
+        list(pool.map(lambda name: nodes.power_on(facts, name, to_load), names))
+    for name in names:
+        nodes.start_agents(facts, name)
+
+
+def boot(facts: State, node: str) -> None:
+    """Start a node that has a disk already."""
+    machines.switch_on(facts, node)
+    nodes.power_on(facts, node)
+    nodes.start_agents(facts, node)
+
+
+def check_machine() -> None:
+    """Raise DevclusterError where a cluster cannot work, before anything is started."""
+    if os.geteuid() != 0:
+        raise DevclusterError(
+            "A cluster needs root, for namespaces, mounts and control groups.", hint="use sudo"
+        )
+    folder = paths.clusters_dir()
+    if folder.parts[:2] in {("/", part) for part in ("run", *machines.LAYERED)}:
+        raise DevclusterError(
+            f"Clusters cannot be kept in {folder}: nodes have layers of their own over /{folder.parts[1]}.",
+            hint="set QUILT_DEVCLUSTER_STATE (or QUILT_CACHE) to a folder elsewhere",
+        )
+
+
+def down(name: str) -> bool:
+    """End whatever there is of the cluster `name`, also after a crash; false when there was nothing."""
+    folder = paths.clusters_dir() / plan.check_name(name)
+    # Found by their command lines rather than by what was written down: a crash may have come before the writing.
+    # The supervisor first, since it would start again what dies.
+    supervisors = procs.find("quilt_devcluster.supervisor", str(folder))
+    holders = procs.find(HOLDER, str(folder))
+    if not folder.exists() and not supervisors and not holders:
+        return False
+    for process in (*supervisors, *holders):
+        if not procs.end(process, timeout=20.0):
+            raise DevclusterError(
+                f"The process {process.pid} of the cluster {name!r} does not end.",
+                hint=f"look at /proc/{process.pid}/stack and the kernel log, then run `down` again",
+            )
+    cgroups.remove(cgroups.cluster_group(name))
+    cgroups.remove_empty_top()
+    run(["rm", "-rf", "--one-file-system", folder], what=f"Deleting {folder}")
+    return True

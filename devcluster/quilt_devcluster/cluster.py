@@ -1,0 +1,269 @@
+"""One cluster, as its commands and its tests handle it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+
+from quilt_devcluster import bringup, control, controlplane, enter, nodes, plan, state
+from quilt_devcluster.binaries import program
+from quilt_devcluster.errors import DevclusterError
+from quilt_devcluster.shell import run
+
+Progress = Callable[[str], None]
+DEFAULT_NAME = "quilt"
+
+
+def _silent(_: str) -> None:
+    """Tell nobody."""
+
+
+class Cluster:
+    """A running cluster. Make one with `Cluster.up`, find a running one with `Cluster.attach`."""
+
+    def __init__(self, facts: state.State) -> None:
+        """Use `up` or `attach`."""
+        self._state = facts
+
+    @classmethod
+    def up(
+        cls,
+        name: str = DEFAULT_NAME,
+        nodes: int = 3,
+        *,
+        images: Sequence[Path] | None = None,
+        allocate_node_cidrs: bool = False,
+        progress: Progress = _silent,
+    ) -> Cluster:
+        """Start a cluster and return it when its API is ready and its Nodes are registered.
+
+        `images` are archives loaded on every node besides the base ones; None means the product's, as built last.
+        `nodes=0` starts a control plane alone. Raises DevclusterError; what was started is then taken down again.
+        """
+        return cls(bringup.up(name, nodes, images, allocate_node_cidrs, progress))
+
+    @classmethod
+    def attach(cls, name: str = DEFAULT_NAME) -> Cluster:
+        """Return the cluster called `name` that runs on this machine. Raises DevclusterError when there is none."""
+        return cls(state.load(name))
+
+    def down(self) -> None:
+        """End the cluster; nothing of it is left on the machine."""
+        bringup.down(self.name)
+
+    def __enter__(self) -> Cluster:
+        """Nothing more to do: it is up."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Take the cluster down, also after an error."""
+        self.down()
+
+    # What it is
+
+    @property
+    def name(self) -> str:
+        """The cluster's name."""
+        return self._state.name
+
+    @property
+    def folder(self) -> Path:
+        """The folder of everything of this cluster, with its logs under `logs`."""
+        return self._state.folder
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's kubeconfig, for programs of this machine."""
+        return self._state.kubeconfig
+
+    @property
+    def nodes(self) -> list[str]:
+        """The names of the nodes, switched off ones included."""
+        return sorted(self._state.nodes, key=self._state.index)
+
+    def node_ip(self, node: str) -> str:
+        """Return the address of a node."""
+        return self._state.addresses.node(self._state.index(node))
+
+    def node_pid(self, node: str) -> int:
+        """Return the id (outside) of the process that holds a node's namespaces. Raises DevclusterError when off."""
+        self._state.index(node)
+        holder = self._state.pids.get(node)
+        if holder is None or not holder.alive():
+            raise DevclusterError(
+                f"The node {node} is switched off.", hint=f"`quilt-devcluster start-node {node}`"
+            )
+        return holder.pid
+
+    def node_netns(self, node: str) -> Path:
+        """Return the file of a node's network namespace, good for setns until the node is switched off."""
+        return Path(f"/proc/{self.node_pid(node)}/ns/net")
+
+    def node_path(self, node: str, path: str) -> Path:
+        """Return where the file `path` of a node is seen from outside, for example its /run/quilt."""
+        return Path(f"/proc/{self.node_pid(node)}/root/{path.lstrip('/')}")
+
+    def ready_nodes(self) -> dict[str, bool]:
+        """Return the registered Nodes by name, with whether each is Ready."""
+        return controlplane.api(self._state).nodes()
+
+    def programs(self) -> list[dict[str, object]]:
+        """Return the supervised programs: name, pid, restarts, running, age in seconds, log."""
+        listed: list[dict[str, object]] = control.request(self._state.socket, op="list")["programs"]
+        return listed
+
+    # Running things
+
+    def exec_argv(self, node: str, argv: Sequence[str]) -> list[str]:
+        """Return the command line that runs `argv` in the network, mounts, host name and process ids of a node."""
+        self.node_pid(node)
+        folder = str(Path.cwd())
+        return enter.inside(self._state.pids[node], argv, folder="/" if folder.startswith("/run") else folder)
+
+    def exec(
+        self,
+        node: str,
+        argv: Sequence[str],
+        *,
+        check: bool = True,
+        stdin: str | None = None,
+        timeout: float = 60.0,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program in a node and return its result; with `check` a failure raises DevclusterError."""
+        command = self.exec_argv(node, argv)
+        try:
+            done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout)
+        except subprocess.TimeoutExpired as error:
+            raise DevclusterError(
+                f"{' '.join(argv)} on {node} did not end within {timeout:.0f} s."
+            ) from error
+        if check and done.returncode != 0:
+            raise DevclusterError(
+                f"{' '.join(argv)} on {node} failed with exit code {done.returncode}.",
+                output=done.stdout + done.stderr,
+            )
+        return done
+
+    def kubectl(self, *argv: str, stdin: str | None = None, timeout: float = 60.0) -> str:
+        """Run kubectl as administrator and return its output. Raises DevclusterError when it fails."""
+        return run([program("kubectl"), *argv], stdin=stdin, env=self.environment(), timeout=timeout)
+
+    def helm(self, *argv: str, stdin: str | None = None, timeout: float = 180.0) -> str:
+        """Run helm as administrator and return its output. Raises DevclusterError when it fails."""
+        return run([program("helm"), *argv], stdin=stdin, env=self.environment(), timeout=timeout)
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that make kubectl and helm speak to this cluster and keep no files elsewhere."""
+        helm = str(self.folder / "helm")
+        return {
+            "KUBECONFIG": str(self.kubeconfig),
+            "KUBECACHEDIR": str(self.folder / "kubectl-cache"),
+            "HELM_CACHE_HOME": helm,
+            "HELM_CONFIG_HOME": helm,
+            "HELM_DATA_HOME": helm,
+        }
+
+    def load_images(self, *archives: Path) -> None:
+        """Load image archives on every node that is on."""
+        running = [node for node in self.nodes if node in self._state.pids]
+        with ThreadPoolExecutor(max_workers=3) as pool:
+            list(pool.map(lambda node: nodes.load_images(self._state, node, archives), running))
+
+    # Nodes that come and go
+
+    def add_node(self, images: Sequence[Path] | None = None) -> str:
+        """Add a node, loaded like the others, and return its name once it is registered."""
+        index = max(self._state.nodes.values(), default=0) + 1
+        name = plan.node_name(index)
+        bringup.add_nodes(self._state, [index], bringup.archives(images, _silent))
+        nodes.wait_registered(self._state, [name])
+        return name
+
+    def remove_node(self, node: str) -> None:
+        """Cut a node's power and delete it with its disk and its Node object."""
+        nodes.power_off(self._state, node)
+        nodes.forget(self._state, node)
+
+    def kill_node(self, node: str) -> None:
+        """Cut a node's power: kubelet, containerd, pods, mounts and network are gone at once, the disk stays."""
+        nodes.power_off(self._state, node)
+
+    def start_node(self, node: str) -> None:
+        """Start a node again after `kill_node`, as if it booted; on return its programs run."""
+        self._state.index(node)
+        if node in self._state.pids:
+            raise DevclusterError(f"The node {node} is on already.")
+        bringup.boot(self._state, node)
+
+    def stop_kubelet(self, node: str) -> None:
+        """Kill a node's kubelet and leave it off; its pods run on."""
+        nodes.stop_program(self._state, node, "kubelet")
+
+    def start_kubelet(self, node: str) -> None:
+        """Start a node's kubelet again."""
+        nodes.start_kubelet(self._state, node)
+
+    # Failures of programs
+
+    def signal_program(self, name: str, number: int) -> None:
+        """Send a signal to a supervised program, `etcd` or `node-1.kubelet`; one that dies is started again."""
+        control.request(self._state.socket, op="signal", name=name, signal=int(number))
+
+    def pause_program(self, name: str) -> None:
+        """Stop a program in its tracks (it hangs, connections stay open) until `resume_program`."""
+        self.signal_program(name, signal.SIGSTOP)
+
+    def resume_program(self, name: str) -> None:
+        """Let a paused program go on."""
+        self.signal_program(name, signal.SIGCONT)
+
+    def pause_apiserver(self) -> None:
+        """Make the API server hang until `resume_apiserver`."""
+        self.pause_program(controlplane.APISERVER)
+
+    def resume_apiserver(self) -> None:
+        """Let the API server go on."""
+        self.resume_program(controlplane.APISERVER)
+
+    def kill_apiserver(self) -> None:
+        """Kill the API server (SIGKILL); it is started again at once, see `wait_api`."""
+        self.signal_program(controlplane.APISERVER, signal.SIGKILL)
+
+    def stop_apiserver(self) -> None:
+        """Kill the API server and leave it off until `start_apiserver`."""
+        control.request(self._state.socket, op="stop", name=controlplane.APISERVER)
+
+    def start_apiserver(self) -> None:
+        """Start the API server after `stop_apiserver`."""
+        controlplane.start_apiserver(self._state)
+
+    def restart_apiserver(self) -> None:
+        """Kill the API server and return when its successor is ready."""
+        before = self._restarts(controlplane.APISERVER)
+        self.kill_apiserver()
+        while self._restarts(controlplane.APISERVER) == before:
+            time.sleep(0.05)
+        self.wait_api()
+
+    def wait_api(self, timeout: float = 60.0) -> None:
+        """Wait until the API server is ready. Raises DevclusterError after `timeout` seconds."""
+        controlplane.api(self._state).wait_ready(timeout, self._state.log(controlplane.APISERVER))
+
+    def _restarts(self, name: str) -> object:
+        return next(item["restarts"] for item in self.programs() if item["name"] == name)
+
+
+def exec_replace(cluster: Cluster, node: str, argv: Sequence[str]) -> None:
+    """Become the program `argv` inside a node, so that terminal, signals and exit code are its own."""
+    command = cluster.exec_argv(node, argv)
+    found = shutil.which(command[0])
+    os.execv(found or command[0], command)

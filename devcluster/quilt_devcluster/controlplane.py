@@ -1,0 +1,92 @@
+"""The control plane of a cluster: its certificates, and its four programs."""
+
+from __future__ import annotations
+
+from quilt_devcluster import control, machines, manifests, plan, render
+from quilt_devcluster.binaries import program
+from quilt_devcluster.enter import NODE_PATH, inside
+from quilt_devcluster.kube import KubeApi
+from quilt_devcluster.pki import Authority, kubeconfig, signing_key
+from quilt_devcluster.state import State
+
+APISERVER = "kube-apiserver"
+START_TIMEOUT = 60.0
+# Kubeconfig name → (user, groups): the identities of Kubernetes' own default roles.
+_CLIENTS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "controller-manager": ("system:kube-controller-manager", ()),
+    "kube-proxy": ("system:kube-proxy", ()),
+    "scheduler": ("system:kube-scheduler", ()),
+}
+
+
+def api(state: State) -> KubeApi:
+    """Return a client of the cluster's API server with the administrator's rights."""
+    return KubeApi(state.port, state.pki)
+
+
+def write_credentials(state: State) -> None:
+    """Make the authority, the control plane's certificates and its clients' kubeconfigs."""
+    authority = Authority.create("quilt-devcluster")
+    authority.identity.write(state.pki, "ca")
+    service = ("kubernetes", "kubernetes.default", "kubernetes.default.svc")
+    names = (
+        *service,
+        f"{service[-1]}.{plan.CLUSTER_DOMAIN}",
+        machines.CONTROL_PLANE,
+        "localhost",
+        "127.0.0.1",
+        plan.SERVICE_API,
+        state.addresses.control_plane,
+    )
+    authority.sign("kube-apiserver", names=names, server=True).write(state.pki, "apiserver")
+    authority.sign("quilt:apiserver-kubelet").write(state.pki, "apiserver-kubelet")
+    authority.sign("quilt:admin", groups=("system:masters",)).write(state.pki, "admin")
+    private, public = signing_key()
+    (state.pki / "service-accounts.key").write_text(private)
+    (state.pki / "service-accounts.pub").write_text(public)
+    for name, (user, groups) in _CLIENTS.items():
+        identity = authority.sign(user, groups=groups)
+        text = kubeconfig(state.addresses.api_url, authority.identity.certificate, user, identity)
+        (state.pki / f"{name}.kubeconfig").write_text(text)
+
+
+def write_admin_kubeconfig(state: State) -> None:
+    """Write the kubeconfig for programs of this machine, once the loopback port is known."""
+    authority = Authority.load(state.pki, "ca")
+    admin = authority.sign("quilt:admin", groups=("system:masters",))
+    text = kubeconfig(f"https://127.0.0.1:{state.port}", authority.identity.certificate, "quilt:admin", admin)
+    state.kubeconfig.touch(mode=0o600)
+    state.kubeconfig.write_text(text)
+
+
+def start_program(state: State, role: str, name: str, argv: list[str]) -> None:
+    """Run a program in the machine `role`, supervised under `name`."""
+    path = f"PATH={program('containerd').parent}:{program('runc').parent}:{NODE_PATH}"
+    command = inside(state.pids[role], [path, *argv])
+    control.start_program(state.socket, name, command, state.log(name))
+
+
+def start_etcd(state: State) -> None:
+    """Start etcd."""
+    etcd = [str(program("etcd")), *render.etcd_args(state.folder / "etcd")]
+    start_program(state, machines.CONTROL_PLANE, "etcd", etcd)
+
+
+def start_apiserver(state: State) -> None:
+    """Start the API server; it is ready a few seconds later, see `KubeApi.wait_ready`."""
+    argv = [str(program(APISERVER)), *render.apiserver_args(state.addresses, state.pki)]
+    start_program(state, machines.CONTROL_PLANE, APISERVER, argv)
+
+
+def start_rest(state: State, *, allocate_node_cidrs: bool) -> None:
+    """Wait for the API server, create the base objects, start the controller-manager and the scheduler."""
+    client = api(state)
+    client.wait_ready(START_TIMEOUT, state.log(APISERVER))
+    manager = render.controller_manager_args(state.pki, allocate_node_cidrs=allocate_node_cidrs)
+    name = "kube-controller-manager"
+    start_program(state, machines.CONTROL_PLANE, name, [str(program(name)), *manager])
+    name = "kube-scheduler"
+    start_program(
+        state, machines.CONTROL_PLANE, name, [str(program(name)), *render.scheduler_args(state.pki)]
+    )
+    client.create(manifests.base_objects())

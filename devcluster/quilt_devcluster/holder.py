@@ -1,0 +1,55 @@
+"""Start a process that is the first in new namespaces, and print its id: `python holder.py PAUSE FOLDER ROLE`.
+
+A program of its own because making namespaces and forking are unsafe in a process with threads, such as a test
+run. The new process has its own network, mounts, host name and process ids; it outlives the one that started it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+HOLDER = "quilt-holder"
+MS_REC = 0x4000
+MS_PRIVATE = 1 << 18
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def separate() -> None:
+    """Leave the network, mount, host name and (for children) PID namespaces. Raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    _check(libc.unshare(CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWPID), "unshare")
+    # Otherwise what is mounted in here would appear on the machine as well.
+    _check(libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None), "making the mounts private")
+
+
+def main() -> None:
+    """Fork the holder and print its id as seen from outside."""
+    program, folder, role = sys.argv[1:4]
+    separate()
+    child = os.fork()
+    if child:
+        print(child)
+        return
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+    os.chdir("/")
+    # The only descriptors that survive are the three above: all others are made close-on-exec by Python.
+    # The arguments are for `down` and for people: they tell whose process this is.
+    os.execv(program, [HOLDER, folder, role])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""The machines of a cluster: the switch, the control plane and the nodes, each a set of namespaces.
+
+A machine is held by its first process; everything in it lives in that process's PID namespace. So switching a
+machine off is one kill, after which the kernel ends all its programs and pods, its mounts and its network at once,
+like a power failure; its disk (a folder) stays.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+
+from quilt_devcluster import binaries, cgroups, paths, plan, procs, render
+from quilt_devcluster.enter import inside
+from quilt_devcluster.errors import DevclusterError
+from quilt_devcluster.shell import run
+from quilt_devcluster.state import State
+
+SWITCH = "switch"
+CONTROL_PLANE = "control-plane"
+BRIDGE = "br0"
+# The folders of a node's own disk: the first are layered over the machine's, the others must be plain folders,
+# since containerd puts overlays of its own on them.
+LAYERED = ("etc", "opt", "var")
+PLAIN = ("containerd", "kubelet")
+# The kubelet sets these for the whole machine (its crash behaviour among them). It finds them set in files of the
+# node instead and leaves the machine alone.
+FAKE_SYSCTLS = {
+    "vm/overcommit_memory": "1",
+    "vm/panic_on_oom": "0",
+    "kernel/panic": "10",
+    "kernel/panic_on_oops": "1",
+    "kernel/keys/root_maxkeys": "1000000",
+    "kernel/keys/root_maxbytes": "25000000",
+}
+
+
+def switch_on(state: State, role: str) -> None:
+    """Start the first process of a machine, with empty namespaces, and remember it."""
+    output = run(
+        # By file, not as a module: it needs the standard library alone and must start at once.
+        [
+            sys.executable,
+            "-S",
+            "-E",
+            paths.PACKAGE / "holder.py",
+            binaries.pause_program(),
+            state.folder,
+            role,
+        ],
+        what=f"Making the namespaces of {role}",
+        hint="this needs root with CAP_SYS_ADMIN and a kernel with network, mount and PID namespaces",
+    )
+    state.pids[role] = procs.identify(int(output))
+    state.save()
+
+
+def switch_off(state: State, role: str) -> None:
+    """Kill the machine `role` and wait until its last process is gone; one that is off already is fine."""
+    holder = state.pids.get(role)
+    # The first process becomes reapable only when all others of its PID namespace are gone.
+    if holder is not None and not procs.end(holder, timeout=20.0):
+        raise DevclusterError(
+            f"The machine {role} does not end.",
+            hint=f"a process of it hangs in the kernel: look at /proc/{holder.pid}/stack and the kernel log",
+        )
+
+
+def in_machine(
+    state: State, role: str, argv: Sequence[str], *, what: str = "", stdin: str | None = None
+) -> str:
+    """Run `argv` inside the machine `role` and return its output. Raises DevclusterError when it fails."""
+    if role not in state.pids:
+        raise DevclusterError(f"The cluster {state.name!r} has no machine {role!r}.")
+    return run(inside(state.pids[role], argv), what=what or f"Running {argv[0]} in {role}", stdin=stdin)
+
+
+def set_up_switch(state: State) -> None:
+    """Make the bridge between the machines. It has an address, so that they have a gateway, but forwards nothing."""
+    addresses = state.addresses
+    commands = [
+        "link set lo up",
+        f"link add {BRIDGE} type bridge stp_state 0 forward_delay 0 mcast_snooping 0",
+        f"address add {addresses.switch}/{addresses.network.prefixlen} dev {BRIDGE}",
+        f"link set {BRIDGE} up",
+    ]
+    in_machine(state, SWITCH, ["ip", "-batch", "-"], what="Making the switch", stdin="\n".join(commands))
+
+
+def plug_in(state: State, role: str, port: str, address: str, mac: str) -> None:
+    """Join the machine `role` to the switch by a pair of interfaces: `port` there, eth0 here."""
+    target = state.pids[role].pid
+    # Without --pid: the number of the machine's first process means something only outside.
+    outer = ["nsenter", f"--target={state.pids[SWITCH].pid}", "--net", "ip"]
+    deadline = time.monotonic() + 5.0
+    while port in _ports(run([*outer, "-brief", "link", "show", "master", BRIDGE])):
+        # The kernel takes a dead machine's interfaces apart a moment after its last process.
+        if time.monotonic() > deadline:
+            raise DevclusterError(f"The old network interface of {role} does not go away.")
+        time.sleep(0.02)
+    run(
+        [
+            *outer,
+            "link",
+            "add",
+            port,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "eth0",
+            "address",
+            mac,
+            "netns",
+            str(target),
+        ],
+        what=f"Joining {role} to the switch",
+    )
+    run([*outer, "link", "set", port, "master", BRIDGE, "up"])
+    commands = [
+        "link set lo up",
+        f"address add {address}/{state.addresses.network.prefixlen} dev eth0",
+        "link set eth0 up",
+        f"route add default via {state.addresses.switch}",
+    ]
+    in_machine(state, role, ["ip", "-batch", "-"], what=f"Addressing {role}", stdin="\n".join(commands))
+
+
+def _ports(brief: str) -> set[str]:
+    """Return the interface names in the output of `ip -brief link`."""
+    return {line.split()[0].partition("@")[0] for line in brief.splitlines() if line.strip()}
+
+
+def set_up_control_plane(state: State) -> None:
+    """Give the control plane its host name, its /proc and its network."""
+    script = f"hostname {CONTROL_PLANE}\nmount -t proc proc /proc\n"
+    in_machine(state, CONTROL_PLANE, ["sh", "-euc", script])
+    plug_in(state, CONTROL_PLANE, "cp", state.addresses.control_plane, plan.node_mac(state.slot, 0))
+
+
+def set_up_node(state: State, node: str) -> None:
+    """Give a node its disk, its view of the kernel and its network. The disk survives being switched off."""
+    folder = state.node_folder(node)
+    for name in (*LAYERED, *(f".{name}" for name in LAYERED), *PLAIN, "sysctl"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for name, value in FAKE_SYSCTLS.items():
+        (folder / "sysctl" / name.replace("/", ".")).write_text(value + "\n")
+    cgroups.create(cgroups.node_group(state.name, node))
+    in_machine(state, node, ["sh", "-euc", node_script(state, node)], what=f"Setting up the machine {node}")
+    index = state.index(node)
+    plug_in(state, node, f"n{index}", state.addresses.node(index), plan.node_mac(state.slot, index))
+
+
+def node_script(state: State, node: str) -> str:
+    """Return the shell script that turns fresh namespaces into the node."""
+    folder = shlex.quote(str(state.node_folder(node)))
+    lines = [
+        f"hostname {node}",
+        "mount -t proc proc /proc",
+        # Everything under /run dies with the power, as on a real machine.
+        "mount -t tmpfs -o mode=0755 tmpfs /run",
+        "mkdir -p /run/netns /run/lock /run/cgroup",
+        # A sysfs of its own shows the node's network interfaces; the control groups move over to it.
+        "mount --rbind /sys/fs/cgroup /run/cgroup",
+        "mount -t sysfs sysfs /sys",
+        "mount --move /run/cgroup /sys/fs/cgroup",
+        "rmdir /run/cgroup",
+    ]
+    for name in LAYERED:
+        options = f"lowerdir=/{name},upperdir={folder}/{name},workdir={folder}/.{name}"
+        lines.append(f"mount -t overlay -o {options} overlay /{name}")
+    for name in PLAIN:
+        lines += [f"mkdir -p /var/lib/{name}", f"mount --bind {folder}/{name} /var/lib/{name}"]
+    for name in FAKE_SYSCTLS:
+        file = f"{folder}/sysctl/{name.replace('/', '.')}"
+        lines.append(f"[ ! -e /proc/sys/{name} ] || mount --bind {file} /proc/sys/{name}")
+    hosts = render.hosts_file(state.addresses, state.nodes)
+    lines += [
+        "mkdir -p /etc/cni/net.d /opt/cni/bin /var/lib/cni /var/log/pods /var/log/containers",
+        # At the first start only: what the machine under the test has there is not the node's.
+        "[ -e /etc/quilt-node ] || rm -rf /etc/cni/net.d/* /opt/cni/bin/* /etc/resolv.conf /etc/hosts /etc/hostname",
+        # No name server: a name outside the cluster is an error at once instead of a packet that leaves.
+        "echo '# no name server: nothing outside the cluster is asked' > /etc/resolv.conf",
+        f"echo {node} > /etc/hostname; touch /etc/quilt-node",
+        f"printf %s {shlex.quote(hosts)} > /etc/hosts",
+        "mount --make-rshared /",
+    ]
+    return "\n".join(lines)

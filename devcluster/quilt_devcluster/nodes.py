@@ -1,0 +1,140 @@
+"""A node's programs: containerd with an image store of its own, kubelet and kube-proxy with credentials of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from quilt_devcluster import cgroups, control, machines, render
+from quilt_devcluster.binaries import program
+from quilt_devcluster.controlplane import api, start_program
+from quilt_devcluster.errors import DevclusterError
+from quilt_devcluster.pki import Authority, kubeconfig
+from quilt_devcluster.shell import run
+from quilt_devcluster.state import State
+
+PROGRAMS = ("kube-proxy", "kubelet", "containerd")
+CONTAINERD_TIMEOUT = 30.0
+REGISTER_TIMEOUT = 60.0
+
+
+def program_name(node: str, name: str) -> str:
+    """Return under which name the supervisor knows the program `name` of `node`."""
+    return f"{node}.{name}"
+
+
+def write_files(state: State, node: str) -> None:
+    """Write the credentials and the configuration of a new node."""
+    authority = Authority.load(state.pki, "ca")
+    address = state.addresses.node(state.index(node))
+    user = f"system:node:{node}"
+    authority.sign(user, names=(node, address), server=True).write(state.pki, node)
+    client = authority.sign(user, groups=("system:nodes",))
+    text = kubeconfig(state.addresses.api_url, authority.identity.certificate, user, client)
+    (state.pki / f"{node}.kubeconfig").write_text(text)
+    folder = config_folder(state, node)
+    folder.mkdir(parents=True, exist_ok=True)
+    group = cgroups.node_group(state.name, node)
+    kubelet = render.kubelet_config(state.pki, node, cgroup_root=group, cgroup_v1=cgroups.is_version_1())
+    (folder / "kubelet.json").write_text(render.as_json(kubelet))
+    (folder / "kube-proxy.json").write_text(render.as_json(render.kube_proxy_config(state.pki, node)))
+    (folder / "containerd.toml").write_text(render.containerd_config(program("runc")))
+
+
+def config_folder(state: State, node: str) -> Path:
+    """Return where a node's configuration files are."""
+    return state.node_folder(node) / "config"
+
+
+def power_on(state: State, node: str, archives: Sequence[Path] = ()) -> None:
+    """Start a node's machine and its container runtime, and load the images from `archives`."""
+    machines.set_up_node(state, node)
+    config = config_folder(state, node)
+    containerd = program_name(node, "containerd")
+    start_program(
+        state, node, containerd, [str(program("containerd")), "--config", str(config / "containerd.toml")]
+    )
+    # The node's own /run, as seen from outside.
+    socket = Path(f"/proc/{state.pids[node].pid}/root/run/containerd/containerd.sock")
+    deadline = time.monotonic() + CONTAINERD_TIMEOUT
+    while not socket.exists():
+        if time.monotonic() > deadline:
+            raise DevclusterError(f"containerd of {node} did not start.", log=state.log(containerd))
+        time.sleep(0.05)
+    load_images(state, node, archives)
+
+
+def load_images(state: State, node: str, archives: Sequence[Path]) -> None:
+    """Import image archives into a node's store; images of the same name are replaced."""
+    for archive in archives:
+        argv = [
+            str(program("ctr")),
+            "--namespace",
+            "k8s.io",
+            "images",
+            "import",
+            "--no-unpack=false",
+            str(archive.absolute()),
+        ]
+        machines.in_machine(state, node, argv, what=f"Loading {archive.name} into {node}")
+
+
+def start_agents(state: State, node: str) -> None:
+    """Start the kubelet and kube-proxy of a node whose container runtime runs."""
+    start_kubelet(state, node)
+    name = program_name(node, "kube-proxy")
+    proxy = [str(program("kube-proxy")), f"--config={config_folder(state, node) / 'kube-proxy.json'}"]
+    start_program(state, node, name, proxy)
+
+
+def start_kubelet(state: State, node: str) -> None:
+    """Start a node's kubelet."""
+    argv = [
+        str(program("kubelet")),
+        f"--config={config_folder(state, node) / 'kubelet.json'}",
+        f"--kubeconfig={state.pki}/{node}.kubeconfig",
+        f"--hostname-override={node}",
+        f"--node-ip={state.addresses.node(state.index(node))}",
+    ]
+    start_program(state, node, program_name(node, "kubelet"), argv)
+
+
+def stop_program(state: State, node: str, name: str) -> None:
+    """Kill one program of a node and leave it off."""
+    control.request(state.socket, op="stop", name=program_name(node, name))
+
+
+def power_off(state: State, node: str) -> None:
+    """Cut a node's power: nothing of it runs afterwards, its disk stays."""
+    state.index(node)
+    # First told to the supervisor, which would start the programs again.
+    for name in PROGRAMS:
+        stop_program(state, node, name)
+    machines.switch_off(state, node)
+    state.pids.pop(node, None)
+    state.save()
+    cgroups.remove(cgroups.node_group(state.name, node))
+
+
+def forget(state: State, node: str) -> None:
+    """Delete a node that is off: its disk, its credentials and its Node object."""
+    run(["rm", "-rf", "--one-file-system", state.node_folder(node)], what=f"Deleting the disk of {node}")
+    for suffix in ("crt", "key", "kubeconfig"):
+        (state.pki / f"{node}.{suffix}").unlink(missing_ok=True)
+    state.nodes.pop(node)
+    state.save()
+    api(state).request("DELETE", f"/api/v1/nodes/{node}")
+
+
+def wait_registered(state: State, names: Sequence[str]) -> None:
+    """Wait until the kubelets of `names` have registered their Nodes (Ready they are only with a pod network)."""
+    client = api(state)
+    deadline = time.monotonic() + REGISTER_TIMEOUT
+    while missing := sorted(set(names) - set(client.nodes())):
+        if time.monotonic() > deadline:
+            raise DevclusterError(
+                f"Not registered within {REGISTER_TIMEOUT:.0f} s: {', '.join(missing)}.",
+                log=state.log(program_name(missing[0], "kubelet")),
+            )
+        time.sleep(0.1)

@@ -1,0 +1,104 @@
+"""What a cluster looks like on paper: its addresses, names and slot. Pure, so that it can be tested without one.
+
+Each cluster takes one of the 32 /20 slices of 198.18.0.0/15, the range reserved for testing networks. The slices
+live in namespaces and never meet; they differ so that captures and logs of two clusters cannot be mixed up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from quilt_devcluster.errors import DevclusterError
+
+TEST_RANGE = ipaddress.IPv4Network("198.18.0.0/15")
+SLICE_LENGTH = 20
+SLOTS = 2 ** (SLICE_LENGTH - TEST_RANGE.prefixlen)
+SERVICE_CIDR = "10.96.0.0/16"
+SERVICE_API = "10.96.0.1"
+SERVICE_DNS = "10.96.0.10"
+POD_CIDR = "10.42.0.0/16"
+CLUSTER_DOMAIN = "cluster.local"
+API_PORT = 6443
+BASE_LOOPBACK_PORT = 16440
+# Nodes count from 1 and get the addresses from .0.16 on; below are the switch and the control plane.
+_FIRST_NODE_OFFSET = 15
+MAX_NODES = 2 ** (32 - SLICE_LENGTH) - 2 - _FIRST_NODE_OFFSET
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
+
+
+def check_name(name: str) -> str:
+    """Return `name` when it can name a cluster (it ends up in folder and node names); else DevclusterError."""
+    if not _NAME.fullmatch(name):
+        raise DevclusterError(
+            f"The cluster name {name!r} cannot be used.",
+            hint="use 1 to 32 lower-case letters, digits and inner hyphens",
+        )
+    return name
+
+
+def free_slot(used: Collection[int]) -> int:
+    """Return the lowest slot not in `used`. Raises DevclusterError when all are taken."""
+    for slot in range(SLOTS):
+        if slot not in used:
+            return slot
+    raise DevclusterError(
+        f"All {SLOTS} cluster slots are in use.", hint="`quilt-devcluster down` one of them"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """All addresses of the cluster in `slot` (0 to SLOTS - 1)."""
+
+    slot: int
+
+    @property
+    def network(self) -> ipaddress.IPv4Network:
+        """The cluster's slice, which every machine of it is on."""
+        base = int(TEST_RANGE.network_address) + (self.slot << (32 - SLICE_LENGTH))
+        return ipaddress.IPv4Network((base, SLICE_LENGTH))
+
+    def _host(self, offset: int) -> str:
+        return str(self.network.network_address + offset)
+
+    @property
+    def switch(self) -> str:
+        """The bridge's own address: the default gateway, so that Service addresses have a route at all."""
+        return self._host(1)
+
+    @property
+    def control_plane(self) -> str:
+        """The address of the API server."""
+        return self._host(2)
+
+    def node(self, index: int) -> str:
+        """The address of node number `index`, counted from 1."""
+        if not 1 <= index <= MAX_NODES:
+            raise DevclusterError(f"There is no node number {index}; 1 to {MAX_NODES} are possible.")
+        return self._host(_FIRST_NODE_OFFSET + index)
+
+    @property
+    def api_url(self) -> str:
+        """The API server as seen by the nodes."""
+        return f"https://{self.control_plane}:{API_PORT}"
+
+    @property
+    def loopback_port(self) -> int:
+        """The port on 127.0.0.1 of the machine that leads to the API server."""
+        return BASE_LOOPBACK_PORT + self.slot
+
+
+def node_name(index: int) -> str:
+    """Return the name of node number `index`, counted from 1."""
+    return f"node-{index}"
+
+
+def node_mac(slot: int, index: int) -> str:
+    """Return the address of a node's network card: locally administered, the same after every start."""
+    digest = bytearray(hashlib.sha256(f"quilt-devcluster/{slot}/{index}".encode()).digest()[:6])
+    digest[0] = (digest[0] & 0xFC) | 0x02
+    return ":".join(f"{octet:02x}" for octet in digest)

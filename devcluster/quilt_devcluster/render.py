@@ -1,0 +1,189 @@
+"""Configuration of the programs of a cluster, as plain functions of the plan. JSON is written where YAML is read.
+
+The settings that are not a matter of taste carry the reason; the rest are upstream's defaults.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from quilt_devcluster import plan
+
+PAUSE_IMAGE = "localhost/quilt-pause:dev"
+TEST_IMAGE = "docker.io/library/quilt-test:dev"
+COREDNS_IMAGE = "localhost/quilt-coredns:dev"
+NODE_IMAGE = "docker.io/library/quilt-mesh-node:dev"
+OPERATOR_IMAGE = "docker.io/library/quilt-mesh-operator:dev"
+
+
+def etcd_args(data: Path) -> list[str]:
+    """Return etcd's flags. It listens on the loopback of the control plane's own namespace only."""
+    return [
+        "--name=quilt",
+        f"--data-dir={data}",
+        "--listen-client-urls=http://127.0.0.1:2379",
+        "--advertise-client-urls=http://127.0.0.1:2379",
+        "--listen-peer-urls=http://127.0.0.1:2380",
+        "--initial-advertise-peer-urls=http://127.0.0.1:2380",
+        "--initial-cluster=quilt=http://127.0.0.1:2380",
+        # A cluster for tests may lose its last seconds when the machine loses power; it gains much speed.
+        "--unsafe-no-fsync",
+        "--quota-backend-bytes=8589934592",
+        "--auto-compaction-mode=periodic",
+        "--auto-compaction-retention=5m",
+        "--log-level=warn",
+    ]
+
+
+def apiserver_args(addresses: plan.Addresses, pki: Path) -> list[str]:
+    """Return kube-apiserver's flags."""
+    return [
+        "--etcd-servers=http://127.0.0.1:2379",
+        f"--advertise-address={addresses.control_plane}",
+        f"--secure-port={plan.API_PORT}",
+        f"--service-cluster-ip-range={plan.SERVICE_CIDR}",
+        "--authorization-mode=Node,RBAC",
+        "--enable-admission-plugins=NodeRestriction",
+        "--allow-privileged=true",
+        f"--client-ca-file={pki}/ca.crt",
+        f"--tls-cert-file={pki}/apiserver.crt",
+        f"--tls-private-key-file={pki}/apiserver.key",
+        f"--kubelet-certificate-authority={pki}/ca.crt",
+        f"--kubelet-client-certificate={pki}/apiserver-kubelet.crt",
+        f"--kubelet-client-key={pki}/apiserver-kubelet.key",
+        # Node names resolve nowhere; without this, exec and logs would ask a name server.
+        "--kubelet-preferred-address-types=InternalIP",
+        f"--service-account-issuer=https://kubernetes.default.svc.{plan.CLUSTER_DOMAIN}",
+        f"--service-account-key-file={pki}/service-accounts.pub",
+        f"--service-account-signing-key-file={pki}/service-accounts.key",
+        "--profiling=false",
+    ]
+
+
+def controller_manager_args(pki: Path, *, allocate_node_cidrs: bool) -> list[str]:
+    """Return kube-controller-manager's flags. Without `allocate_node_cidrs` nodes get no pod range from it."""
+    args = [
+        f"--kubeconfig={pki}/controller-manager.kubeconfig",
+        f"--service-account-private-key-file={pki}/service-accounts.key",
+        f"--root-ca-file={pki}/ca.crt",
+        "--use-service-account-credentials=true",
+        "--leader-elect=false",
+        "--bind-address=127.0.0.1",
+        "--profiling=false",
+    ]
+    if allocate_node_cidrs:
+        args += ["--allocate-node-cidrs=true", f"--cluster-cidr={plan.POD_CIDR}", "--node-cidr-mask-size=24"]
+    return args
+
+
+def scheduler_args(pki: Path) -> list[str]:
+    """Return kube-scheduler's flags."""
+    return [
+        f"--kubeconfig={pki}/scheduler.kubeconfig",
+        "--leader-elect=false",
+        "--bind-address=127.0.0.1",
+        "--profiling=false",
+    ]
+
+
+def kubelet_config(pki: Path, node: str, *, cgroup_root: str, cgroup_v1: bool) -> dict[str, Any]:
+    """Return the KubeletConfiguration of `node`, as seen from inside the node."""
+    config: dict[str, Any] = {
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "authentication": {
+            "anonymous": {"enabled": False},
+            "webhook": {"enabled": True},
+            "x509": {"clientCAFile": f"{pki}/ca.crt"},
+        },
+        "authorization": {"mode": "Webhook"},
+        "tlsCertFile": f"{pki}/{node}.crt",
+        "tlsPrivateKeyFile": f"{pki}/{node}.key",
+        "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
+        "clusterDNS": [plan.SERVICE_DNS],
+        "clusterDomain": plan.CLUSTER_DOMAIN,
+        "resolvConf": "/etc/resolv.conf",
+        "volumePluginDir": "/var/lib/kubelet/volume-plugins",
+        "cgroupDriver": "cgroupfs",
+        "cgroupRoot": cgroup_root,
+        "failSwapOn": False,
+        "oomScoreAdj": 0,
+        # All nodes share one disk: its fill level says nothing of a node, and an image that was loaded by hand
+        # cannot be pulled again once collected.
+        "imageGCHighThresholdPercent": 100,
+        "imageGCLowThresholdPercent": 99,
+        "imageMinimumGCAge": "8760h",
+        "evictionHard": {"nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%"},
+        "makeIPTablesUtilChains": False,
+        "maxPods": 250,
+        # The default of 50 makes a node with many pods wait for itself.
+        "kubeAPIQPS": 100,
+        "kubeAPIBurst": 200,
+    }
+    if cgroup_v1:
+        # On version 1 the kubelet's own hierarchy cannot be nested below a folder of ours.
+        config |= {"failCgroupV1": False, "cgroupsPerQOS": False, "enforceNodeAllocatable": []}
+    return config
+
+
+def kube_proxy_config(pki: Path, node: str) -> dict[str, Any]:
+    """Return the KubeProxyConfiguration of `node`."""
+    return {
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+        "kind": "KubeProxyConfiguration",
+        "mode": "nftables",
+        "hostnameOverride": node,
+        "clusterCIDR": plan.POD_CIDR,
+        "clientConnection": {"kubeconfig": f"{pki}/kube-proxy.kubeconfig"},
+        "oomScoreAdj": 0,
+        # These sysctls cannot be written outside the first network namespace; 0 leaves them alone.
+        "conntrack": {"maxPerCore": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
+        "metricsBindAddress": "127.0.0.1:10249",
+    }
+
+
+def containerd_config(runc: Path, *, snapshotter: str = "overlayfs") -> str:
+    """Return containerd's configuration (TOML)."""
+    return f"""version = 3
+root = "/var/lib/containerd"
+state = "/run/containerd"
+oom_score = 0
+imports = []
+disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.tracing.processor.v1.otlp"]
+
+[grpc]
+  address = "/run/containerd/containerd.sock"
+
+[plugins.'io.containerd.cri.v1.images']
+  snapshotter = "{snapshotter}"
+  [plugins.'io.containerd.cri.v1.images'.pinned_images]
+    sandbox = "{PAUSE_IMAGE}"
+
+[plugins.'io.containerd.cri.v1.runtime']
+  # Lowering oom_score_adj needs CAP_SYS_RESOURCE, which this machine may not have.
+  restrict_oom_score_adj = true
+  [plugins.'io.containerd.cri.v1.runtime'.cni]
+    bin_dirs = ["/opt/cni/bin"]
+    conf_dir = "/etc/cni/net.d"
+    # /opt/cni/bin starts empty: nothing but the product brings plugins, not even for a pod's loopback.
+    use_internal_loopback = true
+  [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+    [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
+      BinaryName = "{runc}"
+      SystemdCgroup = false
+"""
+
+
+def hosts_file(addresses: plan.Addresses, nodes: dict[str, int]) -> str:
+    """Return a node's /etc/hosts: itself, its fellows and the control plane."""
+    lines = ["127.0.0.1 localhost", "::1 localhost", f"{addresses.control_plane} control-plane"]
+    lines += [f"{addresses.node(index)} {name}" for name, index in sorted(nodes.items())]
+    return "\n".join(lines) + "\n"
+
+
+def as_json(value: dict[str, Any]) -> str:
+    """Return `value` as JSON text for a configuration file."""
+    return json.dumps(value, indent=2) + "\n"

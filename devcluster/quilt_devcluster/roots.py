@@ -1,0 +1,107 @@
+"""Debian root filesystems made by mmdebstrap: the base of all images here, in place of a base from a registry.
+
+Two are made, once, of the release that this machine runs: `runtime` for the product's images, and `tools`, which
+is what the product is built in and what the test image is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from quilt_devcluster import paths
+from quilt_devcluster.binaries import locked
+from quilt_devcluster.errors import DevclusterError
+from quilt_devcluster.shell import run
+
+PACKAGES: dict[str, tuple[str, ...]] = {
+    "runtime": ("python3", "ca-certificates", "nftables", "iptables"),
+    "tools": (
+        "ca-certificates",
+        "iproute2",
+        "iputils-ping",
+        "netcat-openbsd",
+        "python3",
+        "python3-venv",
+        "tcpdump",
+    ),
+}
+EXCLUDED = (
+    "/usr/share/doc/*",
+    "/usr/share/man/*",
+    "/usr/share/info/*",
+    "/usr/share/locale/*",
+    "/usr/share/lintian/*",
+)
+
+
+def release() -> str:
+    """Return the code name of this machine's Debian. Raises DevclusterError elsewhere."""
+    facts = dict(
+        line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line
+    )
+    codename = facts.get("VERSION_CODENAME", "").strip('"')
+    if facts.get("ID", "").strip('"') != "debian" or not codename:
+        raise DevclusterError(
+            "The images are made from this machine's Debian, but it runs something else.",
+            hint="run the devcluster on Debian 12 or newer",
+        )
+    return codename
+
+
+def sources(codename: str, folder: Path = Path("/etc/apt")) -> list[Path]:
+    """Return the machine's own apt source files that hold the main archive of `codename`."""
+    candidates = [folder / "sources.list", *sorted((folder / "sources.list.d").glob("*"))]
+    found = []
+    for file in candidates:
+        if file.suffix not in (".list", ".sources") or not file.is_file():
+            continue
+        words = file.read_text().split()
+        if codename in words and "main" in words:
+            found.append(file)
+    return found
+
+
+def root_tar(kind: str) -> Path:
+    """Return where the root filesystem `kind` is or will be cached, as an uncompressed tar."""
+    key = json.dumps([release(), PACKAGES[kind], EXCLUDED])
+    return paths.cache_dir() / "roots" / f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.tar"
+
+
+def ensure_root(kind: str, progress: Callable[[str], None]) -> Path:
+    """Return the tar of the root filesystem `kind`, made now when the cache lacks it."""
+    target = root_tar(kind)
+    with locked(paths.cache_dir() / "roots" / f".lock-{kind}"):
+        if target.exists():
+            return target
+        progress(f"{kind} root filesystem: installing Debian {release()} (about 20 s)")
+        part = target.with_name("part-" + target.name)
+        run(
+            _command(kind, part),
+            what=f"Making the {kind} root filesystem with mmdebstrap",
+            hint="read the log; packages that cannot be fetched mean that no Debian archive is reachable",
+            log=paths.cache_dir() / "log" / f"root-{kind}.log",
+        )
+        part.rename(target)
+    return target
+
+
+def _command(kind: str, part: Path) -> Sequence[str | Path]:
+    if shutil.which("mmdebstrap") is None:
+        raise DevclusterError(
+            "mmdebstrap is not installed.", hint="run `quilt-devcluster build`, which installs it"
+        )
+    options = [f"--dpkgopt=path-exclude={pattern}" for pattern in EXCLUDED]
+    return [
+        "mmdebstrap",
+        "--variant=essential",
+        "--mode=root",
+        f"--include={','.join(PACKAGES[kind])}",
+        *options,
+        release(),
+        part,
+        *sources(release()),
+    ]

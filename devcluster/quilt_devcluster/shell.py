@@ -1,0 +1,59 @@
+"""Run programs: output captured or logged, and a failure that says which command and why."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from quilt_devcluster.errors import DevclusterError
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    what: str = "",
+    hint: str = "",
+    stdin: str | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    log: Path | None = None,
+    timeout: float | None = None,
+) -> str:
+    """Run `argv` to its end and return its standard output.
+
+    With `log`, both streams go to that file instead and the answer is empty. `env` is added to this process's.
+    Raises DevclusterError with the end of the output when the program is missing, fails or exceeds `timeout` seconds.
+    """
+    text = [str(arg) for arg in argv]
+    what = what or f"`{' '.join(text)[:200]}`"
+    full_env = {**os.environ, **(env or {})}
+    try:
+        if log is None:
+            done = subprocess.run(
+                text, input=stdin, env=full_env, cwd=cwd, timeout=timeout, capture_output=True, text=True
+            )
+        else:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            with log.open("w") as sink:
+                done = subprocess.run(
+                    text,
+                    input=stdin,
+                    env=full_env,
+                    cwd=cwd,
+                    timeout=timeout,
+                    stdout=sink,
+                    stderr=sink,
+                    text=True,
+                )
+    except FileNotFoundError as error:
+        raise DevclusterError(f"{what} failed: the program {text[0]} is not installed.", hint=hint) from error
+    except subprocess.TimeoutExpired as error:
+        raise DevclusterError(f"{what} did not end within {timeout:.0f} s.", hint=hint, log=log) from error
+    if done.returncode != 0:
+        output = "" if log else f"{done.stdout}{done.stderr}"
+        raise DevclusterError(
+            f"{what} failed with exit code {done.returncode}.", hint=hint, log=log, output=output
+        )
+    return done.stdout or ""

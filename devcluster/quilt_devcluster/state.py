@@ -1,0 +1,108 @@
+"""What is remembered of a cluster on disk, and how one cluster at a time is claimed and found again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from quilt_devcluster import paths, plan
+from quilt_devcluster.binaries import locked
+from quilt_devcluster.errors import DevclusterError
+from quilt_devcluster.procs import Pid
+
+
+@dataclass(slots=True)
+class State:
+    """One cluster's facts, kept in `<folder>/cluster.json`. `nodes` maps a node's name to its number."""
+
+    name: str
+    slot: int
+    port: int
+    nodes: dict[str, int] = field(default_factory=dict)
+    # Process ids with start times, by role: "supervisor", "switch", "control-plane" or a node's name.
+    pids: dict[str, Pid] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """Everything of this cluster lies below here."""
+        return paths.clusters_dir() / self.name
+
+    @property
+    def addresses(self) -> plan.Addresses:
+        """The addresses that follow from the slot."""
+        return plan.Addresses(self.slot)
+
+    @property
+    def pki(self) -> Path:
+        """Certificates, keys and kubeconfigs."""
+        return self.folder / "pki"
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's kubeconfig for programs of this machine."""
+        return self.folder / "kubeconfig"
+
+    @property
+    def socket(self) -> Path:
+        """The supervisor's control socket."""
+        return self.folder / "supervisor.sock"
+
+    def log(self, process: str) -> Path:
+        """The log file of one supervised process."""
+        return self.folder / "logs" / f"{process}.log"
+
+    def node_folder(self, node: str) -> Path:
+        """What a node has on its disk."""
+        return self.folder / "nodes" / node
+
+    def index(self, node: str) -> int:
+        """Return the number of `node`. Raises DevclusterError, naming the nodes there are, when it is unknown."""
+        if node not in self.nodes:
+            known = ", ".join(self.nodes) or "none"
+            raise DevclusterError(
+                f"The cluster {self.name!r} has no node {node!r}.", hint=f"its nodes: {known}"
+            )
+        return self.nodes[node]
+
+    def save(self) -> None:
+        """Write the facts by rename, so that a crash leaves the old or the new ones."""
+        part = self.folder / "cluster.json.part"
+        part.write_text(json.dumps(asdict(self), indent=2))
+        part.rename(self.folder / "cluster.json")
+
+
+def load(name: str) -> State:
+    """Return the cluster called `name`. Raises DevclusterError when there is none."""
+    file = paths.clusters_dir() / plan.check_name(name) / "cluster.json"
+    if not file.exists():
+        others = ", ".join(names()) or "none"
+        raise DevclusterError(
+            f"There is no cluster {name!r}.", hint=f"`quilt-devcluster up --name {name}`; running: {others}"
+        )
+    raw = json.loads(file.read_text())
+    pids = {role: Pid(**pid) for role, pid in raw.pop("pids").items()}
+    return State(**raw, pids=pids)
+
+
+def names() -> list[str]:
+    """Return the names of all clusters on this machine, also half-made ones, sorted."""
+    folder = paths.clusters_dir()
+    return sorted(item.parent.name for item in folder.glob("*/cluster.json")) if folder.is_dir() else []
+
+
+def claim(name: str) -> State:
+    """Reserve a slot for a new cluster and make its folder. Raises DevclusterError when the name is in use."""
+    plan.check_name(name)
+    with locked(paths.clusters_dir() / ".lock"):
+        existing = names()
+        if name in existing:
+            raise DevclusterError(
+                f"The cluster {name!r} exists already.",
+                hint=f"use it, or `quilt-devcluster down --name {name}` first, or choose another --name",
+            )
+        slot = plan.free_slot({load(other).slot for other in existing})
+        state = State(name, slot, plan.Addresses(slot).loopback_port)
+        state.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        state.save()
+        return state
