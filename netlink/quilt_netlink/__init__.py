@@ -4,6 +4,7 @@ from quilt_netlink.errors import DumpInterruptedError, NetlinkError, ReplyLostEr
 from quilt_netlink.events import Change, Event, Overrun
 from quilt_netlink.interface import KernelLike
 from quilt_netlink.kernel import Kernel
+from quilt_netlink.monitor import ALL_GROUPS, Group, Monitor
 from quilt_netlink.ops import Create, Delete, Failure, Op, Put, is_absent
 from quilt_netlink.state import (
     ADDRGENMODE_NONE,
@@ -25,6 +26,7 @@ from quilt_netlink.state import (
 
 __all__ = [
     "ADDRGENMODE_NONE",
+    "ALL_GROUPS",
     "DETACH",
     "SCOPE_LINK",
     "SCOPE_UNIVERSE",
@@ -39,9 +41,11 @@ __all__ = [
     "Event",
     "Failure",
     "FdbEntry",
+    "Group",
     "Kernel",
     "KernelLike",
     "Link",
+    "Monitor",
     "Neighbour",
     "NetlinkError",
     "Nexthop",

@@ -66,8 +66,8 @@ class Channel:
         for option in (NETLINK_EXT_ACK, NETLINK_CAP_ACK, NETLINK_GET_STRICT_CHK):
             with suppress(OSError):  # kernels before 4.20 filter dumps for us less, and we filter again
                 sock.setsockopt(SOL_NETLINK, option, 1)
-        receive = _set_queue(sock, SO_RCVBUFFORCE, socket.SO_RCVBUF)
-        send = _set_queue(sock, SO_SNDBUFFORCE, socket.SO_SNDBUF)
+        receive = set_queue(sock, SO_RCVBUFFORCE, socket.SO_RCVBUF, _QUEUE)
+        send = set_queue(sock, SO_SNDBUFFORCE, socket.SO_SNDBUF, _QUEUE)
         self.batch_count = max(16, receive // _ANSWER_COST)
         self.batch_bytes = min(_BATCH_BYTES, send // 2)
         if sock.getsockname()[0] == 0:
@@ -226,9 +226,10 @@ def _stamp(message: bytes, seq: int, *, ack: bool = True) -> bytearray:
     return data
 
 
-def _set_queue(sock: socket.socket, force: int, plain: int) -> int:
+def set_queue(sock: socket.socket, force: int, plain: int, size: int) -> int:
+    """Ask for a socket queue, beyond the system's limit where we may; return the size that was given."""
     try:
-        sock.setsockopt(socket.SOL_SOCKET, force, _QUEUE)
+        sock.setsockopt(socket.SOL_SOCKET, force, size)
     except PermissionError:
-        sock.setsockopt(socket.SOL_SOCKET, plain, _QUEUE)
+        sock.setsockopt(socket.SOL_SOCKET, plain, size)
     return sock.getsockopt(socket.SOL_SOCKET, plain)

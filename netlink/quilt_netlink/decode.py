@@ -100,10 +100,15 @@ def nexthop(view: memoryview, start: int, end: int) -> Nexthop | None:
     )
 
 
-def route(view: memoryview, start: int, end: int, *, expand: bool = False) -> Route | None:
-    """Decode a unicast route; with `expand` a nexthop object's device and gateway are shown too."""
+def route(
+    view: memoryview, start: int, end: int, *, expand: bool = False, any_kind: bool = False
+) -> Route | None:
+    """Decode a unicast route, or with `any_kind` also a blackhole and its like.
+
+    With `expand` a nexthop object's device and gateway are shown too.
+    """
     family, length, _, _, table, protocol, scope, kind, flags = _ROUTE.unpack_from(view, start + 16)
-    if kind != c.RTN_UNICAST or family not in (AF_INET, AF_INET6):
+    if family not in (AF_INET, AF_INET6) or not (any_kind or kind == c.RTN_UNICAST):
         return None
     attrs = attributes(view, start + 28, end)
     packed = attrs.get(c.RTA_DST, bytes(16 if family == AF_INET6 else 4))
