@@ -92,7 +92,7 @@ def servers():
     namespace = (ACCOUNT / "namespace").read_text()
     wanted = kubernetes(f"/apis/apps/v1/namespaces/{namespace}/daemonsets/quilt-test-server")["status"]
     pods = kubernetes(
-        f"/api/v1/namespaces/{namespace}/pods?labelSelector=app.kubernetes.io/name%3Dquilt-test-server"
+        f"/api/v1/namespaces/{namespace}/pods?labelSelector=app.kubernetes.io/component%3Dtest-server"
     )
     running = {
         pod["spec"]["nodeName"]: pod["status"]["podIP"]

@@ -5,7 +5,6 @@ Labels of every object; takes a dict of `root` and `component`.
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-app.kubernetes.io/part-of: quilt-mesh
 {{ include "quilt.selector" . }}
 {{- end }}
 
@@ -13,8 +12,9 @@ app.kubernetes.io/part-of: quilt-mesh
 What selects the Pods of a component. A Deployment's selector can never change: keep it short.
 */}}
 {{- define "quilt.selector" -}}
-app.kubernetes.io/name: quilt-{{ .component }}
+app.kubernetes.io/name: quilt-mesh
 app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
 {{/*

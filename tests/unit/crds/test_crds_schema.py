@@ -1,0 +1,110 @@
+"""The generated files are up to date, every schema is structural and bounded, as the API server demands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from quilt_crds.definitions import DEFINITIONS, Definition
+from quilt_crds.generate import ROOT, TEMPLATES, main
+from quilt_crds.quiltnetwork import QuiltNetworkSpec
+from quilt_crds.schema import schema_at
+
+FORBIDDEN = {"$ref", "$defs", "anyOf", "oneOf", "allOf", "not", "const", "title", "additionalProperties"}
+
+
+def load(definition: Definition) -> dict[str, Any]:
+    path = ROOT / TEMPLATES / f"{definition.resource.plural}.yaml"
+    loaded: dict[str, Any] = yaml.safe_load(path.read_text())
+    return loaded
+
+
+def schema_of(definition: Definition) -> dict[str, Any]:
+    schema: dict[str, Any] = load(definition)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    return schema
+
+
+def walk(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    yield path, schema
+    for name, part in schema.get("properties", {}).items():
+        yield from walk(part, f"{path}.{name}")
+    if "items" in schema:
+        yield from walk(schema["items"], f"{path}[]")
+
+
+def test_the_generated_files_are_up_to_date() -> None:
+    assert main(["--check"]) == 0, "run: python -m quilt_crds.generate"
+
+
+def test_check_notices_a_stale_a_missing_and_a_surplus_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--root", str(tmp_path)]) == 0
+    assert main(["--root", str(tmp_path), "--check"]) == 0
+    folder = tmp_path / TEMPLATES
+    (folder / "quiltnodes.yaml").write_text("stale\n")
+    (folder / "quiltsubnets.yaml").unlink()
+    (folder / "surplus.yaml").write_text("")
+    capsys.readouterr()
+    assert main(["--root", str(tmp_path), "--check"]) == 1
+    said = capsys.readouterr().err
+    assert [name in said for name in ("quiltnodes", "quiltsubnets", "surplus")] == [True] * 3
+    assert main(["--root", str(tmp_path)]) == 0
+    assert main(["--root", str(tmp_path), "--check"]) == 0
+
+
+@pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda definition: definition.resource.kind)
+def test_every_schema_is_structural_and_bounded(definition: Definition) -> None:
+    for path, part in walk(schema_of(definition)):
+        assert not FORBIDDEN & part.keys(), path
+        if "x-kubernetes-int-or-string" in part:
+            assert "type" not in part, path
+            continue
+        assert part["type"] in {"object", "array", "string", "integer", "boolean"}, path
+        if part["type"] == "array":
+            assert part["maxItems"] <= 16, path
+        if part["type"] == "string" and path not in (".apiVersion", ".kind"):
+            assert part.keys() & {"maxLength", "enum"} or part.get("format") == "date-time", path
+
+
+@pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda definition: definition.resource.kind)
+def test_helm_keeps_the_crd_and_nobody_else_gets_defaults(definition: Definition) -> None:
+    crd = load(definition)
+    assert crd["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    with_default = {path.split(".")[1] for path, part in walk(schema_of(definition)) if "default" in part}
+    assert with_default == ({"spec"} if definition.resource.kind == "QuiltNetwork" else set())
+
+
+def test_subresources_columns_and_selectable_fields() -> None:
+    versions = {
+        definition.resource.short: load(definition)["spec"]["versions"][0] for definition in DEFINITIONS
+    }
+    assert [short for short, version in versions.items() if "subresources" in version] == ["qnet", "qn"]
+    assert versions["qs"]["selectableFields"] == [{"jsonPath": ".spec.node"}]
+    columns = versions["qn"]["additionalPrinterColumns"]
+    narrow = [column["name"].upper() for column in columns if not column.get("priority")]
+    wide = [column["name"].upper() for column in columns if column.get("priority")]
+    assert narrow == ["STATUS", "SUBNET", "HOST-IP", "CPU", "RAM", "AGE"]
+    assert wide == ["MAC", "VERSION", "REASON"]
+
+
+def test_lists_merge_by_key_under_server_side_apply() -> None:
+    network, node, _ = DEFINITIONS
+    conditions = schema_at(schema_of(node), "status.conditions")
+    assert conditions["x-kubernetes-list-map-keys"] == ["type"]
+    assert schema_at(schema_of(network), "spec.clusterCIDRs")["x-kubernetes-list-type"] == "set"
+
+
+def test_the_defaults_of_the_crd_are_those_of_the_model() -> None:
+    def defaults(schema: dict[str, Any]) -> dict[str, Any]:
+        return {
+            name: defaults(part) if "properties" in part else part["default"]
+            for name, part in schema["properties"].items()
+            if "default" in part
+        }
+
+    network = next(definition for definition in DEFINITIONS if definition.resource.kind == "QuiltNetwork")
+    assert defaults(schema_at(schema_of(network), "spec")) == QuiltNetworkSpec().wire()

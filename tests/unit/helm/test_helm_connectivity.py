@@ -1,0 +1,59 @@
+"""The program behind `helm test` says which pair of nodes cannot talk; run here on loopback addresses."""
+
+from __future__ import annotations
+
+import importlib.util
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+SCRIPT = Path(__file__).parents[3] / "helm/quilt-mesh/files/connectivity.py"
+
+
+@pytest.fixture
+def script() -> ModuleType:
+    """The program with a free port, so that a test needs none of its own."""
+    spec = importlib.util.spec_from_file_location("quilt_connectivity", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        module.PORT = probe.getsockname()[1]  # type: ignore[attr-defined]
+    return module
+
+
+@pytest.fixture
+def server(script: ModuleType) -> Iterator[None]:
+    """A server on every loopback address: 127.0.0.1 and 127.0.0.2 stand for two pods."""
+    with script.DualStackServer(("::", script.PORT), script.Server) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield
+        running.shutdown()
+        thread.join()
+
+
+@pytest.mark.usefixtures("server")
+def test_pods_that_reach_each_other(script: ModuleType) -> None:
+    assert script.unreached({"a": "127.0.0.1", "b": "127.0.0.2"}) == []
+
+
+@pytest.mark.usefixtures("server")
+def test_a_pair_that_does_not_is_named(script: ModuleType) -> None:
+    # An address of no network at all: refused at once instead of after a time-out.
+    (line, *more) = script.unreached({"a": "127.0.0.1", "b": "0.0.0.0.0"})
+    assert line.startswith("pods of a do not reach 0.0.0.0.0 on b: ")
+    assert more[0].startswith("this pod does not reach 0.0.0.0.0 on b")
+
+
+def test_the_end_of_the_time_is_the_end_of_the_test(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(script, "servers", lambda: ({}, 3))
+    assert script.check(0) == 1
+    assert "0 of 3 test servers run" in capsys.readouterr().out
