@@ -41,7 +41,7 @@ def _kind(definition: Definition) -> Iterator[str]:
 
 def _rows(path: str, schema: dict[str, Any]) -> Iterator[str]:
     default = schema.get("default")
-    shown = "" if default in (None, {}) else f"`{json.dumps(default)}`"
+    shown = "" if default is None or isinstance(default, dict) else f"`{json.dumps(default)}`"
     yield f"| `{path}` | {_type(schema)} | {shown} | {schema.get('description', '')} |"
     for name, part in schema.get("properties", {}).items():
         yield from _rows(f"{path}.{name}", part)

@@ -77,8 +77,8 @@ def _convert(source: Schema, definitions: Schema, *, keep_defaults: bool) -> Sch
             for name, value in source["properties"].items()
         }
     if keep_defaults and source.get("default") is not None:
-        # The API server fills an empty object from its properties' own defaults.
-        result["default"] = {} if "properties" in source else source["default"]
+        # Whole for an object too: the server checks a default by the CEL rules before it fills it.
+        result["default"] = source["default"]
     return result
 
 
