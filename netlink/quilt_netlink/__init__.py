@@ -2,7 +2,8 @@
 
 from quilt_netlink.errors import DumpInterruptedError, NetlinkError, ReplyLostError
 from quilt_netlink.events import Change, Event, Overrun
-from quilt_netlink.interface import KernelLike
+from quilt_netlink.fake import FakeKernel, FakeMonitor, Fault
+from quilt_netlink.interface import KernelLike, MonitorLike
 from quilt_netlink.kernel import Kernel
 from quilt_netlink.monitor import ALL_GROUPS, Group, Monitor
 from quilt_netlink.ops import Create, Delete, Failure, Op, Put, is_absent
@@ -40,12 +41,16 @@ __all__ = [
     "Entry",
     "Event",
     "Failure",
+    "FakeKernel",
+    "FakeMonitor",
+    "Fault",
     "FdbEntry",
     "Group",
     "Kernel",
     "KernelLike",
     "Link",
     "Monitor",
+    "MonitorLike",
     "Neighbour",
     "NetlinkError",
     "Nexthop",

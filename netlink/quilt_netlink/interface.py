@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
+from quilt_netlink.events import Event
 from quilt_netlink.ops import Failure, Op
 from quilt_netlink.state import TABLE_MAIN, Address, BridgeFdbEntry, FdbEntry, Link, Neighbour, Nexthop, Route
 
@@ -76,3 +77,19 @@ class KernelLike(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+class MonitorLike(Protocol):
+    """The kernel's notifications: iterate, or take all that wait at once."""
+
+    async def take_all(self) -> list[Event]:
+        """Wait for an event and return all that wait, oldest first; empty once the monitor is closed."""
+        ...
+
+    def __aiter__(self) -> Self: ...
+
+    async def __anext__(self) -> Event: ...
+
+    def close(self) -> None:
+        """Stop watching; closing twice is allowed."""
+        ...

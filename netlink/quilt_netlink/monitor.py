@@ -1,8 +1,8 @@
 """The kernel's own notifications, coalesced.
 
-Two things the kernel does not tell: a nexthop object takes its IPv4 routes with it silently, and a device that
-goes, or goes down, so takes its nexthop objects and their IPv4 routes. Whoever holds nexthops and routes must
-take the device's event for theirs.
+Two things the kernel does not tell: a nexthop object takes its IPv4 routes with it silently, and a device
+that goes, or goes down, so takes its nexthop objects and their IPv4 routes. Whoever holds nexthops and routes
+must take the device's event for theirs.
 """
 
 from __future__ import annotations
