@@ -1,4 +1,4 @@
-"""Counts the tests by what they need, and treats a skipped test as a failure: nothing is left out silently."""
+"""Counts the tests by what they need; a skipped test fails the run: nothing is left out silently."""
 
 from __future__ import annotations
 

@@ -16,7 +16,12 @@ PACKAGES = ("crds", "proto", "netlink", "operator", "nodeagent", "runtime", "cli
 
 def lint(root: Path) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join(str(root / package) for package in PACKAGES)
-    command = [str(Path(sys.executable).with_name("lint-imports")), "--config", "pyproject.toml", "--no-cache"]
+    command = [
+        str(Path(sys.executable).with_name("lint-imports")),
+        "--config",
+        "pyproject.toml",
+        "--no-cache",
+    ]
     return subprocess.run(
         command, cwd=root, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False
     )

@@ -1,0 +1,39 @@
+"""A real Kubernetes of three nodes with the chart installed, shared by the tests that need one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from mesh import Mesh, Pod, install
+
+from quilt_devcluster import Cluster
+
+# Control planes alone first; then the shared cluster, from tests that leave it alone to those that end it.
+ORDER = (
+    "test_admission", "test_operator", "test_chart", "test_mesh", "test_contract", "test_cli", "test_drift",
+    "test_faults", "test_node_life", "test_upgrade", "test_uninstall",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def rank(item: pytest.Item) -> int:
+        return ORDER.index(item.path.stem) if item.path.stem in ORDER else -1
+
+    items.sort(key=rank)
+
+
+@pytest.fixture(scope="session")
+def mesh() -> Iterator[Mesh]:
+    """Three nodes, images loaded, chart installed, every QuiltNode Up."""
+    with Cluster.up(name="test", nodes=3) as cluster:
+        mesh = Mesh(cluster)
+        install(mesh)
+        yield mesh
+
+
+@pytest.fixture(scope="session")
+def pods(mesh: Mesh) -> dict[str, Pod]:
+    """A traffic pod on each of the first three nodes: {node: pod}."""
+    placed = {f"traffic-{node}": node for node in mesh.nodes()[:3]}
+    return {pod.node: pod for pod in mesh.start_pods(placed).values()}

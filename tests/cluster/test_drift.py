@@ -1,0 +1,65 @@
+"""What somebody deletes on a node comes back within two seconds, is counted and is logged."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from mesh import NAMESPACE, Mesh, Pod, until
+
+# (what is done to the node, container that mends it, its metrics port)
+DAMAGE = {
+    "device": ("ip link del vxlan100", "agent", 9470),
+    "bridge": ("ip link del quilt0", "runtime", 9471),
+    "routes": ("ip route flush dev vxlan100", "agent", 9470),
+    "fdb": ("bridge fdb flush dev vxlan100", "agent", 9470),
+    "neighbours": ("ip neigh flush dev vxlan100 nud permanent", "agent", 9470),
+    "nftables": ("nft delete table inet quilt", "runtime", 9471),
+    "ip_forward": ("sysctl -qw net.ipv4.ip_forward=0", "runtime", 9471),
+}
+
+
+def repairs(mesh: Mesh, node: str, port: int) -> float:
+    """The sum of the repair counters that a container serves."""
+    metrics = mesh.on(node, "curl", "-sf", f"http://127.0.0.1:{port}/metrics")
+    lines = [line for line in metrics.splitlines() if "drift_repairs_total{" in line]
+    return sum(float(line.split()[-1]) for line in lines)
+
+
+def kernel_state(mesh: Mesh, node: str) -> dict[str, list[str]]:
+    """What the node's kernel holds of ours, in a form that compares."""
+    commands = {
+        "routes": "ip -o route show | grep -E 'vxlan100|quilt0' | sed 's/nhid [0-9]* //'",
+        "fdb": "bridge fdb show dev vxlan100",
+        "neighbours": "ip neigh show dev vxlan100 nud permanent",
+        "device": "ip -o link show vxlan100 | sed 's/^[0-9]*: //'",
+        "vtep": "ip -o -4 addr show vxlan100 | sed 's/^[0-9]*: //'",
+        "bridge": "ip -o -4 addr show quilt0 | sed 's/^[0-9]*: //'",
+        "ports": "ls /sys/class/net/quilt0/brif",
+        "nftables": "nft list table inet quilt | grep -v packets",
+        "ip_forward": "cat /proc/sys/net/ipv4/ip_forward",
+    }
+    script = "; echo @@; ".join(commands.values())
+    parts = mesh.on(node, "sh", "-c", f"{script}; true").split("@@\n")
+    return {name: sorted(part.splitlines()) for name, part in zip(commands, parts, strict=True)}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_damage_heals(mesh: Mesh, pods: dict[str, Pod], what: str) -> None:
+    command, container, port = DAMAGE[what]
+    victim, other = list(pods.values())[:2]
+    node = victim.node
+    before = kernel_state(mesh, node)
+    counted = repairs(mesh, node, port)
+    began = time.time()
+    mesh.on(node, "sh", "-c", command)
+    until(
+        f"the state of before is back after `{command}`", lambda: kernel_state(mesh, node) == before, 2, 0.05
+    )
+    assert mesh.reaches(other.node, f"http://{victim.ip}:8080/")
+    assert mesh.reaches(node, f"http://{other.ip}:8080/")
+    until("the repair is counted", lambda: repairs(mesh, node, port) > counted, timeout=2)
+    agent = mesh.system_pod("node", node)["metadata"]["name"]
+    since = f"--since={int(time.time() - began) + 2}s"
+    log = mesh.kubectl("logs", "-n", NAMESPACE, agent, "-c", container, since)
+    assert "drift_repaired" in log

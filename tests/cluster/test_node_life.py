@@ -1,0 +1,135 @@
+"""A node dies, returns, and is removed for good."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from mesh import Mesh, Pod, all_up, in_sync, until
+
+from quilt_devcluster import binaries
+
+
+def renewed(mesh: Mesh, node: str) -> float:
+    """The Unix time of the later of a node's two heartbeats."""
+    times = []
+    for namespace in ("quilt-node-lease", "kube-node-lease"):
+        text = mesh.get("lease", node, "-n", namespace)["spec"]["renewTime"]
+        times.append(datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC).timestamp())
+    return max(times)
+
+
+def entries_of(mesh: Mesh, node: str, subnet: str, host: str) -> str:
+    """What a node's kernel holds of a peer: its route, nexthop, FDB entry and neighbour."""
+    vtep = subnet.removesuffix("/24")
+    script = (
+        f"ip route show {subnet}; ip nexthop show dev vxlan100 | grep -w {vtep};"
+        f"ip neigh show dev vxlan100 | grep -w {vtep}; bridge fdb show dev vxlan100 | grep -w {host}; true"
+    )
+    return mesh.on(node, "sh", "-c", script)
+
+
+@contextmanager
+def phases(mesh: Mesh, node: str) -> Iterator[dict[str, float]]:
+    """{phase: Unix time at which the QuiltNode's watch first told it} while the block runs."""
+    seen: dict[str, float] = {}
+    template = "{.metadata.name} {.status.phase}{'\\n'}"
+    command = ["get", "quiltnodes", node, "--watch", "-o", f"jsonpath={template}"]
+    environment = {**os.environ, **mesh.cluster.environment()}
+    program = str(binaries.program("kubectl"))
+    process = subprocess.Popen([program, *command], env=environment, stdout=subprocess.PIPE, text=True)
+
+    def follow() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            seen.setdefault(line.split()[-1], time.time())
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        process.terminate()
+        process.wait()
+        thread.join()
+
+
+@pytest.fixture
+def victim(mesh: Mesh, pods: dict[str, Pod]) -> str:
+    """A node beside those that carry the shared pods."""
+    node = next((node for node in mesh.nodes() if node not in pods), None) or mesh.cluster.add_node()
+    until("every node is Up", lambda: all_up(mesh), timeout=120, every=0.5)
+    return node
+
+
+def test_a_dead_node_is_withdrawn_and_comes_back_with_its_subnet(
+    mesh: Mesh, pods: dict[str, Pod], victim: str
+) -> None:
+    claim = mesh.subnets()[victim]
+    subnet, host = claim["spec"]["cidr"], claim["mesh"]["hostIP"]
+    assert all(entries_of(mesh, node, subnet, host) for node in pods)
+    with phases(mesh, victim) as seen:
+        until("the watch runs", lambda: "Up" in seen, timeout=10)
+        mesh.cluster.kill_node(victim)
+        last = renewed(mesh, victim)
+        until("the node is Down", lambda: "Down" in seen, timeout=45, every=0.05)
+        gone_by = seen["Down"] + 1
+        for node in pods:
+            wait = max(0.2, gone_by - time.time())
+            until(f"{node} forgets", lambda n=node: not entries_of(mesh, n, subnet, host), wait, 0.05)
+    assert 20 <= seen["Down"] - last <= 33
+    mesh.cluster.start_node(victim)
+    returned(mesh, pods, victim, subnet)
+
+
+def returned(mesh: Mesh, pods: dict[str, Pod], victim: str, subnet: str) -> None:
+    """Within 15 seconds of its start the node is reachable again, under the same subnet."""
+
+    def reachable() -> bool:
+        return in_sync(mesh.quiltnode(victim)) and all(
+            subnet in mesh.on(node, "ip", "route", "show", "dev", "vxlan100") for node in pods
+        )
+
+    until("the node is back", reachable, timeout=15, every=0.2)
+    assert mesh.subnets()[victim]["spec"]["cidr"] == subnet
+    again = mesh.start_pods({"again": victim})["again"]
+    for pod in pods.values():
+        assert mesh.http(pod, again.ip) == "again"
+    mesh.delete_pods("again")
+
+
+def test_a_removed_node_frees_its_subnet_after_the_grace_period(
+    mesh: Mesh, pods: dict[str, Pod], victim: str
+) -> None:
+    claim = mesh.subnets()[victim]
+    name, subnet = claim["metadata"]["name"], claim["spec"]["cidr"]
+    mesh.cluster.remove_node(victim)
+    mesh.kubectl("delete", "node", victim, "--ignore-not-found")
+    mesh.kubectl("delete", "quiltnode", victim, "--ignore-not-found")
+
+    def phase() -> str:
+        found: dict[str, Any] = mesh.get("quiltsubnet", name)
+        return str(found["mesh"]["phase"])
+
+    until("the claim is Releasing", lambda: phase() == "Releasing", timeout=10)
+    for node in pods:
+        until(
+            f"{node} forgets",
+            lambda n=node: subnet not in mesh.on(n, "ip", "route", "show", "dev", "vxlan100"),
+            timeout=2,
+        )
+
+    def gone() -> bool:
+        return mesh.kubectl("get", "quiltsubnet", name, "--ignore-not-found") == ""
+
+    until("the claim is gone after the grace period", gone, timeout=40, every=0.5)
+    added = mesh.cluster.add_node()
+    until("the new node is Up", lambda: all_up(mesh), timeout=120, every=0.5)
+    assert mesh.subnets()[added]["spec"]["cidr"] == subnet

@@ -1,0 +1,38 @@
+"""`helm uninstall` leaves pods deletable, and the documented clean-up leaves a clean host."""
+
+from __future__ import annotations
+
+from mesh import CHART, NAMESPACE, Mesh, Pod, install, until
+
+LEFT = (
+    "ip -o link show vxlan100; ip -o link show quilt0; ip route show proto 81; ip route show proto 82;"
+    "ip nexthop show proto 81; ip nexthop show proto 82; nft list table inet quilt; ls /run/quilt;"
+    "ls /etc/cni/net.d/10-quilt.conflist /opt/cni/bin/quilt-cni; ip -o link show type veth | grep quilt"
+)
+
+
+def test_uninstall_leaves_pods_deletable_and_clean_up_a_clean_host(mesh: Mesh, pods: dict[str, Pod]) -> None:
+    mesh.cluster.helm("uninstall", "quilt", "-n", NAMESPACE, "--wait", "--timeout", "120s")
+    crds = mesh.kubectl("get", "crd", "-o", "name")
+    assert "quiltsubnets.quilt.io" in crds, "helm uninstall keeps the definitions and with them the claims"
+    mesh.delete_pods(*(pod.name for pod in pods.values()))
+    for node in mesh.nodes():
+        clean(mesh, node)
+
+
+def clean(mesh: Mesh, node: str) -> None:
+    """Run the documented command on a node; nothing of ours is left."""
+    import sys
+    from pathlib import Path
+
+    quilt = str(Path(sys.executable).with_name("quilt"))
+    mesh.on(node, quilt, "cleanup", "--yes")
+    assert mesh.on(node, "sh", "-c", f"({LEFT}) 2>/dev/null; true") == ""
+
+
+def test_it_can_be_installed_again(mesh: Mesh) -> None:
+    assert CHART.exists()
+    install(mesh)
+    names = {f"back-{node}": node for node in mesh.nodes()[:2]}
+    first, second = mesh.start_pods(names).values()
+    until("the pods reach each other", lambda: mesh.http(first, second.ip) == second.name, timeout=10)
