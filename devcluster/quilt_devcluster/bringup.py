@@ -133,14 +133,13 @@ def down(name: str) -> bool:
     # The supervisor first, since it would start again what dies.
     supervisors = procs.find("quilt_devcluster.supervisor", str(folder))
     holders = procs.find(HOLDER, str(folder))
-    if not folder.exists() and not supervisors and not holders:
+    entered = procs.find("nsenter", controlplane.mark(folder))
+    if not folder.exists() and not supervisors and not holders and not entered:
         return False
-    for process in (*supervisors, *holders):
-        if not procs.end(process, timeout=20.0):
-            raise DevclusterError(
-                f"The process {process.pid} of the cluster {name!r} does not end.",
-                hint=f"look at /proc/{process.pid}/stack and the kernel log, then run `down` again",
-            )
+    for process in (*supervisors, *entered):
+        procs.end(process)
+    for process in holders:
+        machines.end_machine(process)
     cgroups.remove(cgroups.cluster_group(name))
     cgroups.remove_empty_top()
     run(["rm", "-rf", "--one-file-system", folder], what=f"Deleting {folder}")

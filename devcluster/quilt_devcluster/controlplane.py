@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from quilt_devcluster import control, machines, manifests, plan, render
 from quilt_devcluster.binaries import program
 from quilt_devcluster.enter import NODE_PATH, inside
@@ -59,10 +61,15 @@ def write_admin_kubeconfig(state: State) -> None:
     state.kubeconfig.write_text(text)
 
 
+def mark(folder: Path) -> str:
+    """Return the argument by which `down` knows the programs of the cluster in `folder`, whatever happened."""
+    return f"QUILT_DEVCLUSTER_FOLDER={folder}"
+
+
 def start_program(state: State, role: str, name: str, argv: list[str]) -> None:
     """Run a program in the machine `role`, supervised under `name`."""
     path = f"PATH={program('containerd').parent}:{program('runc').parent}:{NODE_PATH}"
-    command = inside(state.pids[role], [path, *argv])
+    command = inside(state.pids[role], [mark(state.folder), path, *argv])
     control.start_program(state.socket, name, command, state.log(name))
 
 

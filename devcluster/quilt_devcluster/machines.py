@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from quilt_devcluster import binaries, cgroups, paths, plan, procs, render
 from quilt_devcluster.enter import inside
 from quilt_devcluster.errors import DevclusterError
+from quilt_devcluster.procs import Pid
 from quilt_devcluster.shell import run
 from quilt_devcluster.state import State
 
@@ -59,12 +60,21 @@ def switch_on(state: State, role: str) -> None:
 
 def switch_off(state: State, role: str) -> None:
     """Kill the machine `role` and wait until its last process is gone; one that is off already is fine."""
-    holder = state.pids.get(role)
+    if role in state.pids:
+        end_machine(state.pids[role])
+
+
+def end_machine(holder: Pid) -> None:
+    """Kill the machine of the first process `holder`. Raises DevclusterError when a process of it hangs."""
+    # What was brought in from outside must be reaped outside before the kernel lets go of the PID namespace, and
+    # an nsenter whose program was paused does not reap.
+    entered = procs.find("nsenter", f"--target={holder.pid}") if holder.alive() else []
     # The first process becomes reapable only when all others of its PID namespace are gone.
-    if holder is not None and not procs.end(holder, timeout=20.0):
+    gone = all([procs.end(process) for process in entered]) and procs.end(holder, timeout=20.0)
+    if not gone:
         raise DevclusterError(
-            f"The machine {role} does not end.",
-            hint=f"a process of it hangs in the kernel: look at /proc/{holder.pid}/stack and the kernel log",
+            f"The machine held by process {holder.pid} does not end.",
+            hint=f"a process of it hangs: look at /proc/{holder.pid}/stack and the kernel log, then try again",
         )
 
 

@@ -58,6 +58,8 @@ class Supervisor:
     def __init__(self) -> None:
         """Start with nothing to supervise."""
         self.programs: dict[str, Program] = {}
+        # By process id, kept apart from the names: a program that is being stopped has lost its name already.
+        self._running: dict[int, Program] = {}
         self._forwarders: list[Forwarder] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -75,12 +77,12 @@ class Supervisor:
             )
         finally:
             os.close(sink)
+        self._running[program.pid] = program
         program.started = time.monotonic()
         log.info("program_started", program=program.name, pid=program.pid, restarts=program.restarts)
 
     def reap(self) -> None:
         """Collect every child that ended, and start again those that are still wanted."""
-        by_pid = {program.pid: program for program in self.programs.values()}
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -88,7 +90,7 @@ class Supervisor:
                 return
             if pid == 0:
                 return
-            if program := by_pid.get(pid):
+            if program := self._running.pop(pid, None):
                 self._ended(program, os.waitstatus_to_exitcode(status))
 
     def _ended(self, program: Program, code: int) -> None:
@@ -123,11 +125,7 @@ class Supervisor:
                 return {}
             case "signal":
                 program = self.programs[request["name"]]
-                pid = program.inner()
-                if not pid:
-                    raise KeyError(f"{program.name} is not running")
-                os.kill(pid, request["signal"])
-                return {"pid": pid}
+                return {"pid": self._signal(program, request["signal"])}
             case "hello":
                 return {"pid": os.getpid()}
             case "list":
@@ -145,8 +143,20 @@ class Supervisor:
         program.wanted = False
         if program.pid:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(program.inner(), signal.SIGKILL)
+                self._signal(program, signal.SIGKILL)
             await program.ended.wait()
+
+    @staticmethod
+    def _signal(program: Program, number: int) -> int:
+        """Send a signal to the program itself and return its process id. Raises ProcessLookupError."""
+        pid = program.inner()
+        if not pid:
+            raise ProcessLookupError(f"{program.name} is not running")
+        os.kill(pid, number)
+        if number != signal.SIGSTOP:
+            # nsenter stops itself when its child is stopped, and would neither go on nor notice the child's end.
+            os.kill(program.pid, signal.SIGCONT)
+        return pid
 
     @staticmethod
     def _describe(program: Program) -> dict[str, Any]:
