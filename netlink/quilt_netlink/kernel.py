@@ -32,6 +32,8 @@ from quilt_netlink.writer import Writer
 T = TypeVar("T")
 DUMP_ATTEMPTS = 8
 _NAME_MAX = 15
+_NO_DEVICE = (errno.ENODEV,)
+_NO_TABLE = (errno.ENODEV, errno.ENOENT)
 _NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL)
 
 
@@ -80,29 +82,27 @@ class Kernel:
     def addresses(self, ifindex: int = 0) -> list[Address]:
         """Return all addresses of both families, of one interface or of all (0)."""
         read = _through_pyroute2(ifaddrmsg, links.decode_address)
-        found = self._table("addresses", links.addresses_get(ifindex), read, absent=errno.ENODEV)
+        found = self._table("addresses", links.addresses_get(ifindex), read)
         return [entry for entry in found if ifindex in (0, entry.ifindex)]
 
     def neighbours(self, ifindex: int) -> list[Neighbour]:
         """Return the permanent neighbour entries of an interface, both families."""
-        found = self._table("neighbours", tables.neighbours(ifindex), decode.neighbour, absent=errno.ENODEV)
+        found = self._table("neighbours", tables.neighbours(ifindex), decode.neighbour)
         return [entry for entry in found if isinstance(entry, Neighbour) and entry.ifindex == ifindex]
 
     def fdb(self, ifindex: int) -> list[FdbEntry]:
         """Return the permanent entries of a VXLAN device's own forwarding table."""
-        found = self._table("the FDB", tables.fdb(ifindex), decode.neighbour, absent=errno.ENODEV)
+        found = self._table("the FDB", tables.fdb(ifindex), decode.neighbour)
         return [entry for entry in found if isinstance(entry, FdbEntry) and entry.ifindex == ifindex]
 
     def bridge_fdb(self, bridge: int) -> list[BridgeFdbEntry]:
         """Return the MACs that a bridge knows, its ports' own ones included."""
-        found = self._table(
-            "the bridge FDB", tables.bridge_fdb(bridge), decode.neighbour, absent=errno.ENODEV
-        )
+        found = self._table("the bridge FDB", tables.bridge_fdb(bridge), decode.neighbour)
         return [entry for entry in found if isinstance(entry, BridgeFdbEntry) and entry.master == bridge]
 
     def nexthops(self, protocol: int = 0, ifindex: int = 0) -> list[Nexthop]:
         """Return nexthop objects, of one protocol number and one device where these are not 0."""
-        found = self._table("nexthops", tables.nexthops(ifindex), decode.nexthop, absent=errno.ENODEV)
+        found = self._table("nexthops", tables.nexthops(ifindex), decode.nexthop)
         return [entry for entry in found if protocol in (0, entry.protocol) and ifindex in (0, entry.ifindex)]
 
     def routes(self, protocol: int = 0, table: int = TABLE_MAIN, ifindex: int = 0) -> list[Route]:
@@ -110,7 +110,7 @@ class Kernel:
         found: list[Route] = []
         for v6 in (False, True):
             request = tables.routes(v6, protocol, table, ifindex)
-            found += self._table("routes", request, decode.route, absent=errno.ENOENT)
+            found += self._table("routes", request, decode.route, absent=_NO_TABLE)
         return [entry for entry in found if entry.table == table and protocol in (0, entry.protocol)]
 
     def route_get(self, dst: str, *, fib_match: bool = False) -> Route | None:
@@ -133,13 +133,15 @@ class Kernel:
         for failure in self._writer.apply([op]):
             raise NetlinkError(failure.errno, failure.message, op)
 
-    def _table(self, what: str, request: bytes, read: Decode[T], absent: int = 0) -> list[T]:
+    def _table(
+        self, what: str, request: bytes, read: Decode[T], absent: tuple[int, ...] = _NO_DEVICE
+    ) -> list[T]:
         for _ in range(DUMP_ATTEMPTS):
             reader = TableReader(read)
             try:
                 self._channel.dump(request, reader.consume)
             except NetlinkError as error:
-                if error.errno == absent:
+                if error.errno in absent:
                     return []
                 raise
             if not reader.torn:

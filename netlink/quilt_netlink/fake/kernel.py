@@ -37,8 +37,8 @@ class FakeKernel:
     """A stateful stand-in for Kernel (see KernelLike), for tests.
 
     Faults, each happening once: `dump_interrupted` the next read of a table raises; `overrun` the next change
-    is not told, the monitors overrun; `eexist` the next Create is refused; `enodev`, `eperm` the next write is
-    refused; `partial_batch` the second half of the next batch is not done, its outcome told as unknown (ENOBUFS).
+    is not told, the monitors overrun; `eexist` the next Create is refused; `enodev`, `eperm` the next write
+    is refused; `partial_batch` half of the next batch is not done, its outcome told as unknown (ENOBUFS).
     `writes` counts the operations that were done, so that a test can say that there were none.
     """
 

@@ -73,6 +73,9 @@ class Machine:
             and not isinstance(op, Delete)
         ):
             raise refuse(errno.EAFNOSUPPORT)
+        there = self.fdb.get(key_of(entry))
+        if isinstance(op, Delete) and there and entry.dst not in ("", there.dst):
+            return  # the kernel removes only a destination that is there, and says nothing
         self._store(self.fdb, key_of(entry), op, entry, errno.ENOENT)
 
     def nexthop(self, op: Op, entry: Nexthop) -> None:

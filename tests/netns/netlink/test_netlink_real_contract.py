@@ -1,0 +1,23 @@
+"""The real kernel does what the contract says."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from netlink_contract import KernelContract, Other, device  # noqa: F401  # a fixture is used by being there
+
+
+@pytest.fixture
+def other(make_netns: Callable[[], Any]) -> Iterator[Other]:
+    namespace = make_netns()
+    descriptor = namespace.descriptor()
+    with namespace.kernel() as kernel:
+        yield kernel, descriptor
+    os.close(descriptor)
+
+
+class TestRealKernel(KernelContract):
+    pass

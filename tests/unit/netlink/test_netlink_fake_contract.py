@@ -1,0 +1,26 @@
+"""The kernel in memory does what the contract says."""
+
+from __future__ import annotations
+
+import pytest
+from netlink_contract import KernelContract, Other, device  # noqa: F401  # a fixture is used by being there
+
+from quilt_netlink import FakeKernel, KernelLike, Link, Put
+
+
+@pytest.fixture
+def kernel() -> KernelLike:
+    fake = FakeKernel()
+    fake.run(Put(Link("lo", up=True)))
+    return fake
+
+
+@pytest.fixture
+def other(kernel: FakeKernel) -> Other:
+    second = FakeKernel()
+    kernel.join(77, second)
+    return second, 77
+
+
+class TestFakeKernel(KernelContract):
+    pass
