@@ -333,11 +333,14 @@ class ConfigureRequest(_message.Message):
     VXLAN_INTERFACE_FIELD_NUMBER: _builtins.int
     VXLAN_PORT_FIELD_NUMBER: _builtins.int
     OVERLAY_SOURCES_FIELD_NUMBER: _builtins.int
+    NODE_PREFIX_LENGTH_FIELD_NUMBER: _builtins.int
     mtu: _builtins.int
     """of pods and the bridge, in bytes"""
     vxlan_interface: _builtins.str
     vxlan_port: _builtins.int
     """UDP; packets to it are accepted from overlay_sources alone"""
+    node_prefix_length: _builtins.int
+    """of node subnets, IPv4; 0: unchanged"""
     @_builtins.property
     def cluster_cidrs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """of both families: not masqueraded between each other"""
@@ -354,10 +357,11 @@ class ConfigureRequest(_message.Message):
         vxlan_interface: _builtins.str = ...,
         vxlan_port: _builtins.int = ...,
         overlay_sources: _abc.Iterable[_builtins.str] | None = ...,
+        node_prefix_length: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_cidrs", b"cluster_cidrs", "mtu", b"mtu", "overlay_sources", b"overlay_sources", "vxlan_interface", b"vxlan_interface", "vxlan_port", b"vxlan_port"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_cidrs", b"cluster_cidrs", "mtu", b"mtu", "node_prefix_length", b"node_prefix_length", "overlay_sources", b"overlay_sources", "vxlan_interface", b"vxlan_interface", "vxlan_port", b"vxlan_port"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,3 @@
+module quilt-cni
+
+go 1.23

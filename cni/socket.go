@@ -1,0 +1,122 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"runtime"
+	"syscall"
+	"time"
+)
+
+const maxAnswer = 1 << 20
+
+// The syscall package is frozen without setns; the numbers are the kernel's.
+var setnsNumber = map[string]uintptr{
+	"386": 346, "amd64": 308, "arm": 375, "arm64": 268, "ppc64le": 350, "riscv64": 268, "s390x": 339,
+}[runtime.GOARCH]
+
+var errClosed = errors.New("the connection closed before an answer")
+
+// netlinkIn opens a NETLINK_ROUTE socket in another network namespace. The thread that enters it stays locked and
+// dies with its goroutine, so nothing else ever runs there.
+func netlinkIn(namespace int) (int, error) {
+	type opened struct {
+		socket int
+		err    error
+	}
+	done := make(chan opened, 1)
+	go func() {
+		runtime.LockOSThread()
+		if _, _, errno := syscall.RawSyscall(setnsNumber, uintptr(namespace), syscall.CLONE_NEWNET, 0); errno != 0 {
+			done <- opened{-1, errno}
+			return
+		}
+		socket, err := syscall.Socket(syscall.AF_NETLINK, syscall.SOCK_RAW|syscall.SOCK_CLOEXEC, syscall.NETLINK_ROUTE)
+		done <- opened{socket, err}
+	}()
+	result := <-done
+	return result.socket, result.err
+}
+
+// exchange sends one line with descriptors and returns the line that comes back, each step within the time-out.
+func exchange(path string, payload []byte, descriptors []int, timeout time.Duration) ([]byte, error) {
+	socket, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer syscall.Close(socket)
+	limit := syscall.NsecToTimeval(timeout.Nanoseconds())
+	for _, option := range []int{syscall.SO_SNDTIMEO, syscall.SO_RCVTIMEO} {
+		if err := syscall.SetsockoptTimeval(socket, syscall.SOL_SOCKET, option, &limit); err != nil {
+			return nil, err
+		}
+	}
+	if err := retry(func() error { return syscall.Connect(socket, &syscall.SockaddrUnix{Name: path}) }); err != nil {
+		return nil, err
+	}
+	if err := send(socket, payload, descriptors); err != nil {
+		return nil, err
+	}
+	return receive(socket)
+}
+
+// send writes everything; the descriptors go with the first bytes.
+func send(socket int, payload []byte, descriptors []int) error {
+	var rights []byte
+	if len(descriptors) > 0 {
+		rights = syscall.UnixRights(descriptors...)
+	}
+	for len(payload) > 0 {
+		sent := 0
+		err := retry(func() (err error) {
+			sent, err = syscall.SendmsgN(socket, payload, rights, nil, syscall.MSG_NOSIGNAL)
+			return err
+		})
+		if err != nil {
+			return timedOut(err)
+		}
+		payload, rights = payload[sent:], nil
+	}
+	return nil
+}
+
+// receive reads up to the newline that ends the answer.
+func receive(socket int) ([]byte, error) {
+	var line []byte
+	buffer := make([]byte, 32<<10)
+	for {
+		got := 0
+		err := retry(func() (err error) {
+			got, err = syscall.Read(socket, buffer)
+			return err
+		})
+		if err != nil {
+			return nil, timedOut(err)
+		}
+		if got == 0 {
+			return nil, errClosed
+		}
+		line = append(line, buffer[:got]...)
+		if end := bytes.IndexByte(line, '\n'); end >= 0 {
+			return line[:end], nil
+		}
+		if len(line) > maxAnswer {
+			return nil, errors.New("the answer is too long")
+		}
+	}
+}
+
+func timedOut(err error) error {
+	if errors.Is(err, syscall.EAGAIN) {
+		return errors.New("time-out")
+	}
+	return err
+}
+
+func retry(act func() error) error {
+	for {
+		if err := act(); !errors.Is(err, syscall.EINTR) {
+			return err
+		}
+	}
+}

@@ -1,0 +1,148 @@
+"""The addresses of this node's containers: the pure rules of core.ipam, remembered in the store.
+
+Held in memory as well, so that an allocation costs one write. What was recovered from the kernel after the
+database was lost has no known owner: it is held for as long as its veth exists.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
+
+from quilt_runtime.core.errors import AddressTakenError, NoSubnetError, RequestError
+from quilt_runtime.core.ipam import Allocation, Owner, capacity, next_free, static_address
+from quilt_runtime.state import Store
+
+RECOVERED = "recovered"
+"""The container id of an address whose owner is not known any more."""
+
+
+@dataclass(slots=True)
+class _Pool:
+    by_owner: dict[Owner, Allocation] = field(default_factory=dict)
+    owners: dict[int, Owner] = field(default_factory=dict)
+    cursor: int = 0
+
+    def put(self, allocation: Allocation) -> None:
+        self.by_owner[allocation.owner] = allocation
+        self.owners[int(allocation.address)] = allocation.owner
+
+    def drop(self, owner: Owner) -> None:
+        self.owners.pop(int(self.by_owner.pop(owner).address))
+
+
+class Addresses:
+    """Allocates and releases; safe to use from any thread."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._pool = _Pool(cursor=store.meta("cursor") or 0)
+        self._subnet = store.subnet()
+        for allocation in store.allocations():
+            self._pool.put(allocation)
+
+    @property
+    def subnet(self) -> IPv4Network | None:
+        """The node's subnet, None until it is configured."""
+        return self._subnet
+
+    @property
+    def capacity(self) -> int:
+        """How many containers the subnet has room for."""
+        return capacity(self._subnet) if self._subnet else 0
+
+    def set_subnet(self, subnet: IPv4Network) -> bool:
+        """Make `subnet` the node's; false where it already is.
+
+        Raises RequestError while addresses of another one are in use, StateError where it cannot be recorded.
+        """
+        with self._lock:
+            if subnet == self._subnet:
+                return False
+            if self._pool.by_owner:
+                count = len(self._pool.by_owner)
+                raise RequestError(
+                    f"Subnet cannot change from {self._subnet} to {subnet} while {count} addresses "
+                    "are allocated; remove this node's pods first",
+                    retryable=True,
+                )
+            self._store.put_meta(subnet=str(subnet))
+            self._subnet = subnet
+            return True
+
+    def allocate(self, owner: Owner, network: str = "", wish: str = "") -> tuple[Allocation, bool]:
+        """Give the owner an address, recorded when this returns; (allocation, whether it is a new one).
+
+        An owner that has one gets the same again. Raises NoSubnetError, ExhaustedError, AddressTakenError,
+        RequestError, StateError.
+        """
+        with self._lock:
+            if self._subnet is None:
+                raise NoSubnetError
+            held = self._pool.by_owner.get(owner)
+            if held is not None:
+                if wish and static_address(self._subnet, wish) != held.address:
+                    raise AddressTakenError(
+                        f"{owner.container_id}/{owner.interface} already has {held.address}"
+                    )
+                return held, False
+            allocation = Allocation(owner, self._choose(self._subnet, wish), network)
+            self._store.insert(allocation)
+            self._pool.put(allocation)
+            self._pool.cursor = int(allocation.address)
+            return allocation, True
+
+    def get(self, owner: Owner) -> Allocation | None:
+        """Return what the owner holds."""
+        return self._pool.by_owner.get(owner)
+
+    def holder(self, address: IPv4Address) -> Owner | None:
+        """Return who holds an address."""
+        return self._pool.owners.get(int(address))
+
+    def release(self, owners: Iterable[Owner]) -> list[Allocation]:
+        """Free what these owners hold and return it; nothing held is no error. Raises StateError."""
+        with self._lock:
+            freed = [self._pool.by_owner[owner] for owner in set(owners) if owner in self._pool.by_owner]
+            if freed:
+                self._store.delete(allocation.owner for allocation in freed)
+            for allocation in freed:
+                self._pool.drop(allocation.owner)
+            return freed
+
+    def recover(self, found: Iterable[IPv4Address]) -> list[Allocation]:
+        """Record addresses that the kernel shows in use and nobody is recorded for; returns those taken on."""
+        with self._lock:
+            missing = [address for address in found if int(address) not in self._pool.owners]
+            recovered = [Allocation(Owner(RECOVERED, str(address)), address) for address in missing]
+            for allocation in recovered:
+                self._store.insert(allocation)
+                self._pool.put(allocation)
+            return recovered
+
+    def forget_vanished(self, exists: Callable[[Allocation], bool]) -> list[Allocation]:
+        """Free recovered addresses whose interface is gone."""
+        held = [a for a in self.held() if a.owner.container_id == RECOVERED and not exists(a)]
+        return self.release(allocation.owner for allocation in held)
+
+    def held(self) -> list[Allocation]:
+        """Return all allocations by address."""
+        with self._lock:
+            return sorted(self._pool.by_owner.values(), key=lambda allocation: allocation.address)
+
+    def __len__(self) -> int:
+        return len(self._pool.by_owner)
+
+    def _choose(self, subnet: IPv4Network, wish: str) -> IPv4Address:
+        if not wish:
+            return next_free(subnet, self._pool.owners, self._pool.cursor, len(self._pool.owners))
+        address = static_address(subnet, wish)
+        holder = self._pool.owners.get(int(address))
+        if holder is not None:
+            raise AddressTakenError(
+                f"Static address {address} is held by {holder.container_id}/{holder.interface}"
+            )
+        return address

@@ -1,0 +1,99 @@
+"""The runtime's parts put together; what the gRPC services and the CNI verbs both work on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from quilt_netlink import Kernel
+from quilt_runtime.addresses import Addresses
+from quilt_runtime.core import firewall
+from quilt_runtime.core.config import NodeConfig
+from quilt_runtime.core.errors import RequestError
+from quilt_runtime.kernel import bridge, nft
+from quilt_runtime.kernel.routes import RouteExecutor
+from quilt_runtime.metrics import Metrics
+from quilt_runtime.network import NodeNetwork
+from quilt_runtime.state import Store
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The command line. `tcp` are extra (host, port) addresses, loopback only."""
+
+    socket_dir: Path
+    state_dir: Path
+    proc_sys_net: Path
+    cluster_cidrs: tuple[str, ...]
+    tcp: tuple[tuple[str, int], ...]
+    health: tuple[str, int] | None
+    cleanup_on_exit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """One node's runtime."""
+
+    store: Store
+    addresses: Addresses
+    network: NodeNetwork
+    routes: RouteExecutor
+    metrics: Metrics
+
+    @classmethod
+    def open(cls, settings: Settings) -> Runtime:
+        """Open the state and take up from it, or from the kernel where the state was lost."""
+        store = Store(settings.state_dir)
+        metrics = Metrics()
+        addresses = Addresses(store)
+        default = NodeConfig(cluster_cidrs=settings.cluster_cidrs)
+        network = NodeNetwork(store, addresses, metrics, settings.proc_sys_net, default)
+        if addresses.subnet is None:
+            network.recover()
+        metrics.capacity.set(addresses.capacity)
+        metrics.allocated.set_function(lambda: len(addresses))
+        runtime = cls(store, addresses, network, RouteExecutor(), metrics)
+        runtime.start()
+        return runtime
+
+    def start(self) -> None:
+        """Bring the node's network to what the state says; a failure is kept as a problem and tried again."""
+        try:
+            self.network.ensure()
+        except RequestError as error:
+            log.error("start_incomplete", reason=str(error))
+
+    def close(self) -> None:
+        """Close the state."""
+        self.store.close()
+
+
+def cleanup(settings: Settings) -> list[str]:
+    """Remove everything of ours from the node and return what went, in words; safe to repeat."""
+    removed = []
+    if routes := RouteExecutor().remove_all():
+        removed.append(f"{routes} routes")
+    with Kernel.open() as kernel:
+        if links := bridge.remove_links(kernel):
+            removed.append(f"{links} interfaces (quilt0 and pods' veths)")
+    if nft.listing():
+        nft.apply(firewall.removal())
+        removed.append("nftables table inet quilt")
+    files = [path for folder, pattern in _files(settings) if folder.is_dir() for path in folder.glob(pattern)]
+    for path in files:
+        path.unlink(missing_ok=True)
+    if files:
+        removed.append(f"{len(files)} files of state and sockets")
+    return removed
+
+
+def _files(settings: Settings) -> list[tuple[Path, str]]:
+    return [
+        (settings.state_dir, "state.db*"),
+        (settings.socket_dir, "*.sock"),
+        (settings.socket_dir, ".*.sock.*"),
+    ]

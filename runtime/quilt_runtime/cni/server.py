@@ -1,0 +1,167 @@
+"""The CNI socket: one request a connection, a JSON line with up to two descriptors, a JSON line back.
+
+A thread for each request in flight: netlink and SQLite are synchronous and short, and descriptors do not pass
+through asyncio. Only root may connect (SO_PEERCRED), as whoever can may rearrange any pod's network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import struct
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from quilt_runtime.app import Runtime
+from quilt_runtime.cni.verbs import Request, execute
+from quilt_runtime.core import cni
+from quilt_runtime.core.cni import CniError, Document
+from quilt_runtime.services.sockets import SocketFile
+
+log = structlog.get_logger()
+
+SOCKET_UMASK = 0o177
+MAX_REQUEST = 4 << 20  # GC of a full node with long ids is 60 KB
+MAX_DESCRIPTORS = 2
+WORKERS = 16
+BACKLOG = 512  # containerd may start every pod of a node at once
+TIMEOUT_S = 10.0  # for the request to arrive and the answer to leave
+UCRED = struct.Struct("=iII")
+
+
+class CniServer:
+    """Accepts in a thread of its own until stopped."""
+
+    def __init__(self, runtime: Runtime, socket_dir: Path) -> None:
+        self._runtime = runtime
+        self._file = SocketFile(socket_dir / "cni.sock")
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="cni")
+        self._thread = threading.Thread(target=self._accept, name="cni-accept", daemon=True)
+
+    def start(self) -> None:
+        """Listen; the socket stands at its path when this returns."""
+        with self._file.binding(SOCKET_UMASK) as path:
+            self._listener.bind(str(path))
+            self._listener.listen(BACKLOG)
+        self._thread.start()
+        log.info("cni_serving", socket=str(self._file.path))
+
+    def stop(self) -> None:
+        """Accept nothing more and finish what is under way."""
+        self._file.remove()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._listener.close()
+        self._pool.shutdown(wait=True)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return  # shut down
+            self._pool.submit(self._serve, connection)
+
+    def _serve(self, connection: socket.socket) -> None:
+        begun = time.perf_counter()
+        descriptors: list[int] = []
+        with connection:
+            connection.settimeout(TIMEOUT_S)
+            try:
+                _, uid, _ = UCRED.unpack(
+                    connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size)
+                )
+                if uid != 0:
+                    raise CniError(
+                        cni.INVALID_ENVIRONMENT, f"only root may ask for pod networking, not uid {uid}"
+                    )
+                document = _receive(connection, descriptors)
+                answer = self._answer(document, descriptors, begun)
+                connection.sendall(answer)
+            except CniError as error:
+                with contextlib.suppress(OSError):
+                    connection.sendall(_line(error=error.document(cni.VERSIONS[-1])))
+            except OSError as error:
+                log.info("cni_caller_lost", reason=str(error))
+            except Exception:
+                log.exception("cni_serve_failed")
+            finally:
+                for descriptor in descriptors:
+                    with contextlib.suppress(OSError):
+                        os.close(descriptor)
+
+    def _answer(self, document: Document, descriptors: list[int], begun: float) -> bytes:
+        request = _request(document, tuple(descriptors))
+        # The kernel handle inside the verb owns and closes the netlink socket.
+        del descriptors[1:]
+        verb = request.verb if request.verb in cni.VERBS else "unknown"
+        metrics = self._runtime.metrics
+        try:
+            return _line(result=execute(self._runtime, request))
+        except CniError as error:
+            log.info("cni_refused", verb=verb, code=error.code, reason=str(error))
+            metrics.cni_failures.labels(verb=verb, code=error.code).inc()
+            return _line(error=error.document(_version_of(request.config)))
+        except Exception:
+            log.exception("cni_failed", verb=verb)
+            metrics.cni_failures.labels(verb=verb, code=cni.TRY_AGAIN_LATER).inc()
+            text = f"{verb} failed inside the runtime; its log has the reason"
+            return _line(error=CniError(cni.TRY_AGAIN_LATER, text).document(cni.VERSIONS[-1]))
+        finally:
+            metrics.cni.labels(verb=verb).observe(time.perf_counter() - begun)
+
+
+def _receive(connection: socket.socket, descriptors: list[int]) -> Document:
+    """Read one line and the descriptors with it, which are the caller's to close whatever happens here."""
+    data = bytearray()
+    while not data.endswith(b"\n"):
+        chunk, received, flags, _ = socket.recv_fds(
+            connection, 1 << 16, MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+        )
+        descriptors += received
+        if not chunk:
+            raise CniError(cni.DECODING_FAILURE, "the request ended before its newline")
+        if flags & socket.MSG_CTRUNC or len(descriptors) > MAX_DESCRIPTORS:
+            raise CniError(
+                cni.INVALID_ENVIRONMENT, f"at most {MAX_DESCRIPTORS} descriptors belong to a request"
+            )
+        data += chunk
+        if len(data) > MAX_REQUEST:
+            raise CniError(cni.DECODING_FAILURE, f"the request is longer than {MAX_REQUEST} bytes")
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise CniError(cni.DECODING_FAILURE, f"the request is not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise CniError(cni.DECODING_FAILURE, "the request is not a JSON object")
+    return document
+
+
+def _request(document: Document, descriptors: tuple[int, ...]) -> Request:
+    verb, environment, config = document.get("verb"), document.get("env"), document.get("config")
+    if not (isinstance(verb, str) and isinstance(environment, dict) and isinstance(config, str)):
+        raise CniError(cni.DECODING_FAILURE, "a request has a verb, an env object and the config as text")
+    strings = {str(key): value for key, value in environment.items() if isinstance(value, str)}
+    return Request(verb, strings, config, descriptors)
+
+
+def _line(**document: Any) -> bytes:
+    return json.dumps(document).encode() + b"\n"
+
+
+def _version_of(config: str) -> str:
+    """The version that an error is to be written in: the caller's where it can be read."""
+    try:
+        version = json.loads(config).get("cniVersion")
+    except (ValueError, AttributeError, RecursionError):
+        return cni.VERSIONS[-1]
+    return version if version in cni.VERSIONS else cni.VERSIONS[-1]

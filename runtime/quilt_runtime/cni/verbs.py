@@ -1,0 +1,214 @@
+"""What each CNI verb does on this node.
+
+Order is the guarantee: an address is recorded before its interface is made and freed only after the interface
+is gone, so whatever instant the process dies at, no address is in use twice; DEL and GC clear the rest away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+
+import structlog
+
+from quilt_netlink import Kernel, NetlinkError
+from quilt_runtime.addresses import RECOVERED
+from quilt_runtime.app import Runtime
+from quilt_runtime.core import cni
+from quilt_runtime.core.cni import CniError, Config, Document
+from quilt_runtime.core.errors import ExhaustedError, NoSubnetError, RequestError
+from quilt_runtime.core.firewall import BRIDGE
+from quilt_runtime.core.ipam import Allocation, gateway, veth_address
+from quilt_runtime.kernel import pods
+from quilt_runtime.state import StateError
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call of the plugin; `descriptors` are the pod's namespace and a netlink socket made inside it."""
+
+    verb: str
+    environment: Mapping[str, str]
+    config: str
+    descriptors: tuple[int, ...] = field(default=())
+
+
+def execute(runtime: Runtime, request: Request) -> Document | None:
+    """Do one verb and return what the specification wants printed; raises CniError."""
+    if request.verb == "VERSION":
+        return cni.version_document()
+    verb = _VERBS.get(request.verb)
+    if verb is None:
+        raise CniError(cni.INVALID_ENVIRONMENT, f"CNI_COMMAND {request.verb[:32]!r} is not known")
+    config = cni.parse_config(request.config, request.environment)
+    try:
+        return verb(runtime, request, config)
+    except RequestError as error:
+        raise CniError(_code(error), str(error)) from error
+    except NetlinkError as error:
+        raise CniError(cni.IO_FAILURE, f"the kernel refused it: {error}") from error
+    except StateError as error:
+        raise CniError(cni.IO_FAILURE, str(error)) from error
+
+
+def add(runtime: Runtime, request: Request, config: Config) -> Document:
+    """Give the pod an address and an interface."""
+    owner = cni.parse_owner(request.environment)
+    netns, inside = _descriptors(request)
+    allocation, new = runtime.addresses.allocate(owner, config.name, config.address)
+    spec = _spec(runtime, allocation, config)
+    try:
+        with (
+            runtime.network.working_on(spec.host_interface),
+            Kernel.open() as host,
+            Kernel(socket.socket(fileno=inside)) as pod,
+        ):
+            if host.link(BRIDGE) is None:
+                runtime.network.ensure_links()
+            links = pods.connect(host, pod, netns, spec)
+    except BaseException:
+        if new:
+            runtime.addresses.release([owner])
+        raise
+    log.info(
+        "pod_connected",
+        container=owner.container_id,
+        address=str(spec.address),
+        interface=spec.host_interface,
+    )
+    attachment = cni.Attachment(
+        bridge=links.bridge.name,
+        bridge_mac=links.bridge.mac,
+        host_interface=links.host.name,
+        host_mac=links.host.mac,
+        interface=links.pod.name,
+        mac=links.pod.mac,
+        sandbox=request.environment.get("CNI_NETNS", ""),
+        address=f"{spec.address}/32",
+        gateway=str(spec.gateway),
+        mtu=spec.mtu,
+    )
+    return cni.result(config.version, attachment, config.dns)
+
+
+def delete(runtime: Runtime, request: Request, config: Config) -> None:
+    """Take interface and address away; whatever of it is gone already is no error."""
+    owner = cni.parse_owner(request.environment)
+    allocation = runtime.addresses.get(owner) or _recovered(runtime, config)
+    if allocation is not None:
+        _disconnect(runtime, allocation)
+
+
+def check(runtime: Runtime, request: Request, config: Config) -> None:
+    """Raise CniError where the pod's network is not as ADD made it."""
+    owner = cni.parse_owner(request.environment)
+    netns, inside = _descriptors(request)
+    del netns
+    allocation = runtime.addresses.get(owner)
+    if allocation is None:
+        raise CniError(cni.CHECK_FAILED, f"no address is recorded for {owner.container_id}/{owner.interface}")
+    expected = cni.previous_addresses(config.prev_result)
+    if expected and str(allocation.address) not in expected:
+        raise CniError(
+            cni.CHECK_FAILED, f"{allocation.address} is recorded, the result says {', '.join(expected)}"
+        )
+    with Kernel.open() as host, Kernel(socket.socket(fileno=inside)) as pod:
+        found = pods.problems(host, pod, _spec(runtime, allocation, config))
+    if found:
+        raise CniError(cni.CHECK_FAILED, "; ".join(found))
+
+
+def status(runtime: Runtime, request: Request, config: Config) -> None:
+    """Raise CniError where a pod could not be started now."""
+    if runtime.addresses.subnet is None:
+        raise CniError(cni.NOT_AVAILABLE, str(NoSubnetError()))
+    if runtime.network.problems:
+        raise CniError(cni.LIMITED_CONNECTIVITY, "; ".join(runtime.network.problems.values()))
+    with Kernel.open() as host:
+        if host.link(BRIDGE) is None:
+            raise CniError(cni.LIMITED_CONNECTIVITY, f"{BRIDGE} is missing; it is being made anew")
+
+
+def collect(runtime: Runtime, request: Request, config: Config) -> None:
+    """Free what no listed attachment owns, and interfaces whose address nobody holds."""
+    if config.attachments is None:
+        raise CniError(cni.INVALID_CONFIG, "GC needs cni.dev/valid-attachments")
+    freed = [
+        held
+        for held in runtime.addresses.held()
+        if held.network == config.name and held.owner not in config.attachments
+    ]
+    for allocation in freed:
+        _disconnect(runtime, allocation)
+    orphans = _remove_orphans(runtime)
+    if freed or orphans:
+        log.info("garbage_collected", addresses=len(freed), interfaces=orphans)
+
+
+def _spec(runtime: Runtime, allocation: Allocation, config: Config) -> pods.PodSpec:
+    subnet = runtime.addresses.subnet
+    if subnet is None:
+        raise NoSubnetError
+    return pods.PodSpec(
+        host_interface=allocation.host_interface,
+        interface=allocation.owner.interface,
+        address=allocation.address,
+        gateway=gateway(subnet),
+        mtu=config.mtu or runtime.network.config.mtu,
+        mac=config.mac,
+    )
+
+
+def _disconnect(runtime: Runtime, allocation: Allocation) -> None:
+    name = allocation.host_interface
+    with runtime.network.working_on(name), Kernel.open() as host:
+        pods.remove(host, name)
+        bridge = host.link(BRIDGE)
+        if bridge is not None:
+            pods.forget_neighbour(host, bridge.index, allocation.address)
+    runtime.addresses.release([allocation.owner])
+    log.info("pod_disconnected", container=allocation.owner.container_id, address=str(allocation.address))
+
+
+def _recovered(runtime: Runtime, config: Config) -> Allocation | None:
+    """The address that the container's earlier result names, if its owner was lost with the database."""
+    for text in cni.previous_addresses(config.prev_result):
+        with contextlib.suppress(ValueError):
+            owner = runtime.addresses.holder(IPv4Address(text))
+            if owner is not None and owner.container_id == RECOVERED:
+                return runtime.addresses.get(owner)
+    return None
+
+
+def _remove_orphans(runtime: Runtime) -> int:
+    removed = 0
+    with Kernel.open() as host:
+        for link in host.links():
+            address = veth_address(link.name)
+            if address is not None and link.kind == "veth" and runtime.addresses.holder(address) is None:
+                removed += pods.remove(host, link.name)
+    return removed
+
+
+def _descriptors(request: Request) -> tuple[int, int]:
+    if len(request.descriptors) != 2:
+        raise CniError(
+            cni.INVALID_ENVIRONMENT, f"{request.verb} needs the pod's network namespace (CNI_NETNS)"
+        )
+    return request.descriptors[0], request.descriptors[1]
+
+
+def _code(error: RequestError) -> int:
+    if isinstance(error, ExhaustedError):
+        return cni.EXHAUSTED
+    if error.retryable:
+        return cni.TRY_AGAIN_LATER
+    return cni.INVALID_CONFIG
+
+
+_VERBS = {"ADD": add, "DEL": delete, "CHECK": check, "STATUS": status, "GC": collect}

@@ -1,0 +1,1 @@
+"""What is right, decided from values alone: requests, addresses, routes, CNI documents, firewall text."""

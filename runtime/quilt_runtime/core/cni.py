@@ -1,0 +1,201 @@
+"""The CNI specification's documents (https://www.cni.dev/docs/spec/): what comes in, what goes out, error
+codes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from quilt_runtime.core.ipam import Owner
+
+VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
+VERBS = frozenset({"ADD", "DEL", "CHECK", "STATUS", "GC", "VERSION"})
+
+INCOMPATIBLE_VERSION = 1
+INVALID_ENVIRONMENT = 4
+IO_FAILURE = 5
+DECODING_FAILURE = 6
+INVALID_CONFIG = 7
+TRY_AGAIN_LATER = 11
+NOT_AVAILABLE = 50
+LIMITED_CONNECTIVITY = 51
+EXHAUSTED = 100
+CHECK_FAILED = 101
+
+CONTAINER_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]{0,255}")
+INTERFACE = re.compile(r"[^\s/:]{1,15}")
+MAC = re.compile(r"([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}")
+
+Document = dict[str, Any]
+
+
+class CniError(Exception):
+    """An answer of the specification's error shape."""
+
+    def __init__(self, code: int, message: str, details: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.details = details
+
+    def document(self, version: str) -> Document:
+        """Return the error as the specification spells it."""
+        document: Document = {"cniVersion": version, "code": self.code, "msg": str(self)}
+        return {**document, "details": self.details} if self.details else document
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A plugin configuration; `mtu` 0 means the node's, `raw` is the whole document."""
+
+    version: str
+    name: str
+    mtu: int = 0
+    address: str = ""
+    mac: str = ""
+    dns: Document = field(default_factory=dict)
+    prev_result: Document = field(default_factory=dict)
+    attachments: frozenset[Owner] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """What a result tells about one pod interface."""
+
+    bridge: str
+    bridge_mac: str
+    host_interface: str
+    host_mac: str
+    interface: str
+    mac: str
+    sandbox: str
+    address: str
+    gateway: str
+    mtu: int
+
+
+def parse_config(text: str, environment: Mapping[str, str]) -> Config:
+    """Return the configuration on stdin, with the wishes of CNI_ARGS and the runtime's capability arguments.
+
+    Raises CniError with the specification's code.
+    """
+    document = _decode(text)
+    version = document.get("cniVersion", "0.3.1")
+    if version not in VERSIONS:
+        raise CniError(INCOMPATIBLE_VERSION, f"CNI version {version!r} is not one of {', '.join(VERSIONS)}")
+    name = document.get("name")
+    if not isinstance(name, str) or not name:
+        raise CniError(INVALID_CONFIG, "the network configuration has no name")
+    mtu = document.get("mtu", 0)
+    if not isinstance(mtu, int) or isinstance(mtu, bool) or not (mtu == 0 or 576 <= mtu <= 65535):
+        raise CniError(INVALID_CONFIG, f"mtu {mtu!r} must be between 576 and 65535, or 0 for the node's")
+    address, mac = _wishes(document, environment)
+    return Config(
+        version=version,
+        name=name,
+        mtu=mtu,
+        address=address,
+        mac=mac,
+        dns=_mapping(document, "dns"),
+        prev_result=_mapping(document, "prevResult"),
+        attachments=_attachments(document),
+    )
+
+
+def parse_owner(environment: Mapping[str, str]) -> Owner:
+    """Return the container's interface that a verb is about; raises CniError(4) where the names are not
+    valid.
+    """
+    container_id = environment.get("CNI_CONTAINERID", "")
+    if not CONTAINER_ID.fullmatch(container_id):
+        raise CniError(INVALID_ENVIRONMENT, f"CNI_CONTAINERID {container_id[:64]!r} is not a container id")
+    return Owner(container_id, parse_interface(environment.get("CNI_IFNAME", "")))
+
+
+def parse_interface(name: str) -> str:
+    """Return the pod's interface name; raises CniError(4) where no interface can be called so."""
+    if not INTERFACE.fullmatch(name) or name in {".", ".."} or not name.isprintable():
+        raise CniError(INVALID_ENVIRONMENT, f"CNI_IFNAME {name[:64]!r} is not an interface name")
+    return name
+
+
+def result(version: str, attachment: Attachment, dns: Document) -> Document:
+    """Return the result of ADD in the shape of `version`."""
+    address: Document = {"address": attachment.address, "gateway": attachment.gateway, "interface": 2}
+    interfaces: list[Document] = [
+        {"name": attachment.bridge, "mac": attachment.bridge_mac},
+        {"name": attachment.host_interface, "mac": attachment.host_mac},
+        {"name": attachment.interface, "mac": attachment.mac, "sandbox": attachment.sandbox},
+    ]
+    if version.startswith("0."):
+        address["version"] = "4"
+    if version == "1.1.0":
+        for interface in interfaces:
+            interface["mtu"] = attachment.mtu
+    return {
+        "cniVersion": version,
+        "interfaces": interfaces,
+        "ips": [address],
+        "routes": [{"dst": "0.0.0.0/0", "gw": attachment.gateway}],
+        "dns": dns,
+    }
+
+
+def previous_addresses(prev_result: Document) -> list[str]:
+    """Return the addresses, without prefix length, that an earlier result gave; whatever is malformed is left
+    out.
+    """
+    ips = prev_result.get("ips")
+    found = (
+        [entry.get("address") for entry in ips if isinstance(entry, dict)] if isinstance(ips, list) else []
+    )
+    return [address.partition("/")[0] for address in found if isinstance(address, str)]
+
+
+def version_document() -> Document:
+    """Return the answer to VERSION."""
+    return {"cniVersion": VERSIONS[-1], "supportedVersions": list(VERSIONS)}
+
+
+def _decode(text: str) -> Document:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CniError(DECODING_FAILURE, f"the network configuration is not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise CniError(DECODING_FAILURE, "the network configuration is not a JSON object")
+    return document
+
+
+def _mapping(document: Document, key: str) -> Document:
+    value = document.get(key) or {}
+    if not isinstance(value, dict):
+        raise CniError(INVALID_CONFIG, f"{key} must be an object")
+    return value
+
+
+def _wishes(document: Document, environment: Mapping[str, str]) -> tuple[str, str]:
+    """Static address and MAC: capability arguments win over CNI_ARGS, which older runtimes use."""
+    pairs = (pair.partition("=") for pair in environment.get("CNI_ARGS", "").split(";"))
+    arguments = {key: value for key, _, value in pairs}
+    capabilities = _mapping(document, "runtimeConfig")
+    ips = capabilities.get("ips") or ([arguments["IP"]] if arguments.get("IP") else [])
+    mac = capabilities.get("mac") or arguments.get("MAC") or ""
+    if not isinstance(ips, list) or len(ips) > 1 or not all(isinstance(ip, str) for ip in ips):
+        raise CniError(INVALID_CONFIG, f"ips {ips!r} must be a list of at most one address")
+    if not isinstance(mac, str) or (mac and (not MAC.fullmatch(mac) or int(mac[:2], 16) & 1)):
+        raise CniError(INVALID_CONFIG, f"mac {mac!r} must be a unicast MAC address such as 0a:58:0a:2a:01:05")
+    return (ips[0] if ips else ""), mac.lower()
+
+
+def _attachments(document: Document) -> frozenset[Owner] | None:
+    """The attachments that GC shall keep, or None where the runtime did not say."""
+    listed = document.get("cni.dev/valid-attachments")
+    if listed is None:
+        return None
+    if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
+        raise CniError(INVALID_CONFIG, "cni.dev/valid-attachments must be a list of objects")
+    return frozenset(Owner(str(entry.get("containerID")), str(entry.get("ifname"))) for entry in listed)

@@ -1,0 +1,89 @@
+"""What the node's pod network depends on: flags give the defaults, the agent's Configure the truth."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from ipaddress import IPv4Network
+from typing import Any, Self
+
+from quilt_runtime.core.errors import RequestError
+from quilt_runtime.core.firewall import Firewall
+from quilt_runtime.core.requests import interface_name, parse_network
+
+DEFAULT_MTU = 1450  # an Ethernet underlay of 1500 less VXLAN over IPv4
+MTU_RANGE = range(1280, 65536)
+PREFIX_LENGTHS = range(16, 29)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """`mtu` in bytes of pods and bridge; `overlay_sources` are the peers' host addresses."""
+
+    cluster_cidrs: tuple[str, ...] = ("10.42.0.0/16",)
+    mtu: int = DEFAULT_MTU
+    vxlan_interface: str = "vxlan100"
+    vxlan_port: int = 4789
+    overlay_sources: frozenset[str] = frozenset()
+    prefix_length: int = 24
+
+    @property
+    def cluster_cidrs_v4(self) -> list[IPv4Network]:
+        """The IPv4 ones of the cluster's CIDRs."""
+        return [IPv4Network(cidr) for cidr in self.cluster_cidrs if ":" not in cidr]
+
+    def firewall(self, subnet: IPv4Network | None) -> Firewall:
+        """Return what the nftables table has to say for this configuration."""
+        return Firewall(str(subnet or ""), self.cluster_cidrs, self.vxlan_port, self.overlay_sources)
+
+    def merged(
+        self,
+        *,
+        cluster_cidrs: Iterable[str],
+        mtu: int,
+        vxlan_interface: str,
+        vxlan_port: int,
+        overlay_sources: Iterable[str],
+        prefix_length: int,
+    ) -> Self:
+        """Return the configuration that a request asks for; what it leaves empty or zero stays as it is.
+
+        The overlay sources are always the request's. Raises RequestError.
+        """
+        cidrs = tuple(str(parse_network("Cluster CIDR", text)) for text in cluster_cidrs)
+        return replace(
+            self,
+            cluster_cidrs=cidrs or self.cluster_cidrs,
+            mtu=_within("MTU", mtu, MTU_RANGE) or self.mtu,
+            vxlan_interface=interface_name(vxlan_interface) if vxlan_interface else self.vxlan_interface,
+            vxlan_port=_within("VXLAN port", vxlan_port, range(1, 65536)) or self.vxlan_port,
+            overlay_sources=frozenset(map(_host_address, overlay_sources)),
+            prefix_length=_within("Prefix length", prefix_length, PREFIX_LENGTHS) or self.prefix_length,
+        )
+
+    def document(self) -> dict[str, Any]:
+        """Return the JSON form that the state keeps."""
+        return {**asdict(self), "overlay_sources": sorted(self.overlay_sources)}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """Read the JSON form that the state keeps."""
+        lists = {
+            "cluster_cidrs": tuple(document["cluster_cidrs"]),
+            "overlay_sources": frozenset(document["overlay_sources"]),
+        }
+        return cls(**{**document, **lists})
+
+
+def _within(what: str, value: int, allowed: range) -> int:
+    if value and value not in allowed:
+        raise RequestError(f"{what} {value} must be between {allowed.start} and {allowed.stop - 1}")
+    return value
+
+
+def _host_address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError as error:
+        raise RequestError(f"Overlay source {text[:64]!r} is not an address") from error

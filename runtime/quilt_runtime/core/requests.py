@@ -1,0 +1,99 @@
+"""Checks of what callers ask for; the texts are contract, people and programs read them."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network
+
+from quilt_runtime.core.errors import RequestError
+
+LONGEST_CIDR = 43  # an IPv6 address with an embedded IPv4 one, and /128
+LONGEST_INTERFACE = 15  # IFNAMSIZ - 1
+
+Network = IPv4Network | IPv6Network
+
+
+def parse_network(what: str, text: str) -> Network:
+    """Return the network that `text` spells; `what` names the field in the error.
+
+    Raises RequestError for anything that is not a CIDR of either family without host bits.
+    """
+    if not text:
+        raise RequestError(f"{what} must not be empty")
+    if len(text) > LONGEST_CIDR:
+        raise RequestError(f"{what} is {len(text)} characters long, a CIDR has at most {LONGEST_CIDR}")
+    address, slash, length = text.partition("/")
+    if not slash:
+        raise RequestError(f"Invalid CIDR {text!r}: the prefix length is missing, as in 10.42.1.0/24")
+    if not (length.isascii() and length.isdigit()):
+        raise RequestError(f"Invalid CIDR {text!r}: the prefix length must be a number")
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError as error:
+        raise RequestError(f"Invalid CIDR {text!r}: {error}") from error
+    if ipaddress.ip_address(address) != network.network_address:
+        raise RequestError(f"{what} {text} has host bits set; the network is {network}")
+    return network
+
+
+def parse_network4(what: str, text: str) -> IPv4Network:
+    """As parse_network, for IPv4 alone."""
+    network = parse_network(what, text)
+    if isinstance(network, IPv6Network):
+        raise RequestError(f"{what} must be IPv4, got IPv6 {network}")
+    return network
+
+
+def node_subnet(text: str, cluster_cidrs: Sequence[IPv4Network], prefix_length: int) -> IPv4Network:
+    """Return the node subnet that `text` spells, which must be one of the cluster's CIDRs' parts."""
+    subnet = parse_network4("Subnet", text)
+    if subnet.prefixlen != prefix_length:
+        raise RequestError(f"Subnet must be /{prefix_length}, got /{subnet.prefixlen}")
+    if not any(subnet.subnet_of(cidr) for cidr in cluster_cidrs):
+        noun = "CIDR" if len(cluster_cidrs) == 1 else "CIDRs"
+        allowed = ", ".join(map(str, cluster_cidrs))
+        raise RequestError(f"Subnet {subnet} must be within cluster {noun} {allowed}")
+    return subnet
+
+
+def route_destination(network: Network) -> Network:
+    """Return the destination, or raise RequestError where no pod network can have a route to it."""
+    if network.prefixlen == 0:
+        raise RequestError(f"Destination {network} is the default route, which is not the mesh's to change")
+    if network.is_loopback or network.is_multicast or network.is_link_local:
+        raise RequestError(f"Destination {network} is not a unicast network beyond this host")
+    return network
+
+
+def contract_destination(text: str) -> IPv4Network:
+    """Return the destination of InjectRoute and RemoveRoute."""
+    network = parse_network4("Destination", text)
+    route_destination(network)
+    return network
+
+
+def gateway(text: str, family: int) -> str:
+    """Return the canonical gateway address of the destination's family (4 or 6); empty stays empty."""
+    if not text:
+        return ""
+    if len(text) > LONGEST_CIDR:
+        raise RequestError(f"Gateway is {len(text)} characters long, an address has at most 39")
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError as error:
+        raise RequestError(f"Invalid gateway {text!r}: {error}") from error
+    if address.version != family:
+        raise RequestError(f"Gateway {address} must be IPv{family} like its destination")
+    return str(address)
+
+
+def interface_name(text: str) -> str:
+    """Return the name, or raise RequestError where no interface can be called so."""
+    if not text:
+        raise RequestError("Interface must not be empty")
+    if len(text.encode(errors="replace")) > LONGEST_INTERFACE:
+        raise RequestError(f"Interface name is too long, at most {LONGEST_INTERFACE} characters are possible")
+    if text in {".", ".."} or any(c in "/:" or c.isspace() or not c.isprintable() for c in text):
+        raise RequestError(f"Invalid interface name {text!r}")
+    return text

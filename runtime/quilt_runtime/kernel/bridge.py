@@ -1,0 +1,125 @@
+"""The bridge quilt0 and its ports: brought to what they should be, touching only what differs.
+
+The bridge has a fixed MAC (pods keep it in their neighbour tables over a re-creation), the gateway address
+with the subnet's prefix length (the connected route is the way to local pods), and no IPv6 link-local
+address. Its ports are hairpin ports, so that a pod reaches itself through a Service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Network
+
+from quilt_netlink import (
+    ADDRGENMODE_NONE,
+    Address,
+    Create,
+    Delete,
+    KernelLike,
+    Link,
+    NetlinkError,
+    Op,
+    Put,
+    is_absent,
+)
+from quilt_runtime.core.errors import RequestError
+from quilt_runtime.core.firewall import BRIDGE
+from quilt_runtime.core.ipam import gateway, veth_address
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeSpec:
+    """What the bridge should be; `mtu` in bytes."""
+
+    subnet: IPv4Network
+    mtu: int
+
+    @property
+    def mac(self) -> str:
+        """Locally administered, from the gateway's address: the same after any re-creation."""
+        return ":".join(f"{byte:02x}" for byte in b"\x02\x71" + gateway(self.subnet).packed)
+
+    @property
+    def address(self) -> str:
+        """The gateway with the subnet's prefix length, e.g. 10.42.1.1/24."""
+        return f"{gateway(self.subnet)}/{self.subnet.prefixlen}"
+
+
+def ensure_bridge(kernel: KernelLike, spec: BridgeSpec) -> list[str]:
+    """Make the bridge right; returns the kinds of what was repaired ("bridge", "bridge_settings",
+    "bridge_address").
+    """
+    repaired = []
+    link = kernel.link(BRIDGE)
+    if link is None:
+        kernel.run(Create(Link(BRIDGE, "bridge", mac=spec.mac, up=True, addrgenmode=ADDRGENMODE_NONE)))
+        repaired.append("bridge")
+        link = _present(kernel)
+        # Only an MTU set on a bridge that exists is kept: one given at creation follows the smallest port.
+        kernel.run(Put(Link(BRIDGE, index=link.index, mtu=spec.mtu, up=True)))
+    elif link.kind != "bridge":
+        raise RequestError(
+            f"Interface {BRIDGE} exists and is no bridge but {link.kind or 'a device'}; rename it"
+        )
+    elif not link.up or link.mac != spec.mac or link.mtu != spec.mtu:
+        kernel.run(Put(Link(BRIDGE, index=link.index, mac=spec.mac, mtu=spec.mtu, up=True)))
+        repaired.append("bridge_settings")
+    if _ensure_address(kernel, link.index, spec.address):
+        repaired.append("bridge_address")
+    return repaired
+
+
+def ensure_ports(kernel: KernelLike, names: Iterable[str]) -> list[str]:
+    """Attach those of these veths that exist and are not (fully) attached; returns their names."""
+    bridge = _present(kernel)
+    repaired = []
+    for name in names:
+        link = kernel.link(name)
+        right = link is None or (link.master == bridge.index and link.up and link.hairpin)
+        if link is not None and not right and attach(kernel, bridge.index, link):
+            repaired.append(name)
+    return repaired
+
+
+def attach(kernel: KernelLike, bridge: int, link: Link) -> bool:
+    """Make a link an up hairpin port of the bridge; false where it has gone meanwhile."""
+    try:
+        kernel.run(Put(replace(_bare(link), up=True, master=bridge, hairpin=True)))
+    except NetlinkError as error:
+        if error.errno is not None and is_absent(error.errno):
+            return False
+        raise
+    return True
+
+
+def remove_links(kernel: KernelLike) -> int:
+    """Delete our veths and the bridge; returns how many interfaces went."""
+    links = [link for link in kernel.links() if link.name == BRIDGE or veth_address(link.name) is not None]
+    ops: list[Op] = [Delete(_bare(link)) for link in links]
+    return len(ops) - len(kernel.apply(ops))
+
+
+def _bare(link: Link) -> Link:
+    return Link(link.name, index=link.index)
+
+
+def _present(kernel: KernelLike) -> Link:
+    link = kernel.link(BRIDGE)
+    if link is None:
+        raise RequestError(
+            f"Interface {BRIDGE} vanished while it was set up; it is made anew", retryable=True
+        )
+    return link
+
+
+def _ensure_address(kernel: KernelLike, ifindex: int, wanted: str) -> bool:
+    """Give the bridge its one IPv4 address; an earlier subnet's goes (its routes would lead nowhere)."""
+    held = {address.address for address in kernel.addresses(ifindex) if ":" not in address.address}
+    ops: list[Op] = [Delete(Address(ifindex, address)) for address in held - {wanted}]
+    if wanted not in held:
+        ops.insert(0, Create(Address(ifindex, wanted)))
+    for failure in kernel.apply(ops):
+        if not failure.absent:
+            raise NetlinkError(failure.errno, failure.message, failure.op)
+    return bool(ops)

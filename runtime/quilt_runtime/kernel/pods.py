@@ -1,0 +1,159 @@
+"""A pod's end of the network: the veth pair, the address and the routes inside the pod's own namespace.
+
+The runtime never enters a namespace (that needs SYS_ADMIN): the peer is placed by the namespace's descriptor
+and then configured over a netlink socket that was opened inside it; both were handed over by quilt-cni.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from quilt_netlink import (
+    ADDRGENMODE_NONE,
+    SCOPE_LINK,
+    Address,
+    Create,
+    Delete,
+    Failure,
+    KernelLike,
+    Link,
+    Neighbour,
+    NetlinkError,
+    Put,
+    Route,
+    is_absent,
+)
+from quilt_runtime.core.errors import RequestError
+from quilt_runtime.core.firewall import BRIDGE
+
+PROTOCOL_STATIC = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PodSpec:
+    """What a pod's interface should be; `mac` empty leaves it to the kernel."""
+
+    host_interface: str
+    interface: str
+    address: IPv4Address
+    gateway: IPv4Address
+    mtu: int
+    mac: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PodLinks:
+    """The three interfaces that a result tells of."""
+
+    bridge: Link
+    host: Link
+    pod: Link
+
+
+def connect(host: KernelLike, pod: KernelLike, netns: int, spec: PodSpec) -> PodLinks:
+    """Make the pair and configure the pod's end; raises RequestError or NetlinkError, with the pair removed
+    again.
+    """
+    bridge = host.link(BRIDGE)
+    if bridge is None:
+        raise RequestError(f"Interface {BRIDGE} is missing; it is made anew, try again", retryable=True)
+    _make_pair(host, pod, netns, spec, bridge.index)
+    try:
+        forget_neighbour(host, bridge.index, spec.address)
+        pod_link = _configure(pod, spec)
+        host_link = host.link(spec.host_interface)
+        if host_link is None:
+            raise RequestError(
+                f"Interface {spec.host_interface} vanished while it was set up", retryable=True
+            )
+    except BaseException:
+        remove(host, spec.host_interface)
+        raise
+    return PodLinks(bridge, host_link, pod_link)
+
+
+def remove(host: KernelLike, host_interface: str) -> bool:
+    """Delete a pair by its host end, which takes the pod's end with it; false where there was none."""
+    try:
+        host.run(Delete(Link(host_interface)))
+    except NetlinkError as error:
+        if error.errno is not None and is_absent(error.errno):
+            return False
+        raise
+    return True
+
+
+def forget_neighbour(host: KernelLike, bridge: int, address: IPv4Address) -> None:
+    """Drop what the host learned about an address: its next holder has another MAC."""
+    host.apply([Delete(Neighbour(bridge, str(address), ""))])
+
+
+def problems(host: KernelLike, pod: KernelLike, spec: PodSpec) -> list[str]:
+    """Return what of a pod's interface is not as it was made, empty when all is."""
+    found = []
+    bridge, port = host.link(BRIDGE), host.link(spec.host_interface)
+    if bridge is None or not bridge.up:
+        found.append(f"{BRIDGE} is missing or down")
+    if port is None or not port.up or (bridge is not None and port.master != bridge.index):
+        found.append(f"{spec.host_interface} is missing, down or not attached to {BRIDGE}")
+    link = pod.link(spec.interface)
+    if link is None or not link.up:
+        return [*found, f"{spec.interface} is missing or down in the pod"]
+    if f"{spec.address}/32" not in {address.address for address in pod.addresses(link.index)}:
+        found.append(f"{spec.interface} has lost its address {spec.address}")
+    if not any(
+        r.prefix == "0.0.0.0/0" and r.gateway == str(spec.gateway) for r in pod.routes(ifindex=link.index)
+    ):
+        found.append(f"the pod has no default route via {spec.gateway}")
+    return found
+
+
+def _make_pair(host: KernelLike, pod: KernelLike, netns: int, spec: PodSpec, bridge: int) -> None:
+    if pod.link(spec.interface) is not None:
+        raise RequestError(f"Interface {spec.interface} already exists in the pod")
+    peer = Link(spec.interface, mac=spec.mac, mtu=spec.mtu, up=True, netns_fd=netns)
+    pair = Link(
+        spec.host_interface,
+        "veth",
+        mtu=spec.mtu,
+        up=True,
+        master=bridge,
+        addrgenmode=ADDRGENMODE_NONE,
+        hairpin=True,
+        peer=peer,
+    )
+    try:
+        host.run(Create(pair))
+    except NetlinkError as error:
+        if error.errno != errno.EEXIST:
+            raise
+        # Left behind by a runtime that was killed half-way; the address is ours now, so is the name.
+        remove(host, spec.host_interface)
+        host.run(Create(pair))
+
+
+def _configure(pod: KernelLike, spec: PodSpec) -> Link:
+    link = pod.link(spec.interface)
+    if link is None:
+        raise RequestError(
+            f"Interface {spec.interface} vanished from the pod while it was set up", retryable=True
+        )
+    gateway = str(spec.gateway)
+    failures = pod.apply(
+        [
+            Put(Link(spec.interface, index=link.index, up=True)),
+            Create(Address(link.index, f"{spec.address}/32")),
+            Create(Route(f"{gateway}/32", PROTOCOL_STATIC, ifindex=link.index, scope=SCOPE_LINK)),
+            Create(Route("0.0.0.0/0", PROTOCOL_STATIC, ifindex=link.index, gateway=gateway, onlink=True)),
+        ]
+    )
+    _raise_first(failures)
+    return link
+
+
+def _raise_first(failures: Sequence[Failure]) -> None:
+    for failure in failures:
+        raise NetlinkError(failure.errno, failure.message, failure.op)

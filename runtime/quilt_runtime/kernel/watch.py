@@ -1,0 +1,104 @@
+"""Tells what of the node's network may have changed, from the kernel's own notifications.
+
+Two sockets: rtnetlink (links, IPv4 addresses, netconf) and nftables. Messages are not decoded: which
+interface or table a datagram speaks of is enough, as whoever is told reads the state itself. Lost messages
+mean "everything".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import struct
+from collections.abc import Iterator
+
+from quilt_runtime.core.firewall import BRIDGE, TABLE
+
+NETLINK_NETFILTER = 12
+SOL_NETLINK, NETLINK_ADD_MEMBERSHIP = 270, 1
+RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_NETCONF = 1, 5, 24
+NFNLGRP_NFTABLES = 7
+RTM_NEWNETCONF = 80
+
+INTERFACES = re.compile(rb"(" + BRIDGE.encode() + rb"|qv[0-9a-f]{8})\0")
+# In every nftables message about a table's contents the table's name is attribute 1.
+OUR_TABLE = struct.pack("=HH", 4 + len(TABLE) + 1, 1) + TABLE.encode() + b"\0"
+BUFFER = 1 << 18
+
+
+class Watch:
+    """Collects what became dirty: interface names, sysctls, the nftables table. Use from one event loop."""
+
+    def __init__(self) -> None:
+        self.links: set[str] = set()
+        self.sysctls = False
+        self.firewall = False
+        self.everything = False
+        self._woken = asyncio.Event()
+        groups = (RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_NETCONF)
+        self._route = _open(socket.NETLINK_ROUTE, groups)
+        self._netfilter = _open(NETLINK_NETFILTER, (NFNLGRP_NFTABLES,))
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._route, self._read, self._route, self._on_route)
+        loop.add_reader(self._netfilter, self._read, self._netfilter, self._on_netfilter)
+
+    def close(self) -> None:
+        """Stop watching."""
+        for sock in (self._route, self._netfilter):
+            asyncio.get_running_loop().remove_reader(sock)
+            sock.close()
+
+    async def wait(self, timeout_s: float) -> None:
+        """Return when something became dirty, or after `timeout_s` seconds."""
+        try:
+            await asyncio.wait_for(self._woken.wait(), timeout_s)
+        except TimeoutError:
+            return
+
+    def take(self) -> tuple[set[str], bool, bool, bool]:
+        """Return and forget what is dirty: (interfaces, sysctls, firewall, everything)."""
+        taken = (self.links, self.sysctls, self.firewall, self.everything)
+        self.links, self.sysctls, self.firewall, self.everything = set(), False, False, False
+        self._woken.clear()
+        return taken
+
+    def _read(self, sock: socket.socket, handle: object) -> None:
+        try:
+            data = sock.recv(BUFFER)
+        except BlockingIOError:
+            return
+        except OSError:  # ENOBUFS: the queue overflowed
+            self.everything = True
+            self._woken.set()
+            return
+        if callable(handle):
+            handle(data)
+        if self.links or self.sysctls or self.firewall:
+            self._woken.set()
+
+    def _on_route(self, data: bytes) -> None:
+        self.links.update(name.decode() for name in INTERFACES.findall(data))
+        self.sysctls = self.sysctls or any(kind == RTM_NEWNETCONF for kind in _message_types(data))
+
+    def _on_netfilter(self, data: bytes) -> None:
+        self.firewall = self.firewall or OUR_TABLE in data
+
+
+def _open(family: int, groups: tuple[int, ...]) -> socket.socket:
+    sock = socket.socket(
+        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, family
+    )
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    sock.bind((0, 0))
+    for group in groups:
+        sock.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+    return sock
+
+
+def _message_types(data: bytes) -> Iterator[int]:
+    at = 0
+    while at + 16 <= len(data):
+        length, kind = struct.unpack_from("=IH", data, at)
+        yield kind
+        at += max((length + 3) & ~3, 16)

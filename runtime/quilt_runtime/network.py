@@ -1,0 +1,207 @@
+"""The node's own part of the pod network, kept as configured: bridge, ports, sysctls, nftables.
+
+Each `ensure_*` reads, compares and writes only what differs; called when nothing is wrong it changes nothing,
+so a start, a repeated Configure or a false alarm never disturbs traffic.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import structlog
+
+from quilt_netlink import Kernel, NetlinkError
+from quilt_runtime.addresses import Addresses
+from quilt_runtime.core import firewall
+from quilt_runtime.core.config import NodeConfig
+from quilt_runtime.core.errors import RequestError
+from quilt_runtime.core.firewall import BRIDGE, Firewall
+from quilt_runtime.core.ipam import gateway, veth_address
+from quilt_runtime.kernel import bridge, nft, sysctls
+from quilt_runtime.metrics import Metrics
+from quilt_runtime.state import Store
+
+log = structlog.get_logger()
+
+
+class NodeNetwork:
+    """Owns everything that this node's pods share. Safe to use from any thread."""
+
+    def __init__(
+        self, store: Store, addresses: Addresses, metrics: Metrics, proc_sys_net: Path, default: NodeConfig
+    ) -> None:
+        self._store = store
+        self._addresses = addresses
+        self._metrics = metrics
+        self._proc_sys_net = proc_sys_net
+        self._lock = threading.RLock()
+        held = store.meta("config")
+        self.config = NodeConfig.from_document(held) if held else default
+        self._table: Firewall | None = None
+        self._listing = ""
+        self._busy: set[str] = set()
+        self.problems: dict[str, str] = {}
+
+    def configure(self, config: NodeConfig) -> None:
+        """Make `config` the node's, in the kernel too; raises RequestError, StateError."""
+        with self._lock:
+            if config != self.config:
+                self._store.put_meta(config=config.document())
+                self.config = config
+                log.info("node_configured", mtu=config.mtu, sources=len(config.overlay_sources))
+            self.ensure()
+
+    def configure_subnet(self, subnet: IPv4Network) -> None:
+        """Make `subnet` the node's, in the kernel too; raises RequestError, StateError."""
+        with self._lock:
+            if self._addresses.set_subnet(subnet):
+                log.info("subnet_configured", subnet=str(subnet))
+            self._metrics.capacity.set(self._addresses.capacity)
+            self.ensure()
+
+    def ensure(self) -> None:
+        """Bring everything to what it should be; raises the first error after everything was tried."""
+        errors = []
+        for part in (self.ensure_sysctls, self.ensure_links, self.ensure_firewall):
+            try:
+                part()
+            except RequestError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
+    def ensure_links(self) -> list[str]:
+        """Make the bridge right and attach the pods' interfaces; returns what was repaired."""
+        return self._tracked("links", lambda: self._ensure_links(None))
+
+    def check_links(self, names: Collection[str]) -> list[str]:
+        """As ensure_links, looking at these interfaces alone: an event costs what it touches."""
+        return self._tracked("links", lambda: self._ensure_links(names))
+
+    def owns_any(self, names: Collection[str]) -> bool:
+        """Whether one of these is a pod's interface that should be attached now."""
+        return any(self._is_port(name) for name in names)
+
+    @contextmanager
+    def working_on(self, host_interface: str) -> Iterator[None]:
+        """While a pod's interface is being made or removed it is not drift that it looks unfinished."""
+        self._busy.add(host_interface)
+        try:
+            yield
+        finally:
+            self._busy.discard(host_interface)
+
+    def ensure_sysctls(self) -> list[str]:
+        """Set the kernel's switches; returns those that had another value."""
+        return self._tracked("sysctls", self._ensure_sysctls)
+
+    def ensure_firewall(self) -> list[str]:
+        """Write the nftables table where it is not what the configuration says; returns what was written."""
+        return self._tracked("nftables", self._ensure_firewall)
+
+    def check_firewall(self) -> list[str]:
+        """As ensure_firewall, after reading whether someone else changed the table."""
+        return self._tracked("nftables", self._check_firewall)
+
+    def _tracked(self, area: str, act: Callable[[], list[str]]) -> list[str]:
+        """Do it, and remember its failure as a problem of the node until it succeeds."""
+        with self._lock:
+            try:
+                done = act()
+            except (RequestError, NetlinkError) as error:
+                text = str(error)
+                if self.problems.get(area) != text:
+                    log.error("node_network_failed", area=area, reason=text)
+                self.problems[area] = text
+                if isinstance(error, RequestError):
+                    raise
+                raise RequestError(f"{area}: {text}", retryable=True) from error
+            if self.problems.pop(area, None):
+                log.info("node_network_recovered", area=area)
+            return done
+
+    def _ensure_links(self, names: Collection[str] | None) -> list[str]:
+        subnet = self._addresses.subnet
+        if subnet is None:
+            return []
+        with Kernel.open() as kernel:
+            repaired = bridge.ensure_bridge(kernel, bridge.BridgeSpec(subnet, self.config.mtu))
+            if "bridge" in repaired:
+                sysctls.ensure(self._proc_sys_net, sysctls.BRIDGE)
+            if names is None or "bridge" in repaired:
+                names = {allocation.host_interface for allocation in self._addresses.held()}
+            ports = bridge.ensure_ports(kernel, [name for name in names if self._is_port(name)])
+            for freed in self._addresses.forget_vanished(
+                lambda held: kernel.link(held.host_interface) is not None
+            ):
+                log.info("address_freed", address=str(freed.address), reason="its interface is gone")
+        return repaired + ["port"] * len(ports)
+
+    def _is_port(self, name: str) -> bool:
+        address = veth_address(name)
+        return address is not None and name not in self._busy and self._addresses.holder(address) is not None
+
+    def _ensure_sysctls(self) -> list[str]:
+        changed = sysctls.ensure(self._proc_sys_net, sysctls.HOST)
+        if (self._proc_sys_net / "ipv4" / "conf" / BRIDGE).exists():
+            changed += sysctls.ensure(self._proc_sys_net, sysctls.BRIDGE)
+        return changed
+
+    def _ensure_firewall(self) -> list[str]:
+        wanted = self.config.firewall(self._addresses.subnet)
+        held = self._table
+        if wanted == held:
+            return []
+        if (
+            held is not None
+            and held.overlay_sources
+            and wanted.overlay_sources
+            and _but_sources(held, wanted)
+        ):
+            nft.apply(firewall.source_changes(held.overlay_sources, wanted.overlay_sources))
+        else:
+            nft.apply(firewall.ruleset(wanted))
+        self._table, self._listing = wanted, nft.listing()
+        return ["table"]
+
+    def _check_firewall(self) -> list[str]:
+        if self._table is not None and nft.listing() == self._listing:
+            return self._ensure_firewall()
+        self._table = None
+        return self._ensure_firewall()
+
+    def recover(self) -> None:
+        """Take from the kernel what a lost database knew: the subnet from the bridge, addresses from the
+        veths.
+        """
+        with Kernel.open() as kernel:
+            link = kernel.link(BRIDGE)
+            held = [] if link is None else kernel.addresses(link.index)
+            veths = [veth_address(port.name) for port in kernel.links() if port.kind == "veth"]
+        subnets = [network for network in map(_bridge_subnet, (entry.address for entry in held)) if network]
+        if not subnets:
+            return
+        self._addresses.set_subnet(subnets[0])
+        found = self._addresses.recover(address for address in veths if address and address in subnets[0])
+        log.warning("state_recovered_from_kernel", subnet=str(subnets[0]), addresses=len(found))
+
+
+def _but_sources(held: Firewall, wanted: Firewall) -> bool:
+    """Whether two tables differ in the overlay's sources alone."""
+    return (held.subnet, held.cluster_cidrs, held.vxlan_port) == (
+        wanted.subnet,
+        wanted.cluster_cidrs,
+        wanted.vxlan_port,
+    )
+
+
+def _bridge_subnet(address: str) -> IPv4Network | None:
+    """Return the subnet whose gateway a bridge address is, None for any other address."""
+    if ":" in address:
+        return None
+    subnet = IPv4Network(address, strict=False)
+    return subnet if address == f"{gateway(subnet)}/{subnet.prefixlen}" else None

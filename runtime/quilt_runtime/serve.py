@@ -1,0 +1,94 @@
+"""One run of the runtime, from start to drain.
+
+The node's network is brought up from the state before anything is served, so that CNI works at once after a
+restart whether or not the agent or the cluster is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+import structlog
+
+from quilt_runtime.app import Runtime, Settings
+from quilt_runtime.cni.server import CniServer
+from quilt_runtime.core.errors import RequestError
+from quilt_runtime.drift import DriftRepair
+from quilt_runtime.services.server import GrpcServer
+from quilt_runtime.status_http import StatusServer, not_ready
+
+log = structlog.get_logger()
+
+HEALTH_PERIOD_S = 0.5
+
+
+async def serve(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT; raises RequestError or OSError where an address cannot be had."""
+    settings.socket_dir.mkdir(parents=True, exist_ok=True)
+    os.chmod(settings.socket_dir, 0o700)  # noqa: PTH101 - the protection of every socket in it
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    runtime = Runtime.open(settings)
+    try:
+        await _serve(runtime, settings, stop)
+    finally:
+        if settings.cleanup_on_exit:
+            log.info("routes_removed_on_exit", count=runtime.routes.remove_all())
+        runtime.close()
+        log.info("stopped")
+
+
+async def _serve(runtime: Runtime, settings: Settings, stop: asyncio.Event) -> None:
+    grpc_server = GrpcServer(runtime, settings)
+    cni_server = CniServer(runtime, settings.socket_dir)
+    status_server = StatusServer(runtime)
+    cni_server.start()
+    try:
+        await grpc_server.start()
+        if settings.health:
+            await _start_status(status_server, *settings.health)
+        tasks = [
+            asyncio.create_task(DriftRepair(runtime.network, runtime.metrics).run()),
+            asyncio.create_task(_tell_health(runtime, grpc_server)),
+        ]
+        log.info("started", subnet=str(runtime.addresses.subnet or ""), allocated=len(runtime.addresses))
+        await _until_stopped(stop, tasks)
+    finally:
+        status_server.stop()
+        await grpc_server.stop()
+        await asyncio.to_thread(cni_server.stop)
+
+
+async def _until_stopped(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
+    """Wait for the signal; a background task that ends before it ends the process, loudly."""
+    waiting = asyncio.create_task(stop.wait())
+    try:
+        done, _ = await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        for task in done - {waiting}:
+            task.result()
+        log.info("stopping")
+    finally:
+        for task in (waiting, *tasks):
+            task.cancel()
+        await asyncio.gather(waiting, *tasks, return_exceptions=True)
+
+
+async def _start_status(server: StatusServer, host: str, port: int) -> None:
+    try:
+        await server.start(host, port)
+    except OSError as error:
+        raise RequestError(f"Cannot listen on {host}:{port} (--health-addr): {error.strerror}") from error
+
+
+async def _tell_health(runtime: Runtime, server: GrpcServer) -> None:
+    """Keep the health service true: CNI is served while a pod can start here."""
+    told: bool | None = None
+    while True:
+        able = not not_ready(runtime)
+        if able != told:
+            await server.set_cni(able)
+            told = able
+        await asyncio.sleep(HEALTH_PERIOD_S)

@@ -1,0 +1,88 @@
+"""The three RPCs that third parties build against (quilt.QuiltRuntime): exact texts, never a gRPC error."""
+
+from __future__ import annotations
+
+import structlog
+
+from quilt_proto import runtime_pb2 as pb
+from quilt_proto import runtime_pb2_grpc as rpc
+from quilt_runtime.app import Runtime
+from quilt_runtime.core import requests
+from quilt_runtime.core.errors import RequestError
+from quilt_runtime.core.routes import OURS, PROTOCOL_INJECTED, PROTOCOL_MESH
+from quilt_runtime.kernel.routes import Asked, Outcome
+from quilt_runtime.services.answer import answer
+
+log = structlog.get_logger()
+
+
+class QuiltRuntimeService(rpc.QuiltRuntimeServicer):
+    """Serves the contract."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    async def ConfigureNodeSubnet(  # noqa: N802 - gRPC's name
+        self, request: pb.ConfigureNodeSubnetRequest, context: object
+    ) -> pb.ConfigureNodeSubnetResponse:
+        """Give the node its pod subnet."""
+        done = await answer(
+            self._runtime.metrics,
+            "ConfigureNodeSubnet",
+            lambda: configure_subnet(self._runtime, request.subnet),
+        )
+        return pb.ConfigureNodeSubnetResponse(success=done.success, error=done.error)
+
+    async def InjectRoute(self, request: pb.InjectRouteRequest, context: object) -> pb.InjectRouteResponse:  # noqa: N802
+        """Add or replace one route."""
+        done = await answer(
+            self._runtime.metrics,
+            "InjectRoute",
+            lambda: inject(self._runtime, request.destination, request.via_interface),
+        )
+        return pb.InjectRouteResponse(success=done.success, error=done.error)
+
+    async def RemoveRoute(self, request: pb.RemoveRouteRequest, context: object) -> pb.RemoveRouteResponse:  # noqa: N802
+        """Remove one route."""
+        done = await answer(
+            self._runtime.metrics, "RemoveRoute", lambda: remove(self._runtime, request.destination)
+        )
+        return pb.RemoveRouteResponse(success=done.success, error=done.error)
+
+
+def configure_subnet(runtime: Runtime, text: str) -> None:
+    """Check and apply a node subnet."""
+    config = runtime.network.config
+    runtime.network.configure_subnet(
+        requests.node_subnet(text, config.cluster_cidrs_v4, config.prefix_length)
+    )
+
+
+def inject(runtime: Runtime, destination: str, via_interface: str) -> None:
+    """Add a route; over a VXLAN device the gateway is the destination's network address: its VTEP's."""
+    network = requests.contract_destination(destination)
+    link = runtime.routes.interface(requests.interface_name(via_interface))
+    gateway = str(network.network_address) if link.kind == "vxlan" else ""
+    asked = Asked(str(network), gateway, link.name)
+    _settle(
+        runtime,
+        runtime.routes.apply(
+            [asked], [], PROTOCOL_INJECTED, removable=frozenset(), keep=frozenset({PROTOCOL_MESH})
+        ),
+    )
+    log.info("route_injected", destination=asked.destination, interface=link.name)
+
+
+def remove(runtime: Runtime, destination: str) -> None:
+    """Remove a route of ours."""
+    network = requests.contract_destination(destination)
+    _settle(runtime, runtime.routes.apply([], [str(network)], PROTOCOL_INJECTED, removable=OURS))
+    log.info("route_removed", destination=str(network))
+
+
+def _settle(runtime: Runtime, outcomes: list[Outcome]) -> None:
+    for outcome in outcomes:
+        if outcome.error:
+            runtime.metrics.route_failures.inc()
+            raise RequestError(outcome.error, retryable=outcome.retryable)
+    runtime.metrics.route_changes.inc(len(outcomes))

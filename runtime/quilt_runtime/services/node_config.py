@@ -1,0 +1,55 @@
+"""What the agent tells about the mesh, and what the node has to say about itself (quilt.NodeConfig)."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+from quilt_proto import node_pb2 as pb
+from quilt_proto import node_pb2_grpc as rpc
+from quilt_runtime.app import Runtime
+from quilt_runtime.services.answer import answer
+
+
+class NodeConfigService(rpc.NodeConfigServicer):
+    """Serves the node's configuration and status."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    async def Configure(self, request: pb.ConfigureRequest, context: object) -> pb.ConfigureResponse:  # noqa: N802
+        """Apply the whole configuration."""
+
+        def work() -> None:
+            network = self._runtime.network
+            network.configure(
+                network.config.merged(
+                    cluster_cidrs=request.cluster_cidrs,
+                    mtu=request.mtu,
+                    vxlan_interface=request.vxlan_interface,
+                    vxlan_port=request.vxlan_port,
+                    overlay_sources=request.overlay_sources,
+                    prefix_length=request.node_prefix_length,
+                )
+            )
+
+        done = await answer(self._runtime.metrics, "Configure", work)
+        return pb.ConfigureResponse(success=done.success, error=done.error)
+
+    async def GetStatus(self, request: pb.GetStatusRequest, context: object) -> pb.GetStatusResponse:  # noqa: N802
+        """Tell subnet, use of addresses and what is wrong."""
+        addresses = self._runtime.addresses
+        return pb.GetStatusResponse(
+            version=own_version(),
+            subnet=str(addresses.subnet or ""),
+            allocated=len(addresses),
+            capacity=addresses.capacity,
+            problems=list(self._runtime.network.problems.values()),
+        )
+
+
+def own_version() -> str:
+    """Return the installed distribution's version, or "0" where the code runs without being installed."""
+    try:
+        return version("quilt-mesh")
+    except PackageNotFoundError:
+        return "0"

@@ -1,0 +1,107 @@
+"""Routes in bulk for the agent (quilt.RouteTable): one kernel batch, a result per item."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import grpc
+import structlog
+
+from quilt_proto import node_pb2 as pb
+from quilt_proto import node_pb2_grpc as rpc
+from quilt_runtime.app import Runtime
+from quilt_runtime.core import requests
+from quilt_runtime.core.errors import RequestError
+from quilt_runtime.core.routes import PROTOCOL_MESH
+from quilt_runtime.kernel.routes import Asked, Outcome
+from quilt_runtime.services.answer import answer
+
+log = structlog.get_logger()
+
+
+class RouteTableService(rpc.RouteTableServicer):
+    """Serves the mesh's routes."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    async def ApplyRoutes(self, request: pb.ApplyRoutesRequest, context: object) -> pb.ApplyRoutesResponse:  # noqa: N802
+        """Add or replace, then remove."""
+        done = await answer(
+            self._runtime.metrics, "ApplyRoutes", lambda: apply(self._runtime, request.add, request.remove)
+        )
+        destinations = [*(route.destination for route in request.add), *request.remove]
+        outcomes = done.value or [Outcome(done.error, retryable=True)] * len(destinations)
+        return pb.ApplyRoutesResponse(
+            results=[
+                pb.RouteResult(
+                    destination=destination,
+                    success=not outcome.error,
+                    error=outcome.error,
+                    retryable=outcome.retryable,
+                )
+                for destination, outcome in zip(destinations, outcomes, strict=True)
+            ]
+        )
+
+    async def ListRoutes(  # noqa: N802
+        self,
+        request: pb.ListRoutesRequest,
+        context: grpc.aio.ServicerContext[pb.ListRoutesRequest, pb.ListRoutesResponse],
+    ) -> pb.ListRoutesResponse:
+        """Tell the mesh's routes as the kernel holds them."""
+        done = await answer(self._runtime.metrics, "ListRoutes", self._runtime.routes.held)
+        if done.value is None:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, done.error)
+            return pb.ListRoutesResponse()
+        return pb.ListRoutesResponse(
+            routes=[
+                pb.Route(destination=route.destination, gateway=route.gateway, interface=route.interface)
+                for route in done.value
+            ]
+        )
+
+
+def apply(runtime: Runtime, adds: Iterable[pb.Route], removes: Iterable[str]) -> list[Outcome]:
+    """Check every item, apply those that pass, and return one outcome per item."""
+    outcomes: dict[int, Outcome] = {}
+    checked: dict[int, Asked] = {}
+    gone: dict[int, str] = {}
+    index = -1
+    for index, route in enumerate(adds):
+        try:
+            checked[index] = _asked(route)
+        except RequestError as error:
+            outcomes[index] = Outcome(str(error))
+    for position, destination in enumerate(removes, index + 1):
+        try:
+            gone[position] = str(requests.parse_network("Destination", destination))
+        except RequestError as error:
+            outcomes[position] = Outcome(str(error))
+    done = runtime.routes.apply(
+        list(checked.values()), list(gone.values()), PROTOCOL_MESH, removable=frozenset({PROTOCOL_MESH})
+    )
+    outcomes |= dict(zip([*checked, *gone], done, strict=True))
+    ordered = [outcomes[item] for item in range(len(outcomes))]
+    _account(runtime, ordered, len(checked), len(gone))
+    return ordered
+
+
+def _asked(route: pb.Route) -> Asked:
+    network = requests.route_destination(requests.parse_network("Destination", route.destination))
+    gateway = requests.gateway(route.gateway, network.version)
+    return Asked(str(network), gateway, requests.interface_name(route.interface))
+
+
+def _account(runtime: Runtime, outcomes: Sequence[Outcome], adds: int, removes: int) -> None:
+    refused = [outcome.error for outcome in outcomes if outcome.error]
+    runtime.metrics.route_changes.inc(len(outcomes) - len(refused))
+    runtime.metrics.route_failures.inc(len(refused))
+    if outcomes:
+        log.info(
+            "routes_applied",
+            add=adds,
+            remove=removes,
+            refused=len(refused),
+            first_refusal="".join(refused[:1]),
+        )

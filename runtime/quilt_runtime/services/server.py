@@ -1,0 +1,91 @@
+"""The gRPC server: the contract and our own services on a Unix socket, and on loopback TCP where asked for."""
+
+from __future__ import annotations
+
+import grpc
+import structlog
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection_pb2_grpc
+from grpc_reflection.v1alpha._async import ReflectionServicer
+
+from quilt_proto import node_pb2, node_pb2_grpc, runtime_pb2, runtime_pb2_grpc
+from quilt_runtime.app import Runtime, Settings
+from quilt_runtime.core.errors import RequestError
+from quilt_runtime.services.contract import QuiltRuntimeService
+from quilt_runtime.services.ipam import IpamService
+from quilt_runtime.services.node_config import NodeConfigService
+from quilt_runtime.services.route_table import RouteTableService
+from quilt_runtime.services.sockets import SocketFile, joined
+
+log = structlog.get_logger()
+
+NAMES = tuple(
+    service.full_name
+    for module in (runtime_pb2, node_pb2)
+    for service in module.DESCRIPTOR.services_by_name.values()
+)
+STANDARD = ("grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection")
+CNI = "quilt.Cni"
+"""In the health service alone: whether CNI ADD can succeed."""
+
+SOCKET_UMASK = 0o117
+OPTIONS = (
+    ("grpc.max_receive_message_length", 16 << 20),
+    ("grpc.max_send_message_length", 16 << 20),
+    ("grpc.max_concurrent_streams", 128),
+    ("grpc.so_reuseport", 0),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5000),
+)
+DRAIN_S = 5.0
+
+
+class GrpcServer:
+    """Starts, tells its health, drains."""
+
+    def __init__(self, runtime: Runtime, settings: Settings) -> None:
+        self._server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=256)
+        self._health = HealthServicer()
+        self._file = SocketFile(settings.socket_dir / "runtime.sock")
+        self._register(runtime)
+        with self._file.binding(SOCKET_UMASK) as path:
+            self._server.add_insecure_port(f"unix:{path}")
+        for host, port in settings.tcp:
+            self._listen(joined(host, port))
+
+    async def start(self) -> None:
+        """Serve; raises RequestError where an address cannot be had."""
+        await self._server.start()
+        for name in ("", *NAMES):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        log.info("grpc_serving", socket=str(self._file.path))
+
+    async def set_cni(self, able: bool) -> None:
+        """Tell whether CNI ADD can succeed."""
+        status = health_pb2.HealthCheckResponse
+        await self._health.set(CNI, status.SERVING if able else status.NOT_SERVING)
+
+    async def stop(self) -> None:
+        """Refuse new calls, let running ones end."""
+        await self._health.enter_graceful_shutdown()
+        self._file.remove()
+        await self._server.stop(DRAIN_S)
+
+    def _register(self, runtime: Runtime) -> None:
+        server = self._server
+        runtime_pb2_grpc.add_QuiltRuntimeServicer_to_server(QuiltRuntimeService(runtime), server)
+        node_pb2_grpc.add_RouteTableServicer_to_server(RouteTableService(runtime), server)
+        node_pb2_grpc.add_IpamServicer_to_server(IpamService(runtime), server)
+        node_pb2_grpc.add_NodeConfigServicer_to_server(NodeConfigService(runtime), server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection = ReflectionServicer((*NAMES, *STANDARD))
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection, server)
+
+    def _listen(self, address: str) -> None:
+        try:
+            self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise RequestError(
+                f"Cannot listen on {address}: another program has it; choose another port"
+            ) from error
+        log.info("grpc_listening", address=address)

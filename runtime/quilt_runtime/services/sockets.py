@@ -1,0 +1,70 @@
+"""Where the services listen: Unix sockets that only root's group can reach, and TCP on loopback alone.
+
+A socket is bound under a fresh name and then renamed into place: a stopping predecessor that unlinks "its"
+path can so never take the successor's away, and there is no moment without a socket.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from quilt_runtime.core.errors import RequestError
+
+
+def parse_tcp(text: str) -> tuple[str, int]:
+    """Return (host, port) of `127.0.0.1:50051` or `[::1]:50051`; raises RequestError, also beyond loopback."""
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise RequestError(f"Address {text!r}: write an IPv6 address in brackets, as in [::1]:50051")
+    if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise RequestError(f"Address {text!r} must be HOST:PORT, as in 127.0.0.1:50051")
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError as error:
+        raise RequestError(
+            f"Address {text!r}: {host!r} is not an IP address; use 127.0.0.1 or [::1]"
+        ) from error
+    if not address.is_loopback:
+        raise RequestError(
+            f"Address {text!r} is not loopback: the runtime changes this host's routes and speaks "
+            "plain text there; use 127.0.0.1 or [::1]"
+        )
+    return str(address), int(port)
+
+
+def joined(host: str, port: int) -> str:
+    """Return host and port as one text, IPv6 in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class SocketFile:
+    """A Unix socket's place in the file system."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.fresh = path.with_name(f".{path.name}.{os.getpid()}")
+        self._inode = 0
+
+    @contextlib.contextmanager
+    def binding(self, umask: int) -> Iterator[Path]:
+        """Bind inside this to the path given; afterwards the socket stands at its final path."""
+        self.fresh.unlink(missing_ok=True)
+        before = os.umask(umask)
+        try:
+            yield self.fresh
+        finally:
+            os.umask(before)
+        self._inode = self.fresh.stat().st_ino
+        self.fresh.rename(self.path)
+
+    def remove(self) -> None:
+        """Remove the socket unless a successor's stands there by now."""
+        with contextlib.suppress(FileNotFoundError):
+            if self.path.stat().st_ino == self._inode:
+                self.path.unlink()

@@ -1,0 +1,140 @@
+"""The runtime's memory on disk: SQLite on tmpfs, written before anything is answered.
+
+It has to outlive the process (`kill -9` at any instruction) but not the machine: pods do not survive a
+reboot, and addresses recorded for dead ones would stand in the way of the node's next subnet. So nothing is
+ever synced to a disk. A database that cannot be read is kept aside for people and a new one is begun; the
+caller fills it from the kernel.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from quilt_runtime.core.ipam import Allocation, Owner
+
+log = structlog.get_logger()
+
+SCHEMA_VERSION = 1
+SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE allocations (
+  container_id TEXT NOT NULL, interface TEXT NOT NULL, address INTEGER NOT NULL UNIQUE, network TEXT NOT NULL,
+  PRIMARY KEY (container_id, interface)
+) WITHOUT ROWID;
+"""
+FILE = "state.db"
+
+
+class StateError(OSError):
+    """The state cannot be written, e.g. on a full file system; nothing was changed."""
+
+
+class Store:
+    """One open database; every write is committed when its method returns. Usable from any thread."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / FILE
+        self.rebuilt = False
+        self._lock = threading.Lock()
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            self._connection = self._open()
+        except sqlite3.DatabaseError as error:
+            self._set_aside(error)
+            self._connection = self._open()
+            self.rebuilt = True
+
+    def close(self) -> None:
+        """Close the database; it can be opened again."""
+        with self._lock:
+            self._connection.close()
+
+    def meta(self, key: str) -> Any:
+        """Return the value stored under a key, None where there is none."""
+        with self._lock:
+            row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return json.loads(row[0]) if row else None
+
+    def put_meta(self, **values: Any) -> None:
+        """Store JSON values under keys, all or none; raises StateError."""
+        rows = [(key, json.dumps(value)) for key, value in values.items()]
+        self._write([("INSERT OR REPLACE INTO meta VALUES (?, ?)", row) for row in rows])
+
+    def allocations(self) -> list[Allocation]:
+        """Return all allocations."""
+        with self._lock:
+            rows = self._connection.execute(
+                "SELECT container_id, interface, address, network FROM allocations"
+            )
+            return [Allocation(Owner(row[0], row[1]), IPv4Address(row[2]), row[3]) for row in rows]
+
+    def insert(self, allocation: Allocation) -> None:
+        """Record an allocation, and that the next search begins behind it; raises StateError."""
+        owner, address = allocation.owner, int(allocation.address)
+        row = (owner.container_id, owner.interface, address, allocation.network)
+        self._write(
+            [
+                ("INSERT INTO allocations VALUES (?, ?, ?, ?)", row),
+                ("INSERT OR REPLACE INTO meta VALUES ('cursor', ?)", (str(address),)),
+            ]
+        )
+
+    def delete(self, owners: Iterable[Owner]) -> None:
+        """Forget what these owners had; raises StateError."""
+        statement = "DELETE FROM allocations WHERE container_id = ? AND interface = ?"
+        self._write([(statement, (owner.container_id, owner.interface)) for owner in owners])
+
+    def subnet(self) -> IPv4Network | None:
+        """Return the node's subnet, None where it has none yet."""
+        text = self.meta("subnet")
+        return IPv4Network(text) if text else None
+
+    def _write(self, statements: Iterable[tuple[str, tuple[Any, ...]]]) -> None:
+        with self._lock:
+            try:
+                with self._connection:
+                    self._connection.execute("BEGIN IMMEDIATE")
+                    for statement, values in statements:
+                        self._connection.execute(statement, values)
+            except sqlite3.Error as error:
+                raise StateError(
+                    f"cannot write {self.path}: {error}; free space there or look at the log"
+                ) from error
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = OFF")
+            (check,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if check != "ok":
+                raise sqlite3.DatabaseError(check)
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version == 0 and not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+            connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        elif version != SCHEMA_VERSION:
+            raise sqlite3.DatabaseError(f"has schema version {version}, this program reads {SCHEMA_VERSION}")
+
+    def _set_aside(self, error: Exception) -> None:
+        kept = self.path.with_name(f"{FILE}.unreadable-{int(time.time())}")
+        log.error("state_unreadable", path=str(self.path), reason=str(error), kept_as=str(kept))
+        for suffix in ("-wal", "-shm"):
+            self.path.with_name(FILE + suffix).unlink(missing_ok=True)
+        if self.path.exists():
+            self.path.rename(kept)
