@@ -1,0 +1,5 @@
+"""`python -m quilt_operator`."""
+
+from quilt_operator.main import main
+
+main()

@@ -1,0 +1,125 @@
+"""Kubernetes Events: news for people, aggregated and bounded.
+
+Events are a courtesy and must never cost the mesh anything: repetitions become one Event with a count, a
+burst is cut off and counted, a failed one is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import structlog
+
+from quilt_crds.names import API_VERSION, OPERATOR_FIELD_MANAGER
+from quilt_operator import metrics
+from quilt_operator.api.client import MERGE_PATCH, ApiError, Client, Unreachable
+from quilt_operator.core.times import rfc3339_micro
+
+log = structlog.get_logger()
+
+NORMAL: Final = "Normal"
+WARNING: Final = "Warning"
+
+# Events about cluster-scoped objects live in the default namespace.
+_PATH = "/apis/events.k8s.io/v1/namespaces/default/events"
+_QUEUED = 200
+_PAUSE = 0.1
+_SERIES_SECONDS = 600.0
+_REMEMBERED = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """The object that an Event is about."""
+
+    kind: str
+    name: str
+    uid: str = ""
+
+
+@dataclass
+class _Series:
+    name: str
+    count: int
+    last: float
+
+
+class EventRecorder:
+    """Takes Events at once and sends them at leisure."""
+
+    def __init__(self, client: Client, identity: str, clock: Callable[[], float]) -> None:
+        self._client = client
+        self._identity = identity
+        self._clock = clock
+        self._queue: deque[tuple[About, str, str, str]] = deque()
+        self._series: dict[tuple[str, str, str], _Series] = {}
+        self._wake = asyncio.Event()
+
+    def note(self, about: About, type_: str, reason: str, message: str) -> None:
+        """Have an Event sent; dropped when too many wait already."""
+        if len(self._queue) >= _QUEUED:
+            metrics.EVENTS_DROPPED.inc()
+            return
+        self._queue.append((about, type_, reason, message))
+        self._wake.set()
+
+    async def send(self) -> None:
+        """Send until cancelled, at most ten a second."""
+        while True:
+            while not self._queue:
+                self._wake.clear()
+                await self._wake.wait()
+            try:
+                await self._send(*self._queue.popleft())
+            except (ApiError, Unreachable) as error:
+                metrics.EVENTS_DROPPED.inc()
+                log.info("event_not_sent", error=str(error))
+            await asyncio.sleep(_PAUSE)
+
+    async def _send(self, about: About, type_: str, reason: str, message: str) -> None:
+        key = (about.kind, about.name, reason)
+        series = self._series.get(key)
+        now = self._clock()
+        if series is not None and now - series.last < _SERIES_SECONDS:
+            series.count += 1
+            series.last = now
+            seen = {"count": series.count, "lastObservedTime": rfc3339_micro(datetime.now(UTC))}
+            body = {"series": seen, "note": message[:1024]}
+            try:
+                await self._client.patch(f"{_PATH}/{series.name}", body, OPERATOR_FIELD_MANAGER, MERGE_PATCH)
+                return
+            except ApiError as error:
+                if not (error.missing or error.refused):
+                    raise
+        name = f"{about.name[:200]}.{uuid.uuid4().hex[:12]}"
+        event = self._event(about, type_, reason, message, name)
+        await self._client.create(_PATH, event, OPERATOR_FIELD_MANAGER)
+        self._series[key] = _Series(name, 1, now)
+        if len(self._series) > _REMEMBERED:
+            del self._series[next(iter(self._series))]
+
+    def _event(self, about: About, type_: str, reason: str, message: str, name: str) -> dict[str, Any]:
+        return {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {"name": name, "namespace": "default"},
+            "eventTime": rfc3339_micro(datetime.now(UTC)),
+            "reportingController": "quilt.io/operator",
+            "reportingInstance": self._identity[:128],
+            "action": reason,
+            "reason": reason,
+            "type": type_,
+            "note": message[:1024],
+            "regarding": {
+                "apiVersion": API_VERSION,
+                "kind": about.kind,
+                "name": about.name,
+                "uid": about.uid,
+            },
+        }

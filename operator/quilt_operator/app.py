@@ -1,0 +1,143 @@
+"""The life of the process: probes, wait for the API, election, work, hand-over.
+
+Losing the Lease ends the process at once and without clean-up: another leader may already work. A restart is
+cheap, gives every node a fresh time-out and is the only way back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET
+from quilt_operator import metrics
+from quilt_operator.api.client import ApiError, Client, Unreachable
+from quilt_operator.api.connection import Connection
+from quilt_operator.api.election import Election
+from quilt_operator.leader import Leader, Services
+from quilt_operator.probes import Probes
+
+log = structlog.get_logger()
+
+_RETRY_API = 2.0
+# kopf leaves its tasks this long; the Lease is free by then.
+_LAST_WORDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line decides."""
+
+    namespace: str
+    identity: str
+    network: str
+    health_addr: str
+
+
+async def run(options: Options, connection: Connection) -> int:
+    """Be an operator until told to stop; answers the exit status."""
+    stop = asyncio.Event()
+    _on_signals(stop)
+    probes = Probes(options.health_addr)
+    await probes.start()
+    client = Client(connection)
+    election = Election(client, options.namespace, options.identity)
+    try:
+        if await _or_stop(_stand_by(client, election, probes), stop):
+            return 0
+        services = Services(
+            connection, client, election, options.network, options.namespace, options.identity
+        )
+        return await _lead(services, probes, stop)
+    finally:
+        await client.close()
+        await probes.stop()
+
+
+async def _stand_by(client: Client, election: Election, probes: Probes) -> None:
+    await _wait_for_api(client)
+    probes.checks = list
+    await election.acquire()
+
+
+async def _lead(services: Services, probes: Probes, stop: asyncio.Event) -> int:
+    leader = Leader(services, started=lambda: _on_signals(stop))
+    probes.checks = leader.checks
+    metrics.LEADER.set(1)
+    keeping = asyncio.create_task(services.election.keep(_leave))
+    working = asyncio.create_task(_work(leader))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    # Ending without an error is kopf's answer to a signal that reached it before our own handler was back.
+    error = working.exception() if working.done() else None
+    if error is not None:
+        log.error("operator_failed", error=repr(error), exc_info=error)
+    # Stop acting first, then hand over: the successor must not meet writes of ours.
+    await leader.pause()
+    keeping.cancel()
+    await services.election.release()
+    for task in (working, stopping):
+        task.cancel()
+    await asyncio.wait({working, stopping}, timeout=_LAST_WORDS)
+    log.info("operator_stopped")
+    return 1 if error is not None else 0
+
+
+async def _work(leader: Leader) -> None:
+    while True:
+        try:
+            await leader.run()
+            return
+        except (ApiError, Unreachable) as error:
+            # Only the first lists raise these: nothing has been done yet.
+            log.warning("cluster_state_not_read", error=str(error))
+            await asyncio.sleep(_RETRY_API)
+
+
+async def _wait_for_api(client: Client) -> None:
+    """Wait until the API server answers and serves our kinds."""
+    told = ""
+    wanted = {QUILTNETWORK.plural, QUILTNODE.plural, QUILTSUBNET.plural}
+    while True:
+        try:
+            answer = await client.get(QUILTNODE.path().rpartition("/")[0])
+            missing = wanted - {str(item.get("name")) for item in answer.get("resources", [])}
+            problem = f"not served: {', '.join(sorted(missing))}" if missing else ""
+        except (ApiError, Unreachable) as error:
+            problem = str(error)
+        if not problem:
+            return
+        if problem != told:
+            log.warning("waiting_for_api", problem=problem)
+            told = problem
+        await asyncio.sleep(_RETRY_API)
+
+
+async def _or_stop(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:
+    """Await `work` unless told to stop before; True when told to stop."""
+    task = asyncio.create_task(work)
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if task.done():
+        task.result()
+        return False
+    task.cancel()
+    return True
+
+
+def _on_signals(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+
+def _leave(reason: str) -> None:
+    log.error("leadership_lost", reason=reason)
+    os._exit(1)

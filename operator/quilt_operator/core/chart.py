@@ -1,0 +1,32 @@
+"""What the chart owns of a QuiltNetwork's spec, against what stands there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+# Lists that may only grow: an administrator's entries are kept beside the chart's.
+_EXTENDABLE = ("clusterCIDRs", "clusterCIDRsV6")
+
+
+def covers(live: Mapping[str, Any], chart: Mapping[str, Any]) -> bool:
+    """Whether `live` already says everything that the chart says."""
+    return all(_covers_field(key, live.get(key), wanted) for key, wanted in chart.items())
+
+
+def merged(live: Mapping[str, Any], chart: Mapping[str, Any]) -> dict[str, Any]:
+    """What to apply: the chart's fields, with the entries of `live` kept in lists that may only grow."""
+    result = dict(chart)
+    for key in _EXTENDABLE:
+        if key in chart:
+            old = [item for item in live.get(key) or [] if isinstance(item, str)]
+            result[key] = old + [item for item in chart[key] or [] if item not in old]
+    return result
+
+
+def _covers_field(key: str, live: Any, wanted: Any) -> bool:
+    if key in _EXTENDABLE:
+        return set(wanted or ()) <= set(live or ())
+    if isinstance(wanted, Mapping):
+        return isinstance(live, Mapping) and covers(live, wanted)
+    return bool(live == wanted)

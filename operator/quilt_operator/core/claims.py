@@ -1,0 +1,216 @@
+"""The book of claims: who owns which subnet, what is free, and which claims are not as they should be.
+
+The API server is the only lock (a claim's name is its CIDR); this book is the operator's view of it. It takes
+whatever it is given: a malformed, foreign or overlapping claim is entered as a problem, blocks the addresses
+that it touches, and is never overwritten.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from quilt_crds.names import claim_name
+from quilt_crds.vtep import vtep_mac
+from quilt_operator.core.allocator import Network, parse_cidr
+from quilt_operator.core.model import RELEASING, Claim
+from quilt_operator.core.plan import Plan
+
+_T = TypeVar("_T")
+
+MALFORMED: Final = "Malformed"
+OUT_OF_RANGE: Final = "OutOfRange"
+WRONG_LENGTH: Final = "WrongLength"
+FOREIGN_NETWORK: Final = "ForeignNetwork"
+MAC_COLLISION: Final = "MACCollision"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Node subnets of one family: `total` can be assigned, of which so many are in each state."""
+
+    total: int = 0
+    allocated: int = 0
+    free: int = 0
+    quarantined: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with one claim, for a condition and an Event."""
+
+    claim: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    claim: Claim
+    network: Network | None
+    problem: Problem | None
+    slots: tuple[range, ...] = ()
+    family: int = 0
+    mac: str = ""
+
+    @property
+    def owned(self) -> bool:
+        """Whether the claim's node really has this subnet.
+
+        One outside the ranges still counts: taking a running node's addresses away is worse than an untidy
+        plan. One of another length or network does not: no agent could use it.
+        """
+        return self.problem is None or self.problem.reason == OUT_OF_RANGE
+
+
+class Book:
+    """All claims, indexed for the questions that reconciling asks. Not thread-safe."""
+
+    def __init__(self, plan: Plan, claims: Iterable[Claim] = ()) -> None:
+        self.plan = plan
+        self._entries: dict[str, _Entry] = {}
+        self._by_node: dict[str, set[str]] = {}
+        self._by_mac: dict[str, set[str]] = {}
+        self._by_host_ip: dict[str, set[str]] = {}
+        self._taken: dict[int, Counter[int]] = {family: Counter() for family in plan.pools}
+        self._blocked: dict[int, Counter[range]] = {family: Counter() for family in plan.pools}
+        self._quarantined: Counter[int] = Counter()
+        self.problems: dict[str, Problem] = {}
+        for claim in claims:
+            self.put(claim)
+
+    def put(self, claim: Claim) -> None:
+        """Enter a claim, in place of an older state of the same one."""
+        self.remove(claim.name)
+        entry = self._examine(claim)
+        self._entries[claim.name] = entry
+        self._count(entry, 1)
+        for index, key in self._keys(entry):
+            index.setdefault(key, set()).add(claim.name)
+        if entry.problem is not None:
+            self.problems[claim.name] = entry.problem
+
+    def remove(self, name: str) -> None:
+        """Forget a claim; unknown names are fine."""
+        entry = self._entries.pop(name, None)
+        if entry is None:
+            return
+        self._count(entry, -1)
+        self.problems.pop(name, None)
+        for index, key in self._keys(entry):
+            index[key].discard(name)
+            if not index[key]:
+                del index[key]
+
+    def get(self, name: str) -> Claim | None:
+        """The claim of that name, or None."""
+        entry = self._entries.get(name)
+        return None if entry is None else entry.claim
+
+    def nodes(self) -> set[str]:
+        """Names of all nodes that any claim names."""
+        return set(self._by_node)
+
+    def owned_by(self, node: str) -> tuple[tuple[int, Claim], ...]:
+        """(family, claim) of every usable claim of a node, Releasing ones included, oldest first."""
+        entries = [self._entries[name] for name in self._by_node.get(node, ())]
+        usable = [entry for entry in entries if entry.owned]
+        usable.sort(key=lambda e: (e.claim.created, e.network and int(e.network.network_address)))
+        return tuple((entry.family, entry.claim) for entry in usable)
+
+    def all_of(self, node: str) -> tuple[Claim, ...]:
+        """Every claim that names the node, faulty ones included."""
+        return tuple(self._entries[name].claim for name in sorted(self._by_node.get(node, ())))
+
+    def mac_holder(self, mac: str, node: str) -> str | None:
+        """Another node than `node` whose derived VTEP MAC is `mac`, if there is one."""
+        owners = (self._entries[name].claim.node for name in self._by_mac.get(mac, ()))
+        return next((owner for owner in owners if owner != node), None)
+
+    def host_ip_holder(self, address: str, node: str) -> str | None:
+        """Another node than `node` whose claim publishes `address`, if there is one."""
+        owners = (self._entries[name].claim for name in self._by_host_ip.get(address, ()))
+        return next((c.node for c in owners if c.node != node and c.mesh.phase != RELEASING), None)
+
+    def holder(self, cidr: str) -> Claim | None:
+        """The claim that stands in the way of `cidr` in this view, or None."""
+        exact = self.get(claim_name(cidr))
+        if exact is not None:
+            return exact
+        network = parse_cidr(cidr)
+        overlapping = (
+            entry.claim
+            for entry in self._entries.values()
+            if network is not None and entry.network is not None
+            if network.version == entry.network.version and network.overlaps(entry.network)
+        )
+        return next(overlapping, None)
+
+    def lowest_free(self, family: int) -> Network | None:
+        """The subnet to claim next in `family`, or None when its pool is exhausted."""
+        return self.plan.pools[family].lowest_free(self._taken[family], tuple(self._blocked[family]))
+
+    def counts(self, family: int) -> Counts:
+        """How the pool of `family` is used. Reserved subnets count only where somebody holds them."""
+        pool = self.plan.pools[family]
+        used = set(self._taken[family])
+        blocked = sum(len(item) for item in self._blocked[family])
+        total = pool.slots - len(pool.reserved - used)
+        quarantined = self._quarantined[family]
+        return Counts(
+            total=total,
+            allocated=len(used) - quarantined,
+            free=max(0, total - len(used) - blocked),
+            quarantined=quarantined,
+        )
+
+    def _examine(self, claim: Claim) -> _Entry:
+        network = parse_cidr(claim.cidr)
+        if network is None or claim.name != claim_name(claim.cidr) or not claim.node:
+            return _Entry(claim, network, Problem(claim.name, MALFORMED, f"{claim.cidr!r} is not a claim"))
+        pool = self.plan.pools.get(network.version)
+        slots = pool.overlapped(network) if pool else ()
+        return _Entry(
+            claim, network, self._problem(claim, network), slots, network.version,
+            vtep_mac(self.plan.network, claim.node),
+        )  # fmt: skip
+
+    def _problem(self, claim: Claim, network: Network) -> Problem | None:
+        pool = self.plan.pools.get(network.version)
+        if claim.network != self.plan.network:
+            text = f"belongs to network {claim.network}, not {self.plan.network}"
+            return Problem(claim.name, FOREIGN_NETWORK, text)
+        if pool is not None and network.prefixlen != pool.prefix_length:
+            text = f"is a /{network.prefixlen}, this network's node subnets are /{pool.prefix_length}"
+            return Problem(claim.name, WRONG_LENGTH, text)
+        if pool is None or pool.slot_of(network) is None:
+            return Problem(claim.name, OUT_OF_RANGE, "lies outside the network's clusterCIDRs")
+        return None
+
+    def _count(self, entry: _Entry, step: int) -> None:
+        if not entry.slots:
+            return
+        if len(entry.slots) > 1 or len(entry.slots[0]) > 1:
+            for item in entry.slots:
+                _add(self._blocked[entry.family], item, step)
+            return
+        _add(self._taken[entry.family], entry.slots[0].start, step)
+        if entry.claim.mesh.phase == RELEASING:
+            self._quarantined[entry.family] += step
+
+    def _keys(self, entry: _Entry) -> list[tuple[dict[str, set[str]], str]]:
+        claim = entry.claim
+        keys = [(self._by_node, claim.node)]
+        if entry.mac:
+            keys.append((self._by_mac, entry.mac))
+        if claim.mesh.host_ip:
+            keys.append((self._by_host_ip, claim.mesh.host_ip))
+        return keys
+
+
+def _add(counter: Counter[_T], key: _T, step: int) -> None:
+    counter[key] += step
+    if not counter[key]:
+        del counter[key]

@@ -1,0 +1,82 @@
+"""What the operator knows of the cluster, as plain values.
+
+Only the fields that a decision reads are kept, so that two snapshots are equal exactly when no decision can
+differ; comparing them is how the operator stays silent while nothing that matters changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+UP: Final = "Up"
+DOWN: Final = "Down"
+RELEASING: Final = "Releasing"
+PENDING: Final = "Pending"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A condition as it stands in a status; `since` is its lastTransitionTime in RFC 3339."""
+
+    type: str
+    status: str
+    reason: str
+    message: str = ""
+    since: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MeshNode:
+    """A QuiltNode. The spec is the administrator's, `host_ip` and agent conditions are the agent's word."""
+
+    name: str
+    uid: str = ""
+    version: int = 0
+    deleting: bool = False
+    wanted_subnet: str = ""
+    wanted_host_ip: str = ""
+    host_ip: str = ""
+    phase: str = ""
+    subnets: tuple[str, ...] = ()
+    mac: str = ""
+    since: str = ""
+    conditions: tuple[Condition, ...] = ()
+
+    def condition(self, type_: str) -> Condition | None:
+        """The condition of that type, or None."""
+        return next((item for item in self.conditions if item.type == type_), None)
+
+
+@dataclass(frozen=True, slots=True)
+class KubeNode:
+    """A Node: the addresses that the kubelet vouches for and whether a cloud waits for routes."""
+
+    name: str
+    uid: str = ""
+    version: int = 0
+    addresses: frozenset[str] = frozenset()
+    network_unavailable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Mesh:
+    """What peers do with a claim: the `mesh` part of a QuiltSubnet."""
+
+    phase: str
+    host_ip: str = ""
+    released_at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A QuiltSubnet: `node` owns `cidr`. Nothing here is trusted to be well-formed."""
+
+    name: str
+    cidr: str
+    network: str
+    node: str
+    mesh: Mesh
+    uid: str = ""
+    version: int = 0
+    created: str = ""

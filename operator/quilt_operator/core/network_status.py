@@ -1,0 +1,129 @@
+"""What the operator says about the QuiltNetwork: how full it is, and what stands in its way."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any, Final
+
+from quilt_crds.names import NETWORK_ACCEPTED, SUBNETS_AVAILABLE, WITHDRAWAL_PAUSED
+from quilt_operator.core.claims import Book, Counts, Problem
+from quilt_operator.core.health import Guard
+from quilt_operator.core.model import Condition, KubeNode
+from quilt_operator.core.plan import Plan
+from quilt_operator.core.status import condition_wire, settle
+
+CLAIMS_CONSISTENT: Final = "ClaimsConsistent"
+_NAMED_AT_MOST = 5
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkStatus:
+    """Status of a QuiltNetwork; `counts` are those of its first family."""
+
+    counts: Counts
+    conditions: tuple[Condition, ...]
+
+    def wire(self) -> dict[str, Any]:
+        """JSON of `.status` for server-side apply."""
+        counts = self.counts
+        return {
+            "subnets": {
+                "total": counts.total,
+                "allocated": counts.allocated,
+                "free": counts.free,
+                "quarantined": counts.quarantined,
+            },
+            "conditions": [condition_wire(item) for item in self.conditions],
+        }
+
+
+def current(status: Mapping[str, Any], conditions: Iterable[Condition]) -> NetworkStatus:
+    """The status that a QuiltNetwork has."""
+    raw = status.get("subnets") or {}
+    fields = ("total", "allocated", "free", "quarantined")
+    return NetworkStatus(Counts(*(int(raw.get(field, 0)) for field in fields)), tuple(conditions))
+
+
+def desired(
+    book: Book, guard: Guard, refused: str, overlaps: Sequence[str], old: Sequence[Condition], now: str
+) -> NetworkStatus:
+    """The status that the network should have.
+
+    `refused` is the API server's answer to the chart's last change ("" when it took it), `overlaps` what
+    `overlapping` found.
+    """
+    counts = {family: book.counts(family) for family in book.plan.families}
+    verdicts = (
+        _accepted(refused, overlaps),
+        _available(counts),
+        _consistent(book.problems.values()),
+        _paused(guard),
+    )
+    known = {item.type: item for item in old}
+    return NetworkStatus(
+        counts=next(iter(counts.values()), Counts()),
+        conditions=tuple(settle(item, known.get(item.type), now) for item in verdicts),
+    )
+
+
+def overlapping(plan: Plan, nodes: Collection[KubeNode]) -> list[str]:
+    """`address of Node name` for every Node whose own address lies inside the network's ranges."""
+    ranges = [item for pool in plan.pools.values() for item in pool.ranges]
+    found = []
+    for node in nodes:
+        for text in node.addresses:
+            try:
+                address = ip_address(text)
+            except ValueError:
+                continue
+            if any(address in item for item in ranges if item.version == address.version):
+                found.append(f"{text} of Node {node.name}")
+    return sorted(found)
+
+
+def _accepted(refused: str, overlaps: Sequence[str]) -> Condition:
+    if refused:
+        return Condition(NETWORK_ACCEPTED, "False", "ChangeRefused", refused)
+    if overlaps:
+        text = f"clusterCIDRs contain addresses of nodes: {_some(overlaps)}; choose other clusterCIDRs"
+        return Condition(NETWORK_ACCEPTED, "False", "OverlapsNodes", text)
+    return Condition(NETWORK_ACCEPTED, "True", "Valid")
+
+
+def _available(counts: Mapping[int, Counts]) -> Condition:
+    for family, item in counts.items():
+        if not item.free:
+            text = (
+                f"no IPv{family} subnet is free: {item.total} in all, {item.allocated} allocated, "
+                f"{item.quarantined} in quarantine; add a range to clusterCIDRs"
+            )
+            return Condition(SUBNETS_AVAILABLE, "False", "Exhausted", text)
+    return Condition(SUBNETS_AVAILABLE, "True", "Free")
+
+
+def _consistent(problems: Iterable[Problem]) -> Condition:
+    found = sorted(f"QuiltSubnet {item.claim} {item.message}" for item in problems)
+    if found:
+        return Condition(CLAIMS_CONSISTENT, "False", "FaultyClaims", _some(found))
+    return Condition(CLAIMS_CONSISTENT, "True", "Consistent")
+
+
+def _paused(guard: Guard) -> Condition:
+    if guard.blind:
+        text = "the operator cannot read Leases; no node is withdrawn until it can"
+        return Condition(WITHDRAWAL_PAUSED, "True", "CannotSeeLeases", text)
+    if guard.active:
+        text = (
+            "so many nodes are silent at once that the fault is likely elsewhere; "
+            "no further node is withdrawn until fewer are"
+        )
+        return Condition(WITHDRAWAL_PAUSED, "True", "TooManySilent", text)
+    return Condition(WITHDRAWAL_PAUSED, "False", "Normal")
+
+
+def _some(items: Sequence[str]) -> str:
+    shown = "; ".join(items[:_NAMED_AT_MOST])
+    rest = len(items) - _NAMED_AT_MOST
+    return f"{shown}; and {rest} more" if rest > 0 else shown

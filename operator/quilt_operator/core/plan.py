@@ -1,0 +1,48 @@
+"""The QuiltNetwork, reduced to what decisions need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from quilt_crds.quiltnetwork import QuiltNetworkSpec
+from quilt_operator.core.allocator import Pool, make_pools
+from quilt_operator.core.health import Policy
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Address pools by family, the rules of health, and how long a deleted node's subnet waits (seconds)."""
+
+    network: str
+    pools: dict[int, Pool]
+    policy: Policy
+    grace: float
+    uid: str = ""
+    generation: int = 0
+
+    @classmethod
+    def of(cls, network: str, spec: QuiltNetworkSpec, *, uid: str = "", generation: int = 0) -> Plan:
+        """The plan of a QuiltNetwork's spec."""
+        return cls(
+            network=network,
+            pools=make_pools(
+                spec.cluster_cidrs,
+                spec.node_prefix_length,
+                spec.cluster_cidrs_v6 or (),
+                spec.node_prefix_length_v6,
+            ),
+            policy=Policy(
+                interval=spec.heartbeat.interval_seconds,
+                timeout=spec.heartbeat.timeout_seconds,
+                agent_only=spec.heartbeat.source == "Agent",
+                threshold=spec.disruption_fraction,
+            ),
+            grace=spec.reuse_grace_seconds,
+            uid=uid,
+            generation=generation,
+        )
+
+    @property
+    def families(self) -> tuple[int, ...]:
+        """The families of which every node gets one subnet."""
+        return tuple(self.pools)

@@ -1,0 +1,157 @@
+"""What the operator says about a QuiltNode: phase, subnets, MAC and its three conditions.
+
+Every apply repeats all fields of the field manager (server-side apply deletes what is left out), so a status
+is always computed whole and compared whole; equal means that nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from quilt_crds.names import (
+    AGENT_UNRESPONSIVE,
+    CLAIM_LOST,
+    DATAPLANE_IN_SYNC,
+    OPERATOR_CONDITIONS,
+    READY,
+    RUNTIME_READY,
+    SUBNET_ALLOCATED,
+)
+from quilt_operator.core.desired import Address
+from quilt_operator.core.health import Health
+from quilt_operator.core.model import DOWN, PENDING, UP, Claim, Condition, MeshNode
+
+_MESSAGE_LIMIT = 1024
+_TRUE: Final = "True"
+_FALSE: Final = "False"
+_UNKNOWN: Final = "Unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a node has no subnet: a CamelCase reason and a sentence that says what to do."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """The operator's part of a QuiltNode's status."""
+
+    phase: str
+    subnets: tuple[str, ...]
+    mac: str
+    since: str
+    conditions: tuple[Condition, ...]
+
+    def wire(self) -> dict[str, Any]:
+        """JSON of `.status` for server-side apply."""
+        return {
+            "phase": self.phase,
+            "subnets": list(self.subnets),
+            "mac": self.mac,
+            "lastTransitionTime": self.since,
+            "conditions": [condition_wire(item) for item in self.conditions],
+        }
+
+
+def condition_wire(item: Condition) -> dict[str, str]:
+    """JSON of one condition."""
+    return {
+        "type": item.type,
+        "status": item.status,
+        "reason": item.reason,
+        "message": item.message,
+        "lastTransitionTime": item.since,
+    }
+
+
+def current(node: MeshNode) -> NodeStatus:
+    """The operator's part of the status that the node has."""
+    own = tuple(item for type_ in OPERATOR_CONDITIONS if (item := node.condition(type_)) is not None)
+    return NodeStatus(node.phase, node.subnets, node.mac, node.since, own)
+
+
+def desired(
+    node: MeshNode,
+    claims: Sequence[Claim],
+    health: Health,
+    address: Address,
+    mac: str,
+    refusal: Refusal | None,
+    now: str,
+) -> NodeStatus:
+    """The status that `node` should have; times move only where the state that they date changed."""
+    phase = _phase(claims, health, address)
+    verdicts = (
+        _subnet_allocated(claims, refusal),
+        _ready(node, claims, health, address, refusal),
+        _agent_unresponsive(health),
+    )
+    return NodeStatus(
+        phase=phase,
+        subnets=tuple(claim.cidr for claim in claims),
+        mac=mac if claims else "",
+        since=node.since if node.phase == phase and node.since else now,
+        conditions=tuple(settle(item, node.condition(item.type), now) for item in verdicts),
+    )
+
+
+def settle(new: Condition, old: Condition | None, now: str) -> Condition:
+    """`new` with its time: kept while the status stays, and its message within the API's limit."""
+    since = old.since if old is not None and old.status == new.status and old.since else now
+    text = new.message if len(new.message) <= _MESSAGE_LIMIT else new.message[: _MESSAGE_LIMIT - 1] + "…"
+    return Condition(new.type, new.status, new.reason, text, since)
+
+
+def _phase(claims: Sequence[Claim], health: Health, address: Address) -> str:
+    if health.down:
+        return DOWN
+    return UP if claims and address.host_ip else PENDING
+
+
+def _subnet_allocated(claims: Sequence[Claim], refusal: Refusal | None) -> Condition:
+    if refusal is not None:
+        return Condition(SUBNET_ALLOCATED, _FALSE, refusal.reason, refusal.message)
+    if not claims:
+        return Condition(SUBNET_ALLOCATED, _FALSE, "Pending", "waiting for a subnet")
+    return Condition(SUBNET_ALLOCATED, _TRUE, "Claimed", ", ".join(claim.cidr for claim in claims))
+
+
+def _agent_unresponsive(health: Health) -> Condition:
+    if health.agent_unresponsive:
+        text = "the agent stopped renewing its Lease; look at the quilt-agent Pod of this node"
+        return Condition(AGENT_UNRESPONSIVE, _TRUE, "LeaseNotRenewed", text)
+    return Condition(AGENT_UNRESPONSIVE, _FALSE, "LeaseRenewed")
+
+
+def _ready(
+    node: MeshNode, claims: Sequence[Claim], health: Health, address: Address, refusal: Refusal | None
+) -> Condition:
+    if health.down:
+        text = "neither the agent nor the kubelet renews its Lease; routes to this node are withdrawn"
+        return Condition(READY, _FALSE, "NodeDown", text)
+    if refusal is not None or not claims:
+        return Condition(READY, _FALSE, "NoSubnet", refusal.message if refusal else "waiting for a subnet")
+    if address.reason:
+        return Condition(READY, _FALSE, address.reason, address.message)
+    if health.agent_unresponsive:
+        text = "the agent does not answer; what it set up keeps forwarding"
+        return Condition(READY, _UNKNOWN, AGENT_UNRESPONSIVE, text)
+    return _ready_by_agent(node)
+
+
+def _ready_by_agent(node: MeshNode) -> Condition:
+    lost = node.condition(CLAIM_LOST)
+    if lost is not None and lost.status == _TRUE:
+        return Condition(READY, _FALSE, CLAIM_LOST, lost.message)
+    for type_, reason in ((RUNTIME_READY, "RuntimeNotReady"), (DATAPLANE_IN_SYNC, "DataplaneNotInSync")):
+        said = node.condition(type_)
+        if said is None:
+            return Condition(READY, _UNKNOWN, reason, f"the agent has not reported {type_} yet")
+        if said.status != _TRUE:
+            return Condition(READY, _FALSE, reason, said.message or said.reason)
+    return Condition(READY, _TRUE, "InMesh")

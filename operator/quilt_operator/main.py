@@ -1,0 +1,54 @@
+"""The quilt-operator command."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+
+import click
+
+from quilt_operator import logs
+from quilt_operator.api.connection import ConfigurationError, connect
+from quilt_operator.app import Options, run
+
+
+@click.command(context_settings={"auto_envvar_prefix": "QUILT", "show_default": True})
+@click.option(
+    "--namespace",
+    envvar=["QUILT_NAMESPACE", "POD_NAMESPACE"],
+    default="quilt-system",
+    help="Namespace of the release: leader Lease and network ConfigMap.",
+)
+@click.option(
+    "--identity",
+    envvar=["QUILT_IDENTITY", "POD_NAME"],
+    default=None,
+    help="Unique name of this replica in the election.  [default: host name]",
+)
+@click.option("--network", default="default", help="Name of the QuiltNetwork to serve.")
+@click.option("--health-addr", default="0.0.0.0:9472", help="host:port of /healthz, /readyz, /metrics.")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
+    default="info",
+)
+@click.option("--kubeconfig", default="", help="Path of a kubeconfig.  [default: the Pod's account]")
+@click.version_option(package_name="quilt-mesh")
+def cli(
+    namespace: str, identity: str | None, network: str, health_addr: str, log_level: str, kubeconfig: str
+) -> None:
+    """Hand out node subnets and withdraw the routes of nodes that died."""
+    logs.configure(log_level)
+    options = Options(namespace, identity or socket.gethostname(), network, health_addr)
+    try:
+        sys.exit(asyncio.run(run(options, connect(kubeconfig))))
+    except ConfigurationError as error:
+        raise click.ClickException(str(error)) from error
+    except (OSError, ValueError) as error:
+        raise click.ClickException(f"cannot serve --health-addr {health_addr}: {error}") from error
+
+
+def main() -> None:
+    """Run the command line."""
+    cli()

@@ -1,0 +1,145 @@
+"""The QuiltNetwork: made and kept as the chart says, and told how it fares.
+
+A Helm release cannot hold an object of a CRD that it brings itself, so the chart leaves its values in a
+ConfigMap. They are applied under a field manager of their own. An administrator may extend the address
+ranges; what was added is carried along, never undone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import structlog
+
+from quilt_crds.base import InvalidObjectError
+from quilt_crds.names import NETWORK_CONFIG_KEY, NETWORK_CONFIGMAP, QUILTNETWORK
+from quilt_crds.quiltnetwork import QuiltNetworkSpec
+from quilt_operator import metrics
+from quilt_operator.api.client import ApiError
+from quilt_operator.api.events import NORMAL, WARNING, About, EventRecorder
+from quilt_operator.api.objects import Objects
+from quilt_operator.core import network_status, parse
+from quilt_operator.core.chart import covers, merged
+from quilt_operator.core.claims import Book
+from quilt_operator.core.network_status import NetworkStatus
+from quilt_operator.core.times import rfc3339
+from quilt_operator.heartbeats import Heartbeats
+from quilt_operator.workqueue import Request
+from quilt_operator.world import World
+
+log = structlog.get_logger()
+
+# Also how long a changed chart value waits at most.
+_LOOK_AGAIN = 5.0
+# Condition statuses that are bad news, by type; all others are bad when False.
+_BAD_WHEN_TRUE = {"WithdrawalPaused"}
+
+
+@dataclass
+class NetworkReconciler:
+    """Reconciles the one QuiltNetwork; looks every few seconds and writes when something changed."""
+
+    world: World
+    objects: Objects
+    heartbeats: Heartbeats
+    events: EventRecorder
+    namespace: str
+    refused: str = ""
+    _complained: str = field(default="", init=False)
+
+    async def __call__(self, request: Request) -> float | None:
+        """Make the network and its status right."""
+        del request  # There is only one.
+        await self.follow_chart()
+        book = self.world.book
+        if book is not None and self.world.network_raw:
+            self.heartbeats.policy = book.plan.policy
+            await self._say(book)
+        self._measure(book)
+        return _LOOK_AGAIN
+
+    async def follow_chart(self) -> None:
+        """Create the network when absent, and apply what the chart owns where it differs."""
+        chart = await self._chart()
+        live = self.world.network_raw.get("spec")
+        if chart is None or (live is not None and covers(live, chart)):
+            self.refused = "" if chart is not None else self.refused
+            return
+        try:
+            raw = await self.objects.apply_network_spec(self.world.network, merged(live or {}, chart))
+        except ApiError as error:
+            if not error.refused:
+                raise
+            self._refuse(error.message)
+            return
+        self.refused = ""
+        log.info("network_applied", network=self.world.network, created=live is None)
+        self.world.observe(QUILTNETWORK.plural, raw)
+
+    async def _chart(self) -> Mapping[str, Any] | None:
+        raw = await self.objects.config_map(self.namespace, NETWORK_CONFIGMAP)
+        text = (raw or {}).get("data", {}).get(NETWORK_CONFIG_KEY, "")
+        where = f"ConfigMap {self.namespace}/{NETWORK_CONFIGMAP}, key {NETWORK_CONFIG_KEY}"
+        if not text:
+            if not self.world.network_raw:
+                self._complain(f"{where} is missing and there is no QuiltNetwork {self.world.network}")
+            return None
+        try:
+            chart = msgspec.json.decode(text, type=dict[str, Any])
+            QuiltNetworkSpec.parse(chart, where)
+        except (msgspec.MsgspecError, InvalidObjectError) as error:
+            self._refuse(f"{where}: {error}")
+            return None
+        return chart
+
+    def _refuse(self, message: str) -> None:
+        self.refused = message
+        self._complain(message)
+
+    def _complain(self, message: str) -> None:
+        if message != self._complained:
+            log.error("network_not_applied", error=message)
+        self._complained = message
+
+    async def _say(self, book: Book) -> None:
+        raw = self.world.network_raw
+        old = raw.get("status") or {}
+        conditions = parse.conditions(old)
+        overlaps = network_status.overlapping(book.plan, self.world.hosts.items.values())
+        now = rfc3339(datetime.now(UTC))
+        wanted = network_status.desired(book, self.heartbeats.guard, self.refused, overlaps, conditions, now)
+        before = network_status.current(old, conditions)
+        if wanted == before:
+            return
+        uid = raw["metadata"].get("uid", "")
+        raw = await self.objects.apply_network_status(self.world.network, uid, wanted.wire())
+        self.world.observe(QUILTNETWORK.plural, raw)
+        self._tell_change(before, wanted, uid)
+
+    def _tell_change(self, before: NetworkStatus, now: NetworkStatus, uid: str) -> None:
+        known = {item.type: item.status for item in before.conditions}
+        about = About(QUILTNETWORK.kind, self.world.network, uid)
+        for item in now.conditions:
+            bad = item.status == ("True" if item.type in _BAD_WHEN_TRUE else "False")
+            if known.get(item.type, "") == item.status or (not bad and item.type not in known):
+                continue
+            log.info("network_condition", type=item.type, status=item.status, reason=item.reason)
+            text = item.message or f"{item.type} is {item.status}"
+            self.events.note(about, WARNING if bad else NORMAL, item.reason, text)
+
+    def _measure(self, book: Book | None) -> None:
+        phases = Counter(node.phase or "Pending" for node in self.world.nodes.items.values())
+        for phase in ("Pending", "Up", "Down"):
+            metrics.NODES.labels(phase).set(phases[phase])
+        if book is None:
+            return
+        metrics.CLAIM_PROBLEMS.set(len(book.problems))
+        for family in book.plan.families:
+            counts = book.counts(family)
+            for state in ("total", "allocated", "free", "quarantined"):
+                metrics.SUBNETS.labels(f"IPv{family}", state).set(getattr(counts, state))

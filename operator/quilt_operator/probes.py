@@ -1,0 +1,51 @@
+"""/healthz, /readyz and /metrics.
+
+Healthy: the event loop turns. Ready: a standby that waits, or a leader that sees (no watch is stale), may
+write (its Lease was renewed) and works (the queue moves).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+Checks = Callable[[], list[str]]
+"""Answers what is wrong, one sentence each; nothing when ready."""
+
+
+class Probes:
+    """The HTTP server for kubelet and Prometheus."""
+
+    def __init__(self, address: str) -> None:
+        """`address` is host:port, IPv6 hosts in brackets; ValueError otherwise."""
+        host, _, port = address.rpartition(":")
+        if not port.isdecimal():
+            raise ValueError(f"--health-addr {address!r} is not host:port")
+        self._host, self._port = host.strip("[]"), int(port)
+        self.checks: Checks = lambda: ["starting"]
+        application = web.Application()
+        application.router.add_get("/healthz", self._healthz)
+        application.router.add_get("/readyz", self._readyz)
+        application.router.add_get("/metrics", self._metrics)
+        self._runner = web.AppRunner(application, access_log=None)
+
+    async def start(self) -> None:
+        """Listen; OSError names the address when it is taken."""
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self._host or None, self._port).start()
+
+    async def stop(self) -> None:
+        """Close the server."""
+        await self._runner.cleanup()
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        wrong = self.checks()
+        return web.Response(text="\n".join(wrong or ["ok"]) + "\n", status=503 if wrong else 200)
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -1,0 +1,215 @@
+"""One node of the mesh, from what is observed to what should be: its claims, then what is said about it.
+
+Claims come first: peers live on them; the status is for people. Every step compares before it writes, so a
+pass over a node that is as it should be sends nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+
+from quilt_crds.names import DATAPLANE_IN_SYNC, QUILTNODE, QUILTSUBNET
+from quilt_crds.vtep import vtep_mac
+from quilt_operator.api.client import ApiError
+from quilt_operator.api.events import NORMAL, WARNING, About, EventRecorder
+from quilt_operator.api.objects import Objects
+from quilt_operator.claiming import Claimer
+from quilt_operator.core import desired, status
+from quilt_operator.core.claims import Book
+from quilt_operator.core.desired import Address
+from quilt_operator.core.health import Health
+from quilt_operator.core.model import DOWN, RELEASING, UP, Claim, Mesh, MeshNode
+from quilt_operator.core.status import Refusal
+from quilt_operator.core.times import grace_left, parse_time, rfc3339
+from quilt_operator.heartbeats import Heartbeats
+from quilt_operator.workqueue import Request
+from quilt_operator.world import NODES, World
+
+log = structlog.get_logger()
+
+# How soon a node without a subnet is looked at again; looking costs no request while nothing is free.
+_RETRY_REFUSED = 5.0
+
+
+@dataclass
+class NodeReconciler:
+    """Reconciles one node at a time per worker."""
+
+    world: World
+    objects: Objects
+    claimer: Claimer
+    heartbeats: Heartbeats
+    events: EventRecorder
+
+    async def __call__(self, request: Request) -> float | None:
+        """Make one node's claims and status right; answers in how many seconds to look again."""
+        name = request.name
+        node = self.world.nodes.items.get(name)
+        if node is None or node.deleting:
+            self.heartbeats.forget(name)
+            return await self._release_all(name)
+        book = self.world.book
+        if book is None:
+            refusal = Refusal("NoNetwork", f"there is no QuiltNetwork {self.world.network} yet")
+            health = self.heartbeats.health(name, down=node.phase == DOWN)
+            await self._say(node, (), health, Address(""), refusal)
+            return None
+        return await self._settle(node, book)
+
+    async def _settle(self, node: MeshNode, book: Book) -> float | None:
+        health = self.heartbeats.health(node.name, down=node.phase == DOWN)
+        owned = book.owned_by(node.name)
+        plan = desired.plan_claims(node, owned, book.plan.families)
+        address = self._address(node, book, plan.keep)
+        mesh = desired.mesh(address.host_ip, down=health.down)
+        kept = [await self._publish(claim, mesh) for claim in plan.keep]
+        refusal = None
+        for family, cidr in plan.create:
+            made = await self.claimer.claim(book, node.name, family, cidr, mesh)
+            if isinstance(made, Refusal):
+                refusal = made
+            else:
+                self._tell(node, NORMAL, "SubnetAllocated", f"claimed {made.cidr}")
+                kept.append(made)
+        waits = [await self._release(claim) for claim in plan.release]
+        await self._say(node, kept, health, address, refusal)
+        await self._clear_network_unavailable(node)
+        return _soonest([*waits, _RETRY_REFUSED if refusal is not None else None])
+
+    def _address(self, node: MeshNode, book: Book, kept: Sequence[Claim]) -> Address:
+        published = next((claim.mesh.host_ip for claim in kept if claim.mesh.phase != RELEASING), "")
+        return desired.address(
+            node,
+            self.world.hosts.items.get(node.name),
+            published,
+            lambda ip: book.host_ip_holder(ip, node.name),
+        )
+
+    async def _publish(self, claim: Claim, mesh: Mesh) -> Claim:
+        if claim.mesh == mesh:
+            return claim
+        return await self._change(claim, mesh)
+
+    async def _change(self, claim: Claim, mesh: Mesh) -> Claim:
+        try:
+            raw = await self.objects.publish(claim, mesh)
+        except ApiError as error:
+            if error.missing or error.conflict:
+                await self._look_again(claim)
+            raise
+        self.world.observe(QUILTSUBNET.plural, raw)
+        log.info(
+            "claim_published", claim=claim.name, node=claim.node, phase=mesh.phase, host_ip=mesh.host_ip,
+            before=claim.mesh.phase,
+        )  # fmt: skip
+        return self.world.claims.items.get(claim.name, claim)
+
+    async def _look_again(self, claim: Claim) -> None:
+        """Bring the view of one claim up to date after the API server said that it is not."""
+        raw = await self.objects.claim(claim.name)
+        if raw is None:
+            self.world.forget(QUILTSUBNET.plural, claim.name, claim.version)
+        else:
+            self.world.observe(QUILTSUBNET.plural, raw)
+
+    async def _release_all(self, name: str) -> float | None:
+        book = self.world.book
+        claims = [claim for _, claim in book.owned_by(name)] if book is not None else []
+        if any(claim.mesh.phase != RELEASING for claim in claims):
+            # Releasing cuts a node off: be sure that it is gone, not merely missing from a stale view.
+            raw = await self.objects.node(name)
+            if raw is not None and not raw["metadata"].get("deletionTimestamp"):
+                self.world.observe(QUILTNODE.plural, raw)
+                return 1.0
+        return _soonest([await self._release(claim) for claim in claims])
+
+    async def _release(self, claim: Claim) -> float | None:
+        """Begin, wait out or end a claim's grace period; answers how long it still lasts."""
+        book = self.world.book
+        if book is None:
+            return None
+        now = datetime.now(UTC)
+        if claim.mesh.phase != RELEASING or parse_time(claim.mesh.released_at) is None:
+            await self._change(claim, Mesh(RELEASING, claim.mesh.host_ip, rfc3339(now)))
+            self.events.note(
+                About(QUILTSUBNET.kind, claim.name, claim.uid), NORMAL, "Releasing",
+                f"node {claim.node} left; the subnet is kept for it for {book.plan.grace:g} s",
+            )  # fmt: skip
+            return book.plan.grace
+        left = grace_left(claim.mesh.released_at, book.plan.grace, now)
+        if left > 0:
+            return left
+        try:
+            await self.objects.delete_claim(claim)
+        except ApiError as error:
+            if error.conflict:
+                await self._look_again(claim)
+            if not error.missing:
+                raise
+        self.world.forget(QUILTSUBNET.plural, claim.name, claim.version)
+        log.info("claim_deleted", claim=claim.name, node=claim.node)
+        return None
+
+    async def _say(
+        self,
+        node: MeshNode,
+        claims: Sequence[Claim],
+        health: Health,
+        address: Address,
+        refusal: Refusal | None,
+    ) -> None:
+        now = rfc3339(datetime.now(UTC))
+        mac = vtep_mac(self.world.network, node.name)
+        wanted = status.desired(node, claims, health, address, mac, refusal, now)
+        before = status.current(node)
+        if wanted == before:
+            return
+        try:
+            raw = await self.objects.apply_node_status(node, wanted.wire())
+        except ApiError as error:
+            if error.missing or error.conflict:
+                return  # Gone or replaced meanwhile: the watch will say so.
+            raise
+        self.world.observe(QUILTNODE.plural, raw)
+        self._tell_change(node, before, wanted)
+
+    def _tell_change(self, node: MeshNode, before: status.NodeStatus, now: status.NodeStatus) -> None:
+        known = {item.type: item for item in before.conditions}
+        if before.phase != now.phase and (before.phase or now.phase != UP):
+            log.info("phase_changed", node=node.name, before=before.phase, now=now.phase)
+            kind = WARNING if now.phase == DOWN else NORMAL
+            ready = next(item for item in now.conditions if item.type == "Ready")
+            self._tell(node, kind, f"Phase{now.phase}", ready.message or f"the node is {now.phase}")
+        for item in now.conditions:
+            old = known.get(item.type)
+            bad = item.status == ("True" if item.type == "AgentUnresponsive" else "False")
+            news = old is None or (old.status, old.reason) != (item.status, item.reason)
+            if bad and news and item.message:
+                log.info("condition_changed", node=node.name, type=item.type, reason=item.reason)
+                if item.reason not in {"NodeDown", "Pending", "NoSubnet"}:
+                    self._tell(node, WARNING, item.reason, item.message)
+
+    def _tell(self, node: MeshNode, type_: str, reason: str, message: str) -> None:
+        self.events.note(About(QUILTNODE.kind, node.name, node.uid), type_, reason, message)
+
+    async def _clear_network_unavailable(self, node: MeshNode) -> None:
+        host = self.world.hosts.items.get(node.name)
+        synced = node.condition(DATAPLANE_IN_SYNC)
+        if host is None or not host.network_unavailable or synced is None or synced.status != "True":
+            return
+        try:
+            raw = await self.objects.clear_network_unavailable(host, rfc3339(datetime.now(UTC)))
+        except ApiError as error:
+            if error.missing or error.conflict:
+                return
+            raise
+        log.info("network_unavailable_cleared", node=node.name)
+        self.world.observe(NODES, raw)
+
+
+def _soonest(waits: Sequence[float | None]) -> float | None:
+    return min((wait for wait in waits if wait is not None), default=None)

@@ -1,0 +1,165 @@
+"""The operator's view of the cluster: what was observed last, and the book of claims made of it.
+
+Fed by complete lists, by kopf's events and by the answers to our own writes. An older state never replaces a
+newer one, whatever order they arrive in, so a write is visible here as soon as the API server took it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Generic, TypeVar
+
+import structlog
+
+from quilt_crds.base import InvalidObjectError
+from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET
+from quilt_crds.quiltnetwork import QuiltNetwork
+from quilt_operator.core import parse
+from quilt_operator.core.claims import Book
+from quilt_operator.core.model import Claim, KubeNode, MeshNode
+from quilt_operator.core.plan import Plan
+
+log = structlog.get_logger()
+
+NODES: Final = "nodes"
+Raw = Mapping[str, Any]
+_V = TypeVar("_V", MeshNode, KubeNode, Claim)
+# Versions of deleted objects are kept to refuse late news of them; the oldest are forgotten.
+_TOMBSTONES = 10_000
+
+
+class Shelf(Generic[_V]):
+    """All objects of one kind by name, newest state only."""
+
+    def __init__(self) -> None:
+        self.items: dict[str, _V] = {}
+        self._gone: dict[str, int] = {}
+
+    def put(self, value: _V) -> bool:
+        """Enter a state; False when it is not news."""
+        old = self.items.get(value.name)
+        known = old.version if old is not None else self._gone.get(value.name, -1)
+        if value.version <= known:
+            return False
+        self.items[value.name] = value
+        self._gone.pop(value.name, None)
+        return True
+
+    def drop(self, name: str, version: int) -> bool:
+        """Enter that the object was gone as of `version`; False when it is not news."""
+        old = self.items.get(name)
+        if old is None or old.version > version:
+            return False
+        del self.items[name]
+        self._gone[name] = version
+        if len(self._gone) > _TOMBSTONES:
+            del self._gone[next(iter(self._gone))]
+        return True
+
+    def missing_from(self, names: set[str], version: int) -> list[str]:
+        """Objects that a complete list as of `version` no longer has."""
+        return [name for name, item in self.items.items() if name not in names and item.version <= version]
+
+
+class World:
+    """Everything that was observed. `changed(node)` is called with the name of each node to look at."""
+
+    def __init__(self, network: str, changed: Callable[[str], None], replanned: Callable[[], None]) -> None:
+        self.network = network
+        self.nodes: Shelf[MeshNode] = Shelf()
+        self.hosts: Shelf[KubeNode] = Shelf()
+        self.claims: Shelf[Claim] = Shelf()
+        self.book: Book | None = None
+        self.network_raw: Raw = {}
+        self._changed = changed
+        self._replanned = replanned
+
+    def observe(self, plural: str, raw: Raw) -> None:
+        """Enter an object as the API server sent it."""
+        if plural == QUILTNODE.plural:
+            node = parse.mesh_node(raw)
+            self._note(self.nodes.put(node), node.name)
+        elif plural == NODES:
+            host = parse.kube_node(raw)
+            before = self.hosts.items.get(host.name)
+            self._note(self.hosts.put(host) and _matters(before, host), host.name)
+        elif plural == QUILTSUBNET.plural:
+            claim = parse.claim(raw)
+            if self.claims.put(claim):
+                if self.book is not None:
+                    self.book.put(claim)
+                self._changed(claim.node)
+        elif plural == QUILTNETWORK.plural and parse.name(raw) == self.network:
+            self._observe_network(raw)
+
+    def forget(self, plural: str, name: str, version: int) -> None:
+        """Enter that an object is gone as of `version`."""
+        if plural == QUILTNODE.plural:
+            self._note(self.nodes.drop(name, version), name)
+        elif plural == NODES:
+            self._note(self.hosts.drop(name, version), name)
+        elif plural == QUILTSUBNET.plural:
+            claim = self.claims.items.get(name)
+            if self.claims.drop(name, version) and claim is not None:
+                if self.book is not None:
+                    self.book.remove(name)
+                self._changed(claim.node)
+        elif name == self.network and parse.version(self.network_raw) <= version:
+            # What was planned stays planned: deleting the network must not take the nodes' subnets.
+            self.network_raw = {}
+            self._replanned()
+
+    def replace(self, plural: str, items: list[dict[str, Any]], version: int) -> int:
+        """Enter a complete list as of `version`; answers how many objects it showed to be gone."""
+        for raw in items:
+            self.observe(plural, raw)
+        names = {parse.name(raw) for raw in items}
+        gone = self._missing_from(plural, names, version)
+        for name in gone:
+            self.forget(plural, name, version)
+        return len(gone)
+
+    def _missing_from(self, plural: str, names: set[str], version: int) -> list[str]:
+        if plural == QUILTNODE.plural:
+            return self.nodes.missing_from(names, version)
+        if plural == NODES:
+            return self.hosts.missing_from(names, version)
+        if plural == QUILTSUBNET.plural:
+            return self.claims.missing_from(names, version)
+        known = {parse.name(self.network_raw)} - {""} if parse.version(self.network_raw) <= version else set()
+        return sorted(known - names)
+
+    def known_nodes(self) -> set[str]:
+        """Every node that a QuiltNode or a claim names."""
+        claimed = {claim.node for claim in self.claims.items.values()}
+        return claimed | set(self.nodes.items)
+
+    def _note(self, news: bool, name: str) -> None:
+        if news:
+            self._changed(name)
+
+    def _observe_network(self, raw: Raw) -> None:
+        if parse.version(raw) <= parse.version(self.network_raw):
+            return
+        known = self.network_raw
+        self.network_raw = raw
+        if self.book is not None and known.get("spec") == raw.get("spec"):
+            return
+        try:
+            network = QuiltNetwork.parse(raw, f"QuiltNetwork {self.network}")
+        except InvalidObjectError as error:
+            # The API server's schema lets through what only a newer operator understands.
+            log.error("network_not_understood", error=str(error))
+            return
+        meta = network.metadata
+        plan = Plan.of(self.network, network.spec, uid=meta.uid or "", generation=meta.generation or 0)
+        self.book = Book(plan, self.claims.items.values())
+        log.info("network_planned", pools={f: [str(r) for r in p.ranges] for f, p in plan.pools.items()})
+        self._replanned()
+
+
+def _matters(before: KubeNode | None, now: KubeNode) -> bool:
+    # The kubelet writes its Node's status again and again; only these two are looked at.
+    if before is None:
+        return True
+    return (before.addresses, before.network_unavailable) != (now.addresses, now.network_unavailable)
