@@ -1,0 +1,196 @@
+"""Who may write what: the chart's policies and roles, asked with the tokens that agents and operator hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from controlplane import NAMESPACE, Api, ControlPlane, Json, control_plane, thing
+
+from quilt_crds.names import (
+    AGENT_FIELD_MANAGER,
+    LEASE_NAMESPACE,
+    OPERATOR_FIELD_MANAGER,
+    QUILTNETWORK,
+    QUILTNODE,
+    QUILTSUBNET,
+)
+
+LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{LEASE_NAMESPACE}/leases"
+NOW = "2026-01-01T00:00:00Z"
+
+
+@pytest.fixture(scope="module")
+def plane() -> Iterator[ControlPlane]:
+    """The chart installed and its network made."""
+    with control_plane("admission") as plane:
+        plane.install()
+        plane.admin.create(QUILTNETWORK.path(), thing(QUILTNETWORK, "default", spec={})).ok()
+        yield plane
+
+
+@pytest.fixture(scope="module")
+def operator(plane: ControlPlane) -> Api:
+    """The operator's account."""
+    return plane.account("quilt-operator")
+
+
+@pytest.fixture(scope="module")
+def agent(plane: ControlPlane) -> Api:
+    """The agent of worker-1, whose QuiltNode exists."""
+    api = plane.agent("worker-1")
+    api.create(QUILTNODE.path(), thing(QUILTNODE, "worker-1", spec={})).ok()
+    return api
+
+
+def condition(kind: str, status: str = "True") -> Json:
+    return {"type": kind, "status": status, "reason": "Test", "message": "", "lastTransitionTime": NOW}
+
+
+def lease(name: str) -> Json:
+    spec = {"holderIdentity": name, "leaseDurationSeconds": 30, "renewTime": "2026-01-01T00:00:00.000000Z"}
+    return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": name}, "spec": spec}
+
+
+def test_an_agent_describes_its_own_node_and_renews_its_own_lease(agent: Api, plane: ControlPlane) -> None:
+    status = {"hostIP": "192.0.2.1", "cpuCores": 2, "conditions": [condition("DataplaneInSync")]}
+    body = thing(QUILTNODE, "worker-1", status=status)
+    assert (
+        agent.apply(QUILTNODE.path("worker-1", "status"), body, AGENT_FIELD_MANAGER).ok()["status"] == status
+    )
+    held = agent.create(LEASES, lease("worker-1")).ok()
+    held["spec"]["renewTime"] = "2026-01-01T00:00:10.000000Z"
+    agent.request("PUT", f"{LEASES}/worker-1", held).ok()
+    owner = {"apiVersion": "v1", "kind": "Node", "name": "worker-1", "uid": node_uid(agent)}
+    agent.merge(QUILTNODE.path("worker-1"), {"metadata": {"ownerReferences": [owner]}}).ok()
+
+
+def node_uid(api: Api) -> str:
+    return str(api.get("/api/v1/nodes/worker-1").ok()["metadata"]["uid"])
+
+
+def test_an_agent_reads_the_mesh(agent: Api) -> None:
+    for resource in (QUILTNETWORK, QUILTSUBNET):
+        agent.get(resource.path()).ok()
+
+
+def test_an_agent_writes_no_other_node(agent: Api, plane: ControlPlane) -> None:
+    plane.admin.create(QUILTNODE.path(), thing(QUILTNODE, "worker-2", spec={})).ok()
+    words = "quilt-agent on node worker-1 may only write its own"
+    body = thing(QUILTNODE, "worker-2", status={"hostIP": "192.0.2.66"})
+    answer = agent.apply(QUILTNODE.path("worker-2", "status"), body, AGENT_FIELD_MANAGER)
+    answer.refused(403, words, "quiltnodes, not worker-2")
+    agent.create(QUILTNODE.path(), thing(QUILTNODE, "worker-3", spec={})).refused(403, words)
+    agent.create(LEASES, lease("worker-2")).refused(403, words, "leases, not worker-2")
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        ({"phase": "Up"}, "status.phase, subnets, mac and lastTransitionTime belong to quilt-operator"),
+        ({"subnets": ["10.42.7.0/24"]}, "belong to quilt-operator"),
+        ({"mac": "02:00:00:00:00:01"}, "belong to quilt-operator"),
+        (
+            {"conditions": [condition("Ready")]},
+            "conditions Ready, SubnetAllocated and AgentUnresponsive belong",
+        ),
+        ({"conditions": [condition("AgentUnresponsive", "False")]}, "belong to quilt-operator"),
+    ],
+)
+def test_an_agent_does_not_speak_for_the_operator(agent: Api, status: Json, words: str) -> None:
+    body = thing(QUILTNODE, "worker-1", status=status)
+    agent.apply(QUILTNODE.path("worker-1", "status"), body, OPERATOR_FIELD_MANAGER).refused(403, words)
+
+
+def test_an_agent_may_not_undo_what_the_operator_said(agent: Api, operator: Api) -> None:
+    path = QUILTNODE.path("worker-1", "status")
+    said = {"phase": "Down", "conditions": [condition("Ready", "False")]}
+    operator.apply(path, thing(QUILTNODE, "worker-1", status=said), OPERATOR_FIELD_MANAGER).ok()
+    agent.merge(path, {"status": {"phase": None}}).refused(403, "belong to quilt-operator")
+    agent.merge(path, {"status": {"conditions": []}}).refused(403, "belong to quilt-operator")
+    agent.merge(path, {"status": {"hostname": "worker-1"}}).ok()
+
+
+@pytest.mark.parametrize("spec", [{"hostIP": "192.0.2.66"}, {"subnet": "10.42.7.0/24"}])
+def test_an_agent_may_not_decide_what_is_the_administrators(
+    plane: ControlPlane, agent: Api, spec: Json
+) -> None:
+    agent.merge(QUILTNODE.path("worker-1"), {"spec": spec}).refused(403, "belong to the administrator")
+    other = plane.agent("worker-9")
+    body = thing(QUILTNODE, "worker-9", spec=spec)
+    other.create(QUILTNODE.path() + "?dryRun=All", body).refused(403, "belong to the administrator")
+
+
+def test_a_token_that_names_no_node_writes_nothing(plane: ControlPlane) -> None:
+    loose = plane.account("quilt-agent")
+    answer = loose.create(QUILTNODE.path(), thing(QUILTNODE, "worker-4", spec={}))
+    answer.refused(403, "quilt-agent must use a token bound to its Pod")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", QUILTSUBNET.path()),
+        ("PATCH", QUILTSUBNET.path("10.42.1.0-24")),
+        ("DELETE", QUILTNODE.path("worker-1")),
+        ("PATCH", QUILTNETWORK.path("default")),
+        ("GET", "/api/v1/nodes"),
+        ("PATCH", "/api/v1/nodes/worker-1/status"),
+        ("GET", "/api/v1/secrets"),
+        ("GET", f"/api/v1/namespaces/{NAMESPACE}/configmaps"),
+        ("GET", LEASES),
+        ("POST", f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"),
+        ("POST", "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"),
+    ],
+)
+def test_an_agent_has_no_other_right(agent: Api, method: str, path: str) -> None:
+    agent.request(method, path, {}, "application/merge-patch+json").refused(403, "cannot")
+
+
+def test_heartbeats_have_a_priority_of_their_own(plane: ControlPlane, agent: Api) -> None:
+    schemas = "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas/quilt-heartbeats"
+    wanted = plane.admin.get(schemas).ok()["metadata"]["uid"]
+    agent.create(LEASES, lease("worker-1"))
+    assert agent.get(f"{LEASES}/worker-1").headers["X-Kubernetes-Pf-Flowschema-Uid"] == wanted
+
+
+def test_the_operator_can_do_its_work(plane: ControlPlane, operator: Api, agent: Api) -> None:
+    own = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
+    leader = lease("quilt-operator")
+    held = operator.create(own, leader).ok()
+    operator.request("PUT", f"{own}/quilt-operator", held).ok()
+    for namespace in (LEASE_NAMESPACE, "kube-node-lease"):
+        operator.get(f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases").ok()
+    for path in (
+        "/api/v1/nodes",
+        QUILTNODE.path(),
+        "/apis/networking.k8s.io/v1/servicecidrs",
+        f"/api/v1/namespaces/{NAMESPACE}/configmaps/quilt-network",
+        f"/api/v1/namespaces/{NAMESPACE}/configmaps?fieldSelector=metadata.name%3Dquilt-network",
+    ):
+        operator.get(path).ok()
+    body = thing(QUILTNODE, "worker-1", status={"phase": "Up", "subnets": ["10.42.1.0/24"]})
+    operator.apply(QUILTNODE.path("worker-1", "status"), body, OPERATOR_FIELD_MANAGER).ok()
+    status = {"status": {"conditions": [condition("NetworkUnavailable", "False")]}}
+    operator.request(
+        "PATCH", "/api/v1/nodes/worker-1/status", status, "application/strategic-merge-patch+json"
+    ).ok()
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", QUILTNODE.path()),
+        ("DELETE", QUILTNODE.path("worker-1")),
+        ("DELETE", QUILTNETWORK.path("default")),
+        ("PATCH", "/api/v1/nodes/worker-1"),
+        ("GET", f"/api/v1/namespaces/{NAMESPACE}/configmaps"),
+        ("GET", f"/api/v1/namespaces/{NAMESPACE}/configmaps/kube-root-ca.crt"),
+        ("GET", "/api/v1/secrets"),
+        ("GET", "/api/v1/pods"),
+        ("PUT", f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/other"),
+        ("PUT", f"{LEASES}/worker-1"),
+    ],
+)
+def test_the_operator_has_no_other_right(operator: Api, method: str, path: str) -> None:
+    operator.request(method, path, {}, "application/merge-patch+json").refused(403, "cannot")
