@@ -1,0 +1,180 @@
+"""The agent of one node: every source, the reconciler and every report, started and joined here.
+
+Reading order: sources (watches of claims, network and own QuiltNode; the kernel's notifications) mark keys,
+the reconciler makes the kernel follow, and status, probes and metrics tell the result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET
+from quilt_netlink import Address, KernelLike, Link
+from quilt_nodeagent.api import objects
+from quilt_nodeagent.api.client import ApiClient
+from quilt_nodeagent.api.heartbeat import Heartbeat
+from quilt_nodeagent.api.status import StatusWriter
+from quilt_nodeagent.api.watch import Watch
+from quilt_nodeagent.config import Config
+from quilt_nodeagent.core.network import Network
+from quilt_nodeagent.core.peers import PeerTable
+from quilt_nodeagent.core.state import Keys
+from quilt_nodeagent.executor.client import RuntimeClient
+from quilt_nodeagent.executor.link import RuntimeLink
+from quilt_nodeagent.health import HealthServer
+from quilt_nodeagent.kernel.dataplane import Dataplane
+from quilt_nodeagent.kernel.device import DeviceKeeper
+from quilt_nodeagent.kernel.drift import DriftWatch
+from quilt_nodeagent.metrics import Metrics
+from quilt_nodeagent.reconcile import Reconciler
+from quilt_nodeagent.report import Report
+from quilt_nodeagent.sources import ClaimSource, NetworkSource, NodeSource
+from quilt_nodeagent.view import View
+
+log = structlog.get_logger()
+
+# Seconds in which joins are collected before the runtime hears of new hosts: it always gets the whole list.
+_SETTINGS_DELAY = 0.02
+
+
+class Agent:
+    """Everything of one node, over one kernel and one API server; `run` ends only by cancellation."""
+
+    def __init__(self, config: Config, kernel: KernelLike, client: ApiClient, version: str) -> None:
+        self._config = config
+        self.cni_paths = config.cni
+        self.metrics = Metrics()
+        self.table = PeerTable(config.node_name, Network().device)
+        self.view = View(kernel, self.table, config.node_name, config.network, config.host_ip)
+        self.runtime = RuntimeLink(
+            RuntimeClient(config.runtime_addr),
+            self.metrics,
+            restored=lambda: self.reconciler.resync("runtime"),
+            changed=self._report_soon,
+        )
+        self.dataplane = Dataplane(kernel, self.metrics)
+        keeper = DeviceKeeper(kernel, config.proc_sys_net)
+        self.reconciler = Reconciler(
+            self.table,
+            self.dataplane,
+            keeper,
+            self.runtime,
+            self.metrics,
+            target=self.view.target,
+            settled=self._settled,
+        )
+        self.drift = DriftWatch(
+            self.table, self.dataplane, self.reconciler, self.metrics, underlay=self._underlay_event
+        )
+        self._connect(client, version)
+        self._settings_timer: asyncio.TimerHandle | None = None
+
+    def _connect(self, client: ApiClient, version: str) -> None:
+        name = self._config.node_name
+        claims = ClaimSource(self.table, self._config.network, self._touched)
+        network = NetworkSource(self.view, self.table, self._network_changed)
+        self.node = NodeSource(client, name, self.view, changed=self._node_changed)
+        self.heartbeat = Heartbeat(
+            client,
+            name,
+            self.metrics,
+            interval=lambda: self._network.heartbeat_interval,
+            duration=lambda: self._network.heartbeat_timeout,
+            owner=lambda: self.node.owner,
+        )
+        self.watches: list[Watch[objects.Claim] | Watch[objects.Network] | Watch[objects.QuiltNode]] = [
+            Watch(client, QUILTSUBNET.path(), objects.Claim, listed=claims.listed, changed=claims.changed),
+            Watch(
+                client,
+                QUILTNETWORK.path(),
+                objects.Network,
+                listed=network.listed,
+                changed=network.changed,
+                field_selector=f"metadata.name={self._config.network}",
+            ),
+            Watch(
+                client,
+                QUILTNODE.path(),
+                objects.QuiltNode,
+                listed=self.node.listed,
+                changed=self.node.changed,
+                field_selector=f"metadata.name={name}",
+            ),
+        ]
+        self.report = Report(self)
+        self.status = StatusWriter(
+            client, name, lambda: self.view.status_facts(version), self.report.conditions
+        )
+
+    @property
+    def _network(self) -> Network:
+        return self.view.network or Network()
+
+    async def run(self) -> None:
+        """Serve for ever; on cancellation everything in the kernel stays as it is."""
+        health = HealthServer(self.report.dead, self.report.unready, self.report.metrics)
+        port = await health.start(self._config.health_addr)
+        log.info("agent_started", node=self._config.node_name, health_port=port)
+        try:
+            async with asyncio.TaskGroup() as group:
+                self.report.heartbeat_task = group.create_task(self.heartbeat.run())
+                for watch in self.watches:
+                    group.create_task(watch.run())
+                for service in (
+                    self.node,
+                    self.runtime,
+                    self.drift,
+                    self.reconciler,
+                    self.status,
+                    self.report,
+                ):
+                    group.create_task(service.run())
+        finally:
+            await health.stop()
+            await self.runtime.client.close()
+
+    def _touched(self, keys: Keys) -> None:
+        self.reconciler.touch(keys)
+        self._settings_soon()
+
+    def _network_changed(self, keys: Keys) -> None:
+        self.reconciler.touch(keys)
+        self.reconciler.resync("network")
+        self._settings_soon()
+
+    def _node_changed(self, item: objects.QuiltNode | None) -> None:
+        if item is not None:
+            self.status.observed(item.status)
+        self._look_at_underlay()
+
+    def _underlay_event(self, entry: Link | Address, _new: bool) -> None:
+        if self.view.concerns_underlay(entry):
+            self._look_at_underlay()
+            self.node.look_again()
+
+    def _look_at_underlay(self) -> None:
+        if self.view.look_at_underlay():
+            self.reconciler.resync("underlay")
+            self._settings_soon()
+            self._report_soon()
+
+    def _settings_soon(self) -> None:
+        if self._settings_timer is None:
+            self._settings_timer = asyncio.get_running_loop().call_later(_SETTINGS_DELAY, self._send_settings)
+
+    def _send_settings(self) -> None:
+        self._settings_timer = None
+        settings = self.view.settings()
+        if settings is not None:
+            claim = self.view.claim
+            self.runtime.want(settings, claim.cidr if claim else "")
+            self._report_soon()
+
+    def _settled(self) -> None:
+        self.report.check()
+        self._report_soon()
+
+    def _report_soon(self) -> None:
+        self.status.changed()

@@ -1,0 +1,148 @@
+"""A lean client of the Kubernetes API: bytes in, bytes out, errors translated once and here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import msgspec
+
+from quilt_nodeagent.api.access import Access
+
+JSON = "application/json"
+APPLY = "application/apply-patch+yaml"
+
+
+class ApiUnreachableError(Exception):
+    """The API server could not be asked, or did not answer in time; asking again makes sense."""
+
+
+class ApiError(Exception):
+    """The API server refused; `status` is its HTTP status, the text its own words."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{message} (HTTP {status})")
+        self.status = status
+
+
+class _Status(msgspec.Struct):
+    """The part of a Kubernetes Status object that people need."""
+
+    message: str = ""
+    code: int = 0
+
+
+class ApiClient:
+    """One API server. All paths are absolute (`/api/v1/…`); times in seconds.
+
+    Every method raises ApiUnreachableError or ApiError and nothing else that the network can cause.
+    """
+
+    def __init__(self, access: Access, *, timeout: float = 10.0) -> None:
+        self._access = access
+        self._timeout = timeout
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        # The API server address is a Service or a name that may move: no DNS answer is kept for long.
+        connector = aiohttp.TCPConnector(ssl=self._access.tls or True, limit=0, ttl_dns_cache=10)
+        self._session = aiohttp.ClientSession(connector=connector, trust_env=False, auto_decompress=True)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def get(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
+        """Read an object or a list."""
+        return await self._request("GET", path, query=query)
+
+    async def post(self, path: str, body: Any) -> bytes:
+        """Create an object; ApiError 409 when it exists."""
+        return await self._request("POST", path, body=body)
+
+    async def put(self, path: str, body: Any) -> bytes:
+        """Replace an object; ApiError 409 when it is not as its resourceVersion says."""
+        return await self._request("PUT", path, body=body)
+
+    async def apply(self, path: str, body: Any, manager: str) -> bytes:
+        """Server-side apply: `manager` owns exactly the fields in `body` afterwards."""
+        query = {"fieldManager": manager, "force": "true"}
+        return await self._request("PATCH", path, query=query, body=body, content=APPLY)
+
+    async def stream(self, path: str, query: Mapping[str, str], silence: float) -> AsyncIterator[list[bytes]]:
+        """Yield the lines of a watch as they come, all of one read together; none at first, when it stands.
+
+        Ends when the server ends the stream; ApiUnreachableError after `silence` seconds without a byte.
+        """
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout, sock_read=silence)
+        try:
+            async with self._open("GET", path, query, None, JSON, timeout) as response:
+                await _check(response)
+                yield []
+                rest = b""
+                async for chunk in response.content.iter_any():
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    if lines:
+                        yield lines
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise ApiUnreachableError(_describe(error)) from error
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        content: str = JSON,
+    ) -> bytes:
+        timeout = aiohttp.ClientTimeout(total=self._timeout)
+        try:
+            async with self._open(method, path, query, body, content, timeout) as response:
+                await _check(response)
+                return bytes(await response.read())
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise ApiUnreachableError(_describe(error)) from error
+
+    def _open(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: Any,
+        content: str,
+        timeout: aiohttp.ClientTimeout,
+    ) -> Any:
+        if self._session is None:
+            raise RuntimeError("use ApiClient as an async context manager")
+        headers = {"Accept": JSON, "User-Agent": "quilt-agent"}
+        if token := self._access.bearer():
+            headers["Authorization"] = f"Bearer {token}"
+        data = None if body is None else msgspec.json.encode(body)
+        if data is not None:
+            headers["Content-Type"] = content
+        url = self._access.server + path
+        return self._session.request(method, url, params=query, data=data, headers=headers, timeout=timeout)
+
+
+async def _check(response: aiohttp.ClientResponse) -> None:
+    if response.status < 400:
+        return
+    body = await response.read()
+    try:
+        message = msgspec.json.decode(body, type=_Status).message
+    except msgspec.DecodeError:
+        message = body[:200].decode(errors="replace")
+    raise ApiError(response.status, message or response.reason or "refused")
+
+
+def _describe(error: BaseException) -> str:
+    if isinstance(error, TimeoutError | asyncio.TimeoutError):
+        return "no answer in time"
+    return str(error) or type(error).__name__

@@ -1,0 +1,120 @@
+"""The heartbeat: this node's Lease, renewed for as long as the agent lives.
+
+It shares nothing with the dataplane but the event loop: a busy, failing or unreachable kernel or runtime is
+reported by conditions, and must not look like a dead node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import structlog
+
+from quilt_crds.names import LEASE_NAMESPACE
+from quilt_nodeagent.api.backoff import Backoff
+from quilt_nodeagent.api.client import ApiClient, ApiError, ApiUnreachableError
+from quilt_nodeagent.api.objects import Lease
+from quilt_nodeagent.metrics import Metrics
+
+log = structlog.get_logger()
+
+_LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{LEASE_NAMESPACE}/leases"
+
+
+class Heartbeat:
+    """Renews the Lease `node` each `interval()` seconds; `owner()` is the Node's reference once known."""
+
+    def __init__(
+        self,
+        client: ApiClient,
+        node: str,
+        metrics: Metrics,
+        *,
+        interval: Callable[[], float],
+        duration: Callable[[], float],
+        owner: Callable[[], dict[str, Any] | None],
+    ) -> None:
+        self._client = client
+        self._node = node
+        self._metrics = metrics
+        self._interval = interval
+        self._duration = duration
+        self._owner = owner
+        self._lease: Lease | None = None
+        self._failing = False
+        self.attempted = time.monotonic()
+
+    def stalled(self) -> bool:
+        """Whether no attempt was made for three intervals: the task or the event loop hangs."""
+        return time.monotonic() - self.attempted > max(30.0, 3 * self._interval())
+
+    async def run(self) -> None:
+        """Renew for ever, at even distances however long a renewal takes."""
+        backoff = Backoff(0.5, 5.0)
+        due = time.monotonic()
+        while True:
+            self.attempted = time.monotonic()
+            try:
+                await self._renew()
+            except (ApiError, ApiUnreachableError, msgspec.MsgspecError) as error:
+                self._failed(error)
+                due = time.monotonic() + min(backoff.delay(), self._interval())
+            else:
+                self._succeeded()
+                backoff.reset()
+                due = max(due + self._interval(), time.monotonic())
+            await asyncio.sleep(due - time.monotonic())
+
+    async def _renew(self) -> None:
+        path = f"{_LEASES}/{self._node}"
+        lease = self._lease or await self._find(path)
+        if lease is None:
+            body = await self._client.post(_LEASES, self._document({}))
+        else:
+            # Forgotten until the answer is there: after any failure the Lease is read again.
+            self._lease = None
+            body = await self._client.put(path, self._document(lease.metadata))
+        self._lease = msgspec.json.decode(body, type=Lease)
+
+    async def _find(self, path: str) -> Lease | None:
+        try:
+            return msgspec.json.decode(await self._client.get(path), type=Lease)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return None
+
+    def _document(self, metadata: dict[str, Any]) -> dict[str, Any]:
+        kept = {
+            key: metadata[key] for key in ("resourceVersion", "ownerReferences", "labels") if key in metadata
+        }
+        owner = self._owner()
+        if owner is not None:
+            kept["ownerReferences"] = [owner]
+        return {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": self._node, "namespace": LEASE_NAMESPACE, **kept},
+            "spec": {
+                "holderIdentity": self._node,
+                "leaseDurationSeconds": max(1, round(self._duration())),
+                "renewTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            },
+        }
+
+    def _failed(self, error: Exception) -> None:
+        self._metrics.lease_failures.inc()
+        if not self._failing:
+            self._failing = True
+            log.warning("lease_renewal_failing", error=str(error), node=self._node)
+
+    def _succeeded(self) -> None:
+        self._metrics.lease_renewals.inc()
+        if self._failing:
+            self._failing = False
+            log.info("lease_renewal_recovered", node=self._node)

@@ -1,0 +1,172 @@
+"""Following a collection: one list, then a watch that survives everything short of a relist.
+
+A watch that ends or breaks goes on from the last resourceVersion (bookmarks keep that fresh), so a restarted
+API server costs no list. Only 410 Gone, or an event that cannot be read, starts again with a list.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+import structlog
+
+from quilt_nodeagent.api.backoff import Backoff
+from quilt_nodeagent.api.client import ApiClient, ApiError, ApiUnreachableError
+from quilt_nodeagent.api.objects import Meta
+
+
+class _Identified(Protocol):
+    metadata: Meta
+
+
+T = TypeVar("T", bound=_Identified)
+log = structlog.get_logger()
+
+# The server sends a bookmark about once a minute: this much silence means that the connection is dead.
+_SILENCE = 150.0
+
+
+class _Any(msgspec.Struct):
+    metadata: Meta = msgspec.field(default_factory=Meta)
+
+
+class _Event(msgspec.Struct):
+    type: str
+    object: msgspec.Raw
+
+
+class _Failure(msgspec.Struct):
+    code: int = 0
+    message: str = ""
+
+
+class _ExpiredError(Exception):
+    """The version to go on from is too old: only a new list helps."""
+
+
+class Watch(Generic[T]):
+    """Keeps somebody told of the objects at `path`, each decoded as `kind`.
+
+    `listed` gets every complete list, `changed` the events of one read together, as (type, object) with type
+    ADDED, MODIFIED or DELETED. Both are called on the event loop and must not block.
+    """
+
+    def __init__(
+        self,
+        client: ApiClient,
+        path: str,
+        kind: type[T],
+        *,
+        listed: Callable[[list[T]], None],
+        changed: Callable[[Sequence[tuple[str, T]]], None],
+        field_selector: str = "",
+    ) -> None:
+        self.name = path.rsplit("/", 1)[-1]
+        self._client = client
+        self._path = path
+        self._listed = listed
+        self._changed = changed
+        self._query = {"fieldSelector": field_selector} if field_selector else {}
+        self._object = msgspec.json.Decoder(kind)
+        self._list = msgspec.json.Decoder(_list_of(kind))
+        self._event = msgspec.json.Decoder(_Event)
+        self._meta = msgspec.json.Decoder(_Any)
+        self._version = ""
+        self._heard = time.monotonic()
+        self._connected = False
+        self._backoff = Backoff()
+
+    @property
+    def age(self) -> float:
+        """Seconds since the API server last said something here."""
+        return time.monotonic() - self._heard
+
+    @property
+    def connected(self) -> bool:
+        """Whether the last contact with the API server went well."""
+        return self._connected
+
+    async def run(self) -> None:
+        """Follow for ever; never raises for anything that the API server does."""
+        while True:
+            try:
+                if not self._version:
+                    await self._relist()
+                await self._follow()
+            except _ExpiredError:
+                self._version = ""
+                log.info("api_watch_expired", watch=self.name)
+            except (ApiUnreachableError, ApiError, msgspec.MsgspecError) as error:
+                if not _passing(error):
+                    self._version = ""
+                self._lost(error)
+                await asyncio.sleep(self._backoff.delay())
+
+    async def _relist(self) -> None:
+        body = await self._client.get(self._path, self._query)
+        page: Any = self._list.decode(body)
+        self._version = page.metadata.resource_version
+        self._alive()
+        self._listed(page.items)
+
+    async def _follow(self) -> None:
+        query = {
+            **self._query,
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": self._version,
+            # Spread over minutes, so that a restarted API server's watches do not all end at once again.
+            "timeoutSeconds": str(random.randint(300, 600)),  # noqa: S311
+        }
+        try:
+            async for lines in self._client.stream(self._path, query, _SILENCE):
+                self._alive()
+                if events := [event for line in lines if line and (event := self._read(line))]:
+                    self._changed(events)
+        except ApiError as error:
+            if error.status == 410:
+                raise _ExpiredError from error
+            raise
+
+    def _read(self, line: bytes) -> tuple[str, T] | None:
+        event = self._event.decode(line)
+        if event.type == "ERROR":
+            failure = msgspec.json.decode(event.object, type=_Failure)
+            if failure.code == 410:
+                raise _ExpiredError
+            raise ApiError(failure.code, failure.message)
+        if event.type == "BOOKMARK":
+            self._version = self._meta.decode(event.object).metadata.resource_version or self._version
+            return None
+        item = self._object.decode(event.object)
+        self._version = item.metadata.resource_version or self._version
+        return event.type, item
+
+    def _alive(self) -> None:
+        self._heard = time.monotonic()
+        self._backoff.reset()
+        if not self._connected:
+            self._connected = True
+            log.info("api_watch_connected", watch=self.name)
+
+    def _lost(self, error: Exception) -> None:
+        if self._connected:
+            self._connected = False
+            log.warning("api_watch_lost", watch=self.name, error=str(error), keeps="kernel state as it is")
+
+
+def _passing(error: Exception) -> bool:
+    """Whether the version is still good: an overloaded or restarting server must not be asked for lists."""
+    return isinstance(error, ApiUnreachableError) or (
+        isinstance(error, ApiError) and error.status in (401, 403, 429, 500, 502, 503)
+    )
+
+
+def _list_of(kind: type[T]) -> type[msgspec.Struct]:
+    fields = [("metadata", Meta, msgspec.field(default_factory=Meta)), ("items", list[kind], [])]  # type: ignore[valid-type]
+    return msgspec.defstruct("Page", fields)

@@ -1,0 +1,91 @@
+"""What the agent says of its node, as conditions.
+
+Everything here is written only when it changes, and nothing here changes with every join: a message that
+counted peers would cost a write on every node for each node that joins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from quilt_crds.names import CLAIM_LOST, DATAPLANE_IN_SYNC, RUNTIME_READY
+
+# The CRD's limit of a condition's message.
+_MESSAGE_LIMIT = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition: `status` True, False or Unknown, `reason` a CamelCase word, `message` a sentence."""
+
+    type: str
+    status: str
+    reason: str
+    message: str = ""
+
+    def wire(self, now: str, previous: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+        """JSON form; keeps the transition time that `previous` (what the API holds) has, unless the status moved."""
+        old = next((c for c in previous if c.get("type") == self.type), {})
+        since = old.get("lastTransitionTime") if old.get("status") == self.status else None
+        return {
+            "type": self.type,
+            "status": self.status,
+            "reason": self.reason,
+            "message": self.message[:_MESSAGE_LIMIT],
+            "lastTransitionTime": since or now,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the conditions are made of; `problems` and `warnings` are sentences, the worst first.
+
+    `claim` is this node's own subnet, empty without one; `had_claim` whether it ever had one, in this life or
+    by what the runtime still serves.
+    """
+
+    listed: bool = False
+    in_sync: bool = False
+    problems: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    host_ip: str = ""
+    runtime: str = ""
+    runtime_problems: Sequence[str] = ()
+    claim: str = ""
+    had_claim: str = ""
+
+
+def conditions(facts: Facts) -> list[Condition]:
+    """Return all conditions that the agent owns, in a fixed order."""
+    return [_dataplane(facts), _runtime(facts), _claim(facts)]
+
+
+def _dataplane(facts: Facts) -> Condition:
+    text = " ".join((*facts.problems, *facts.warnings, facts.host_ip)).strip()
+    if not facts.listed:
+        waiting = "Waiting for the first complete list of QuiltSubnets; the kernel stays as it is."
+        return Condition(DATAPLANE_IN_SYNC, "Unknown", "Starting", waiting)
+    if facts.problems:
+        return Condition(DATAPLANE_IN_SYNC, "False", "Problem", text)
+    if not facts.in_sync:
+        return Condition(DATAPLANE_IN_SYNC, "False", "Reconciling", text)
+    return Condition(DATAPLANE_IN_SYNC, "True", "Warning" if facts.warnings else "InSync", text)
+
+
+def _runtime(facts: Facts) -> Condition:
+    if facts.runtime:
+        return Condition(RUNTIME_READY, "False", "Unavailable", facts.runtime)
+    if facts.runtime_problems:
+        return Condition(RUNTIME_READY, "False", "Problem", " ".join(facts.runtime_problems))
+    return Condition(RUNTIME_READY, "True", "Ready")
+
+
+def _claim(facts: Facts) -> Condition:
+    if facts.claim:
+        return Condition(CLAIM_LOST, "False", "Claimed")
+    if facts.listed and facts.had_claim:
+        text = f"No QuiltSubnet gives this node {facts.had_claim} any more; its pods keep running, new ones wait."
+        return Condition(CLAIM_LOST, "True", "NoClaim", text)
+    return Condition(CLAIM_LOST, "False", "AwaitingClaim")

@@ -1,0 +1,45 @@
+"""What differs between the state that should be and the state that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+from quilt_nodeagent.core.state import Entries
+
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """`put` is missing or different, with the wanted values; `drop` is not wanted, with the values it has."""
+
+    put: Entries
+    drop: Entries
+
+    def __bool__(self) -> bool:
+        return any((e.neighbours or e.fdb or e.routes) for e in (self.put, self.drop))
+
+
+def diff(desired: Entries, actual: Entries) -> Diff:
+    """Compare two states that cover the same keys; equal states give an empty Diff."""
+    return Diff(
+        Entries(
+            _missing(desired.neighbours, actual.neighbours),
+            _missing(desired.fdb, actual.fdb),
+            _missing(desired.routes, actual.routes),
+        ),
+        Entries(
+            _unwanted(desired.neighbours, actual.neighbours),
+            _unwanted(desired.fdb, actual.fdb),
+            _unwanted(desired.routes, actual.routes),
+        ),
+    )
+
+
+def _missing(desired: dict[str, V], actual: dict[str, V]) -> dict[str, V]:
+    return {key: value for key, value in desired.items() if actual.get(key) != value}
+
+
+def _unwanted(desired: dict[str, V], actual: dict[str, V]) -> dict[str, V]:
+    return {key: value for key, value in actual.items() if key not in desired}

@@ -1,0 +1,62 @@
+"""The mesh's settings, as far as a node needs them: a typed reading of the QuiltNetwork's spec."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from quilt_crds.durations import parse_duration
+from quilt_crds.names import VXLAN_DEVICE, VXLAN_PORT
+
+T = TypeVar("T")
+
+# Outer Ethernet is not part of the underlay's MTU: IP (20 or 40) + UDP 8 + VXLAN 8 + inner Ethernet 14.
+OVERHEAD_V4 = 50
+OVERHEAD_V6 = 70
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Settings of one mesh; times in seconds, `mtu` 0 means: the underlay's less the encapsulation."""
+
+    cluster_cidrs: tuple[str, ...] = ("10.42.0.0/16",)
+    device: str = VXLAN_DEVICE
+    vni: int = 100
+    port: int = VXLAN_PORT
+    mtu: int = 0
+    heartbeat_interval: float = 10.0
+    heartbeat_timeout: float = 30.0
+    keep_down: bool = False
+
+    def device_mtu(self, underlay: int, host_ip: str) -> int:
+        """MTU of the VXLAN device, the bridge and pods over an underlay with MTU `underlay`."""
+        return self.mtu or underlay - (OVERHEAD_V6 if ":" in host_ip else OVERHEAD_V4)
+
+
+def read_network(spec: Mapping[str, Any]) -> Network:
+    """Read a QuiltNetwork's spec; absent fields take their defaults. ValueError names what cannot be used."""
+    default = Network()
+    vxlan, heartbeat = spec.get("vxlan") or {}, spec.get("heartbeat") or {}
+    cidrs = [*(spec.get("clusterCIDRs") or default.cluster_cidrs), *(spec.get("clusterCIDRsV6") or ())]
+    mtu = vxlan.get("mtu", "auto")
+    return Network(
+        cluster_cidrs=tuple(cidrs),
+        device=_field(str, vxlan, "device", default.device),
+        vni=_field(int, vxlan, "vni", default.vni),
+        port=_field(int, vxlan, "port", default.port),
+        mtu=0 if mtu == "auto" else _field(int, vxlan, "mtu", 0),
+        heartbeat_interval=_field(parse_duration, heartbeat, "interval", default.heartbeat_interval),
+        heartbeat_timeout=_field(parse_duration, heartbeat, "timeout", default.heartbeat_timeout),
+        keep_down=spec.get("nodeDownPolicy") == "Keep",
+    )
+
+
+def _field(read: Callable[[Any], T], section: Mapping[str, Any], name: str, default: T) -> T:
+    value = section.get(name)
+    if value is None:
+        return default
+    try:
+        return read(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} of the QuiltNetwork cannot be used: {error}") from error

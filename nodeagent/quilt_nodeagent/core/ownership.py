@@ -1,0 +1,33 @@
+"""Which entries of a kernel are ours to change: everything else is foreign and survives whatever we do.
+
+Kept apart from the diff so that the question "is this ours?" has one place and one answer. Ours are unicast
+entries on our own VXLAN device and routes under the mesh's protocol number, so that an agent without memory
+recognises what a predecessor left.
+"""
+
+from __future__ import annotations
+
+from quilt_nodeagent.core.state import Entries
+
+MESH_PROTOCOL = 81
+
+_NO_MAC = "00:00:00:00:00:00"
+
+
+def owns_mac(mac: str) -> bool:
+    """Whether an entry for `mac` on our device is the mesh's; group and default entries only flood."""
+    return mac != _NO_MAC and not int(mac[:2], 16) & 1
+
+
+def owns_route(protocol: int) -> bool:
+    """Whether a route of the main table under this protocol number is the mesh's."""
+    return protocol == MESH_PROTOCOL
+
+
+def owned(observed: Entries) -> Entries:
+    """Return the part of a device's observed state that is ours; routes are filtered when they are read."""
+    return Entries(
+        {address: mac for address, mac in observed.neighbours.items() if owns_mac(mac)},
+        {mac: dst for mac, dst in observed.fdb.items() if owns_mac(mac)},
+        dict(observed.routes),
+    )

@@ -1,0 +1,197 @@
+"""Who is in the mesh: the table of claims, and what the kernel should hold because of them.
+
+The table is fed by QuiltSubnets and answers two questions at a cost that depends only on what is asked: which
+keys did this claim touch, and what should stand under a key. A claim is named by its CIDR, so one subnet can
+never belong to two nodes here, whatever order events come in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+
+from quilt_crds.vtep import vtep_mac
+from quilt_nodeagent.core.state import Entries, Hop, Keys
+
+UP = "Up"
+DOWN = "Down"
+RELEASING = "Releasing"
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One node subnet as published: `vtep` is the subnet's network address, `mac` its node's derived MAC.
+
+    `host_ip` is the underlay address, empty while the operator has not confirmed one.
+    """
+
+    cidr: str
+    node: str
+    phase: str
+    host_ip: str
+    vtep: str
+    mac: str
+    uid: str = ""
+
+
+def make_peer(network: str, cidr: str, node: str, phase: str, host_ip: str, uid: str = "") -> Peer:
+    """Build a Peer from a claim's fields; ValueError names the field that cannot be used."""
+    subnet = ip_network(cidr)
+    if str(subnet) != cidr:
+        raise ValueError(f"cidr {cidr} is not canonical; expected {subnet}")
+    if host_ip:
+        ip_address(host_ip)
+    if not node:
+        raise ValueError(f"the claim to {cidr} names no node")
+    return Peer(cidr, node, phase, host_ip, str(subnet.network_address), vtep_mac(network, node), uid)
+
+
+class PeerTable:
+    """All claims of one network, seen from the node `own_node`.
+
+    `complete` is False until the first complete list: before it, nothing may be called stale.
+    """
+
+    def __init__(self, own_node: str, device: str, *, keep_down: bool = False) -> None:
+        self.own_node = own_node
+        self.device = device
+        self.complete = False
+        self._keep_down = keep_down
+        self._claims: dict[str, Peer] = {}
+        self._own: dict[str, Peer] = {}
+        # Several claims of a node share its MAC; the smallest CIDR decides, so that order never matters.
+        self._by_mac: dict[str, tuple[Peer, ...]] = {}
+        self._by_vtep: dict[str, tuple[Peer, ...]] = {}
+
+    def __len__(self) -> int:
+        return len(self._claims)
+
+    @property
+    def routed(self) -> int:
+        """Number of peer subnets that should be routed."""
+        return len(self._by_vtep)
+
+    @property
+    def own(self) -> list[Peer]:
+        """Claims of this node, by CIDR, those being released left out."""
+        return sorted((c for c in self._own.values() if c.phase != RELEASING), key=lambda claim: claim.cidr)
+
+    @property
+    def own_releasing(self) -> bool:
+        """Whether this node's only claims are being taken back."""
+        return bool(self._own) and not self.own
+
+    def claims(self) -> list[Peer]:
+        """Return every claim, own ones included."""
+        return [*self._claims.values(), *self._own.values()]
+
+    def upsert(self, claim: Peer) -> Keys:
+        """Take in a claim as it is now; return the keys whose desired value may have changed."""
+        previous = self._claims.get(claim.cidr) or self._own.get(claim.cidr)
+        if previous == claim:
+            return Keys()
+        keys = self._forget(previous) if previous else Keys()
+        if claim.node == self.own_node:
+            self._own[claim.cidr] = claim
+        else:
+            self._claims[claim.cidr] = claim
+            if self._wanted(claim):
+                keys.update(self._enter(claim))
+        return keys
+
+    def remove(self, cidr: str, uid: str = "") -> Keys:
+        """Forget a claim; a `uid` that is not the held one's belongs to a predecessor and changes nothing."""
+        held = self._claims.get(cidr) or self._own.get(cidr)
+        if held is None or (uid and held.uid and uid != held.uid):
+            return Keys()
+        return self._forget(held)
+
+    def replace(self, claims: Iterable[Peer]) -> Keys:
+        """Take in a complete list; return the keys touched by the difference to what was known."""
+        keys = Keys()
+        listed = {claim.cidr: claim for claim in claims}
+        for held in self.claims():
+            if held.cidr not in listed:
+                keys.update(self._forget(held))
+        for claim in listed.values():
+            keys.update(self.upsert(claim))
+        self.complete = True
+        return keys
+
+    def set_keep_down(self, keep: bool) -> Keys:
+        """Follow nodeDownPolicy: Keep routes to nodes that are Down, or withdraw them."""
+        if keep == self._keep_down:
+            return Keys()
+        keys = Keys()
+        down = [claim for claim in self._claims.values() if claim.phase == DOWN]
+        for claim in down:
+            keys.update(self._leave(claim))
+        self._keep_down = keep
+        for claim in down:
+            if self._wanted(claim):
+                keys.update(self._enter(claim))
+        return keys
+
+    def set_device(self, device: str) -> Keys:
+        """Follow a renamed VXLAN device: every route changes."""
+        if device == self.device:
+            return Keys()
+        self.device = device
+        return Keys(routes={peer.cidr for peers in self._by_vtep.values() for peer in peers})
+
+    def desired(self, keys: Keys | None = None) -> Entries:
+        """What should stand in the kernel: under `keys`, or everywhere."""
+        if keys is None:
+            keys = Keys(
+                set(self._by_vtep),
+                set(self._by_mac),
+                {peer.cidr for peers in self._by_vtep.values() for peer in peers},
+            )
+        return Entries(
+            {key: self._by_vtep[key][0].mac for key in keys.neighbours if key in self._by_vtep},
+            {key: self._by_mac[key][0].host_ip for key in keys.fdb if key in self._by_mac},
+            {key: Hop(self._claims[key].vtep, self.device) for key in keys.routes if self._routed(key)},
+        )
+
+    def keys_of(self, vtep: str) -> Keys:
+        """Keys of the peer whose VTEP address this is; empty when no wanted peer has it."""
+        return _keys(self._by_vtep.get(vtep, ()))
+
+    def host_ips(self) -> list[str]:
+        """Underlay addresses of all wanted peers, sorted, each once."""
+        return sorted({peers[0].host_ip for peers in self._by_mac.values()})
+
+    def _wanted(self, peer: Peer) -> bool:
+        return bool(peer.host_ip) and (peer.phase == UP or (self._keep_down and peer.phase == DOWN))
+
+    def _routed(self, cidr: str) -> bool:
+        peer = self._claims.get(cidr)
+        return peer is not None and self._wanted(peer)
+
+    def _forget(self, peer: Peer) -> Keys:
+        self._own.pop(peer.cidr, None)
+        return self._leave(peer) if self._claims.pop(peer.cidr, None) else Keys()
+
+    def _enter(self, peer: Peer) -> Keys:
+        for index, key in ((self._by_mac, peer.mac), (self._by_vtep, peer.vtep)):
+            index[key] = tuple(sorted((*index.get(key, ()), peer), key=lambda other: other.cidr))
+        return _keys((peer,))
+
+    def _leave(self, peer: Peer) -> Keys:
+        if peer not in self._by_vtep.get(peer.vtep, ()):
+            return Keys()
+        for index, key in ((self._by_mac, peer.mac), (self._by_vtep, peer.vtep)):
+            rest = tuple(other for other in index[key] if other is not peer)
+            if rest:
+                index[key] = rest
+            else:
+                del index[key]
+        return _keys((peer,))
+
+
+def _keys(peers: Iterable[Peer]) -> Keys:
+    keys = Keys()
+    for peer in peers:
+        keys.update(Keys({peer.vtep}, {peer.mac}, {peer.cidr}))
+    return keys

@@ -1,0 +1,74 @@
+"""In which order a difference is written, so that no packet meets a half-made peer.
+
+A route is only ever written over a neighbour whose FDB entry exists, and a neighbour or FDB entry only goes
+after the route over it: new neighbour, FDB, moved neighbour, route; then stale route, FDB, neighbour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass, replace
+
+from quilt_nodeagent.core.diff import Diff
+from quilt_nodeagent.core.state import Entries, Hop
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Writes in the order of the fields; neighbours are (address, mac), FDB entries (mac, host IP)."""
+
+    new_neighbours: tuple[Pair, ...] = ()
+    fdb: tuple[Pair, ...] = ()
+    # A neighbour that is to point elsewhere has traffic on it: its new FDB entry must be there first.
+    moved_neighbours: tuple[Pair, ...] = ()
+    routes: tuple[tuple[str, Hop], ...] = ()
+    stale_routes: tuple[str, ...] = ()
+    stale_fdb: tuple[Pair, ...] = ()
+    stale_neighbours: tuple[Pair, ...] = ()
+
+    def __len__(self) -> int:
+        return (
+            len(self.new_neighbours)
+            + len(self.fdb)
+            + len(self.moved_neighbours)
+            + len(self.routes)
+            + len(self.stale_routes)
+            + len(self.stale_fdb)
+            + len(self.stale_neighbours)
+        )
+
+
+def make_plan(difference: Diff, actual: Entries) -> Plan:
+    """Order a Diff; `actual` is the state that it was computed against."""
+    put, drop = difference.put, difference.drop
+    neighbours = put.neighbours.items()
+    return Plan(
+        new_neighbours=tuple(item for item in neighbours if item[0] not in actual.neighbours),
+        fdb=tuple(put.fdb.items()),
+        moved_neighbours=tuple(item for item in neighbours if item[0] in actual.neighbours),
+        routes=tuple(put.routes.items()),
+        stale_routes=tuple(drop.routes),
+        stale_fdb=tuple(drop.fdb.items()),
+        stale_neighbours=tuple(drop.neighbours.items()),
+    )
+
+
+def without_unreachable(plan: Plan, actual: Entries) -> Plan:
+    """Leave out routes whose neighbour or FDB entry is not in `actual`, the state after the first writes."""
+
+    def reachable(hop: Hop) -> bool:
+        return actual.neighbours.get(hop.gateway) in actual.fdb
+
+    return replace(plan, routes=tuple(item for item in plan.routes if reachable(item[1])))
+
+
+def without_routed(plan: Plan, gateways: Container[str], actual: Entries) -> Plan:
+    """Leave out stale neighbours and FDB entries that a route over one of `gateways` still uses."""
+    macs = {actual.neighbours.get(address) for address, _ in plan.stale_neighbours if address in gateways}
+    return replace(
+        plan,
+        stale_fdb=tuple(item for item in plan.stale_fdb if item[0] not in macs),
+        stale_neighbours=tuple(item for item in plan.stale_neighbours if item[0] not in gateways),
+    )

@@ -1,0 +1,1 @@
+"""The runtime as the agent sees it: an executor of what the agent decides, reached by gRPC."""

@@ -1,0 +1,130 @@
+"""Calls of the runtime: typed in, typed out, every failure of gRPC turned into RuntimeUnavailable here."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import grpc
+import grpc.aio
+
+from quilt_nodeagent.core.state import Hop
+from quilt_nodeagent.executor.errors import RouteFailed, RuntimeUnavailable
+from quilt_proto import node_pb2, node_pb2_grpc, runtime_pb2, runtime_pb2_grpc
+
+T = TypeVar("T")
+
+# Milliseconds: a restarted runtime is found again at once; nobody else uses this socket.
+_OPTIONS = [
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.max_receive_message_length", 64 << 20),
+]
+# Routes in one call: some hundred kilobytes, programmed in some milliseconds.
+CHUNK = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """What the runtime needs of the mesh; see ConfigureRequest in node.proto."""
+
+    cluster_cidrs: tuple[str, ...]
+    mtu: int
+    device: str
+    port: int
+    overlay_sources: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeStatus:
+    """What the runtime says of itself; `subnet` is empty until it has one."""
+
+    version: str
+    subnet: str
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One route of a bulk call that could not be done."""
+
+    destination: str
+    error: str
+    retryable: bool
+
+
+class RuntimeClient:
+    """One runtime. Every method raises RuntimeUnavailable; those that ask for a change also RouteFailed."""
+
+    def __init__(self, address: str, *, timeout: float = 10.0) -> None:
+        self.address = address
+        self._timeout = timeout
+        self.channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
+        self._contract = runtime_pb2_grpc.QuiltRuntimeStub(self.channel)
+        self._routes = node_pb2_grpc.RouteTableStub(self.channel)
+        self._node = node_pb2_grpc.NodeConfigStub(self.channel)
+
+    async def close(self) -> None:
+        """Close the connection, calls under way included."""
+        await self.channel.close(grace=None)
+
+    async def status(self) -> RuntimeStatus:
+        """Ask how the runtime is."""
+        answer = await self._call(self._node.GetStatus(node_pb2.GetStatusRequest(), timeout=self._timeout))
+        return RuntimeStatus(answer.version, answer.subnet, tuple(answer.problems))
+
+    async def configure(self, settings: NodeSettings) -> None:
+        """Apply the whole node configuration."""
+        request = node_pb2.ConfigureRequest(
+            cluster_cidrs=settings.cluster_cidrs,
+            mtu=settings.mtu,
+            vxlan_interface=settings.device,
+            vxlan_port=settings.port,
+            overlay_sources=settings.overlay_sources,
+        )
+        answer = await self._call(self._node.Configure(request, timeout=self._timeout))
+        if not answer.success:
+            raise RouteFailed(answer.error)
+
+    async def configure_subnet(self, subnet: str) -> None:
+        """Give the node its pod subnet, e.g. `10.42.1.0/24`."""
+        request = runtime_pb2.ConfigureNodeSubnetRequest(subnet=subnet)
+        answer = await self._call(self._contract.ConfigureNodeSubnet(request, timeout=self._timeout))
+        if not answer.success:
+            raise RouteFailed(answer.error)
+
+    async def apply_routes(self, add: Sequence[tuple[str, Hop]], remove: Sequence[str]) -> list[Refusal]:
+        """Make and remove routes in as few calls as can be; return what was refused."""
+        refused: list[Refusal] = []
+        total = len(add) + len(remove)
+        for start in range(0, total, CHUNK):
+            request = node_pb2.ApplyRoutesRequest(
+                add=[_route(*item) for item in add[start : start + CHUNK]],
+                remove=remove[max(0, start - len(add)) : max(0, start + CHUNK - len(add))],
+            )
+            answer = await self._call(self._routes.ApplyRoutes(request, timeout=self._timeout))
+            refused += [Refusal(r.destination, r.error, r.retryable) for r in answer.results if not r.success]
+        return refused
+
+    async def list_routes(self) -> dict[str, Hop]:
+        """Read the mesh's routes as the runtime sees them."""
+        answer = await self._call(
+            self._routes.ListRoutes(node_pb2.ListRoutesRequest(), timeout=self._timeout)
+        )
+        return {route.destination: Hop(route.gateway, route.interface) for route in answer.routes}
+
+    async def _call(self, call: Awaitable[T]) -> T:
+        try:
+            return await call
+        except grpc.aio.AioRpcError as error:
+            text = f"The runtime at {self.address} does not answer: {error.details() or error.code().name}."
+            raise RuntimeUnavailable(text) from error
+        except grpc.aio.UsageError as error:
+            raise RuntimeUnavailable(f"The connection to the runtime at {self.address} is closed.") from error
+
+
+def _route(prefix: str, hop: Hop) -> node_pb2.Route:
+    return node_pb2.Route(destination=prefix, gateway=hop.gateway, interface=hop.device)

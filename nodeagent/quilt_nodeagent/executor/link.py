@@ -1,0 +1,172 @@
+"""The connection to the runtime: what it was told, what it must be told again, and whether it is there.
+
+A runtime that restarted keeps its own state, but nobody may rely on that: a new connection means that the
+whole configuration is sent again and the kernel is looked at again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import grpc
+import structlog
+
+from quilt_nodeagent.api.backoff import Backoff
+from quilt_nodeagent.executor.client import NodeSettings, RuntimeClient
+from quilt_nodeagent.executor.errors import ExecutorError, RouteFailed, RuntimeUnavailable
+from quilt_nodeagent.metrics import Metrics
+
+log = structlog.get_logger()
+
+# Seconds between questions to a runtime that has nothing to do.
+_POLL = 10.0
+
+
+class RuntimeLink:
+    """Keeps the runtime configured. `settings` and `subnet` are wishes, sent when they or the runtime change.
+
+    `restored()` is called when the runtime came (back), `changed()` when anything a person would be told did.
+    """
+
+    def __init__(
+        self,
+        client: RuntimeClient,
+        metrics: Metrics,
+        *,
+        restored: Callable[[], None],
+        changed: Callable[[], None],
+    ) -> None:
+        self.client = client
+        self._metrics = metrics
+        self._restored = restored
+        self._changed = changed
+        self._wake = asyncio.Event()
+        self._settings: NodeSettings | None = None
+        self._subnet = ""
+        self._told_settings: NodeSettings | None = None
+        self._told_subnet = ""
+        self.reachable = False
+        self.error = f"The runtime at {client.address} was not reached yet."
+        self.refusal = ""
+        self.problems: tuple[str, ...] = ()
+        self.held_subnet = ""
+
+    @property
+    def configured(self) -> bool:
+        """Whether the runtime holds exactly what it should."""
+        wanted = (self._settings, self._subnet)
+        told = (self._told_settings, self._told_subnet)
+        return self.reachable and self._settings is not None and not self.refusal and wanted == told
+
+    def want(self, settings: NodeSettings, subnet: str) -> None:
+        """Set what the runtime should hold; an empty subnet leaves the one that it has."""
+        if (settings, subnet) != (self._settings, self._subnet):
+            self._settings, self._subnet = settings, subnet
+            self._wake.set()
+
+    def failed(self, error: RuntimeUnavailable) -> None:
+        """Take note that somebody's call failed: look at once instead of at the next poll."""
+        self._lost(error)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Keep the runtime configured for ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow_channel())
+            group.create_task(self._sync_forever())
+
+    async def _sync_forever(self) -> None:
+        backoff = Backoff(0.1, 2.0)
+        while True:
+            self._wake.clear()
+            try:
+                await self._sync()
+                backoff.reset()
+                wait = _POLL
+            except RuntimeUnavailable as error:
+                self._lost(error)
+                wait = backoff.delay()
+            except RouteFailed as error:
+                self._refused(error)
+                wait = _POLL
+            try:
+                await asyncio.wait_for(self._wake.wait(), wait)
+            except TimeoutError:
+                continue
+
+    async def _sync(self) -> None:
+        status = await self.client.status()
+        if not self.reachable:
+            self._found(status.version)
+        elif self._told_subnet and status.subnet != self._told_subnet:
+            log.info("runtime_forgot", told=self._told_subnet, holds=status.subnet)
+            self._found(status.version)
+        self._note(status.subnet, status.problems)
+        await self._tell()
+
+    async def _tell(self) -> None:
+        settings, subnet = self._settings, self._subnet
+        if settings is not None and settings != self._told_settings:
+            await self.client.configure(settings)
+            self._told_settings = settings
+            self._tell_changed(f"runtime_configured mtu={settings.mtu}")
+        if settings is not None and subnet and subnet != self._told_subnet:
+            await self.client.configure_subnet(subnet)
+            self._told_subnet = self.held_subnet = subnet
+            log.info("runtime_subnet_configured", subnet=subnet)
+            self._changed()
+        if self.refusal:
+            self.refusal = ""
+            self._changed()
+
+    def _tell_changed(self, what: str) -> None:
+        log.debug(what)
+        self._changed()
+
+    def _found(self, version: str) -> None:
+        self.reachable = True
+        self.error = ""
+        self._told_settings, self._told_subnet = None, ""
+        self._metrics.runtime_ready.set(1)
+        log.info("runtime_reached", version=version, address=self.client.address)
+        self._restored()
+        self._changed()
+
+    def _note(self, subnet: str, problems: tuple[str, ...]) -> None:
+        if (subnet, problems) != (self.held_subnet, self.problems):
+            self.held_subnet, self.problems = subnet, problems
+            self._changed()
+
+    def _lost(self, error: RuntimeUnavailable) -> None:
+        self._metrics.runtime_errors.labels("RuntimeUnavailable").inc()
+        if self.reachable or str(error) != self.error:
+            if self.reachable:
+                log.warning("runtime_lost", error=str(error), keeps="kernel state as it is")
+            self.reachable = False
+            self.error = str(error)
+            self._metrics.runtime_ready.set(0)
+            self._changed()
+
+    def _refused(self, error: ExecutorError) -> None:
+        self._metrics.runtime_errors.labels(type(error).__name__).inc()
+        if str(error) != self.refusal:
+            self.refusal = str(error)
+            log.warning("runtime_refused", error=self.refusal)
+            self._changed()
+
+    async def _follow_channel(self) -> None:
+        """Notice a lost connection when it is lost, not at the next call."""
+        channel = self.client.channel
+        ready = grpc.ChannelConnectivity.READY
+        while True:
+            state = channel.get_state(try_to_connect=True)
+            if state is ready and not self.reachable:
+                self._wake.set()
+            await channel.wait_for_state_change(state)
+            # Whatever it is now: it was left, so what the runtime was told may be gone.
+            if state is ready and self.reachable:
+                self._lost(
+                    RuntimeUnavailable(f"The connection to the runtime at {self.client.address} was lost.")
+                )
+                self._wake.set()

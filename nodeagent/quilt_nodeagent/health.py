@@ -1,0 +1,68 @@
+"""Probes and metrics over HTTP: small enough to need no web framework in every node's memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+
+import structlog
+
+log = structlog.get_logger()
+
+# Seconds that a client may take for its request.
+_PATIENCE = 5.0
+_TEXT = "text/plain; charset=utf-8"
+_METRICS = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class HealthServer:
+    """Serves /healthz, /readyz and /metrics; `alive` and `ready` return what speaks against it."""
+
+    def __init__(
+        self,
+        alive: Callable[[], Sequence[str]],
+        ready: Callable[[], Sequence[str]],
+        metrics: Callable[[], bytes],
+    ) -> None:
+        self._alive = alive
+        self._ready = ready
+        self._metrics = metrics
+        self._server: asyncio.Server | None = None
+
+    async def start(self, address: str) -> int:
+        """Listen at `host:port` and return the port; OSError says which address is taken."""
+        host, _, port = address.rpartition(":")
+        try:
+            self._server = await asyncio.start_server(self._serve, host.strip("[]") or None, int(port))
+        except OSError as error:
+            raise OSError(
+                f"cannot listen on {address} for probes and metrics: {error}; set --health-addr"
+            ) from error
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        if self._server is not None:
+            self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            request = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _PATIENCE)
+            path = request.split(b" ", 2)[1].decode("latin-1").partition("?")[0]
+            status, kind, body = self._answer(path)
+            head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: {kind}\r\n"
+            writer.write(f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body)
+            await asyncio.wait_for(writer.drain(), _PATIENCE)
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, IndexError, TimeoutError):
+            pass  # A client that does not finish its request gets no answer.
+        finally:
+            writer.close()
+
+    def _answer(self, path: str) -> tuple[int, str, bytes]:
+        if path == "/metrics":
+            return 200, _METRICS, self._metrics()
+        if path in ("/healthz", "/readyz"):
+            against = self._alive() if path == "/healthz" else self._ready()
+            return (503 if against else 200), _TEXT, ("\n".join(against or ("ok",)) + "\n").encode()
+        return 404, _TEXT, b"/healthz, /readyz or /metrics\n"

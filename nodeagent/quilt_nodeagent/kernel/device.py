@@ -1,0 +1,124 @@
+"""Care of the VXLAN device: made or adopted, every parameter checked, mended in place or made again.
+
+Nothing here knows peers. Whoever asks for care must read the device's entries afterwards: a device that was
+made again has none, and its index is another one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from quilt_netlink import ADDRGENMODE_NONE, Address, Delete, KernelLike, Link, NetlinkError, Put, Vxlan
+from quilt_nodeagent.core.device import Care, Device, Verdict, clash, judge
+from quilt_nodeagent.kernel.observe import addresses_of, read_device
+
+log = structlog.get_logger()
+
+
+class DeviceError(Exception):
+    """The VXLAN device cannot be made as it must be; the text names what stands in the way and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cared:
+    """Result of one look: the device's index, and what had to be mended (link, address, sysctl)."""
+
+    index: int
+    mended: tuple[str, ...] = ()
+
+
+class DeviceKeeper:
+    """Keeps one VXLAN device and its addresses as wanted; `sysctls` is the folder of net sysctls."""
+
+    def __init__(self, kernel: KernelLike, sysctls: Path) -> None:
+        self._kernel = kernel
+        self._sysctls = sysctls
+
+    def ensure(self, wanted: Device, addresses: frozenset[str] | None) -> Cared:
+        """Make the device as wanted; None leaves its addresses alone.
+
+        Raises DeviceError when another device is in the way, NetlinkError when the kernel refuses.
+        """
+        held = read_device(self._kernel.link(wanted.name))
+        verdict = judge(wanted, held)
+        mended = [] if verdict.care is Care.NOTHING else ["link"]
+        index = self._act(wanted, held, verdict)
+        if addresses is not None and self._ensure_addresses(index, addresses):
+            mended.append("address")
+        if self._ensure_sysctls(wanted.name):
+            mended.append("sysctl")
+        return Cared(index, tuple(mended))
+
+    def _act(self, wanted: Device, held: Device | None, verdict: Verdict) -> int:
+        if verdict.care is Care.REFUSE:
+            raise DeviceError("; ".join(verdict.differences))
+        if verdict.care is Care.NOTHING and held is not None:
+            return held.index
+        log.info("device_changed", care=verdict.care.value, device=wanted.name, why=verdict.differences)
+        if verdict.care is Care.MEND and held is not None:
+            if self._mend(wanted, held):
+                return held.index
+            log.info("device_changed", care="recreate", device=wanted.name, why="not mended in place")
+        return self._make(wanted, held)
+
+    def _mend(self, wanted: Device, held: Device) -> bool:
+        try:
+            self._kernel.run(Put(_link(wanted, held.index)))
+        except NetlinkError as error:
+            log.info("device_mend_refused", device=wanted.name, error=str(error))
+            return False
+        now = read_device(self._kernel.link(wanted.name))
+        return judge(wanted, now).care is Care.NOTHING
+
+    def _make(self, wanted: Device, held: Device | None) -> int:
+        others = [device for link in self._kernel.links() if (device := read_device(link))]
+        if problem := clash(wanted, others):
+            raise DeviceError(problem)
+        if held is not None:
+            self._kernel.run(Delete(Link(name=held.name, kind=held.kind, index=held.index)))
+        self._kernel.run(Put(_link(wanted)))
+        made = read_device(self._kernel.link(wanted.name))
+        if made is None:
+            raise DeviceError(f"device {wanted.name} went away while it was made; it will be made again")
+        return made.index
+
+    def _ensure_addresses(self, index: int, wanted: frozenset[str]) -> bool:
+        held = addresses_of(self._kernel, index)
+        # The new one first: there is always a source address for what the host sends to pods.
+        for address in sorted(wanted - held):
+            self._kernel.run(Put(Address(index, address)))
+            log.info("device_address_added", address=address)
+        for address in sorted(held - wanted):
+            self._kernel.run(Delete(Address(index, address)))
+            log.info("device_address_removed", address=address)
+        return held != wanted
+
+    def _ensure_sysctls(self, device: str) -> bool:
+        """Loose source checks, whatever the host asks of all devices: the larger value counts; no redirects."""
+        changed = False
+        for name, value in (("rp_filter", "2"), ("send_redirects", "0")):
+            path = self._sysctls / "ipv4" / "conf" / device / name
+            try:
+                if path.read_text().strip() != value:
+                    path.write_text(value)
+                    changed = True
+            except OSError as error:
+                # Read-only outside a cluster's mounts; traffic works where the defaults are permissive.
+                log.debug("sysctl_not_set", path=str(path), error=str(error))
+        return changed
+
+
+def _link(device: Device, index: int = 0) -> Link:
+    return Link(
+        name=device.name,
+        kind="vxlan",
+        index=index,
+        mac=device.mac,
+        mtu=device.mtu,
+        up=True,
+        addrgenmode=ADDRGENMODE_NONE,
+        vxlan=Vxlan(device.vni, device.port, device.local, device.learning),
+    )

@@ -1,0 +1,129 @@
+"""Command line of the agent: flags or QUILT_ variables in, one process until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import click
+import structlog
+
+from quilt_crds.names import AGENT_HEALTH_PORT, DEFAULT_NETWORK
+from quilt_netlink import Kernel
+from quilt_nodeagent.agent import Agent
+from quilt_nodeagent.api.access import AccessError, from_kubeconfig, in_cluster
+from quilt_nodeagent.api.client import ApiClient
+from quilt_nodeagent.cni import CniPaths
+from quilt_nodeagent.config import Config
+
+_LEVELS = click.Choice(["debug", "info", "warning", "error"])
+
+
+@click.command(context_settings={"auto_envvar_prefix": "QUILT", "max_content_width": 110})
+@click.option(
+    "--node-name", required=True, envvar="NODE_NAME", help="Name of the Kubernetes Node this runs on."
+)
+@click.option("--host-ip", default="", help="Underlay address of this node; default: the Node's InternalIP.")
+@click.option("--log-level", type=_LEVELS, default="info", show_default=True)
+@click.option("--runtime-addr", default="unix:///run/quilt/runtime.sock", show_default=True)
+@click.option(
+    "--health-addr",
+    default=f"127.0.0.1:{AGENT_HEALTH_PORT}",
+    show_default=True,
+    help="Where /healthz, /readyz and /metrics are served.",
+)
+@click.option("--network", default=DEFAULT_NETWORK, show_default=True, help="Name of the QuiltNetwork.")
+@click.option(
+    "--kubeconfig", type=click.Path(path_type=Path), help="Outside of a cluster: how to reach the API."
+)
+@click.option(
+    "--cni-bin-dir", type=click.Path(path_type=Path), default="/host/opt/cni/bin", show_default=True
+)
+@click.option(
+    "--cni-conf-dir", type=click.Path(path_type=Path), default="/host/etc/cni/net.d", show_default=True
+)
+@click.option("--cni-src-dir", type=click.Path(path_type=Path), default="/opt/quilt/cni", show_default=True)
+@click.option(
+    "--cni-sock", default="/run/quilt/cni.sock", show_default=True, help="The runtime's CNI socket."
+)
+@click.option(
+    "--control-sock",
+    default="/run/quilt/control.sock",
+    show_default=True,
+    help="Reserved for the multicast control API.",
+)
+@click.option(
+    "--proc-sys-net", type=click.Path(path_type=Path), default="/host/proc/sys/net", show_default=True
+)
+def main(
+    node_name: str,
+    host_ip: str,
+    log_level: str,
+    runtime_addr: str,
+    health_addr: str,
+    network: str,
+    kubeconfig: Path | None,
+    cni_bin_dir: Path,
+    cni_conf_dir: Path,
+    cni_src_dir: Path,
+    cni_sock: str,
+    control_sock: str,
+    proc_sys_net: Path,
+) -> None:
+    """Keep this node's part of the Quilt mesh as the API says."""
+    _log_as_json(log_level)
+    cni = CniPaths(cni_src_dir, cni_bin_dir, cni_conf_dir, cni_sock)
+    config = Config(node_name, network, host_ip, runtime_addr, health_addr, kubeconfig, proc_sys_net, cni)
+    try:
+        asyncio.run(serve(config))
+    except (AccessError, OSError) as error:
+        structlog.get_logger().error("agent_cannot_start", error=str(error))
+        sys.exit(1)
+
+
+async def serve(config: Config) -> None:
+    """Run an agent until SIGTERM or SIGINT; the kernel is left as it is."""
+    task = asyncio.current_task()
+    loop = asyncio.get_running_loop()
+    if task is not None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, task.cancel)
+    access = from_kubeconfig(config.kubeconfig) if config.kubeconfig else in_cluster(os.environ)
+    try:
+        with Kernel.open() as kernel:
+            async with ApiClient(access) as client:
+                await Agent(config, kernel, client, installed_version()).run()
+    except asyncio.CancelledError:
+        structlog.get_logger().info("agent_stopped", leaves="kernel state as it is")
+
+
+def installed_version() -> str:
+    """Version of the installed distribution."""
+    try:
+        return version("quilt-mesh")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _log_as_json(level: str) -> None:
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""Counters and gauges of the agent, in a registry of its own so that tests can have several agents."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+# Seconds: a targeted repair takes a millisecond, a resync of thousands of peers some tens.
+_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
+class Metrics:
+    """All metrics of one agent; names start with `quilt_agent_`."""
+
+    def __init__(self) -> None:
+        r = self.registry = CollectorRegistry()
+        self.peers_desired = Gauge(
+            "quilt_agent_peers_desired", "Peer subnets that should be routed.", registry=r
+        )
+        self.peers_in_sync = Gauge(
+            "quilt_agent_peers_in_sync", "Peer subnets whose route, FDB and neighbour stand.", registry=r
+        )
+        self.in_sync = Gauge("quilt_agent_in_sync", "1 when the kernel is verified as wanted.", registry=r)
+        self.drift_repairs = Counter(
+            "quilt_agent_drift_repairs",
+            "Entries mended that others changed or removed.",
+            ["kind"],
+            registry=r,
+        )
+        self.writes = Counter(
+            "quilt_agent_kernel_writes", "Entries written or removed.", ["kind"], registry=r
+        )
+        self.write_failures = Counter(
+            "quilt_agent_kernel_write_failures",
+            "Entries that the kernel or runtime refused.",
+            ["kind"],
+            registry=r,
+        )
+        self.reconcile_seconds = Histogram(
+            "quilt_agent_reconcile_seconds", "Duration of passes.", ["scope"], buckets=_BUCKETS, registry=r
+        )
+        self.resyncs = Counter(
+            "quilt_agent_resyncs", "Full passes, by what asked for them.", ["cause"], registry=r
+        )
+        self.lease_renewals = Counter("quilt_agent_lease_renewals", "Heartbeats written.", registry=r)
+        self.lease_failures = Counter("quilt_agent_lease_failures", "Heartbeats that failed.", registry=r)
+        self.watch_age = Gauge(
+            "quilt_agent_api_watch_age_seconds", "Since the API server was last heard.", ["watch"], registry=r
+        )
+        self.runtime_errors = Counter(
+            "quilt_agent_runtime_errors", "Failed calls of the runtime.", ["error"], registry=r
+        )
+        self.runtime_ready = Gauge("quilt_agent_runtime_ready", "1 while the runtime answers.", registry=r)
+
+    def render(self) -> bytes:
+        """Text exposition format."""
+        return generate_latest(self.registry)

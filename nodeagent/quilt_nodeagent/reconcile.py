@@ -1,0 +1,294 @@
+"""The reconciler: the one writer of the mesh's state, woken by claims, by the kernel and by the clock.
+
+A pass is either targeted (the keys that somebody marked) or full (device, dumps, everything). Both are the
+same walk: desired, diff, plan, write, and what is left is tried again. Nothing is written before the first
+complete list of claims, for until then nobody can tell what is stale.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from quilt_netlink import NetlinkError
+from quilt_nodeagent.api.backoff import Backoff
+from quilt_nodeagent.core.device import Device
+from quilt_nodeagent.core.diff import diff
+from quilt_nodeagent.core.peers import PeerTable
+from quilt_nodeagent.core.plan import Plan, make_plan, without_routed, without_unreachable
+from quilt_nodeagent.core.state import Entries, Keys
+from quilt_nodeagent.executor.errors import RuntimeUnavailable
+from quilt_nodeagent.executor.link import RuntimeLink
+from quilt_nodeagent.kernel.dataplane import Dataplane
+from quilt_nodeagent.kernel.device import DeviceError, DeviceKeeper
+from quilt_nodeagent.metrics import Metrics
+
+log = structlog.get_logger()
+
+# Seconds. The safety net below the kernel's notifications, and the time in which their bursts are collected.
+RESYNC = 60.0
+COALESCE = 0.003
+
+
+class NotYetError(Exception):
+    """Something that the dataplane rests on is not known yet; the text says what is waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The wanted device and its addresses (`10.42.1.0/32`); None leaves the addresses as they are."""
+
+    device: Device
+    addresses: frozenset[str] | None
+
+
+class Reconciler:
+    """Keeps the kernel as the peer table says. `target()` raises NotYetError while it cannot be told.
+
+    `settled()` is called after every pass, for whoever reports or waits for the result.
+    """
+
+    def __init__(
+        self,
+        table: PeerTable,
+        dataplane: Dataplane,
+        keeper: DeviceKeeper,
+        runtime: RuntimeLink,
+        metrics: Metrics,
+        *,
+        target: Callable[[], Target],
+        settled: Callable[[], None],
+    ) -> None:
+        self._table = table
+        self._dataplane = dataplane
+        self._keeper = keeper
+        self._runtime = runtime
+        self._metrics = metrics
+        self._target = target
+        self._settled = settled
+        self._wake = asyncio.Event()
+        self._dirty = Keys()
+        self._drift = Keys()
+        self._retry = Keys()
+        self._full = "start"
+        self._held_target: Target | None = None
+        self._backoff = Backoff(0.1, 10.0)
+        self._retry_at = float("inf")
+        self._resync_at = float("inf")
+        self.verified = False
+        self.problems: tuple[str, ...] = ()
+
+    @property
+    def in_sync(self) -> bool:
+        """Whether a dump showed the kernel as wanted, and nothing is known to differ since."""
+        return self.verified and not (self.problems or self._retry or self._dirty or self._drift)
+
+    def touch(self, keys: Keys) -> None:
+        """Tell that claims changed: what should stand under `keys`, and maybe this node's own addresses."""
+        self._dirty.update(keys)
+        self._wake.set()
+
+    def drifted(self, keys: Keys) -> None:
+        """Tell that the kernel changed under `keys` and is not as wanted there."""
+        if keys:
+            self._drift.update(keys)
+            self._wake.set()
+
+    def resync(self, cause: str) -> None:
+        """Ask for a full pass; `cause` is one word for the metrics."""
+        self._full = self._full or cause
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Reconcile for ever."""
+        while True:
+            await self._next()
+            if not self._table.complete:
+                continue
+            cause, self._full = self._full, ""
+            scope = "full" if cause else "keys"
+            started = time.monotonic()
+            try:
+                await self._pass(cause)
+            except NotYetError as reason:
+                self._not_now(cause, str(reason))
+            except (DeviceError, NetlinkError) as error:
+                self._failed(cause, error)
+            else:
+                self._metrics.reconcile_seconds.labels(scope).observe(time.monotonic() - started)
+            self._settled()
+
+    async def _next(self) -> None:
+        """Wait for something to do; drift alone waits a little for the rest of its burst."""
+        until = min(self._retry_at, self._resync_at) - time.monotonic()
+        try:
+            await asyncio.wait_for(self._wake.wait(), None if until == float("inf") else max(until, 0))
+        except TimeoutError:
+            if time.monotonic() >= self._resync_at:
+                self._full = self._full or "timer"
+        if self._drift and not self._dirty:
+            await asyncio.sleep(COALESCE)
+        self._wake.clear()
+
+    async def _pass(self, cause: str) -> None:
+        target = self._target()
+        if target != self._held_target:
+            cause = cause or "target"
+        expected, keys = self._take()
+        scope: Keys | None = keys
+        if cause:
+            self._look(target)
+            self._metrics.resyncs.labels(cause).inc()
+            self._resync_at = time.monotonic() + random.uniform(0.9, 1.1) * RESYNC  # noqa: S311
+            scope = None
+        actual = self._actual(scope)
+        plan = make_plan(diff(self._table.desired(scope), actual), actual)
+        if self.verified:
+            self._count_drift(plan, expected)
+        errors = await self._write(plan) if len(plan) else []
+        self._conclude(scope, errors)
+        if cause and not self.verified and not self.problems and not self._retry:
+            self._verify(len(plan))
+
+    def _verify(self, written: int) -> None:
+        """Believe only a dump: after the first writes, look once more."""
+        if written:
+            self.resync("verify")
+            return
+        self.verified = True
+        log.info("dataplane_verified", peers=len(self._dataplane.tracked.routes))
+
+    def _take(self) -> tuple[Keys, Keys]:
+        expected = Keys()
+        expected.update(self._dirty)
+        expected.update(self._retry)
+        keys = Keys()
+        keys.update(expected)
+        keys.update(self._drift)
+        self._dirty, self._drift = Keys(), Keys()
+        # Kept until the pass concludes: if it fails, what claims asked for is still not drift.
+        self._retry = expected
+        return expected, keys
+
+    def _look(self, target: Target) -> None:
+        cared = self._keeper.ensure(target.device, target.addresses)
+        if cared.mended and target == self._held_target:
+            for kind in cared.mended:
+                self._metrics.drift_repairs.labels(kind).inc()
+            log.info("drift_repaired", kinds=cared.mended, device=target.device.name)
+        self._dataplane.index = cared.index
+        self._held_target = target
+        self._dataplane.look()
+
+    def _actual(self, scope: Keys | None) -> Entries:
+        tracked = self._dataplane.tracked
+        return tracked if scope is None else tracked.restrict(scope)
+
+    async def _write(self, plan: Plan) -> list[str]:
+        dataplane = self._dataplane
+        errors = dataplane.put(plan)
+        plan = without_unreachable(plan, dataplane.tracked)
+        errors += await self._write_routes(plan)
+        kept = {hop.gateway for p in plan.stale_routes if (hop := dataplane.tracked.routes.get(p))}
+        plan = without_routed(plan, kept, dataplane.tracked)
+        return errors + dataplane.drop(plan)
+
+    async def _write_routes(self, plan: Plan) -> list[str]:
+        if not plan.routes and not plan.stale_routes:
+            return []
+        try:
+            refusals = await self._runtime.client.apply_routes(plan.routes, plan.stale_routes)
+        except RuntimeUnavailable as error:
+            self._runtime.failed(error)
+            return [str(error)]
+        refused = {refusal.destination for refusal in refusals}
+        routes = self._dataplane.tracked.routes
+        for prefix, hop in plan.routes:
+            if prefix not in refused:
+                routes[prefix] = hop
+        for prefix in plan.stale_routes:
+            if prefix not in refused:
+                routes.pop(prefix, None)
+        self._metrics.writes.labels("route").inc(len(plan.routes) + len(plan.stale_routes) - len(refused))
+        self._metrics.write_failures.labels("route").inc(len(refused))
+        for refusal in refusals:
+            self._metrics.runtime_errors.labels("RouteFailed").inc()
+            log.warning("route_refused", prefix=refusal.destination, error=refusal.error)
+        return [f"Route {refusal.destination}: {refusal.error}." for refusal in refusals]
+
+    def _conclude(self, scope: Keys | None, errors: list[str]) -> None:
+        """Remember what is left of the difference, and when to try it again."""
+        rest = diff(self._table.desired(scope), self._actual(scope))
+        left = Keys(
+            rest.put.neighbours.keys() | rest.drop.neighbours.keys(),
+            rest.put.fdb.keys() | rest.drop.fdb.keys(),
+            rest.put.routes.keys() | rest.drop.routes.keys(),
+        )
+        # Every pass takes up all that is left, so nothing outside of its scope can be pending.
+        self._retry = left
+        if left.neighbours or left.fdb:
+            # The device itself may be another one: a look costs less than being wrong again.
+            self._full = self._full or "retry"
+        if left or errors:
+            self._retry_at = time.monotonic() + self._backoff.delay()
+        else:
+            self._retry_at = float("inf")
+            self._backoff.reset()
+        self._say(tuple(errors))
+        self._count_peers()
+
+    def _say(self, errors: tuple[str, ...]) -> None:
+        # One sentence of each batch is enough to know what to do; the log has them all.
+        problems = errors[:1] if len(errors) < 2 else (errors[0], "More entries failed: see the agent's log.")
+        if problems != self.problems:
+            self.problems = problems
+            if problems:
+                log.warning("dataplane_problem", errors=errors[:10], failed=len(errors))
+            else:
+                log.info("dataplane_problem_gone")
+
+    def _count_peers(self) -> None:
+        wanted = self._table.routed
+        self._metrics.peers_desired.set(wanted)
+        pending = len(self._retry.routes | self._dirty.routes)
+        self._metrics.peers_in_sync.set(max(0, wanted - pending))
+        self._metrics.in_sync.set(self.in_sync)
+
+    def _count_drift(self, plan: Plan, expected: Keys) -> None:
+        written = Keys(
+            {
+                address
+                for address, _ in (*plan.new_neighbours, *plan.moved_neighbours, *plan.stale_neighbours)
+            },
+            {mac for mac, _ in (*plan.fdb, *plan.stale_fdb)},
+            {prefix for prefix, _ in plan.routes} | set(plan.stale_routes),
+        )
+        counts = {
+            "neighbour": len(written.neighbours - expected.neighbours),
+            "fdb": len(written.fdb - expected.fdb),
+            "route": len(written.routes - expected.routes),
+        }
+        for kind, count in counts.items():
+            self._metrics.drift_repairs.labels(kind).inc(count)
+        if any(counts.values()):
+            log.info("drift_repaired", **counts)
+
+    def _not_now(self, cause: str, reason: str) -> None:
+        self._full = ""
+        self._resync_at = time.monotonic() + RESYNC
+        self._held_target = None
+        if self.problems != (reason,):
+            self.problems = (reason,)
+            log.info("dataplane_waits", reason=reason, cause=cause)
+
+    def _failed(self, cause: str, error: Exception) -> None:
+        self._say((str(error),))
+        self._metrics.write_failures.labels("device").inc()
+        self._full = cause or "failure"
+        # Not woken: the failure would only be repeated before anything could have changed.
+        self._retry_at = time.monotonic() + self._backoff.delay()

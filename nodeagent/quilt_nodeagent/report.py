@@ -1,0 +1,113 @@
+"""What the agent tells the outside: conditions, probes, metrics, and the CNI files that make a node Ready."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from quilt_nodeagent import cni
+from quilt_nodeagent.core.conditions import Condition, Facts, conditions
+
+if TYPE_CHECKING:
+    from quilt_nodeagent.agent import Agent
+
+log = structlog.get_logger()
+
+
+class Report:
+    """Draws conclusions from the parts of an agent; owns nothing but the state of the CNI files."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._check = asyncio.Event()
+        self._installed = False
+        self._cni_problem = ""
+        self._foreign = ""
+        self._had_claim = ""
+        self.heartbeat_task: asyncio.Task[None] | None = None
+
+    def conditions(self) -> list[Condition]:
+        """Conditions of this node's QuiltNode."""
+        return conditions(self._facts())
+
+    def dead(self) -> list[str]:
+        """What speaks against being alive: only a restart helps against it."""
+        task = self.heartbeat_task
+        if task is None or task.done() or self._agent.heartbeat.stalled():
+            return ["the heartbeat does not run"]
+        return []
+
+    def unready(self) -> list[str]:
+        """What speaks against being ready; a peer that is dead is no such thing."""
+        agent = self._agent
+        reasons = [*agent.reconciler.problems, *agent.view.problems()]
+        if not agent.table.complete:
+            reasons.append("the first list of QuiltSubnets is not there yet")
+        elif not agent.reconciler.in_sync:
+            reasons.append("the kernel is not verified as wanted")
+        if agent.view.claim is None:
+            reasons.append("this node has no subnet")
+        if not agent.runtime.configured:
+            reasons.append(
+                agent.runtime.refusal or agent.runtime.error or "the runtime is not configured yet"
+            )
+        if not self._installed:
+            reasons.append(self._cni_problem or "the CNI configuration is not written yet")
+        return reasons
+
+    def metrics(self) -> bytes:
+        """Metrics in text form, ages as of now."""
+        for watch in self._agent.watches:
+            self._agent.metrics.watch_age.labels(watch.name).set(watch.age)
+        return self._agent.metrics.render()
+
+    def check(self) -> None:
+        """Tell that the state of the CNI files may have to change."""
+        self._check.set()
+
+    async def run(self) -> None:
+        """Install the CNI once the node is in sync, and again when files go; for ever."""
+        while True:
+            await self._check.wait()
+            self._check.clear()
+            agent = self._agent
+            if agent.view.claim and agent.reconciler.in_sync and agent.runtime.configured:
+                await self._install()
+            agent.status.changed()
+            # Seconds: passes may come many times a second, files of the host hardly ever change.
+            await asyncio.sleep(1.0)
+
+    async def _install(self) -> None:
+        paths = self._agent.cni_paths
+        try:
+            await asyncio.to_thread(cni.install, paths)
+            self._installed, problem = True, ""
+        except cni.CniError as error:
+            self._installed, problem = False, str(error)
+        if problem and problem != self._cni_problem:
+            log.warning("cni_not_installed", error=problem)
+        self._cni_problem = problem
+        foreign = cni.foreign_first(paths.configuration)
+        if foreign and foreign != self._foreign:
+            log.warning("cni_foreign_configuration", message=foreign)
+        self._foreign = foreign
+
+    def _facts(self) -> Facts:
+        agent = self._agent
+        runtime, claim = agent.runtime, agent.view.claim
+        self._had_claim = claim.cidr if claim else (self._had_claim or runtime.held_subnet)
+        refusal = [f"The runtime refused: {runtime.refusal}"] if runtime.refusal else []
+        cni_problem = [self._cni_problem] if self._cni_problem else []
+        return Facts(
+            listed=agent.table.complete,
+            in_sync=agent.reconciler.in_sync,
+            problems=(*agent.view.problems(), *refusal, *agent.reconciler.problems, *cni_problem),
+            warnings=(self._foreign,) if self._foreign else (),
+            host_ip=agent.view.host_ip_text(),
+            runtime=runtime.error,
+            runtime_problems=runtime.problems,
+            claim=claim.cidr if claim else "",
+            had_claim=self._had_claim,
+        )

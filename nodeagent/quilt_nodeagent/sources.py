@@ -1,0 +1,179 @@
+"""From API objects to facts: claims into the peer table, the network and the own QuiltNode into the view.
+
+Each source translates at the edge and calls back with what changed; an object that cannot be used is logged
+and left out, so that one bad claim never holds up the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import structlog
+
+from quilt_nodeagent.api import objects
+from quilt_nodeagent.api.backoff import Backoff
+from quilt_nodeagent.api.client import ApiClient, ApiError, ApiUnreachableError
+from quilt_nodeagent.api.registration import ensure_quiltnode, owner_reference, read_node
+from quilt_nodeagent.core.network import read_network
+from quilt_nodeagent.core.peers import Peer, PeerTable, make_peer
+from quilt_nodeagent.core.state import Keys
+from quilt_nodeagent.view import View
+
+log = structlog.get_logger()
+
+# Seconds between looks at a Node whose addresses do not fit what this host has.
+_NODE_AGAIN = 30.0
+
+
+class ClaimSource:
+    """Feeds the peer table from QuiltSubnets of one network; `touched` hears which keys changed."""
+
+    def __init__(self, table: PeerTable, network: str, touched: Callable[[Keys], None]) -> None:
+        self._table = table
+        self._network = network
+        self._touched = touched
+
+    def listed(self, items: list[objects.Claim]) -> None:
+        """Take in a complete list."""
+        first = not self._table.complete
+        keys = self._table.replace(claim for item in items if (claim := self._read(item)))
+        if first:
+            log.info("claims_listed", claims=len(self._table))
+        self._touched(keys)
+
+    def changed(self, events: Sequence[tuple[str, objects.Claim]]) -> None:
+        """Take in events of a watch."""
+        keys = Keys()
+        for kind, item in events:
+            claim = None if kind == "DELETED" else self._read(item)
+            if claim is not None:
+                keys.update(self._table.upsert(claim))
+            else:
+                keys.update(self._table.remove(item.spec.cidr, item.metadata.uid))
+        self._touched(keys)
+
+    def _read(self, item: objects.Claim) -> Peer | None:
+        spec, mesh = item.spec, item.mesh
+        if spec.network != self._network:
+            return None
+        try:
+            return make_peer(spec.network, spec.cidr, spec.node, mesh.phase, mesh.host_ip, item.metadata.uid)
+        except ValueError as error:
+            log.warning("claim_unusable", claim=item.metadata.name, error=str(error))
+            return None
+
+
+class NetworkSource:
+    """Feeds the view from the QuiltNetwork; what was known stays when the object goes or cannot be used."""
+
+    def __init__(self, view: View, table: PeerTable, touched: Callable[[Keys], None]) -> None:
+        self._view = view
+        self._table = table
+        self._touched = touched
+
+    def listed(self, items: list[objects.Network]) -> None:
+        """Take in a list of at most one object."""
+        for item in items:
+            self._take(item)
+
+    def changed(self, events: Sequence[tuple[str, objects.Network]]) -> None:
+        """Take in events of a watch."""
+        for kind, item in events:
+            if kind != "DELETED":
+                self._take(item)
+
+    def _take(self, item: objects.Network) -> None:
+        try:
+            network = read_network(item.spec)
+        except ValueError as error:
+            self._view.network_problem = str(error)
+            log.warning("network_unusable", network=item.metadata.name, error=str(error))
+            return
+        self._view.network_problem = ""
+        if network == self._view.network:
+            return
+        self._view.network = network
+        log.info("network_known", cidrs=network.cluster_cidrs, vni=network.vni, port=network.port)
+        keys = self._table.set_keep_down(network.keep_down)
+        keys.update(self._table.set_device(network.device))
+        self._touched(keys)
+
+
+class NodeSource:
+    """Knows this node's Node and keeps its QuiltNode in existence; `changed` hears of new facts."""
+
+    def __init__(
+        self, client: ApiClient, name: str, view: View, *, changed: Callable[[objects.QuiltNode | None], None]
+    ) -> None:
+        self._client = client
+        self._name = name
+        self._view = view
+        self._changed = changed
+        self._absent = True
+        self._wake = asyncio.Event()
+
+    @property
+    def owner(self) -> dict[str, Any] | None:
+        """Reference to the Node, once it was read."""
+        return owner_reference(self._view.node) if self._view.node else None
+
+    def listed(self, items: list[objects.QuiltNode]) -> None:
+        """Take in the list of the own QuiltNode: itself, or nothing when somebody deleted it."""
+        if items:
+            self._take(items[0])
+        else:
+            self._gone()
+
+    def changed(self, events: Sequence[tuple[str, objects.QuiltNode]]) -> None:
+        """Take in events of a watch."""
+        for kind, item in events:
+            if kind == "DELETED":
+                self._gone()
+            else:
+                self._take(item)
+
+    def look_again(self) -> None:
+        """Ask for the Node to be read again: addresses of this host changed."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Read the Node when needed and create the QuiltNode when absent, for ever."""
+        backoff = Backoff(0.5, 10.0)
+        waiting = ""
+        while True:
+            self._wake.clear()
+            try:
+                await self._register()
+                backoff.reset()
+                waiting, wait = "", None if self._view.host_ip_settled else _NODE_AGAIN
+            except (ApiError, ApiUnreachableError) as error:
+                wait = backoff.delay()
+                if str(error) != waiting:
+                    waiting = str(error)
+                    log.info(
+                        "registration_waits", node=self._name, error=waiting, keeps="kernel state as it is"
+                    )
+            try:
+                await asyncio.wait_for(self._wake.wait(), wait)
+            except TimeoutError:
+                continue
+
+    async def _register(self) -> None:
+        node = await read_node(self._client, self._name)
+        self._view.node = node
+        if self._absent:
+            self._take(await ensure_quiltnode(self._client, self._name, node))
+        else:
+            self._changed(None)
+
+    def _take(self, item: objects.QuiltNode) -> None:
+        self._absent = False
+        self._view.spec_host_ip = item.spec.host_ip
+        self._changed(item)
+
+    def _gone(self) -> None:
+        # Only the API knows that it is gone: our kernel state stays until the claim goes.
+        self._absent = True
+        self._wake.set()

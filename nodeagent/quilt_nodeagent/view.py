@@ -1,0 +1,150 @@
+"""What the agent knows of the world besides its peers, and what follows from it for this node.
+
+Sources put facts in; the reconciler, the runtime and the status ask for conclusions. Nothing here waits.
+"""
+
+from __future__ import annotations
+
+import socket
+from os import sched_getaffinity, sysconf
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from quilt_crds.vtep import vtep_mac
+from quilt_netlink import Address, KernelLike, Link
+from quilt_nodeagent.api.objects import Node
+from quilt_nodeagent.core.device import Device
+from quilt_nodeagent.core.network import Network
+from quilt_nodeagent.core.peers import Peer, PeerTable
+from quilt_nodeagent.core.resources import memory_mb
+from quilt_nodeagent.executor.client import NodeSettings
+from quilt_nodeagent.kernel.underlay import Underlay, find_underlay
+from quilt_nodeagent.reconcile import NotYetError, Target
+
+log = structlog.get_logger()
+
+
+class View:
+    """Facts about network, node and underlay; all None until known."""
+
+    def __init__(
+        self, kernel: KernelLike, table: PeerTable, node_name: str, network: str, host_ip: str
+    ) -> None:
+        self._kernel = kernel
+        self._table = table
+        self._node_name = node_name
+        self._network_name = network
+        self._flag = host_ip
+        self.network: Network | None = None
+        self.node: Node | None = None
+        self.spec_host_ip: str | None = None
+        self.underlay: Underlay | None = None
+        self.network_problem = ""
+
+    @property
+    def claim(self) -> Peer | None:
+        """This node's own IPv4 subnet, which the runtime serves."""
+        return next((claim for claim in self._table.own if ":" not in claim.cidr), None)
+
+    @property
+    def host_ip_settled(self) -> bool:
+        """Whether the host address is on an interface, and what an administrator or the Node says."""
+        return self.underlay is not None and self.underlay.host_ip.local and not self._fallen_back()
+
+    def look_at_underlay(self) -> bool:
+        """Choose the host address again, once the Node is known; return whether anything changed."""
+        if not self._flag and (self.node is None or self.spec_host_ip is None):
+            return False
+        internal = self.node.internal_ips if self.node else ()
+        found = find_underlay(self._kernel, self._flag, self.spec_host_ip or "", internal)
+        if found == self.underlay:
+            return False
+        self.underlay = found
+        if found:
+            log.info(
+                "host_ip_chosen", address=found.host_ip.address, because=found.host_ip.reason, mtu=found.mtu
+            )
+        return True
+
+    def concerns_underlay(self, entry: Link | Address) -> bool:
+        """Whether a changed link or address can change the choice of the host address or the MTU."""
+        if isinstance(entry, Link):
+            return self.underlay is not None and entry.index == self.underlay.ifindex
+        if not self.host_ip_settled or self.underlay is None:
+            return True
+        address = entry.address.partition("/")[0]
+        return address == self.underlay.host_ip.address or (
+            self.node is not None and address in self.node.internal_ips
+        )
+
+    def target(self) -> Target:
+        """Return the wanted device; NotYetError says what is missing."""
+        network, underlay = self.network, self.underlay
+        if network is None:
+            raise NotYetError(self.network_problem or f"Waiting for the QuiltNetwork {self._network_name!r}.")
+        if underlay is None:
+            raise NotYetError(
+                "No host address: the Node has no InternalIP on an interface of this host and there is no "
+                "default route; pass --host-ip or set spec.hostIP of the QuiltNode."
+            )
+        device = Device(
+            name=network.device,
+            vni=network.vni,
+            port=network.port,
+            local=underlay.host_ip.address,
+            mac=vtep_mac(self._network_name, self._node_name),
+            mtu=network.device_mtu(underlay.mtu, underlay.host_ip.address),
+        )
+        own = self._table.own
+        addresses = frozenset(f"{claim.vtep}/{128 if ':' in claim.vtep else 32}" for claim in own)
+        # Without a claim the addresses stay: pods of the lost subnet may still have traffic.
+        return Target(device, addresses if own else None)
+
+    def settings(self) -> NodeSettings | None:
+        """Return what the runtime needs to know, or None before the first complete list."""
+        if self.network is None or self.underlay is None or not self._table.complete:
+            return None
+        return NodeSettings(
+            cluster_cidrs=self.network.cluster_cidrs,
+            mtu=self.network.device_mtu(self.underlay.mtu, self.underlay.host_ip.address),
+            device=self.network.device,
+            port=self.network.port,
+            overlay_sources=tuple(self._table.host_ips()),
+        )
+
+    def status_facts(self, version: str) -> dict[str, Any]:
+        """Return the agent's fields of the QuiltNode's status besides conditions."""
+        return {
+            "hostIP": self.underlay.host_ip.address if self.underlay else "",
+            "hostname": socket.gethostname()[:253],
+            "cpuCores": sysconf("SC_NPROCESSORS_ONLN") or len(sched_getaffinity(0)),
+            "memoryMB": memory_mb(Path("/proc/meminfo").read_text()),
+            "version": version[:64],
+        }
+
+    def host_ip_text(self) -> str:
+        """Return the choice of the host address as a sentence."""
+        if self.underlay is None:
+            return ""
+        chosen = self.underlay.host_ip
+        return f"Host IP {chosen.address}: {chosen.reason}."
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with the node's place in the underlay, as sentences."""
+        if self.underlay is None or self.underlay.host_ip.local:
+            return []
+        chosen = self.underlay.host_ip
+        return [
+            f"Host IP {chosen.address} ({chosen.reason}) is on no interface of this host; "
+            "peers cannot reach it."
+        ]
+
+    def _fallen_back(self) -> bool:
+        return bool(
+            self.node
+            and not self._flag
+            and not self.spec_host_ip
+            and (self.underlay is None or self.underlay.host_ip.address not in self.node.internal_ips)
+        )
