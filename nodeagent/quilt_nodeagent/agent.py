@@ -7,11 +7,12 @@ the reconciler makes the kernel follow, and status, probes and metrics tell the 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 
 from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET
-from quilt_netlink import Address, KernelLike, Link
+from quilt_netlink import Address, KernelLike, Link, Monitor, MonitorLike
 from quilt_nodeagent.api import objects
 from quilt_nodeagent.api.client import ApiClient
 from quilt_nodeagent.api.heartbeat import Heartbeat
@@ -42,7 +43,14 @@ _SETTINGS_DELAY = 0.02
 class Agent:
     """Everything of one node, over one kernel and one API server; `run` ends only by cancellation."""
 
-    def __init__(self, config: Config, kernel: KernelLike, client: ApiClient, version: str) -> None:
+    def __init__(
+        self,
+        config: Config,
+        kernel: KernelLike,
+        client: ApiClient,
+        version: str,
+        open_monitor: Callable[[], MonitorLike] = Monitor.open,
+    ) -> None:
         self._config = config
         self.cni_paths = config.cni
         self.metrics = Metrics()
@@ -66,7 +74,12 @@ class Agent:
             settled=self._settled,
         )
         self.drift = DriftWatch(
-            self.table, self.dataplane, self.reconciler, self.metrics, underlay=self._underlay_event
+            self.table,
+            self.dataplane,
+            self.reconciler,
+            self.metrics,
+            underlay=self._underlay_event,
+            open_monitor=open_monitor,
         )
         self._connect(client, version)
         self._settings_timer: asyncio.TimerHandle | None = None

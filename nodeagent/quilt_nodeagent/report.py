@@ -47,9 +47,10 @@ class Report:
             reasons.append("the first list of QuiltSubnets is not there yet")
         elif not agent.reconciler.in_sync:
             reasons.append("the kernel is not verified as wanted")
-        if agent.view.claim is None:
+        claim = agent.view.claim
+        if claim is None:
             reasons.append("this node has no subnet")
-        if not agent.runtime.configured:
+        if not (agent.runtime.serves(claim.cidr) if claim else agent.runtime.configured):
             reasons.append(
                 agent.runtime.refusal or agent.runtime.error or "the runtime is not configured yet"
             )
@@ -73,7 +74,7 @@ class Report:
             await self._check.wait()
             self._check.clear()
             agent = self._agent
-            if agent.view.claim and agent.reconciler.in_sync and agent.runtime.configured:
+            if (claim := agent.view.claim) and agent.reconciler.in_sync and agent.runtime.serves(claim.cidr):
                 await self._install()
             agent.status.changed()
             # Seconds: passes may come many times a second, files of the host hardly ever change.

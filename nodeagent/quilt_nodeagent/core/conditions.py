@@ -26,7 +26,7 @@ class Condition:
     message: str = ""
 
     def wire(self, now: str, previous: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-        """JSON form; keeps the transition time that `previous` (what the API holds) has, unless the status moved."""
+        """JSON form; `previous`, what the API holds, gives the transition time unless the status moved."""
         old = next((c for c in previous if c.get("type") == self.type), {})
         since = old.get("lastTransitionTime") if old.get("status") == self.status else None
         return {
@@ -86,6 +86,6 @@ def _claim(facts: Facts) -> Condition:
     if facts.claim:
         return Condition(CLAIM_LOST, "False", "Claimed")
     if facts.listed and facts.had_claim:
-        text = f"No QuiltSubnet gives this node {facts.had_claim} any more; its pods keep running, new ones wait."
+        text = f"No QuiltSubnet gives this node {facts.had_claim} any more; its pods run on, new ones wait."
         return Condition(CLAIM_LOST, "True", "NoClaim", text)
     return Condition(CLAIM_LOST, "False", "AwaitingClaim")

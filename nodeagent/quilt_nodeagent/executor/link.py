@@ -59,6 +59,10 @@ class RuntimeLink:
         told = (self._told_settings, self._told_subnet)
         return self.reachable and self._settings is not None and not self.refusal and wanted == told
 
+    def serves(self, subnet: str) -> bool:
+        """Whether the runtime is configured, with this subnet."""
+        return self.configured and self._told_subnet == subnet
+
     def want(self, settings: NodeSettings, subnet: str) -> None:
         """Set what the runtime should hold; an empty subnet leaves the one that it has."""
         if (settings, subnet) != (self._settings, self._subnet):

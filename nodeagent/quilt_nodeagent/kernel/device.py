@@ -97,7 +97,7 @@ class DeviceKeeper:
         return held != wanted
 
     def _ensure_sysctls(self, device: str) -> bool:
-        """Loose source checks, whatever the host asks of all devices: the larger value counts; no redirects."""
+        """Loose source checks, whatever the host asks of all devices (the larger counts); no redirects."""
         changed = False
         for name, value in (("rp_filter", "2"), ("send_redirects", "0")):
             path = self._sysctls / "ipv4" / "conf" / device / name

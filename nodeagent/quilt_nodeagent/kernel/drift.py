@@ -8,12 +8,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from typing import Protocol
 
 import structlog
 
-from quilt_netlink import Address, Change, Event, FdbEntry, Link, Neighbour, Nexthop, Overrun, Route
-from quilt_netlink.monitor import Monitor
+from quilt_netlink import (
+    Address,
+    Change,
+    Event,
+    FdbEntry,
+    Link,
+    Monitor,
+    MonitorLike,
+    Neighbour,
+    Nexthop,
+    Overrun,
+    Route,
+)
 from quilt_nodeagent.api.backoff import Backoff
 from quilt_nodeagent.core.ownership import MESH_PROTOCOL, owns_mac, owns_route
 from quilt_nodeagent.core.peers import PeerTable
@@ -47,7 +59,7 @@ class DriftWatch:
         metrics: Metrics,
         *,
         underlay: Callable[[Link | Address, bool], None],
-        open_monitor: Callable[[], Monitor] = Monitor.open,
+        open_monitor: Callable[[], MonitorLike] = Monitor.open,
     ) -> None:
         self._table = table
         self._dataplane = dataplane
@@ -61,7 +73,7 @@ class DriftWatch:
         backoff = Backoff(0.5, 30.0)
         while True:
             try:
-                async with self._open_monitor() as monitor:
+                with closing(self._open_monitor()) as monitor:
                     self._reconciler.resync("monitor")
                     while events := await monitor.take_all():
                         self.take(events)
