@@ -114,7 +114,7 @@ class Addresses:
             return freed
 
     def recover(self, found: Iterable[IPv4Address]) -> list[Allocation]:
-        """Record addresses that the kernel shows in use and nobody is recorded for; returns those taken on."""
+        """Record addresses that the kernel shows in use and nobody has; returns those taken on."""
         with self._lock:
             missing = [address for address in found if int(address) not in self._pool.owners]
             recovered = [Allocation(Owner(RECOVERED, str(address)), address) for address in missing]

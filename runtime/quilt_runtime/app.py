@@ -68,7 +68,8 @@ class Runtime:
             log.error("start_incomplete", reason=str(error))
 
     def close(self) -> None:
-        """Close the state."""
+        """Close the state and the kernel's sockets."""
+        self.routes.close()
         self.store.close()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class RequestError(Exception):
-    """A request that cannot be done; the text is the answer. `retryable`: the same request may succeed later."""
+    """A request that cannot be done; the text is the answer. `retryable`: it may succeed later."""
 
     retryable = False
 

@@ -31,7 +31,7 @@ def ruleset(wanted: Firewall) -> str:
 
 
 def source_changes(held: frozenset[str], wanted: frozenset[str]) -> str:
-    """Return the transaction that turns one set of overlay sources into another, empty where they are equal."""
+    """Return the transaction from one set of overlay sources to another, empty where they are equal."""
     lines = []
     for verb, addresses in (("add", wanted - held), ("delete", held - wanted)):
         for family, members in zip((4, 6), split(addresses), strict=True):
@@ -87,7 +87,7 @@ def _input(wanted: Firewall) -> list[str]:
 
 
 def _forward(wanted: Firewall) -> list[str]:
-    """A pod must not reach another node's overlay port either, where its node's address would vouch for it."""
+    """A pod must not reach another node's overlay port either: its node's address would vouch for it."""
     rule = f'    iifname "{BRIDGE}" udp dport {wanted.vxlan_port} drop'
     return [
         "  chain forward {",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network
 
@@ -12,6 +13,10 @@ LONGEST_CIDR = 43  # an IPv6 address with an embedded IPv4 one, and /128
 LONGEST_INTERFACE = 15  # IFNAMSIZ - 1
 
 Network = IPv4Network | IPv6Network
+
+_OCTETS = r"(0|[1-9][0-9]{0,2})" + r"\.(0|[1-9][0-9]{0,2})" * 3
+_ADDRESS4 = re.compile(_OCTETS, re.ASCII)
+_CIDR4 = re.compile(_OCTETS + r"/([1-9][0-9]?)", re.ASCII)
 
 
 def parse_network(what: str, text: str) -> Network:
@@ -57,6 +62,22 @@ def node_subnet(text: str, cluster_cidrs: Sequence[IPv4Network], prefix_length: 
     return subnet
 
 
+def canonical4(text: str) -> str:
+    """Return `text` where it is a canonical IPv4 CIDR of a pod network, else "": then the slow way says why.
+
+    A thousand routes arrive at once, and the ipaddress module takes 15 us for each.
+    """
+    found = _CIDR4.fullmatch(text)
+    if found is None:
+        return ""
+    a, b, c, d, length = map(int, found.groups())
+    value = a << 24 | b << 16 | c << 8 | d
+    ordinary = (
+        0 < length <= 32 and max(a, b, c, d) < 256 and a not in {0, 127} and a < 224 and (a, b) != (169, 254)
+    )
+    return text if ordinary and value & (0xFFFFFFFF >> length) == 0 else ""
+
+
 def route_destination(network: Network) -> Network:
     """Return the destination, or raise RequestError where no pod network can have a route to it."""
     if network.prefixlen == 0:
@@ -77,6 +98,8 @@ def gateway(text: str, family: int) -> str:
     """Return the canonical gateway address of the destination's family (4 or 6); empty stays empty."""
     if not text:
         return ""
+    if family == 4 and _ADDRESS4.fullmatch(text) and max(map(int, text.split("."))) < 256:
+        return text
     if len(text) > LONGEST_CIDR:
         raise RequestError(f"Gateway is {len(text)} characters long, an address has at most 39")
     try:

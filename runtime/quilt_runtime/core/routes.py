@@ -9,7 +9,8 @@ is refused.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from quilt_netlink import SCOPE_LINK, Create, Delete, Nexthop, Op, Put, Route
@@ -32,14 +33,6 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """What the kernel holds: every route of the main table and every nexthop object."""
-
-    routes: Sequence[Route]
-    nexthops: Sequence[Nexthop]
-
-
-@dataclass(frozen=True, slots=True)
 class Step:
     """A write and the item of the request that it is for."""
 
@@ -59,41 +52,99 @@ class Plan:
 
 def preferred_id(gateway: str) -> int:
     """Return the nexthop id that a gateway has unless another program took it: readable from the address."""
-    return int(ipaddress.ip_address(gateway)) & 0x7FFFFFFF or 1
+    if ":" in gateway:
+        return int(ipaddress.IPv6Address(gateway)) & 0x7FFFFFFF or 1
+    a, b, c, d = gateway.split(".")  # thousands at a time, so not by way of an IPv4Address each
+    return (int(a) << 24 | int(b) << 16 | int(c) << 8 | int(d)) & 0x7FFFFFFF or 1
+
+
+class Tables:
+    """The main table's routes and the nexthop objects, as last read and with our own writes applied.
+
+    Kept between calls, so that a change costs what it touches and not a pass over all routes.
+    """
+
+    def __init__(self, routes: Iterable[Route], nexthops: Iterable[Nexthop]) -> None:
+        self.by_prefix: dict[str, list[Route]] = {}
+        self.hops: dict[Hop, int] = {}
+        self.nexthops: dict[int, Nexthop] = {}
+        self.users: Counter[int] = Counter()
+        for nexthop in nexthops:
+            self.put_nexthop(nexthop)
+        for route in routes:
+            self.put(route)
+
+    def put(self, route: Route) -> None:
+        """Take in a route."""
+        self.by_prefix.setdefault(route.prefix, []).append(route)
+        if route.nhid:
+            self.users[route.nhid] += 1
+
+    def drop(self, route: Route) -> None:
+        """Take out a route that is there."""
+        held = self.by_prefix[route.prefix]
+        held.remove(route)
+        if not held:
+            del self.by_prefix[route.prefix]
+        if route.nhid:
+            self.users[route.nhid] -= 1
+
+    def put_nexthop(self, nexthop: Nexthop) -> None:
+        """Take in a nexthop object; only one of ours with a gateway is ever used again."""
+        self.nexthops[nexthop.id] = nexthop
+        if nexthop.protocol == PROTOCOL_MESH and nexthop.gateway:
+            self.hops.setdefault((nexthop.gateway, nexthop.ifindex), nexthop.id)
+
+    def drop_nexthop(self, nexthop: Nexthop) -> None:
+        """Take out a nexthop object."""
+        self.nexthops.pop(nexthop.id, None)
+        if self.hops.get((nexthop.gateway, nexthop.ifindex)) == nexthop.id:
+            del self.hops[nexthop.gateway, nexthop.ifindex]
+
+    def devices(self) -> set[int]:
+        """Return the devices that our routes hang on: what happens to one of them happens to routes."""
+        plain = {
+            r.ifindex for held in self.by_prefix.values() for r in held if r.protocol in OURS and r.ifindex
+        }
+        return plain | {
+            nexthop.ifindex for nexthop in self.nexthops.values() if nexthop.protocol == PROTOCOL_MESH
+        }
+
+    def unused(self) -> list[Nexthop]:
+        """Return our nexthop objects that no route uses."""
+        return [n for n in self.nexthops.values() if n.protocol == PROTOCOL_MESH and not self.users[n.id]]
 
 
 class Planner:
-    """Works items off one after the other against a view that it keeps up to date as if they were done."""
+    """Works items off one after the other against tables that it keeps up to date as if they were done."""
 
-    def __init__(self, view: View, name_of: Callable[[int], str]) -> None:
+    def __init__(self, tables: Tables, name_of: Callable[[int], str]) -> None:
         self.plan = Plan()
+        self._tables = tables
         self._name_of = name_of
-        self._used = {nexthop.id for nexthop in view.nexthops}
-        self._hops: dict[Hop, int] = {
-            (nexthop.gateway, nexthop.ifindex): nexthop.id
-            for nexthop in view.nexthops
-            if nexthop.protocol == PROTOCOL_MESH and nexthop.gateway
-        }
-        self._routes: dict[str, list[Route]] = {}
-        for route in view.routes:
-            self._routes.setdefault(route.prefix, []).append(route)
+        self._left: set[int] = set()
 
     def add(self, item: int, wanted: Wanted, protocol: int, keep: frozenset[int] = frozenset()) -> None:
         """Plan one route; an equal one of a protocol in `keep` stays as it is."""
-        held = self._routes.get(wanted.prefix, [])
+        held = self._tables.by_prefix.get(wanted.prefix, [])
         foreign = next((route for route in held if route.protocol not in OURS), None)
         if foreign is not None:
             self.plan.refused[item] = self._foreign_text(foreign)
             return
         route = self._route(item, wanted, protocol)
-        if any(same_but_protocol(route, old) and old.protocol in keep | {protocol} for old in held):
+        if any(
+            same_but_protocol(route, old) and (old.protocol == protocol or old.protocol in keep)
+            for old in held
+        ):
             return
         self.plan.routes.append(Step(item, Put(route) if held else Create(route)))
-        self._routes[wanted.prefix] = [route]
+        for old in list(held):
+            self._drop(old)
+        self._tables.put(route)
 
     def remove(self, item: int, prefix: str, protocols: frozenset[int]) -> None:
         """Plan the removal of our routes to a prefix; absent is done, another program's alone is refused."""
-        held = self._routes.get(prefix, [])
+        held = self._tables.by_prefix.get(prefix, [])
         ours = [route for route in held if route.protocol in OURS]
         if not ours and held:
             self.plan.refused[item] = self._foreign_text(held[0])
@@ -101,15 +152,20 @@ class Planner:
         for route in ours:
             if route.protocol in protocols:
                 self.plan.routes.append(Step(item, Delete(route)))
-                held.remove(route)
+                self._drop(route)
 
-    def finish(self) -> Plan:
-        """Add the removal of nexthop objects that no route needs any more, and return the plan."""
-        needed = {route.nhid for routes in self._routes.values() for route in routes}
-        for (gateway, ifindex), nhid in self._hops.items():
-            if nhid not in needed:
-                self.plan.garbage.append(Delete(Nexthop(nhid, ifindex, gateway, PROTOCOL_MESH)))
+    def finish(self, also: Iterable[Nexthop] = ()) -> Plan:
+        """Add the removal of nexthop objects left without a route, and of unused ones in `also`; return it."""
+        left = {nhid: self._tables.nexthops[nhid] for nhid in self._left if nhid in self._tables.nexthops}
+        for nexthop in {**left, **{nexthop.id: nexthop for nexthop in also}}.values():
+            if nexthop.protocol == PROTOCOL_MESH and not self._tables.users[nexthop.id]:
+                self.plan.garbage.append(Delete(nexthop))
+                self._tables.drop_nexthop(nexthop)
         return self.plan
+
+    def _drop(self, route: Route) -> None:
+        self._tables.drop(route)
+        self._left.add(route.nhid)
 
     def _route(self, item: int, wanted: Wanted, protocol: int) -> Route:
         if not wanted.gateway:
@@ -118,15 +174,15 @@ class Planner:
         return Route(wanted.prefix, protocol, nhid=self._nexthop(item, wanted.gateway, wanted.ifindex))
 
     def _nexthop(self, item: int, gateway: str, ifindex: int) -> int:
-        known = self._hops.get((gateway, ifindex))
+        known = self._tables.hops.get((gateway, ifindex))
         if known is not None:
             return known
         nhid = preferred_id(gateway)
-        while nhid in self._used:
+        while nhid in self._tables.nexthops:
             nhid = nhid % 0x7FFFFFFF + 1
-        self._used.add(nhid)
-        self._hops[gateway, ifindex] = nhid
-        self.plan.nexthops.append(Step(item, Create(Nexthop(nhid, ifindex, gateway, PROTOCOL_MESH))))
+        nexthop = Nexthop(nhid, ifindex, gateway, PROTOCOL_MESH)
+        self._tables.put_nexthop(nexthop)
+        self.plan.nexthops.append(Step(item, Create(nexthop)))
         return nhid
 
     def _foreign_text(self, route: Route) -> str:
@@ -149,15 +205,13 @@ def same_but_protocol(wanted: Route, held: Route) -> bool:
     )
 
 
-def described(view: View, protocols: Iterable[int]) -> list[tuple[str, str, int]]:
-    """Return (prefix, gateway, device index) of the routes of these protocols, nexthop objects resolved."""
-    wanted = frozenset(protocols)
-    by_id = {nexthop.id: nexthop for nexthop in view.nexthops}
+def described(tables: Tables, protocol: int) -> list[tuple[str, str, int]]:
+    """Return (prefix, gateway, device index) of the routes of a protocol, nexthop objects resolved."""
     found = []
-    for route in view.routes:
-        if route.protocol in wanted:
-            hop = by_id.get(route.nhid)
-            found.append(
-                (route.prefix, hop.gateway if hop else route.gateway, hop.ifindex if hop else route.ifindex)
-            )
+    for held in tables.by_prefix.values():
+        for route in held:
+            if route.protocol == protocol:
+                hop = tables.nexthops.get(route.nhid)
+                source = hop or route
+                found.append((route.prefix, source.gateway, source.ifindex))
     return found

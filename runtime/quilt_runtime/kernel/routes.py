@@ -1,6 +1,4 @@
-"""Executes route changes: reads the kernel once per call, plans, writes in batches, tells each item's
-outcome.
-"""
+"""Executes route changes: planned against what the kernel holds, written in batches, told item by item."""
 
 from __future__ import annotations
 
@@ -9,23 +7,15 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from quilt_netlink import Delete, Failure, Kernel, Link, NetlinkError, Op
+from quilt_netlink import Delete, Failure, Kernel, KernelLike, Link, NetlinkError, Op
 from quilt_runtime.core.errors import RequestError
-from quilt_runtime.core.routes import (
-    OURS,
-    PROTOCOL_MESH,
-    Plan,
-    Planner,
-    Step,
-    View,
-    Wanted,
-    described,
-)
+from quilt_runtime.core.routes import OURS, PROTOCOL_MESH, Plan, Planner, Step, Wanted, described
+from quilt_runtime.kernel.routeview import RouteView
 
 RETRYABLE = frozenset(
     {errno.ENETDOWN, errno.EEXIST, errno.EINTR, errno.EBUSY, errno.ENOBUFS, errno.ENOMEM, errno.EAGAIN}
 )
-RACED = frozenset({errno.EEXIST, errno.ENOENT, errno.ESRCH})
+RACED = frozenset({errno.EEXIST, errno.ENOENT, errno.ESRCH, errno.EINVAL})
 ATTEMPTS = 3
 
 
@@ -36,7 +26,7 @@ class Outcome:
     error: str = ""
     retryable: bool = False
     raced: bool = False
-    """Another program wrote in between: the same call tries again."""
+    """The view may have been stale, or another program wrote in between: the call tries again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +38,15 @@ class Asked:
     interface: str
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a call writes: as `protocol`; removes only `removable`; an equal route of `keep` will do."""
+
+    protocol: int
+    removable: frozenset[int] = frozenset()
+    keep: frozenset[int] = frozenset()
+
+
 DONE = Outcome()
 
 
@@ -56,38 +55,27 @@ class RouteExecutor:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._view = RouteView()
 
-    def apply(
-        self,
-        adds: Sequence[Asked],
-        removes: Sequence[str],
-        protocol: int,
-        *,
-        removable: frozenset[int],
-        keep: frozenset[int] = frozenset(),
-    ) -> list[Outcome]:
-        """Add, then remove; one outcome per item, adds first. Routes of `protocol` are written.
-
-        Only routes of the `removable` protocols are removed, others of ours are left without error; an
-        existing equal route of a protocol in `keep` satisfies an add. Raises NetlinkError when the kernel
-        cannot be read.
-        """
-        with self._lock, Kernel.open() as kernel:
+    def apply(self, adds: Sequence[Asked], removes: Sequence[str], terms: Terms) -> list[Outcome]:
+        """Add, then remove; one outcome per item, adds first. Raises NetlinkError if the kernel is unreadable."""
+        with self._lock:
             pending = list(range(len(adds) + len(removes)))
             outcomes: dict[int, Outcome] = {}
             for _ in range(ATTEMPTS):
-                outcomes |= _Attempt(kernel, adds, removes).run(pending, protocol, removable, keep)
+                outcomes |= _Attempt(self._view, adds, removes, terms).run(pending)
                 pending = [item for item in pending if outcomes[item].raced]
                 if not pending:
                     break
+                self._view.forget()
             return [outcomes[item] for item in range(len(adds) + len(removes))]
 
     def held(self, protocol: int = PROTOCOL_MESH) -> list[Asked]:
         """Return the routes of a protocol as the kernel holds them."""
-        with Kernel.open() as kernel:
-            view = View(kernel.routes(protocol), kernel.nexthops(PROTOCOL_MESH))
-            names = _Names(kernel)
-            return [Asked(prefix, via, names.of(index)) for prefix, via, index in described(view, {protocol})]
+        with self._lock:
+            tables, _ = self._view.tables()
+            names = _Names(self._view.kernel)
+            return [Asked(prefix, via, names.of(index)) for prefix, via, index in described(tables, protocol)]
 
     def interface(self, name: str) -> Link:
         """Return an interface by name; raises RequestError where it does not exist."""
@@ -99,18 +87,25 @@ class RouteExecutor:
 
     def remove_all(self) -> int:
         """Remove every route and nexthop object of ours; returns how many routes went."""
-        with self._lock, Kernel.open() as kernel:
+        with self._lock:
+            kernel = self._view.kernel
             routes = [route for route in kernel.routes() if route.protocol in OURS]
             ops: list[Op] = [Delete(route) for route in routes]
             ops += [Delete(nexthop) for nexthop in kernel.nexthops(PROTOCOL_MESH)]
             kernel.apply(ops)
+            self._view.forget()
             return len(routes)
+
+    def close(self) -> None:
+        """Close the sockets."""
+        with self._lock:
+            self._view.close()
 
 
 class _Names:
     """Interface names by index and back, asked of the kernel once each."""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: KernelLike) -> None:
         self._kernel = kernel
         self._links: dict[str | int, Link | None] = {}
 
@@ -125,44 +120,47 @@ class _Names:
 
 
 class _Attempt:
-    """One reading of the kernel and the writes planned from it."""
+    """One plan against one state of the kernel, and its writes."""
 
-    def __init__(self, kernel: Kernel, adds: Sequence[Asked], removes: Sequence[str]) -> None:
-        self._kernel = kernel
+    def __init__(self, view: RouteView, adds: Sequence[Asked], removes: Sequence[str], terms: Terms) -> None:
+        self._view = view
         self._adds = adds
         self._removes = removes
-        self._names = _Names(kernel)
+        self._terms = terms
+        self._names = _Names(view.kernel)
         self._outcomes: dict[int, Outcome] = {}
 
-    def run(
-        self, items: Sequence[int], protocol: int, removable: frozenset[int], keep: frozenset[int]
-    ) -> dict[int, Outcome]:
-        plan = self._plan(items, protocol, removable, keep)
+    def run(self, items: Sequence[int]) -> dict[int, Outcome]:
+        plan, fresh = self._plan(items)
         for item, text in plan.refused.items():
-            self._outcomes[item] = Outcome(text)
+            # Nobody is refused on the ground of what may be gone by now.
+            self._outcomes[item] = Outcome(text, raced=not fresh)
         self._write(plan.nexthops)
         self._write([step for step in plan.routes if step.item not in self._outcomes])
-        self._kernel.apply(plan.garbage)
+        failed = self._view.kernel.apply(plan.garbage)
+        if failed or self._outcomes:
+            self._view.forget()
         return {item: self._outcomes.get(item, DONE) for item in items}
 
-    def _plan(
-        self, items: Sequence[int], protocol: int, removable: frozenset[int], keep: frozenset[int]
-    ) -> Plan:
-        planner = Planner(View(self._kernel.routes(), self._kernel.nexthops()), self._names.of)
+    def _plan(self, items: Sequence[int]) -> tuple[Plan, bool]:
+        tables, fresh = self._view.tables()
+        planner = Planner(tables, self._names.of)
         for item in items:
             if item >= len(self._adds):
-                planner.remove(item, self._removes[item - len(self._adds)], removable)
+                planner.remove(item, self._removes[item - len(self._adds)], self._terms.removable)
                 continue
             asked = self._adds[item]
             link = self._names.link(asked.interface)
             if link is None:
                 self._outcomes[item] = Outcome(f"Interface '{asked.interface}' not found", retryable=True)
-            else:
-                planner.add(item, Wanted(asked.destination, link.index, asked.gateway), protocol, keep)
-        return planner.finish()
+                continue
+            wanted = Wanted(asked.destination, link.index, asked.gateway)
+            planner.add(item, wanted, self._terms.protocol, self._terms.keep)
+            self._view.depend_on(link.index)
+        return planner.finish(also=tables.unused() if fresh else ()), fresh
 
     def _write(self, steps: Sequence[Step]) -> None:
-        for failure in self._kernel.apply([step.op for step in steps]):
+        for failure in self._view.kernel.apply([step.op for step in steps]):
             if not (isinstance(failure.op, Delete) and failure.absent):
                 self._outcomes[steps[failure.index].item] = _refusal(failure)
 

@@ -10,10 +10,13 @@ from quilt_runtime.app import Runtime
 from quilt_runtime.core import requests
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.routes import OURS, PROTOCOL_INJECTED, PROTOCOL_MESH
-from quilt_runtime.kernel.routes import Asked, Outcome
+from quilt_runtime.kernel.routes import Asked, Outcome, Terms
 from quilt_runtime.services.answer import answer
 
 log = structlog.get_logger()
+
+INJECTING = Terms(PROTOCOL_INJECTED, removable=OURS, keep=frozenset({PROTOCOL_MESH}))
+"""A route of the mesh that already leads there is as good as an injected one; either may be removed."""
 
 
 class QuiltRuntimeService(rpc.QuiltRuntimeServicer):
@@ -64,19 +67,14 @@ def inject(runtime: Runtime, destination: str, via_interface: str) -> None:
     link = runtime.routes.interface(requests.interface_name(via_interface))
     gateway = str(network.network_address) if link.kind == "vxlan" else ""
     asked = Asked(str(network), gateway, link.name)
-    _settle(
-        runtime,
-        runtime.routes.apply(
-            [asked], [], PROTOCOL_INJECTED, removable=frozenset(), keep=frozenset({PROTOCOL_MESH})
-        ),
-    )
+    _settle(runtime, runtime.routes.apply([asked], [], INJECTING))
     log.info("route_injected", destination=asked.destination, interface=link.name)
 
 
 def remove(runtime: Runtime, destination: str) -> None:
     """Remove a route of ours."""
     network = requests.contract_destination(destination)
-    _settle(runtime, runtime.routes.apply([], [str(network)], PROTOCOL_INJECTED, removable=OURS))
+    _settle(runtime, runtime.routes.apply([], [str(network)], INJECTING))
     log.info("route_removed", destination=str(network))
 
 

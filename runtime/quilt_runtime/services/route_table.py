@@ -13,10 +13,13 @@ from quilt_runtime.app import Runtime
 from quilt_runtime.core import requests
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.routes import PROTOCOL_MESH
-from quilt_runtime.kernel.routes import Asked, Outcome
+from quilt_runtime.kernel.routes import Asked, Outcome, Terms
 from quilt_runtime.services.answer import answer
 
 log = structlog.get_logger()
+
+MESH = Terms(PROTOCOL_MESH, removable=frozenset({PROTOCOL_MESH}))
+"""Injected routes are taken over where they stand in the way, and never swept."""
 
 
 class RouteTableService(rpc.RouteTableServicer):
@@ -75,12 +78,10 @@ def apply(runtime: Runtime, adds: Iterable[pb.Route], removes: Iterable[str]) ->
             outcomes[index] = Outcome(str(error))
     for position, destination in enumerate(removes, index + 1):
         try:
-            gone[position] = str(requests.parse_network("Destination", destination))
+            gone[position] = _destination(destination)
         except RequestError as error:
             outcomes[position] = Outcome(str(error))
-    done = runtime.routes.apply(
-        list(checked.values()), list(gone.values()), PROTOCOL_MESH, removable=frozenset({PROTOCOL_MESH})
-    )
+    done = runtime.routes.apply(list(checked.values()), list(gone.values()), MESH)
     outcomes |= dict(zip([*checked, *gone], done, strict=True))
     ordered = [outcomes[item] for item in range(len(outcomes))]
     _account(runtime, ordered, len(checked), len(gone))
@@ -88,9 +89,14 @@ def apply(runtime: Runtime, adds: Iterable[pb.Route], removes: Iterable[str]) ->
 
 
 def _asked(route: pb.Route) -> Asked:
-    network = requests.route_destination(requests.parse_network("Destination", route.destination))
-    gateway = requests.gateway(route.gateway, network.version)
-    return Asked(str(network), gateway, requests.interface_name(route.interface))
+    destination = _destination(route.destination)
+    gateway = requests.gateway(route.gateway, 6 if ":" in destination else 4)
+    return Asked(destination, gateway, requests.interface_name(route.interface))
+
+
+def _destination(text: str) -> str:
+    fast = requests.canonical4(text)
+    return fast or str(requests.route_destination(requests.parse_network("Destination", text)))
 
 
 def _account(runtime: Runtime, outcomes: Sequence[Outcome], adds: int, removes: int) -> None:

@@ -1,4 +1,4 @@
-"""The gRPC server: the contract and our own services on a Unix socket, and on loopback TCP where asked for."""
+"""The gRPC server: the contract and our own services on a Unix socket, and on loopback TCP if asked for."""
 
 from __future__ import annotations
 

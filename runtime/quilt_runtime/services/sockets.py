@@ -16,7 +16,7 @@ from quilt_runtime.core.errors import RequestError
 
 
 def parse_tcp(text: str) -> tuple[str, int]:
-    """Return (host, port) of `127.0.0.1:50051` or `[::1]:50051`; raises RequestError, also beyond loopback."""
+    """Return (host, port) of `127.0.0.1:50051`, `[::1]:50051`; raises RequestError, also beyond loopback."""
     host, colon, port = text.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]

@@ -1,0 +1,125 @@
+"""The kernel's routes without reading them each time: what was read stays true until we hear otherwise.
+
+rtnetlink notifies inside the change itself, so once our socket is empty nothing happened that we do not know
+of. Our own changes are filtered out in the kernel by their port id. Whatever another program does to routes
+or nexthop objects, or to a device that ours hang on (IPv4 routes go silently with it), makes the next call
+read anew.
+"""
+
+from __future__ import annotations
+
+import array
+import errno
+import socket
+import struct
+import sys
+
+from quilt_netlink import Kernel
+from quilt_runtime.core.routes import Tables
+
+SOL_NETLINK, NETLINK_ADD_MEMBERSHIP = 270, 1
+SO_ATTACH_FILTER = 26
+RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE = 1, 5, 7
+RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE, RTNLGRP_NEXTHOP = 9, 11, 32
+GROUPS = (
+    RTNLGRP_LINK,
+    RTNLGRP_IPV4_IFADDR,
+    RTNLGRP_IPV4_ROUTE,
+    RTNLGRP_IPV6_IFADDR,
+    RTNLGRP_IPV6_ROUTE,
+    RTNLGRP_NEXTHOP,
+)
+ABOUT_A_DEVICE = frozenset(
+    {16, 17, 20, 21}
+)  # RTM_NEWLINK, DELLINK, NEWADDR, DELADDR: their index is at byte 20
+BUFFER = 1 << 16
+
+
+class RouteView:
+    """Owns the socket that routes are written through, and what is known of the kernel. Not for several
+    threads.
+    """
+
+    def __init__(self) -> None:
+        sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        sock.bind((0, 0))
+        self._news = _subscribe(sock.getsockname()[0])
+        self.kernel = Kernel(sock)
+        self._tables: Tables | None = None
+        self._devices: set[int] = set()
+
+    def tables(self) -> tuple[Tables, bool]:
+        """Return what the kernel holds, and whether it was read just now."""
+        if not self._unchanged():
+            self._tables = None
+        if self._tables is not None:
+            return self._tables, False
+        self._drain()
+        self._tables = Tables(self.kernel.routes(), self.kernel.nexthops())
+        self._devices = self._tables.devices()
+        return self._tables, True
+
+    def depend_on(self, ifindex: int) -> None:
+        """Note a device that routes are being hung on."""
+        self._devices.add(ifindex)
+
+    def forget(self) -> None:
+        """Read anew next time."""
+        self._tables = None
+
+    def close(self) -> None:
+        """Close both sockets."""
+        self._news.close()
+        self.kernel.close()
+
+    def _drain(self) -> None:
+        while not self._unchanged():
+            pass
+
+    def _unchanged(self) -> bool:
+        """Empty the socket; whether nothing in it concerned us."""
+        unchanged = True
+        while True:
+            try:
+                data = self._news.recv(BUFFER)
+            except BlockingIOError:
+                return unchanged
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                unchanged = False
+                continue
+            if unchanged and self._concerns_us(data):
+                unchanged = False
+
+    def _concerns_us(self, data: bytes) -> bool:
+        at = 0
+        while at + 24 <= len(data):
+            length, kind = struct.unpack_from("=IH", data, at)
+            if kind not in ABOUT_A_DEVICE or struct.unpack_from("=i", data, at + 20)[0] in self._devices:
+                return True
+            at += max((length + 3) & ~3, 16)
+        return False
+
+
+def _subscribe(own_port: int) -> socket.socket:
+    """Open a socket that hears of every change but those made through `own_port`."""
+    news = socket.socket(
+        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
+    )
+    news.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    # Classic BPF: drop when the header's port id (bytes 12 to 16, loaded as big-endian) is ours.
+    port = int.from_bytes(own_port.to_bytes(4, sys.byteorder), "big")
+    program = array.array(
+        "B",
+        struct.pack("=HBBI", 0x20, 0, 0, 12)  # ld [12]
+        + struct.pack("=HBBI", 0x15, 0, 1, port)  # jeq port, next, skip
+        + struct.pack("=HBBI", 0x06, 0, 0, 0)  # ret 0: drop
+        + struct.pack("=HBBI", 0x06, 0, 0, 0xFFFFFFFF),  # ret all: keep
+    )
+    address, size = program.buffer_info()
+    news.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("@HP", size // 8, address))
+    news.bind((0, 0))
+    for group in GROUPS:
+        news.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+    return news
