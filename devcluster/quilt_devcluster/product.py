@@ -116,20 +116,21 @@ def _build(root: Path, target: str, name: str, bases: Mapping[str, Path], output
         for argument, kind in (("PYTHON_BASE", "runtime"), ("BUILD_BASE", "tools"), ("GO_BASE", "tools"))
     ]
     volumes = [f"--volume={source}:{inside}:{mode}" for source, inside, mode in _volumes()]
-    log = paths.cache_dir() / "log" / f"image-{target}.log"
-    _buildah(
+    command = [
         "build",
         "--layers",
         "--pull-never",
         f"--ignorefile={root / '.containerignore'}",
         f"--file={root / 'Containerfile'}",
-        f"--target={target}",
-        f"--tag={name}",
         *arguments,
-        *volumes,
-        root,
-        what=f"Building the image {name} from {root / 'Containerfile'}",
-        log=log,
+    ]
+    what = f"Building the image {name} from {root / 'Containerfile'}"
+    logs = paths.cache_dir() / "log"
+    # A volume leaves its empty mount point in the stage that ran with it. The stage that the images consist of is
+    # therefore built without any; the build proper then finds it in the cache.
+    _buildah(*command, "--target=system", root, what=what, log=logs / "image-system.log")
+    _buildah(
+        *command, f"--target={target}", f"--tag={name}", *volumes, root, what=what, log=logs / f"image-{target}.log"
     )
     part = output.with_suffix(".part")
     part.unlink(missing_ok=True)
