@@ -9,14 +9,15 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from quilt_netlink import decode, links, tables
+from quilt_netlink import decode, links, makers, tables
 from quilt_netlink.channel import Channel, open_socket
 from quilt_netlink.errors import DumpInterruptedError, NetlinkError
+from quilt_netlink.layout import Layouts
 from quilt_netlink.messages import decode as pyroute2_decode
 from quilt_netlink.messages import ifaddrmsg, ifinfmsg
 from quilt_netlink.namespaces import socket_in
 from quilt_netlink.ops import Failure, Op
-from quilt_netlink.reader import Decode, TableReader
+from quilt_netlink.reader import Decode, LayoutReader, WalkingReader
 from quilt_netlink.state import (
     TABLE_MAIN,
     Address,
@@ -44,6 +45,9 @@ class Kernel:
         """Take over an AF_NETLINK/NETLINK_ROUTE socket; it works on the namespace that it was made in."""
         self._channel = Channel(sock)
         self._writer = Writer(self._channel, self.link)
+        self._neighbours: Layouts[Neighbour | FdbEntry | BridgeFdbEntry] = Layouts(makers.NEIGHBOURS)
+        self._nexthops: Layouts[Nexthop] = Layouts(makers.NEXTHOPS)
+        self._routes: Layouts[Route] = Layouts(makers.ROUTES)
 
     @classmethod
     def open(cls, netns_path: str | None = None) -> Self:
@@ -87,22 +91,22 @@ class Kernel:
 
     def neighbours(self, ifindex: int) -> list[Neighbour]:
         """Return the permanent neighbour entries of an interface, both families."""
-        found = self._table("neighbours", tables.neighbours(ifindex), decode.neighbour)
+        found = self._table("neighbours", tables.neighbours(ifindex), self._neighbours)
         return [entry for entry in found if isinstance(entry, Neighbour) and entry.ifindex == ifindex]
 
     def fdb(self, ifindex: int) -> list[FdbEntry]:
         """Return the permanent entries of a VXLAN device's own forwarding table."""
-        found = self._table("the FDB", tables.fdb(ifindex), decode.neighbour)
+        found = self._table("the FDB", tables.fdb(ifindex), self._neighbours)
         return [entry for entry in found if isinstance(entry, FdbEntry) and entry.ifindex == ifindex]
 
     def bridge_fdb(self, bridge: int) -> list[BridgeFdbEntry]:
         """Return the MACs that a bridge knows, its ports' own ones included."""
-        found = self._table("the bridge FDB", tables.bridge_fdb(bridge), decode.neighbour)
+        found = self._table("the bridge FDB", tables.bridge_fdb(bridge), self._neighbours)
         return [entry for entry in found if isinstance(entry, BridgeFdbEntry) and entry.master == bridge]
 
     def nexthops(self, protocol: int = 0, ifindex: int = 0) -> list[Nexthop]:
         """Return nexthop objects, of one protocol number and one device where these are not 0."""
-        found = self._table("nexthops", tables.nexthops(ifindex), decode.nexthop)
+        found = self._table("nexthops", tables.nexthops(ifindex), self._nexthops)
         return [entry for entry in found if protocol in (0, entry.protocol) and ifindex in (0, entry.ifindex)]
 
     def routes(self, protocol: int = 0, table: int = TABLE_MAIN, ifindex: int = 0) -> list[Route]:
@@ -110,7 +114,7 @@ class Kernel:
         found: list[Route] = []
         for v6 in (False, True):
             request = tables.routes(v6, protocol, table, ifindex)
-            found += self._table("routes", request, decode.route, absent=_NO_TABLE)
+            found += self._table("routes", request, self._routes, absent=_NO_TABLE)
         return [entry for entry in found if entry.table == table and protocol in (0, entry.protocol)]
 
     def route_get(self, dst: str, *, fib_match: bool = False) -> Route | None:
@@ -134,10 +138,10 @@ class Kernel:
             raise NetlinkError(failure.errno, failure.message, op)
 
     def _table(
-        self, what: str, request: bytes, read: Decode[T], absent: tuple[int, ...] = _NO_DEVICE
+        self, what: str, request: bytes, read: Layouts[T] | Decode[T], absent: tuple[int, ...] = _NO_DEVICE
     ) -> list[T]:
         for _ in range(DUMP_ATTEMPTS):
-            reader = TableReader(read)
+            reader = LayoutReader(read) if isinstance(read, Layouts) else WalkingReader(read)
             try:
                 self._channel.dump(request, reader.consume)
             except NetlinkError as error:

@@ -26,8 +26,8 @@ class Put:
 class Delete:
     """Remove the entry; refused (ENOENT, ESRCH, EADDRNOTAVAIL or ENODEV, by kind) when it is not there.
 
-    A route goes only with its own protocol, an FDB entry only with its own destination (or with none given): the
-    kernel leaves another's in place, for the FDB without an error.
+    A route goes only with its own protocol, an FDB entry only with its own destination (or with none given):
+    the kernel leaves another's in place, for the FDB without an error.
     """
 
     entry: Entry

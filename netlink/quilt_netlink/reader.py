@@ -1,8 +1,8 @@
 """Whole tables from a dump's datagrams.
 
 A dump that the kernel interrupted (NLM_F_DUMP_INTR: the table changed while it was being read) is torn,
-entries may be missing or double, and only one of its messages may say so: every message's flags are
-looked at.
+entries may be missing or double, and only one of its messages may say so: every message's flags are looked
+at.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from typing import Generic, TypeVar
 
 from quilt_netlink import constants as c
 from quilt_netlink.channel import HEADER, end_of_dump
+from quilt_netlink.layout import Layout, Layouts
 
 T = TypeVar("T")
 Decode = Callable[[memoryview, int, int], T | None]
 
 
-class TableReader(Generic[T]):
-    """Collects the entries of one dump; `torn` tells whether it was interrupted."""
+class WalkingReader(Generic[T]):
+    """Collects the entries of one dump, each decoded by itself; `torn` tells whether it was interrupted."""
 
     def __init__(self, decode: Decode[T]) -> None:
         self._decode = decode
@@ -28,20 +29,70 @@ class TableReader(Generic[T]):
     def consume(self, view: memoryview, size: int, seq: int) -> bool:
         """Read one datagram; return whether the dump is complete."""
         at = 0
-        decode, append = self._decode, self.entries.append
         while at + 16 <= size:
             length, kind, flags, number, _ = HEADER.unpack_from(view, at)
             if length < 16:
                 break
-            if number == seq:
-                if flags & c.NLM_F_DUMP_INTR and kind != c.NLMSG_ERROR:
-                    self.torn = True
-                if kind < 16:
-                    if end_of_dump(view, kind, flags, at, at + length):
-                        return True
-                else:
-                    entry = decode(view, at, at + length)
-                    if entry is not None:
-                        append(entry)
+            if number == seq and self._message(view, at, at + length, kind, flags):
+                return True
             at += (length + 3) & ~3
         return False
+
+    def _message(self, view: memoryview, start: int, end: int, kind: int, flags: int) -> bool:
+        if flags & c.NLM_F_DUMP_INTR and kind != c.NLMSG_ERROR:
+            self.torn = True
+        if kind < c.NLMSG_MIN_TYPE:
+            return end_of_dump(view, kind, flags, start, end)
+        entry = self._decode(view, start, end)
+        if entry is not None:
+            self.entries.append(entry)
+        return False
+
+
+class LayoutReader(WalkingReader[T]):
+    """A reader for long tables: as long as the messages are of one shape it does one unpacking for each."""
+
+    def __init__(self, layouts: Layouts[T]) -> None:
+        super().__init__(layouts.decode)
+        self._layouts = layouts
+        self._layout: Layout | None = None
+        self._head: tuple[int, ...] = ()
+
+    def consume(self, view: memoryview, size: int, seq: int) -> bool:
+        """Read one datagram; return whether the dump is complete."""
+        at = 0
+        while at + 16 <= size:
+            if self._layout is not None:
+                at = self._alike(self._layout, view, at, size)
+                if at + 16 > size:
+                    break
+            length, kind, flags, number, _ = HEADER.unpack_from(view, at)
+            if length < 16:
+                break
+            if number == seq:
+                if self._message(view, at, at + length, kind, flags):
+                    return True
+                self._expect(view, at, at + length, kind, flags, seq)
+            at += (length + 3) & ~3
+        return False
+
+    def _alike(self, layout: Layout, view: memoryview, at: int, size: int) -> int:
+        """Read messages as long as they are like the last one; return where another one begins."""
+        unpack, make, append = layout.unpack, layout.make, self.entries.append
+        head, headers, pairs, family = self._head, layout.headers, layout.pairs, layout.family
+        step = (layout.size + 3) & ~3
+        last = size - layout.size
+        while at <= last:
+            values = unpack(view, at)
+            if values[:4] != head or values[pairs::2] != headers or values[5] != family:
+                break
+            entry = make(values)
+            if entry is not None:
+                append(entry)
+            at += step
+        return at
+
+    def _expect(self, view: memoryview, start: int, end: int, kind: int, flags: int, seq: int) -> None:
+        """Take a message for what the next ones will be like; one that was interrupted is not."""
+        self._layout = self._layouts.find(view, start, end) if kind >= c.NLMSG_MIN_TYPE else None
+        self._head = (end - start, kind, flags & ~c.NLM_F_DUMP_INTR, seq)
