@@ -33,6 +33,7 @@ from quilt_nodeagent.reconcile import Reconciler
 from quilt_nodeagent.report import Report
 from quilt_nodeagent.sources import ClaimSource, NetworkSource, NodeSource
 from quilt_nodeagent.view import View
+from quilt_nodeagent.writer import PlanWriter
 
 log = structlog.get_logger()
 
@@ -68,7 +69,7 @@ class Agent:
             self.table,
             self.dataplane,
             keeper,
-            self.runtime,
+            PlanWriter(self.dataplane, self.runtime, self.metrics),
             self.metrics,
             target=self.view.target,
             settled=self._settled,

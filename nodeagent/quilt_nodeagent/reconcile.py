@@ -20,13 +20,12 @@ from quilt_nodeagent.api.backoff import Backoff
 from quilt_nodeagent.core.device import Device
 from quilt_nodeagent.core.diff import diff
 from quilt_nodeagent.core.peers import PeerTable
-from quilt_nodeagent.core.plan import Plan, make_plan, without_routed, without_unreachable
+from quilt_nodeagent.core.plan import Plan, make_plan
 from quilt_nodeagent.core.state import Entries, Keys
-from quilt_nodeagent.executor.errors import RuntimeUnavailable
-from quilt_nodeagent.executor.link import RuntimeLink
 from quilt_nodeagent.kernel.dataplane import Dataplane
 from quilt_nodeagent.kernel.device import DeviceError, DeviceKeeper
 from quilt_nodeagent.metrics import Metrics
+from quilt_nodeagent.writer import PlanWriter
 
 log = structlog.get_logger()
 
@@ -58,7 +57,7 @@ class Reconciler:
         table: PeerTable,
         dataplane: Dataplane,
         keeper: DeviceKeeper,
-        runtime: RuntimeLink,
+        writer: PlanWriter,
         metrics: Metrics,
         *,
         target: Callable[[], Target],
@@ -67,7 +66,7 @@ class Reconciler:
         self._table = table
         self._dataplane = dataplane
         self._keeper = keeper
-        self._runtime = runtime
+        self._writer = writer
         self._metrics = metrics
         self._target = target
         self._settled = settled
@@ -148,10 +147,10 @@ class Reconciler:
             scope = None
         actual = self._actual(scope)
         plan = make_plan(diff(self._table.desired(scope), actual), actual)
+        errors = await self._writer.write(plan) if len(plan) else []
+        self._conclude(scope, errors)
         if self.verified:
             self._count_drift(plan, expected)
-        errors = await self._write(plan) if len(plan) else []
-        self._conclude(scope, errors)
         if cause and not self.verified and not self.problems and not self._retry:
             self._verify(len(plan))
 
@@ -188,38 +187,6 @@ class Reconciler:
     def _actual(self, scope: Keys | None) -> Entries:
         tracked = self._dataplane.tracked
         return tracked if scope is None else tracked.restrict(scope)
-
-    async def _write(self, plan: Plan) -> list[str]:
-        dataplane = self._dataplane
-        errors = dataplane.put(plan)
-        plan = without_unreachable(plan, dataplane.tracked)
-        errors += await self._write_routes(plan)
-        kept = {hop.gateway for p in plan.stale_routes if (hop := dataplane.tracked.routes.get(p))}
-        plan = without_routed(plan, kept, dataplane.tracked)
-        return errors + dataplane.drop(plan)
-
-    async def _write_routes(self, plan: Plan) -> list[str]:
-        if not plan.routes and not plan.stale_routes:
-            return []
-        try:
-            refusals = await self._runtime.client.apply_routes(plan.routes, plan.stale_routes)
-        except RuntimeUnavailable as error:
-            self._runtime.failed(error)
-            return [str(error)]
-        refused = {refusal.destination for refusal in refusals}
-        routes = self._dataplane.tracked.routes
-        for prefix, hop in plan.routes:
-            if prefix not in refused:
-                routes[prefix] = hop
-        for prefix in plan.stale_routes:
-            if prefix not in refused:
-                routes.pop(prefix, None)
-        self._metrics.writes.labels("route").inc(len(plan.routes) + len(plan.stale_routes) - len(refused))
-        self._metrics.write_failures.labels("route").inc(len(refused))
-        for refusal in refusals:
-            self._metrics.runtime_errors.labels("RouteFailed").inc()
-            log.warning("route_refused", prefix=refusal.destination, error=refusal.error)
-        return [f"Route {refusal.destination}: {refusal.error}." for refusal in refusals]
 
     def _conclude(self, scope: Keys | None, errors: list[str]) -> None:
         """Remember what is left of the difference, and when to try it again."""
@@ -260,18 +227,12 @@ class Reconciler:
         self._metrics.in_sync.set(self.in_sync)
 
     def _count_drift(self, plan: Plan, expected: Keys) -> None:
-        written = Keys(
-            {
-                address
-                for address, _ in (*plan.new_neighbours, *plan.moved_neighbours, *plan.stale_neighbours)
-            },
-            {mac for mac, _ in (*plan.fdb, *plan.stale_fdb)},
-            {prefix for prefix, _ in plan.routes} | set(plan.stale_routes),
-        )
+        """Count what was mended although no claim asked for it; what could not be mended is a problem."""
+        written, left = plan.keys(), self._retry
         counts = {
-            "neighbour": len(written.neighbours - expected.neighbours),
-            "fdb": len(written.fdb - expected.fdb),
-            "route": len(written.routes - expected.routes),
+            "neighbour": len(written.neighbours - expected.neighbours - left.neighbours),
+            "fdb": len(written.fdb - expected.fdb - left.fdb),
+            "route": len(written.routes - expected.routes - left.routes),
         }
         for kind, count in counts.items():
             self._metrics.drift_repairs.labels(kind).inc(count)

@@ -46,9 +46,10 @@ class Verdict:
     differences: tuple[str, ...] = ()
 
 
-# The kernel fixes these when a device is made; everything else can be changed while traffic flows.
-_FIXED = ("vni", "port", "local", "learning", "lower")
-_MENDABLE = ("mac", "mtu", "addrgenmode", "up")
+# The kernel fixes these when a device is made; everything else it can change while traffic flows (a kernel
+# that refuses, as for a local address of the other family, gets a new device).
+_FIXED = ("vni", "port", "lower")
+_MENDABLE = ("local", "learning", "mac", "mtu", "addrgenmode", "up")
 
 
 def judge(wanted: Device, held: Device | None) -> Verdict:

@@ -10,7 +10,7 @@ from collections.abc import Container
 from dataclasses import dataclass, replace
 
 from quilt_nodeagent.core.diff import Diff
-from quilt_nodeagent.core.state import Entries, Hop
+from quilt_nodeagent.core.state import Entries, Hop, Keys
 
 Pair = tuple[str, str]
 
@@ -37,6 +37,15 @@ class Plan:
             + len(self.stale_routes)
             + len(self.stale_fdb)
             + len(self.stale_neighbours)
+        )
+
+    def keys(self) -> Keys:
+        """Keys of everything that is written or removed."""
+        neighbours = (*self.new_neighbours, *self.moved_neighbours, *self.stale_neighbours)
+        return Keys(
+            {address for address, _ in neighbours},
+            {mac for mac, _ in (*self.fdb, *self.stale_fdb)},
+            {prefix for prefix, _ in self.routes} | set(self.stale_routes),
         )
 
 

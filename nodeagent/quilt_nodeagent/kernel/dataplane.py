@@ -32,7 +32,10 @@ class Dataplane:
         self.tracked = entries
 
     def put(self, plan: Plan) -> list[str]:
-        """Write neighbours and FDB entries in the plan's order; return what was refused, as sentences."""
+        """Write neighbours and FDB entries in the plan's order; return what was refused, as sentences.
+
+        A device that is gone is no refusal: its own notification is on its way, and nothing was confirmed.
+        """
         ops: list[Op] = [Put(Neighbour(self.index, address, mac)) for address, mac in plan.new_neighbours]
         ops += [Put(FdbEntry(self.index, mac, dst)) for mac, dst in plan.fdb]
         ops += [Put(Neighbour(self.index, address, mac)) for address, mac in plan.moved_neighbours]
@@ -59,7 +62,7 @@ class Dataplane:
                 table.pop(key, None)
             elif failure is None:
                 table[key] = value
-            else:
+            elif not failure.absent:
                 self._metrics.write_failures.labels(kind).inc()
                 errors.append(f"The kernel refused {kind} {key} -> {value}: {failure.message}.")
             if failure is None:

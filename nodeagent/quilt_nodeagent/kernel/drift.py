@@ -130,8 +130,8 @@ class DriftWatch:
             else:
                 routes.pop(route.prefix, None)
             keys.routes.add(route.prefix)
-        elif new and route.prefix in routes:
-            # A foreign route under our prefix may stand beside ours or in its place: only a look can tell.
+        elif route.prefix in self._table.desired(Keys(routes={route.prefix})).routes:
+            # A foreign route under a peer's prefix may stand beside ours or in its place: only a look tells.
             self._reconciler.resync("foreign_route")
 
     def _nexthop(self, new: bool, nexthop: Nexthop, keys: Keys) -> None:

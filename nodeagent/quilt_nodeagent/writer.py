@@ -1,0 +1,58 @@
+"""Carrying a plan out: layer 2 through netlink, routes through the runtime, in the plan's order.
+
+What fails holds back only what would lead packets astray: a route waits for its neighbour and FDB entry, and
+those stay while a route over them could not be removed.
+"""
+
+from __future__ import annotations
+
+from quilt_nodeagent.core.plan import Plan, without_routed, without_unreachable
+from quilt_nodeagent.executor.errors import RuntimeUnavailable
+from quilt_nodeagent.executor.link import RuntimeLink
+from quilt_nodeagent.kernel.dataplane import Dataplane
+from quilt_nodeagent.metrics import Metrics
+
+
+class PlanWriter:
+    """Writes plans and confirms them into the dataplane's tracked view."""
+
+    def __init__(self, dataplane: Dataplane, runtime: RuntimeLink, metrics: Metrics) -> None:
+        self._dataplane = dataplane
+        self._runtime = runtime
+        self._metrics = metrics
+
+    async def write(self, plan: Plan) -> list[str]:
+        """Carry out as much of a plan as can be; return what was refused, as sentences."""
+        dataplane = self._dataplane
+        errors = dataplane.put(plan)
+        plan = without_unreachable(plan, dataplane.tracked)
+        errors += await self._write_routes(plan)
+        kept = {hop.gateway for prefix in plan.stale_routes if (hop := dataplane.tracked.routes.get(prefix))}
+        plan = without_routed(plan, kept, dataplane.tracked)
+        return errors + dataplane.drop(plan)
+
+    async def _write_routes(self, plan: Plan) -> list[str]:
+        if not plan.routes and not plan.stale_routes:
+            return []
+        try:
+            refusals = await self._runtime.client.apply_routes(plan.routes, plan.stale_routes)
+        except RuntimeUnavailable as error:
+            self._runtime.failed(error)
+            return [str(error)]
+        refused = {refusal.destination for refusal in refusals}
+        routes = self._dataplane.tracked.routes
+        for prefix, hop in plan.routes:
+            if prefix not in refused:
+                routes[prefix] = hop
+        for prefix in plan.stale_routes:
+            if prefix not in refused:
+                routes.pop(prefix, None)
+        self._metrics.writes.labels("route").inc(len(plan.routes) + len(plan.stale_routes) - len(refused))
+        self._metrics.write_failures.labels("route").inc(len(refused))
+        self._metrics.runtime_errors.labels("RouteFailed").inc(len(refused))
+        return [_sentence(refusal.destination, refusal.error) for refusal in refusals]
+
+
+def _sentence(destination: str, error: str) -> str:
+    text = error if destination in error else f"Route {destination}: {error}"
+    return text if text.endswith(".") else f"{text}."
