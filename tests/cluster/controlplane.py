@@ -11,13 +11,14 @@ import http.client
 import json
 import ssl
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from quilt_crds.names import API_VERSION, QUILTSUBNET, Resource, claim_name
+from quilt_crds.names import API_VERSION, QUILTNETWORK, QUILTNODE, QUILTSUBNET, Resource, claim_name
 from quilt_devcluster import Cluster
 
 CHART = Path(__file__).parents[2] / "helm/quilt-mesh"
@@ -72,7 +73,13 @@ class Api:
                 self._trust.load_cert_chain(file.name)
 
     def request(self, method: str, path: str, body: Json | None = None, kind: str = JSON) -> Answer:
-        """One request; never raises for what the server answers."""
+        """One request; never raises for what the server answers. Waits when told to (a CRD still settles)."""
+        deadline = time.monotonic() + 30
+        while (answer := self._once(method, path, body, kind)).status == 429 and time.monotonic() < deadline:
+            time.sleep(float(answer.headers.get("Retry-After", "1")))
+        return answer
+
+    def _once(self, method: str, path: str, body: Json | None, kind: str) -> Answer:
         connection = http.client.HTTPSConnection(self._address, context=self._trust, timeout=30)
         try:
             payload = None if body is None else json.dumps(body)
@@ -135,10 +142,13 @@ class ControlPlane:
         return self.account("quilt-agent", *bound)
 
     def install(self, *arguments: str, chart: Path = CHART) -> str:
-        """Install or upgrade the chart as the README says; answers what Helm said."""
-        return self.cluster.helm(
+        """Install or upgrade the chart as the README says, wait for its CRDs; answers what Helm said."""
+        said = self.cluster.helm(
             "upgrade", "--install", "quilt", str(chart), "-n", NAMESPACE, "--create-namespace", *arguments
         )
+        names = [resource.crd_name for resource in (QUILTNETWORK, QUILTNODE, QUILTSUBNET)]
+        self.cluster.kubectl("wait", "crd", *names, "--for=condition=Established", "--timeout=30s")
+        return said
 
 
 @contextmanager

@@ -169,6 +169,10 @@ def test_the_operator_can_do_its_work(plane: ControlPlane, operator: Api, agent:
         f"/api/v1/namespaces/{NAMESPACE}/configmaps?fieldSelector=metadata.name%3Dquilt-network",
     ):
         operator.get(path).ok()
+    event: Json = {"metadata": {"name": "test"}, "eventTime": "2026-01-01T00:00:00.000000Z", "type": "Normal"}
+    event |= {"reason": "Test", "action": "Test", "reportingController": "quilt-operator"}
+    event |= {"reportingInstance": "test", "regarding": {"kind": QUILTNODE.kind, "name": "worker-1"}}
+    operator.create("/apis/events.k8s.io/v1/namespaces/default/events", event).ok()
     body = thing(QUILTNODE, "worker-1", status={"phase": "Up", "subnets": ["10.42.1.0/24"]})
     operator.apply(QUILTNODE.path("worker-1", "status"), body, OPERATOR_FIELD_MANAGER).ok()
     status = {"status": {"conditions": [condition("NetworkUnavailable", "False")]}}
@@ -188,6 +192,8 @@ def test_the_operator_can_do_its_work(plane: ControlPlane, operator: Api, agent:
         ("GET", f"/api/v1/namespaces/{NAMESPACE}/configmaps/kube-root-ca.crt"),
         ("GET", "/api/v1/secrets"),
         ("GET", "/api/v1/pods"),
+        ("PUT", QUILTSUBNET.path("10.42.1.0-24")),
+        ("POST", "/apis/events.k8s.io/v1/namespaces/kube-system/events"),
         ("PUT", f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/other"),
         ("PUT", f"{LEASES}/worker-1"),
     ],
