@@ -31,11 +31,20 @@ class Heartbeats:
     """Standing verdicts on all nodes of the mesh."""
 
     def __init__(
-        self, connection: Connection, client: Client, judged: Callable[[str], None], blind: Callable[[], bool]
+        self,
+        connection: Connection,
+        client: Client,
+        judged: Callable[[str], None],
+        guarded: Callable[[], None],
+        blind: Callable[[], bool],
     ) -> None:
-        """`judged(node)` is called for each changed verdict; `blind()` says that Leases cannot be seen."""
+        """Make one; `blind()` says that Leases cannot be seen.
+
+        `judged(node)` is called for each changed verdict, `guarded()` when withdrawal is stopped or resumed.
+        """
         self._client = client
         self._judged = judged
+        self._guarded = guarded
         self._blind = blind
         self._loop = asyncio.get_running_loop()
         self._standing: dict[str, Health] = {}
@@ -134,10 +143,11 @@ class Heartbeats:
             self._judged(name)
 
     def _note_guard(self, guard: Guard) -> None:
-        if guard.active != self.guard.active:
+        before, self.guard = self.guard, guard
+        if (guard.active, guard.blind) != (before.active, before.blind):
             event = "withdrawal_paused" if guard.active else "withdrawal_resumed"
             log.warning(event, silent=guard.silent, total=guard.total, blind=guard.blind)
-        self.guard = guard
+            self._guarded()
         metrics.GUARD.set(guard.active)
         metrics.SILENT.set(guard.silent)
         metrics.UNRESPONSIVE.set(sum(item.agent_unresponsive for item in self._standing.values()))

@@ -15,6 +15,7 @@ from typing import Any
 
 import kopf
 import structlog
+from kopf._core.engines.peering import Identity
 
 from quilt_operator import metrics, watching
 from quilt_operator.api.client import ApiError, Client, Unreachable
@@ -67,7 +68,9 @@ class Leader:
         self._watches = watching.Watches(self._relisted)
         self._relist: asyncio.Queue[str] = asyncio.Queue()
         self._events = EventRecorder(services.client, services.identity, time.monotonic)
-        self._heartbeats = Heartbeats(services.connection, services.client, self._judged, self._is_blind)
+        self._heartbeats = Heartbeats(
+            services.connection, services.client, self._judged, self._guarded, self._is_blind
+        )
         self._nodes = NodeReconciler(
             self._world,
             self._objects,
@@ -162,6 +165,8 @@ class Leader:
             settings=watching.settings(),
             standalone=True,
             clusterwide=True,
+            # Without one kopf looks up the name of the user, and a container's user id has none.
+            identity=Identity(self._services.identity),
             ready_flag=ready,
         )
 
@@ -197,6 +202,9 @@ class Leader:
 
     def _judged(self, name: str) -> None:
         self._queue.add(Request("node", name), urgent=True)
+
+    def _guarded(self) -> None:
+        self._queue.add(self._network_request, urgent=True)
 
     def _relisted(self, plural: str) -> None:
         self._relist.put_nowait(plural)

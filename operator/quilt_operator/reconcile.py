@@ -6,6 +6,7 @@ pass over a node that is as it should be sends nothing.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,6 +34,8 @@ log = structlog.get_logger()
 
 # How soon a node without a subnet is looked at again; looking costs no request while nothing is free.
 _RETRY_REFUSED = 5.0
+# How long a new QuiltNode may stand without its agent's word before it gets a subnet all the same.
+_FIRST_WORDS = 1.0
 
 
 @dataclass
@@ -63,6 +66,11 @@ class NodeReconciler:
     async def _settle(self, node: MeshNode, book: Book) -> float | None:
         health = self.heartbeats.health(node.name, down=node.phase == DOWN)
         owned = book.owned_by(node.name)
+        if not owned and not node.host_ip and not node.wanted_host_ip:
+            # An agent creates its QuiltNode and then says who it is: two requests, one claim, no rewriting.
+            patience = health.since + _FIRST_WORDS - time.monotonic()
+            if patience > 0:
+                return patience
         plan = desired.plan_claims(node, owned, book.plan.families)
         address = self._address(node, book, plan.keep)
         mesh = desired.mesh(address.host_ip, down=health.down)

@@ -1,0 +1,270 @@
+"""The operator against a real API server, under its own account: no node exists but as objects and Leases.
+
+Heartbeats are a tenth of the defaults (interval 1 s, time-out 4 s), so that silence is seen within a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from controlplane import ControlPlane, control_plane
+from operators import Fleet, Operator, eventually
+
+from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET, claim_name
+from quilt_crds.vtep import vtep_mac
+
+
+@pytest.fixture(scope="module")
+def plane() -> Iterator[ControlPlane]:
+    with control_plane("operator") as plane:
+        plane.install(
+            "--set=network.heartbeat.interval=1s",
+            "--set=network.heartbeat.timeout=4s",
+            "--set=network.reuseGracePeriod=4s",
+        )
+        yield plane
+
+
+@pytest.fixture
+def fleet(plane: ControlPlane) -> Iterator[Fleet]:
+    fleet = Fleet(plane)
+    yield fleet
+    fleet.close()
+    fleet.clear()
+
+
+@pytest.fixture
+def operator(plane: ControlPlane, tmp_path: Path) -> Iterator[Operator]:
+    with Operator(plane, tmp_path, "leader") as operator:
+        eventually(operator.leads, "the operator leads", 30)
+        yield operator
+
+
+def names(count: int, prefix: str = "node") -> list[str]:
+    return [f"{prefix}-{number}" for number in range(1, count + 1)]
+
+
+def test_three_nodes_get_the_first_three_subnets_in_two_writes_each(operator: Operator, fleet: Fleet) -> None:
+    before = operator.writes()
+    fleet.join(*names(3))
+    for number, name in enumerate(names(3), 1):
+        eventually(lambda name=name: fleet.condition(name, "Ready") == "True/InMesh", f"{name} is Ready")
+        assert fleet.claim_of(name) == {
+            "cidr": f"10.42.{number}.0/24", "phase": "Up", "hostIP": f"192.168.0.{number}"
+        }  # fmt: skip
+        status = fleet.node(name)["status"]
+        assert status["phase"] == "Up"
+        assert status["subnets"] == [f"10.42.{number}.0/24"]
+        assert status["mac"] == vtep_mac("default", name)
+        assert fleet.condition(name, "SubnetAllocated") == "True/Claimed"
+        assert fleet.condition(name, "AgentUnresponsive") == "False/LeaseRenewed"
+    network = f'resource="{QUILTNETWORK.plural}.*"'
+    eventually(lambda: operator.metric("quilt_operator_subnets", 'state="allocated"') == 3, "counted")
+    status_writes = operator.metric("quilt_operator_api_writes_total", network)
+    assert operator.writes() - before <= 2 * 3 + status_writes
+    settled = operator.writes()
+    fleet.register("node-1")  # Says nothing new.
+    fleet.api.merge(QUILTNODE.path("node-2"), {"metadata": {"labels": {"seen": "yes"}}}).ok()
+    eventually(
+        lambda: operator.metric("quilt_operator_reconcile_seconds_count", "network") > 3, "time passes"
+    )
+    assert operator.writes() == settled, "nothing changed, so nothing is written"
+
+
+def test_only_a_confirmed_host_ip_is_published(operator: Operator, fleet: Fleet) -> None:
+    fleet.join("node-1")
+    fleet.host("node-2")
+    fleet.register("node-2", host_ip="203.0.113.9")
+    eventually(lambda: fleet.condition("node-2", "Ready") == "False/HostIPUnconfirmed", "unconfirmed")
+    assert fleet.claim_of("node-2")["phase"] == "Down"
+    assert "hostIP" not in fleet.claim_of("node-2")
+    # Another node's address, which the Node's own addresses would even confirm.
+    stolen = {"status": {"addresses": [{"type": "InternalIP", "address": "192.168.0.1"}]}}
+    fleet.api.merge("/api/v1/nodes/node-2/status", stolen).ok()
+    fleet.register("node-2", host_ip="192.168.0.1")
+    eventually(lambda: fleet.condition("node-2", "Ready") == "False/HostIPConflict", "conflict")
+    assert fleet.claim_of("node-1")["hostIP"] == "192.168.0.1"
+    # An administrator's word needs no confirmation.
+    fleet.api.merge(QUILTNODE.path("node-2"), {"spec": {"hostIP": "203.0.113.9"}}).ok()
+    eventually(lambda: fleet.claim_of("node-2").get("hostIP") == "203.0.113.9", "published")
+
+
+def test_silence_of_the_agent_alone_keeps_routes_and_of_both_withdraws(
+    operator: Operator, fleet: Fleet
+) -> None:
+    fleet.join(*names(4))
+    eventually(lambda: all(fleet.phase(name) == "Up" for name in names(4)), "Up")
+    fleet.agents.discard("node-2")
+    eventually(lambda: fleet.condition("node-2", "AgentUnresponsive") == "True/LeaseNotRenewed", "noticed")
+    assert fleet.condition("node-2", "Ready") == "Unknown/AgentUnresponsive"
+    assert fleet.claim_of("node-2")["phase"] == "Up"
+    fleet.silence("node-2")
+    eventually(lambda: fleet.claim_of("node-2")["phase"] == "Down", "withdrawn")
+    eventually(lambda: fleet.phase("node-2") == "Down", "Down")
+    assert fleet.claim_of("node-2")["cidr"] == "10.42.2.0/24"
+    fleet.revive("node-2")
+    eventually(lambda: fleet.claim_of("node-2")["phase"] == "Up", "Up again")
+    eventually(lambda: fleet.condition("node-2", "Ready") == "True/InMesh", "Ready again")
+    assert {name: fleet.phase(name) for name in names(4)} == dict.fromkeys(names(4), "Up")
+
+
+def test_row_18_most_nodes_silent_at_once_withdraws_nobody(operator: Operator, fleet: Fleet) -> None:
+    fleet.join(*names(5))
+    eventually(lambda: all(fleet.phase(name) == "Up" for name in names(5)), "Up")
+    fleet.silence("node-1", "node-2", "node-3")
+
+    def paused() -> bool:
+        found = fleet.api.get(QUILTNETWORK.path("default")).body["status"]["conditions"]
+        return any(c["type"] == "WithdrawalPaused" and c["status"] == "True" for c in found)
+
+    eventually(paused, "the guard holds")
+    eventually(lambda: operator.metric("quilt_operator_reconcile_seconds_count", "network") > 5, "time", 30)
+    assert {claim["mesh"]["phase"] for claim in fleet.claims().values()} == {"Up"}
+    fleet.revive("node-1", "node-2")
+    eventually(lambda: not paused(), "the guard lets go")
+    eventually(lambda: fleet.phase("node-3") == "Down", "the one that stayed silent is withdrawn")
+
+
+def test_row_18_a_restarted_api_server_takes_nobody_down(
+    plane: ControlPlane, operator: Operator, fleet: Fleet
+) -> None:
+    fleet.join(*names(3))
+    eventually(lambda: all(fleet.phase(name) == "Up" for name in names(3)), "Up")
+    plane.cluster.restart_apiserver()
+    eventually(operator.ready, "ready again", 30)
+    fleet.join("node-4")
+    eventually(lambda: fleet.phase("node-4") == "Up", "works on", 20)
+    assert not operator.said("node_down")
+
+
+def test_a_deleted_node_keeps_its_subnet_for_the_grace_period(operator: Operator, fleet: Fleet) -> None:
+    fleet.join(*names(2))
+    eventually(lambda: fleet.everyone_has_one(names(2)), "claimed")
+    fleet.leave("node-1")
+    eventually(lambda: fleet.claim_of("node-1").get("phase") == "Releasing", "released")
+    assert fleet.claim_of("node-1")["releasedAt"]
+    fleet.join("node-3")
+    eventually(lambda: fleet.claim_of("node-3").get("cidr") == "10.42.3.0/24", "not the released one")
+    fleet.join("node-1")
+    eventually(lambda: fleet.claim_of("node-1").get("phase") == "Up", "back")
+    assert fleet.claim_of("node-1")["cidr"] == "10.42.1.0/24"
+    assert "releasedAt" not in fleet.claim_of("node-1")
+    fleet.leave("node-1")
+    eventually(lambda: not fleet.claim_of("node-1"), "gone after the grace period")
+    fleet.join("node-4")
+    eventually(lambda: fleet.claim_of("node-4").get("cidr") == "10.42.1.0/24", "reused")
+
+
+def test_an_administrator_chooses_a_subnet(operator: Operator, fleet: Fleet) -> None:
+    fleet.join("node-1")
+    eventually(lambda: fleet.claim_of("node-1"), "claimed")
+    fleet.api.create(
+        QUILTNODE.path(),
+        {"apiVersion": "quilt.io/v1alpha1", "kind": "QuiltNode", "metadata": {"name": "node-2"},
+         "spec": {"subnet": "10.42.1.0/24"}},
+    ).ok()  # fmt: skip
+    eventually(lambda: fleet.condition("node-2", "SubnetAllocated") == "False/SubnetTaken", "refused")
+    fleet.api.merge(QUILTNODE.path("node-2"), {"spec": {"subnet": "10.42.77.0/24"}}).ok()
+    eventually(lambda: fleet.claim_of("node-2").get("cidr") == "10.42.77.0/24", "granted")
+
+
+def test_row_17_faulty_claims_are_reported_and_left_alone(operator: Operator, fleet: Fleet) -> None:
+    # Admission would refuse it; it stands for one from before the network was what it is.
+    policy = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings"
+    bindings = [item["metadata"]["name"] for item in fleet.api.get(policy).ok()["items"]]
+    kept = [fleet.api.get(f"{policy}/{name}").ok() for name in bindings]
+    for name in bindings:
+        fleet.api.request("DELETE", f"{policy}/{name}").ok()
+
+    def wide() -> bool:
+        body = {"cidr": "10.42.2.0/23", "network": "default", "node": "ghost"}
+        claim = {"apiVersion": "quilt.io/v1alpha1", "kind": "QuiltSubnet", "spec": body,
+                 "metadata": {"name": claim_name("10.42.2.0/23")}, "mesh": {"phase": "Down"}}  # fmt: skip
+        return fleet.api.create(QUILTSUBNET.path(), claim).status in {201, 409}
+
+    eventually(wide, "the policy is off")
+    for item in kept:
+        item["metadata"] = {"name": item["metadata"]["name"]}
+        fleet.api.create(policy, item).ok()
+    fleet.join(*names(2))
+    eventually(lambda: fleet.everyone_has_one(names(2)), "claimed")
+    assert fleet.owners()["node-1"] == ["10.42.1.0/24"]
+    assert fleet.owners()["node-2"] == ["10.42.4.0/24"], "10.42.2.0 and 10.42.3.0 are not free"
+    eventually(lambda: operator.metric("quilt_operator_faulty_claims") == 1, "reported")
+
+
+def test_row_22_an_exhausted_pool_is_a_condition_and_heals_when_extended(
+    operator: Operator, fleet: Fleet
+) -> None:
+    everyone = names(300)
+    fleet.join(*everyone, alive=False)
+    eventually(lambda: len(fleet.claims()) == 254, "all 254 given out", 30)
+    before = fleet.owners()
+    poor = next(name for name in everyone if name not in before)
+    eventually(lambda: fleet.condition(poor, "SubnetAllocated") == "False/Exhausted", "told")
+    eventually(lambda: operator.metric("quilt_operator_subnets", 'state="free"') == 0, "counted")
+    fleet.api.merge(
+        QUILTNETWORK.path("default"), {"spec": {"clusterCIDRs": ["10.42.0.0/16", "10.43.0.0/16"]}}
+    ).ok()
+    eventually(lambda: fleet.everyone_has_one(everyone), "everyone has one", 30)
+    after = fleet.owners()
+    assert {name: after[name] for name in before} == before, "nobody is re-addressed"
+    assert fleet.api.get(QUILTNETWORK.path("default")).body["spec"]["clusterCIDRs"][1] == "10.43.0.0/16"
+
+
+def test_killed_in_the_middle_of_joins_no_subnet_is_lost_or_given_twice(
+    plane: ControlPlane, fleet: Fleet, tmp_path: Path
+) -> None:
+    everyone = names(60)
+    with Operator(plane, tmp_path, "killed") as operator:
+        eventually(operator.leads, "leads", 40)
+        fleet.join(*everyone, alive=False)
+        eventually(fleet.claims, "some are claimed")
+        operator.restart()
+        eventually(lambda: fleet.everyone_has_one(everyone), "everyone has one", 30)
+        cidrs = sorted(int(cidr.split(".")[2]) for cidr in fleet.claims())
+        assert cidrs == list(range(1, 61)), "lowest free first, none leaked"
+
+
+def test_row_15_two_operators_that_both_believe_they_lead_do_no_harm(
+    plane: ControlPlane, operator: Operator, fleet: Fleet, tmp_path: Path
+) -> None:
+    with Operator(plane, tmp_path, "other", "--namespace=default", admin=True) as other:
+        eventually(other.leads, "leads as well", 30)
+        everyone = names(80)
+        fleet.join(*everyone, alive=False)
+        eventually(lambda: set(everyone) <= fleet.owners().keys(), "everyone has one", 30)
+        eventually(lambda: fleet.everyone_has_one(everyone), "exactly one in the end", 20)
+
+
+def test_a_standby_is_ready_and_takes_over_at_once_when_the_leader_ends(
+    plane: ControlPlane, operator: Operator, fleet: Fleet, tmp_path: Path
+) -> None:
+    with Operator(plane, tmp_path, "standby") as standby:
+        eventually(lambda: bool(standby.said("waiting_for_leadership")), "stands by")
+        assert standby.ready()
+        assert not standby.leads()
+        assert operator.terminate() == 0
+        eventually(standby.leads, "took over", 8)
+        fleet.join("node-1")
+        eventually(lambda: fleet.phase("node-1") == "Up", "works")
+
+
+def test_row_21_an_operator_that_starts_without_an_api_server_waits(
+    plane: ControlPlane, fleet: Fleet, tmp_path: Path
+) -> None:
+    with Operator(plane, tmp_path, "early") as operator:
+        plane.cluster.stop_apiserver()
+        try:
+            operator.restart()
+            eventually(lambda: bool(operator.said("waiting_for_api")), "waits")
+            assert not operator.ready()
+            assert operator.get("/healthz")[0] == 200
+        finally:
+            plane.cluster.start_apiserver()
+            plane.cluster.wait_api()
+        eventually(operator.leads, "leads", 40)
+        fleet.join("node-1")
+        eventually(lambda: fleet.phase("node-1") == "Up", "works", 20)
