@@ -32,6 +32,7 @@ def build(progress: Progress) -> list[Path]:
     root = paths.project_root()
     with binaries.locked(paths.cache_dir() / "build" / ".lock"):
         bases = {kind: roots.ensure_root(kind, progress) for kind in ("runtime", "tools")}
+        root = _snapshot(root)
         key = input_key(root, [tar.name for tar in bases.values()])
         built = []
         for target, name in TARGETS.items():
@@ -74,6 +75,17 @@ def input_key(root: Path, bases: Iterable[str]) -> str:
         content = hashlib.sha256(file.read_bytes()).hexdigest()
         digest.update(f"{file.relative_to(root)} {file.stat().st_mode & 0o111} {content}\n".encode())
     return digest.hexdigest()[:12]
+
+
+def _snapshot(root: Path) -> Path:
+    """Copy what a build uses to a folder in the cache, so that all images come from one state of the sources."""
+    folder = paths.cache_dir() / "build" / "context"
+    shutil.rmtree(folder, ignore_errors=True)
+    for file in context_files(root):
+        target = folder / file.relative_to(root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file, target)
+    return folder
 
 
 def _drop_old(newest: Path) -> None:

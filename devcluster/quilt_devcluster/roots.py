@@ -18,7 +18,7 @@ from quilt_devcluster.errors import DevclusterError
 from quilt_devcluster.shell import run
 
 PACKAGES: dict[str, tuple[str, ...]] = {
-    "runtime": ("python3", "ca-certificates", "nftables", "iptables"),
+    "runtime": ("python3", "ca-certificates", "libstdc++6", "nftables", "iptables"),
     "tools": (
         "ca-certificates",
         "iproute2",
