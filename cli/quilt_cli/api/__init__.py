@@ -1,0 +1,1 @@
+"""How the command talks to the API server."""

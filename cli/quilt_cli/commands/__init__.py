@@ -1,0 +1,1 @@
+"""One module per command: flags in, work called, answer printed."""

@@ -1,0 +1,102 @@
+"""`quilt status`: the mesh at a glance, what is wrong with it, and what to do."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from quilt_cli.api.client import ApiClient
+from quilt_cli.api.read import snapshot
+from quilt_cli.commands.options import cluster, leave, output
+from quilt_cli.core.status import Report, Row, report
+from quilt_cli.output import console, lines, print_json, table
+
+_STYLES = {
+    "Up": "green",
+    "Ready": "green",
+    "Down": "bold red",
+    "absent": "bold red",
+    "NotReady": "bold red",
+    "Unresponsive": "bold red",
+    "Pending": "yellow",
+}
+
+
+@click.command("status")
+@output
+@cluster
+def status(client: ApiClient, *, as_json: bool) -> None:
+    """Show nodes, subnets, who is in sync, what is wrong and what to do.
+
+    Exit code 0: healthy; 1: something is wrong; 2: cannot tell.
+    """
+    found = report(snapshot(client))
+    if as_json:
+        print_json(found.wire())
+    else:
+        show(found, console())
+    leave(found.exit_code)
+
+
+def show(found: Report, out: Console) -> None:
+    """The report for people."""
+    if found.network is not None:
+        out.print(_headline(found))
+        out.print()
+    if found.rows:
+        out.print(_nodes(found))
+        out.print()
+    for line in lines(found.findings):
+        out.print(line, soft_wrap=True)
+    for what, why in found.unreadable.items():
+        out.print(f"[dim]? {what} not looked at: {why}[/]", soft_wrap=True)
+    if not found.findings and found.rows:
+        out.print(f"[green]✓[/] the mesh is healthy: {len(found.rows)} nodes")
+
+
+def _headline(found: Report) -> Text:
+    network = found.network
+    assert network is not None
+    counts = network.counts
+    up = sum(1 for row in found.rows if row.phase == "Up")
+    return Text.assemble(
+        ("Network ", "bold"),
+        f"{network.name}  {', '.join(network.cidrs)}  VNI {network.vni}, UDP {network.port}\n",
+        ("Nodes   ", "bold"),
+        f"{up} of {len(found.rows)} Up\n",
+        ("Subnets ", "bold"),
+        f"{counts.get('allocated', 0)} allocated, {counts.get('free', 0)} free, "
+        f"{counts.get('quarantined', 0)} quarantined, {counts.get('total', 0)} in all",
+    )
+
+
+def _nodes(found: Report) -> object:
+    made = table("NODE", "STATUS", "SUBNET", "HOST-IP", "KUBERNETES", "AGENT", "RUNTIME", "PEERS")
+    for row in found.rows:
+        made.add_row(
+            Text(row.node, "" if row.ok else "bold red"),
+            _word(row.phase),
+            ", ".join(row.subnets) or "-",
+            row.host_ip or "-",
+            _word(row.kubernetes),
+            _word(row.agent),
+            _word(row.runtime),
+            _peers(row),
+        )
+    return made
+
+
+def _word(text: str) -> Text:
+    return Text(text or "-", _STYLES.get(text, ""))
+
+
+def _peers(row: Row) -> Text:
+    if row.peers is None:
+        return Text("-")
+    if row.in_sync and not row.peers:
+        return Text("none")
+    if row.in_sync:
+        return Text(f"{row.peers}/{row.peers} in sync", "green")
+    said = "not in sync" if row.in_sync is False else "sync unknown"
+    return Text(f"{row.peers} expected, {said}", "bold red" if row.in_sync is False else "yellow")

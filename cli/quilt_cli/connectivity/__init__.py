@@ -1,0 +1,1 @@
+"""Probes in pods: who reaches whom."""

@@ -1,0 +1,1 @@
+"""Decisions: plain functions of what was read, without any input or output."""

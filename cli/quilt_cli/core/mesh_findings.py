@@ -1,0 +1,107 @@
+"""What can be wrong with the mesh as a whole: the network, the operator, the claims."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from ipaddress import ip_network
+
+from quilt_cli.core.finding import Finding, fail, warn
+from quilt_cli.core.objects import Network
+from quilt_cli.core.snapshot import Snapshot
+from quilt_crds.names import (
+    DEFAULT_NETWORK,
+    NETWORK_ACCEPTED,
+    OPERATOR_COMPONENT,
+    SUBNETS_AVAILABLE,
+    WITHDRAWAL_PAUSED,
+)
+
+_DESCRIBE = f"kubectl describe quiltnetwork {DEFAULT_NETWORK}"
+# Of the last free subnets, below which share to say so.
+_FEW = 0.1
+
+
+def of(snapshot: Snapshot) -> list[Finding]:
+    """All findings about the mesh as a whole."""
+    if not snapshot.installed:
+        install = "helm install quilt helm/quilt-mesh -n quilt-system --create-namespace"
+        return [fail("not-installed", "cluster", "the API server knows no quilt.io kinds", install)]
+    return [*_operator(snapshot), *_network(snapshot), *_claims(snapshot)]
+
+
+def _operator(snapshot: Snapshot) -> Iterator[Finding]:
+    namespace = snapshot.release_namespace
+    if snapshot.operator is None:
+        if "deployments" not in snapshot.unreadable:
+            todo = f"helm status quilt -n {namespace}"
+            yield fail("operator-absent", "Deployment quilt-operator", "there is none in this cluster", todo)
+        return
+    if snapshot.operator.ready:
+        return
+    troubles = [
+        f"{pod.name}: {pod.trouble}"
+        for pod in snapshot.pods or ()
+        if pod.component == OPERATOR_COMPONENT and pod.trouble
+    ]
+    message = "no replica is ready: nobody assigns subnets or judges heartbeats; traffic goes on"
+    yield fail(
+        "operator-not-ready",
+        snapshot.operator.about,
+        f"{message}. {'; '.join(troubles)}".rstrip(". "),
+        f"kubectl -n {namespace} describe pods -l app.kubernetes.io/component={OPERATOR_COMPONENT}",
+    )
+
+
+def _network(snapshot: Snapshot) -> Iterator[Finding]:
+    network = snapshot.network
+    about = f"QuiltNetwork {DEFAULT_NETWORK}"
+    if network is None:
+        todo = f"kubectl -n {snapshot.release_namespace} logs deploy/quilt-operator"
+        yield fail("network-absent", about, "it does not exist; the operator creates it", todo)
+        return
+    for type_, good, code, judge, todo in (
+        (NETWORK_ACCEPTED, "True", "network-not-accepted", fail, _DESCRIBE),
+        (SUBNETS_AVAILABLE, "True", "subnets-exhausted", fail, _extend(network)),
+        ("ClaimsConsistent", "True", "claims-inconsistent", fail, "kubectl get quiltsubnets -o wide"),
+        (WITHDRAWAL_PAUSED, "False", "withdrawal-paused", warn, _DESCRIBE),
+    ):
+        held = network.conditions.get(type_)
+        if held is not None and held.status not in {good, "Unknown"}:
+            yield judge(code, about, held.text, todo)
+    total, free = network.counts.get("total", 0), network.counts.get("free", 0)
+    if total and 0 < free < total * _FEW:
+        yield warn(
+            "subnets-few", about, f"only {free} of {total} subnets are free for new nodes", _extend(network)
+        )
+
+
+def _extend(network: Network) -> str:
+    have = ", ".join(f'"{cidr}"' for cidr in network.cidrs if ":" not in cidr)
+    patch = f'{{"spec":{{"clusterCIDRs":[{have},"NEW"]}}}}'
+    return f"kubectl patch quiltnetwork {network.name} --type merge -p '{patch}'"
+
+
+def _claims(snapshot: Snapshot) -> Iterator[Finding]:
+    owners: Counter[tuple[str, int]] = Counter()
+    for item in snapshot.subnets:
+        if item.phase != "Releasing" and item.cidr:
+            owners[item.node, ip_network(item.cidr, strict=False).version] += 1
+    for (node, version), count in sorted(owners.items()):
+        if count > 1:
+            mine = ", ".join(item.name for item in snapshot.subnets if item.node == node)
+            yield warn(
+                "claims-several",
+                f"QuiltNode {node}",
+                f"it holds {count} IPv{version} subnets ({mine}) and can use only one",
+                f"kubectl describe quiltnode {node}",
+            )
+    nodes = {item.name for item in snapshot.mesh_nodes}
+    for item in snapshot.subnets:
+        if item.node not in nodes and item.phase != "Releasing":
+            yield warn(
+                "claim-orphaned",
+                f"QuiltSubnet {item.name}",
+                f"it belongs to node {item.node}, which has no QuiltNode, and is not being released",
+                f"kubectl -n {snapshot.release_namespace} logs deploy/quilt-operator",
+            )

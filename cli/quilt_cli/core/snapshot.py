@@ -1,0 +1,33 @@
+"""All that was read of the cluster for one answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from quilt_cli.core.objects import KubeNode, MeshNode, Network, Subnet, SystemPod, Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Objects as read, each kind at its own moment; None means that the kind could not be read.
+
+    `unreadable` says per kind why. `installed` is whether the API server knows our kinds at all.
+    """
+
+    installed: bool
+    network: Network | None = None
+    mesh_nodes: tuple[MeshNode, ...] = ()
+    subnets: tuple[Subnet, ...] = ()
+    kube_nodes: tuple[KubeNode, ...] | None = None
+    pods: tuple[SystemPod, ...] | None = None
+    agents: Workload | None = None
+    operator: Workload | None = None
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def release_namespace(self) -> str:
+        """Where the chart is installed, as far as known."""
+        for found in (self.agents, self.operator):
+            if found is not None:
+                return found.namespace
+        return "quilt-system"

@@ -1,0 +1,149 @@
+"""From what was read of the cluster to one row per node and a list of what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from quilt_cli.core import finding, mesh_findings, node_findings
+from quilt_cli.core.finding import EXIT_CANNOT_TELL, EXIT_HEALTHY, EXIT_PROBLEMS, Finding, Level
+from quilt_cli.core.objects import KubeNode, MeshNode, Network, Subnet, SystemPod
+from quilt_cli.core.snapshot import Snapshot
+from quilt_crds.names import DATAPLANE_IN_SYNC, NODE_COMPONENT, RUNTIME_READY
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One node; `peers` is how many it should route to, None where it has no QuiltNode.
+
+    `kubernetes`, `agent` and `runtime` are words: Ready, NotReady, … or empty where unknown.
+    """
+
+    node: str
+    phase: str
+    subnets: tuple[str, ...]
+    host_ip: str
+    kubernetes: str
+    agent: str
+    runtime: str
+    peers: int | None
+    in_sync: bool | None
+    version: str = ""
+    ok: bool = True
+
+    def wire(self) -> dict[str, Any]:
+        """JSON form."""
+        return {
+            "name": self.node,
+            "phase": self.phase,
+            "subnets": list(self.subnets),
+            "hostIP": self.host_ip,
+            "kubernetes": self.kubernetes,
+            "agent": self.agent,
+            "runtime": self.runtime,
+            "peers": {"expected": self.peers, "inSync": self.in_sync},
+            "version": self.version,
+            "healthy": self.ok,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The answer of `quilt status`; `unreadable` names what could not be looked at, and why."""
+
+    network: Network | None
+    rows: tuple[Row, ...]
+    findings: tuple[Finding, ...]
+    unreadable: Mapping[str, str]
+
+    @property
+    def exit_code(self) -> int:
+        """0 healthy, 1 something is broken, 2 too little could be read to say."""
+        if not finding.healthy(self.findings):
+            return EXIT_PROBLEMS
+        return EXIT_HEALTHY if self.rows else EXIT_CANNOT_TELL
+
+    def wire(self) -> dict[str, Any]:
+        """JSON form; keys are added over time, never renamed within a schema number."""
+        network = self.network
+        return {
+            "kind": "QuiltStatus",
+            "schema": SCHEMA,
+            "healthy": finding.healthy(self.findings) if self.rows else None,
+            "network": network
+            and {
+                "name": network.name,
+                "clusterCIDRs": list(network.cidrs),
+                "vxlan": {"vni": network.vni, "port": network.port, "device": network.device},
+                "subnets": dict(network.counts),
+            },
+            "nodes": [row.wire() for row in self.rows],
+            "findings": finding.wire(self.findings),
+            "notLookedAt": dict(self.unreadable),
+        }
+
+
+def report(snapshot: Snapshot) -> Report:
+    """Judge a snapshot."""
+    found = [*mesh_findings.of(snapshot), *node_findings.of(snapshot)]
+    blamed = {item.about for item in found if item.level is Level.FAIL}
+    rows = tuple(_row(name, snapshot, blamed) for name in _node_names(snapshot))
+    return Report(
+        snapshot.network, rows, tuple(finding.worst_first(found)), dict(sorted(snapshot.unreadable.items()))
+    )
+
+
+def expected_peers(name: str, subnets: Sequence[Subnet]) -> int:
+    """How many subnets of others a node should route to: those Up with an address."""
+    return sum(1 for item in subnets if item.node != name and item.phase == "Up" and item.host_ip)
+
+
+def _node_names(snapshot: Snapshot) -> list[str]:
+    names = {item.name for item in snapshot.mesh_nodes}
+    names |= {item.name for item in snapshot.kube_nodes or () if item.linux}
+    return sorted(names)
+
+
+def _row(name: str, snapshot: Snapshot, blamed: set[str]) -> Row:
+    mesh = next((item for item in snapshot.mesh_nodes if item.name == name), None)
+    claimed = tuple(item.cidr for item in snapshot.subnets if item.node == name)
+    pod = next((p for p in snapshot.pods or () if p.node == name and p.component == NODE_COMPONENT), None)
+    in_sync = _truth(mesh, DATAPLANE_IN_SYNC)
+    return Row(
+        node=name,
+        phase=mesh.phase if mesh else "absent",
+        subnets=claimed or (mesh.subnets if mesh else ()),
+        host_ip=mesh.host_ip if mesh else "",
+        kubernetes=_kubernetes(name, snapshot.kube_nodes),
+        agent=_agent(mesh, pod, known=snapshot.pods is not None),
+        runtime={True: "Ready", False: "NotReady", None: ""}[_truth(mesh, RUNTIME_READY)],
+        peers=expected_peers(name, snapshot.subnets) if mesh else None,
+        in_sync=in_sync,
+        version=mesh.version if mesh else "",
+        ok=not {f"QuiltNode {name}", f"Node {name}"} & blamed,
+    )
+
+
+def _truth(mesh: MeshNode | None, type_: str) -> bool | None:
+    held = mesh.conditions.get(type_) if mesh else None
+    return {"True": True, "False": False}.get(held.status) if held else None
+
+
+def _kubernetes(name: str, nodes: Sequence[KubeNode] | None) -> str:
+    if nodes is None:
+        return ""
+    node = next((item for item in nodes if item.name == name), None)
+    if node is None:
+        return "absent"
+    return "Ready" if node.ready else "NotReady"
+
+
+def _agent(mesh: MeshNode | None, pod: SystemPod | None, *, known: bool) -> str:
+    if mesh is not None and mesh.is_("AgentUnresponsive"):
+        return "Unresponsive"
+    if pod is not None:
+        return "Ready" if pod.ready else "NotReady"
+    return "absent" if known else ""

@@ -1,0 +1,54 @@
+"""Printing: one console for people, plain JSON for machines; colours only where somebody can see them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from quilt_cli.core.finding import Finding, Level
+
+STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red", Level.UNKNOWN: "dim"}
+SIGNS = {Level.OK: "✓", Level.WARN: "!", Level.FAIL: "✗", Level.UNKNOWN: "?"}
+# A pipe has no width; tables must not be cut for it.
+_PIPE_WIDTH = 200
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Where people read; `stderr` for progress, so that a pipe gets the answer alone."""
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else _PIPE_WIDTH)
+
+
+def print_json(document: Any) -> None:
+    """The document on standard output."""
+    print(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def table(*columns: str) -> Table:
+    """A table in the manner of kubectl: no lines, one space between."""
+    made = Table(box=None, pad_edge=False, show_edge=False, header_style="bold", padding=(0, 3, 0, 0))
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    return made
+
+
+def lines(findings: Iterable[Finding]) -> Iterable[Text]:
+    """Each finding as one line, with the next step on a second."""
+    for item in findings:
+        style = STYLES[item.level]
+        line = Text.assemble((f"{SIGNS[item.level]} ", style), (f"{item.about}: ", "bold"), item.message)
+        if item.todo:
+            line.append(f"\n    → {item.todo}", "cyan")
+        yield line
+
+
+def counts(summary: dict[str, int]) -> Text:
+    """`12 ok, 1 warn` with colours, without what there is none of."""
+    parts = [Text(f"{number} {name}", STYLES[Level(name)]) for name, number in summary.items() if number]
+    return Text(", ").join(parts)
