@@ -104,6 +104,14 @@ class Leader:
             wrong.append(f"{len(self._queue)} objects wait and nothing moves")
         return wrong
 
+    def measure(self) -> None:
+        """Bring all gauges up to date, for a scrape."""
+        metrics.QUEUE.set(len(self._queue))
+        for plural in watching.PATHS:
+            metrics.WATCH_AGE.labels(plural).set(self._watches.age(plural))
+        self._network.measure()
+        self._heartbeats.measure()
+
     async def run(self) -> None:
         """Work until cancelled; returns (or raises) only when something that must run has ended."""
         await self._read_all()
@@ -116,7 +124,6 @@ class Leader:
             self._heartbeats.run(),
             self._events.send(),
             self._resync(),
-            self._measure(),
             *(self._queue.work(self._dispatch) for _ in range(_WORKERS)),
         ]
         self._started = True
@@ -186,12 +193,6 @@ class Leader:
                     last_nodes = time.monotonic() if plural == NODES else last_nodes
             except (ApiError, Unreachable) as error:
                 log.warning("resync_failed", error=str(error))
-
-    async def _measure(self) -> None:
-        while True:
-            for plural in watching.PATHS:
-                metrics.WATCH_AGE.labels(plural).set(self._watches.age(plural))
-            await asyncio.sleep(5)
 
     async def _dispatch(self, request: Request) -> float | None:
         return await (self._nodes if request.kind == "node" else self._network)(request)
