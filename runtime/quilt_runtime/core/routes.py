@@ -155,7 +155,7 @@ class Planner:
                 self._drop(route)
 
     def finish(self, also: Iterable[Nexthop] = ()) -> Plan:
-        """Add the removal of nexthop objects left without a route, and of unused ones in `also`; return it."""
+        """Add the removal of nexthop objects left without a route, and of unused ones in `also`."""
         left = {nhid: self._tables.nexthops[nhid] for nhid in self._left if nhid in self._tables.nexthops}
         for nexthop in {**left, **{nexthop.id: nexthop for nexthop in also}}.values():
             if nexthop.protocol == PROTOCOL_MESH and not self._tables.users[nexthop.id]:

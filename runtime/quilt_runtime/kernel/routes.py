@@ -58,7 +58,7 @@ class RouteExecutor:
         self._view = RouteView()
 
     def apply(self, adds: Sequence[Asked], removes: Sequence[str], terms: Terms) -> list[Outcome]:
-        """Add, then remove; one outcome per item, adds first. Raises NetlinkError if the kernel is unreadable."""
+        """Add, then remove; one outcome per item, adds first. Raises NetlinkError where reading fails."""
         with self._lock:
             pending = list(range(len(adds) + len(removes)))
             outcomes: dict[int, Outcome] = {}

@@ -1,0 +1,238 @@
+"""A node: a namespace with a real runtime in it, which has no capability but NET_ADMIN. Pods are namespaces too."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import grpc
+import pytest
+
+from quilt_proto import node_pb2_grpc, runtime_pb2, runtime_pb2_grpc
+
+ROOT = Path(__file__).parents[3]
+TIMEOUT = 15.0
+NET_ADMIN_ALONE = ("setpriv", "--bounding-set=-all,+net_admin", "--inh-caps=-all,+net_admin", "--")
+
+
+class Namespace(Protocol):
+    """What the `make_netns` fixture makes."""
+
+    name: str
+
+    @property
+    def path(self) -> str: ...
+
+    def run(self, *command: str, stdin: str | None = None) -> str: ...
+
+
+def eventually(condition: Callable[[], Any], what: str, timeout: float = TIMEOUT) -> Any:
+    """Return the condition's first true value; the kernel and processes are asked, as there is no event to await."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"not within {timeout} s: {what}")
+
+
+@dataclass
+class CniResult:
+    """What quilt-cni printed and how it ended."""
+
+    code: int
+    document: dict[str, Any]
+
+
+@dataclass
+class Node:
+    """A namespace, a runtime's directory, and the runtime while it runs."""
+
+    netns: Namespace
+    directory: Path
+    plugin: Path
+    process: subprocess.Popen[bytes] | None = None
+    channels: list[grpc.Channel] = field(default_factory=list)
+    health_port: int = 9471
+
+    @property
+    def socket_dir(self) -> Path:
+        return self.directory / "run"
+
+    @property
+    def log(self) -> str:
+        return (self.directory / "log").read_text()
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        return [event for event in map(json.loads, self.log.splitlines()) if event["event"] == name]
+
+    def start(self, *arguments: str) -> None:
+        """Start the runtime and return once it serves."""
+        with (self.directory / "log").open("ab") as log:
+            before = log.tell()
+            command = [sys.executable, "-m", "quilt_runtime", f"--socket-dir={self.socket_dir}", *arguments]
+            enter = ("ip", "netns", "exec", self.netns.name, *NET_ADMIN_ALONE)
+            self.process = subprocess.Popen([*enter, *command], stdout=log, stderr=log)
+        eventually(lambda: self._serving(before), f"the runtime serves; its log:\n{self.log}")
+
+    def _serving(self, before: int) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, self.log
+        return '"started"' in self.log[before:]
+
+    def stop(self) -> int:
+        """Stop it as Kubernetes does; return its exit code."""
+        assert self.process is not None
+        self.process.terminate()
+        code = self.process.wait(TIMEOUT)
+        self.process = None
+        return code
+
+    def kill(self) -> None:
+        """End it without a chance to say goodbye."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(TIMEOUT)
+        self.process = None
+
+    def channel(self, path: Path | None = None) -> grpc.Channel:
+        channel = grpc.insecure_channel(f"unix:{path or self.socket_dir / 'runtime.sock'}")
+        self.channels.append(channel)
+        return channel
+
+    def close(self) -> None:
+        for channel in self.channels:
+            channel.close()
+        if self.process is not None:
+            self.kill()
+
+    @property
+    def contract(self) -> runtime_pb2_grpc.QuiltRuntimeStub:
+        return runtime_pb2_grpc.QuiltRuntimeStub(self.channel())
+
+    @property
+    def routes(self) -> node_pb2_grpc.RouteTableStub:
+        return node_pb2_grpc.RouteTableStub(self.channel())
+
+    @property
+    def ipam(self) -> node_pb2_grpc.IpamStub:
+        return node_pb2_grpc.IpamStub(self.channel())
+
+    @property
+    def config(self) -> node_pb2_grpc.NodeConfigStub:
+        return node_pb2_grpc.NodeConfigStub(self.channel())
+
+    def give_subnet(self, subnet: str = "10.42.1.0/24") -> None:
+        answer = self.contract.ConfigureNodeSubnet(runtime_pb2.ConfigureNodeSubnetRequest(subnet=subnet))
+        assert answer.success, answer.error
+
+    def cni(
+        self,
+        verb: str,
+        container: str = "",
+        netns: str = "",
+        version: str = "1.0.0",
+        interface: str = "eth0",
+        **conf: Any,
+    ) -> CniResult:
+        """Call the real plugin binary as a container engine does."""
+        config = {
+            "cniVersion": version,
+            "name": "quilt",
+            "type": "quilt-cni",
+            "socket": str(self.socket_dir / "cni.sock"),
+            **conf,
+        }
+        env = {"CNI_COMMAND": verb, "CNI_PATH": str(self.plugin.parent)}
+        if container:
+            env |= {"CNI_CONTAINERID": container, "CNI_IFNAME": interface, "CNI_NETNS": netns}
+        done = subprocess.run(
+            [self.plugin],
+            input=json.dumps(config),
+            env={**os.environ, **env},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        return CniResult(done.returncode, json.loads(done.stdout) if done.stdout.strip() else {})
+
+    def add_pod(self, pod: Namespace, **conf: Any) -> str:
+        """ADD for a namespace; return the pod's address."""
+        result = self.cni("ADD", pod.name, pod.path, **conf)
+        assert result.code == 0, (result.document, self.log)
+        address: str = result.document["ips"][0]["address"]
+        return address.removesuffix("/32")
+
+    def metric(self, name: str) -> float:
+        """Return the value of one sample, 0 where it does not exist."""
+        text = self.netns.run("curl", "-sf", f"http://127.0.0.1:{self.health_port}/metrics")
+        found = [line for line in text.splitlines() if line.startswith(name + " ")]
+        return float(found[0].split()[-1]) if found else 0.0
+
+
+@pytest.fixture(scope="session")
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The quilt-cni binary, built as the image builds it."""
+    path = tmp_path_factory.mktemp("cni") / "quilt-cni"
+    command = ["go", "build", "-trimpath", "-ldflags=-s -w", "-o", str(path), "."]
+    subprocess.run(command, cwd=ROOT / "cni", env={**os.environ, "CGO_ENABLED": "0"}, check=True)
+    return path
+
+
+@pytest.fixture
+def make_node(
+    make_netns: Callable[[], Namespace], tmp_path: Path, plugin: Path
+) -> Iterator[Callable[[], Node]]:
+    """Make nodes whose runtime is not started yet."""
+    nodes: list[Node] = []
+
+    def make() -> Node:
+        directory = tmp_path / f"node{len(nodes)}"
+        directory.mkdir()
+        nodes.append(Node(make_netns(), directory, plugin))
+        return nodes[-1]
+
+    yield make
+    for node in nodes:
+        node.close()
+
+
+@pytest.fixture
+def node(make_node: Callable[[], Node]) -> Node:
+    """A node whose runtime runs and has no subnet yet."""
+    made = make_node()
+    made.start()
+    return made
+
+
+@pytest.fixture
+def ready_node(node: Node) -> Node:
+    """A node with the subnet 10.42.1.0/24."""
+    node.give_subnet()
+    return node
+
+
+def ping(pod: Namespace, address: str, *arguments: str) -> None:
+    """Assert that one echo request is answered."""
+    pod.run("ping", "-c", "1", "-W", "3", *arguments, address)
+
+
+def make_vxlan(netns: Namespace, name: str = "vxlan100") -> None:
+    netns.run(
+        "ip", "link", "add", name, "type", "vxlan", "id", "100", "dstport", "4789", "local", "127.0.0.1"
+    )
+    netns.run("ip", "link", "set", name, "up")
+
+
+def show(netns: Namespace, *arguments: str) -> list[dict[str, Any]]:
+    """Return what `ip -j` says."""
+    text = netns.run("ip", "-j", *arguments)
+    parsed: list[dict[str, Any]] = json.loads(text) if text.strip() else []
+    return parsed

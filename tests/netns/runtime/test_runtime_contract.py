@@ -1,0 +1,218 @@
+"""Conformance of the contract RPCs, from a client that knows the bare three-call protocol, over both socket kinds."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_tools import protoc
+
+from .conftest import Node, eventually, make_vxlan, show
+
+Call = Callable[..., tuple[bool, str]]
+
+
+@pytest.fixture(scope="session")
+def bare_protocol(tmp_path_factory: pytest.TempPathFactory) -> descriptor_pool.DescriptorPool:
+    out = tmp_path_factory.mktemp("contract") / "set"
+    here = Path(__file__).parent
+    assert (
+        protoc.main(["protoc", f"-I{here}", f"--descriptor_set_out={out}", str(here / "contract.proto")]) == 0
+    )
+    pool = descriptor_pool.DescriptorPool()
+    for file in descriptor_pb2.FileDescriptorSet.FromString(out.read_bytes()).file:
+        pool.Add(file)
+    return pool
+
+
+@pytest.fixture(params=["unix", "tcp"])
+def channel(
+    request: pytest.FixtureRequest, make_node: Callable[[], Node]
+) -> Iterator[tuple[Node, grpc.Channel]]:
+    node = make_node()
+    if request.param == "unix":
+        node.start()
+        yield node, node.channel()
+        return
+    node.start("--grpc-addr=127.0.0.1:50051")
+    # The test process stands in another namespace: socat carries its bytes to the loopback address in there.
+    relay = node.directory / "relay"
+    command = [
+        "ip",
+        "netns",
+        "exec",
+        node.netns.name,
+        "socat",
+        f"UNIX-LISTEN:{relay},fork",
+        "TCP:127.0.0.1:50051",
+    ]
+    process = subprocess.Popen(command)
+    try:
+        eventually(relay.exists, "the relay listens")
+        yield node, node.channel(relay)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def node(channel: tuple[Node, grpc.Channel]) -> Node:
+    return channel[0]
+
+
+@pytest.fixture
+def call(channel: tuple[Node, grpc.Channel], bare_protocol: descriptor_pool.DescriptorPool) -> Call:
+    service = bare_protocol.FindServiceByName("quilt.QuiltRuntime")
+
+    def do(method: str, **fields: Any) -> tuple[bool, str]:
+        described = service.methods_by_name[method]
+        request = message_factory.GetMessageClass(described.input_type)
+        response = message_factory.GetMessageClass(described.output_type)
+        rpc = channel[1].unary_unary(
+            f"/quilt.QuiltRuntime/{method}", request.SerializeToString, response.FromString
+        )
+        answer: Any = rpc(request(**fields), timeout=10)
+        assert answer.success == (not answer.error), "an error has a text, a success has none"
+        return answer.success, answer.error
+
+    return do
+
+
+@pytest.mark.parametrize(
+    ("subnet", "text"),
+    [
+        ("10.42.0.0/16", "Subnet must be /24, got /16"),
+        ("10.42.1.0/25", "Subnet must be /24, got /25"),
+        ("10.99.1.0/24", "Subnet 10.99.1.0/24 must be within cluster CIDR 10.42.0.0/16"),
+        ("10.42.1.7/24", "Subnet 10.42.1.7/24 has host bits set; the network is 10.42.1.0/24"),
+        ("", "Subnet must not be empty"),
+        ("fd42:0:0:1::/64", "Subnet must be IPv4, got IPv6 fd42:0:0:1::/64"),
+        ("10.42.1.0", "Invalid CIDR '10.42.1.0': the prefix length is missing, as in 10.42.1.0/24"),
+        ("10.42.1/24", "Invalid CIDR '10.42.1/24': "),
+        ("10.42.1.0/33", "Invalid CIDR '10.42.1.0/33': "),
+        (
+            "10.42.1.0/255.255.255.0",
+            "Invalid CIDR '10.42.1.0/255.255.255.0': the prefix length must be a number",
+        ),
+        ("1" * 5000, "Subnet is 5000 characters long"),
+    ],
+)
+def test_a_wrong_subnet_is_refused_with_its_reason(call: Call, subnet: str, text: str) -> None:
+    success, error = call("ConfigureNodeSubnet", subnet=subnet)
+    assert not success
+    assert error.startswith(text)
+
+
+def test_a_subnet_can_be_given_again_and_changed_while_it_is_empty(call: Call, node: Node) -> None:
+    for subnet in ("10.42.1.0/24", "10.42.1.0/24", "10.42.2.0/24"):
+        assert call("ConfigureNodeSubnet", subnet=subnet) == (True, "")
+    addresses = show(node.netns, "-4", "addr", "show", "dev", "quilt0")[0]["addr_info"]
+    assert [(a["local"], a["prefixlen"]) for a in addresses] == [("10.42.2.1", 24)]
+
+
+def test_a_subnet_in_use_cannot_be_changed(call: Call, node: Node) -> None:
+    from quilt_proto import node_pb2
+
+    call("ConfigureNodeSubnet", subnet="10.42.1.0/24")
+    node.ipam.AllocateIp(node_pb2.AllocateIpRequest(container_id="c1", interface="eth0"))
+    success, error = call("ConfigureNodeSubnet", subnet="10.42.2.0/24")
+    assert not success
+    assert "1 addresses are allocated" in error
+    assert call("ConfigureNodeSubnet", subnet="10.42.1.0/24") == (True, "")
+    assert len(node.ipam.ListAllocations(node_pb2.ListAllocationsRequest()).allocations) == 1
+
+
+def test_a_route_over_vxlan_goes_via_the_network_address(call: Call, node: Node) -> None:
+    make_vxlan(node.netns)
+    for _ in range(2):
+        assert call("InjectRoute", destination="10.42.2.0/24", via_interface="vxlan100") == (True, "")
+    (route,) = show(node.netns, "route", "show", "10.42.2.0/24")
+    assert (route["gateway"], route["dev"], route["protocol"]) == ("10.42.2.0", "vxlan100", "82")
+    assert "onlink" in route["flags"]
+
+
+def test_a_route_over_another_interface_is_link_scope_and_replaces(call: Call, node: Node) -> None:
+    make_vxlan(node.netns)
+    node.netns.run("ip", "link", "add", "ve0", "type", "veth", "peer", "name", "ve1")
+    node.netns.run("ip", "link", "set", "ve0", "up")
+    node.netns.run("ip", "link", "set", "ve1", "up")
+    assert call("InjectRoute", destination="10.42.2.0/24", via_interface="vxlan100") == (True, "")
+    assert call("InjectRoute", destination="10.42.2.0/24", via_interface="ve0") == (True, "")
+    (route,) = show(node.netns, "route", "show", "10.42.2.0/24")
+    assert (route["dev"], route["scope"]) == ("ve0", "link")
+    assert show(node.netns, "nexthop") == [], "the nexthop object of the replaced route went with it"
+
+
+def test_an_unknown_interface_is_named(call: Call) -> None:
+    answer = call("InjectRoute", destination="10.42.2.0/24", via_interface="vxlan7")
+    assert answer == (False, "Interface 'vxlan7' not found")
+
+
+@pytest.mark.parametrize(
+    "destination", ["", "x", "10.42.2.1/24", "fd42::/64", "0.0.0.0/0", "224.0.0.0/8", "1" * 99]
+)
+@pytest.mark.parametrize("method", ["InjectRoute", "RemoveRoute"])
+def test_a_wrong_destination_is_refused(call: Call, node: Node, method: str, destination: str) -> None:
+    fields = {"via_interface": "lo"} if method == "InjectRoute" else {}
+    success, error = call(method, destination=destination, **fields)
+    assert not success
+    assert error
+
+
+@pytest.mark.parametrize("interface", ["", "a/b", "x" * 16, "no such", "\u00e9\u00e9"])
+def test_a_wrong_interface_is_refused(call: Call, interface: str) -> None:
+    success, error = call("InjectRoute", destination="10.42.2.0/24", via_interface=interface)
+    assert not success
+    assert "nterface" in error
+
+
+def test_a_foreign_route_is_neither_replaced_nor_removed(call: Call, node: Node) -> None:
+    make_vxlan(node.netns)
+    node.netns.run("ip", "route", "add", "10.42.9.0/24", "dev", "vxlan100", "metric", "50")
+    before = show(node.netns, "route")
+    for method, fields in (("InjectRoute", {"via_interface": "vxlan100"}), ("RemoveRoute", {})):
+        success, error = call(method, destination="10.42.9.0/24", **fields)
+        assert not success
+        assert "10.42.9.0/24" in error
+        assert "not ours" in error
+    assert show(node.netns, "route") == before
+
+
+def test_removal_tolerates_an_absent_route(call: Call, node: Node) -> None:
+    make_vxlan(node.netns)
+    call("InjectRoute", destination="10.42.2.0/24", via_interface="vxlan100")
+    for _ in range(2):
+        assert call("RemoveRoute", destination="10.42.2.0/24") == (True, "")
+    assert show(node.netns, "route", "show", "10.42.2.0/24") == []
+
+
+def test_reflection_and_health_answer(channel: tuple[Node, grpc.Channel]) -> None:
+    node, connection = channel
+    stub = reflection_pb2_grpc.ServerReflectionStub(connection)
+    asked = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
+    (answer,) = list(stub.ServerReflectionInfo(asked, timeout=10))
+    names = {service.name for service in answer.list_services_response.service}
+    assert names >= {
+        "quilt.QuiltRuntime",
+        "quilt.RouteTable",
+        "quilt.Ipam",
+        "quilt.NodeConfig",
+        "grpc.health.v1.Health",
+    }
+    health = health_pb2_grpc.HealthStub(connection)
+
+    def status(service: str) -> int:
+        return health.Check(health_pb2.HealthCheckRequest(service=service), timeout=10).status
+
+    serving = health_pb2.HealthCheckResponse.SERVING
+    assert status("") == status("quilt.QuiltRuntime") == serving
+    assert status("quilt.Cni") == health_pb2.HealthCheckResponse.NOT_SERVING, "there is no subnet yet"
+    node.give_subnet()
+    eventually(lambda: status("quilt.Cni") == serving, "CNI is served once there is a subnet")
