@@ -136,7 +136,8 @@ def main() -> None:
             results[peers] = measure(namespace, peers, args.rounds)
             row = results[peers]
             print(
-                f"{peers:>6} peers: quilt {row['quilt'] * 1e3:7.1f} ms ({row['quilt'] / peers * 1e6:.1f} us each), "
+                f"{peers:>6} peers: quilt {row['quilt'] * 1e3:7.1f} ms "
+                f"({row['quilt'] / peers * 1e6:.1f} us each), "
                 f"iproute2 {row['iproute2'] * 1e3:7.1f} ms, ratio {row['quilt'] / row['iproute2']:.2f}, "
                 f"read back {row['read'] * 1e3:.1f} ms"
             )

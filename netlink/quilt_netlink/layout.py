@@ -21,7 +21,7 @@ Make = Callable[[Values], Any]
 
 _MESSAGE = "=IHHII"
 FIXED = 5
-"""Where the fixed fields begin in what is unpacked, after the message header's five; the first is the family."""
+"""Where the fixed fields begin in what is unpacked: after the message header's five; first the family."""
 _SHAPES_PER_SIZE = 4
 _ATTR = struct.Struct("=HH")
 

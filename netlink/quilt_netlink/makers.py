@@ -84,8 +84,8 @@ def route_maker(family: int, at: dict[int, int]) -> Make | None:
     return make
 
 
-# A frozen dataclass sets its fields one by one through object.__setattr__; with ten fields that is most of the
-# time that reading a table of routes takes. Its slots, set directly, take half of it.
+# A frozen dataclass sets its fields one by one through object.__setattr__; with ten fields that is most of
+# the time that reading a table of routes takes. Its slots, set directly, take half of it.
 _new: Callable[[type[Route]], Route] = object.__new__
 _slots: list[Callable[[Route, Any], None]] = [getattr(Route, name).__set__ for name in Route.__slots__]
 _prefix, _protocol, _nhid, _ifindex, _gateway, _onlink, _scope, _table, _prefsrc, _metric = _slots
