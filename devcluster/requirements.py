@@ -1,16 +1,17 @@
 """Print the requirements of some extras of a pyproject.toml: `requirements.py pyproject.toml node operator`.
 
-An image installs them in a layer below the code, which pip alone cannot do: it only installs dependencies together
-with what depends on them. Extras that name other extras of the same project are followed.
+An image installs them in a layer below the code, which pip alone cannot do: it only installs dependencies
+together with what depends on them. Extras that name other extras of the same project are followed.
 """
 
 import re
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 
-def requirements(project: dict, extras: list[str]) -> list[str]:
+def requirements(project: dict[str, Any], extras: list[str]) -> list[str]:
     """Return the sorted requirements of the table `project` with these `extras`."""
     own = re.compile(rf"{re.escape(project['name'])}\[([^]]*)\]")
     found = set(project.get("dependencies", ()))

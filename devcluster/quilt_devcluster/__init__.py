@@ -1,9 +1,9 @@
 """A real Kubernetes on one Linux machine, for the demo, the tests and the benchmarks.
 
-etcd, kube-apiserver, controller-manager, scheduler, kubelets, containerd and kube-proxy run from binaries built
-here out of pinned Go modules; the control plane and every node have namespaces of their own, joined by a bridge
-in one more namespace. Nothing is put into the root namespace but one supervisor process per cluster, which
-also listens on a loopback port for the host's own kubectl and helm.
+etcd, kube-apiserver, controller-manager, scheduler, kubelets, containerd and kube-proxy run from binaries
+built here out of pinned Go modules; the control plane and every node have namespaces of their own, joined by
+a bridge in one more namespace. Nothing is put into the root namespace but one supervisor process per
+cluster, which also listens on a loopback port for the host's own kubectl and helm.
 
     from quilt_devcluster import Cluster
 

@@ -1,7 +1,7 @@
 """Build the programs into the cache, once for each set of inputs, and find them again.
 
-`program("kubelet")` is what everything else calls; it never builds by itself, so that a test does not silently
-spend ten minutes: it says which command does.
+`program("kubelet")` is what everything else calls; it never builds by itself, so that a test does not
+silently spend ten minutes: it says which command does.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CNI_PLUGINS = ("bridge", "host-local", "loopback", "portmap", "bandwidth")
 
 
 def program(name: str) -> Path:
-    """Return the path of a built program such as `kubelet`. Raises DevclusterError when it is not built yet."""
+    """Return the path of a built program such as `kubelet`. Raises DevclusterError when not built yet."""
     path = BY_PROGRAM[name].folder() / name
     if not path.exists():
         raise DevclusterError(

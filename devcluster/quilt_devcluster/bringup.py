@@ -88,7 +88,7 @@ def _start(
 
 
 def archives(images: Sequence[Path] | None, progress: Progress) -> list[Path]:
-    """Return every archive a new node gets: the base images, and `images` (None: the product's, as built last)."""
+    """Return every archive a new node gets: the base ones and `images` (None: the product's, built last)."""
     return [*ensure_base_archives(progress), *(current_product_archives() if images is None else images)]
 
 
@@ -129,8 +129,8 @@ def check_machine() -> None:
 def down(name: str) -> bool:
     """End whatever there is of the cluster `name`, also after a crash; false when there was nothing."""
     folder = paths.clusters_dir() / plan.check_name(name)
-    # Found by their command lines rather than by what was written down: a crash may have come before the writing.
-    # The supervisor first, since it would start again what dies.
+    # Found by their command lines rather than by what was written down: a crash may have come before the
+    # writing. The supervisor first, since it would start again what dies.
     supervisors = procs.find("quilt_devcluster.supervisor", str(folder))
     holders = procs.find(HOLDER, str(folder))
     entered = procs.find("nsenter", controlplane.mark(folder))

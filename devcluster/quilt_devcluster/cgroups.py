@@ -67,7 +67,8 @@ def _delegate(folder: Path) -> None:
 def remove(group: str, timeout: float = 10.0) -> None:
     """Remove `group` with all below it from every tree. Its processes must be dead already.
 
-    The kernel lets go of a group a moment after its last process: tried again until `timeout` seconds are over.
+    The kernel lets go of a group a moment after its last process: tried again until `timeout` seconds are
+    over.
     """
     deadline = time.monotonic() + timeout
     for tree in _trees():

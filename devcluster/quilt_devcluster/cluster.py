@@ -44,14 +44,15 @@ class Cluster:
     ) -> Cluster:
         """Start a cluster and return it when its API is ready and its Nodes are registered.
 
-        `images` are archives loaded on every node besides the base ones; None means the product's, as built last.
-        `nodes=0` starts a control plane alone. Raises DevclusterError; what was started is then taken down again.
+        `images` are archives loaded on every node besides the base ones; None means the product's, as built
+        last. `nodes=0` starts a control plane alone. Raises DevclusterError; what was started is then taken
+        down again.
         """
         return cls(bringup.up(name, nodes, images, allocate_node_cidrs, progress))
 
     @classmethod
     def attach(cls, name: str = DEFAULT_NAME) -> Cluster:
-        """Return the cluster called `name` that runs on this machine. Raises DevclusterError when there is none."""
+        """Return the running cluster called `name`. Raises DevclusterError when there is none."""
         return cls(state.load(name))
 
     def down(self) -> None:
@@ -95,7 +96,7 @@ class Cluster:
         return self._state.addresses.node(self._state.index(node))
 
     def node_pid(self, node: str) -> int:
-        """Return the id (outside) of the process that holds a node's namespaces. Raises DevclusterError when off."""
+        """Return the id of the process that holds a node's namespaces. Raises DevclusterError when off."""
         self._state.index(node)
         holder = self._state.pids.get(node)
         if holder is None or not holder.alive():
@@ -124,7 +125,7 @@ class Cluster:
     # Running things
 
     def exec_argv(self, node: str, argv: Sequence[str]) -> list[str]:
-        """Return the command line that runs `argv` in the network, mounts, host name and process ids of a node."""
+        """Return the command line that runs `argv` in all namespaces of a node."""
         self.node_pid(node)
         folder = str(Path.cwd())
         return enter.inside(self._state.pids[node], argv, folder="/" if folder.startswith("/run") else folder)
@@ -162,7 +163,7 @@ class Cluster:
         return run([program("helm"), *argv], stdin=stdin, env=self.environment(), timeout=timeout)
 
     def environment(self) -> dict[str, str]:
-        """Return the variables that make kubectl and helm speak to this cluster and keep no files elsewhere."""
+        """Return the variables with which kubectl and helm use this cluster and keep no files elsewhere."""
         helm = str(self.folder / "helm")
         return {
             "KUBECONFIG": str(self.kubeconfig),
@@ -194,7 +195,7 @@ class Cluster:
         nodes.forget(self._state, node)
 
     def kill_node(self, node: str) -> None:
-        """Cut a node's power: kubelet, containerd, pods, mounts and network are gone at once, the disk stays."""
+        """Cut a node's power: programs, pods, mounts and network are gone at once, the disk stays."""
         nodes.power_off(self._state, node)
 
     def start_node(self, node: str) -> None:
@@ -215,7 +216,7 @@ class Cluster:
     # Failures of programs
 
     def signal_program(self, name: str, number: int) -> None:
-        """Send a signal to a supervised program, `etcd` or `node-1.kubelet`; one that dies is started again."""
+        """Send a signal to a program, `etcd` or `node-1.kubelet`; one that dies is started again."""
         control.request(self._state.socket, op="signal", name=name, signal=int(number))
 
     def pause_program(self, name: str) -> None:
@@ -266,4 +267,4 @@ def exec_replace(cluster: Cluster, node: str, argv: Sequence[str]) -> None:
     """Become the program `argv` inside a node, so that terminal, signals and exit code are its own."""
     command = cluster.exec_argv(node, argv)
     found = shutil.which(command[0])
-    os.execv(found or command[0], command)
+    os.execv(found or command[0], command)  # noqa: S606 - becoming the program is the point

@@ -48,7 +48,8 @@ def start_supervisor(folder: Path, log: Path) -> Pid:
     """Start the supervisor of the cluster in `folder` and return it once its socket answers."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as sink:
-        # setsid forks and leaves: the supervisor is nobody's child here, so a long-lived test run gets no zombie.
+        # setsid forks and leaves: the supervisor is nobody's child here, so a long-lived test run gets no
+        # zombie.
         subprocess.run(
             ["setsid", "--fork", sys.executable, "-m", "quilt_devcluster.supervisor", str(folder)],
             stdin=subprocess.DEVNULL,

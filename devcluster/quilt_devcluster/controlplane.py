@@ -62,7 +62,7 @@ def write_admin_kubeconfig(state: State) -> None:
 
 
 def mark(folder: Path) -> str:
-    """Return the argument by which `down` knows the programs of the cluster in `folder`, whatever happened."""
+    """Return the argument by which `down` knows the programs of the cluster in `folder`."""
     return f"QUILT_DEVCLUSTER_FOLDER={folder}"
 
 

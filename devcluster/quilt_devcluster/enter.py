@@ -13,8 +13,8 @@ NODE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 def inside(holder: Pid, argv: Sequence[str], *, folder: str = "/") -> list[str]:
     """Return the command line that runs `argv` in the namespaces of `holder`, in `folder` there.
 
-    nsenter stays as the parent because a process cannot change its own PID namespace; should it be killed, for
-    example by a time-out, the program dies with it. Raises DevclusterError when the machine is off.
+    nsenter stays as the parent because a process cannot change its own PID namespace; should it be killed,
+    for example by a time-out, the program dies with it. Raises DevclusterError when the machine is off.
     """
     if not holder.alive():
         raise DevclusterError(

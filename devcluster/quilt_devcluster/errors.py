@@ -15,8 +15,8 @@ def tail(text: str, lines: int = TAIL_LINES) -> str:
 class DevclusterError(Exception):
     """A step of the devcluster failed.
 
-    `message` says what failed and on what, `hint` what to do, `log` is the file that holds the whole story and
-    whose end is shown, `output` is shown instead of it where there is no file.
+    `message` says what failed and on what, `hint` what to do, `log` is the file that holds the whole story
+    and whose end is shown, `output` is shown instead of it where there is no file.
     """
 
     def __init__(self, message: str, *, hint: str = "", log: Path | None = None, output: str = "") -> None:

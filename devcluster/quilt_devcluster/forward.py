@@ -1,7 +1,7 @@
 """Forward a loopback port of the machine to an address that exists only inside a network namespace.
 
-A socket belongs for ever to the namespace in which it was made, and the namespace is a property of a thread: one
-thread moves into the cluster's namespace and makes sockets there, the event loop uses them from outside.
+A socket belongs for ever to the namespace in which it was made, and the namespace is a property of a thread:
+one thread moves into the cluster's namespace and makes sockets there, the event loop uses them from outside.
 """
 
 from __future__ import annotations

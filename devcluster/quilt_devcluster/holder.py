@@ -1,7 +1,8 @@
-"""Start a process that is the first in new namespaces, and print its id: `python holder.py PAUSE FOLDER ROLE`.
+"""Start the first process of new namespaces and print its id: `python holder.py PAUSE FOLDER ROLE`.
 
-A program of its own because making namespaces and forking are unsafe in a process with threads, such as a test
-run. The new process has its own network, mounts, host name and process ids; it outlives the one that started it.
+A program of its own because making namespaces and forking are unsafe in a process with threads, such as a
+test run. The new process has its own network, mounts, host name and process ids; it outlives the one that
+started it.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def main() -> None:
     os.chdir("/")
     # The only descriptors that survive are the three above: all others are made close-on-exec by Python.
     # The arguments are for `down` and for people: they tell whose process this is.
-    os.execv(program, [HOLDER, folder, role])
+    os.execv(program, [HOLDER, folder, role])  # noqa: S606 - becoming the program is the point
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ class KubeApi:
             connection.close()
 
     def get(self, path: str) -> Any:
-        """Return the decoded object at `path`, None when it does not exist. Raises DevclusterError otherwise."""
+        """Return the object at `path`, None when it does not exist. Raises DevclusterError otherwise."""
         status, body = self.request("GET", path)
         if status == http.client.NOT_FOUND:
             return None
@@ -65,7 +65,7 @@ class KubeApi:
             return False
 
     def wait_ready(self, timeout: float, log: Path) -> None:
-        """Wait until the API server serves. Raises DevclusterError with the end of `log` after `timeout` seconds."""
+        """Wait until the API server serves; after `timeout` seconds DevclusterError with the end of `log`."""
         deadline = time.monotonic() + timeout
         while not self.ready():
             if time.monotonic() > deadline:

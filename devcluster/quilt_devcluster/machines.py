@@ -1,8 +1,8 @@
 """The machines of a cluster: the switch, the control plane and the nodes, each a set of namespaces.
 
-A machine is held by its first process; everything in it lives in that process's PID namespace. So switching a
-machine off is one kill, after which the kernel ends all its programs and pods, its mounts and its network at once,
-like a power failure; its disk (a folder) stays.
+A machine is held by its first process; everything in it lives in that process's PID namespace. So switching
+a machine off is one kill, after which the kernel ends all its programs and pods, its mounts and its network
+at once, like a power failure; its disk (a folder) stays.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from quilt_devcluster.state import State
 SWITCH = "switch"
 CONTROL_PLANE = "control-plane"
 BRIDGE = "br0"
-# The folders of a node's own disk: the first are layered over the machine's, the others must be plain folders,
-# since containerd puts overlays of its own on them.
+# The folders of a node's own disk: the first are layered over the machine's, the others must be plain
+# folders, since containerd puts overlays of its own on them.
 LAYERED = ("etc", "opt", "var")
 PLAIN = ("containerd", "kubelet")
-# The kubelet sets these for the whole machine (its crash behaviour among them). It finds them set in files of the
-# node instead and leaves the machine alone.
+# The kubelet sets these for the whole machine (its crash behaviour among them). It finds them set in files
+# of the node instead and leaves the machine alone.
 FAKE_SYSCTLS = {
     "vm/overcommit_memory": "1",
     "vm/panic_on_oom": "0",
@@ -66,15 +66,15 @@ def switch_off(state: State, role: str) -> None:
 
 def end_machine(holder: Pid) -> None:
     """Kill the machine of the first process `holder`. Raises DevclusterError when a process of it hangs."""
-    # What was brought in from outside must be reaped outside before the kernel lets go of the PID namespace, and
-    # an nsenter whose program was paused does not reap.
+    # What was brought in from outside must be reaped outside before the kernel lets go of the PID namespace,
+    # and an nsenter whose program was paused does not reap.
     entered = procs.find("nsenter", f"--target={holder.pid}") if holder.alive() else []
     # The first process becomes reapable only when all others of its PID namespace are gone.
-    gone = all([procs.end(process) for process in entered]) and procs.end(holder, timeout=20.0)
+    gone = all(procs.end(process) for process in entered) and procs.end(holder, timeout=20.0)
     if not gone:
         raise DevclusterError(
             f"The machine held by process {holder.pid} does not end.",
-            hint=f"a process of it hangs: look at /proc/{holder.pid}/stack and the kernel log, then try again",
+            hint=f"a process of it hangs: look at /proc/{holder.pid}/stack, then try again",
         )
 
 
@@ -88,7 +88,7 @@ def in_machine(
 
 
 def set_up_switch(state: State) -> None:
-    """Make the bridge between the machines. It has an address, so that they have a gateway, but forwards nothing."""
+    """Make the bridge between the machines; as their gateway it has an address, but it forwards nothing."""
     addresses = state.addresses
     commands = [
         "link set lo up",
@@ -190,7 +190,9 @@ def node_script(state: State, node: str) -> str:
     lines += [
         "mkdir -p /etc/cni/net.d /opt/cni/bin /var/lib/cni /var/log/pods /var/log/containers",
         # At the first start only: what the machine under the test has there is not the node's.
-        "[ -e /etc/quilt-node ] || rm -rf /etc/cni/net.d/* /opt/cni/bin/* /etc/resolv.conf /etc/hosts /etc/hostname",
+        "[ -e /etc/quilt-node ] || rm -rf /etc/cni/net.d/* /opt/cni/bin/*",
+        # May be links into the machine's /run, which the node does not have.
+        "rm -f /etc/resolv.conf /etc/hosts /etc/hostname",
         # No name server: a name outside the cluster is an error at once instead of a packet that leaves.
         "echo '# no name server: nothing outside the cluster is asked' > /etc/resolv.conf",
         f"echo {node} > /etc/hostname; touch /etc/quilt-node",

@@ -107,7 +107,7 @@ def _become(program: str, name: str, args: tuple[str, ...]) -> None:
     cluster = Cluster.attach(name)
     path = binaries.program(program)
     sys.stdout.flush()
-    os.execve(path, [program, *args], {**os.environ, **cluster.environment()})
+    os.execve(path, [program, *args], {**os.environ, **cluster.environment()})  # noqa: S606 - becoming the program is the point
 
 
 @cli.command(context_settings=_PASS_THROUGH, add_help_option=False)

@@ -1,4 +1,4 @@
-"""A node's programs: containerd with an image store of its own, kubelet and kube-proxy with credentials of its own."""
+"""A node's programs: containerd, kubelet and kube-proxy, with images and credentials of the node's own."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def forget(state: State, node: str) -> None:
 
 
 def wait_registered(state: State, names: Sequence[str]) -> None:
-    """Wait until the kubelets of `names` have registered their Nodes (Ready they are only with a pod network)."""
+    """Wait until the kubelets of `names` have registered their Nodes; Ready takes a pod network."""
     client = api(state)
     deadline = time.monotonic() + REGISTER_TIMEOUT
     while missing := sorted(set(names) - set(client.nodes())):

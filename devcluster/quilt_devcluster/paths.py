@@ -23,13 +23,14 @@ def cache_dir() -> Path:
 def clusters_dir() -> Path:
     """Return the folder that holds one folder per cluster: `$QUILT_DEVCLUSTER_STATE`, else inside the cache.
 
-    It must lie on a filesystem that can be the upper layer of an overlay (ext4, xfs, btrfs, tmpfs), outside /run.
+    It must lie on a filesystem that can be the upper layer of an overlay (ext4, xfs, btrfs, tmpfs), outside
+    /run.
     """
     return Path(os.environ.get("QUILT_DEVCLUSTER_STATE") or cache_dir() / "clusters").absolute()
 
 
 def project_root() -> Path:
-    """Return the source tree: the folder above this package, or above the working directory, with a Containerfile.
+    """Return the source tree: the folder with a Containerfile above this package or the working directory.
 
     Raises DevclusterError when neither has one, for example when installed from a wheel.
     """

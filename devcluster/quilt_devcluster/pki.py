@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import datetime
+import datetime as dt
 import ipaddress
 import json
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-VALIDITY = datetime.timedelta(days=365)
+VALIDITY = dt.timedelta(days=365)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> str:
 
 
 def _builder(common_name: str, groups: Sequence[str]) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     names = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
     names.append(x509.NameAttribute(NameOID.COMMON_NAME, common_name))
     return (
@@ -51,7 +51,7 @@ def _builder(common_name: str, groups: Sequence[str]) -> x509.CertificateBuilder
         .subject_name(x509.Name(names))
         .serial_number(x509.random_serial_number())
         # An hour back: a clock that is set right after start must not make certificates of the future.
-        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_before(now - dt.timedelta(hours=1))
         .not_valid_after(now + VALIDITY)
     )
 
@@ -90,7 +90,7 @@ class Authority:
     def sign(
         self, common_name: str, *, groups: Sequence[str] = (), names: Sequence[str] = (), server: bool = False
     ) -> Identity:
-        """Return a new client certificate, or with `server` a serving one for `names` (host names, addresses)."""
+        """Return a new client certificate, with `server` a serving one for `names` (hosts, addresses)."""
         key = ec.generate_private_key(ec.SECP256R1())
         usage = ExtendedKeyUsageOID.SERVER_AUTH if server else ExtendedKeyUsageOID.CLIENT_AUTH
         builder = (

@@ -1,7 +1,8 @@
-"""What a cluster looks like on paper: its addresses, names and slot. Pure, so that it can be tested without one.
+"""What a cluster looks like on paper: its addresses, names and slot. Pure: tested without a cluster.
 
-Each cluster takes one of the 32 /20 slices of 198.18.0.0/15, the range reserved for testing networks. The slices
-live in namespaces and never meet; they differ so that captures and logs of two clusters cannot be mixed up.
+Each cluster takes one of the 32 /20 slices of 198.18.0.0/15, the range reserved for testing networks. The
+slices live in namespaces and never meet; they differ so that captures and logs of two clusters cannot be
+mixed up.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 
 
 def check_name(name: str) -> str:
-    """Return `name` when it can name a cluster (it ends up in folder and node names); else DevclusterError."""
+    """Return `name` when it can name a cluster and its folder. Raises DevclusterError when not."""
     if not _NAME.fullmatch(name):
         raise DevclusterError(
             f"The cluster name {name!r} cannot be used.",

@@ -66,7 +66,7 @@ def find(*arguments: str) -> list[Pid]:
 
 
 def end(process: Pid, *, signal_number: int = signal.SIGKILL, timeout: float = 10.0) -> bool:
-    """Send a signal to exactly this process and wait until it is gone; true when it is, also when it was before."""
+    """Send a signal to exactly this process and wait for its end; true when it is gone, also if it was."""
     try:
         handle = os.pidfd_open(process.pid)
     except ProcessLookupError:

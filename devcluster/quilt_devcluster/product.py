@@ -1,8 +1,8 @@
 """Build the product's own images from the project's Containerfile with buildah, into archives in the cache.
 
-The Containerfile knows nothing of this machine. What a build needs of it (Debian roots in place of bases from a
-registry, the Go toolchain, certificates, where packages come from) is handed in by build arguments and volumes, so
-that none of it ends up in an image.
+The Containerfile knows nothing of this machine. What a build needs of it (Debian roots in place of bases
+from a registry, the Go toolchain, certificates, where packages come from) is handed in by build arguments
+and volumes, so that none of it ends up in an image.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def input_key(root: Path, bases: Iterable[str]) -> str:
 
 
 def _snapshot(root: Path) -> Path:
-    """Copy what a build uses to a folder in the cache, so that all images come from one state of the sources."""
+    """Copy what a build uses to the cache, so that all images come from one state of the sources."""
     folder = paths.cache_dir() / "build" / "context"
     shutil.rmtree(folder, ignore_errors=True)
     for file in context_files(root):
@@ -103,7 +103,9 @@ def _drop_old(newest: Path) -> None:
 def _buildah(*arguments: str | Path, what: str, log: Path | None = None, timeout: float | None = None) -> str:
     storage = paths.cache_dir() / "containers"
     if shutil.which("buildah") is None:
-        raise DevclusterError("buildah is not installed.", hint="run `quilt-devcluster build`, which installs it")
+        raise DevclusterError(
+            "buildah is not installed.", hint="run `quilt-devcluster build`, which installs it"
+        )
     flags = [f"--root={storage / 'storage'}", f"--runroot={storage / 'run'}", f"--storage-driver={_driver()}"]
     return run(
         ["buildah", *flags, *arguments],
@@ -118,7 +120,9 @@ def _buildah(*arguments: str | Path, what: str, log: Path | None = None, timeout
 
 def _driver() -> str:
     """Return the storage driver: overlay copies nothing, but cannot lie on an overlay itself."""
-    filesystem = run(["stat", "--file-system", "--format=%T", paths.cache_dir()], what="Looking at the cache's disk")
+    filesystem = run(
+        ["stat", "--file-system", "--format=%T", paths.cache_dir()], what="Looking at the cache's disk"
+    )
     return os.environ.get("STORAGE_DRIVER") or ("vfs" if "overlay" in filesystem else "overlay")
 
 
@@ -138,11 +142,17 @@ def _build(root: Path, target: str, name: str, bases: Mapping[str, Path], output
     ]
     what = f"Building the image {name} from {root / 'Containerfile'}"
     logs = paths.cache_dir() / "log"
-    # A volume leaves its empty mount point in the stage that ran with it. The stage that the images consist of is
-    # therefore built without any; the build proper then finds it in the cache.
+    # A volume leaves its empty mount point in the stage that ran with it. The stage that the images consist
+    # of is therefore built without any; the build proper then finds it in the cache.
     _buildah(*command, "--target=system", root, what=what, log=logs / "image-system.log")
     _buildah(
-        *command, f"--target={target}", f"--tag={name}", *volumes, root, what=what, log=logs / f"image-{target}.log"
+        *command,
+        f"--target={target}",
+        f"--tag={name}",
+        *volumes,
+        root,
+        what=what,
+        log=logs / f"image-{target}.log",
     )
     part = output.with_suffix(".part")
     part.unlink(missing_ok=True)
@@ -196,7 +206,7 @@ def _go_env(name: str) -> str:
 
 
 def pip_config(environment: Mapping[str, str], files: Iterable[Path]) -> configparser.RawConfigParser:
-    """Return this machine's pip settings: its configuration files in order, then the PIP_ variables over them."""
+    """Return this machine's pip settings: its configuration files in order, the PIP_ variables over them."""
     config = configparser.RawConfigParser()
     config.read(files)
     if not config.has_section("global"):
@@ -209,5 +219,7 @@ def pip_config(environment: Mapping[str, str], files: Iterable[Path]) -> configp
 
 def _local_paths(config: configparser.RawConfigParser) -> list[Path]:
     """Return the files and folders of this machine that the pip settings name, certificates apart."""
-    values = " ".join(config.get("global", name, fallback="") for name in ("find-links", "constraint")).split()
+    values = " ".join(
+        config.get("global", name, fallback="") for name in ("find-links", "constraint")
+    ).split()
     return [Path(value) for value in values if value.startswith("/")]

@@ -1,4 +1,4 @@
-"""Configuration of the programs of a cluster, as plain functions of the plan. JSON is written where YAML is read.
+"""Configuration of a cluster's programs, as plain functions. JSON is written where YAML is read.
 
 The settings that are not a matter of taste carry the reason; the rest are upstream's defaults.
 """
@@ -63,7 +63,7 @@ def apiserver_args(addresses: plan.Addresses, pki: Path) -> list[str]:
 
 
 def controller_manager_args(pki: Path, *, allocate_node_cidrs: bool) -> list[str]:
-    """Return kube-controller-manager's flags. Without `allocate_node_cidrs` nodes get no pod range from it."""
+    """Return kube-controller-manager's flags; pod ranges it gives only with `allocate_node_cidrs`."""
     args = [
         f"--kubeconfig={pki}/controller-manager.kubeconfig",
         f"--service-account-private-key-file={pki}/service-accounts.key",
@@ -110,8 +110,8 @@ def kubelet_config(pki: Path, node: str, *, cgroup_root: str, cgroup_v1: bool) -
         "cgroupRoot": cgroup_root,
         "failSwapOn": False,
         "oomScoreAdj": 0,
-        # All nodes share one disk: its fill level says nothing of a node, and an image that was loaded by hand
-        # cannot be pulled again once collected.
+        # All nodes share one disk: its fill level says nothing of a node, and an image that was loaded by
+        # hand cannot be pulled again once collected.
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
         "imageMinimumGCAge": "8760h",

@@ -1,4 +1,4 @@
-"""Debian root filesystems made by mmdebstrap: the base of all images here, in place of a base from a registry.
+"""Debian root filesystems made by mmdebstrap: the base of all images, in place of one from a registry.
 
 Two are made, once, of the release that this machine runs: `runtime` for the product's images, and `tools`,
 which is what the product is built in and what the test image is.

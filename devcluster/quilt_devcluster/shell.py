@@ -23,8 +23,9 @@ def run(
 ) -> str:
     """Run `argv` to its end and return its standard output.
 
-    With `log`, both streams go to that file instead and the answer is empty. `env` is added to this process's.
-    Raises DevclusterError with the end of the output when the program is missing, fails or exceeds `timeout` seconds.
+    With `log`, both streams go to that file instead and the answer is empty. `env` is added to this
+    process's. Raises DevclusterError with the end of the output when the program is missing, fails or
+    exceeds `timeout` seconds.
     """
     text = [str(arg) for arg in argv]
     what = what or f"`{' '.join(text)[:200]}`"

@@ -57,7 +57,7 @@ class State:
         return self.folder / "nodes" / node
 
     def index(self, node: str) -> int:
-        """Return the number of `node`. Raises DevclusterError, naming the nodes there are, when it is unknown."""
+        """Return the number of `node`. Raises DevclusterError with the nodes there are when it is unknown."""
         if node not in self.nodes:
             known = ", ".join(self.nodes) or "none"
             raise DevclusterError(
@@ -92,7 +92,7 @@ def names() -> list[str]:
 
 
 def claim(name: str) -> State:
-    """Reserve a slot for a new cluster and make its folder. Raises DevclusterError when the name is in use."""
+    """Reserve a slot and make the folder of a new cluster. Raises DevclusterError when the name is in use."""
     plan.check_name(name)
     with locked(paths.clusters_dir() / ".lock"):
         existing = names()

@@ -1,9 +1,9 @@
-"""The one process of a cluster in the root namespace: keeps the cluster's programs running, forwards the API port.
+"""A cluster's one process in the root namespace: keeps its programs running, forwards the API port.
 
-Started by `up` as `python -m quilt_devcluster.supervisor FOLDER`; told what to run over a Unix socket, one JSON
-object per line: {"op": "start", "name": …, "argv": […], "log": …} and stop, signal, list, forward. It decides
-nothing: what to start where is the business of `cluster.py`. Should it die, the programs go on unsupervised and
-`down` still finds all of them.
+Started by `up` as `python -m quilt_devcluster.supervisor FOLDER`; told what to run over a Unix socket, one
+JSON object per line: {"op": "start", "name": …, "argv": […], "log": …} and stop, signal, list, forward. It
+decides nothing: what to start where is the business of `cluster.py`. Should it die, the programs go on
+unsupervised and `down` still finds all of them.
 """
 
 from __future__ import annotations
@@ -154,7 +154,8 @@ class Supervisor:
             raise ProcessLookupError(f"{program.name} is not running")
         os.kill(pid, number)
         if number != signal.SIGSTOP:
-            # nsenter stops itself when its child is stopped, and would neither go on nor notice the child's end.
+            # nsenter stops itself when its child is stopped, and would neither go on nor notice the child's
+            # end.
             os.kill(program.pid, signal.SIGCONT)
         return pid
 

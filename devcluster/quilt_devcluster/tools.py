@@ -1,7 +1,8 @@
 """Which programs the devcluster is made of, and the key under which each build of them is cached.
 
-Every tool is a small Go module in `tools/<name>` that pins one upstream project by go.mod and go.sum. A build is
-a pure function of those two files and the flags here, so their hash names the folder that keeps the result.
+Every tool is a small Go module in `tools/<name>` that pins one upstream project by go.mod and go.sum. A
+build is a pure function of those two files and the flags here, so their hash names the folder that keeps the
+result.
 """
 
 from __future__ import annotations
