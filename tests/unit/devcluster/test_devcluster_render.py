@@ -1,0 +1,91 @@
+"""The settings that a cluster does not work without, in the rendered configuration."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from quilt_devcluster import machines, manifests, plan, render
+from quilt_devcluster.state import State
+
+PKI = Path("/pki")
+ADDRESSES = plan.Addresses(1)
+
+
+def test_containerd_uses_our_pause_and_its_own_loopback() -> None:
+    config = tomllib.loads(render.containerd_config(Path("/bin/runc")))
+    images = config["plugins"]["io.containerd.cri.v1.images"]
+    runtime = config["plugins"]["io.containerd.cri.v1.runtime"]
+    assert images["pinned_images"]["sandbox"] == render.PAUSE_IMAGE
+    assert runtime["cni"]["use_internal_loopback"] is True
+    assert runtime["restrict_oom_score_adj"] is True
+    assert runtime["containerd"]["runtimes"]["runc"]["options"]["BinaryName"] == "/bin/runc"
+
+
+@pytest.mark.parametrize("cgroup_v1", [True, False])
+def test_kubelet_has_credentials_and_a_cgroup_of_its_own(cgroup_v1: bool) -> None:
+    config = render.kubelet_config(PKI, "node-1", cgroup_root="/q/c/node-1", cgroup_v1=cgroup_v1)
+    assert config["cgroupRoot"] == "/q/c/node-1"
+    assert config["tlsCertFile"] == "/pki/node-1.crt"
+    assert config["authentication"]["anonymous"]["enabled"] is False
+    assert config["clusterDNS"] == [plan.SERVICE_DNS]
+    # Version 2 takes the kubelet's own defaults.
+    assert ("cgroupsPerQOS" in config) == cgroup_v1
+
+
+def test_apiserver_authorizes_nodes_as_nodes() -> None:
+    args = render.apiserver_args(ADDRESSES, PKI)
+    assert "--authorization-mode=Node,RBAC" in args
+    assert "--enable-admission-plugins=NodeRestriction" in args
+    assert f"--advertise-address={ADDRESSES.control_plane}" in args
+    assert "--kubelet-preferred-address-types=InternalIP" in args
+
+
+@pytest.mark.parametrize("allocate", [True, False])
+def test_node_ranges_are_allocated_only_when_asked_for(allocate: bool) -> None:
+    args = render.controller_manager_args(PKI, allocate_node_cidrs=allocate)
+    assert ("--allocate-node-cidrs=true" in args) == allocate
+
+
+def test_kube_proxy_leaves_sysctls_alone_that_a_namespace_cannot_set() -> None:
+    config = render.kube_proxy_config(PKI, "node-1")
+    assert config["mode"] == "nftables"
+    assert config["conntrack"] == {
+        "maxPerCore": 0,
+        "tcpEstablishedTimeout": "0s",
+        "tcpCloseWaitTimeout": "0s",
+    }
+
+
+def test_json_configuration_is_yaml_too() -> None:
+    config = render.kube_proxy_config(PKI, "node-1")
+    assert yaml.safe_load(render.as_json(config)) == json.loads(render.as_json(config)) == config
+
+
+def test_dns_answers_at_the_address_that_kubelets_hand_out() -> None:
+    objects = {item["kind"]: item for item in manifests.base_objects()}
+    assert objects["Service"]["spec"]["clusterIP"] == plan.SERVICE_DNS
+    labels = objects["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    assert objects["Service"]["spec"]["selector"].items() <= labels.items()
+    # No upstream: a cluster under test asks nobody outside.
+    assert "forward" not in objects["ConfigMap"]["data"]["Corefile"]
+
+
+def test_a_node_shields_the_machine() -> None:
+    state = State("t", 0, 16440, {"node-1": 1})
+    script = machines.node_script(state, "node-1")
+    for name in machines.FAKE_SYSCTLS:
+        assert f"/proc/sys/{name}" in script
+    assert "mount -t tmpfs -o mode=0755 tmpfs /run" in script
+    assert script.index("mount -t overlay") < script.index("/etc/hosts")
+    assert script.splitlines()[-1] == "mount --make-rshared /"
+
+
+def test_hosts_file_names_every_machine() -> None:
+    text = render.hosts_file(ADDRESSES, {"node-1": 1, "node-2": 2})
+    assert f"{ADDRESSES.node(2)} node-2" in text
+    assert f"{ADDRESSES.control_plane} control-plane" in text

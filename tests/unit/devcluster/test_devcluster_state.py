@@ -1,0 +1,91 @@
+"""Clusters are claimed once, remembered by rename and found again."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from quilt_devcluster import bringup, procs, state
+from quilt_devcluster.errors import DevclusterError
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("QUILT_CACHE", str(tmp_path))
+    monkeypatch.delenv("QUILT_DEVCLUSTER_STATE", raising=False)
+    return tmp_path
+
+
+def test_clusters_get_different_slots_and_freed_ones_again() -> None:
+    assert [state.claim(name).slot for name in ("a", "b", "c")] == [0, 1, 2]
+    bringup.down("b")
+    assert state.names() == ["a", "c"]
+    assert state.claim("d").slot == 1
+
+
+def test_a_name_is_claimed_once() -> None:
+    state.claim("a")
+    with pytest.raises(DevclusterError, match="exists already"):
+        state.claim("a")
+
+
+def test_saved_state_is_loaded_again() -> None:
+    facts = state.claim("a")
+    facts.nodes["node-1"] = 1
+    facts.pids["node-1"] = procs.Pid(1, 2)
+    facts.save()
+    assert state.load("a") == facts
+
+
+def test_an_unknown_cluster_names_those_there_are() -> None:
+    state.claim("a")
+    with pytest.raises(DevclusterError, match=r"no cluster 'b'(.|\n)*running: a"):
+        state.load("b")
+
+
+def test_an_unknown_node_names_those_there_are() -> None:
+    facts = state.claim("a")
+    facts.nodes["node-1"] = 1
+    with pytest.raises(DevclusterError, match=r"no node 'node-7'(.|\n)*node-1"):
+        facts.index("node-7")
+
+
+def test_down_of_nothing_is_no_error() -> None:
+    assert bringup.down("nothing") is False
+
+
+@pytest.mark.parametrize("folder", ["/var/lib/x", "/etc/x", "/opt/x", "/run/x"])
+def test_clusters_are_refused_below_what_nodes_layer_over(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUILT_DEVCLUSTER_STATE", folder)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    with pytest.raises(DevclusterError, match="QUILT_DEVCLUSTER_STATE"):
+        bringup.check_machine()
+
+
+def test_only_the_very_process_is_ended() -> None:
+    child = subprocess.Popen(["sleep", "60"])
+    try:
+        identity = procs.identify(child.pid)
+        # The id fits but not the start time: this is how a recycled id looks.
+        assert procs.end(procs.Pid(child.pid, identity.start - 1)) is True
+        assert child.poll() is None
+        assert identity.alive()
+        assert procs.end(identity) is True
+        assert not identity.alive()
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_processes_are_found_by_whole_arguments() -> None:
+    child = subprocess.Popen(["sleep", "60.25"])
+    try:
+        assert [found.pid for found in procs.find("sleep", "60.25")] == [child.pid]
+        assert procs.find("sleep", "60.2") == []
+    finally:
+        child.kill()
+        child.wait()
