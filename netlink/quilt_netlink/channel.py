@@ -110,7 +110,8 @@ class Channel:
         """Send the messages that `build` makes from the first sequence number on, at most `count` of them.
 
         Return what was refused, by place among them. Only the last message of each datagram asks for an
-        answer: the kernel reports an error in any case.
+        answer: the kernel reports an error in any case. When a datagram cannot be sent or its answers are
+        lost, all its messages count as refused with that error.
         """
         refused: dict[int, Refusal] = {}
         with self._lock:
@@ -124,7 +125,12 @@ class Channel:
                     if size > self.batch_bytes and end > at:
                         break
                     end += 1
-                self._exchange(messages[at:end], first, first + end - 1, refused)
+                try:
+                    self._exchange(messages[at:end], first, first + end - 1, refused)
+                except NetlinkError as error:
+                    lost = (error.errno or errno.EIO, error.message)
+                    for place in range(at, end):
+                        refused.setdefault(place, lost)
                 at = end
         return refused
 
@@ -166,6 +172,7 @@ class Channel:
             raise NetlinkError(errno.ETIMEDOUT, "the kernel did not answer within 10 s") from error
         except OSError as error:
             if error.errno == errno.ENOBUFS:
+                self._drain()
                 raise ReplyLostError from error
             raise NetlinkError(
                 error.errno or errno.EIO, f"cannot read from the kernel: {error.strerror}"
@@ -173,6 +180,17 @@ class Channel:
         if flags & socket.MSG_TRUNC:
             raise NetlinkError(errno.EMSGSIZE, f"the kernel's answer is longer than {_BUFFER} bytes")
         return self._buffer[:size]
+
+    def _drain(self) -> None:
+        """Empty the queue after an overrun: left full, it would have no room for the next answers either."""
+        for _ in range(100_000):
+            try:
+                self._sock.recvmsg_into([self._buffer], 0, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    return
 
 
 def walk(view: memoryview, size: int) -> list[tuple[int, int, int, int, int]]:

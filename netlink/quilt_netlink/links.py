@@ -64,7 +64,7 @@ def change(index: int, link: Link, now: Link) -> list[bytes]:
         messages.append(_set(index, [("IFLA_LINKINFO", {"attrs": info})], c.RTM_NEWLINK))
     if attrs:
         messages.append(_set(index, attrs))
-    if link.addrgenmode is not None and link.addrgenmode != now.addrgenmode:
+    if link.addrgenmode is not None and now.addrgenmode not in (None, link.addrgenmode):  # None: no IPv6 here
         mode = {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", link.addrgenmode)]}
         messages.append(_set(index, [("IFLA_AF_SPEC", {"attrs": [("AF_INET6", mode)]})]))
     if link.hairpin is not None and link.hairpin != now.hairpin:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from quilt_netlink import constants as c
 from quilt_netlink import links
 from quilt_netlink.channel import Channel, Refusal
-from quilt_netlink.errors import NetlinkError, ReplyLostError
+from quilt_netlink.errors import NetlinkError
 from quilt_netlink.ops import Create, Delete, Failure, Op
 from quilt_netlink.stamps import FLAGS, STAMPERS
 from quilt_netlink.state import Address, Link
@@ -47,30 +47,29 @@ class Writer:
         return failures
 
     def _batch(self, ops: Sequence[Op], start: int, end: int, failures: list[Failure]) -> None:
-        places: list[int] = []
+        invalid: dict[int, Failure] = {}
 
         def build(seq: int) -> list[bytes]:
             messages: list[bytes] = []
+            append = messages.append
             for place in range(start, end):
                 op = ops[place]
                 entry = op.entry
                 try:
-                    messages.append(STAMPERS[type(entry)](type(op), entry, seq))
+                    append(STAMPERS[type(entry)](type(op), entry, seq))
                 except (OSError, ValueError, struct.error) as error:
-                    failures.append(_invalid(place, op, error))
+                    invalid[place] = _invalid(place, op, error)
                     continue
-                places.append(place)
                 seq += 1
             return messages
 
-        try:
-            refused = self._channel.batch(build, end - start)
-        except ReplyLostError as error:
-            refused = dict.fromkeys(range(len(places)), (error.errno or errno.ENOBUFS, error.message))
-        for number, refusal in refused.items():
-            place = places[number]
-            failures.append(_failure(place, ops[place], refusal))
-        failures.sort(key=lambda failure: failure.index)
+        refused = self._channel.batch(build, end - start)
+        if not refused and not invalid:
+            return
+        sent = [place for place in range(start, end) if place not in invalid]
+        found = list(invalid.values())
+        found += [_failure(sent[number], ops[sent[number]], refusal) for number, refusal in refused.items()]
+        failures += sorted(found, key=lambda failure: failure.index)
 
     def _single(self, op: Op, place: int, failures: list[Failure]) -> None:
         try:

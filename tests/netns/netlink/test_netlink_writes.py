@@ -36,6 +36,18 @@ def test_field_bug_13_sequence_numbers_wrap(kernel: Kernel, device: int) -> None
     assert kernel.routes(81) == [Route("10.42.2.0/24", 81, nhid=2)]
 
 
+def test_field_bug_13_lost_answers_are_failures_of_their_datagram(kernel: Kernel, device: int) -> None:  # noqa: F811
+    """No operation whose answer was lost passes for done, and the socket serves on."""
+    kernel._channel._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    kernel._channel.batch_count = 1000
+    good = [op for number in range(2, 4) for op in peer(device, number)]
+    bad = [Put(Route(f"10.{n >> 8}.{n & 255}.0/24", 81, nhid=70_000 + n)) for n in range(1000 - len(good))]
+    failures = kernel.apply([*good, *bad, *good[:2]])
+    assert {failure.index for failure in failures} == set(range(1000))
+    assert errno.ENOBUFS in {failure.errno for failure in failures}
+    assert len(kernel.routes(81)) == 2
+
+
 def test_a_batch_of_many_datagrams(kernel: Kernel, device: int) -> None:  # noqa: F811
     channel = kernel._channel
     channel.batch_count, channel.batch_bytes = 16, 1000
