@@ -1,4 +1,4 @@
-"""A node: a namespace with a real runtime in it, which has no capability but NET_ADMIN. Pods are namespaces too."""
+"""A node: a namespace with a real runtime whose only capability is NET_ADMIN. Pods are namespaces too."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Namespace(Protocol):
 
 
 def eventually(condition: Callable[[], Any], what: str, timeout: float = TIMEOUT) -> Any:
-    """Return the condition's first true value; the kernel and processes are asked, as there is no event to await."""
+    """Return the condition's first true value; what is asked about has no event to await."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         if value := condition():

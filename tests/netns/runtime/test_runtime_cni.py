@@ -1,4 +1,4 @@
-"""CNI with the real plugin binary: pods that reach each other, and addresses that are never lost or given twice."""
+"""CNI with the real plugin binary: pods reach each other, no address is ever lost or given twice."""
 
 from __future__ import annotations
 

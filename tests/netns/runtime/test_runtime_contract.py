@@ -1,4 +1,4 @@
-"""Conformance of the contract RPCs, from a client that knows the bare three-call protocol, over both socket kinds."""
+"""Conformance of the contract RPCs, from a client of the bare three-call protocol, on both sockets."""
 
 from __future__ import annotations
 

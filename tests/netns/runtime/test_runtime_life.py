@@ -1,0 +1,121 @@
+"""Start, sockets, stop and clean-up."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from quilt_proto import node_pb2, runtime_pb2
+
+from .conftest import Namespace, Node, eventually, make_vxlan, show
+
+
+def test_sockets_are_protected(node: Node) -> None:
+    modes = {path.name: path.stat().st_mode & 0o777 for path in node.socket_dir.glob("*.sock")}
+    assert modes == {"runtime.sock": 0o660, "cni.sock": 0o600}
+    assert node.socket_dir.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_predecessor_that_stops_late_takes_nothing_away(node: Node) -> None:
+    old = node.process
+    assert old is not None
+    node.start("--health-addr=127.0.0.1:9571")
+    old.terminate()
+    old.wait(15)
+    node.give_subnet()
+    assert node.cni("STATUS", version="1.1.0").code == 0
+    node.stop()
+    assert list(node.socket_dir.glob("*.sock")) == []
+
+
+@pytest.mark.parametrize(
+    "address", ["0.0.0.0:50051", "192.0.2.1:50051", "[::]:50051", "localhost:50051", "50051", "::1:50051"]
+)
+def test_tcp_beyond_loopback_is_refused(address: str) -> None:
+    command = [sys.executable, "-m", "quilt_runtime", "--grpc-addr", address]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"Address '{address}'" in done.stderr
+
+
+def test_a_taken_port_is_named(make_node: Callable[[], Node]) -> None:
+    node = make_node()
+    node.start("--grpc-addr=[::1]:50051")
+    command = [
+        *("ip", "netns", "exec", node.netns.name, sys.executable, "-m", "quilt_runtime"),
+        *(f"--socket-dir={node.directory / 'other'}", "--health-addr=", "--grpc-addr=[::1]:50051"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Cannot listen on [::1]:50051" in done.stderr
+
+
+def test_probes_and_metrics(node: Node) -> None:
+    def get(path: str) -> str:
+        return node.netns.run("curl", "-s", "-w", " %{http_code}", f"http://127.0.0.1:9471{path}")
+
+    assert get("/healthz").endswith("200")
+    assert get("/nothing").endswith("404")
+    assert "no pod subnet yet" in get("/readyz")
+    node.give_subnet()
+    assert get("/readyz").endswith("200")
+    assert node.metric("quilt_runtime_addresses_capacity") == 253
+    assert node.metric('quilt_runtime_rpc_seconds_count{method="ConfigureNodeSubnet"}') == 1
+
+
+def inject(node: Node) -> None:
+    make_vxlan(node.netns)
+    request = runtime_pb2.InjectRouteRequest(destination="10.42.2.0/24", via_interface="vxlan100")
+    assert node.contract.InjectRoute(request).success
+
+
+def test_routes_stay_over_a_stop(node: Node) -> None:
+    inject(node)
+    assert node.stop() == 0
+    assert show(node.netns, "route", "show", "10.42.2.0/24")
+
+
+def test_routes_go_with_cleanup_on_exit(make_node: Callable[[], Node]) -> None:
+    node = make_node()
+    node.start("--cleanup-on-exit")
+    inject(node)
+    assert node.stop() == 0
+    assert show(node.netns, "route", "show", "10.42.2.0/24") == []
+    assert show(node.netns, "nexthop") == []
+
+
+def test_cleanup_leaves_a_clean_node(ready_node: Node, make_netns: Callable[[], Namespace]) -> None:
+    inject(ready_node)
+    ready_node.add_pod(make_netns())
+    ready_node.netns.run("ip", "route", "add", "10.99.0.0/24", "dev", "vxlan100")
+    ready_node.stop()
+    command = (sys.executable, "-m", "quilt_runtime", "--cleanup", f"--socket-dir={ready_node.socket_dir}")
+    said = ready_node.netns.run(*command)
+    assert "quilt0" in said
+    assert [link["ifname"] for link in show(ready_node.netns, "link")] == ["lo", "vxlan100"]
+    assert [route["dst"] for route in show(ready_node.netns, "route")] == ["10.99.0.0/24"]
+    assert show(ready_node.netns, "nexthop") == []
+    assert ready_node.netns.run("nft", "list", "tables") == ""
+    assert [path for path in ready_node.socket_dir.rglob("*") if path.is_file()] == []
+    assert "nothing to remove" in ready_node.netns.run(*command)
+
+
+def test_status_tells_what_is_wrong_and_that_it_is_mended(ready_node: Node) -> None:
+    def problems() -> list[str]:
+        return list(ready_node.config.GetStatus(node_pb2.GetStatusRequest()).problems)
+
+    netns = ready_node.netns
+    ready_node.stop()
+    netns.run("ip", "link", "del", "quilt0")
+    netns.run("ip", "link", "add", "quilt0", "type", "veth", "peer", "name", "other")
+    ready_node.start()
+    eventually(
+        lambda: any("quilt0 exists and is no bridge" in problem for problem in problems()), "it is told"
+    )
+    assert ready_node.cni("STATUS", version="1.1.0").document["code"] == 51
+    netns.run("ip", "link", "del", "quilt0")
+    eventually(lambda: problems() == [], "it is mended")
+    assert show(netns, "-4", "addr", "show", "dev", "quilt0")[0]["addr_info"][0]["local"] == "10.42.1.1"
