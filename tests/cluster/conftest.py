@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -25,7 +26,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def mesh() -> Iterator[Mesh]:
-    """Three nodes, images loaded, chart installed, every QuiltNode Up."""
+    """Three nodes, images loaded, chart installed, every QuiltNode Up.
+
+    QUILT_TEST_CLUSTER names a running cluster to use, and to leave running, while one works on a test.
+    """
+    if name := os.environ.get("QUILT_TEST_CLUSTER"):
+        mesh = Mesh(Cluster.attach(name))
+        install(mesh)
+        yield mesh
+        return
     with Cluster.up(name="test", nodes=3) as cluster:
         mesh = Mesh(cluster)
         install(mesh)

@@ -205,7 +205,7 @@ def install(mesh: Mesh, *values: str) -> None:
     settings = [item for value in values for item in ("--set", value)]
     mesh.cluster.helm(
         "upgrade", "--install", "quilt", str(CHART), "-n", NAMESPACE, "--create-namespace",
-        "--set", "image.tag=dev", "--set", "network.reuseGracePeriod=20s", *settings,
+        "--set", "image.tag=dev,network.reuseGracePeriod=20s,runtime.grpcAddr=127.0.0.1:50051", *settings,
     )  # fmt: skip
     until("every node is Up and Ready", lambda: all_up(mesh), timeout=180, every=0.5)
 

@@ -8,10 +8,13 @@ from collections.abc import Callable
 import pytest
 from mesh import Mesh, Pod, until
 
+from quilt_devcluster import binaries
+
 TARGETS = {
     "unix": ["-unix", "/run/quilt/runtime.sock"],
     "tcp": ["127.0.0.1:50051"],
 }
+GRPCURL = str(binaries.program("grpcurl"))
 Call = Callable[..., dict[str, object]]
 
 
@@ -29,7 +32,7 @@ def target(request: pytest.FixtureRequest) -> list[str]:
 @pytest.fixture
 def call(mesh: Mesh, node: str, target: list[str]) -> Call:
     def call(method: str, **fields: str) -> dict[str, object]:
-        command = ["grpcurl", "-plaintext", "-d", json.dumps(fields), *target, f"quilt.QuiltRuntime/{method}"]
+        command = [GRPCURL, "-plaintext", "-d", json.dumps(fields), *target, f"quilt.QuiltRuntime/{method}"]
         answer: dict[str, object] = json.loads(mesh.on(node, *command))
         return answer
 
@@ -43,9 +46,9 @@ def refused(answer: dict[str, object], *texts: str) -> None:
 
 
 def test_the_services_are_listed(mesh: Mesh, node: str, target: list[str]) -> None:
-    listed = mesh.on(node, "grpcurl", "-plaintext", *target, "list").split()
+    listed = mesh.on(node, GRPCURL, "-plaintext", *target, "list").split()
     assert {"quilt.QuiltRuntime", "quilt.RouteTable", "quilt.Ipam", "grpc.health.v1.Health"} <= set(listed)
-    health = mesh.on(node, "grpcurl", "-plaintext", *target, "grpc.health.v1.Health/Check")
+    health = mesh.on(node, GRPCURL, "-plaintext", *target, "grpc.health.v1.Health/Check")
     assert json.loads(health) == {"status": "SERVING"}
 
 
@@ -130,7 +133,9 @@ def test_a_foreign_route_is_left_alone(mesh: Mesh, node: str, call: Call) -> Non
 def test_an_injected_route_survives_the_agent(mesh: Mesh, node: str, call: Call) -> None:
     destination = "10.42.202.0/24"
     call("InjectRoute", destination=destination, via_interface="vxlan100")
-    mesh.on(node, "sh", "-c", "ip route flush dev vxlan100 proto 81")
+    mesh.on(
+        node, "sh", "-c", "ip route show dev vxlan100 proto 81 | while read p _; do ip route del $p; done"
+    )
     peers = len(mesh.subnets()) - 1
     healed = ["sh", "-c", "ip route show dev vxlan100 proto 81 | wc -l"]
     until("the mesh's routes are back", lambda: int(mesh.on(node, *healed)) == peers, timeout=2)
