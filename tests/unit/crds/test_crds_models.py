@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from quilt_crds.base import InvalidObjectError, wire_name
 from quilt_crds.durations import DURATION_PATTERN, parse_duration, parse_percent
 from quilt_crds.quiltnetwork import QuiltNetwork, QuiltNetworkSpec

@@ -9,6 +9,7 @@ from ipaddress import IPv4Network, IPv6Network
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from quilt_crds.conditions import find_condition, upsert_condition
 from quilt_crds.names import QUILTNODE, QUILTSUBNET, claim_name
 from quilt_crds.vtep import vtep_mac

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from quilt_crds.definitions import DEFINITIONS, Definition
 from quilt_crds.generate import ROOT, TEMPLATES, main
 from quilt_crds.quiltnetwork import QuiltNetworkSpec

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from jsonschema import Draft7Validator
+
 from quilt_crds.definitions import NETWORK
 from quilt_crds.quiltnetwork import QuiltNetworkSpec
 from quilt_crds.schema import schema_at
@@ -78,6 +79,7 @@ def test_row_25_an_unknown_key_is_refused_at_every_level(path: str) -> None:
         ("node.maxUnavailable", 0),
         ("cni.binDir", "opt/cni/bin"),
         ("agent.healthPort", 70000),
+        ("runtime.grpcAddr", "0.0.0.0:50051"),
     ],
 )
 def test_a_wrong_value_is_refused(path: str, value: object) -> None:
@@ -93,6 +95,7 @@ def test_a_wrong_value_is_refused(path: str, value: object) -> None:
         ("apiServer", {"host": "10.0.0.1", "port": 6443}),
         ("operator.resources", {"limits": {"memory": "256Mi", "cpu": 1}}),
         ("image.pullSecrets", [{"name": "registry"}]),
+        ("runtime.grpcAddr", "127.0.0.1:50051"),
         ("global", {}),
     ],
 )
