@@ -58,6 +58,9 @@ class StatusWriter:
         backoff = Backoff(1.0, 30.0)
         while True:
             await self._dirty.wait()
+            if self._held is not None and self._held.get("hostIP"):
+                # A node without a published address waits for nothing: its subnet waits for the address.
+                await asyncio.sleep(_SETTLE)
             self._dirty.clear()
             if self._held is None:
                 continue
@@ -69,8 +72,6 @@ class StatusWriter:
                 log.debug("status_not_written", error=str(error))
                 self._dirty.set()
                 await asyncio.sleep(backoff.delay())
-            else:
-                await asyncio.sleep(_SETTLE)
 
     async def _write(self, held: dict[str, Any]) -> None:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -19,7 +19,7 @@ T = TypeVar("T")
 _OPTIONS = [
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 2000),
+    ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.enable_http_proxy", 0),
     ("grpc.max_receive_message_length", 64 << 20),
 ]
@@ -120,7 +120,9 @@ class RuntimeClient:
         try:
             return await call
         except grpc.aio.AioRpcError as error:
-            text = f"The runtime at {self.address} does not answer: {error.details() or error.code().name}."
+            # gRPC tells its whole story; what a person needs is how it ends.
+            reason = (error.details() or error.code().name).rsplit("error: ", 1)[-1].rstrip(".")
+            text = f"The runtime at {self.address} does not answer: {reason}."
             raise RuntimeUnavailable(text) from error
         except grpc.aio.UsageError as error:
             raise RuntimeUnavailable(f"The connection to the runtime at {self.address} is closed.") from error

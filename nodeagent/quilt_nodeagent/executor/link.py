@@ -81,7 +81,7 @@ class RuntimeLink:
             group.create_task(self._sync_forever())
 
     async def _sync_forever(self) -> None:
-        backoff = Backoff(0.1, 2.0)
+        backoff = Backoff(0.1, 0.5)
         while True:
             self._wake.clear()
             try:

@@ -1,0 +1,296 @@
+"""What an agent does to a kernel, whichever kernel: the same tests run on the fake and in a real namespace.
+
+Whoever imports the class provides `rig`: kernel with an underlay device that has 198.18.0.1, doubles running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+from agent_doubles import GROUP, Rig, eventually
+
+from quilt_crds.vtep import vtep_mac
+from quilt_netlink import Address, Delete, FdbEntry, Link, Neighbour, Nexthop, Put, Route, Vxlan
+from quilt_nodeagent.core.state import Hop
+from quilt_nodeagent.kernel.observe import RouteReader, read_layer2
+
+
+def device(rig: Rig) -> Link:
+    link = rig.kernel.link("vxlan100")
+    assert link is not None
+    return link
+
+
+def routed(rig: Rig) -> dict[str, Hop]:
+    return RouteReader(rig.kernel).read()
+
+
+def stands(rig: Rig, *numbers: int) -> bool:
+    """Whether exactly these peers (10.42.N.0/24 on node nN) stand in the kernel, each as it must."""
+    link = rig.kernel.link("vxlan100")
+    if link is None:
+        return False
+    layer2 = read_layer2(rig.kernel, link.index)
+    return (
+        routed(rig) == {f"10.42.{n}.0/24": Hop(f"10.42.{n}.0", "vxlan100") for n in numbers}
+        and layer2.neighbours == {f"10.42.{n}.0": vtep_mac("default", f"n{n}") for n in numbers}
+        and layer2.fdb == {vtep_mac("default", f"n{n}"): f"198.18.0.{n}" for n in numbers}
+    )
+
+
+def publish(rig: Rig, *numbers: int, phase: str = "Up") -> None:
+    for number in numbers:
+        rig.api.claim(f"10.42.{number}.0/24", f"n{number}", f"198.18.0.{number}", phase)
+
+
+async def mesh(rig: Rig, *numbers: int) -> None:
+    """A ready agent with its own subnet and peers."""
+    rig.network()
+    rig.api.claim("10.42.1.0/24", "self", "198.18.0.1")
+    publish(rig, *numbers)
+    await rig.start()
+    await rig.ready()
+    assert stands(rig, *numbers)
+
+
+class AgentBehaviour:
+    async def test_a_node_joins_and_becomes_ready(self, rig: Rig) -> None:
+        await mesh(rig, 2, 3)
+        link = device(rig)
+        assert (link.mac, link.mtu, link.up) == (vtep_mac("default", "self"), 1450, True)
+        assert link.vxlan == Vxlan(100, 4789, "198.18.0.1", learning=False, device=0)
+        assert {a.address for a in rig.kernel.addresses(link.index)} == {"10.42.1.0/32"}
+        assert rig.runtime.subnet == "10.42.1.0/24"
+        assert list(rig.runtime.configured[-1].overlay_sources) == ["198.18.0.2", "198.18.0.3"]
+        assert (rig.folder / "conf" / "10-quilt.conflist").exists()
+        await eventually(lambda: rig.condition("DataplaneInSync").get("status") == "True")
+        assert rig.status()["hostIP"] == "198.18.0.1"
+        assert rig.api.objects[f"{GROUP}/quiltnodes"]["self"]["metadata"]["ownerReferences"][0]["kind"] == "Node"
+
+    async def test_peers_come_and_go(self, rig: Rig) -> None:
+        await mesh(rig, 2)
+        publish(rig, 3, 4)
+        await eventually(lambda: stands(rig, 2, 3, 4))
+        publish(rig, 3, phase="Down")
+        rig.api.unclaim("10.42.4.0/24")
+        await eventually(lambda: stands(rig, 2))
+        publish(rig, 3)
+        await eventually(lambda: stands(rig, 2, 3))
+        assert rig.counter("drift_repairs_total", kind="route") == 0
+
+    async def test_a_node_that_is_down_stays_routed_where_the_network_says_so(self, rig: Rig) -> None:
+        await mesh(rig, 2)
+        rig.network(nodeDownPolicy="Keep")
+        publish(rig, 2, phase="Down")
+        publish(rig, 3)
+        await eventually(lambda: stands(rig, 2, 3))
+
+    async def test_two_peers_swap_their_host_addresses(self, rig: Rig) -> None:
+        await mesh(rig, 2, 3)
+        rig.api.claim("10.42.2.0/24", "n2", "198.18.0.3")
+        rig.api.claim("10.42.3.0/24", "n3", "198.18.0.2")
+        wanted = {vtep_mac("default", "n2"): "198.18.0.3", vtep_mac("default", "n3"): "198.18.0.2"}
+        await eventually(lambda: read_layer2(rig.kernel, device(rig).index).fdb == wanted)
+
+    async def test_row_1_a_peer_deleted_while_the_agent_is_down_leaves_nothing(self, rig: Rig) -> None:
+        await mesh(rig, 2, 3)
+        await rig.stop()
+        assert stands(rig, 2, 3)
+        rig.api.unclaim("10.42.3.0/24")
+        await rig.start()
+        await eventually(lambda: stands(rig, 2))
+
+    async def test_a_restart_writes_nothing(self, rig: Rig) -> None:
+        await mesh(rig, 2, 3)
+        await rig.stop()
+        calls = rig.runtime.calls
+        agent = await rig.start()
+        await rig.ready()
+        assert agent.reconciler.verified
+        for kind in ("neighbour", "fdb", "route"):
+            assert rig.counter("kernel_writes_total", kind=kind) == 0
+        assert rig.runtime.calls == calls
+
+    async def test_nothing_is_touched_before_the_first_complete_list(self, rig: Rig) -> None:
+        await mesh(rig, 2, 3)
+        await rig.stop()
+        rig.api.refuse = 503
+        rig.api.requests.clear()
+        agent = await rig.start()
+        await eventually(lambda: rig.api.count("GET", "quiltsubnets") > 1)
+        assert stands(rig, 2, 3)
+        assert not agent.report.dead()
+        assert "the first list of QuiltSubnets is not there yet" in agent.report.unready()
+        rig.api.refuse = 0
+        await rig.ready()
+        assert stands(rig, 2, 3)
+
+    async def test_foreign_routes_and_devices_stay(self, rig: Rig) -> None:
+        rig.network()
+        eth0 = rig.kernel.link("eth0")
+        assert eth0 is not None
+        foreign = Route("10.42.77.0/24", 4, ifindex=eth0.index, scope=253)
+        stale = Route("10.42.78.0/24", 81, ifindex=eth0.index, scope=253)
+        for route in (foreign, stale):
+            rig.kernel.run(Put(route))
+        await mesh(rig, 2)
+        prefixes = {route.prefix for route in rig.kernel.routes() if route.ifindex == eth0.index}
+        assert foreign.prefix in prefixes
+        assert stale.prefix not in prefixes
+
+    async def test_row_3_a_deleted_device_is_made_again_with_all_its_peers(self, rig: Rig) -> None:
+        await mesh(rig, 2, 3)
+        rig.kernel.run(Delete(device(rig)))
+        await eventually(lambda: stands(rig, 2, 3) and not rig.agent.report.unready())
+        assert rig.counter("drift_repairs_total", kind="link") == 1
+        assert {a.address for a in rig.kernel.addresses(device(rig).index)} == {"10.42.1.0/32"}
+
+    async def test_a_device_with_wrong_parameters_is_mended(self, rig: Rig) -> None:
+        await mesh(rig, 2)
+        good = device(rig)
+        for wrong in (
+            replace(good, mtu=1400),
+            replace(good, mac="02:00:00:00:00:01"),
+            replace(good, vxlan=Vxlan(100, 4789, "198.18.0.1", learning=True)),
+            replace(good, up=False),
+        ):
+            rig.kernel.run(Put(wrong))
+            await eventually(lambda: device(rig) == good and stands(rig, 2))
+
+    async def test_a_foreign_device_of_our_name_with_another_vni_is_replaced(self, rig: Rig) -> None:
+        rig.kernel.run(Put(Link("vxlan100", kind="vxlan", up=True, vxlan=Vxlan(7, 4789, "198.18.0.1"))))
+        await mesh(rig, 2)
+        assert device(rig).vxlan == Vxlan(100, 4789, "198.18.0.1")
+
+    async def test_row_11_a_taken_vni_is_reported_with_the_name_of_its_holder(self, rig: Rig) -> None:
+        rig.kernel.run(Put(Link("other0", kind="vxlan", up=True, vxlan=Vxlan(100, 4789, "198.18.0.1"))))
+        rig.network()
+        await rig.start()
+        await eventually(lambda: "other0" in rig.condition("DataplaneInSync").get("message", ""))
+        assert rig.kernel.link("other0") is not None
+        assert rig.condition("DataplaneInSync")["status"] == "False"
+
+    async def test_every_drift_of_an_entry_is_repaired_and_counted(self, rig: Rig) -> None:
+        await mesh(rig, 2, 3)
+        index, mac = device(rig).index, vtep_mac("default", "n2")
+        drifts: list[tuple[str, Any]] = [
+            ("neighbour", Delete(Neighbour(index, "10.42.2.0", mac))),
+            ("neighbour", Put(Neighbour(index, "10.42.2.0", "02:00:00:00:00:09"))),
+            ("neighbour", Put(Neighbour(index, "10.42.99.0", "02:00:00:00:00:09"))),
+            ("fdb", Delete(FdbEntry(index, mac, "198.18.0.2"))),
+            ("fdb", Put(FdbEntry(index, mac, "198.18.0.99"))),
+            ("fdb", Put(FdbEntry(index, "02:00:00:00:00:09", "198.18.0.99"))),
+            ("address", Delete(Address(index, "10.42.1.0/32"))),
+        ]
+        for kind, drift in drifts:
+            before = rig.counter("drift_repairs_total", kind=kind)
+            rig.kernel.run(drift)
+            await eventually(lambda k=kind, b=before: rig.counter("drift_repairs_total", kind=k) > b)
+            await eventually(lambda: stands(rig, 2, 3))
+
+    async def test_a_route_or_nexthop_that_goes_comes_back(self, rig: Rig) -> None:
+        await mesh(rig, 2, 3)
+        route = next(r for r in rig.kernel.routes(protocol=81) if r.prefix == "10.42.2.0/24")
+        rig.kernel.run(Delete(route))
+        await eventually(lambda: rig.counter("drift_repairs_total", kind="route") == 1 and stands(rig, 2, 3))
+        nexthop = next(n for n in rig.kernel.nexthops(protocol=81) if n.gateway == "10.42.3.0")
+        rig.kernel.run(Delete(Nexthop(nexthop.id, nexthop.ifindex)))
+        await eventually(lambda: rig.counter("drift_repairs_total", kind="nexthop") == 1 and stands(rig, 2, 3))
+
+    async def test_row_5_a_changed_host_address_is_followed(self, rig: Rig) -> None:
+        await mesh(rig, 2)
+        eth0 = rig.kernel.link("eth0")
+        assert eth0 is not None
+        rig.kernel.run(Put(Address(eth0.index, "198.18.0.7/24")))
+        node = rig.api.objects["/api/v1/nodes"]["self"]
+        rig.api.put("/api/v1/nodes", {**node, "status": {"addresses": [{"type": "InternalIP", "address": "198.18.0.7"}]}})
+        rig.kernel.run(Delete(Address(eth0.index, "198.18.0.1/24")))
+        await eventually(lambda: (v := device(rig).vxlan) is not None and v.local == "198.18.0.7")
+        await eventually(lambda: rig.status().get("hostIP") == "198.18.0.7" and stands(rig, 2))
+
+    async def test_a_changed_underlay_mtu_is_followed(self, rig: Rig) -> None:
+        await mesh(rig, 2)
+        eth0 = rig.kernel.link("eth0")
+        assert eth0 is not None
+        rig.kernel.run(Put(replace(eth0, mtu=1400)))
+        await eventually(lambda: device(rig).mtu == 1350)
+        await eventually(lambda: rig.runtime.configured[-1].mtu == 1350)
+
+    async def test_a_lost_runtime_keeps_the_kernel_and_catches_up(self, rig: Rig) -> None:
+        await mesh(rig, 2, 3)
+        await rig.runtime.stop()
+        await eventually(lambda: not rig.agent.runtime.reachable)
+        publish(rig, 4)
+        publish(rig, 3, phase="Down")
+        await eventually(lambda: rig.agent.reconciler.problems)
+        assert routed(rig).keys() == {"10.42.2.0/24", "10.42.3.0/24"}
+        # What still has a route keeps what the route stands on.
+        assert "198.18.0.3" in read_layer2(rig.kernel, device(rig).index).fdb.values()
+        rig.runtime.subnet, told = "", len(rig.runtime.configured)
+        await rig.runtime.start()
+        await eventually(lambda: stands(rig, 2, 4) and rig.runtime.subnet == "10.42.1.0/24")
+        assert len(rig.runtime.configured) > told
+
+    async def test_a_refused_route_is_tried_again_and_spoils_no_other(self, rig: Rig) -> None:
+        rig.runtime.refuse.add("10.42.2.0/24")
+        rig.network()
+        rig.api.claim("10.42.1.0/24", "self", "198.18.0.1")
+        publish(rig, 2, 3)
+        agent = await rig.start()
+        await eventually(lambda: "10.42.3.0/24" in routed(rig) and agent.reconciler.problems)
+        assert "10.42.2.0/24" in agent.reconciler.problems[0]
+        rig.runtime.refuse.clear()
+        await rig.ready()
+        assert stands(rig, 2, 3)
+
+    async def test_a_lost_claim_keeps_everything_and_says_so(self, rig: Rig) -> None:
+        await mesh(rig, 2)
+        rig.api.unclaim("10.42.1.0/24")
+        await eventually(lambda: rig.condition("ClaimLost").get("status") == "True")
+        assert stands(rig, 2)
+        assert {a.address for a in rig.kernel.addresses(device(rig).index)} == {"10.42.1.0/32"}
+        assert "this node has no subnet" in rig.agent.report.unready()
+
+    async def test_row_2_another_subnet_is_reported_while_pods_hold_the_old_one(self, rig: Rig) -> None:
+        await mesh(rig, 2)
+        rig.runtime.refuse.add("10.42.9.0/24")
+        rig.api.unclaim("10.42.1.0/24")
+        rig.api.claim("10.42.9.0/24", "self", "198.18.0.1")
+        await eventually(lambda: "3 addresses are allocated" in rig.condition("DataplaneInSync").get("message", ""))
+        rig.runtime.refuse.clear()
+        rig.api.unclaim("10.42.9.0/24")
+        rig.api.claim("10.42.8.0/24", "self", "198.18.0.1")
+        await eventually(lambda: rig.runtime.subnet == "10.42.8.0/24")
+        await eventually(lambda: {a.address for a in rig.kernel.addresses(device(rig).index)} == {"10.42.8.0/32"})
+
+    async def test_a_silent_api_costs_nothing_and_a_relist_catches_up(self, rig: Rig) -> None:
+        await mesh(rig, 2, 3)
+        rig.api.refuse = 500
+        rig.api.cut()
+        rig.kernel.run(Delete(device(rig)))
+        await eventually(lambda: stands(rig, 2, 3))
+        publish(rig, 4)
+        rig.api.unclaim("10.42.2.0/24")
+        rig.api.expire()
+        rig.api.refuse = 0
+        await eventually(lambda: stands(rig, 3, 4))
+
+    async def test_a_bad_claim_is_left_out_and_holds_nobody_up(self, rig: Rig) -> None:
+        await mesh(rig, 2)
+        rig.api.claim("10.42.5.7/24", "n5", "198.18.0.5")
+        rig.api.claim("10.42.6.0/24", "n6", "not an address")
+        publish(rig, 3)
+        await eventually(lambda: stands(rig, 2, 3))
+
+    async def test_bursts_end_in_the_last_state(self, rig: Rig) -> None:
+        await mesh(rig, 2)
+        for _ in range(20):
+            publish(rig, 3, 4, 5)
+            await asyncio.sleep(0)
+            for number in (3, 4, 5):
+                rig.api.unclaim(f"10.42.{number}.0/24")
+        publish(rig, 6)
+        await eventually(lambda: stands(rig, 2, 6))
+        await rig.ready()

@@ -1,0 +1,237 @@
+"""The pure core: from any kernel state the plan reaches the desired one, in an order that misleads no packet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quilt_nodeagent.core.diff import diff
+from quilt_nodeagent.core.ownership import owned
+from quilt_nodeagent.core.peers import DOWN, RELEASING, UP, Peer, PeerTable, make_peer
+from quilt_nodeagent.core.plan import Plan, make_plan, without_routed, without_unreachable
+from quilt_nodeagent.core.state import Entries, Hop, Keys
+
+NODES = ["a", "b", "c", "d", "self"]
+HOSTS = ["198.18.0.1", "198.18.0.2", "198.18.0.3", ""]
+CIDRS = [f"10.42.{n}.0/24" for n in range(1, 6)]
+MACS = [make_peer("default", "10.42.9.0/24", node, UP, "").mac for node in NODES] + ["0a:00:00:00:00:01"]
+VTEPS = [cidr.partition("/")[0] for cidr in CIDRS]
+
+claims = st.builds(
+    make_peer,
+    st.just("default"),
+    st.sampled_from(CIDRS),
+    st.sampled_from(NODES),
+    st.sampled_from([UP, DOWN, RELEASING]),
+    st.sampled_from(HOSTS),
+    st.sampled_from(["", "uid-1", "uid-2"]),
+)
+hops = st.builds(Hop, st.sampled_from([*VTEPS, "198.18.0.254"]), st.sampled_from(["vxlan100", "eth0"]))
+kernels = st.builds(
+    Entries,
+    st.dictionaries(st.sampled_from(VTEPS), st.sampled_from(MACS)),
+    st.dictionaries(st.sampled_from(MACS), st.sampled_from(HOSTS[:3])),
+    st.dictionaries(st.sampled_from(CIDRS), hops),
+)
+histories = st.lists(
+    st.one_of(claims, st.sampled_from(CIDRS), st.lists(claims, max_size=4), st.booleans()), max_size=12
+)
+
+
+def live(table: PeerTable, history: list[Peer | str | list[Peer] | bool]) -> Keys:
+    """Let a table live through upserts, removals, relists and changes of nodeDownPolicy."""
+    keys = Keys()
+    for event in history:
+        match event:
+            case Peer():
+                keys.update(table.upsert(event))
+            case str():
+                keys.update(table.remove(event))
+            case bool():
+                keys.update(table.set_keep_down(event))
+            case list():
+                keys.update(table.replace(event))
+    return keys
+
+
+def table_of(history: list[Peer | str | list[Peer] | bool]) -> PeerTable:
+    table = PeerTable("self", "vxlan100")
+    live(table, history)
+    return table
+
+
+def steps(plan: Plan, state: Entries) -> Iterator[Entries]:
+    """Apply a plan as the executor does, one entry at a time, yielding the state after each."""
+    for address, mac in plan.new_neighbours:
+        state.neighbours[address] = mac
+        yield state
+    for mac, dst in plan.fdb:
+        state.fdb[mac] = dst
+        yield state
+    for address, mac in plan.moved_neighbours:
+        state.neighbours[address] = mac
+        yield state
+    for prefix, hop in plan.routes:
+        state.routes[prefix] = hop
+        yield state
+    for prefix in plan.stale_routes:
+        del state.routes[prefix]
+        yield state
+    for mac, _ in plan.stale_fdb:
+        del state.fdb[mac]
+        yield state
+    for address, _ in plan.stale_neighbours:
+        del state.neighbours[address]
+        yield state
+
+
+def whole(state: Entries) -> set[str]:
+    """Prefixes whose route stands on a neighbour whose FDB entry exists."""
+    return {p for p, hop in state.routes.items() if state.neighbours.get(hop.gateway) in state.fdb}
+
+
+@given(history=histories, kernel=kernels)
+def test_the_plan_reaches_desired_from_any_state_and_then_nothing_is_left(history: list, kernel: Entries) -> None:
+    table = table_of(history)
+    plan = make_plan(diff(table.desired(), kernel), kernel)
+    for _ in steps(plan, kernel):
+        pass
+    assert kernel == table.desired()
+    assert len(make_plan(diff(table.desired(), kernel), kernel)) == 0
+
+
+@given(history=histories, kernel=kernels)
+def test_no_step_breaks_a_route_that_stood_whole_and_none_is_made_broken(history: list, kernel: Entries) -> None:
+    table = table_of(history)
+    before = whole(kernel)
+    routed = set(kernel.routes)
+    for state in steps(make_plan(diff(table.desired(), kernel), kernel), kernel):
+        assert (before & set(state.routes)) <= whole(state)
+        assert (set(state.routes) - routed) <= whole(state)
+
+
+@given(first=histories, second=histories)
+def test_keys_cover_every_change_so_that_a_targeted_pass_equals_a_full_one(first: list, second: list) -> None:
+    table = table_of(first)
+    kernel = table.desired()
+    keys = live(table, second)
+    scoped = make_plan(diff(table.desired(keys), kernel.restrict(keys)), kernel.restrict(keys))
+    for _ in steps(scoped, kernel):
+        pass
+    assert kernel == table.desired()
+
+
+@given(history=histories)
+def test_the_indexes_always_agree_with_a_table_built_from_scratch(history: list) -> None:
+    table = table_of([False, *history])
+    keep = next((event for event in reversed(history) if isinstance(event, bool)), False)
+    fresh = PeerTable("self", "vxlan100", keep_down=keep)
+    fresh.replace(table.claims())
+    assert table.desired() == fresh.desired()
+    assert table.host_ips() == fresh.host_ips()
+    assert table.own == fresh.own
+
+
+@given(
+    st.dictionaries(st.sampled_from(VTEPS), st.sampled_from([*MACS, "01:00:5e:00:00:01"])),
+    st.dictionaries(st.sampled_from([*MACS, "00:00:00:00:00:00", "33:33:00:00:00:01"]), st.sampled_from(HOSTS[:3])),
+)
+def test_group_and_default_entries_on_our_device_are_foreign(
+    neighbours: dict[str, str], fdb: dict[str, str]
+) -> None:
+    ours = owned(Entries(neighbours, fdb, {}))
+    dropped = diff(Entries(), ours).drop
+    assert set(dropped.fdb) == {mac for mac in fdb if mac in MACS}
+    assert set(dropped.neighbours.values()) <= set(MACS)
+
+
+@given(a=claims, b=claims)
+def test_two_peers_that_swap_subnets_and_addresses_converge(a: Peer, b: Peer) -> None:
+    table = PeerTable("self", "vxlan100")
+    table.replace([a, b])
+    kernel = table.desired()
+    swapped = [
+        make_peer("default", a.cidr, b.node, b.phase, b.host_ip, "uid-3"),
+        make_peer("default", b.cidr, a.node, a.phase, a.host_ip, "uid-4"),
+    ]
+    keys = table.replace(swapped)
+    for _ in steps(make_plan(diff(table.desired(keys), kernel.restrict(keys)), kernel.restrict(keys)), kernel):
+        pass
+    assert kernel == table.desired()
+
+
+def test_row_7_a_stale_entry_with_the_mac_of_a_wanted_one_takes_nothing_with_it() -> None:
+    """Two neighbour entries with one MAC: deleting the stale one must not delete the wanted one."""
+    table = PeerTable("self", "vxlan100")
+    peer = make_peer("default", "10.42.1.0/24", "a", UP, "198.18.0.1")
+    table.replace([peer])
+    kernel = table.desired()
+    kernel.neighbours["10.42.5.0"] = peer.mac
+    plan = make_plan(diff(table.desired(), kernel), kernel)
+    assert plan == Plan(stale_neighbours=(("10.42.5.0", peer.mac),))
+
+
+def test_row_20_a_delete_of_a_predecessor_that_comes_late_changes_nothing() -> None:
+    """The new owner's add is seen before the old owner's delete."""
+    table = PeerTable("self", "vxlan100")
+    table.upsert(make_peer("default", "10.42.1.0/24", "old", UP, "198.18.0.1", "uid-1"))
+    table.upsert(make_peer("default", "10.42.1.0/24", "new", UP, "198.18.0.2", "uid-2"))
+    assert not table.remove("10.42.1.0/24", "uid-1")
+    assert set(table.desired().routes) == {"10.42.1.0/24"}
+
+
+def test_a_down_peer_is_withdrawn_unless_the_network_keeps_it() -> None:
+    table = PeerTable("self", "vxlan100")
+    up = make_peer("default", "10.42.1.0/24", "a", UP, "198.18.0.1")
+    table.upsert(up)
+    assert table.upsert(replace(up, phase=DOWN)).routes == {"10.42.1.0/24"}
+    assert table.desired() == Entries()
+    assert table.set_keep_down(True).routes == {"10.42.1.0/24"}
+    assert set(table.desired().routes) == {"10.42.1.0/24"}
+
+
+def test_a_claim_without_a_confirmed_address_is_not_routed() -> None:
+    table = PeerTable("self", "vxlan100")
+    assert not table.upsert(make_peer("default", "10.42.1.0/24", "a", UP, ""))
+
+
+def test_an_event_touches_only_its_own_peer() -> None:
+    table = PeerTable("self", "vxlan100")
+    table.replace(
+        make_peer("default", f"10.{n // 256}.{n % 256}.0/24", f"n{n}", UP, "198.18.0.1") for n in range(5000)
+    )
+    peer = make_peer("default", "10.99.0.0/24", "x", UP, "198.18.0.9")
+    assert table.upsert(peer) == Keys({"10.99.0.0"}, {peer.mac}, {"10.99.0.0/24"})
+
+
+def test_own_claims_make_no_peer_and_one_being_released_counts_as_none() -> None:
+    table = PeerTable("self", "vxlan100")
+    own = make_peer("default", "10.42.1.0/24", "self", UP, "198.18.0.1")
+    assert not table.upsert(own)
+    assert table.own == [own]
+    table.upsert(replace(own, phase=RELEASING))
+    assert table.own == []
+    assert table.own_releasing
+
+
+@pytest.mark.parametrize("cidr", ["10.42.1.1/24", "10.42.1.0", "x", "10.42.1.0/33", ""])
+def test_a_malformed_claim_is_refused_by_name(cidr: str) -> None:
+    with pytest.raises(ValueError):
+        make_peer("default", cidr, "a", UP, "198.18.0.1")
+
+
+def test_a_route_waits_for_its_neighbour_and_layer_2_for_its_route() -> None:
+    plan = Plan(
+        routes=(("10.42.1.0/24", Hop("10.42.1.0", "vxlan100")), ("10.42.2.0/24", Hop("10.42.2.0", "vxlan100"))),
+        stale_fdb=(("m3", "h3"), ("m4", "h4")),
+        stale_neighbours=(("10.42.3.0", "m3"), ("10.42.4.0", "m4")),
+    )
+    actual = Entries({"10.42.1.0": "m1", "10.42.2.0": "m2", "10.42.3.0": "m3", "10.42.4.0": "m4"}, {"m1": "h1"})
+    assert [prefix for prefix, _ in without_unreachable(plan, actual).routes] == ["10.42.1.0/24"]
+    kept = without_routed(plan, {"10.42.3.0"}, actual)
+    assert kept.stale_fdb == (("m4", "h4"),)
+    assert kept.stale_neighbours == (("10.42.4.0", "m4"),)

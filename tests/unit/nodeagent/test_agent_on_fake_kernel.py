@@ -1,0 +1,61 @@
+"""The whole agent on the fake kernel, and the kernel's faults that the real one does not have on demand."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from agent_behaviour import AgentBehaviour, mesh, publish, stands
+from agent_doubles import Rig, eventually
+from agent_doubles import rig as make_rig
+
+from quilt_netlink import Address, Delete, FakeKernel, Link, Put
+from quilt_netlink.fake import Fault
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    kernel = FakeKernel([Link("eth0", kind="veth", mac="02:00:00:00:00:11", mtu=1500, up=True)])
+    eth0 = kernel.link("eth0")
+    assert eth0 is not None
+    kernel.run(Put(Address(eth0.index, "198.18.0.1/24")))
+    async with make_rig(kernel, tmp_path, kernel.monitor) as made:
+        yield made
+
+
+class TestOnFakeKernel(AgentBehaviour):
+    @pytest.mark.parametrize("fault", ["dump_interrupted", "enodev", "eperm", "partial_batch"])
+    async def test_row_13_a_fault_at_the_start_only_delays(self, rig: Rig, fault: Fault) -> None:
+        assert isinstance(rig.kernel, FakeKernel)
+        rig.kernel.inject(fault)
+        await mesh(rig, 2, 3)
+        assert not rig.kernel.pending_faults
+
+    @pytest.mark.parametrize("fault", ["enodev", "eperm", "partial_batch"])
+    async def test_row_13_a_fault_while_a_peer_joins_only_delays(self, rig: Rig, fault: Fault) -> None:
+        assert isinstance(rig.kernel, FakeKernel)
+        await mesh(rig, 2)
+        rig.kernel.inject(fault)
+        publish(rig, 3, 4)
+        await eventually(lambda: stands(rig, 2, 3, 4))
+        assert not rig.kernel.pending_faults
+
+    async def test_lost_notifications_are_made_good(self, rig: Rig) -> None:
+        assert isinstance(rig.kernel, FakeKernel)
+        await mesh(rig, 2, 3)
+        rig.kernel.inject("overrun")
+        rig.kernel.run(Delete(rig.kernel.neighbours(rig.agent.dataplane.index)[0]))
+        await eventually(lambda: stands(rig, 2, 3))
+        assert not rig.kernel.pending_faults
+        assert rig.counter("resyncs_total", cause="overrun") == 1
+
+    async def test_no_op_churn_writes_nothing(self, rig: Rig) -> None:
+        """Objects that change in ways that do not matter to the kernel cost no write, nor does a resync."""
+        assert isinstance(rig.kernel, FakeKernel)
+        await mesh(rig, 2, 3)
+        writes, calls = rig.kernel.writes, rig.runtime.calls
+        publish(rig, 2, 3)
+        rig.agent.reconciler.resync("test")
+        await eventually(lambda: rig.counter("resyncs_total", cause="test") == 1)
+        assert (rig.kernel.writes, rig.runtime.calls) == (writes, calls)
