@@ -1,0 +1,42 @@
+"""The nftables text: one transaction, peers change as elements, no rule without its reason."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quilt_runtime.core.firewall import Firewall, ruleset, source_changes
+
+BASE = Firewall("10.42.1.0/24", ("10.42.0.0/16", "fd42::/48"), 4789, frozenset({"198.18.0.2", "fd00::2"}))
+addresses = st.frozensets(st.ip_addresses().map(str), max_size=6)
+
+
+@given(addresses, addresses)
+def test_peer_changes_touch_only_the_difference(held: frozenset[str], wanted: frozenset[str]) -> None:
+    text = source_changes(held, wanted)
+    assert (text == "") == (held == wanted)
+    lines = text.splitlines()
+    added = {a for line in lines if line.startswith("add") for a in _elements(line)}
+    deleted = {a for line in lines if line.startswith("delete") for a in _elements(line)}
+    assert (added, deleted) == (wanted - held, held - wanted)
+    assert all((":" in address) == ("_v6" in line) for line in lines for address in _elements(line))
+
+
+def _elements(line: str) -> set[str]:
+    return set(line.partition("{ ")[2].partition(" }")[0].split(", "))
+
+
+def test_nobody_is_shut_out_before_a_peer_is_known() -> None:
+    assert "!= @overlay_sources" not in ruleset(replace(BASE, overlay_sources=frozenset()))
+    assert ruleset(BASE).count("!= @overlay_sources") == 2
+
+
+def test_nothing_is_masqueraded_without_a_subnet() -> None:
+    assert "goto leaving" not in ruleset(replace(BASE, subnet=""))
+
+
+def test_masquerading_never_picks_the_overlay_port() -> None:
+    assert ":16384-65535" in ruleset(BASE)
+    assert ":1024-19999" in ruleset(replace(BASE, vxlan_port=20000))
