@@ -68,7 +68,7 @@ async def _stand_by(client: Client, election: Election, probes: Probes) -> None:
 
 async def _lead(services: Services, probes: Probes, stop: asyncio.Event) -> int:
     leader = Leader(services, started=lambda: _on_signals(stop))
-    probes.checks = leader.checks
+    probes.checks, probes.measure = leader.checks, leader.measure
     metrics.LEADER.set(1)
     keeping = asyncio.create_task(services.election.keep(_leave))
     working = asyncio.create_task(_work(leader))

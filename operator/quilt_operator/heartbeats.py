@@ -148,8 +148,11 @@ class Heartbeats:
             event = "withdrawal_paused" if guard.active else "withdrawal_resumed"
             log.warning(event, silent=guard.silent, total=guard.total, blind=guard.blind)
             self._guarded()
-        metrics.GUARD.set(guard.active)
-        metrics.SILENT.set(guard.silent)
+
+    def measure(self) -> None:
+        """Bring the gauges of heartbeats up to date."""
+        metrics.GUARD.set(self.guard.active)
+        metrics.SILENT.set(self.guard.silent)
         metrics.UNRESPONSIVE.set(sum(item.agent_unresponsive for item in self._standing.values()))
         for watch in self.watches.values():
             metrics.WATCH_AGE.labels(watch.namespace).set(time.monotonic() - watch.heard)

@@ -60,7 +60,6 @@ class NetworkReconciler:
         if book is not None and self.world.network_raw:
             self.heartbeats.policy = book.plan.policy
             await self._say(book)
-        self._measure(book)
         return _LOOK_AGAIN
 
     async def follow_chart(self) -> None:
@@ -132,7 +131,9 @@ class NetworkReconciler:
             text = item.message or f"{item.type} is {item.status}"
             self.events.note(about, WARNING if bad else NORMAL, item.reason, text)
 
-    def _measure(self, book: Book | None) -> None:
+    def measure(self) -> None:
+        """Bring the gauges of nodes and subnets up to date."""
+        book = self.world.book
         phases = Counter(node.phase or "Pending" for node in self.world.nodes.items.values())
         for phase in ("Pending", "Up", "Down"):
             metrics.NODES.labels(phase).set(phases[phase])

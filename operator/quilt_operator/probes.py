@@ -25,6 +25,8 @@ class Probes:
             raise ValueError(f"--health-addr {address!r} is not host:port")
         self._host, self._port = host.strip("[]"), int(port)
         self.checks: Checks = lambda: ["starting"]
+        self.measure: Callable[[], None] = lambda: None
+        """Brings gauges up to date; called for each scrape."""
         application = web.Application()
         application.router.add_get("/healthz", self._healthz)
         application.router.add_get("/readyz", self._readyz)
@@ -48,4 +50,5 @@ class Probes:
         return web.Response(text="\n".join(wrong or ["ok"]) + "\n", status=503 if wrong else 200)
 
     async def _metrics(self, _: web.Request) -> web.Response:
+        self.measure()
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -88,7 +88,6 @@ class WorkQueue:
             request = self._ready.popleft()
             self._waiting.discard(request)
             self._active.add(request)
-            metrics.QUEUE.set(len(self._ready))
             try:
                 await self._handle(request, handler)
             finally:

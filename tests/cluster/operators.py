@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +26,7 @@ from quilt_crds.names import (
     AGENT_FIELD_MANAGER,
     KUBELET_LEASE_NAMESPACE,
     LEASE_NAMESPACE,
+    QUILTNETWORK,
     QUILTNODE,
     QUILTSUBNET,
 )
@@ -92,7 +94,10 @@ class Operator:
     def terminate(self) -> int:
         """SIGTERM; answers the exit status."""
         self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(timeout=15)
+        status = self._process.wait(timeout=15)
+        self.log.replace(self.log.with_suffix(".ended"))
+        self.log.touch()
+        return status
 
     def said(self, event: str) -> list[Json]:
         """Log records of one event."""
@@ -121,10 +126,11 @@ class Operator:
         found = re.findall(pattern, self.get("/metrics")[1], re.MULTILINE)
         return sum(float(value) for text, value in found if re.search(labels, text))
 
-    def writes(self) -> float:
+    def writes(self, *, without_network: bool = False) -> float:
         """Writes to the API server other than the leader's own Lease and Events."""
+        left_out = "leases|events" + ("|quiltnetworks.*" if without_network else "")
         every = self.metric("quilt_operator_api_writes_total")
-        return every - self.metric("quilt_operator_api_writes_total", 'resource="(leases|events)"')
+        return every - self.metric("quilt_operator_api_writes_total", f'resource="({left_out})"')
 
 
 class Fleet:
@@ -143,12 +149,11 @@ class Fleet:
         self._stopping.set()
         self._thread.join()
 
-    def join(self, *names: str, alive: bool = True) -> None:
-        """Register nodes: Node with its address, QuiltNode, the agent's status."""
+    def join(self, *names: str) -> None:
+        """Register nodes one after the other: Node with its address, QuiltNode, the agent's status."""
         for name in names:
             self.host(name)
-            if alive:
-                self.revive(name)
+            self.revive(name)
             self.register(name)
 
     def host(self, name: str) -> None:
@@ -185,12 +190,26 @@ class Fleet:
             self.api.request("DELETE", QUILTNODE.path(name))
             self.api.request("DELETE", f"/api/v1/nodes/{name}")
 
-    def clear(self) -> None:
-        """Delete everything that tests made."""
+    def crowd(self, *names: str) -> None:
+        """Register many nodes at once: QuiltNodes whose address an administrator gave, without Leases."""
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(self._register_at_once, names))
+
+    def _register_at_once(self, name: str) -> None:
+        self.api.create(QUILTNODE.path(), thing(QUILTNODE, name, spec={"hostIP": address(name)})).ok()
+
+    def clear(self, operator: Operator) -> None:
+        """Delete everything that tests made, and wait until the operator has seen that."""
         self.agents.clear()
         self.kubelets.clear()
         for path in (QUILTNODE.path(), "/api/v1/nodes", QUILTSUBNET.path()):
             self.api.request("DELETE", path)
+        states = 'state="(allocated|quarantined)"'
+        eventually(
+            lambda: not self.claims() and not operator.metric("quilt_operator_subnets", states),
+            "all is gone",
+            30,
+        )
 
     def node(self, name: str) -> Json:
         return self.api.get(QUILTNODE.path(name)).body
@@ -220,6 +239,14 @@ class Fleet:
         for cidr, item in self.claims().items():
             found.setdefault(item["spec"]["node"], []).append(cidr)
         return found
+
+    def network(self) -> Json:
+        return self.api.get(QUILTNETWORK.path("default")).ok()
+
+    def one_each(self) -> bool:
+        """Whether no node has two subnets that are in use."""
+        used = [c["spec"]["node"] for c in self.claims().values() if c["mesh"]["phase"] != "Releasing"]
+        return len(used) == len(set(used))
 
     def everyone_has_one(self, names: Iterable[str]) -> bool:
         """Whether every node has a subnet; fails when one has two (two nodes cannot share a name)."""

@@ -138,7 +138,8 @@ def _guard(
     for name, health in standing.items():
         latest = max(pulses.get(name, Pulse()).latest(policy), floor, health.since)
         silent += health.down or now - latest >= policy.suspect_after
-    many = silent >= _GUARD_MINIMUM and silent >= policy.threshold * len(standing)
+    # Divided, not multiplied: 55 of 100 is exactly 55 %, while 0.55 * 100 is a little more than 55.
+    many = silent >= _GUARD_MINIMUM and silent / len(standing) >= policy.threshold
     return Guard(active=many or blind, blind=blind, silent=silent, total=len(standing))
 
 

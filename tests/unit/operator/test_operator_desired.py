@@ -1,0 +1,265 @@
+"""What a node should have and publish, and what is said about it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quilt_crds.names import claim_name
+from quilt_operator.core import status
+from quilt_operator.core.chart import covers, merged
+from quilt_operator.core.desired import Address, address, mesh, plan_claims, released
+from quilt_operator.core.health import Health
+from quilt_operator.core.model import DOWN, RELEASING, UP, Claim, Condition, KubeNode, Mesh, MeshNode
+from quilt_operator.core.parse import claim as parse_claim
+from quilt_operator.core.parse import kube_node, mesh_node
+from quilt_operator.core.status import Refusal
+from quilt_operator.core.times import grace_left, parse_time, rfc3339
+
+NOW = "2026-01-02T03:04:05Z"
+LATER = "2026-01-02T03:04:06Z"
+NODE = MeshNode("node-1", uid="u", host_ip="192.0.2.1")
+HOST = KubeNode("node-1", addresses=frozenset({"192.0.2.1"}))
+
+
+def nobody(_: str) -> None:
+    return None
+
+
+def claim(cidr: str, phase: str = UP, **changes: str) -> Claim:
+    return replace(Claim(claim_name(cidr), cidr, "default", "node-1", Mesh(phase, "192.0.2.1")), **changes)  # type: ignore[arg-type]
+
+
+# The address to publish
+
+
+def test_a_host_ip_that_the_node_confirms_is_published() -> None:
+    assert address(NODE, HOST, "", nobody) == Address("192.0.2.1")
+
+
+def test_an_unconfirmed_one_is_not_and_the_former_stays() -> None:
+    moved = replace(NODE, host_ip="192.0.2.9")
+    assert address(moved, HOST, "", nobody).host_ip == ""
+    assert address(moved, HOST, "192.0.2.1", nobody).host_ip == "192.0.2.1"
+    told = address(moved, HOST, "", nobody)
+    assert told.reason == "HostIPUnconfirmed"
+    assert "192.0.2.9" in told.message
+    assert "spec.hostIP" in told.message
+
+
+def test_without_a_node_nothing_is_confirmed() -> None:
+    assert address(NODE, None, "", nobody).reason == "HostIPUnconfirmed"
+
+
+def test_an_administrators_host_ip_needs_no_confirmation() -> None:
+    chosen = replace(NODE, wanted_host_ip="203.0.113.1")
+    assert address(chosen, None, "192.0.2.1", nobody) == Address("203.0.113.1")
+
+
+def test_row_5_another_confirmed_host_ip_replaces_the_former() -> None:
+    moved = replace(NODE, host_ip="192.0.2.2")
+    host = replace(HOST, addresses=frozenset({"192.0.2.2"}))
+    assert address(moved, host, "192.0.2.1", nobody) == Address("192.0.2.2")
+
+
+def test_of_two_nodes_with_one_host_ip_the_first_keeps_it() -> None:
+    told = address(NODE, HOST, "", lambda _: "node-2")
+    assert (told.host_ip, told.reason) == ("", "HostIPConflict")
+    assert address(NODE, HOST, "192.0.2.1", lambda _: "node-2") == Address("192.0.2.1")
+
+
+# Claims
+
+
+def test_a_new_node_needs_one_subnet_of_each_family() -> None:
+    assert plan_claims(NODE, [], [4, 6]).create == ((4, ""), (6, ""))
+
+
+def test_a_node_that_comes_back_takes_back_its_subnet() -> None:
+    old = claim("10.42.7.0/24", RELEASING)
+    plan = plan_claims(NODE, [(4, old)], [4])
+    assert (plan.keep, plan.create, plan.release) == ((old,), (), ())
+
+
+@pytest.mark.parametrize("node", [None, replace(NODE, deleting=True)])
+def test_a_node_that_left_gives_up_everything(node: MeshNode | None) -> None:
+    mine = [(4, claim("10.42.1.0/24")), (6, claim("fd42::/64"))]
+    plan = plan_claims(node, mine, [4, 6])
+    assert (plan.keep, plan.create) == ((), ())
+    assert len(plan.release) == 2
+
+
+def test_row_15_of_two_claims_the_one_in_use_stays_else_the_oldest() -> None:
+    first, second = claim("10.42.1.0/24"), claim("10.42.2.0/24")
+    assert plan_claims(NODE, [(4, first), (4, second)], [4]).release == (second,)
+    leaving = claim("10.42.1.0/24", RELEASING)
+    assert plan_claims(NODE, [(4, leaving), (4, second)], [4]).keep == (second,)
+
+
+def test_a_requested_subnet_replaces_the_present_one_only_once_it_is_granted() -> None:
+    asking = replace(NODE, wanted_subnet="10.42.9.0/24")
+    have, got = claim("10.42.1.0/24"), claim("10.42.9.0/24")
+    before = plan_claims(asking, [(4, have)], [4])
+    assert (before.keep, before.create, before.release) == ((have,), ((4, "10.42.9.0/24"),), ())
+    after = plan_claims(asking, [(4, have), (4, got)], [4])
+    assert (after.keep, after.create, after.release) == ((got,), (), (have,))
+
+
+def test_a_family_that_the_network_lost_keeps_its_claims() -> None:
+    old = claim("fd42::/64")
+    assert plan_claims(NODE, [(6, old)], [4]).keep == (old,)
+
+
+def test_nothing_is_up_without_an_address_or_while_down() -> None:
+    assert mesh("192.0.2.1", down=False) == Mesh(UP, "192.0.2.1")
+    assert mesh("192.0.2.1", down=True) == Mesh(DOWN, "192.0.2.1")
+    assert mesh("", down=False) == Mesh(DOWN, "")
+
+
+def test_the_grace_period_begins_once() -> None:
+    once = released(claim("10.42.1.0/24"), NOW)
+    assert released(replace(claim("10.42.1.0/24"), mesh=once), LATER) == once
+
+
+@given(st.integers(-10_000, 10_000))
+def test_the_grace_period_ends_whatever_clock_it_was_begun_by(offset: int) -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    left = grace_left(rfc3339(now + timedelta(seconds=offset)), 600, now)
+    assert left <= 600
+    assert (left <= 0) == (offset <= -600)
+
+
+def test_times_are_read_back() -> None:
+    now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    assert parse_time(rfc3339(now)) == now
+    assert parse_time("soon") is None
+    assert grace_left("soon", 600, now) == 600
+
+
+# Status
+
+
+def said(node: MeshNode, **changes: object) -> status.NodeStatus:
+    facts: dict[str, object] = {
+        "claims": [claim("10.42.1.0/24")], "health": Health(0.0), "address": Address("192.0.2.1"),
+        "mac": "02:00:00:00:00:01", "refusal": None, "now": NOW,
+    } | changes  # fmt: skip
+    return status.desired(node, **facts)  # type: ignore[arg-type]
+
+
+def ready(wanted: status.NodeStatus) -> str:
+    item = next(item for item in wanted.conditions if item.type == "Ready")
+    return f"{item.status}/{item.reason}"
+
+
+SYNCED = replace(
+    NODE, conditions=(Condition("DataplaneInSync", "True", "x"), Condition("RuntimeReady", "True", "x"))
+)
+
+
+@pytest.mark.parametrize(
+    ("node", "changes", "phase", "expected"),
+    [
+        (SYNCED, {}, "Up", "True/InMesh"),
+        (NODE, {}, "Up", "Unknown/RuntimeNotReady"),
+        (replace(SYNCED, conditions=(*SYNCED.conditions, Condition("ClaimLost", "True", "x"))), {}, "Up",
+         "False/ClaimLost"),
+        (SYNCED, {"claims": []}, "Pending", "False/NoSubnet"),
+        (SYNCED, {"claims": [], "refusal": Refusal("Exhausted", "none")}, "Pending", "False/NoSubnet"),
+        (SYNCED, {"address": Address("", "HostIPUnknown", "x")}, "Pending", "False/HostIPUnknown"),
+        (SYNCED, {"address": Address("192.0.2.1", "HostIPUnconfirmed", "x")}, "Up",
+         "False/HostIPUnconfirmed"),
+        (SYNCED, {"health": Health(0.0, agent_unresponsive=True)}, "Up", "Unknown/AgentUnresponsive"),
+        (SYNCED, {"health": Health(0.0, down=True)}, "Down", "False/NodeDown"),
+    ],
+)  # fmt: skip
+def test_phase_and_readiness(node: MeshNode, changes: dict[str, object], phase: str, expected: str) -> None:
+    wanted = said(node, **changes)
+    assert (wanted.phase, ready(wanted)) == (phase, expected)
+
+
+def written(node: MeshNode, wanted: status.NodeStatus) -> MeshNode:
+    """The node as the API server has it after the status was applied."""
+    raw = {"metadata": {"name": node.name, "uid": node.uid}, "status": wanted.wire()}
+    return mesh_node(raw)
+
+
+def test_a_status_that_was_written_is_not_written_again() -> None:
+    after = written(NODE, said(NODE))
+    again = status.desired(
+        replace(after, host_ip=NODE.host_ip), [claim("10.42.1.0/24")], Health(0.0), Address("192.0.2.1"),
+        "02:00:00:00:00:01", None, LATER,
+    )  # fmt: skip
+    assert again == status.current(after)
+
+
+def test_times_move_only_with_the_state_that_they_date() -> None:
+    after = written(NODE, said(NODE))
+    down = said(after, health=Health(0.0, down=True), now=LATER)
+    assert down.since == LATER
+    by_type = {item.type: item.since for item in down.conditions}
+    assert by_type == {"SubnetAllocated": NOW, "Ready": LATER, "AgentUnresponsive": NOW}
+
+
+def test_a_message_beyond_the_apis_limit_is_cut() -> None:
+    item = status.settle(Condition("Ready", "False", "x", "y" * 5000), None, NOW)
+    assert len(item.message) == 1024
+
+
+# Reading objects
+
+
+raws = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["metadata", "spec", "status", "mesh", "name", "conditions", "addresses", "subnets"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["metadata", "spec", "status", "mesh"]), raws))
+def test_row_17_no_object_makes_reading_fail(raw: dict[str, object]) -> None:
+    for read in (mesh_node, kube_node, parse_claim):
+        read(raw)
+
+
+def test_only_addresses_on_the_node_confirm() -> None:
+    addresses = [
+        {"type": "InternalIP", "address": "192.0.2.1"},
+        {"type": "ExternalIP", "address": "198.51.100.1"},
+        {"type": "Hostname", "address": "203.0.113.1"},
+    ]
+    node = kube_node({"metadata": {"name": "n"}, "status": {"addresses": addresses}})
+    assert node.addresses == {"192.0.2.1", "198.51.100.1"}
+
+
+# The chart's part of the network
+
+
+def test_what_the_chart_says_is_covered_by_what_extends_it() -> None:
+    chart = {"clusterCIDRs": ["10.42.0.0/16"], "vxlan": {"vni": 100}}
+    live = {"clusterCIDRs": ["10.42.0.0/16", "10.43.0.0/16"], "vxlan": {"vni": 100, "port": 4789}}
+    assert covers(live, chart)
+    assert not covers(live, {**chart, "vxlan": {"vni": 101}})
+    assert not covers(live, {"clusterCIDRs": ["10.99.0.0/16"]})
+
+
+def test_an_administrators_ranges_survive_a_change_by_the_chart() -> None:
+    live = {"clusterCIDRs": ["10.42.0.0/16", "10.43.0.0/16"]}
+    chart = {"clusterCIDRs": ["10.42.0.0/16", "10.44.0.0/16"], "vxlan": {"vni": 100}}
+    assert merged(live, chart) == {
+        "clusterCIDRs": ["10.42.0.0/16", "10.43.0.0/16", "10.44.0.0/16"], "vxlan": {"vni": 100}
+    }  # fmt: skip
+    assert merged({}, chart) == chart
