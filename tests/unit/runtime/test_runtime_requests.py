@@ -50,13 +50,13 @@ def test_the_fast_way_accepts_only_what_the_slow_way_does_and_alike(text: str) -
         assert fast == str(requests.route_destination(requests.parse_network4("Destination", text)))
 
 
-@given(st.ip_addresses(v=4), st.integers(0, 32))
+@given(st.ip_addresses(v=4), st.integers(16, 32))
 def test_every_ordinary_canonical_ipv4_network_takes_the_fast_way(
     address: ipaddress.IPv4Address, length: int
 ) -> None:
     network = ipaddress.IPv4Network((address, length), strict=False)
     _, error = tried(requests.route_destination, network)
-    ordinary = not error and network.network_address.packed[0] not in {0, 127}
+    ordinary = not error and network.network_address.packed[0] in range(1, 224)
     assert requests.canonical4(str(network)) == (str(network) if ordinary else "")
 
 
