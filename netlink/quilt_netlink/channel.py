@@ -102,9 +102,13 @@ class Channel:
             seq = self._next(1)
             self._send(_stamp(message, seq, ack=False))
             done = False
-            while not done:
-                view = self._receive()
-                done = consume(view, len(view), seq)
+            try:
+                while not done:
+                    view = self._receive()
+                    done = consume(view, len(view), seq)
+            finally:
+                if not done:  # the kernel starts no other dump on this socket before this one is read out
+                    self._drain()
 
     def batch(self, build: Callable[[int], list[bytes]], count: int) -> dict[int, Refusal]:
         """Send the messages that `build` makes from the first sequence number on, at most `count` of them.

@@ -33,6 +33,7 @@ from quilt_netlink.writer import Writer
 T = TypeVar("T")
 DUMP_ATTEMPTS = 8
 _NAME_MAX = 15
+_INDEX_MAX = 0x7FFFFFFF
 _NO_DEVICE = (errno.ENODEV,)
 _NO_TABLE = (errno.ENODEV, errno.ENOENT)
 _NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL)
@@ -73,7 +74,7 @@ class Kernel:
 
     def link(self, key: str | int) -> Link | None:
         """Return the interface with this name or index, or None."""
-        if isinstance(key, str) and not 0 < len(key) <= _NAME_MAX:
+        if not _can_exist(key):
             return None
         try:
             answers = self._channel.request(links.get(key))
@@ -151,6 +152,11 @@ class Kernel:
             if not reader.torn:
                 return reader.entries
         raise DumpInterruptedError(what, DUMP_ATTEMPTS)
+
+
+def _can_exist(key: str | int) -> bool:
+    """Whether the kernel would look for such a link at all, rather than call the question invalid."""
+    return 0 < len(key) <= _NAME_MAX if isinstance(key, str) else 0 < key <= _INDEX_MAX
 
 
 def _through_pyroute2(kind: type[Any], read: Callable[[Any], T]) -> Decode[T]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from netlink_contract import device, peer  # noqa: F401  # a fixture is used by being there
+from netlink_parts import device, peer  # noqa: F401  # a fixture is used by being there
 
 from quilt_netlink import (
     Create,
@@ -18,6 +18,7 @@ from quilt_netlink import (
     Nexthop,
     Op,
     Route,
+    tables,
 )
 from quilt_netlink.channel import Channel, Consumer
 
@@ -82,8 +83,8 @@ def test_field_bug_13_a_table_that_never_holds_still_is_not_read(
     disturbed.close()
 
 
-def test_long_tables_of_both_families(kernel: Kernel, device: int) -> None:  # noqa: F811
-    """Also field bug 12: permanent neighbours are not held to the neighbour table's threshold of 1,024."""
+def test_field_bug_12_long_tables_of_both_families(kernel: Kernel, device: int) -> None:  # noqa: F811
+    """Permanent neighbours are not held to the neighbour table's threshold of 1,024."""
     ops: list[Op] = []
     for n in range(1, MANY + 1):
         mac = f"02:00:00:00:{n >> 8:02x}:{n & 255:02x}"
@@ -144,3 +145,14 @@ def test_many_links(kernel: Kernel) -> None:
     for number in range(300):
         kernel.run(Create(Link(f"d{number}", kind="bridge")))
     assert len(kernel.links()) == 301
+
+
+def test_a_dump_that_its_reader_gave_up_does_not_block_the_next(kernel: Kernel, device: int) -> None:  # noqa: F811
+    assert kernel.apply(many_nexthops(device)) == []
+
+    def give_up(view: memoryview, size: int, seq: int) -> bool:
+        raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError):
+        kernel._channel.dump(tables.nexthops(0), give_up)
+    assert len(kernel.nexthops()) == MANY

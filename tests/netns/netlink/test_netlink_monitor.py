@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from netlink_contract import HOST, MAC, VXLAN, device, peer  # noqa: F401  # a fixture is used by being there
+from netlink_parts import HOST, MAC, VXLAN, device, peer  # noqa: F401  # a fixture is used by being there
 
 from quilt_netlink import (
     Address,

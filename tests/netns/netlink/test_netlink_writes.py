@@ -8,7 +8,7 @@ import os
 import socket
 from typing import Any
 
-from netlink_contract import device, peer  # noqa: F401  # a fixture is used by being there
+from netlink_parts import device, peer  # noqa: F401  # a fixture is used by being there
 
 from quilt_netlink import Address, Create, Delete, Kernel, Link, Neighbour, Op, Put, Route
 

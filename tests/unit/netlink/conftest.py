@@ -10,4 +10,4 @@ import pytest
 HERE = str(Path(__file__).parent)
 if HERE not in sys.path:
     sys.path.insert(0, HERE)
-pytest.register_assert_rewrite("netlink_contract")
+pytest.register_assert_rewrite("netlink_contract", "netlink_contract_links", "netlink_parts")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from netlink_contract import KernelContract, Other, device  # noqa: F401  # a fixture is used by being there
+from netlink_contract import KernelContract
+from netlink_parts import Other, device  # noqa: F401  # a fixture is used by being there
 
 from quilt_netlink import FakeKernel, KernelLike, Link, Put
 
