@@ -103,7 +103,7 @@ def _material(section: Mapping[str, Any], name: str, folder: Path) -> bytes:
 
 
 def _run_plugin(plugin: Mapping[str, Any]) -> dict[str, Any]:
-    """Credentials from the program that the kubeconfig names, an ExecCredential of client.authentication.k8s.io."""
+    """Credentials from the program that the kubeconfig names (client.authentication.k8s.io)."""
     command = [plugin["command"], *(plugin.get("args") or [])]
     extra = {item["name"]: item["value"] for item in plugin.get("env") or []}
     info = {"apiVersion": plugin["apiVersion"], "kind": "ExecCredential", "spec": {"interactive": False}}

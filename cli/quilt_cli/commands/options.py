@@ -40,7 +40,10 @@ def cluster(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--context", "kube_context", help="Context of the kubeconfig.  [default: its current one]")
     @functools.wraps(command)
     def wrapped(**flags: Any) -> Any:
-        given = click.get_current_context().find_root().params
+        here = click.get_current_context()
+        if here.invoked_subcommand is not None:
+            return None  # Only a subcommand of it was asked for.
+        given = here.find_root().params
         kubeconfig = flags.pop("kubeconfig") or given.get("kubeconfig")
         context = flags.pop("kube_context") or given.get("kube_context")
         with _told(as_json=bool(flags.get("as_json"))):

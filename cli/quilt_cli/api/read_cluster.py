@@ -1,0 +1,95 @@
+"""Reading what an install depends on: versions, CRDs, other networks, Service ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from quilt_cli.api.client import ApiClient, ApiError, Json
+from quilt_cli.api.read import snapshot, together
+from quilt_cli.core import objects
+from quilt_cli.core.cluster_facts import ClusterFacts, ForeignNetwork
+from quilt_cli.core.snapshot import Snapshot
+from quilt_crds.names import NODE_DAEMONSET, QUILTNETWORK, QUILTNODE, QUILTSUBNET
+
+_CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+_SERVICE_CIDRS = ("/apis/networking.k8s.io/v1/servicecidrs", "/apis/networking.k8s.io/v1beta1/servicecidrs")
+_CNI_FOLDER = "/etc/cni/net.d"
+_KNOWN = ("flannel", "calico-node", "cilium", "kindnet", "antrea-agent", "weave-net", "kube-router", "canal")
+_NOT_FOUND = 404
+
+
+def cluster_facts(client: ApiClient, namespace: str) -> ClusterFacts:
+    """Read a cluster; `namespace` is where the release is, or will be. Raises ApiUnreachableError."""
+    results, _ = together(
+        {
+            "version": lambda: client.get("/version")["gitVersion"],
+            "crds": lambda: _crds(client),
+            "daemonsets": lambda: client.items("/apis/apps/v1/daemonsets"),
+            "services": lambda: _service_cidrs(client),
+            "nodes": lambda: client.items("/api/v1/nodes"),
+            "security": lambda: _pod_security(client, namespace),
+            "mesh": lambda: snapshot(client),
+        }
+    )
+    nodes, daemonsets = results.get("nodes"), results.get("daemonsets")
+    return ClusterFacts(
+        version=str(results.get("version", "")),
+        namespace=namespace,
+        crds=results.get("crds"),
+        foreign=None if daemonsets is None else tuple(filter(None, map(_foreign, daemonsets))),
+        service_cidrs=results.get("services"),
+        nodes=None if nodes is None else tuple(map(objects.kube_node, nodes)),
+        pod_security=results.get("security"),
+        mesh=results.get("mesh", Snapshot(installed=False)),
+    )
+
+
+def _crds(client: ApiClient) -> Mapping[str, tuple[str, ...]]:
+    found = {}
+    for kind in (QUILTNETWORK, QUILTNODE, QUILTSUBNET):
+        try:
+            spec = client.get(f"{_CRDS}/{kind.crd_name}")["spec"]
+        except ApiError as error:
+            if error.status != _NOT_FOUND:
+                raise
+            continue
+        found[kind.crd_name] = tuple(item["name"] for item in spec["versions"] if item.get("served"))
+    return found
+
+
+def _service_cidrs(client: ApiClient) -> tuple[str, ...]:
+    """Ranges of the ServiceCIDR objects, or the one known Service address where the API has none."""
+    for path in _SERVICE_CIDRS:
+        try:
+            found = client.items(path)
+        except ApiError as error:
+            if error.status != _NOT_FOUND:
+                raise
+            continue
+        return tuple(cidr for item in found for cidr in item["spec"].get("cidrs", ()))
+    service = client.get("/api/v1/namespaces/default/services/kubernetes")
+    return tuple(f"{address}/{128 if ':' in address else 32}" for address in service["spec"]["clusterIPs"])
+
+
+def _pod_security(client: ApiClient, namespace: str) -> str:
+    try:
+        labels = client.get(f"/api/v1/namespaces/{namespace}")["metadata"].get("labels") or {}
+    except ApiError as error:
+        if error.status == _NOT_FOUND:
+            return ""
+        raise
+    return str(labels.get("pod-security.kubernetes.io/enforce", ""))
+
+
+def _foreign(raw: Json) -> ForeignNetwork | None:
+    name, namespace = raw["metadata"]["name"], raw["metadata"]["namespace"]
+    pod: Mapping[str, Any] = raw["spec"]["template"]["spec"]
+    if name == NODE_DAEMONSET:
+        return None
+    if any(known in name for known in _KNOWN):
+        return ForeignNetwork(namespace, name, "is another pod network")
+    paths = [(volume.get("hostPath") or {}).get("path", "") for volume in pod.get("volumes") or []]
+    if any(path.rstrip("/") == _CNI_FOLDER for path in paths):
+        return ForeignNetwork(namespace, name, f"mounts {_CNI_FOLDER} of the host")
+    return None

@@ -1,0 +1,99 @@
+"""`quilt connectivity test`: every pod and host to every pod, in a table."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from quilt_cli.api.client import ApiClient
+from quilt_cli.commands.options import cluster, leave, output
+from quilt_cli.connectivity.run import Settings, ProbeError, run
+from quilt_cli.core.finding import EXIT_CANNOT_TELL, EXIT_HEALTHY, EXIT_PROBLEMS
+from quilt_cli.core.matrix import Answer, Matrix, Source, cell, findings
+from quilt_cli.core.objects import workload
+from quilt_cli.output import console, lines, print_json, table
+from quilt_crds.names import NODE_DAEMONSET
+
+# A wider table than this says nothing any more: of larger clusters only what is wrong is shown.
+_TABLE_AT_MOST = 12
+
+
+@click.group("connectivity")
+def connectivity() -> None:
+    """Who reaches whom, tested by pods."""
+
+
+@connectivity.command("test")
+@click.option("--image", help="Any image with python3.  [default: that of the DaemonSet quilt-mesh]")
+@click.option(
+    "--hosts/--no-hosts", default=True, show_default=True, help="Ask from the nodes themselves too."
+)
+@click.option("--timeout", default=120.0, show_default=True, help="Seconds to wait for the test's pods.")
+@click.option("--keep", is_flag=True, help="Leave the test's namespace for a look.")
+@output
+@cluster
+def test(
+    client: ApiClient, *, image: str | None, hosts: bool, timeout: float, keep: bool, as_json: bool
+) -> None:
+    """Start a server on every node and let a pod and the host of every node ask all of them.
+
+    TCP with 64 KiB each way, UDP at the full MTU without fragmentation, the hosts, a Service by its address
+    and, where the cluster has DNS, by its name. Needs no internet: the image is one that every node has. All of
+    it stands in a namespace of its own, which is removed afterwards.
+
+    Exit code 0: everything is reached; 1: something is not; 2: cannot tell.
+    """
+    progress = console(stderr=True)
+    try:
+        with progress.status("starting") as spinner:
+
+            def tell(text: str) -> None:
+                spinner.update(text)
+                if not progress.is_terminal:
+                    progress.print(text, style="dim")
+
+            found = run(client, Settings(image or _image(client), hosts, timeout, keep), tell)
+    except ProbeError as error:
+        progress.print(f"[bold red]✗[/] cannot tell: {error}", soft_wrap=True)
+        leave(EXIT_CANNOT_TELL)
+    if as_json:
+        print_json(found.wire())
+    else:
+        show(found, console())
+    leave(EXIT_HEALTHY if found.ok else EXIT_PROBLEMS)
+
+
+def _image(client: ApiClient) -> str:
+    query = {"fieldSelector": f"metadata.name={NODE_DAEMONSET}"}
+    for raw in client.items("/apis/apps/v1/daemonsets", query):
+        return workload("DaemonSet", raw).image
+    raise ProbeError(f"there is no DaemonSet {NODE_DAEMONSET} whose image could be used; pass --image")
+
+
+def show(matrix: Matrix, out: Console) -> None:
+    """The answers for people."""
+    if len(matrix.servers) <= _TABLE_AT_MOST:
+        out.print(_table(matrix))
+        out.print()
+    for line in lines(findings(matrix)):
+        out.print(line, soft_wrap=True)
+    good = sum(answer.ok for given in matrix.answers.values() for answer in given)
+    style = "green" if matrix.ok else "bold red"
+    out.print(f"[{style}]{good} of {matrix.asked} questions answered[/], {len(matrix.servers)} nodes")
+
+
+def _table(matrix: Matrix) -> object:
+    labels = list(dict.fromkeys(answer.target.label for given in matrix.answers.values() for answer in given))
+    made = table("FROM \\ TO", *labels)
+    for source, given in matrix.answers.items():
+        made.add_row(source.label, *(_cell(source, label, given) for label in labels))
+    return made
+
+
+def _cell(source: Source, label: str, given: tuple[Answer, ...]) -> Text:
+    found = [answer for answer in given if answer.target.label == label]
+    if not found:
+        return Text("-", "dim")
+    good, text = cell(found)
+    return Text(f"✓ {text}" if good else f"✗ {text}", "green" if good else "bold red")

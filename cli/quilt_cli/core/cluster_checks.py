@@ -1,0 +1,187 @@
+"""What of a cluster would break the mesh, before an install and after it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from ipaddress import ip_address, ip_network
+
+from quilt_cli.core import mesh_findings, node_findings
+from quilt_cli.core.cluster_facts import ClusterFacts
+from quilt_cli.core.finding import Finding, fail, ok, unknown, warn
+from quilt_cli.core.node_checks import kernel_version
+from quilt_cli.core.objects import Workload
+from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET, VERSION
+
+# CIDR functions in CEL, selectable fields of CRDs, tokens that name their node.
+MINIMUM = (1, 32)
+_KINDS = (QUILTNETWORK, QUILTNODE, QUILTSUBNET)
+_NAMED = 5
+
+
+def before(facts: ClusterFacts, cidrs: Sequence[str]) -> list[Finding]:
+    """What to know before an install with these clusterCIDRs."""
+    return [
+        *_version(facts),
+        *_crds(facts, installed=False),
+        *_foreign(facts),
+        *_overlaps(facts, cidrs),
+        *_kernels(facts),
+        *_pod_security(facts),
+    ]
+
+
+def after(facts: ClusterFacts, cidrs: Sequence[str]) -> list[Finding]:
+    """Whether an install is complete and well."""
+    found = [
+        *_version(facts),
+        *_crds(facts, installed=True),
+        *_rollouts(facts),
+        *_foreign(facts),
+        *_overlaps(facts, cidrs),
+        *_pod_security(facts),
+    ]
+    problems = [*mesh_findings.of(facts.mesh), *node_findings.of(facts.mesh)]
+    if not problems:
+        problems = [ok("mesh", "mesh", f"{len(facts.mesh.mesh_nodes)} nodes, none with a problem")]
+    return found + problems
+
+
+def _version(facts: ClusterFacts) -> Iterator[Finding]:
+    found = re.match(r"v?(\d+)\.(\d+)", facts.version)
+    if not found:
+        yield unknown("api-version", "API server", f"its version {facts.version!r} says nothing")
+    elif (int(found[1]), int(found[2])) < MINIMUM:
+        message = f"it is {facts.version}; the mesh needs {MINIMUM[0]}.{MINIMUM[1]} or newer"
+        yield fail("api-version", "API server", message, "upgrade the cluster first")
+    else:
+        yield ok("api-version", "API server", facts.version)
+
+
+def _crds(facts: ClusterFacts, *, installed: bool) -> Iterator[Finding]:
+    if facts.crds is None:
+        yield unknown("crds", "CustomResourceDefinitions", "they may not be read with these rights")
+        return
+    absent = [kind.crd_name for kind in _KINDS if kind.crd_name not in facts.crds]
+    for name, versions in facts.crds.items():
+        if VERSION not in versions:
+            message = f"it serves {', '.join(versions) or 'no version'}, not {VERSION}"
+            yield fail(
+                "crd-version", f"CRD {name}", message, "helm upgrade quilt helm/quilt-mesh -n quilt-system"
+            )
+    if absent and (installed or facts.crds):
+        message = f"missing: {', '.join(absent)}"
+        todo = f"helm upgrade --install quilt helm/quilt-mesh -n {facts.namespace}"
+        yield (fail if installed else warn)("crds", "CustomResourceDefinitions", message, todo)
+    elif absent:
+        yield ok("crds", "CustomResourceDefinitions", "none yet, the chart brings them")
+    else:
+        yield ok("crds", "CustomResourceDefinitions", f"{len(facts.crds)} of quilt.io/{VERSION}")
+
+
+def _foreign(facts: ClusterFacts) -> Iterator[Finding]:
+    if facts.foreign is None:
+        yield unknown("foreign-network", "DaemonSets", "they may not be read with these rights")
+        return
+    for item in facts.foreign:
+        yield fail(
+            "foreign-network",
+            f"DaemonSet {item.namespace}/{item.name}",
+            f"it {item.why}: two pod networks give out addresses that do not know of each other",
+            f"kubectl -n {item.namespace} delete daemonset {item.name}; then clean /etc/cni/net.d",
+        )
+    if not facts.foreign:
+        yield ok("foreign-network", "DaemonSets", "no other pod network")
+
+
+def _overlaps(facts: ClusterFacts, cidrs: Sequence[str]) -> Iterator[Finding]:
+    clashes = [*_service_overlaps(facts, cidrs), *_node_overlaps(facts, cidrs)]
+    yield from clashes
+    if facts.service_cidrs is None:
+        yield unknown("service-overlap", "Service network", "its range could not be read")
+    if facts.nodes is None:
+        yield unknown("node-overlap", "Nodes", "their addresses may not be read with these rights")
+    if not clashes and facts.nodes is not None and facts.service_cidrs is not None:
+        yield ok("overlap", "clusterCIDRs", f"{', '.join(cidrs)} are nobody else's")
+
+
+def _service_overlaps(facts: ClusterFacts, cidrs: Sequence[str]) -> Iterator[Finding]:
+    for service in facts.service_cidrs or ():
+        for cidr in cidrs:
+            if _overlap(service, cidr):
+                message = f"{cidr} overlaps the Service network {service}: Services would be unreachable"
+                yield fail("service-overlap", "clusterCIDRs", message, "choose another network.clusterCIDRs")
+
+
+def _node_overlaps(facts: ClusterFacts, cidrs: Sequence[str]) -> Iterator[Finding]:
+    ranges = [ip_network(cidr, strict=False) for cidr in cidrs]
+    inside, double = [], []
+    for node in facts.nodes or ():
+        inside += [f"{text} of {node.name}" for text in node.addresses if _is_in(text, ranges)]
+        double += [
+            f"{cidr} of {node.name}" for cidr in node.pod_cidrs if any(_overlap(cidr, mine) for mine in cidrs)
+        ]
+    if inside:
+        message = f"they contain addresses of nodes ({_some(inside)}): these nodes would be cut off"
+        yield fail("node-overlap", "clusterCIDRs", message, "choose another network.clusterCIDRs")
+    if double:
+        message = f"kube-controller-manager assigns from the same range ({_some(double)})"
+        todo = (
+            "start it with --allocate-node-cidrs=false; harmless as long as nothing else reads spec.podCIDR"
+        )
+        yield warn("podcidr-overlap", "Nodes", message, todo)
+
+
+def _kernels(facts: ClusterFacts) -> Iterator[Finding]:
+    linux = [node for node in facts.nodes or () if node.linux and node.kernel]
+    old = [f"{node.name} ({node.kernel})" for node in linux if kernel_version(node.kernel) < (5, 3)]
+    if old:
+        message = f"kernels older than 5.3, without nexthop objects: {_some(old)}"
+        yield warn("kernel", "Nodes", message, "upgrade where thousands of nodes are meant")
+    elif linux:
+        yield ok("kernel", "Nodes", f"{len(linux)} with Linux 5.3 or newer")
+
+
+def _pod_security(facts: ClusterFacts) -> Iterator[Finding]:
+    if facts.pod_security in {"baseline", "restricted"}:
+        about = f"Namespace {facts.namespace}"
+        message = f"it enforces Pod Security {facts.pod_security}, which refuses pods on the host's network"
+        label = "pod-security.kubernetes.io/enforce=privileged"
+        todo = f"kubectl label --overwrite namespace {facts.namespace} {label}"
+        yield fail("pod-security", about, message, todo)
+
+
+def _rollouts(facts: ClusterFacts) -> Iterator[Finding]:
+    for item in (facts.mesh.agents, facts.mesh.operator):
+        if item is not None:
+            yield _rollout(item)
+
+
+def _rollout(item: Workload) -> Finding:
+    state = f"{item.ready} of {item.wanted} ready, {item.updated} at the current version"
+    if item.ready >= item.wanted and item.updated >= item.wanted > 0:
+        return ok("rollout", item.about, state)
+    if item.kind == "Deployment" and item.ready:
+        # Standby replicas: with fewer nodes than replicas some can never run.
+        todo = "set operator.replicas to at most the number of nodes"
+        return warn("rollout", item.about, f"{state}; one is enough to work", todo)
+    todo = f"kubectl -n {item.namespace} rollout status {item.kind.lower()} {item.name}"
+    return fail("rollout", item.about, state, todo)
+
+
+def _overlap(one: str, other: str) -> bool:
+    first, second = ip_network(one, strict=False), ip_network(other, strict=False)
+    return first.version == second.version and first.overlaps(second)
+
+
+def _is_in(text: str, ranges: Sequence[object]) -> bool:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return False
+    return any(address in item for item in ranges)  # type: ignore[operator]
+
+
+def _some(items: Sequence[str]) -> str:
+    rest = len(items) - _NAMED
+    return ", ".join(items[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")

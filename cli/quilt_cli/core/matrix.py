@@ -1,0 +1,197 @@
+"""Who should reach whom, and what the probes' answers say about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from quilt_cli.core.finding import Finding, fail, warn
+
+SCHEMA = 1
+KUBELET_PORT = 10250
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A pod that answers: on which node, at which addresses (one per family), and its node's own address."""
+
+    node: str
+    addresses: tuple[str, ...]
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """How the servers are reached together; empty where there is no such thing."""
+
+    cluster_ip: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One question: `label` is the node, or `Service`, or `DNS`; `way` is tcp, udp, knock or name."""
+
+    label: str
+    way: str
+    host: str
+    port: int
+
+    def wire(self) -> dict[str, Any]:
+        """As the probe reads it."""
+        return {"label": self.label, "way": self.way, "host": self.host, "port": self.port}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a question."""
+
+    target: Target
+    ok: bool
+    ms: float = 0.0
+    mtu: int = 0
+    error: str = ""
+
+    def wire(self) -> dict[str, Any]:
+        """JSON form."""
+        return {
+            **self.target.wire(),
+            "ok": self.ok,
+            "ms": self.ms,
+            "mtu": self.mtu or None,
+            "error": self.error,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Who asked: the pod network's view of a node, or the node itself (`host`)."""
+
+    node: str
+    host: bool = False
+
+    @property
+    def label(self) -> str:
+        """As people read it."""
+        return f"{'node' if self.host else 'pod on'} {self.node}"
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """All answers by who asked; `silent` says why a source or server gave none."""
+
+    servers: tuple[Server, ...]
+    answers: Mapping[Source, tuple[Answer, ...]]
+    silent: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every question that matters was asked and answered well."""
+        return not self.silent and all(answer.ok for answers in self.answers.values() for answer in answers)
+
+    @property
+    def asked(self) -> int:
+        """How many questions were asked."""
+        return sum(map(len, self.answers.values()))
+
+    def wire(self) -> dict[str, Any]:
+        """JSON form."""
+        found = findings(self)
+        return {
+            "kind": "QuiltConnectivity",
+            "schema": SCHEMA,
+            "healthy": self.ok,
+            "asked": self.asked,
+            "servers": [
+                {"node": item.node, "addresses": list(item.addresses), "host": item.host}
+                for item in self.servers
+            ],
+            "results": [
+                {"from": source.node, "fromHost": source.host, **answer.wire()}
+                for source, answers in self.answers.items()
+                for answer in answers
+            ],
+            "findings": [item.wire() for item in found],
+        }
+
+
+def targets(source: Source, servers: Sequence[Server], services: Services, port: int) -> list[Target]:
+    """What one source asks: every server by TCP and UDP at full size, every host, the Service, its name.
+
+    A host's own view of Services depends on kube-proxy alone, and of names on its resolver: not asked there.
+    """
+    wanted = [
+        Target(server.node, way, address, port)
+        for server in servers
+        for address in server.addresses
+        for way in ("tcp", "udp")
+    ]
+    if source.host:
+        return wanted
+    wanted += [Target(server.node, "knock", server.host, KUBELET_PORT) for server in servers if server.host]
+    if services.cluster_ip:
+        wanted.append(Target("Service", "tcp", services.cluster_ip, port))
+    if services.name:
+        wanted.append(Target("DNS", "name", services.name, port))
+    return wanted
+
+
+def answers(raw: Iterable[Mapping[str, Any]]) -> tuple[Answer, ...]:
+    """The probe's output, parsed."""
+    return tuple(
+        Answer(
+            Target(str(item["label"]), str(item["way"]), str(item["host"]), int(item["port"])),
+            bool(item["ok"]),
+            float(item.get("ms") or 0),
+            int(item.get("mtu") or 0),
+            str(item.get("error") or ""),
+        )
+        for item in raw
+    )
+
+
+def cell(found: Sequence[Answer]) -> tuple[bool, str]:
+    """What one cell of the table says of its answers."""
+    bad = [answer for answer in found if not answer.ok]
+    if bad:
+        return False, ", ".join(f"{_WORDS[answer.target.way]}: {answer.error}" for answer in bad)
+    fastest = min(answer.ms for answer in found)
+    sizes = [answer.mtu for answer in found if answer.mtu]
+    return True, f"{fastest:.1f} ms" + (f", {min(sizes)} B" if sizes else "")
+
+
+_WORDS = {"tcp": "TCP", "udp": "UDP at full MTU", "knock": "host", "name": "name"}
+
+
+def findings(matrix: Matrix) -> list[Finding]:
+    """What is wrong, by pair of nodes, and what to look at."""
+    found = [
+        fail("connectivity-silent", what, why, f"kubectl describe {what}")
+        for what, why in matrix.silent.items()
+    ]
+    for source, given in matrix.answers.items():
+        for label in dict.fromkeys(answer.target.label for answer in given):
+            bad = [answer for answer in given if answer.target.label == label and not answer.ok]
+            if bad:
+                found.append(_finding(source, label, bad, matrix))
+    return found
+
+
+def _finding(source: Source, label: str, bad: Sequence[Answer], matrix: Matrix) -> Finding:
+    about = f"{source.label} → {label}"
+    message = cell(bad)[1]
+    ways = {answer.target.way for answer in bad}
+    if label == "Service":
+        return fail("service", about, message, "kubectl -n kube-system get pods: does kube-proxy run?")
+    if label == "DNS":
+        return fail("dns", about, message, "kubectl -n kube-system get pods -l k8s-app=kube-dns -o wide")
+    if ways == {"knock"}:
+        return warn("host", about, message, f"does a firewall on {label} refuse pods?")
+    if ways == {"udp"}:
+        return fail("mtu", about, message, f"quilt check node   (on {source.node} and {label}: MTU)")
+    hosts = {server.node: server.host for server in matrix.servers}
+    todo = f"does UDP 4789 pass from {hosts.get(source.node)} to {hosts.get(label)}? quilt check node on both"
+    if source.node == label:
+        todo = f"quilt check node   (on {label}: bridge quilt0, firewall)"
+    return fail("pair", about, message, todo)

@@ -1,0 +1,184 @@
+"""What of a node would break the mesh; `installed` is whether the mesh is meant to run on it already."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from quilt_cli.core.finding import Finding, fail, ok, unknown, warn
+from quilt_cli.core.node_facts import NodeFacts
+
+# IPv4: Ethernet 14, IP 20, UDP 8, VXLAN 8. RFC 7348.
+ENCAPSULATION = 50
+# RFC 8200 section 5: IPv6 needs links of 1280; below it pods' MTU would be refused.
+MTU_MIN = 1280
+NEIGHBOURS_MIN = 1024
+CONFLIST = "10-quilt.conflist"
+_CNI_SUFFIXES = (".conf", ".conflist", ".json")
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the network asks for."""
+
+    node: str
+    device: str = "vxlan100"
+    vni: int = 100
+    port: int = 4789
+    cidrs: tuple[str, ...] = ()
+    installed: bool = False
+
+
+def check(facts: NodeFacts, want: Expected) -> list[Finding]:
+    """All findings about a node, the good ones included."""
+    about = f"node {want.node}"
+    return [
+        *_kernel(facts, about),
+        *_port(facts, want, about),
+        *_mtu(facts, want, about),
+        *_forwarding(facts, want, about),
+        *_sysctls(facts, want, about),
+        *_cni(facts, want, about),
+        *(_running(facts, want, about) if want.installed else ()),
+    ]
+
+
+def _kernel(facts: NodeFacts, about: str) -> Iterator[Finding]:
+    if kernel_version(facts.kernel) >= (5, 3) and facts.nexthop_objects is not False:
+        yield ok("kernel", about, f"Linux {facts.kernel} with nexthop objects")
+    else:
+        message = f"Linux {facts.kernel} has no nexthop objects (5.3 and newer): routes are written slower"
+        yield warn("kernel", about, message, "upgrade the kernel where thousands of nodes are meant")
+    for kind, can in facts.can_make.items():
+        if can:
+            yield ok(f"device-{kind}", about, f"the kernel makes {kind} devices")
+        elif can is None:
+            yield unknown(
+                f"device-{kind}", about, f"whether the kernel makes {kind} devices", "run it as root"
+            )
+        else:
+            yield fail(f"device-{kind}", about, f"the kernel makes no {kind} devices", f"modprobe {kind}")
+    if facts.nft is None:
+        yield unknown("nftables", about, "there is no nft program here (the node image has one)")
+    else:
+        yield ok("nftables", about, facts.nft)
+
+
+def _port(facts: NodeFacts, want: Expected, about: str) -> Iterator[Finding]:
+    foreign = [item for item in facts.vxlans if item.port == want.port and item.name != want.device]
+    clash = next((item for item in foreign if item.vni == want.vni), None)
+    ours = any(item.name == want.device for item in facts.vxlans)
+    if clash is not None:
+        message = f"device {clash.name} has VNI {want.vni} on UDP {want.port}, which vxlan100 needs"
+        yield fail(
+            "vni-taken", about, message, f"ip link del {clash.name}; or set another network.vxlan.vni or port"
+        )
+    elif foreign:
+        names = ", ".join(f"{item.name} (VNI {item.vni})" for item in foreign)
+        message = f"UDP {want.port} is also used by {names}; different VNIs can share it"
+        yield warn("port-shared", about, message, "remove what is no longer used, or set network.vxlan.port")
+    elif facts.port_in_use and not ours:
+        message = f"UDP {want.port} is taken by a program"
+        yield fail("port-taken", about, message, f"ss -ulpn 'sport = {want.port}'; or set network.vxlan.port")
+    elif facts.port_in_use is None:
+        yield unknown("port", about, f"whether UDP {want.port} is free")
+    else:
+        yield ok("port", about, f"UDP {want.port} is {'ours' if ours else 'free'}")
+
+
+def _mtu(facts: NodeFacts, want: Expected, about: str) -> Iterator[Finding]:
+    if not facts.underlay:
+        yield unknown("mtu", about, "no default route, so no underlay interface to look at")
+        return
+    fits = facts.underlay_mtu - ENCAPSULATION
+    ours = next((item for item in facts.vxlans if item.name == want.device), None)
+    if fits < MTU_MIN:
+        message = f"{facts.underlay} has MTU {facts.underlay_mtu}, which leaves pods less than {MTU_MIN}"
+        yield fail("mtu-small", about, message, f"ip link set {facts.underlay} mtu {MTU_MIN + ENCAPSULATION}")
+    elif ours is not None and ours.mtu > fits:
+        message = f"{want.device} has MTU {ours.mtu}, but {facts.underlay} carries {fits} after encapsulation"
+        yield warn("mtu-large", about, message, "set network.vxlan.mtu: auto, or a number that fits")
+    else:
+        yield ok("mtu", about, f"{facts.underlay} has MTU {facts.underlay_mtu}: pods get up to {fits}")
+
+
+def _forwarding(facts: NodeFacts, want: Expected, about: str) -> Iterator[Finding]:
+    if facts.drops_forward is None:
+        yield unknown("forward", about, "whether a firewall drops forwarded packets", "run it as root")
+        return
+    for chain in facts.drops_forward:
+        if chain.accepts:
+            yield ok("forward", about, f"chain {chain.name} drops by default, and lets quilt0 pass")
+            continue
+        cidr = want.cidrs[0] if want.cidrs else "10.42.0.0/16"
+        yield fail(
+            "forward-drop",
+            about,
+            f"chain {chain.name} drops forwarded packets by default (Docker does that): pods are cut off",
+            f"iptables -I FORWARD -s {cidr} -j ACCEPT; iptables -I FORWARD -d {cidr} -j ACCEPT",
+        )
+    if not facts.drops_forward:
+        yield ok("forward", about, "no firewall chain drops forwarded packets by default")
+
+
+def _sysctls(facts: NodeFacts, want: Expected, about: str) -> Iterator[Finding]:
+    forward = facts.sysctls.get("ipv4/ip_forward")
+    if forward == "1" or (forward == "0" and not want.installed):
+        note = "" if forward == "1" else " (0 now, the runtime turns it on)"
+        yield ok("ip-forward", about, f"net.ipv4.ip_forward{note}")
+    elif forward == "0":
+        yield fail(
+            "ip-forward", about, "net.ipv4.ip_forward is 0: no pod traffic", "sysctl -w net.ipv4.ip_forward=1"
+        )
+    if facts.sysctls.get("ipv4/conf/all/rp_filter") == "1":
+        message = "net.ipv4.conf.all.rp_filter is 1 (strict); the mesh's own devices are set to 2 (loose)"
+        yield ok("rp-filter", about, message)
+    limit = facts.sysctls.get("ipv4/neigh/default/gc_thresh3", "")
+    if limit.isdigit() and int(limit) < NEIGHBOURS_MIN:
+        message = f"net.ipv4.neigh.default.gc_thresh3 is {limit}: pods and hosts may not fit"
+        yield warn(
+            "neighbours", about, message, f"sysctl -w net.ipv4.neigh.default.gc_thresh3={NEIGHBOURS_MIN}"
+        )
+    elif limit:
+        yield ok("neighbours", about, f"room for {limit} learned neighbours")
+
+
+def _cni(facts: NodeFacts, want: Expected, about: str) -> Iterator[Finding]:
+    if facts.cni_files is None:
+        yield unknown("cni", about, f"{facts.cni_folder} cannot be read", "run it as root")
+        return
+    configurations = [name for name in facts.cni_files if name.endswith(_CNI_SUFFIXES)]
+    first = [name for name in configurations if name < CONFLIST]
+    others = [name for name in configurations if name > CONFLIST]
+    if first:
+        message = f"{first[0]} in {facts.cni_folder} sorts before {CONFLIST}: new pods get that network"
+        yield fail("cni-foreign", about, message, f"rm {facts.cni_folder}/{first[0]}, and what writes it")
+    elif others:
+        message = f"{', '.join(others)} in {facts.cni_folder} would serve pods if {CONFLIST} went away"
+        yield warn("cni-other", about, message, "remove it where that network is no longer used")
+    else:
+        yield ok("cni", about, f"no foreign CNI configuration in {facts.cni_folder}")
+    if want.installed and CONFLIST not in configurations:
+        message = f"{CONFLIST} is not in {facts.cni_folder}: the agent writes it once the node is in sync"
+        yield fail("cni-absent", about, message, f"kubectl describe quiltnode {want.node}")
+
+
+def _running(facts: NodeFacts, want: Expected, about: str) -> Iterator[Finding]:
+    ours = next((item for item in facts.vxlans if item.name == want.device), None)
+    for present, code, what in (
+        (ours is not None and ours.up, "vxlan", f"device {want.device}"),
+        (facts.bridge, "bridge", "bridge quilt0"),
+        (facts.runtime_answers, "runtime", "the runtime's socket"),
+    ):
+        if present:
+            yield ok(code, about, f"{what} is there")
+        else:
+            todo = f"kubectl describe quiltnode {want.node}"
+            yield fail(f"{code}-absent", about, f"{what} is not there or not up", todo)
+
+
+def kernel_version(release: str) -> tuple[int, int]:
+    """Major and minor of `6.1.0-18-amd64`; (0, 0) for what is no version."""
+    found = re.match(r"(\d+)\.(\d+)", release)
+    return (int(found[1]), int(found[2])) if found else (0, 0)

@@ -1,0 +1,52 @@
+"""What a node is like, as far as the mesh depends on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class VxlanDevice:
+    """A VXLAN device of the node, anybody's."""
+
+    name: str
+    vni: int
+    port: int
+    mtu: int
+    up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A base chain in the forward hook with the policy drop, e.g. `ip filter FORWARD`."""
+
+    name: str
+    accepts: bool = False
+    """Whether rules in it accept traffic of quilt0."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """One look at a node. None and missing keys mean that it could not be looked at.
+
+    `can_make` maps a kind of device (vxlan, bridge, veth) to whether the kernel makes one. `underlay` is the
+    interface of the default route with its MTU in bytes. `sysctls` are named as below
+    /proc/sys/net. `cni_files` are the names in the CNI configuration folder, None where it cannot be read.
+    """
+
+    kernel: str
+    network_mtu: int | None = None
+    can_make: Mapping[str, bool | None] = field(default_factory=dict)
+    nexthop_objects: bool | None = None
+    nft: str | None = None
+    vxlans: tuple[VxlanDevice, ...] = ()
+    bridge: bool = False
+    underlay: str = ""
+    underlay_mtu: int = 0
+    port_in_use: bool | None = None
+    drops_forward: tuple[Chain, ...] | None = None
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    cni_folder: str = "/etc/cni/net.d"
+    cni_files: tuple[str, ...] | None = None
+    runtime_answers: bool = False

@@ -1,0 +1,171 @@
+"""What Quilt Mesh leaves on a node, found by its names and route protocols, and removed in a safe order.
+
+The CNI configuration goes first, so that no new pod asks for a network that is being taken down; routes go
+before the devices that they point at, so that each removal is one that can be told.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from quilt_crds.names import BRIDGE_DEVICE
+from quilt_netlink import Delete, KernelLike, Link, NetlinkError, Op
+
+# Routes that the mesh decides, and those that others inject through the runtime.
+PROTOCOLS = (81, 82)
+NFT_TABLE = "quilt"
+CONFLIST = "10-quilt.conflist"
+OUR_PLUGIN = "quilt-cni"
+COMMON_PLUGINS = ("loopback", "portmap", "bandwidth")
+_VETH_PREFIX, _VETH_DIGITS = "qv", 8
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where to look: folders, and the name of the VXLAN device."""
+
+    cni_conf: Path
+    cni_bin: Path
+    cni_source: Path
+    run: Path
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """Something of ours: what it is in words, and how it goes away (returns why it did not, or nothing)."""
+
+    kind: str
+    what: str
+    remove: Callable[[], str]
+
+
+def find(kernel: KernelLike, places: Places) -> list[Leftover]:
+    """Everything of ours on this node, in the order in which it should go."""
+    return [
+        *_files([places.cni_conf / CONFLIST], "CNI configuration"),
+        *_routes(kernel),
+        *_nexthops(kernel),
+        *_links(kernel, places.device),
+        *_nft(),
+        *_files(_binaries(places), "CNI plugin"),
+        *_folder(places.run),
+    ]
+
+
+def foreign_plugins(places: Places) -> list[str]:
+    """Common plugins that stay: others may use them, and they are not byte for byte those that we install."""
+    present = [name for name in COMMON_PLUGINS if (places.cni_bin / name).is_file()]
+    return [name for name in present if not _same(places.cni_bin / name, places.cni_source / name)]
+
+
+def _routes(kernel: KernelLike) -> Iterator[Leftover]:
+    ops: list[Op] = [Delete(route) for protocol in PROTOCOLS for route in kernel.routes(protocol)]
+    if ops:
+        yield Leftover("routes", f"{len(ops)} routes of protocol 81 or 82", lambda: _apply(kernel, ops))
+
+
+def _nexthops(kernel: KernelLike) -> Iterator[Leftover]:
+    try:
+        ops: list[Op] = [Delete(hop) for protocol in PROTOCOLS for hop in kernel.nexthops(protocol)]
+    except NetlinkError:
+        return  # A kernel without nexthop objects holds none.
+    if ops:
+        yield Leftover(
+            "nexthops", f"{len(ops)} nexthop objects of protocol 81 or 82", lambda: _apply(kernel, ops)
+        )
+
+
+def _links(kernel: KernelLike, device: str) -> Iterator[Leftover]:
+    links = kernel.links()
+    veths = [link for link in links if _is_our_veth(link)]
+    if veths:
+        ops: list[Op] = [_delete(link) for link in veths]
+        yield Leftover("veths", f"{len(ops)} veth pairs of pods", lambda: _apply(kernel, ops))
+    for name, kind in ((BRIDGE_DEVICE, "bridge"), (device, "vxlan")):
+        for link in links:
+            if (link.name, link.kind) == (name, kind):
+                op: Op = _delete(link)
+                yield Leftover("link", f"{kind} device {name}", lambda op=op: _apply(kernel, [op]))  # type: ignore[misc]
+
+
+def _is_our_veth(link: Link) -> bool:
+    digits = link.name.removeprefix(_VETH_PREFIX)
+    plausible = link.kind == "veth" and link.name.startswith(_VETH_PREFIX) and len(digits) == _VETH_DIGITS
+    return plausible and all(digit in "0123456789abcdef" for digit in digits)
+
+
+def _delete(link: Link) -> Op:
+    return Delete(Link(link.name, kind=link.kind, index=link.index))
+
+
+def _apply(kernel: KernelLike, ops: list[Op]) -> str:
+    refused = [failure for failure in kernel.apply(ops) if not failure.absent]
+    return "; ".join(f"{failure.op.entry}: {failure.message}" for failure in refused[:3])
+
+
+def _nft() -> Iterator[Leftover]:
+    if shutil.which("nft") and _run("nft", "list", "table", "inet", NFT_TABLE).returncode == 0:
+        yield Leftover("nftables", f"nftables table inet {NFT_TABLE}", _remove_table)
+
+
+def _remove_table() -> str:
+    done = _run("nft", "delete", "table", "inet", NFT_TABLE)
+    return "" if done.returncode == 0 else done.stderr.strip()
+
+
+def _run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def _binaries(places: Places) -> list[Path]:
+    ours = [name for name in COMMON_PLUGINS if _same(places.cni_bin / name, places.cni_source / name)]
+    return [places.cni_bin / name for name in (OUR_PLUGIN, *ours)]
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
+
+
+def _files(paths: list[Path], what: str) -> Iterator[Leftover]:
+    for path in paths:
+        if path.exists():
+            yield Leftover("file", f"{what} {path}", lambda path=path: _unlink(path))  # type: ignore[misc]
+
+
+def _unlink(path: Path) -> str:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        return str(error)
+    return ""
+
+
+def _folder(folder: Path) -> Iterator[Leftover]:
+    try:
+        if any(folder.iterdir()):
+            yield Leftover("state", f"sockets and state in {folder}", lambda: _empty(folder))
+    except OSError:
+        return
+
+
+def _empty(folder: Path) -> str:
+    """Empty the folder and remove it where that is possible."""
+    problems = []
+    for entry in folder.iterdir():
+        try:
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink(missing_ok=True)
+        except OSError as error:
+            problems.append(str(error))
+    with suppress(OSError):
+        # In a pod the folder itself is a mount and stays.
+        folder.rmdir()
+    return "; ".join(problems)
