@@ -7,17 +7,32 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
-from quilt_devcluster import cgroups, control, controlplane, machines, nodes, paths, plan, procs, state
+from quilt_devcluster import (
+    cgroups,
+    control,
+    controlplane,
+    limits,
+    machines,
+    nodes,
+    paths,
+    plan,
+    procs,
+    state,
+)
+from quilt_devcluster.binaries import locked
 from quilt_devcluster.errors import DevclusterError
 from quilt_devcluster.holder import HOLDER
 from quilt_devcluster.images import current_product_archives, ensure_base_archives
 from quilt_devcluster.shell import run
 from quilt_devcluster.state import State
+from quilt_devcluster.stores import Store
 
 Progress = Callable[[str], None]
-# Importing is bound by the disk and two cores: more at once is not faster.
+# Starting nodes is bound by two cores: more at once is not faster.
 PARALLEL = 3
 
 
@@ -26,7 +41,7 @@ def up(
 ) -> State:
     """Start the cluster `name`; see `Cluster.up`."""
     check_machine()
-    to_load = archives(images, progress)
+    to_load = Images.find(images, progress)
     started = time.monotonic()
 
     def step(text: str) -> None:
@@ -34,6 +49,8 @@ def up(
 
     facts = state.claim(name)
     try:
+        with locked(paths.clusters_dir() / ".lock"):
+            limits.raise_limits()
         _start(facts, count, to_load, allocate_node_cidrs, step)
     except BaseException as error:
         if os.environ.get("QUILT_DEVCLUSTER_KEEP"):
@@ -55,7 +72,7 @@ def _keep_log(error: BaseException) -> None:
 
 
 def _start(
-    facts: State, count: int, to_load: Sequence[Path], allocate_node_cidrs: bool, step: Callable[[str], None]
+    facts: State, count: int, to_load: Images, allocate_node_cidrs: bool, step: Callable[[str], None]
 ) -> None:
     step(f"slot {facts.slot}, network {facts.addresses.network}")
     controlplane.write_credentials(facts)
@@ -81,28 +98,74 @@ def _start(
     step("etcd and the API server are starting; preparing the nodes")
     with ThreadPoolExecutor(max_workers=2) as pool:
         rest = pool.submit(controlplane.start_rest, facts, allocate_node_cidrs=allocate_node_cidrs)
-        add_nodes(facts, range(1, count + 1), to_load)
-        step(f"images are loaded on {count} nodes")
+        add_nodes(facts, range(1, count + 1), to_load, step)
+        step(f"{count} nodes are started")
         rest.result()
     nodes.wait_registered(facts, list(facts.nodes))
 
 
-def archives(images: Sequence[Path] | None, progress: Progress) -> list[Path]:
-    """Return every archive a new node gets: the base ones and `images` (None: the product's, built last)."""
-    return [*ensure_base_archives(progress), *(current_product_archives() if images is None else images)]
+@dataclass(frozen=True, slots=True)
+class Images:
+    """The archives that new nodes get: `base` always, `extra` for the product or as asked for."""
+
+    base: list[Path]
+    extra: list[Path]
+
+    @classmethod
+    def find(cls, extra: Sequence[Path] | None, progress: Progress) -> Images:
+        """Return the base archives, made now if need be, and `extra` (None: the product's, as built last)."""
+        base = ensure_base_archives(progress)
+        return cls(base, current_product_archives() if extra is None else list(extra))
+
+    def all(self) -> list[Path]:
+        """Return all archives in the order of loading."""
+        return [*self.base, *self.extra]
 
 
-def add_nodes(facts: State, indexes: Sequence[int], to_load: Sequence[Path]) -> None:
+def add_nodes(facts: State, indexes: Sequence[int], to_load: Images, progress: Progress) -> None:
     """Make nodes with these numbers and start them, several at once."""
     names = [plan.node_name(index) for index in indexes]
     for name, index in zip(names, indexes, strict=True):
         facts.nodes[name] = index
         nodes.write_files(facts, name)
         machines.switch_on(facts, name)
+    store = Store(to_load.all())
+    with locked(store.lock):
+        if names and not store.exists():
+            _fill(facts, names.pop(0), to_load, store, progress)
     with ThreadPoolExecutor(max_workers=PARALLEL) as pool:
-        list(pool.map(lambda name: nodes.power_on(facts, name, to_load), names))
-    for name in names:
-        nodes.start_agents(facts, name)
+        list(pool.map(lambda name: _power_on_with(facts, name, store), names))
+    for index in indexes:
+        nodes.start_agents(facts, plan.node_name(index))
+
+
+def _power_on_with(facts: State, node: str, store: Store) -> None:
+    folder = nodes.store_folder(facts, node)
+    folder.mkdir(parents=True, exist_ok=True)
+    store.seed(folder)
+    nodes.power_on(facts, node)
+
+
+def _fill(facts: State, node: str, to_load: Images, store: Store, progress: Progress) -> None:
+    """Start `node` with its images imported, and keep its store, also the part of the base images."""
+    base = Store(to_load.base)
+    with locked(base.lock) if base.lock != store.lock else nullcontext():
+        if base.exists():
+            _power_on_with(facts, node, base)
+        else:
+            progress("unpacking the base images (once)")
+            nodes.power_on(facts, node)
+            _load_and_keep(facts, node, to_load.base, base)
+    if to_load.extra:
+        progress("unpacking the product's images (once per build)")
+        _load_and_keep(facts, node, to_load.extra, store)
+
+
+def _load_and_keep(facts: State, node: str, archives: Sequence[Path], store: Store) -> None:
+    nodes.load_images(facts, node, archives)
+    nodes.stop_program(facts, node, "containerd")
+    store.keep(nodes.store_folder(facts, node))
+    nodes.start_containerd(facts, node)
 
 
 def boot(facts: State, node: str) -> None:
@@ -143,4 +206,7 @@ def down(name: str) -> bool:
     cgroups.remove(cgroups.cluster_group(name))
     cgroups.remove_empty_top()
     run(["rm", "-rf", "--one-file-system", folder], what=f"Deleting {folder}")
+    with locked(paths.clusters_dir() / ".lock"):
+        if not state.names():
+            limits.restore_limits()
     return True

@@ -185,7 +185,7 @@ class Cluster:
         """Add a node, loaded like the others, and return its name once it is registered."""
         index = max(self._state.nodes.values(), default=0) + 1
         name = plan.node_name(index)
-        bringup.add_nodes(self._state, [index], bringup.archives(images, _silent))
+        bringup.add_nodes(self._state, [index], bringup.Images.find(images, _silent), _silent)
         nodes.wait_registered(self._state, [name])
         return name
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,22 +48,34 @@ def config_folder(state: State, node: str) -> Path:
     return state.node_folder(node) / "config"
 
 
-def power_on(state: State, node: str, archives: Sequence[Path] = ()) -> None:
-    """Start a node's machine and its container runtime, and load the images from `archives`."""
+def power_on(state: State, node: str) -> None:
+    """Start a node's machine and its container runtime."""
     machines.set_up_node(state, node)
-    config = config_folder(state, node)
-    containerd = program_name(node, "containerd")
-    start_program(
-        state, node, containerd, [str(program("containerd")), "--config", str(config / "containerd.toml")]
-    )
+    start_containerd(state, node)
+
+
+def start_containerd(state: State, node: str) -> None:
+    """Start a node's container runtime; on return it answers."""
+    config = config_folder(state, node) / "containerd.toml"
+    name = program_name(node, "containerd")
+    start_program(state, node, name, [str(program("containerd")), "--config", str(config)])
     # The node's own /run, as seen from outside.
-    socket = Path(f"/proc/{state.pids[node].pid}/root/run/containerd/containerd.sock")
+    address = f"/proc/{state.pids[node].pid}/root/run/containerd/containerd.sock"
     deadline = time.monotonic() + CONTAINERD_TIMEOUT
-    while not socket.exists():
+    while not _answers(address):
         if time.monotonic() > deadline:
-            raise DevclusterError(f"containerd of {node} did not start.", log=state.log(containerd))
+            raise DevclusterError(f"containerd of {node} did not start.", log=state.log(name))
         time.sleep(0.05)
-    load_images(state, node, archives)
+
+
+def _answers(address: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        return connection.connect_ex(address) == 0
+
+
+def store_folder(state: State, node: str) -> Path:
+    """Return the folder of a node's image store."""
+    return state.node_folder(node) / "containerd"
 
 
 def load_images(state: State, node: str, archives: Sequence[Path]) -> None:
@@ -74,7 +87,6 @@ def load_images(state: State, node: str, archives: Sequence[Path]) -> None:
             "k8s.io",
             "images",
             "import",
-            "--no-unpack=false",
             str(archive.absolute()),
         ]
         machines.in_machine(state, node, argv, what=f"Loading {archive.name} into {node}")
