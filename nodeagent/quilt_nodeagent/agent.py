@@ -12,7 +12,7 @@ from collections.abc import Callable
 import structlog
 
 from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET
-from quilt_netlink import Address, KernelLike, Link, Monitor, MonitorLike
+from quilt_netlink import Address, KernelLike, Link, Monitor, MonitorLike, NetlinkError
 from quilt_nodeagent.api import objects
 from quilt_nodeagent.api.client import ApiClient
 from quilt_nodeagent.api.heartbeat import Heartbeat
@@ -169,7 +169,13 @@ class Agent:
             self.node.look_again()
 
     def _look_at_underlay(self) -> None:
-        if self.view.look_at_underlay():
+        try:
+            changed = self.view.look_at_underlay()
+        except NetlinkError as error:
+            log.warning("underlay_not_read", error=str(error))
+            asyncio.get_running_loop().call_later(1.0, self._look_at_underlay)
+            return
+        if changed:
             self.reconciler.resync("underlay")
             self._settings_soon()
             self._report_soon()
@@ -187,8 +193,8 @@ class Agent:
             self._report_soon()
 
     def _settled(self) -> None:
-        self.report.check()
         self._report_soon()
 
     def _report_soon(self) -> None:
         self.status.changed()
+        self.report.check()

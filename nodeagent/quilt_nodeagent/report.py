@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 import structlog
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+# Seconds between looks at CNI files that were right.
+_LOOK_AGAIN = 30.0
+
 
 class Report:
     """Draws conclusions from the parts of an agent; owns nothing but the state of the CNI files."""
@@ -25,6 +29,7 @@ class Report:
         self._installed = False
         self._cni_problem = ""
         self._foreign = ""
+        self._look_again = 0.0
         self._had_claim = ""
         self.heartbeat_task: asyncio.Task[None] | None = None
 
@@ -65,7 +70,7 @@ class Report:
         return self._agent.metrics.render()
 
     def check(self) -> None:
-        """Tell that the state of the CNI files may have to change."""
+        """Tell that the node may have come in sync, so that the CNI files are due."""
         self._check.set()
 
     async def run(self) -> None:
@@ -76,11 +81,12 @@ class Report:
             agent = self._agent
             if (claim := agent.view.claim) and agent.reconciler.in_sync and agent.runtime.serves(claim.cidr):
                 await self._install()
-            agent.status.changed()
-            # Seconds: passes may come many times a second, files of the host hardly ever change.
-            await asyncio.sleep(1.0)
 
     async def _install(self) -> None:
+        # Passes may come many times a second; files of the host hardly ever change, and reading them costs.
+        if self._installed and time.monotonic() < self._look_again:
+            return
+        self._look_again = time.monotonic() + _LOOK_AGAIN
         paths = self._agent.cni_paths
         try:
             await asyncio.to_thread(cni.install, paths)
@@ -94,6 +100,10 @@ class Report:
         if foreign and foreign != self._foreign:
             log.warning("cni_foreign_configuration", message=foreign)
         self._foreign = foreign
+        self._agent.status.changed()
+        if problem:
+            await asyncio.sleep(1.0)
+            self.check()
 
     def _facts(self) -> Facts:
         agent = self._agent

@@ -84,8 +84,8 @@ class View:
         network, underlay = self.network, self.underlay
         if network is None:
             raise NotYetError(self.network_problem or f"Waiting for the QuiltNetwork {self._network_name!r}.")
-        if underlay is None and not self._flag and self.node is None:
-            raise NotYetError(f"Waiting for the Node {self._node_name!r}: it tells the host address.")
+        if underlay is None and not self._flag and (self.node is None or self.spec_host_ip is None):
+            raise NotYetError(f"Waiting for the Node {self._node_name!r}, which tells the host address.")
         if underlay is None:
             raise NotYetError(
                 "No host address: the Node has no InternalIP on an interface of this host and there is no "

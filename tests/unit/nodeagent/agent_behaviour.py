@@ -67,7 +67,9 @@ class AgentBehaviour:
         assert (rig.folder / "conf" / "10-quilt.conflist").exists()
         await eventually(lambda: rig.condition("DataplaneInSync").get("status") == "True")
         assert rig.status()["hostIP"] == "198.18.0.1"
-        assert rig.api.objects[f"{GROUP}/quiltnodes"]["self"]["metadata"]["ownerReferences"][0]["kind"] == "Node"
+        assert (
+            rig.api.objects[f"{GROUP}/quiltnodes"]["self"]["metadata"]["ownerReferences"][0]["kind"] == "Node"
+        )
 
     async def test_peers_come_and_go(self, rig: Rig) -> None:
         await mesh(rig, 2)
@@ -197,7 +199,9 @@ class AgentBehaviour:
         await eventually(lambda: rig.counter("drift_repairs_total", kind="route") == 1 and stands(rig, 2, 3))
         nexthop = next(n for n in rig.kernel.nexthops(protocol=81) if n.gateway == "10.42.3.0")
         rig.kernel.run(Delete(Nexthop(nexthop.id, nexthop.ifindex)))
-        await eventually(lambda: rig.counter("drift_repairs_total", kind="nexthop") == 1 and stands(rig, 2, 3))
+        await eventually(
+            lambda: rig.counter("drift_repairs_total", kind="nexthop") == 1 and stands(rig, 2, 3)
+        )
 
     async def test_row_5_a_changed_host_address_is_followed(self, rig: Rig) -> None:
         await mesh(rig, 2)
@@ -205,7 +209,10 @@ class AgentBehaviour:
         assert eth0 is not None
         rig.kernel.run(Put(Address(eth0.index, "198.18.0.7/24")))
         node = rig.api.objects["/api/v1/nodes"]["self"]
-        rig.api.put("/api/v1/nodes", {**node, "status": {"addresses": [{"type": "InternalIP", "address": "198.18.0.7"}]}})
+        rig.api.put(
+            "/api/v1/nodes",
+            {**node, "status": {"addresses": [{"type": "InternalIP", "address": "198.18.0.7"}]}},
+        )
         rig.kernel.run(Delete(Address(eth0.index, "198.18.0.1/24")))
         await eventually(lambda: (v := device(rig).vxlan) is not None and v.local == "198.18.0.7")
         await eventually(lambda: rig.status().get("hostIP") == "198.18.0.7" and stands(rig, 2))
@@ -258,12 +265,16 @@ class AgentBehaviour:
         rig.runtime.refuse.add("10.42.9.0/24")
         rig.api.unclaim("10.42.1.0/24")
         rig.api.claim("10.42.9.0/24", "self", "198.18.0.1")
-        await eventually(lambda: "3 addresses are allocated" in rig.condition("DataplaneInSync").get("message", ""))
+        await eventually(
+            lambda: "3 addresses are allocated" in rig.condition("DataplaneInSync").get("message", "")
+        )
         rig.runtime.refuse.clear()
         rig.api.unclaim("10.42.9.0/24")
         rig.api.claim("10.42.8.0/24", "self", "198.18.0.1")
         await eventually(lambda: rig.runtime.subnet == "10.42.8.0/24")
-        await eventually(lambda: {a.address for a in rig.kernel.addresses(device(rig).index)} == {"10.42.8.0/32"})
+        await eventually(
+            lambda: {a.address for a in rig.kernel.addresses(device(rig).index)} == {"10.42.8.0/32"}
+        )
 
     async def test_a_silent_api_costs_nothing_and_a_relist_catches_up(self, rig: Rig) -> None:
         await mesh(rig, 2, 3)

@@ -28,10 +28,10 @@ GROUP = "/apis/quilt.io/v1alpha1"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/quilt-node-lease/leases"
 
 
-async def eventually(condition: Callable[[], object], timeout: float = 10.0) -> None:
+async def eventually(condition: Callable[[], object]) -> None:
     """Wait until a condition holds; the timeout is the test's, not a promise."""
-    async with asyncio.timeout(timeout):
-        while not condition():
+    async with asyncio.timeout(10.0):
+        while not condition():  # noqa: ASYNC110  kernel state has no event that covers every condition
             await asyncio.sleep(0.002)
 
 
@@ -53,7 +53,10 @@ class FakeApi:
         name = item["metadata"]["name"]
         kind = "MODIFIED" if name in self.objects.setdefault(collection, {}) else "ADDED"
         self._version += 1
-        item = {**item, "metadata": {"uid": f"uid-{name}", **item["metadata"], "resourceVersion": str(self._version)}}
+        item = {
+            **item,
+            "metadata": {"uid": f"uid-{name}", **item["metadata"], "resourceVersion": str(self._version)},
+        }
         self.objects[collection][name] = item
         self._tell(kind, collection, item)
         return item
@@ -62,13 +65,20 @@ class FakeApi:
         """Delete an object, telling watches."""
         self._version += 1
         item = self.objects[collection].pop(name)
-        self._tell("DELETED", collection, {**item, "metadata": {**item["metadata"], "resourceVersion": str(self._version)}})
+        self._tell(
+            "DELETED",
+            collection,
+            {**item, "metadata": {**item["metadata"], "resourceVersion": str(self._version)}},
+        )
 
     def claim(self, cidr: str, node: str, host_ip: str, phase: str = "Up") -> None:
         """Publish a QuiltSubnet."""
         name = cidr.replace("/", "-").replace(":", "-")
         spec = {"cidr": cidr, "network": "default", "node": node}
-        self.put(f"{GROUP}/quiltsubnets", {"metadata": {"name": name}, "spec": spec, "mesh": {"phase": phase, "hostIP": host_ip}})
+        self.put(
+            f"{GROUP}/quiltsubnets",
+            {"metadata": {"name": name}, "spec": spec, "mesh": {"phase": phase, "hostIP": host_ip}},
+        )
 
     def unclaim(self, cidr: str) -> None:
         """Delete a QuiltSubnet."""
@@ -155,7 +165,9 @@ class FakeApi:
         if held is None:
             return _status(404, f"{name} not found")
         status = (await request.json())["status"]
-        return web.json_response(self.put(collection, {**held, "status": {**held.get("status", {}), **status}}))
+        return web.json_response(
+            self.put(collection, {**held, "status": {**held.get("status", {}), **status}})
+        )
 
     async def _watch(self, request: web.Request) -> web.StreamResponse:
         version = int(request.query["resourceVersion"])
@@ -174,7 +186,7 @@ class FakeApi:
                     if collection == request.path and selector in ("", item["metadata"]["name"]):
                         await response.write(json.dumps({"type": kind, "object": item}).encode() + b"\n")
                 async with self._changed:
-                    await self._changed.wait_for(lambda: self._version > version)
+                    await self._changed.wait_for(lambda seen=version: self._version > seen)
         finally:
             self._watches.discard(task)
 
@@ -313,7 +325,7 @@ class Rig:
 
     def status(self) -> Json:
         """Status of the QuiltNode as the API holds it."""
-        return self.api.objects[f"{GROUP}/quiltnodes"]["self"].get("status", {})
+        return self.api.objects.get(f"{GROUP}/quiltnodes", {}).get("self", {}).get("status", {})
 
     def condition(self, kind: str) -> Json:
         """One condition of the QuiltNode, empty while it is not there."""

@@ -1,4 +1,4 @@
-"""The pure core: from any kernel state the plan reaches the desired one, in an order that misleads no packet."""
+"""The pure core: the plan reaches the desired state from any, in an order that misleads no packet."""
 
 from __future__ import annotations
 
@@ -95,7 +95,9 @@ def whole(state: Entries) -> set[str]:
 
 
 @given(history=histories, kernel=kernels)
-def test_the_plan_reaches_desired_from_any_state_and_then_nothing_is_left(history: list, kernel: Entries) -> None:
+def test_the_plan_reaches_desired_from_any_state_and_then_nothing_is_left(
+    history: list, kernel: Entries
+) -> None:
     table = table_of(history)
     plan = make_plan(diff(table.desired(), kernel), kernel)
     for _ in steps(plan, kernel):
@@ -105,7 +107,9 @@ def test_the_plan_reaches_desired_from_any_state_and_then_nothing_is_left(histor
 
 
 @given(history=histories, kernel=kernels)
-def test_no_step_breaks_a_route_that_stood_whole_and_none_is_made_broken(history: list, kernel: Entries) -> None:
+def test_no_step_breaks_a_route_that_stood_whole_and_none_is_made_broken(
+    history: list, kernel: Entries
+) -> None:
     table = table_of(history)
     before = whole(kernel)
     routed = set(kernel.routes)
@@ -138,7 +142,9 @@ def test_the_indexes_always_agree_with_a_table_built_from_scratch(history: list)
 
 @given(
     st.dictionaries(st.sampled_from(VTEPS), st.sampled_from([*MACS, "01:00:5e:00:00:01"])),
-    st.dictionaries(st.sampled_from([*MACS, "00:00:00:00:00:00", "33:33:00:00:00:01"]), st.sampled_from(HOSTS[:3])),
+    st.dictionaries(
+        st.sampled_from([*MACS, "00:00:00:00:00:00", "33:33:00:00:00:01"]), st.sampled_from(HOSTS[:3])
+    ),
 )
 def test_group_and_default_entries_on_our_device_are_foreign(
     neighbours: dict[str, str], fdb: dict[str, str]
@@ -159,7 +165,9 @@ def test_two_peers_that_swap_subnets_and_addresses_converge(a: Peer, b: Peer) ->
         make_peer("default", b.cidr, a.node, a.phase, a.host_ip, "uid-4"),
     ]
     keys = table.replace(swapped)
-    for _ in steps(make_plan(diff(table.desired(keys), kernel.restrict(keys)), kernel.restrict(keys)), kernel):
+    for _ in steps(
+        make_plan(diff(table.desired(keys), kernel.restrict(keys)), kernel.restrict(keys)), kernel
+    ):
         pass
     assert kernel == table.desired()
 
@@ -226,11 +234,16 @@ def test_a_malformed_claim_is_refused_by_name(cidr: str) -> None:
 
 def test_a_route_waits_for_its_neighbour_and_layer_2_for_its_route() -> None:
     plan = Plan(
-        routes=(("10.42.1.0/24", Hop("10.42.1.0", "vxlan100")), ("10.42.2.0/24", Hop("10.42.2.0", "vxlan100"))),
+        routes=(
+            ("10.42.1.0/24", Hop("10.42.1.0", "vxlan100")),
+            ("10.42.2.0/24", Hop("10.42.2.0", "vxlan100")),
+        ),
         stale_fdb=(("m3", "h3"), ("m4", "h4")),
         stale_neighbours=(("10.42.3.0", "m3"), ("10.42.4.0", "m4")),
     )
-    actual = Entries({"10.42.1.0": "m1", "10.42.2.0": "m2", "10.42.3.0": "m3", "10.42.4.0": "m4"}, {"m1": "h1"})
+    actual = Entries(
+        {"10.42.1.0": "m1", "10.42.2.0": "m2", "10.42.3.0": "m3", "10.42.4.0": "m4"}, {"m1": "h1"}
+    )
     assert [prefix for prefix, _ in without_unreachable(plan, actual).routes] == ["10.42.1.0/24"]
     kept = without_routed(plan, {"10.42.3.0"}, actual)
     assert kept.stale_fdb == (("m4", "h4"),)
