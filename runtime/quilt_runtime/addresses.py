@@ -123,10 +123,16 @@ class Addresses:
                 self._pool.put(allocation)
             return recovered
 
-    def forget_vanished(self, exists: Callable[[Allocation], bool]) -> list[Allocation]:
-        """Free recovered addresses whose interface is gone."""
-        held = [a for a in self.held() if a.owner.container_id == RECOVERED and not exists(a)]
-        return self.release(allocation.owner for allocation in held)
+    def forget_vanished(
+        self, exists: Callable[[Allocation], bool], *, also_owned: bool = False
+    ) -> list[Allocation]:
+        """Free recovered addresses whose interface is gone, with `also_owned` those of CNI containers too."""
+        vanished = [
+            held
+            for held in self.held()
+            if (held.owner.container_id == RECOVERED or (also_owned and held.network)) and not exists(held)
+        ]
+        return self.release(held.owner for held in vanished)
 
     def held(self) -> list[Allocation]:
         """Return all allocations by address."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import structlog
 
-from quilt_netlink import Kernel
+from quilt_netlink import Kernel, NetlinkError
 from quilt_runtime.addresses import Addresses
 from quilt_runtime.core import firewall
 from quilt_runtime.core.config import NodeConfig
@@ -16,7 +16,7 @@ from quilt_runtime.kernel import bridge, nft
 from quilt_runtime.kernel.routes import RouteExecutor
 from quilt_runtime.metrics import Metrics
 from quilt_runtime.network import NodeNetwork
-from quilt_runtime.state import Store
+from quilt_runtime.state import StateError, Store
 
 log = structlog.get_logger()
 
@@ -63,8 +63,9 @@ class Runtime:
     def start(self) -> None:
         """Bring the node's network to what the state says; a failure is kept as a problem and tried again."""
         try:
+            self.network.free_dead()
             self.network.ensure()
-        except RequestError as error:
+        except (RequestError, NetlinkError, StateError) as error:
             log.error("start_incomplete", reason=str(error))
 
     def close(self) -> None:

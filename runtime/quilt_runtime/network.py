@@ -20,7 +20,7 @@ from quilt_runtime.core import firewall
 from quilt_runtime.core.config import NodeConfig
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.firewall import BRIDGE, Firewall
-from quilt_runtime.core.ipam import gateway, veth_address
+from quilt_runtime.core.ipam import Allocation, gateway, veth_address
 from quilt_runtime.kernel import bridge, nft, sysctls
 from quilt_runtime.metrics import Metrics
 from quilt_runtime.state import Store
@@ -135,10 +135,7 @@ class NodeNetwork:
             if names is None or "bridge" in repaired:
                 names = {allocation.host_interface for allocation in self._addresses.held()}
             ports = bridge.ensure_ports(kernel, [name for name in names if self._is_port(name)])
-            for freed in self._addresses.forget_vanished(
-                lambda held: kernel.link(held.host_interface) is not None
-            ):
-                log.info("address_freed", address=str(freed.address), reason="its interface is gone")
+            self._free_vanished(kernel)
         return repaired + ["port"] * len(ports)
 
     def _is_port(self, name: str) -> bool:
@@ -173,6 +170,21 @@ class NodeNetwork:
             return self._ensure_firewall()
         self._table = None
         return self._ensure_firewall()
+
+    def free_dead(self) -> None:
+        """Free the addresses of containers whose interface went while no runtime ran.
+
+        Only before CNI is served: an ADD under way has its address before it has its interface.
+        """
+        with Kernel.open() as kernel:
+            self._free_vanished(kernel, also_owned=True)
+
+    def _free_vanished(self, kernel: Kernel, *, also_owned: bool = False) -> None:
+        def exists(held: Allocation) -> bool:
+            return kernel.link(held.host_interface) is not None
+
+        for freed in self._addresses.forget_vanished(exists, also_owned=also_owned):
+            log.info("address_freed", address=str(freed.address), reason="its interface is gone")
 
     def recover(self) -> None:
         """Take from the kernel what a lost database knew: the subnet from the bridge, addresses from the

@@ -101,8 +101,6 @@ class CniServer:
 
     def _answer(self, document: Document, descriptors: list[int], begun: float) -> bytes:
         request = _request(document, tuple(descriptors))
-        # The kernel handle inside the verb owns and closes the netlink socket.
-        del descriptors[1:]
         verb = request.verb if request.verb in cni.VERBS else "unknown"
         metrics = self._runtime.metrics
         try:

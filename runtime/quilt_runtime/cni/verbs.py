@@ -7,6 +7,7 @@ is gone, so whatever instant the process dies at, no address is in use twice; DE
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -66,7 +67,7 @@ def add(runtime: Runtime, request: Request, config: Config) -> Document:
         with (
             runtime.network.working_on(spec.host_interface),
             Kernel.open() as host,
-            Kernel(socket.socket(fileno=inside)) as pod,
+            _kernel(inside) as pod,
         ):
             if host.link(BRIDGE) is None:
                 runtime.network.ensure_links()
@@ -107,8 +108,7 @@ def delete(runtime: Runtime, request: Request, config: Config) -> None:
 def check(runtime: Runtime, request: Request, config: Config) -> None:
     """Raise CniError where the pod's network is not as ADD made it."""
     owner = cni.parse_owner(request.environment)
-    netns, inside = _descriptors(request)
-    del netns
+    _, inside = _descriptors(request)
     allocation = runtime.addresses.get(owner)
     if allocation is None:
         raise CniError(cni.CHECK_FAILED, f"no address is recorded for {owner.container_id}/{owner.interface}")
@@ -117,7 +117,7 @@ def check(runtime: Runtime, request: Request, config: Config) -> None:
         raise CniError(
             cni.CHECK_FAILED, f"{allocation.address} is recorded, the result says {', '.join(expected)}"
         )
-    with Kernel.open() as host, Kernel(socket.socket(fileno=inside)) as pod:
+    with Kernel.open() as host, _kernel(inside) as pod:
         found = pods.problems(host, pod, _spec(runtime, allocation, config))
     if found:
         raise CniError(cni.CHECK_FAILED, "; ".join(found))
@@ -193,6 +193,11 @@ def _remove_orphans(runtime: Runtime) -> int:
             if address is not None and link.kind == "veth" and runtime.addresses.holder(address) is None:
                 removed += pods.remove(host, link.name)
     return removed
+
+
+def _kernel(descriptor: int) -> Kernel:
+    """Use a netlink socket without owning it: who received the descriptor closes it."""
+    return Kernel(socket.socket(fileno=os.dup(descriptor)))
 
 
 def _descriptors(request: Request) -> tuple[int, int]:

@@ -21,10 +21,11 @@ ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one item; `error` empty on success."""
+    """What became of one item; `error` empty on success, `changed` where something was written for it."""
 
     error: str = ""
     retryable: bool = False
+    changed: bool = False
     raced: bool = False
     """The view may have been stale, or another program wrote in between: the call tries again."""
 
@@ -47,7 +48,7 @@ class Terms:
     keep: frozenset[int] = frozenset()
 
 
-DONE = Outcome()
+UNCHANGED, CHANGED = Outcome(), Outcome(changed=True)
 
 
 class RouteExecutor:
@@ -140,7 +141,10 @@ class _Attempt:
         failed = self._view.kernel.apply(plan.garbage)
         if failed or self._outcomes:
             self._view.forget()
-        return {item: self._outcomes.get(item, DONE) for item in items}
+        written = {step.item for step in plan.routes}
+        return {
+            item: self._outcomes.get(item) or (CHANGED if item in written else UNCHANGED) for item in items
+        }
 
     def _plan(self, items: Sequence[int]) -> tuple[Plan, bool]:
         tables, fresh = self._view.tables()

@@ -67,20 +67,22 @@ def inject(runtime: Runtime, destination: str, via_interface: str) -> None:
     link = runtime.routes.interface(requests.interface_name(via_interface))
     gateway = str(network.network_address) if link.kind == "vxlan" else ""
     asked = Asked(str(network), gateway, link.name)
-    _settle(runtime, runtime.routes.apply([asked], [], INJECTING))
-    log.info("route_injected", destination=asked.destination, interface=link.name)
+    if _settle(runtime, runtime.routes.apply([asked], [], INJECTING)):
+        log.info("route_injected", destination=asked.destination, interface=link.name)
 
 
 def remove(runtime: Runtime, destination: str) -> None:
     """Remove a route of ours."""
     network = requests.contract_destination(destination)
-    _settle(runtime, runtime.routes.apply([], [str(network)], INJECTING))
-    log.info("route_removed", destination=str(network))
+    if _settle(runtime, runtime.routes.apply([], [str(network)], INJECTING)):
+        log.info("route_removed", destination=str(network))
 
 
-def _settle(runtime: Runtime, outcomes: list[Outcome]) -> None:
-    for outcome in outcomes:
-        if outcome.error:
-            runtime.metrics.route_failures.inc()
-            raise RequestError(outcome.error, retryable=outcome.retryable)
-    runtime.metrics.route_changes.inc(len(outcomes))
+def _settle(runtime: Runtime, outcomes: list[Outcome]) -> bool:
+    """Return whether the one item changed anything; raises RequestError where it was refused."""
+    (outcome,) = outcomes
+    if outcome.error:
+        runtime.metrics.route_failures.inc()
+        raise RequestError(outcome.error, retryable=outcome.retryable)
+    runtime.metrics.route_changes.inc(outcome.changed)
+    return outcome.changed

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
-
 from quilt_proto import node_pb2 as pb
 from quilt_proto import node_pb2_grpc as rpc
 from quilt_runtime.app import Runtime
@@ -49,6 +47,11 @@ class NodeConfigService(rpc.NodeConfigServicer):
 
 def own_version() -> str:
     """Return the installed distribution's version, or "0" where the code runs without being installed."""
+    from importlib.metadata import (
+        PackageNotFoundError,
+        version,
+    )  # takes 20 ms, which the start need not wait for
+
     try:
         return version("quilt-mesh")
     except PackageNotFoundError:

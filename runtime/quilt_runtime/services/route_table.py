@@ -84,7 +84,7 @@ def apply(runtime: Runtime, adds: Iterable[pb.Route], removes: Iterable[str]) ->
     done = runtime.routes.apply(list(checked.values()), list(gone.values()), MESH)
     outcomes |= dict(zip([*checked, *gone], done, strict=True))
     ordered = [outcomes[item] for item in range(len(outcomes))]
-    _account(runtime, ordered, len(checked), len(gone))
+    _account(runtime, ordered)
     return ordered
 
 
@@ -99,15 +99,11 @@ def _destination(text: str) -> str:
     return fast or str(requests.route_destination(requests.parse_network("Destination", text)))
 
 
-def _account(runtime: Runtime, outcomes: Sequence[Outcome], adds: int, removes: int) -> None:
+def _account(runtime: Runtime, outcomes: Sequence[Outcome]) -> None:
     refused = [outcome.error for outcome in outcomes if outcome.error]
-    runtime.metrics.route_changes.inc(len(outcomes) - len(refused))
+    changed = sum(outcome.changed for outcome in outcomes)
+    runtime.metrics.route_changes.inc(changed)
     runtime.metrics.route_failures.inc(len(refused))
-    if outcomes:
-        log.info(
-            "routes_applied",
-            add=adds,
-            remove=removes,
-            refused=len(refused),
-            first_refusal="".join(refused[:1]),
-        )
+    if changed or refused:
+        reason = refused[0] if refused else ""
+        log.info("routes_applied", asked=len(outcomes), changed=changed, refused=len(refused), reason=reason)

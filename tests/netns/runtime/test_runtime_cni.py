@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -234,6 +235,36 @@ def test_a_recovered_address_is_freed_with_its_interface(ready_node: Node, make_
     assert len(held(ready_node)) == 1
     pod.run("ip", "link", "del", "eth0")
     eventually(lambda: held(ready_node) == {}, "the address is free")
+
+
+def test_what_died_without_a_runtime_is_freed_at_its_start(ready_node: Node, make_netns: Make) -> None:
+    dead, alive = make_netns(), make_netns()
+    ready_node.add_pod(dead)
+    kept = ready_node.add_pod(alive)
+    ready_node.ipam.AllocateIp(node_pb2.AllocateIpRequest(container_id="other", interface="eth0"))
+    ready_node.kill()
+    assert ready_node.cni("DEL", dead.name, dead.path).code == 0
+    dead.run("ip", "link", "del", "eth0")
+    ready_node.start()
+    assert held(ready_node) == {alive.name: kept, "other": "10.42.1.4"}
+
+
+def test_descriptors_do_not_pile_up(ready_node: Node, make_netns: Make) -> None:
+    pod = make_netns()
+    assert ready_node.process is not None
+    descriptors = Path(f"/proc/{ready_node.process.pid}/fd")
+
+    def churn() -> int:
+        for _ in range(5):
+            ready_node.add_pod(pod)
+            assert ready_node.cni("ADD", pod.name, pod.path, version="0.1.0").code == 1
+            assert ready_node.cni("ADD", pod.name, pod.path, interface="lo").code == 1
+            assert ready_node.cni("DEL", pod.name).code == 0
+        return len(list(descriptors.iterdir()))
+
+    churn()
+    before = churn()
+    assert churn() <= before
 
 
 def test_without_a_runtime_pods_can_be_deleted_but_not_added(ready_node: Node, make_netns: Make) -> None:
