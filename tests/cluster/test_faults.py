@@ -16,8 +16,11 @@ from typing import Any
 import pytest
 from mesh import NAMESPACE, Flow, Mesh, Pod, all_up, load_product, until
 
+from quilt_devcluster import binaries
+
 BEFORE, AFTER, RATE = 10, 60, 200
 OUTAGE = 300
+CTR = str(binaries.program("ctr"))
 NODE_IMAGE = "docker.io/library/quilt-mesh-node:dev"
 
 
@@ -31,7 +34,7 @@ def container_pid(mesh: Mesh, pod: dict[str, Any], container: str) -> tuple[str,
     node = pod["spec"]["nodeName"]
     statuses = pod["status"].get("containerStatuses", [])
     identifiers = [item.get("containerID", "") for item in statuses if item["name"] == container]
-    for line in mesh.on(node, "ctr", "-n", "k8s.io", "tasks", "list").splitlines()[1:]:
+    for line in mesh.on(node, CTR, "-n", "k8s.io", "tasks", "list").splitlines()[1:]:
         identifier, pid, *_ = line.split()
         if f"containerd://{identifier}" in identifiers:
             return node, int(pid)
@@ -69,7 +72,7 @@ def outage(mesh: Mesh, pods: dict[str, Pod]) -> Iterator[Outage]:
     until("four nodes are Up", lambda: all_up(mesh), timeout=120, every=0.5)
     first = next(iter(pods))
     ends = list(mesh.start_pods({"outage-a": node, "outage-b": first}, label="outage").values())
-    mesh.on(node, "ctr", "-n", "k8s.io", "images", "rm", "--sync", NODE_IMAGE)
+    mesh.on(node, CTR, "-n", "k8s.io", "images", "rm", "--sync", NODE_IMAGE)
     with ExitStack() as stack:
         flow = stack.enter_context(mesh.flow(ends, RATE))
         pod = mesh.system_pod("node", node)["metadata"]["name"]
