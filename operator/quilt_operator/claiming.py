@@ -17,7 +17,7 @@ from quilt_operator.api.client import ApiError
 from quilt_operator.api.objects import Objects
 from quilt_operator.core import parse
 from quilt_operator.core.claims import MAC_COLLISION, Book
-from quilt_operator.core.model import Claim, Mesh
+from quilt_operator.core.model import Claim, Mesh, MeshNode
 from quilt_operator.core.status import Refusal
 from quilt_operator.world import World
 
@@ -31,18 +31,24 @@ class Claimer:
     world: World
     objects: Objects
 
-    async def claim(self, book: Book, node: str, family: int, wanted: str, mesh: Mesh) -> Claim | Refusal:
-        """A subnet of `family` for `node`: `wanted`, or the lowest that is free when that is empty.
+    async def claim(
+        self, book: Book, owner: MeshNode, family: int, wanted: str, mesh: Mesh
+    ) -> Claim | Refusal:
+        """A subnet of `family` for `owner`: `wanted` if that is given, else the lowest that is free.
 
+        A node whose claim somebody deleted gets the subnet again that its status shows: its pods use it.
         Answers a Refusal when there is none to have; raises ApiError or Unreachable when asking failed.
         """
+        node = owner.name
+        former = next((cidr for cidr in owner.subnets if book.is_free(cidr, family)), "")
         other = book.mac_holder(vtep_mac(self.world.network, node), node)
         if other is not None:
             return Refusal(
                 MAC_COLLISION, f"derives the same VTEP MAC as node {other}; give one of them another name"
             )
         while True:
-            cidr = wanted or str(book.lowest_free(family) or "")
+            cidr = wanted or former or str(book.lowest_free(family) or "")
+            former = ""
             if not cidr:
                 return _exhausted(book, family)
             holder = book.holder(cidr) if wanted else None

@@ -45,8 +45,6 @@ def cli(
         sys.exit(asyncio.run(run(options, connect(kubeconfig))))
     except ConfigurationError as error:
         raise click.ClickException(str(error)) from error
-    except (OSError, ValueError) as error:
-        raise click.ClickException(f"cannot serve --health-addr {health_addr}: {error}") from error
 
 
 def main() -> None:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from quilt_operator.api.connection import ConfigurationError
+
 Checks = Callable[[], list[str]]
 """Answers what is wrong, one sentence each; nothing when ready."""
 
@@ -19,10 +21,10 @@ class Probes:
     """The HTTP server for kubelet and Prometheus."""
 
     def __init__(self, address: str) -> None:
-        """`address` is host:port, IPv6 hosts in brackets; ValueError otherwise."""
+        """`address` is host:port, IPv6 hosts in brackets; ConfigurationError otherwise."""
         host, _, port = address.rpartition(":")
         if not port.isdecimal():
-            raise ValueError(f"--health-addr {address!r} is not host:port")
+            raise ConfigurationError(f"--health-addr {address!r} is not host:port")
         self._host, self._port = host.strip("[]"), int(port)
         self.checks: Checks = lambda: ["starting"]
         self.measure: Callable[[], None] = lambda: None
@@ -34,9 +36,13 @@ class Probes:
         self._runner = web.AppRunner(application, access_log=None)
 
     async def start(self) -> None:
-        """Listen; OSError names the address when it is taken."""
+        """Listen; ConfigurationError says which address cannot be used and why."""
         await self._runner.setup()
-        await web.TCPSite(self._runner, self._host or None, self._port).start()
+        try:
+            await web.TCPSite(self._runner, self._host or None, self._port).start()
+        except OSError as error:
+            where = f"--health-addr {self._host}:{self._port}"
+            raise ConfigurationError(f"cannot listen on {where}: {error.strerror}") from error
 
     async def stop(self) -> None:
         """Close the server."""

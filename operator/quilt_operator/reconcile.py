@@ -66,7 +66,8 @@ class NodeReconciler:
     async def _settle(self, node: MeshNode, book: Book) -> float | None:
         health = self.heartbeats.health(node.name, down=node.phase == DOWN)
         owned = book.owned_by(node.name)
-        if not owned and not node.host_ip and not node.wanted_host_ip:
+        unused = all(claim.mesh.phase == RELEASING for _, claim in owned)
+        if unused and not node.host_ip and not node.wanted_host_ip:
             # An agent creates its QuiltNode and then says who it is: two requests, one claim, no rewriting.
             patience = health.since + _FIRST_WORDS - time.monotonic()
             if patience > 0:
@@ -77,7 +78,7 @@ class NodeReconciler:
         kept = [await self._publish(claim, mesh) for claim in plan.keep]
         refusal = None
         for family, cidr in plan.create:
-            made = await self.claimer.claim(book, node.name, family, cidr, mesh)
+            made = await self.claimer.claim(book, node, family, cidr, mesh)
             if isinstance(made, Refusal):
                 refusal = made
             else:
@@ -89,11 +90,11 @@ class NodeReconciler:
         return _soonest([*waits, _RETRY_REFUSED if refusal is not None else None])
 
     def _address(self, node: MeshNode, book: Book, kept: Sequence[Claim]) -> Address:
-        published = next((claim.mesh.host_ip for claim in kept if claim.mesh.phase != RELEASING), "")
+        used = next((claim.mesh for claim in kept if claim.mesh.phase != RELEASING), Mesh(DOWN))
         return desired.address(
             node,
             self.world.hosts.items.get(node.name),
-            published,
+            used,
             lambda ip: book.host_ip_holder(ip, node.name),
         )
 

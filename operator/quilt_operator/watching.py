@@ -2,7 +2,8 @@
 
 Handlers only enter what they are told and put a name into the queue. They own no object: no finalizers, no
 annotations, no timers per object. Complete lists are read before kopf starts and again after each of its
-gaps, because a list by kopf shows what is there but not what went away.
+gaps, because a list by kopf shows what is there but not what went away. For the same reason there is no kopf
+index: it would keep what was deleted unseen, and know nothing of our own writes before their events.
 """
 
 from __future__ import annotations

@@ -44,6 +44,19 @@ def eventually(ask: Callable[[], T], what: str, within: float = 15.0) -> T:
     return answer
 
 
+def install(plane: ControlPlane) -> None:
+    """The chart, with heartbeats of a tenth of the defaults, so that silence is seen within a test."""
+    plane.install(
+        "--set=network.heartbeat.interval=1s",
+        "--set=network.heartbeat.timeout=4s",
+        "--set=network.reuseGracePeriod=4s",
+    )
+
+
+def names(count: int) -> list[str]:
+    return [f"node-{number}" for number in range(1, count + 1)]
+
+
 def free_port() -> int:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -1,18 +1,13 @@
-"""The operator against a real API server, under its own account: no node exists but as objects and Leases.
-
-Heartbeats are a tenth of the defaults (interval 1 s, time-out 4 s), so that silence is seen within a test.
-"""
+"""The operator against a real API server, under its own account: no node exists but as objects and Leases."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from controlplane import ControlPlane, control_plane
-from operators import Fleet, Operator, eventually
+from operators import Fleet, Operator, eventually, install, names
 
 from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET, claim_name
 from quilt_crds.vtep import vtep_mac
@@ -21,11 +16,7 @@ from quilt_crds.vtep import vtep_mac
 @pytest.fixture(scope="module")
 def plane() -> Iterator[ControlPlane]:
     with control_plane("operator") as plane:
-        plane.install(
-            "--set=network.heartbeat.interval=1s",
-            "--set=network.heartbeat.timeout=4s",
-            "--set=network.reuseGracePeriod=4s",
-        )
+        install(plane)
         yield plane
 
 
@@ -42,10 +33,6 @@ def fleet(plane: ControlPlane, operator: Operator) -> Iterator[Fleet]:
     yield fleet
     fleet.close()
     fleet.clear(operator)
-
-
-def names(count: int, prefix: str = "node") -> list[str]:
-    return [f"{prefix}-{number}" for number in range(1, count + 1)]
 
 
 def test_three_nodes_get_the_first_three_subnets_in_two_writes_each(operator: Operator, fleet: Fleet) -> None:
@@ -131,19 +118,6 @@ def test_row_18_most_nodes_silent_at_once_withdraws_nobody(operator: Operator, f
     eventually(lambda: fleet.phase("node-3") == "Down", "the one that stayed silent is withdrawn")
 
 
-def test_row_18_a_restarted_api_server_takes_nobody_down(
-    plane: ControlPlane, operator: Operator, fleet: Fleet
-) -> None:
-    fleet.join(*names(3))
-    eventually(lambda: all(fleet.phase(name) == "Up" for name in names(3)), "Up")
-    before = len(operator.said("node_down"))
-    plane.cluster.restart_apiserver()
-    eventually(operator.ready, "ready again", 30)
-    fleet.join("node-4")
-    eventually(lambda: fleet.phase("node-4") == "Up", "works on", 20)
-    assert len(operator.said("node_down")) == before
-
-
 def test_a_deleted_node_keeps_its_subnet_for_the_grace_period(operator: Operator, fleet: Fleet) -> None:
     fleet.join(*names(2))
     eventually(lambda: fleet.everyone_has_one(names(2)), "claimed")
@@ -160,6 +134,35 @@ def test_a_deleted_node_keeps_its_subnet_for_the_grace_period(operator: Operator
     eventually(lambda: not fleet.claim_of("node-1"), "gone after the grace period")
     fleet.join("node-4")
     eventually(lambda: fleet.claim_of("node-4").get("cidr") == "10.42.1.0/24", "reused")
+
+
+def test_row_24_a_cloud_that_waits_for_routes_is_told_when_the_node_is_in_sync(
+    operator: Operator, fleet: Fleet
+) -> None:
+    fleet.host("node-1")
+    waiting = {"type": "NetworkUnavailable", "status": "True", "reason": "NoRouteCreated"}
+    path = "/api/v1/nodes/node-1"
+    fleet.api.merge(f"{path}/status", {"status": {"conditions": [waiting]}}).ok()
+    fleet.register("node-1")
+
+    def told() -> bool:
+        found = fleet.api.get(path).ok()["status"]["conditions"]
+        return [(item["status"], item["reason"]) for item in found] == [("False", "QuiltIsUp")]
+
+    eventually(told, "NetworkUnavailable is cleared")
+
+
+def test_a_claim_that_somebody_deletes_is_made_again_with_the_same_subnet(
+    operator: Operator, fleet: Fleet
+) -> None:
+    fleet.join(*names(2))
+    eventually(lambda: all(fleet.phase(name) == "Up" for name in names(2)), "Up")
+    before = fleet.claims()["10.42.2.0/24"]["metadata"]["uid"]
+    for cidr in ("10.42.1.0/24", "10.42.2.0/24"):
+        fleet.api.request("DELETE", QUILTSUBNET.path(claim_name(cidr))).ok()
+    eventually(lambda: len(fleet.claims()) == 2, "made again")
+    assert fleet.owners() == {"node-1": ["10.42.1.0/24"], "node-2": ["10.42.2.0/24"]}
+    assert fleet.claims()["10.42.2.0/24"]["metadata"]["uid"] != before
 
 
 def test_an_administrator_chooses_a_subnet(operator: Operator, fleet: Fleet) -> None:
@@ -216,65 +219,3 @@ def test_row_22_an_exhausted_pool_is_a_condition_and_heals_when_extended(
     after = fleet.owners()
     assert {name: after[name] for name in before} == before, "nobody is re-addressed"
     assert fleet.network()["spec"]["clusterCIDRs"][1] == "10.43.0.0/16", "the chart does not undo it"
-
-
-def test_killed_in_the_middle_of_joins_no_subnet_is_lost_or_given_twice(
-    operator: Operator, fleet: Fleet
-) -> None:
-    everyone = names(90)
-    with ThreadPoolExecutor(1) as pool:
-        joining = pool.submit(fleet.crowd, *everyone)
-        for enough in (10, 40):
-            eventually(lambda enough=enough: len(fleet.claims()) >= enough, "some are claimed", 30)
-            operator.restart()
-        joining.result()
-    eventually(lambda: fleet.everyone_has_one(everyone), "everyone has one", 30)
-    numbers = sorted(int(cidr.split(".")[2]) for cidr in fleet.claims())
-    assert numbers == list(range(1, 91)), "lowest free first, none leaked"
-
-
-def test_row_15_two_operators_that_both_believe_they_lead_do_no_harm(
-    plane: ControlPlane, operator: Operator, fleet: Fleet, tmp_path: Path
-) -> None:
-    with Operator(plane, tmp_path, "other", "--namespace=default", admin=True) as other:
-        eventually(other.leads, "leads as well", 30)
-        everyone = names(80)
-        fleet.crowd(*everyone)
-        eventually(lambda: set(everyone) <= fleet.owners().keys(), "everyone has one", 30)
-        eventually(lambda: fleet.one_each(), "nobody keeps a second one", 20)
-        assert other.said("claim_created")
-        assert operator.said("claim_created")
-
-
-def test_a_standby_is_ready_and_takes_over_at_once_when_the_leader_ends(
-    plane: ControlPlane, operator: Operator, fleet: Fleet, tmp_path: Path
-) -> None:
-    with Operator(plane, tmp_path, "standby") as standby:
-        eventually(lambda: standby.said("waiting_for_leadership"), "stands by")
-        assert standby.ready()
-        assert not standby.said("leadership_acquired")
-        assert operator.terminate() == 0
-        eventually(standby.leads, "took over", 10)
-        fleet.join("node-1")
-        eventually(lambda: fleet.phase("node-1") == "Up", "works")
-        operator.restart()
-        eventually(lambda: operator.said("waiting_for_leadership"), "stands by in turn")
-        assert standby.terminate() == 0
-    eventually(operator.leads, "leads again", 10)
-
-
-def test_row_21_an_operator_that_starts_without_an_api_server_waits(
-    plane: ControlPlane, operator: Operator, fleet: Fleet
-) -> None:
-    plane.cluster.stop_apiserver()
-    try:
-        operator.restart()
-        eventually(lambda: operator.said("waiting_for_api"), "waits")
-        assert not operator.ready()
-        assert operator.get("/healthz")[0] == 200
-    finally:
-        plane.cluster.start_apiserver()
-        plane.cluster.wait_api()
-    eventually(operator.leads, "leads", 40)
-    fleet.join("node-1")
-    eventually(lambda: fleet.phase("node-1") == "Up", "works", 20)

@@ -47,6 +47,7 @@ class Election:
         self._timing = timing
         self._seen: tuple[str, str] = ("", "")
         self._seen_at = time.monotonic()
+        self._ends_at = float("inf")
         self._lease: dict[str, Any] = {}
         self.renewed = -float("inf")
         """Monotonic time of the last renewal that succeeded."""
@@ -67,7 +68,8 @@ class Election:
                 log.info("waiting_for_leadership", holder=holder)
                 told = holder
             # Jitter, so that several standbys do not collide for ever.
-            await asyncio.sleep(self._timing.retry * random.uniform(0.8, 1.2))  # noqa: S311
+            pause = self._timing.retry * random.uniform(0.8, 1.2)  # noqa: S311
+            await asyncio.sleep(min(pause, max(0.1, self._ends_at - time.monotonic())))
 
     async def keep(self, lost: Callable[[str], None]) -> None:
         """Renew until cancelled; calls `lost` with the reason when that fails for the deadline."""
@@ -110,7 +112,8 @@ class Election:
         if seen != self._seen:
             self._seen, self._seen_at = seen, time.monotonic()
         duration = float(spec.get("leaseDurationSeconds") or self._timing.duration)
-        if holder not in {"", self._identity} and time.monotonic() - self._seen_at < duration:
+        self._ends_at = self._seen_at + duration
+        if holder not in {"", self._identity} and time.monotonic() < self._ends_at:
             return holder
         await self._put(self._identity, self._timing.duration)
         return self._identity

@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 from quilt_crds.names import claim_name
 from quilt_crds.vtep import vtep_mac
 from quilt_operator.core.allocator import Network, parse_cidr
-from quilt_operator.core.model import RELEASING, Claim
+from quilt_operator.core.model import RELEASING, UP, Claim
 from quilt_operator.core.plan import Plan
 
 _T = TypeVar("_T")
@@ -130,9 +130,12 @@ class Book:
         return next((owner for owner in owners if owner != node), None)
 
     def host_ip_holder(self, address: str, node: str) -> str | None:
-        """Another node than `node` whose claim publishes `address`, if there is one."""
+        """Another node than `node` that is Up under `address`, if there is one.
+
+        One that is Down does not hold its address: clouds give it to the next machine.
+        """
         owners = (self._entries[name].claim for name in self._by_host_ip.get(address, ()))
-        return next((c.node for c in owners if c.node != node and c.mesh.phase != RELEASING), None)
+        return next((c.node for c in owners if c.node != node and c.mesh.phase == UP), None)
 
     def holder(self, cidr: str) -> Claim | None:
         """The claim that stands in the way of `cidr` in this view, or None."""
@@ -147,6 +150,12 @@ class Book:
             if network.version == entry.network.version and network.overlaps(entry.network)
         )
         return next(overlapping, None)
+
+    def is_free(self, cidr: str, family: int) -> bool:
+        """Whether `cidr` is a subnet of the family's pool that no claim touches."""
+        network = parse_cidr(cidr)
+        slot = self.plan.pools[family].slot_of(network) if network is not None else None
+        return slot is not None and self.holder(cidr) is None
 
     def lowest_free(self, family: int) -> Network | None:
         """The subnet to claim next in `family`, or None when its pool is exhausted."""

@@ -40,15 +40,16 @@ class ClaimPlan:
 def address(
     node: MeshNode,
     kube: KubeNode | None,
-    published: str,
+    used: Mesh,
     holder: Callable[[str], str | None],
 ) -> Address:
     """The address under which peers shall reach `node`.
 
-    `published` is what they use now: it stays until another one is confirmed. `holder` names another node
-    that already publishes an address; the first one keeps it.
+    `used` is what they are told now: its address stays until another one is confirmed. `holder` names another
+    node that is Up under an address; the first one keeps it, also against a node that was Down meanwhile.
     """
     wanted = node.wanted_host_ip or node.host_ip
+    published = used.host_ip
     if not wanted:
         return Address(published, HOST_IP_UNKNOWN, "the agent has not reported its host IP yet")
     if not node.wanted_host_ip and (kube is None or wanted not in kube.addresses):
@@ -59,8 +60,9 @@ def address(
         )
         return Address(published, HOST_IP_UNCONFIRMED, message)
     other = holder(wanted)
-    if other is not None and wanted != published:
-        return Address(published, HOST_IP_CONFLICT, f"{wanted} is already published for node {other}")
+    if other is not None and used != Mesh(UP, wanted):
+        former = published if published != wanted else ""
+        return Address(former, HOST_IP_CONFLICT, f"{wanted} is already published for node {other}")
     return Address(wanted)
 
 

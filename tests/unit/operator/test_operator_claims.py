@@ -77,13 +77,20 @@ def test_a_vtep_mac_has_one_holder() -> None:
     assert book.mac_holder(mac, "imposter") == "node-1"
 
 
-def test_a_host_ip_has_one_holder_until_it_is_released() -> None:
+@pytest.mark.parametrize("phase", [RELEASING, DOWN])
+def test_a_host_ip_has_one_holder_while_it_is_up(phase: str) -> None:
     held = claim("10.42.1.0/24", mesh=Mesh(UP, "192.0.2.1"))
     book = Book(plan(), [held])
     assert book.host_ip_holder("192.0.2.1", "node-2") == "node-1"
     assert book.host_ip_holder("192.0.2.1", "node-1") is None
-    book.put(replace(held, mesh=Mesh(RELEASING, "192.0.2.1", "2026-01-01T00:00:00Z")))
+    book.put(replace(held, mesh=Mesh(phase, "192.0.2.1")))
     assert book.host_ip_holder("192.0.2.1", "node-2") is None
+
+
+def test_a_subnet_is_free_where_no_claim_touches_it() -> None:
+    book = Book(plan(), [claim("10.42.8.0/23"), claim("10.42.1.0/24")])
+    tried = ("10.42.2.0/24", "10.42.1.0/24", "10.42.9.0/24", "10.99.1.0/24", "10.42.2.0/25", "nonsense")
+    assert [cidr for cidr in tried if book.is_free(cidr, 4)] == ["10.42.2.0/24"]
 
 
 def test_a_requested_subnet_shows_who_stands_in_its_way() -> None:

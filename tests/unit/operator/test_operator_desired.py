@@ -26,6 +26,10 @@ NODE = MeshNode("node-1", uid="u", host_ip="192.0.2.1")
 HOST = KubeNode("node-1", addresses=frozenset({"192.0.2.1"}))
 
 
+UNUSED = Mesh(DOWN)
+USED = Mesh(UP, "192.0.2.1")
+
+
 def nobody(_: str) -> None:
     return None
 
@@ -38,38 +42,43 @@ def claim(cidr: str, phase: str = UP, **changes: str) -> Claim:
 
 
 def test_a_host_ip_that_the_node_confirms_is_published() -> None:
-    assert address(NODE, HOST, "", nobody) == Address("192.0.2.1")
+    assert address(NODE, HOST, UNUSED, nobody) == Address("192.0.2.1")
 
 
 def test_an_unconfirmed_one_is_not_and_the_former_stays() -> None:
     moved = replace(NODE, host_ip="192.0.2.9")
-    assert address(moved, HOST, "", nobody).host_ip == ""
-    assert address(moved, HOST, "192.0.2.1", nobody).host_ip == "192.0.2.1"
-    told = address(moved, HOST, "", nobody)
+    assert address(moved, HOST, UNUSED, nobody).host_ip == ""
+    assert address(moved, HOST, USED, nobody).host_ip == "192.0.2.1"
+    told = address(moved, HOST, UNUSED, nobody)
     assert told.reason == "HostIPUnconfirmed"
     assert "192.0.2.9" in told.message
     assert "spec.hostIP" in told.message
 
 
 def test_without_a_node_nothing_is_confirmed() -> None:
-    assert address(NODE, None, "", nobody).reason == "HostIPUnconfirmed"
+    assert address(NODE, None, UNUSED, nobody).reason == "HostIPUnconfirmed"
 
 
 def test_an_administrators_host_ip_needs_no_confirmation() -> None:
     chosen = replace(NODE, wanted_host_ip="203.0.113.1")
-    assert address(chosen, None, "192.0.2.1", nobody) == Address("203.0.113.1")
+    assert address(chosen, None, USED, nobody) == Address("203.0.113.1")
 
 
 def test_row_5_another_confirmed_host_ip_replaces_the_former() -> None:
     moved = replace(NODE, host_ip="192.0.2.2")
     host = replace(HOST, addresses=frozenset({"192.0.2.2"}))
-    assert address(moved, host, "192.0.2.1", nobody) == Address("192.0.2.2")
+    assert address(moved, host, USED, nobody) == Address("192.0.2.2")
 
 
 def test_of_two_nodes_with_one_host_ip_the_first_keeps_it() -> None:
-    told = address(NODE, HOST, "", lambda _: "node-2")
+    told = address(NODE, HOST, UNUSED, lambda _: "node-2")
     assert (told.host_ip, told.reason) == ("", "HostIPConflict")
-    assert address(NODE, HOST, "192.0.2.1", lambda _: "node-2") == Address("192.0.2.1")
+    assert address(NODE, HOST, USED, lambda _: "node-2") == Address("192.0.2.1")
+
+
+def test_who_was_down_meanwhile_does_not_get_its_host_ip_back_from_its_new_holder() -> None:
+    told = address(NODE, HOST, Mesh(DOWN, "192.0.2.1"), lambda _: "node-2")
+    assert (told.host_ip, told.reason) == ("", "HostIPConflict")
 
 
 # Claims

@@ -1,0 +1,108 @@
+"""Operators that die, double or lose their API server, on a real one: claims and nodes must not notice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from controlplane import ControlPlane, control_plane
+from operators import Fleet, Operator, eventually, install, names
+
+
+@pytest.fixture(scope="module")
+def plane() -> Iterator[ControlPlane]:
+    with control_plane("operators") as plane:
+        install(plane)
+        yield plane
+
+
+@pytest.fixture(scope="module")
+def operator(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    with Operator(plane, tmp_path_factory.mktemp("operator"), "leader") as operator:
+        eventually(operator.leads, "the operator leads", 30)
+        yield operator
+
+
+@pytest.fixture
+def fleet(plane: ControlPlane, operator: Operator) -> Iterator[Fleet]:
+    fleet = Fleet(plane)
+    yield fleet
+    fleet.close()
+    fleet.clear(operator)
+
+
+def test_row_18_a_restarted_api_server_takes_nobody_down(
+    plane: ControlPlane, operator: Operator, fleet: Fleet
+) -> None:
+    fleet.join(*names(3))
+    eventually(lambda: all(fleet.phase(name) == "Up" for name in names(3)), "Up")
+    before = len(operator.said("node_down"))
+    plane.cluster.restart_apiserver()
+    eventually(operator.ready, "ready again", 30)
+    fleet.join("node-4")
+    eventually(lambda: fleet.phase("node-4") == "Up", "works on", 20)
+    assert len(operator.said("node_down")) == before
+
+
+def test_killed_in_the_middle_of_joins_no_subnet_is_lost_or_given_twice(
+    operator: Operator, fleet: Fleet
+) -> None:
+    everyone = names(90)
+    with ThreadPoolExecutor(1) as pool:
+        joining = pool.submit(fleet.crowd, *everyone)
+        for enough in (10, 40):
+            eventually(lambda enough=enough: len(fleet.claims()) >= enough, "some are claimed", 30)
+            operator.restart()
+        joining.result()
+    eventually(lambda: fleet.everyone_has_one(everyone), "everyone has one", 30)
+    numbers = sorted(int(cidr.split(".")[2]) for cidr in fleet.claims())
+    assert numbers == list(range(1, 91)), "lowest free first, none leaked"
+
+
+def test_row_15_two_operators_that_both_believe_they_lead_do_no_harm(
+    plane: ControlPlane, operator: Operator, fleet: Fleet, tmp_path: Path
+) -> None:
+    with Operator(plane, tmp_path, "other", "--namespace=default", admin=True) as other:
+        eventually(other.leads, "leads as well", 30)
+        everyone = names(80)
+        fleet.crowd(*everyone)
+        eventually(lambda: set(everyone) <= fleet.owners().keys(), "everyone has one", 30)
+        eventually(lambda: fleet.one_each(), "nobody keeps a second one", 20)
+        assert other.said("claim_created")
+        assert operator.said("claim_created")
+
+
+def test_a_standby_is_ready_and_takes_over_at_once_when_the_leader_ends(
+    plane: ControlPlane, operator: Operator, fleet: Fleet, tmp_path: Path
+) -> None:
+    with Operator(plane, tmp_path, "standby") as standby:
+        eventually(lambda: standby.said("waiting_for_leadership"), "stands by")
+        assert standby.ready()
+        assert not standby.said("leadership_acquired")
+        assert operator.terminate() == 0
+        eventually(standby.leads, "took over", 10)
+        fleet.join("node-1")
+        eventually(lambda: fleet.phase("node-1") == "Up", "works")
+        operator.restart()
+        eventually(lambda: operator.said("waiting_for_leadership"), "stands by in turn")
+        assert standby.terminate() == 0
+    eventually(operator.leads, "leads again", 10)
+
+
+def test_row_21_an_operator_that_starts_without_an_api_server_waits(
+    plane: ControlPlane, operator: Operator, fleet: Fleet
+) -> None:
+    plane.cluster.stop_apiserver()
+    try:
+        operator.restart()
+        eventually(lambda: operator.said("waiting_for_api"), "waits")
+        assert not operator.ready()
+        assert operator.get("/healthz")[0] == 200
+    finally:
+        plane.cluster.start_apiserver()
+        plane.cluster.wait_api()
+    eventually(operator.leads, "leads", 40)
+    fleet.join("node-1")
+    eventually(lambda: fleet.phase("node-1") == "Up", "works", 20)
