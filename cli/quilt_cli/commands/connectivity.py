@@ -8,7 +8,7 @@ from rich.text import Text
 
 from quilt_cli.api.client import ApiClient
 from quilt_cli.commands.options import cluster, leave, output
-from quilt_cli.connectivity.run import Settings, ProbeError, run
+from quilt_cli.connectivity.run import ProbeError, Settings, run
 from quilt_cli.core.finding import EXIT_CANNOT_TELL, EXIT_HEALTHY, EXIT_PROBLEMS
 from quilt_cli.core.matrix import Answer, Matrix, Source, cell, findings
 from quilt_cli.core.objects import workload
@@ -38,9 +38,9 @@ def test(
 ) -> None:
     """Start a server on every node and let a pod and the host of every node ask all of them.
 
-    TCP with 64 KiB each way, UDP at the full MTU without fragmentation, the hosts, a Service by its address
-    and, where the cluster has DNS, by its name. Needs no internet: the image is one that every node has. All of
-    it stands in a namespace of its own, which is removed afterwards.
+    TCP with 64 KiB each way, UDP at the full MTU without fragmentation, the hosts, a Service by its
+    address and, where the cluster has DNS, by its name. Needs no internet: the image is one that every node
+    has. All of it stands in a namespace of its own, which is removed afterwards.
 
     Exit code 0: everything is reached; 1: something is not; 2: cannot tell.
     """

@@ -1,0 +1,116 @@
+"""`quilt` against the real cluster: what it says of a healthy mesh, and of one that is not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from mesh import NAMESPACE, Mesh, until
+
+QUILT = str(Path(sys.executable).with_name("quilt"))
+
+
+def quilt(mesh: Mesh, *arguments: str, timeout: float = 180) -> subprocess.CompletedProcess[str]:
+    command = [QUILT, "--kubeconfig", str(mesh.cluster.kubeconfig), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)
+
+
+def document(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert done.stdout, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_status_of_a_healthy_mesh(mesh: Mesh) -> None:
+    def healthy() -> dict[str, Any] | None:
+        done = quilt(mesh, "status", "-o", "json")
+        found = document(done)
+        return found if done.returncode == 0 and found["healthy"] else None
+
+    found = until("the status is healthy", healthy, timeout=60, every=1)
+    assert [node["name"] for node in found["nodes"]] == mesh.nodes()
+    peers = len(mesh.nodes()) - 1
+    assert all(node["peers"] == {"expected": peers, "inSync": True} for node in found["nodes"])
+    assert found["notLookedAt"] == {}
+    shown = quilt(mesh, "status").stdout
+    assert f"{peers}/{peers} in sync" in shown
+
+
+def test_check_of_the_cluster_after_the_install(mesh: Mesh) -> None:
+    done = quilt(mesh, "check", "-o", "json")
+    found = document(done)
+    assert done.returncode == 0, found["findings"]
+    assert found["subject"] == "cluster (post-install)"
+    assert found["summary"]["fail"] == 0
+
+
+def test_check_before_an_install_tells_overlapping_ranges(mesh: Mesh) -> None:
+    address = mesh.quiltnode(mesh.nodes()[0])["hostIP"]
+    done = quilt(mesh, "check", "--pre", "--cluster-cidr", f"{address}/32", "-o", "json")
+    codes = {item["code"] for item in document(done)["findings"] if item["level"] == "fail"}
+    assert done.returncode == 1
+    assert codes == {"node-overlap"}
+
+
+def test_check_of_every_node_from_its_own_agent(mesh: Mesh) -> None:
+    for node in mesh.nodes():
+        pod = mesh.system_pod("node", node)["metadata"]["name"]
+        inside = ("exec", "-n", NAMESPACE, pod, "-c", "agent", "--", "quilt", "check", "node", "-o", "json")
+        found = json.loads(mesh.kubectl(*inside))
+        assert found["healthy"], found["findings"]
+
+
+def test_status_from_inside_an_agent_has_few_rights_and_works(mesh: Mesh) -> None:
+    inside = ("exec", "-n", NAMESPACE, "ds/quilt-mesh", "-c", "agent", "--", "quilt", "status")
+    shown = mesh.kubectl(*inside)
+    assert "the mesh is healthy" in shown
+    assert "pods not looked at" in shown
+
+
+def test_connectivity_in_every_direction(mesh: Mesh) -> None:
+    done = quilt(mesh, "connectivity", "test", "-o", "json")
+    found = document(done)
+    assert done.returncode == 0, found["findings"]
+    nodes = mesh.nodes()
+    pairs = {(item["from"], item["label"]) for item in found["results"] if item["way"] == "udp"}
+    assert pairs == {(source, target) for source in nodes for target in nodes}
+    assert {item["way"] for item in found["results"]} == {"tcp", "udp", "knock", "name"}
+    assert {item["mtu"] for item in found["results"] if item["way"] == "udp"} == {1450}
+
+
+def test_the_connectivity_test_leaves_nothing(mesh: Mesh) -> None:
+    def gone() -> bool:
+        return not mesh.get("namespaces", "-l", "app.kubernetes.io/part-of=quilt-connectivity")["items"]
+
+    until("its namespace is gone", gone, timeout=60, every=0.5)
+
+
+def test_status_tells_an_operator_that_does_not_run(mesh: Mesh) -> None:
+    replicas = mesh.get("deploy", "quilt-operator", "-n", NAMESPACE)["spec"]["replicas"]
+    scale = ("scale", "deploy/quilt-operator", "-n", NAMESPACE)
+    mesh.kubectl(*scale, "--replicas=0")
+    try:
+
+        def told() -> bool:
+            done = quilt(mesh, "status", "-o", "json")
+            codes = [item["code"] for item in document(done)["findings"]]
+            return done.returncode == 1 and codes == ["operator-not-ready"]
+
+        until("status says that no operator is ready", told, timeout=60, every=0.5)
+    finally:
+        mesh.kubectl(*scale, f"--replicas={replicas}")
+        mesh.kubectl("rollout", "status", "deploy/quilt-operator", "-n", NAMESPACE, "--timeout=120s")
+
+
+def test_clean_up_refuses_while_the_mesh_runs(mesh: Mesh) -> None:
+    node = mesh.nodes()[0]
+    done = mesh.cluster.exec(node, [QUILT, "cleanup", "--yes"], check=False)
+    assert done.returncode == 2
+    assert "helm uninstall" in done.stderr
+    shown = mesh.cluster.exec(node, [QUILT, "cleanup", "--dry-run", "-o", "json"], check=False)
+    kinds = {item["kind"] for item in json.loads(shown.stdout)["leftovers"]}
+    assert kinds >= {"file", "routes", "nexthops", "link", "nftables", "state"}
+    assert mesh.on(node, "ip", "link", "show", "vxlan100")

@@ -1,0 +1,141 @@
+"""Status: each thing that can be wrong is told once, with its object and the next step; nothing else is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cli_snapshots as some
+import pytest
+
+from quilt_cli.core.finding import EXIT_CANNOT_TELL, EXIT_HEALTHY, EXIT_PROBLEMS, Level
+from quilt_cli.core.objects import Condition
+from quilt_cli.core.snapshot import Snapshot
+from quilt_cli.core.status import report
+
+
+def codes(snapshot: Snapshot) -> list[str]:
+    return [item.code for item in report(snapshot).findings]
+
+
+def test_a_healthy_mesh_has_rows_and_no_findings() -> None:
+    found = report(some.healthy())
+    assert found.findings == ()
+    assert found.exit_code == EXIT_HEALTHY
+    assert [(row.node, row.peers, row.in_sync, row.ok) for row in found.rows] == [
+        (name, 2, True, True) for name in some.NAMES
+    ]
+
+
+def test_the_json_schema_is_stable() -> None:
+    wire = report(some.healthy()).wire()
+    assert list(wire) == ["kind", "schema", "healthy", "network", "nodes", "findings", "notLookedAt"]
+    assert list(wire["nodes"][0]) == [
+        "name", "phase", "subnets", "hostIP", "kubernetes", "agent", "runtime", "peers", "version", "healthy",
+    ]  # fmt: skip
+    assert wire["healthy"] is True
+
+
+@pytest.mark.parametrize(
+    ("changed", "phase", "code"),
+    [
+        ({"Ready": "False"}, "Down", "node-down"),
+        ({"AgentUnresponsive": "True", "Ready": "Unknown"}, "Up", "agent-unresponsive"),
+        ({"SubnetAllocated": "False", "Ready": "False"}, "Pending", "subnet-not-allocated"),
+        ({"ClaimLost": "True", "Ready": "False"}, "Up", "claim-lost"),
+        ({"RuntimeReady": "False", "DataplaneInSync": "False", "Ready": "False"}, "Up", "runtime-not-ready"),
+        ({"DataplaneInSync": "False", "Ready": "False"}, "Up", "dataplane-not-in-sync"),
+        ({"Ready": "False"}, "Pending", "node-pending"),
+    ],
+)
+def test_a_sick_node_is_told_once_by_its_cause(changed: dict[str, str], phase: str, code: str) -> None:
+    sick = some.mesh_node(2, phase, **changed)
+    found = report(some.healthy(mesh_nodes=(some.mesh_node(1), sick, some.mesh_node(3))))
+    assert [(item.code, item.about) for item in found.findings] == [(code, "QuiltNode n2")]
+    assert found.findings[0].todo
+    assert found.exit_code == EXIT_PROBLEMS
+    assert [row.ok for row in found.rows] == [True, False, True]
+
+
+def test_a_node_that_never_joined_is_told_with_what_its_pod_says() -> None:
+    crashed = some.pod(3, ready=False, trouble="container agent crashes: exit code 1, restarted 4 times")
+    found = report(
+        some.healthy(
+            mesh_nodes=(some.mesh_node(1), some.mesh_node(2)),
+            subnets=(some.subnet(1), some.subnet(2)),
+            pods=(some.pod(1), some.pod(2), crashed),
+        )
+    )
+    (finding,) = found.findings
+    assert (finding.code, finding.about) == ("node-not-in-mesh", "Node n3")
+    assert "exit code 1" in finding.message
+    assert finding.todo == "kubectl -n quilt-system logs quilt-mesh-3 -c agent --previous"
+    assert [row.phase for row in found.rows] == ["Up", "Up", "absent"]
+
+
+def test_a_windows_node_is_none_of_ours() -> None:
+    nodes = (*(some.kube_node(index) for index in (1, 2, 3)), some.kube_node(4, linux=False))
+    assert codes(some.healthy(kube_nodes=nodes)) == []
+
+
+def test_the_operator_is_told_when_none_is_ready_and_when_there_is_none() -> None:
+    down = some.healthy()
+    assert down.operator is not None
+    assert codes(replace(down, operator=replace(down.operator, ready=0))) == ["operator-not-ready"]
+    assert codes(some.healthy(operator=None)) == ["operator-absent"]
+    unreadable = some.healthy(operator=None, unreadable={"deployments": "forbidden"})
+    assert codes(unreadable) == []
+
+
+@pytest.mark.parametrize(
+    ("type_", "status", "code", "level"),
+    [
+        ("Accepted", "False", "network-not-accepted", Level.FAIL),
+        ("SubnetsAvailable", "False", "subnets-exhausted", Level.FAIL),
+        ("ClaimsConsistent", "False", "claims-inconsistent", Level.FAIL),
+        ("WithdrawalPaused", "True", "withdrawal-paused", Level.WARN),
+    ],
+)
+def test_conditions_of_the_network_are_told(type_: str, status: str, code: str, level: Level) -> None:
+    held = {type_: Condition(type_, status, "Because", "it is so")}
+    (finding,) = report(some.healthy(network=some.network(conditions=held))).findings
+    assert (finding.code, finding.level, finding.message) == (code, level, "it is so")
+
+
+def test_few_free_subnets_are_a_warning_and_say_how_to_extend() -> None:
+    counts = {"total": 254, "allocated": 250, "free": 4, "quarantined": 0}
+    found = report(some.healthy(network=some.network(counts=counts)))
+    assert [item.code for item in found.findings] == ["subnets-few"]
+    assert '"10.42.0.0/16","NEW"' in found.findings[0].todo
+    assert found.exit_code == EXIT_HEALTHY
+
+
+def test_two_subnets_of_one_family_are_doubtful_and_one_of_each_is_not() -> None:
+    second = some.subnet(9, node="n1")
+    assert codes(some.healthy(subnets=(some.subnet(1), second))) == ["claims-several"]
+    v6 = some.subnet(9, node="n1", cidr="fd42:0:0:1::/64", name="fd42-0-0-1---64")
+    assert codes(some.healthy(subnets=(some.subnet(1), v6))) == []
+
+
+def test_a_claim_without_a_node_is_doubtful_unless_it_is_being_released() -> None:
+    gone = some.subnet(9)
+    assert codes(some.healthy(subnets=(gone,))) == ["claim-orphaned"]
+    assert codes(some.healthy(subnets=(replace(gone, phase="Releasing"),))) == []
+
+
+def test_down_peers_and_peers_without_an_address_are_not_expected() -> None:
+    claims = (some.subnet(1), some.subnet(2, "Down"), some.subnet(3, host_ip=""))
+    assert [row.peers for row in report(some.healthy(subnets=claims)).rows] == [0, 1, 1]
+
+
+def test_without_the_kinds_it_is_not_installed() -> None:
+    found = report(Snapshot(installed=False))
+    assert [item.code for item in found.findings] == ["not-installed"]
+    assert found.exit_code == EXIT_PROBLEMS
+
+
+def test_few_rights_say_less_and_guess_nothing() -> None:
+    limited = some.healthy(kube_nodes=None, pods=None, agents=None, unreadable={"nodes": "forbidden"})
+    found = report(limited)
+    assert found.findings == ()
+    assert {(row.kubernetes, row.agent) for row in found.rows} == {("", "")}
+    assert report(replace(limited, mesh_nodes=(), subnets=())).exit_code == EXIT_CANNOT_TELL
