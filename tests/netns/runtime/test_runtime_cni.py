@@ -7,11 +7,14 @@ import sqlite3
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import IPv4Address
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from quilt_proto import node_pb2
+from quilt_runtime.core.ipam import veth_name
 
 from .conftest import Namespace, Node, eventually, ping, show
 
@@ -312,3 +315,39 @@ def test_a_malformed_request_is_answered_with_an_error(ready_node: Node, line: b
         client.shutdown(socket.SHUT_WR)
         assert b'"code"' in client.recv(4096)
     assert ready_node.cni("STATUS", version="1.1.0").code == 0
+
+
+def test_kills_in_the_midst_of_churn_lose_and_double_nothing(ready_node: Node, make_netns: Make) -> None:
+    pods = [make_netns() for _ in range(8)]
+    done = Event()
+
+    def churn(pod: Namespace) -> None:
+        """Add and delete as a kubelet does: a call that fails is tried again until it succeeds."""
+        while not done.is_set():
+            for verb in ("ADD", "DEL"):
+                while ready_node.cni(verb, pod.name, pod.path, timeoutSeconds=5).code and not done.is_set():
+                    if verb == "ADD":
+                        ready_node.cni("DEL", pod.name, pod.path, timeoutSeconds=5)
+
+    with ThreadPoolExecutor(len(pods)) as pool:
+        workers = [pool.submit(churn, pod) for pod in pods]
+        try:
+            for pause in (0.3, 0.05, 0.2, 0.11, 0.4):
+                done.wait(pause)
+                ready_node.kill()
+                ready_node.start()
+        finally:
+            done.set()
+        for worker in workers:
+            worker.result()
+    alive = []
+    for pod in pods[:4]:
+        ready_node.cni("DEL", pod.name, pod.path)
+        alive.append((pod, ready_node.add_pod(pod)))
+    valid = [{"containerID": pod.name, "ifname": "eth0"} for pod, _ in alive]
+    assert ready_node.cni("GC", version="1.1.0", **{"cni.dev/valid-attachments": valid}).code == 0
+    assert held(ready_node) == {pod.name: address for pod, address in alive}
+    assert veths(ready_node) == sorted(veth_name(IPv4Address(address)) for _, address in alive)
+    for pod, address in alive:
+        ping(ready_node.netns, address)
+        ping(pod, alive[0][1])
