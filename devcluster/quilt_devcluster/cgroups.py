@@ -1,6 +1,7 @@
-"""A folder of control groups for each node, so that pods of many kubelets do not meet in one hierarchy.
+"""A control group for each node, which is the root of all groups in there by a namespace.
 
-Version 1 has a tree per controller, version 2 one tree. The folders hold no process of ours themselves.
+So the pods of many kubelets do not meet in one hierarchy, a kubelet finds nothing but its own pods, and what
+a node leaves behind when it loses power is in one place. Version 1 has a tree per controller, version 2 one.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from quilt_devcluster.errors import DevclusterError
 
 MOUNT = Path("/sys/fs/cgroup")
 TOP = "quilt-devcluster"
+_NOT_CONTROLLERS = {"rw", "ro", "xattr", "clone_children", "noprefix", "release_agent"}
 
 
 def is_version_1() -> bool:
@@ -34,8 +36,34 @@ def cluster_group(cluster: str) -> str:
 
 
 def node_group(cluster: str, node: str) -> str:
-    """Return the path of a node's group below each tree; it is the kubelet's cgroupRoot."""
+    """Return the path of a node's group below each tree."""
     return f"{cluster_group(cluster)}/{node}"
+
+
+def folders(group: str) -> list[Path]:
+    """Return the folder of `group` in each tree."""
+    return [tree / group.strip("/") for tree in _trees()]
+
+
+def mount_lines(mountinfo: str) -> list[str]:
+    """Return shell commands that mount all trees anew below an empty /sys/fs/cgroup.
+
+    Inside a control group namespace they show its root instead of the machine's. `mountinfo` is the text of
+    the machine's /proc/self/mountinfo, see proc_pid_mountinfo(5).
+    """
+    lines = []
+    for line in mountinfo.splitlines():
+        fields, _, rest = line.partition(" - ")
+        target = fields.split()[4]
+        kind, _, options = rest.split()[:3]
+        if kind not in ("cgroup", "cgroup2") or not (target + "/").startswith(f"{MOUNT}/"):
+            continue
+        chosen = [o for o in options.split(",") if o.partition("=")[0] not in _NOT_CONTROLLERS]
+        if any(option.startswith("name=") for option in chosen):
+            chosen.insert(0, "none")
+        flags = f"-o {','.join(chosen)} " if kind == "cgroup" else ""
+        lines += [f"mkdir -p {target}", f"mount -t {kind} {flags}{kind} {target}"]
+    return lines
 
 
 def create(group: str) -> None:
@@ -52,8 +80,22 @@ def create(group: str) -> None:
                 file = folder / name
                 if is_version_1() and file.exists() and not file.read_text().strip():
                     file.write_text((folder.parent / name).read_text())
-        if not is_version_1():
-            _delegate(folder)
+
+
+def join_script() -> str:
+    """Return a shell script that joins the group of the node it runs in, then becomes its arguments.
+
+    Programs are brought into a node by nsenter, which leaves them in the groups of the supervisor. On
+    version 2 a group with members cannot hand controllers to children: the members have a child group there.
+    """
+    files = f"{MOUNT}/*/cgroup.procs" if is_version_1() else f"{MOUNT}/init/cgroup.procs"
+    return f'for file in {files}; do echo 0 > "$file"; done; exec "$@"'
+
+
+def delegate(group: str) -> None:
+    """Hand the controllers of a version 2 group to its children, once its members have left it."""
+    if not is_version_1():
+        _delegate(MOUNT / group.strip("/"))
 
 
 def _delegate(folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from quilt_devcluster import control, machines, manifests, plan, render
+from quilt_devcluster import cgroups, control, machines, manifests, plan, render
 from quilt_devcluster.binaries import program
 from quilt_devcluster.enter import NODE_PATH, inside
 from quilt_devcluster.kube import KubeApi
@@ -69,7 +69,9 @@ def mark(folder: Path) -> str:
 def start_program(state: State, role: str, name: str, argv: list[str]) -> None:
     """Run a program in the machine `role`, supervised under `name`."""
     path = f"PATH={program('containerd').parent}:{program('runc').parent}:{NODE_PATH}"
-    command = inside(state.pids[role], [mark(state.folder), path, *argv])
+    # The control plane has no group of its own: nothing in it counts on one.
+    join = ["sh", "-c", cgroups.join_script(), "sh"] if role in state.nodes else []
+    command = inside(state.pids[role], [mark(state.folder), path, *join, *argv])
     control.start_program(state.socket, name, command, state.log(name))
 
 

@@ -20,7 +20,7 @@ def inside(holder: Pid, argv: Sequence[str], *, folder: str = "/") -> list[str]:
         raise DevclusterError(
             "That machine is switched off.", hint="`quilt-devcluster status`, then `start-node`"
         )
-    namespaces = ["--net", "--mount", "--uts", "--pid"]
+    namespaces = ["--net", "--mount", "--uts", "--pid", "--cgroup"]
     return [
         "nsenter",
         f"--target={holder.pid}",

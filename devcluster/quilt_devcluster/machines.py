@@ -11,6 +11,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from quilt_devcluster import binaries, cgroups, paths, plan, procs, render
 from quilt_devcluster.enter import inside
@@ -40,6 +41,11 @@ FAKE_SYSCTLS = {
 
 def switch_on(state: State, role: str) -> None:
     """Start the first process of a machine, with empty namespaces, and remember it."""
+    groups: list[Path] = []
+    if role in state.nodes:
+        group = cgroups.node_group(state.name, role)
+        cgroups.create(group)
+        groups = cgroups.folders(group)
     output = run(
         # By file, not as a module: it needs the standard library alone and must start at once.
         [
@@ -50,12 +56,15 @@ def switch_on(state: State, role: str) -> None:
             binaries.pause_program(),
             state.folder,
             role,
+            *groups,
         ],
         what=f"Making the namespaces of {role}",
         hint="this needs root with CAP_SYS_ADMIN and a kernel with network, mount and PID namespaces",
     )
     state.pids[role] = procs.identify(int(output))
     state.save()
+    if groups:
+        cgroups.delegate(group)
 
 
 def switch_off(state: State, role: str) -> None:
@@ -157,7 +166,6 @@ def set_up_node(state: State, node: str) -> None:
         (folder / name).mkdir(parents=True, exist_ok=True)
     for name, value in FAKE_SYSCTLS.items():
         (folder / "sysctl" / name.replace("/", ".")).write_text(value + "\n")
-    cgroups.create(cgroups.node_group(state.name, node))
     in_machine(state, node, ["sh", "-euc", node_script(state, node)], what=f"Setting up the machine {node}")
     index = state.index(node)
     plug_in(state, node, f"n{index}", state.addresses.node(index), plan.node_mac(state.slot, index))
@@ -171,12 +179,11 @@ def node_script(state: State, node: str) -> str:
         "mount -t proc proc /proc",
         # Everything under /run dies with the power, as on a real machine.
         "mount -t tmpfs -o mode=0755 tmpfs /run",
-        "mkdir -p /run/netns /run/lock /run/cgroup",
-        # A sysfs of its own shows the node's network interfaces; the control groups move over to it.
-        "mount --rbind /sys/fs/cgroup /run/cgroup",
+        "mkdir -p /run/netns /run/lock",
+        # A sysfs of its own shows the node's network interfaces.
         "mount -t sysfs sysfs /sys",
-        "mount --move /run/cgroup /sys/fs/cgroup",
-        "rmdir /run/cgroup",
+        "mount -t tmpfs -o mode=0755 tmpfs /sys/fs/cgroup",
+        *cgroups.mount_lines(Path("/proc/self/mountinfo").read_text()),
     ]
     for name in LAYERED:
         options = f"lowerdir=/{name},upperdir={folder}/{name},workdir={folder}/.{name}"

@@ -88,7 +88,7 @@ def scheduler_args(pki: Path) -> list[str]:
     ]
 
 
-def kubelet_config(pki: Path, node: str, *, cgroup_root: str, cgroup_v1: bool) -> dict[str, Any]:
+def kubelet_config(pki: Path, node: str, *, cgroup_v1: bool) -> dict[str, Any]:
     """Return the KubeletConfiguration of `node`, as seen from inside the node."""
     config: dict[str, Any] = {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -107,7 +107,6 @@ def kubelet_config(pki: Path, node: str, *, cgroup_root: str, cgroup_v1: bool) -
         "resolvConf": "/etc/resolv.conf",
         "volumePluginDir": "/var/lib/kubelet/volume-plugins",
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": cgroup_root,
         "failSwapOn": False,
         "oomScoreAdj": 0,
         # All nodes share one disk: its fill level says nothing of a node, and an image that was loaded by
@@ -123,7 +122,7 @@ def kubelet_config(pki: Path, node: str, *, cgroup_root: str, cgroup_v1: bool) -
         "kubeAPIBurst": 200,
     }
     if cgroup_v1:
-        # On version 1 the kubelet's own hierarchy cannot be nested below a folder of ours.
+        # On version 1 the kubelet wants to be asked to go on, and to own the whole hierarchy.
         config |= {"failCgroupV1": False, "cgroupsPerQOS": False, "enforceNodeAllocatable": []}
     return config
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from quilt_devcluster import machines, manifests, plan, render
+from quilt_devcluster import cgroups, machines, manifests, plan, render
 from quilt_devcluster.state import State
 
 PKI = Path("/pki")
@@ -28,8 +28,7 @@ def test_containerd_uses_our_pause_and_its_own_loopback() -> None:
 
 @pytest.mark.parametrize("cgroup_v1", [True, False])
 def test_kubelet_has_credentials_and_a_cgroup_of_its_own(cgroup_v1: bool) -> None:
-    config = render.kubelet_config(PKI, "node-1", cgroup_root="/q/c/node-1", cgroup_v1=cgroup_v1)
-    assert config["cgroupRoot"] == "/q/c/node-1"
+    config = render.kubelet_config(PKI, "node-1", cgroup_v1=cgroup_v1)
     assert config["tlsCertFile"] == "/pki/node-1.crt"
     assert config["authentication"]["anonymous"]["enabled"] is False
     assert config["clusterDNS"] == [plan.SERVICE_DNS]
@@ -89,3 +88,26 @@ def test_hosts_file_names_every_machine() -> None:
     text = render.hosts_file(ADDRESSES, {"node-1": 1, "node-2": 2})
     assert f"{ADDRESSES.node(2)} node-2" in text
     assert f"{ADDRESSES.control_plane} control-plane" in text
+
+
+@pytest.mark.parametrize(
+    ("mountinfo", "expected"),
+    [
+        (
+            "32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct",
+            "mount -t cgroup -o cpu,cpuacct cgroup /sys/fs/cgroup/cpu,cpuacct",
+        ),
+        (
+            "40 31 0:37 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd",
+            "mount -t cgroup -o none,name=systemd cgroup /sys/fs/cgroup/systemd",
+        ),
+        (
+            "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate",
+            "mount -t cgroup2 cgroup2 /sys/fs/cgroup",
+        ),
+    ],
+)
+def test_control_groups_are_mounted_anew(mountinfo: str, expected: str) -> None:
+    others = "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n1 1 0:1 / /proc rw - proc proc rw\n"
+    lines = cgroups.mount_lines(others + mountinfo)
+    assert [line for line in lines if line.startswith("mount")] == [expected]
