@@ -48,12 +48,14 @@ class HealthServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            request = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _PATIENCE)
+            async with asyncio.timeout(_PATIENCE):
+                request = await reader.readuntil(b"\r\n\r\n")
             path = request.split(b" ", 2)[1].decode("latin-1").partition("?")[0]
             status, kind, body = self._answer(path)
             head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: {kind}\r\n"
             writer.write(f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body)
-            await asyncio.wait_for(writer.drain(), _PATIENCE)
+            async with asyncio.timeout(_PATIENCE):
+                await writer.drain()
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, IndexError, TimeoutError):
             pass  # A client that does not finish its request gets no answer.
         finally:

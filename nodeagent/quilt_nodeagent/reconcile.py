@@ -25,6 +25,7 @@ from quilt_nodeagent.core.state import Entries, Keys
 from quilt_nodeagent.kernel.dataplane import Dataplane
 from quilt_nodeagent.kernel.device import DeviceError, DeviceKeeper
 from quilt_nodeagent.metrics import Metrics
+from quilt_nodeagent.waiting import wait
 from quilt_nodeagent.writer import PlanWriter
 
 log = structlog.get_logger()
@@ -125,11 +126,9 @@ class Reconciler:
     async def _next(self) -> None:
         """Wait for something to do; drift alone waits a little for the rest of its burst."""
         until = min(self._retry_at, self._resync_at) - time.monotonic()
-        try:
-            await asyncio.wait_for(self._wake.wait(), None if until == float("inf") else max(until, 0))
-        except TimeoutError:
-            if time.monotonic() >= self._resync_at:
-                self._full = self._full or "timer"
+        woken = await wait(self._wake, None if until == float("inf") else max(until, 0))
+        if not woken and time.monotonic() >= self._resync_at:
+            self._full = self._full or "timer"
         if self._drift and not self._dirty:
             await asyncio.sleep(COALESCE)
         self._wake.clear()

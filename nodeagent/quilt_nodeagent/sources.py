@@ -20,6 +20,7 @@ from quilt_nodeagent.core.network import read_network
 from quilt_nodeagent.core.peers import Peer, PeerTable, make_peer
 from quilt_nodeagent.core.state import Keys
 from quilt_nodeagent.view import View
+from quilt_nodeagent.waiting import wait
 
 log = structlog.get_logger()
 
@@ -142,23 +143,21 @@ class NodeSource:
         """Read the Node when needed and create the QuiltNode when absent, for ever."""
         backoff = Backoff(0.5, 10.0)
         waiting = ""
+        pause: float | None = None
         while True:
             self._wake.clear()
             try:
                 await self._register()
                 backoff.reset()
-                waiting, wait = "", None if self._view.host_ip_settled else _NODE_AGAIN
+                waiting, pause = "", None if self._view.host_ip_settled else _NODE_AGAIN
             except (ApiError, ApiUnreachableError) as error:
-                wait = backoff.delay()
+                pause = backoff.delay()
                 if str(error) != waiting:
                     waiting = str(error)
                     log.info(
                         "registration_waits", node=self._name, error=waiting, keeps="kernel state as it is"
                     )
-            try:
-                await asyncio.wait_for(self._wake.wait(), wait)
-            except TimeoutError:
-                continue
+            await wait(self._wake, pause)
 
     async def _register(self) -> None:
         node = await read_node(self._client, self._name)

@@ -70,12 +70,18 @@ def clash(wanted: Device, others: Iterable[Device]) -> str | None:
     """Name another device that holds our VNI on our port, for the kernel lets only one come up."""
     for other in others:
         same = (other.kind, other.vni, other.port) == ("vxlan", wanted.vni, wanted.port)
-        if same and other.name != wanted.name:
+        if same and other.name != wanted.name and other.mac != wanted.mac:
             return (
                 f"device {other.name} already uses VNI {other.vni} on UDP port {other.port}; "
                 "remove it, or give the QuiltNetwork another spec.vxlan.vni or port"
             )
     return None
+
+
+def former(wanted: Device, others: Iterable[Device]) -> list[Device]:
+    """Return our VXLAN devices (by the derived MAC) that have another name: renamed, or of old settings."""
+    ours = ("vxlan", wanted.mac)
+    return [other for other in others if (other.kind, other.mac) == ours and other.name != wanted.name]
 
 
 def _differences(fields: tuple[str, ...], wanted: Device, held: Device) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from quilt_nodeagent.api.backoff import Backoff
 from quilt_nodeagent.executor.client import NodeSettings, RuntimeClient
 from quilt_nodeagent.executor.errors import ExecutorError, RouteFailed, RuntimeUnavailable
 from quilt_nodeagent.metrics import Metrics
+from quilt_nodeagent.waiting import wait
 
 log = structlog.get_logger()
 
@@ -87,17 +88,14 @@ class RuntimeLink:
             try:
                 await self._sync()
                 backoff.reset()
-                wait = _POLL
+                pause = _POLL
             except RuntimeUnavailable as error:
                 self._lost(error)
-                wait = backoff.delay()
+                pause = backoff.delay()
             except RouteFailed as error:
                 self._refused(error)
-                wait = _POLL
-            try:
-                await asyncio.wait_for(self._wake.wait(), wait)
-            except TimeoutError:
-                continue
+                pause = _POLL
+            await wait(self._wake, pause)
 
     async def _sync(self) -> None:
         status = await self.client.status()

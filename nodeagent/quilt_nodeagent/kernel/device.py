@@ -12,7 +12,7 @@ from pathlib import Path
 import structlog
 
 from quilt_netlink import ADDRGENMODE_NONE, Address, Delete, KernelLike, Link, NetlinkError, Put, Vxlan
-from quilt_nodeagent.core.device import Care, Device, Verdict, clash, judge
+from quilt_nodeagent.core.device import Care, Device, Verdict, clash, former, judge
 from quilt_nodeagent.kernel.observe import addresses_of, read_device
 
 log = structlog.get_logger()
@@ -77,6 +77,10 @@ class DeviceKeeper:
         others = [device for link in self._kernel.links() if (device := read_device(link))]
         if problem := clash(wanted, others):
             raise DeviceError(problem)
+        for stale in former(wanted, others):
+            # The same device under another name, or the one of former settings: nobody else has our MAC.
+            log.info("device_removed", device=stale.name)
+            self._kernel.run(Delete(Link(name=stale.name, kind=stale.kind, index=stale.index)))
         if held is not None:
             self._kernel.run(Delete(Link(name=held.name, kind=held.kind, index=held.index)))
         self._kernel.run(Put(_link(wanted)))

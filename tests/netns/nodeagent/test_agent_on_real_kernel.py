@@ -31,7 +31,7 @@ class TestOnRealKernel(AgentBehaviour):
         [
             "ip link del vxlan100",
             "ip link set vxlan100 down",
-            "ip route flush dev vxlan100",
+            "ip route del 10.42.2.0/24",
             "bridge fdb flush dev vxlan100",
             "ip neigh flush dev vxlan100 nud permanent",
             "ip nexthop flush proto 81",

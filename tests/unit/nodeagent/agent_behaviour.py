@@ -207,15 +207,15 @@ class AgentBehaviour:
         await mesh(rig, 2)
         eth0 = rig.kernel.link("eth0")
         assert eth0 is not None
-        rig.kernel.run(Put(Address(eth0.index, "198.18.0.7/24")))
+        rig.kernel.run(Put(Address(eth0.index, "198.18.1.7/24")))
         node = rig.api.objects["/api/v1/nodes"]["self"]
         rig.api.put(
             "/api/v1/nodes",
-            {**node, "status": {"addresses": [{"type": "InternalIP", "address": "198.18.0.7"}]}},
+            {**node, "status": {"addresses": [{"type": "InternalIP", "address": "198.18.1.7"}]}},
         )
         rig.kernel.run(Delete(Address(eth0.index, "198.18.0.1/24")))
-        await eventually(lambda: (v := device(rig).vxlan) is not None and v.local == "198.18.0.7")
-        await eventually(lambda: rig.status().get("hostIP") == "198.18.0.7" and stands(rig, 2))
+        await eventually(lambda: (v := device(rig).vxlan) is not None and v.local == "198.18.1.7")
+        await eventually(lambda: rig.status().get("hostIP") == "198.18.1.7" and stands(rig, 2))
 
     async def test_a_changed_underlay_mtu_is_followed(self, rig: Rig) -> None:
         await mesh(rig, 2)
