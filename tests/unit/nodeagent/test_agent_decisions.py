@@ -1,0 +1,150 @@
+"""Small pure decisions: settings, host address, device, conditions, hardware."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from quilt_nodeagent.core.conditions import Condition, Facts, conditions
+from quilt_nodeagent.core.device import Care, Device, clash, former, judge
+from quilt_nodeagent.core.hostip import Candidates, choose
+from quilt_nodeagent.core.network import Network, read_network
+from quilt_nodeagent.core.resources import memory_mb
+
+WANTED = Device("vxlan100", 100, 4789, "198.18.0.1", "02:00:00:00:00:01", 1450)
+
+
+def test_an_empty_spec_has_the_defaults() -> None:
+    assert read_network({}) == Network()
+
+
+def test_a_full_spec_is_read() -> None:
+    spec: dict[str, Any] = {
+        "clusterCIDRs": ["10.0.0.0/8"],
+        "clusterCIDRsV6": ["fd00::/48"],
+        "vxlan": {"vni": 7, "port": 8472, "device": "mesh0", "mtu": 1400},
+        "heartbeat": {"interval": "5s", "timeout": "1m"},
+        "nodeDownPolicy": "Keep",
+    }
+    assert read_network(spec) == Network(("10.0.0.0/8", "fd00::/48"), "mesh0", 7, 8472, 1400, 5.0, 60.0, True)
+
+
+def test_a_bad_setting_is_named() -> None:
+    with pytest.raises(ValueError, match="interval of the QuiltNetwork"):
+        read_network({"heartbeat": {"interval": "soon"}})
+
+
+@pytest.mark.parametrize(("host", "mtu"), [("198.18.0.1", 1450), ("2001:db8::1", 1430)])
+def test_row_10_an_ipv6_underlay_needs_70_bytes(host: str, mtu: int) -> None:
+    assert Network().device_mtu(1500, host) == mtu
+    assert Network(mtu=1300).device_mtu(1500, host) == 1300
+
+
+LOCAL = ("10.0.2.15", "198.18.0.1")
+
+
+@pytest.mark.parametrize(
+    ("candidates", "address", "reason"),
+    [
+        (Candidates(flag="192.0.2.9", spec="192.0.2.8", local=LOCAL), "192.0.2.9", "--host-ip"),
+        (Candidates(spec="198.18.0.1", internal_ips=["10.0.2.15"], local=LOCAL), "198.18.0.1", "spec.hostIP"),
+        (
+            Candidates(internal_ips=["203.0.113.1", "198.18.0.1"], default_source="10.0.2.15", local=LOCAL),
+            "198.18.0.1",
+            "InternalIP",
+        ),
+        (
+            Candidates(internal_ips=["203.0.113.1"], default_source="10.0.2.15", local=LOCAL),
+            "10.0.2.15",
+            "203.0.113.1",
+        ),
+        (Candidates(default_source="10.0.2.15", local=LOCAL), "10.0.2.15", "no InternalIP"),
+    ],
+)
+def test_row_5_the_choice_of_the_host_address_is_explained(
+    candidates: Candidates, address: str, reason: str
+) -> None:
+    """The wrong of two NICs: the Node's InternalIP decides, not whichever interface comes first."""
+    chosen = choose(candidates)
+    assert chosen is not None
+    assert chosen.address == address
+    assert reason in chosen.reason
+    assert chosen.local == (address in LOCAL)
+
+
+def test_without_any_address_nothing_is_chosen() -> None:
+    assert choose(Candidates(local=LOCAL)) is None
+
+
+@pytest.mark.parametrize(
+    ("held", "care"),
+    [
+        (None, Care.CREATE),
+        (replace(WANTED, index=7), Care.NOTHING),
+        (replace(WANTED, mtu=1500), Care.MEND),
+        (replace(WANTED, local="198.18.0.2"), Care.MEND),
+        (replace(WANTED, learning=True), Care.MEND),
+        (replace(WANTED, up=False), Care.MEND),
+        (replace(WANTED, addrgenmode=0), Care.MEND),
+        (replace(WANTED, vni=7), Care.RECREATE),
+        (replace(WANTED, port=8472), Care.RECREATE),
+        (replace(WANTED, lower=2), Care.RECREATE),
+        (replace(WANTED, kind="bridge"), Care.REFUSE),
+    ],
+)
+def test_what_a_device_needs(held: Device | None, care: Care) -> None:
+    if held is not None and care is not Care.NOTHING:
+        held = replace(held, index=7)
+    verdict = judge(replace(WANTED, index=held.index if held else 0), held)
+    assert verdict.care is care
+
+
+def test_row_11_a_clash_names_the_other_device_and_what_to_do() -> None:
+    other = replace(WANTED, name="flannel.1", mac="02:00:00:00:00:02")
+    assert "flannel.1" in (clash(WANTED, [WANTED, other]) or "")
+    assert clash(WANTED, [replace(other, port=8472), replace(other, kind="veth")]) is None
+
+
+def test_our_device_under_another_name_is_ours() -> None:
+    renamed, foreign = replace(WANTED, name="renamed0"), replace(WANTED, name="x", mac="02:00:00:00:00:02")
+    assert former(WANTED, [WANTED, renamed, foreign]) == [renamed]
+    assert clash(WANTED, [renamed]) is None
+
+
+def told(facts: Facts) -> dict[str, tuple[str, str]]:
+    return {c.type: (c.status, c.reason) for c in conditions(facts)}
+
+
+@pytest.mark.parametrize(
+    ("facts", "kind", "expected"),
+    [
+        (Facts(), "DataplaneInSync", ("Unknown", "Starting")),
+        (Facts(listed=True), "DataplaneInSync", ("False", "Reconciling")),
+        (Facts(listed=True, in_sync=True), "DataplaneInSync", ("True", "InSync")),
+        (Facts(listed=True, in_sync=True, warnings=["w"]), "DataplaneInSync", ("True", "Warning")),
+        (Facts(listed=True, in_sync=True, problems=["p"]), "DataplaneInSync", ("False", "Problem")),
+        (Facts(runtime="gone"), "RuntimeReady", ("False", "Unavailable")),
+        (Facts(runtime_problems=["p"]), "RuntimeReady", ("False", "Problem")),
+        (Facts(), "RuntimeReady", ("True", "Ready")),
+        (Facts(), "ClaimLost", ("False", "AwaitingClaim")),
+        (Facts(claim="10.42.1.0/24"), "ClaimLost", ("False", "Claimed")),
+        (Facts(listed=True, had_claim="10.42.1.0/24"), "ClaimLost", ("True", "NoClaim")),
+        (Facts(listed=False, had_claim="10.42.1.0/24"), "ClaimLost", ("False", "AwaitingClaim")),
+    ],
+)
+def test_conditions(facts: Facts, kind: str, expected: tuple[str, str]) -> None:
+    assert told(facts)[kind] == expected
+
+
+def test_the_transition_time_moves_only_with_the_status() -> None:
+    old = [{"type": "Ready", "status": "True", "lastTransitionTime": "then"}]
+    assert Condition("Ready", "True", "New").wire("now", old)["lastTransitionTime"] == "then"
+    assert Condition("Ready", "False", "New").wire("now", old)["lastTransitionTime"] == "now"
+    assert len(Condition("Ready", "True", "Long", "x" * 5000).wire("now", [])["message"]) == 1024
+
+
+def test_memory_is_told_in_megabytes() -> None:
+    assert memory_mb("MemTotal:       16000000 kB\nMemFree: 1 kB\n") == 16384
+    assert memory_mb("") == 0

@@ -1,0 +1,108 @@
+"""CNI files on the host, and how the API server is found."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+
+from quilt_nodeagent.api.access import AccessError, from_kubeconfig, in_cluster
+from quilt_nodeagent.cni import CONFLIST, CniError, CniPaths, foreign_first, install
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> CniPaths:
+    source = tmp_path / "src"
+    source.mkdir()
+    for name in ("quilt-cni", "loopback", "portmap", "bandwidth"):
+        (source / name).write_text(f"our {name}")
+    return CniPaths(source, tmp_path / "opt" / "bin", tmp_path / "net.d", "/run/quilt/cni.sock")
+
+
+def test_everything_is_installed_once(paths: CniPaths) -> None:
+    assert install(paths) == ["quilt-cni", "loopback", "portmap", "bandwidth", CONFLIST]
+    assert (paths.binaries / "quilt-cni").stat().st_mode & 0o777 == 0o755
+    document = json.loads((paths.configuration / CONFLIST).read_text())
+    assert document["name"] == "quilt"
+    assert document["plugins"][0] == {"type": "quilt-cni", "socket": "/run/quilt/cni.sock"}
+    assert document["plugins"][1]["capabilities"] == {"portMappings": True}
+    assert install(paths) == []
+    assert [p.name for p in paths.configuration.iterdir()] == [CONFLIST]
+
+
+def test_a_new_version_replaces_ours_by_rename_and_leaves_others_alone(paths: CniPaths) -> None:
+    paths.binaries.mkdir(parents=True)
+    (paths.binaries / "portmap").write_text("the distribution's")
+    install(paths)
+    running = (paths.binaries / "quilt-cni").stat().st_ino
+    (paths.source / "quilt-cni").write_text("newer")
+    assert install(paths) == ["quilt-cni"]
+    assert (paths.binaries / "quilt-cni").stat().st_ino != running
+    assert (paths.binaries / "portmap").read_text() == "the distribution's"
+
+
+def test_a_removed_configuration_comes_back(paths: CniPaths) -> None:
+    install(paths)
+    (paths.configuration / CONFLIST).unlink()
+    assert install(paths) == [CONFLIST]
+
+
+def test_a_missing_program_is_named(paths: CniPaths) -> None:
+    (paths.source / "quilt-cni").unlink()
+    with pytest.raises(CniError, match="quilt-cni"):
+        install(paths)
+    assert not (paths.configuration / CONFLIST).exists()
+
+
+def test_row_23_a_foreign_configuration_that_wins_is_named_and_kept(paths: CniPaths) -> None:
+    install(paths)
+    (paths.configuration / "99-late.conflist").write_text("{}")
+    (paths.configuration / "00-notes.txt").write_text("")
+    assert foreign_first(paths.configuration) == ""
+    (paths.configuration / "05-cilium.conflist").write_text("{}")
+    assert "05-cilium.conflist" in foreign_first(paths.configuration)
+    install(paths)
+    assert (paths.configuration / "05-cilium.conflist").exists()
+
+
+def test_the_token_is_read_again(tmp_path: Path) -> None:
+    kubeconfig = tmp_path / "config"
+    (tmp_path / "token").write_text("one\n")
+    document = {
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
+        "clusters": [{"name": "k", "cluster": {"server": "http://127.0.0.1:1"}}],
+        "users": [{"name": "u", "user": {"tokenFile": "token"}}],
+    }
+    document["clusters"] = [{"name": "k", "cluster": {"server": "https://127.0.0.1:1"}}]
+    kubeconfig.write_text(json.dumps(document))
+    access = from_kubeconfig(kubeconfig)
+    assert access.bearer() == "one"
+    (tmp_path / "token").write_text("two\n")
+    assert access.bearer() == "two"
+
+
+def test_a_kubeconfig_that_cannot_be_used_says_why(tmp_path: Path) -> None:
+    kubeconfig = tmp_path / "config"
+    kubeconfig.write_text(json.dumps({"current-context": "gone", "contexts": []}))
+    with pytest.raises(AccessError, match="gone"):
+        from_kubeconfig(kubeconfig)
+    kubeconfig.write_text("{ not yaml")
+    with pytest.raises(AccessError, match="config"):
+        from_kubeconfig(kubeconfig)
+
+
+def test_outside_of_a_cluster_the_way_in_is_named(tmp_path: Path) -> None:
+    with pytest.raises(AccessError, match="--kubeconfig"):
+        in_cluster({}, tmp_path)
+    with pytest.raises(AccessError, match="token"):
+        in_cluster({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, tmp_path)
+
+
+def test_the_token_never_shows_in_a_repr() -> None:
+    from quilt_nodeagent.api.access import Access
+
+    assert "secret" not in repr(Access("https://x", token=base64.b64encode(b"secret").decode()))
+    assert "secret" not in repr(Access("https://x", token="secret"))
