@@ -15,7 +15,7 @@ from ipaddress import IPv4Address
 
 import structlog
 
-from quilt_netlink import Kernel, NetlinkError
+from quilt_netlink import Kernel, Link, NetlinkError
 from quilt_runtime.addresses import RECOVERED
 from quilt_runtime.app import Runtime
 from quilt_runtime.core import cni
@@ -69,26 +69,20 @@ def add(runtime: Runtime, request: Request, config: Config) -> Document:
             Kernel.open() as host,
             _kernel(inside) as pod,
         ):
-            if host.link(BRIDGE) is None:
-                runtime.network.ensure_links()
-            links = pods.connect(host, pod, netns, spec)
+            bridge = _bridge(runtime, host)
+            pods.connect(host, pod, netns, bridge, spec)
     except BaseException:
         if new:
             runtime.addresses.release([owner])
         raise
-    log.info(
-        "pod_connected",
-        container=owner.container_id,
-        address=str(spec.address),
-        interface=spec.host_interface,
-    )
+    log.info("pod_connected", container=owner.container_id, address=str(spec.address))
     attachment = cni.Attachment(
-        bridge=links.bridge.name,
-        bridge_mac=links.bridge.mac,
-        host_interface=links.host.name,
-        host_mac=links.host.mac,
-        interface=links.pod.name,
-        mac=links.pod.mac,
+        bridge=BRIDGE,
+        bridge_mac=bridge.mac,
+        host_interface=spec.host_interface,
+        host_mac=spec.host_mac,
+        interface=spec.interface,
+        mac=spec.mac,
         sandbox=request.environment.get("CNI_NETNS", ""),
         address=f"{spec.address}/32",
         gateway=str(spec.gateway),
@@ -160,17 +154,24 @@ def _spec(runtime: Runtime, allocation: Allocation, config: Config) -> pods.PodS
         address=allocation.address,
         gateway=gateway(subnet),
         mtu=config.mtu or runtime.network.config.mtu,
-        mac=config.mac,
+        wished_mac=config.mac,
     )
+
+
+def _bridge(runtime: Runtime, host: Kernel) -> Link:
+    """Return the bridge, made anew where it was deleted a moment ago."""
+    if (link := host.link(BRIDGE)) is None:
+        runtime.network.ensure_links()
+        link = host.link(BRIDGE)
+    if link is None:
+        raise RequestError(f"Interface {BRIDGE} is missing; it is made anew, try again", retryable=True)
+    return link
 
 
 def _disconnect(runtime: Runtime, allocation: Allocation) -> None:
     name = allocation.host_interface
     with runtime.network.working_on(name), Kernel.open() as host:
         pods.remove(host, name)
-        bridge = host.link(BRIDGE)
-        if bridge is not None:
-            pods.forget_neighbour(host, bridge.index, allocation.address)
     runtime.addresses.release([allocation.owner])
     log.info("pod_disconnected", container=allocation.owner.container_id, address=str(allocation.address))
 

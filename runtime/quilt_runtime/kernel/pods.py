@@ -7,7 +7,6 @@ and then configured over a netlink socket that was opened inside it; both were h
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
@@ -17,7 +16,6 @@ from quilt_netlink import (
     Address,
     Create,
     Delete,
-    Failure,
     KernelLike,
     Link,
     Neighbour,
@@ -34,45 +32,39 @@ PROTOCOL_STATIC = 4
 
 @dataclass(frozen=True, slots=True)
 class PodSpec:
-    """What a pod's interface should be; `mac` empty leaves it to the kernel."""
+    """What a pod's interface should be; `wished_mac` empty means the one that belongs to the address."""
 
     host_interface: str
     interface: str
     address: IPv4Address
     gateway: IPv4Address
     mtu: int
-    mac: str = ""
+    wished_mac: str = ""
+
+    @property
+    def mac(self) -> str:
+        """The pod's MAC. It follows from the address, so a reused address is no stale neighbour to anyone."""
+        return self.wished_mac or _mac(b"\x0a\x58", self.address)
+
+    @property
+    def host_mac(self) -> str:
+        """The host end's MAC, which no packet carries."""
+        return _mac(b"\x0a\x59", self.address)
 
 
-@dataclass(frozen=True, slots=True)
-class PodLinks:
-    """The three interfaces that a result tells of."""
+def connect(host: KernelLike, pod: KernelLike, netns: int, bridge: Link, spec: PodSpec) -> None:
+    """Make the pair and configure the pod's end.
 
-    bridge: Link
-    host: Link
-    pod: Link
-
-
-def connect(host: KernelLike, pod: KernelLike, netns: int, spec: PodSpec) -> PodLinks:
-    """Make the pair and configure the pod's end; raises RequestError or NetlinkError, with the pair removed
-    again.
+    Raises RequestError or NetlinkError, with the pair removed again.
     """
-    bridge = host.link(BRIDGE)
-    if bridge is None:
-        raise RequestError(f"Interface {BRIDGE} is missing; it is made anew, try again", retryable=True)
-    _make_pair(host, pod, netns, spec, bridge.index)
+    _make_pair(host, netns, spec, bridge.index)
     try:
-        forget_neighbour(host, bridge.index, spec.address)
-        pod_link = _configure(pod, spec)
-        host_link = host.link(spec.host_interface)
-        if host_link is None:
-            raise RequestError(
-                f"Interface {spec.host_interface} vanished while it was set up", retryable=True
-            )
+        # One that had the address with a MAC of its own wish may be remembered.
+        host.apply([Delete(Neighbour(bridge.index, str(spec.address), ""))])
+        _configure(pod, spec)
     except BaseException:
         remove(host, spec.host_interface)
         raise
-    return PodLinks(bridge, host_link, pod_link)
 
 
 def remove(host: KernelLike, host_interface: str) -> bool:
@@ -84,11 +76,6 @@ def remove(host: KernelLike, host_interface: str) -> bool:
             return False
         raise
     return True
-
-
-def forget_neighbour(host: KernelLike, bridge: int, address: IPv4Address) -> None:
-    """Drop what the host learned about an address: its next holder has another MAC."""
-    host.apply([Delete(Neighbour(bridge, str(address), ""))])
 
 
 def problems(host: KernelLike, pod: KernelLike, spec: PodSpec) -> list[str]:
@@ -111,19 +98,17 @@ def problems(host: KernelLike, pod: KernelLike, spec: PodSpec) -> list[str]:
     return found
 
 
-def _make_pair(host: KernelLike, pod: KernelLike, netns: int, spec: PodSpec, bridge: int) -> None:
-    if pod.link(spec.interface) is not None:
-        raise RequestError(f"Interface {spec.interface} already exists in the pod")
-    peer = Link(spec.interface, mac=spec.mac, mtu=spec.mtu, up=True, netns_fd=netns)
+def _make_pair(host: KernelLike, netns: int, spec: PodSpec, bridge: int) -> None:
     pair = Link(
         spec.host_interface,
         "veth",
+        mac=spec.host_mac,
         mtu=spec.mtu,
         up=True,
         master=bridge,
         addrgenmode=ADDRGENMODE_NONE,
         hairpin=True,
-        peer=peer,
+        peer=Link(spec.interface, mac=spec.mac, mtu=spec.mtu, up=True, netns_fd=netns),
     )
     try:
         host.run(Create(pair))
@@ -131,11 +116,12 @@ def _make_pair(host: KernelLike, pod: KernelLike, netns: int, spec: PodSpec, bri
         if error.errno != errno.EEXIST:
             raise
         # Left behind by a runtime that was killed half-way; the address is ours now, so is the name.
-        remove(host, spec.host_interface)
+        if not remove(host, spec.host_interface):
+            raise RequestError(f"Interface {spec.interface} already exists in the pod") from error
         host.run(Create(pair))
 
 
-def _configure(pod: KernelLike, spec: PodSpec) -> Link:
+def _configure(pod: KernelLike, spec: PodSpec) -> None:
     link = pod.link(spec.interface)
     if link is None:
         raise RequestError(
@@ -150,10 +136,9 @@ def _configure(pod: KernelLike, spec: PodSpec) -> Link:
             Create(Route("0.0.0.0/0", PROTOCOL_STATIC, ifindex=link.index, gateway=gateway, onlink=True)),
         ]
     )
-    _raise_first(failures)
-    return link
-
-
-def _raise_first(failures: Sequence[Failure]) -> None:
     for failure in failures:
         raise NetlinkError(failure.errno, failure.message, failure.op)
+
+
+def _mac(prefix: bytes, address: IPv4Address) -> str:
+    return ":".join(f"{byte:02x}" for byte in prefix + address.packed)
