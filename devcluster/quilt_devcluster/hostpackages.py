@@ -14,7 +14,9 @@ from quilt_devcluster.shell import run
 
 # Program or file that shows it is there → the Debian package that brings it.
 NEEDED: dict[str, str] = {
+    "/etc/containers/policy.json": "golang-github-containers-common",
     "/usr/include/seccomp.h": "libseccomp-dev",
+    "/usr/include/stdio.h": "libc6-dev",
     "buildah": "buildah",
     "cc": "gcc",
     "conntrack": "conntrack",
