@@ -21,6 +21,7 @@ NEEDED: dict[str, str] = {
     "cc": "gcc",
     "conntrack": "conntrack",
     "ethtool": "ethtool",
+    "gpg": "gpg",
     "ip": "iproute2",
     "iptables": "iptables",
     "jq": "jq",
