@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import grpc
 import pytest
 
-from quilt_proto import node_pb2_grpc, runtime_pb2, runtime_pb2_grpc
+from quilt_proto import node_pb2, node_pb2_grpc, runtime_pb2, runtime_pb2_grpc
 
 ROOT = Path(__file__).parents[3]
 TIMEOUT = 15.0
@@ -236,3 +236,14 @@ def show(netns: Namespace, *arguments: str) -> list[dict[str, Any]]:
     text = netns.run("ip", "-j", *arguments)
     parsed: list[dict[str, Any]] = json.loads(text) if text.strip() else []
     return parsed
+
+
+def held(node: Node) -> dict[str, str]:
+    """Return who holds which address, as the runtime says."""
+    listed = node.ipam.ListAllocations(node_pb2.ListAllocationsRequest()).allocations
+    return {allocation.container_id: allocation.address for allocation in listed}
+
+
+def veths(node: Node) -> list[str]:
+    """Return the host ends of pods' interfaces, as the kernel says."""
+    return sorted(link["ifname"] for link in show(node.netns, "link") if link["ifname"].startswith("qv"))

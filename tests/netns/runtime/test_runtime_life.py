@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -119,3 +120,16 @@ def test_status_tells_what_is_wrong_and_that_it_is_mended(ready_node: Node) -> N
     netns.run("ip", "link", "del", "quilt0")
     eventually(lambda: problems() == [], "it is mended")
     assert show(netns, "-4", "addr", "show", "dev", "quilt0")[0]["addr_info"][0]["local"] == "10.42.1.1"
+
+
+def test_net_admin_is_the_only_capability(ready_node: Node, make_netns: Callable[[], Namespace]) -> None:
+    """Everything in this folder runs so; here it is read from the kernel after the runtime did its whole work."""
+    ready_node.add_pod(make_netns())
+    inject(ready_node)
+    assert ready_node.process is not None
+    status = Path(f"/proc/{ready_node.process.pid}/status").read_text()
+    held = {
+        line.split()[0]: int(line.split()[1], 16) for line in status.splitlines() if line.startswith("Cap")
+    }
+    cap_net_admin = 1 << 12
+    assert held["CapEff:"] == held["CapPrm:"] == held["CapBnd:"] == cap_net_admin
