@@ -30,9 +30,11 @@ from quilt_nodeagent.writer import PlanWriter
 
 log = structlog.get_logger()
 
-# Seconds. The safety net below the kernel's notifications, and the time in which their bursts are collected.
+# Seconds. The safety net below the kernel's notifications, the time in which their bursts are collected, and
+# how long something may be left undone before the node calls itself out of sync.
 RESYNC = 60.0
 COALESCE = 0.003
+GRACE = 5.0
 
 
 class NotYetError(Exception):
@@ -80,13 +82,17 @@ class Reconciler:
         self._backoff = Backoff(0.1, 10.0)
         self._retry_at = float("inf")
         self._resync_at = float("inf")
+        self._behind_since = float("inf")
         self.verified = False
         self.problems: tuple[str, ...] = ()
 
     @property
     def in_sync(self) -> bool:
-        """Whether a dump showed the kernel as wanted, and nothing is known to differ since."""
-        return self.verified and not (self.problems or self._retry or self._dirty or self._drift)
+        """Whether a dump showed the kernel as wanted, and what changed since was followed within moments.
+
+        What is being written right now does not count: each join would make every node say so in the API.
+        """
+        return self.verified and not self.problems and time.monotonic() - self._behind_since < GRACE
 
     def touch(self, keys: Keys) -> None:
         """Tell that claims changed: what should stand under `keys`, and maybe this node's own addresses."""
@@ -201,9 +207,10 @@ class Reconciler:
             # The device itself may be another one: a look costs less than being wrong again.
             self._full = self._full or "retry"
         if left or errors:
+            self._behind_since = min(self._behind_since, time.monotonic())
             self._retry_at = time.monotonic() + self._backoff.delay()
         else:
-            self._retry_at = float("inf")
+            self._retry_at = self._behind_since = float("inf")
             self._backoff.reset()
         self._say(tuple(errors))
         self._count_peers()
