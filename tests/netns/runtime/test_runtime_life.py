@@ -123,7 +123,7 @@ def test_status_tells_what_is_wrong_and_that_it_is_mended(ready_node: Node) -> N
 
 
 def test_net_admin_is_the_only_capability(ready_node: Node, make_netns: Callable[[], Namespace]) -> None:
-    """Everything in this folder runs so; here it is read from the kernel after the runtime did its whole work."""
+    """Everything in this folder runs so; here the kernel says it, after the runtime did all its work."""
     ready_node.add_pod(make_netns())
     inject(ready_node)
     assert ready_node.process is not None
