@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,6 +18,8 @@ STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red", Level
 SIGNS = {Level.OK: "✓", Level.WARN: "!", Level.FAIL: "✗", Level.UNKNOWN: "?"}
 # A pipe has no width; tables must not be cut for it.
 _PIPE_WIDTH = 200
+# A list of hundreds hides what else is wrong.
+_ALIKE = 5
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -39,13 +42,26 @@ def table(*columns: str) -> Table:
 
 
 def lines(findings: Iterable[Finding]) -> Iterable[Text]:
-    """Each finding as one line, with the next step on a second."""
-    for item in findings:
-        style = STYLES[item.level]
-        line = Text.assemble((f"{SIGNS[item.level]} ", style), (f"{item.about}: ", "bold"), item.message)
-        if item.todo:
-            line.append(f"\n    → {item.todo}", "cyan")
-        yield line
+    """Each finding as one line, the next step on a second; of many alike the first few and how many more."""
+    shown: Counter[str] = Counter()
+    held = list(findings)
+    total = Counter(item.code for item in held if item.level is not Level.OK)
+    for item in held:
+        shown[item.code] += 1
+        if total[item.code] > _ALIKE and shown[item.code] > _ALIKE:
+            if shown[item.code] == _ALIKE + 1:
+                more = total[item.code] - _ALIKE
+                yield Text(f"  … and {more} more like this ({item.code}); all of them: -o json", "dim")
+            continue
+        yield _line(item)
+
+
+def _line(item: Finding) -> Text:
+    style = STYLES[item.level]
+    line = Text.assemble((f"{SIGNS[item.level]} ", style), (f"{item.about}: ", "bold"), item.message)
+    if item.todo:
+        line.append(f"\n    → {item.todo}", "cyan")
+    return line
 
 
 def counts(summary: dict[str, int]) -> Text:

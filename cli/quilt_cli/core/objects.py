@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 Raw = Mapping[str, Any]
+# A container engine tells the same failure at three levels, each quoting the one below.
+_MESSAGE_SHOWN = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +234,9 @@ def _container_trouble(container: Raw) -> str:
         count = container.get("restartCount") or 0
         return f"crashes: exit code {ended.get('exitCode', '?')}, restarted {count} times"
     if waiting and waiting.get("reason") not in {"ContainerCreating", "PodInitializing", None}:
-        return f"waits: {waiting['reason']} {waiting.get('message') or ''}".strip()
+        said = str(waiting.get("message") or "")
+        said = said if len(said) <= _MESSAGE_SHOWN else said[:_MESSAGE_SHOWN] + "…"
+        return f"waits: {waiting['reason']} {said}".strip()
     if state.get("terminated") and ended.get("exitCode"):
         return f"ended with exit code {ended['exitCode']}"
     return ""
