@@ -1,0 +1,66 @@
+"""`python -m bench [NAME…]`: run benchmarks, print one table, keep JSON, draw plots, write docs/performance.md."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from bench.bench import Bench
+from bench.result import Result, machine
+from bench.show import show
+
+HERE = Path(__file__).parent
+# The order in which they run: those with many peers last, as the control plane keeps the claims.
+ORDER = ("netlink", "programming", "rpc", "latency", "steady", "churn", "start")
+
+
+def names() -> list[str]:
+    """Every benchmark: those with a place in the order, then the rest."""
+    found = {path.stem for path in (HERE / "cases").glob("*.py")} - {"__init__"}
+    return [name for name in ORDER if name in found] + sorted(found - set(ORDER))
+
+
+def run(name: str, bench: Bench) -> Result:
+    """Run one benchmark and keep its result."""
+    click.echo(name, err=True)
+    case = importlib.import_module(f"bench.cases.{name}")
+    result: Result = case.measure(bench)
+    result.name, result.title, result.machine = name, case.TITLE, machine()
+    result.method = " ".join((case.__doc__ or "").split())
+    return result
+
+
+@click.command()
+@click.argument("chosen", nargs=-1, metavar="[NAME]…")
+@click.option("--quick", is_flag=True, help="Few repetitions, and nothing is kept.")
+@click.option("--list", "listing", is_flag=True, help="Only tell which benchmarks there are.")
+def main(chosen: tuple[str, ...], quick: bool, listing: bool) -> None:
+    """Measure, print one table; keep JSON, plots and docs/performance.md."""
+    known = names()
+    if unknown := set(chosen) - set(known):
+        raise click.UsageError(f"no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
+    if listing:
+        click.echo("\n".join(known))
+        return
+    if os.geteuid():
+        sys.exit("The benchmarks make network namespaces: run as root.")
+    results = []
+    with Bench(quick=quick) as bench:
+        for name in known:
+            if name in chosen or not chosen:
+                results.append(run(name, bench))
+                if not quick:
+                    results[-1].save()
+    show(results)
+    if not quick:
+        from bench.page import write
+
+        write()
+
+
+if __name__ == "__main__":
+    main()

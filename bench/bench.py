@@ -1,0 +1,43 @@
+"""What every benchmark is given: how often to repeat, and a control plane that they share."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+import click
+
+from bench.controlplane import ControlPlane
+
+
+class Bench:
+    """One run of benchmarks. `quick` asks for as few repetitions as still show something."""
+
+    def __init__(self, *, quick: bool = False) -> None:
+        self.quick = quick
+        self._stack = ExitStack()
+        self._control: ControlPlane | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def rounds(self, usual: int) -> int:
+        """How often to repeat what is usually repeated so often."""
+        return max(2, usual // 5) if self.quick else usual
+
+    def control(self) -> ControlPlane:
+        """The control plane, started when first asked for."""
+        if self._control is None:
+            self.say("starting a control plane")
+            self._control = self._stack.enter_context(ControlPlane())
+        return self._control
+
+    def say(self, text: str) -> None:
+        """Tell the person who waits what is going on."""
+        click.echo(f"  {text}", err=True)

@@ -1,0 +1,183 @@
+"""A real API server for the benchmarks: a control plane without nodes, the chart installed, claims made up.
+
+The agent under measurement speaks to it over a network of its own, with a token bound to a Pod, under the
+roles and admission policies of the chart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import socket
+import ssl
+import subprocess
+import tempfile
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+
+from bench import peers
+from bench.node import BenchError, Node
+from quilt_crds.names import API_VERSION, DEFAULT_NETWORK, QUILTNETWORK, QUILTNODE, QUILTSUBNET
+from quilt_devcluster import Cluster
+from quilt_devcluster import state as devcluster_state
+from quilt_devcluster.machines import BRIDGE, SWITCH
+from quilt_devcluster.plan import API_PORT
+
+NAME = "bench"
+NAMESPACE = "quilt-system"
+CHART = Path(__file__).parents[1] / "helm/quilt-mesh"
+CONCURRENT = 32
+Json = dict[str, Any]
+Call = Callable[[aiohttp.ClientSession], Awaitable[None]]
+
+
+class ControlPlane:
+    """A cluster of its own, gone afterwards."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._stack.enter_context(Cluster.up(name=NAME, nodes=0, images=()))
+        facts = devcluster_state.load(NAME)
+        self._switch = facts.pids[SWITCH].pid
+        self.address, self.port = facts.addresses.control_plane, API_PORT
+        self._node_address = facts.addresses.node(1)
+        self._prefix = facts.addresses.network.prefixlen
+        self._cluster = Cluster.attach(NAME)
+        config = json.loads(self._cluster.kubeconfig.read_text())
+        cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
+        self.local = cluster["server"]
+        self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="quilt-bench-")))
+        self.authority = base64.b64decode(cluster["certificate-authority-data"])
+        self.tls = ssl.create_default_context(cadata=self.authority.decode())
+        identity = self.folder / "admin"
+        parts = ("client-certificate-data", "client-key-data")
+        identity.write_bytes(b"\n".join(base64.b64decode(user[part]) for part in parts))
+        self.tls.load_cert_chain(identity)
+        self._claims: set[int] = set()
+        try:
+            self._prepare()
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def credentials(self) -> Path:
+        """Folder with the agent's token and ca.crt."""
+        return self.folder / "account"
+
+    def join(self, node: Node) -> None:
+        """Give a node its eth0 on the network of the API server."""
+        host = ["nsenter", f"--target={self._switch}", "--net", "ip"]
+        port = ["link", "add", "bench", "type", "veth", "peer", "name", "eth0", "netns", node.name]
+        subprocess.run([*host, *port], check=True)
+        subprocess.run([*host, "link", "set", "bench", "master", BRIDGE, "up"], check=True)
+        node.run("ip", "address", "add", f"{self._node_address}/{self._prefix}", "dev", "eth0")
+        node.run("ip", "link", "set", "eth0", "up")
+        # Peers' hosts are behind the gateway, as on most networks; nothing answers there.
+        node.run("ip", "route", "add", "default", "dev", "eth0")
+
+    def claims(self, count: int) -> None:
+        """Make the claims of exactly the peers 1 to `count` exist."""
+        wanted = set(range(1, count + 1))
+        added, gone = wanted - self._claims, self._claims - wanted
+        path = QUILTSUBNET.path()
+        calls = [("POST", path, peers.peer_claim(number)) for number in sorted(added)]
+        calls += [("DELETE", f"{path}/{peers.peer_claim(n)['metadata']['name']}", None) for n in sorted(gone)]
+        asyncio.run(self.requests(calls))
+        self._claims = wanted
+
+    async def requests(
+        self, calls: Iterable[tuple[str, str, Json | None]], concurrent: int = CONCURRENT
+    ) -> None:
+        """Send requests, some at a time."""
+        waiting = iter(list(calls))
+        connector = aiohttp.TCPConnector(ssl=self.tls, limit=0)
+        async with aiohttp.ClientSession(self.local, connector=connector) as session:
+
+            async def work() -> None:
+                for method, path, body in waiting:
+                    await _request(session, method, path, body)
+
+            async with asyncio.TaskGroup() as group:
+                for _ in range(concurrent):
+                    group.create_task(work())
+
+    def connect(self) -> tuple[ssl.SSLSocket, str]:
+        """Open a bare connection to the API server; return it and the Host header's value."""
+        host, _, port = self.local.removeprefix("https://").partition(":")
+        raw = socket.create_connection((host, int(port)))
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return self.tls.wrap_socket(raw, server_hostname=host), f"{host}:{port}"
+
+    def _prepare(self) -> None:
+        cluster = self._cluster
+        cluster.helm("install", "quilt", str(CHART), "-n", NAMESPACE, "--create-namespace")
+        crds = [resource.crd_name for resource in (QUILTNETWORK, QUILTNODE, QUILTSUBNET)]
+        cluster.kubectl("wait", "crd", *crds, "--for=condition=Established", "--timeout=30s")
+        asyncio.run(self.requests(self._objects(), concurrent=1))
+        token = (
+            "create",
+            "token",
+            "quilt-agent",
+            "-n",
+            NAMESPACE,
+            "--duration=3h",
+            "--bound-object-kind=Pod",
+        )
+        text = cluster.kubectl(*token, "--bound-object-name=bench-agent")
+        self.credentials.mkdir(mode=0o700)
+        (self.credentials / "token").write_text(text.strip())
+        (self.credentials / "ca.crt").write_bytes(self.authority)
+
+    def _objects(self) -> list[tuple[str, str, Json | None]]:
+        node, address = peers.OWN_NODE, self._node_address
+        network = {"clusterCIDRs": peers.CLUSTER_CIDRS}
+        pod = {
+            "nodeName": node,
+            "serviceAccountName": "quilt-agent",
+            "tolerations": [{"operator": "Exists"}],
+            "containers": [{"name": "agent", "image": "none"}],
+        }
+        addresses = {"addresses": [{"type": "InternalIP", "address": address}]}
+        meta = {"metadata": {"name": node}}
+        return [
+            ("POST", QUILTNETWORK.path(), _thing(QUILTNETWORK.kind, DEFAULT_NETWORK, spec=network)),
+            ("POST", "/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", **meta, "status": addresses}),
+            (
+                "POST",
+                f"/api/v1/namespaces/{NAMESPACE}/pods",
+                {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "bench-agent"}, "spec": pod},
+            ),
+            ("POST", QUILTSUBNET.path(), peers.claim(peers.OWN_SUBNET, node, address)),
+        ]
+
+
+def _thing(kind: str, name: str, **parts: Any) -> Json:
+    return {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name}, **parts}
+
+
+async def _request(session: aiohttp.ClientSession, method: str, path: str, body: Json | None) -> None:
+    for _ in range(60):
+        async with session.request(method, path, json=body) as response:
+            if response.status < 300:
+                await response.read()
+                return
+            text = await response.text()
+            if response.status not in (429, 500, 503) and "no params found" not in text:
+                break
+        await asyncio.sleep(0.5)
+    raise BenchError(f"{method} {path}: {response.status} {text[:300]}")

@@ -1,0 +1,111 @@
+"""What a benchmark found, and how it is kept: one JSON file each, from which table, plots and page are made."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+FOLDER = Path(__file__).parent / "results"
+
+
+class Line(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One figure. `value` is a median in `unit` unless `what` says otherwise.
+
+    `against` names the peer or limit measured in the same run, `other` is its value. The target is an upper
+    limit of `value`, or with `target_is_ratio` of value / other.
+    """
+
+    what: str
+    value: float
+    unit: str
+    against: str = ""
+    other: float | None = None
+    p50: float | None = None
+    p99: float | None = None
+    target: float | None = None
+    target_is_ratio: bool = False
+    note: str = ""
+
+    @property
+    def ratio(self) -> float | None:
+        """How much of the other's value it is."""
+        return self.value / self.other if self.other else None
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the target is met; None without one."""
+        figure = self.ratio if self.target_is_ratio else self.value
+        return None if self.target is None or figure is None else figure <= self.target
+
+
+class Series(msgspec.Struct, kw_only=True):
+    """A curve or a distribution: points (x, y) of one thing."""
+
+    name: str
+    points: list[tuple[float, float]]
+
+
+class Plot(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A drawing: `kind` is "line" (log-log over peers), "cdf" (latencies) or "time"."""
+
+    name: str
+    title: str
+    kind: str
+    x: str
+    y: str
+    series: list[Series]
+    limit: float | None = None
+
+
+class Result(msgspec.Struct, kw_only=True):
+    """All that one benchmark found on one machine."""
+
+    name: str = ""
+    title: str = ""
+    method: str = ""
+    machine: str = ""
+    lines: list[Line]
+    plots: list[Plot] = []
+
+    def save(self) -> Path:
+        """Write the file that git keeps."""
+        FOLDER.mkdir(exist_ok=True)
+        path = FOLDER / f"{self.name}.json"
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n")
+        return path
+
+
+def saved() -> list[Result]:
+    """Every result that is kept."""
+    return [msgspec.json.decode(path.read_bytes(), type=Result) for path in sorted(FOLDER.glob("*.json"))]
+
+
+def machine() -> str:
+    """The machine in one line, without its name."""
+    return f"{os.cpu_count()} cores, Linux {platform.release().partition('-')[0]}, Python {platform.python_version()}"
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """Return the smallest value that `percent` % of all are not above."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, max(0, -int(-len(ordered) * percent // 100) - 1))]
+
+
+def median(values: Sequence[float]) -> float:
+    """The middle one."""
+    return statistics.median(values)
+
+
+def distribution(values: Sequence[float], points: int = 100) -> list[tuple[float, float]]:
+    """Return a cumulative distribution: (value, share not above it), few enough points to keep."""
+    ordered = sorted(values)
+    step = max(1, len(ordered) // points)
+    picked = [*range(step - 1, len(ordered), step)]
+    if picked[-1] != len(ordered) - 1:
+        picked.append(len(ordered) - 1)
+    return [(round(ordered[at], 3), round((at + 1) / len(ordered), 4)) for at in picked]

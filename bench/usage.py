@@ -1,0 +1,31 @@
+"""What other processes used: processor time and resident memory."""
+
+from __future__ import annotations
+
+import resource
+import time
+from pathlib import Path
+
+
+def processor(pid: int) -> float:
+    """Processor seconds of a process and its finished threads, to the nanosecond (its CPU clock)."""
+    return time.clock_gettime((~pid << 3) | 2)
+
+
+def own_processor() -> float:
+    """Processor seconds of this process and of the programs that it ran."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+
+
+def resident(pid: int) -> float:
+    """Resident memory in MB."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1000 * 1.024
+    raise ProcessLookupError(pid)
+
+
+def descriptors(pid: int) -> int:
+    """Open descriptors."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
