@@ -189,12 +189,12 @@ def test_metrics_leave_the_loopback_only_when_asked_to(plane: ControlPlane) -> N
 
     assert addresses() == {"127.0.0.1:9470", "127.0.0.1:9471", "127.0.0.1:9472"}
     assert addresses("--set", "monitoring.expose=true") == {"0.0.0.0:9470", "0.0.0.0:9471", "0.0.0.0:9472"}
-    monitored = rendered(plane, "--set", "monitoring.podMonitor.enabled=true")
+    monitored = rendered(plane, "--set", "monitoring.serviceMonitor.enabled=true")
     ports = {
         endpoint["port"]
         for item in monitored
-        if item["kind"] == "PodMonitor"
-        for endpoint in item["spec"]["podMetricsEndpoints"]
+        if item["kind"] == "ServiceMonitor"
+        for endpoint in item["spec"]["endpoints"]
     }
     assert ports == {"agent-http", "runtime-http", "operator-http"}
 

@@ -44,7 +44,7 @@ Where the API server is, when the Service of it cannot be used yet.
 Address that probes and metrics listen on. Everything is on the host's network, so the default is loopback.
 */}}
 {{- define "quilt.listenAddress" -}}
-{{- if or .Values.monitoring.expose .Values.monitoring.podMonitor.enabled -}}0.0.0.0{{- else -}}127.0.0.1{{- end -}}
+{{- if or .Values.monitoring.expose .Values.monitoring.serviceMonitor.enabled -}}0.0.0.0{{- else -}}127.0.0.1{{- end -}}
 {{- end }}
 
 {{/*
