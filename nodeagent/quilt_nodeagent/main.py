@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 import structlog
+from prometheus_client import disable_created_metrics
 
 from quilt_crds.names import AGENT_HEALTH_PORT, DEFAULT_NETWORK
 from quilt_netlink import Kernel
@@ -77,12 +78,16 @@ def main(
 ) -> None:
     """Keep this node's part of the Quilt mesh as the API says."""
     _log_as_json(log_level)
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # the library types only parts of itself
     cni = CniPaths(cni_src_dir, cni_bin_dir, cni_conf_dir, cni_sock)
     config = Config(node_name, network, host_ip, runtime_addr, health_addr, kubeconfig, proc_sys_net, cni)
     try:
         asyncio.run(serve(config))
     except (AccessError, OSError) as error:
         structlog.get_logger().error("agent_cannot_start", error=str(error))
+        sys.exit(1)
+    except BaseExceptionGroup:
+        structlog.get_logger().exception("agent_crashed", leaves="kernel state as it is")
         sys.exit(1)
 
 

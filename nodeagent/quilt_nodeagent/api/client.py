@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -59,8 +59,13 @@ class ApiClient:
             await self._session.close()
 
     async def get(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
-        """Read an object or a list."""
+        """Read an object."""
         return await self._request("GET", path, query=query)
+
+    async def list(self, path: str, query: Mapping[str, str]) -> bytes:
+        """Read a list; it may be megabytes over a slow line, so only a pause in it is a failure."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout, sock_read=self._timeout)
+        return await self._request("GET", path, query=query, limits=timeout)
 
     async def post(self, path: str, body: Any) -> bytes:
         """Create an object; ApiError 409 when it exists."""
@@ -75,7 +80,9 @@ class ApiClient:
         query = {"fieldManager": manager, "force": "true"}
         return await self._request("PATCH", path, query=query, body=body, content=APPLY)
 
-    async def stream(self, path: str, query: Mapping[str, str], silence: float) -> AsyncIterator[list[bytes]]:
+    async def stream(
+        self, path: str, query: Mapping[str, str], silence: float
+    ) -> AsyncIterator[Sequence[bytes]]:
         """Yield the lines of a watch as they come, all of one read together; none at first, when it stands.
 
         Ends when the server ends the stream; ApiUnreachableError after `silence` seconds without a byte.
@@ -101,8 +108,9 @@ class ApiClient:
         query: Mapping[str, str] | None = None,
         body: Any = None,
         content: str = JSON,
+        limits: aiohttp.ClientTimeout | None = None,
     ) -> bytes:
-        timeout = aiohttp.ClientTimeout(total=self._timeout)
+        timeout = limits or aiohttp.ClientTimeout(total=self._timeout)
         try:
             async with self._open(method, path, query, body, content, timeout) as response:
                 await _check(response)

@@ -108,7 +108,7 @@ class Watch(Generic[T]):
                 await asyncio.sleep(self._backoff.delay())
 
     async def _relist(self) -> None:
-        body = await self._client.get(self._path, self._query)
+        body = await self._client.list(self._path, self._query)
         page: Any = self._list.decode(body)
         self._version = page.metadata.resource_version
         self._alive()

@@ -25,6 +25,8 @@ _OPTIONS = [
 ]
 # Routes in one call: some hundred kilobytes, programmed in some milliseconds.
 CHUNK = 10_000
+# Seconds; only a runtime that hangs takes so long, and the heartbeat does not wait for it.
+_BULK_TIMEOUT = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +107,9 @@ class RuntimeClient:
                 add=[_route(*item) for item in add[start : start + CHUNK]],
                 remove=remove[max(0, start - len(add)) : max(0, start + CHUNK - len(add))],
             )
-            answer = await self._call(self._routes.ApplyRoutes(request, timeout=self._timeout))
+            answer = await self._call(self._routes.ApplyRoutes(request, timeout=_BULK_TIMEOUT))
             refused += [Refusal(r.destination, r.error, r.retryable) for r in answer.results if not r.success]
         return refused
-
-    async def list_routes(self) -> dict[str, Hop]:
-        """Read the mesh's routes as the runtime sees them."""
-        answer = await self._call(
-            self._routes.ListRoutes(node_pb2.ListRoutesRequest(), timeout=self._timeout)
-        )
-        return {route.destination: Hop(route.gateway, route.interface) for route in answer.routes}
 
     async def _call(self, call: Awaitable[T]) -> T:
         try:

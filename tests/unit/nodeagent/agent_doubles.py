@@ -9,6 +9,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,7 @@ class FakeRuntime(
         self.configured: list[node_pb2.ConfigureRequest] = []
         self.subnet = ""
         self.calls = 0
+        self._number = 1000
         self._kernel = kernel
         self._server: grpc.aio.Server | None = None
 
@@ -239,8 +241,11 @@ class FakeRuntime(
 
     async def ApplyRoutes(self, request: Any, context: Any) -> Any:  # noqa: N802  gRPC's name
         self.calls += 1
-        results = [self._result(route.destination, lambda r=route: self._add(r)) for route in request.add]
-        results += [self._result(prefix, lambda p=prefix: self._remove(p)) for prefix in request.remove]
+        links = {link.name: link.index for link in self._kernel.links()}
+        known = {(n.gateway, n.ifindex): n.id for n in self._kernel.nexthops(protocol=81)}
+        held = {route.prefix: route for route in self._kernel.routes(protocol=81)} if request.remove else {}
+        results = [self._result(r.destination, partial(self._add, r, links, known)) for r in request.add]
+        results += [self._result(p, partial(self._remove, held.get(p))) for p in request.remove]
         return node_pb2.ApplyRoutesResponse(results=results)
 
     def _result(self, destination: str, act: Callable[[], None]) -> Any:
@@ -252,23 +257,22 @@ class FakeRuntime(
             return node_pb2.RouteResult(destination=destination, error=str(error), retryable=True)
         return node_pb2.RouteResult(destination=destination, success=True)
 
-    def _add(self, route: Any) -> None:
-        link = self._kernel.link(route.interface)
-        if link is None:
+    def _add(self, route: Any, links: dict[str, int], known: dict[tuple[str, int], int]) -> None:
+        if route.interface not in links:
             raise OSError(f"Interface {route.interface!r} not found")
-        known = {n.id: n for n in self._kernel.nexthops(protocol=81)}
-        found = [n.id for n in known.values() if (n.gateway, n.ifindex) == (route.gateway, link.index)]
-        number = found[0] if found else max(known, default=1000) + 1
-        if not found:
-            self._kernel.run(Create(Nexthop(number, link.index, route.gateway)))
-        self._kernel.run(Put(Route(route.destination, 81, nhid=number)))
+        key = (route.gateway, links[route.interface])
+        if key not in known:
+            self._number += 1
+            self._kernel.run(Create(Nexthop(self._number, key[1], route.gateway)))
+            known[key] = self._number
+        self._kernel.run(Put(Route(route.destination, 81, nhid=known[key])))
 
-    def _remove(self, prefix: str) -> None:
-        for route in self._kernel.routes(protocol=81):
-            if route.prefix == prefix:
-                self._kernel.run(Delete(route))
-                if route.nhid:
-                    self._kernel.run(Delete(Nexthop(route.nhid, 0)))
+    def _remove(self, route: Route | None) -> None:
+        if route is None:
+            return
+        self._kernel.run(Delete(route))
+        if route.nhid:
+            self._kernel.run(Delete(Nexthop(route.nhid, 0)))
 
 
 class Rig:

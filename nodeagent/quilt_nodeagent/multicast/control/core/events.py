@@ -1,0 +1,106 @@
+"""What subscribers are told: four kinds of change, flat on the wire, each with its time in Unix seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Literal
+
+
+class EventType(StrEnum):
+    """What can be subscribed to."""
+
+    IGMP_MEMBERSHIP = "IgmpMembership"
+    PIM_NEIGHBOR = "PimNeighbor"
+    PIM_ROUTE = "PimRoute"
+    MSDP_SA_CACHE = "MsdpSaCache"
+
+
+EVENT_TYPES = tuple(EventType)
+
+RouteType = Literal["StarG", "SG"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a neighbour is known from: `PimHello`, or `External` with a tag."""
+
+    external: bool
+    tag: str = ""
+
+    def wire(self) -> Any:
+        """`"PimHello"`, or `{"External": {"tag": …}}`."""
+        return {"External": {"tag": self.tag or None}} if self.external else "PimHello"
+
+
+PIM_HELLO = Source(external=False)
+
+
+@dataclass(frozen=True, slots=True)
+class IgmpMembershipChange:
+    """A host on `interface` joined or left `group`; `reporter` is its address where known."""
+
+    interface: str
+    group: str
+    action: Literal["Join", "Leave"]
+    reporter: str | None = None
+    timestamp: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PimNeighborChange:
+    """A neighbour came, went, or (as another `Up`) is now known from another source."""
+
+    interface: str
+    neighbor: str
+    action: Literal["Up", "Down"]
+    source: Source
+    timestamp: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PimRouteChange:
+    """A (*,G) or (S,G) entry was made, changed its interfaces, or went; `source` is None for StarG."""
+
+    route_type: RouteType
+    group: str
+    source: str | None
+    action: Literal["Add", "Remove", "Update"]
+    timestamp: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MsdpSaCacheChange:
+    """A source was announced, announced again, or is announced no longer; `rp` originated the message."""
+
+    source: str
+    group: str
+    rp: str
+    action: Literal["Add", "Remove", "Refresh"]
+    timestamp: int | None = None
+
+
+Event = IgmpMembershipChange | PimNeighborChange | PimRouteChange | MsdpSaCacheChange
+
+_TYPES: dict[type, EventType] = {
+    IgmpMembershipChange: EventType.IGMP_MEMBERSHIP,
+    PimNeighborChange: EventType.PIM_NEIGHBOR,
+    PimRouteChange: EventType.PIM_ROUTE,
+    MsdpSaCacheChange: EventType.MSDP_SA_CACHE,
+}
+
+
+def event_type(event: Event) -> EventType:
+    """Which subscription hears of it."""
+    return _TYPES[type(event)]
+
+
+def wire(event: Event, now: float) -> dict[str, Any]:
+    """The notification as a flat JSON object; an event without a time of its own gets `now`."""
+    document: dict[str, Any] = {"event": type(event).__name__}
+    for name in event.__dataclass_fields__:
+        value = getattr(event, name)
+        document[name] = value.wire() if isinstance(value, Source) else value
+    if document["timestamp"] is None:
+        document["timestamp"] = int(now)
+    return document

@@ -1,0 +1,112 @@
+"""The life of a single route: discovery by typed reads, retries as the contract counts them, typed errors."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from agent_doubles import FakeRuntime
+
+from quilt_netlink import FakeKernel, Link, Put
+from quilt_nodeagent.executor.client import RuntimeClient
+from quilt_nodeagent.executor.errors import BridgeNotReady, RouteFailed, RuntimeUnavailable
+from quilt_nodeagent.executor.routes import BridgeOf, Named, Routes
+
+GUEST = "02:00:00:00:00:22"
+
+
+class Bench:
+    """Routes over a fake kernel with a vxlan device and an empty bridge, and a clock that counts sleeps."""
+
+    def __init__(self, kernel: FakeKernel, runtime: FakeRuntime, client: RuntimeClient) -> None:
+        self.kernel = kernel
+        self.runtime = runtime
+        self.slept: list[float] = []
+        self.on_sleep = lambda: None
+        self.routes = Routes(kernel, client, self._sleep)
+
+    async def _sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.on_sleep()
+
+    def learn(self) -> None:
+        """Let the bridge learn the guest's MAC, as with its first frame."""
+        bridge = self.kernel.link("br0")
+        assert bridge is not None
+        self.kernel.run(Put(Link("port0", kind="veth", mac=GUEST, up=True, master=bridge.index)))
+
+    def prefixes(self) -> set[str]:
+        return {route.prefix for route in self.kernel.routes(protocol=81)}
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    links = [Link("vxlan100", kind="veth", up=True), Link("br0", kind="bridge", up=True)]
+    kernel = FakeKernel(links)
+    runtime = FakeRuntime(kernel, tmp_path)
+    await runtime.start()
+    client = RuntimeClient(runtime.address)
+    yield Bench(kernel, runtime, client)
+    await client.close()
+    await runtime.stop()
+
+
+async def test_a_known_interface_needs_no_discovery(bench: Bench) -> None:
+    assert await bench.routes.ensure_route("10.42.2.0/24", Named("vxlan100"), "10.42.2.0") == "vxlan100"
+    assert bench.prefixes() == {"10.42.2.0/24"}
+
+
+async def test_a_bridge_is_found_by_a_members_mac(bench: Bench) -> None:
+    bench.learn()
+    assert bench.routes.resolve(BridgeOf(GUEST.upper())) == "br0"
+
+
+async def test_a_bridge_that_learns_late_is_waited_for(bench: Bench) -> None:
+    bench.on_sleep = lambda: bench.learn() if len(bench.slept) == 3 else None
+    assert await bench.routes.ensure_route_with_retry("10.42.2.0/24", BridgeOf(GUEST), "10.42.2.0") == "br0"
+    assert bench.slept == [2.0, 2.0, 2.0]
+
+
+async def test_discovery_is_tried_five_times_two_seconds_apart(bench: Bench) -> None:
+    with pytest.raises(BridgeNotReady, match=GUEST):
+        await bench.routes.ensure_route_with_retry("10.42.2.0/24", BridgeOf(GUEST))
+    assert bench.slept == [2.0] * 4
+
+
+async def test_a_known_interface_is_tried_twice(bench: Bench) -> None:
+    await bench.runtime.stop()
+    with pytest.raises(RuntimeUnavailable) as unavailable:
+        await bench.routes.ensure_route_with_retry("10.42.2.0/24", Named("vxlan100"))
+    assert unavailable.value.retryable
+    assert bench.slept == [2.0]
+
+
+async def test_a_refusal_carries_the_runtimes_words_and_judgement(bench: Bench) -> None:
+    bench.runtime.refuse.add("10.42.2.0/24")
+    with pytest.raises(RouteFailed, match="refused on demand") as refused:
+        await bench.routes.ensure_route("10.42.2.0/24", Named("vxlan100"))
+    assert refused.value.retryable
+    with pytest.raises(RouteFailed):
+        await bench.routes.remove_route("10.42.2.0/24")
+
+
+async def test_removal_tolerates_an_absent_route_and_an_absent_runtime(bench: Bench) -> None:
+    await bench.routes.remove_route("10.42.2.0/24")
+    await bench.runtime.stop()
+    await bench.routes.remove_route("10.42.2.0/24")
+
+
+async def test_routes_beyond_one_call_are_split(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    from quilt_nodeagent.core.state import Hop
+    from quilt_nodeagent.executor import client
+
+    monkeypatch.setattr(client, "CHUNK", 3)
+    runtime = RuntimeClient(bench.runtime.address)
+    add = [(f"10.42.{n}.0/24", Hop(f"10.42.{n}.0", "vxlan100")) for n in range(5)]
+    assert await runtime.apply_routes(add, []) == []
+    assert len(bench.prefixes()) == 5
+    assert await runtime.apply_routes(add[:2], [prefix for prefix, _ in add[2:]]) == []
+    assert bench.prefixes() == {"10.42.0.0/24", "10.42.1.0/24"}
+    assert bench.runtime.calls == 4
+    await runtime.close()
