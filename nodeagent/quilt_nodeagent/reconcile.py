@@ -156,12 +156,12 @@ class Reconciler:
         self._conclude(scope, errors)
         if self.verified:
             self._count_drift(plan, expected)
-        if cause and not self.verified and not self.problems and not self._retry:
-            self._verify(len(plan))
+        if not self.verified and not self.problems and not self._retry:
+            self._verify(dumped=bool(cause) and not len(plan))
 
-    def _verify(self, written: int) -> None:
-        """Believe only a dump: after the first writes, look once more."""
-        if written:
+    def _verify(self, *, dumped: bool) -> None:
+        """Believe only a dump that showed nothing to do: after the first writes, look once more."""
+        if not dumped:
             self.resync("verify")
             return
         self.verified = True
