@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from quilt_netlink import constants as c
 from quilt_netlink import decode, links, makers

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from socket import AF_INET, AF_INET6, inet_ntoa, inet_ntop
-from typing import Any
 
 from quilt_netlink import constants as c
 from quilt_netlink import decode
@@ -72,38 +71,16 @@ def route_maker(family: int, at: dict[int, int]) -> Make | None:
         if values[kind] != c.RTN_UNICAST:
             return None
         metric = values[priority] if priority else 0
-        return _nexthop_route(
+        return Route(
             f"{text(values[dst])}/{values[length]}",
             values[protocol],
             values[nhid],
-            SCOPE_UNIVERSE if v6 else values[scope],
-            values[table],
-            0 if metric == usual else metric,
+            scope=SCOPE_UNIVERSE if v6 else values[scope],
+            table=values[table],
+            metric=0 if metric == usual else metric,
         )
 
     return make
-
-
-# A frozen dataclass sets its fields one by one through object.__setattr__; with ten fields that is most of
-# the time that reading a table of routes takes. Its slots, set directly, take half of it.
-_new: Callable[[type[Route]], Route] = object.__new__
-_slots: list[Callable[[Route, Any], None]] = [getattr(Route, name).__set__ for name in Route.__slots__]
-_prefix, _protocol, _nhid, _ifindex, _gateway, _onlink, _scope, _table, _prefsrc, _metric = _slots
-
-
-def _nexthop_route(prefix: str, protocol: int, nhid: int, scope: int, table: int, metric: int) -> Route:
-    route = _new(Route)
-    _prefix(route, prefix)
-    _protocol(route, protocol)
-    _nhid(route, nhid)
-    _ifindex(route, 0)
-    _gateway(route, "")
-    _onlink(route, False)
-    _scope(route, scope)
-    _table(route, table)
-    _prefsrc(route, "")
-    _metric(route, metric)
-    return route
 
 
 NEIGHBOURS = Kind(

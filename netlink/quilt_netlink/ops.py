@@ -5,25 +5,24 @@ from __future__ import annotations
 import errno as errno_names
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from quilt_netlink.state import Entry
 
 
-@dataclass(frozen=True, slots=True)
-class Create:
+class Create(Struct, frozen=True, gc=False):
     """Make the entry; refused (EEXIST) when the kernel has one under its key."""
 
     entry: Entry
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+class Put(Struct, frozen=True, gc=False):
     """Make the entry, or replace the one under its key."""
 
     entry: Entry
 
 
-@dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(Struct, frozen=True, gc=False):
     """Remove the entry; refused (ENOENT, ESRCH, EADDRNOTAVAIL or ENODEV, by kind) when it is not there.
 
     A route goes only with its own protocol, an FDB entry only with its own destination (or with none given):

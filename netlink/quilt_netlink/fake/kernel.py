@@ -7,10 +7,11 @@ import errno
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from types import TracebackType
 from typing import Literal, Self, get_args
+
+from msgspec.structs import replace
 
 from quilt_netlink.errors import DumpInterruptedError, NetlinkError
 from quilt_netlink.event_queue import EventQueue

@@ -12,6 +12,8 @@ from dataclasses import replace
 from ipaddress import ip_interface, ip_network
 from typing import TypeVar
 
+from msgspec.structs import replace as replace_entry
+
 from quilt_netlink.errors import NetlinkError
 from quilt_netlink.event_queue import key_of
 from quilt_netlink.ops import Create, Delete, Op
@@ -103,12 +105,12 @@ class Machine:
         elif entry.nhid:
             if entry.nhid not in self.nexthops:
                 raise refuse(errno.EINVAL, "Nexthop id does not exist")
-            entry = replace(entry, ifindex=0, gateway="", onlink=False)
+            entry = replace_entry(entry, ifindex=0, gateway="", onlink=False)
         else:
             self._usable(entry.ifindex, errno.ENODEV, "")
             if entry.gateway and not entry.onlink and not self._on_link(entry.ifindex, entry.gateway):
                 raise refuse(errno.ENETUNREACH, "Nexthop has invalid gateway")
-        self._store(self.routes, key, op, replace(entry, prefix=prefix), errno.ESRCH)
+        self._store(self.routes, key, op, replace_entry(entry, prefix=prefix), errno.ESRCH)
 
     def connected(self) -> list[Route]:
         """Return the routes that the kernel makes for the addresses of devices that are up."""

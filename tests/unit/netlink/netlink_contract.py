@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from netlink_contract_links import LinkContract
 from netlink_parts import HOST, MAC, VXLAN, peer, peer6, refusal
 
