@@ -1,4 +1,4 @@
-"""`python -m bench [NAME…]`: run benchmarks, print one table, keep JSON, draw plots, write docs/performance.md."""
+"""`python -m bench [NAME…]`: run benchmarks, print one table, keep JSON, draw plots, write the page."""
 
 from __future__ import annotations
 

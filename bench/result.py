@@ -1,4 +1,4 @@
-"""What a benchmark found, and how it is kept: one JSON file each, from which table, plots and page are made."""
+"""What a benchmark found, and how it is kept: one JSON file each, for table, plots and page."""
 
 from __future__ import annotations
 
@@ -87,7 +87,8 @@ def saved() -> list[Result]:
 
 def machine() -> str:
     """The machine in one line, without its name."""
-    return f"{os.cpu_count()} cores, Linux {platform.release().partition('-')[0]}, Python {platform.python_version()}"
+    kernel = platform.release().partition("-")[0]
+    return f"{os.cpu_count()} cores, Linux {kernel}, Python {platform.python_version()}"
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

@@ -1,1 +1,1 @@
-"""One benchmark each, as a module with `TITLE` and `measure(bench) -> Result`; its docstring says what and how."""
+"""One benchmark each: a module with `TITLE` and `measure(bench) -> Result`; its docstring says how."""
