@@ -1,0 +1,117 @@
+"""The kernel's multicast side of one network namespace: snooping bridges and VXLAN group entries.
+
+Apart from Kernel, as most of its users have nothing to do with multicast.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from quilt_netlink import constants as c
+from quilt_netlink import links, mrules
+from quilt_netlink.errors import NetlinkError
+from quilt_netlink.groups import (
+    RTM_DELMDB,
+    RTM_NEWMDB,
+    BridgeGroup,
+    GroupEntry,
+    VxlanGroup,
+    dump_request,
+    read_groups,
+    stamp_group,
+)
+from quilt_netlink.kernel import Kernel
+from quilt_netlink.snooping import Snooping, read_fast_leave, read_snooping, set_fast_leave, set_snooping
+
+_ADD = c.NLM_F_REQUEST | c.NLM_F_CREATE | c.NLM_F_EXCL
+
+
+@dataclass(frozen=True, slots=True)
+class GroupFailure:
+    """A group entry that the kernel refused."""
+
+    entry: VxlanGroup
+    errno: int
+    message: str
+
+
+class MulticastKernel(Kernel):
+    """A Kernel that also reads and writes group entries and a bridge's snooping."""
+
+    def groups(self) -> list[GroupEntry]:
+        """Return every bridge's members and every VXLAN device's group entries."""
+        found: list[list[GroupEntry]] = self._table("groups", dump_request(), read_groups)
+        return [entry for entries in found for entry in entries]
+
+    def bridge_groups(self, bridge: int) -> list[BridgeGroup]:
+        """Return the members behind a bridge's ports."""
+        return [item for item in self.groups() if isinstance(item, BridgeGroup) and item.bridge == bridge]
+
+    def vxlan_groups(self, ifindex: int) -> list[VxlanGroup]:
+        """Return a VXLAN device's group entries."""
+        return [item for item in self.groups() if isinstance(item, VxlanGroup) and item.ifindex == ifindex]
+
+    def add_groups(self, entries: Sequence[VxlanGroup]) -> list[GroupFailure]:
+        """Make group entries; one that exists already is success."""
+        return self._write(RTM_NEWMDB, _ADD, entries, (errno.EEXIST,))
+
+    def remove_groups(self, entries: Sequence[VxlanGroup]) -> list[GroupFailure]:
+        """Remove group entries; one that is not there is success, also when its device is gone."""
+        return self._write(RTM_DELMDB, c.NLM_F_REQUEST, entries, (errno.ENOENT, errno.ENODEV))
+
+    def _write(
+        self, kind: int, flags: int, entries: Sequence[VxlanGroup], fine: tuple[int, ...]
+    ) -> list[GroupFailure]:
+        if not entries:
+            return []
+
+        def build(seq: int) -> list[bytes]:
+            return [stamp_group(kind, flags, entry, seq + place) for place, entry in enumerate(entries)]
+
+        refused = self._channel.batch(build, len(entries))
+        return [
+            GroupFailure(entries[place], number, text)
+            for place, (number, text) in sorted(refused.items())
+            if number not in fine
+        ]
+
+    def multicast_rules(self) -> list[mrules.MulticastRule]:
+        """Return the rules that choose a multicast routing table by interface; EAFNOSUPPORT raises."""
+        return self._table("multicast rules", mrules.dump_request(), mrules.read)
+
+    def add_multicast_rule(self, rule: mrules.MulticastRule) -> None:
+        """Make a rule, unless it is there."""
+        if rule not in self.multicast_rules():
+            self._channel.request(mrules.write(mrules.RTM_NEWRULE, _ADD | c.NLM_F_ACK, rule))
+
+    def remove_multicast_rule(self, rule: mrules.MulticastRule) -> None:
+        """Remove a rule that is there."""
+        self._channel.request(mrules.write(mrules.RTM_DELRULE, c.NLM_F_REQUEST | c.NLM_F_ACK, rule))
+
+    def snooping(self, bridge: int) -> Snooping | None:
+        """Return how a bridge treats multicast; None when it is not there or was built without snooping."""
+        message = self._link_message(bridge)
+        return read_snooping(message) if message else None
+
+    def set_snooping(self, bridge: int, wanted: Snooping) -> None:
+        """Make a bridge treat multicast as wanted. Raises NetlinkError."""
+        self._channel.request(set_snooping(bridge, wanted))
+
+    def fast_leave(self, port: int) -> bool | None:
+        """Return whether a bridge's port stops at a leave without asking around; None for no port."""
+        message = self._link_message(port)
+        return read_fast_leave(message) if message else None
+
+    def set_fast_leave(self, port: int, on: bool) -> None:
+        """Let a bridge's port stop at a leave at once: right where one member can be behind it."""
+        self._channel.request(set_fast_leave(port, on))
+
+    def _link_message(self, index: int) -> bytes | None:
+        try:
+            return self._channel.request(links.get(index))[0]
+        except NetlinkError as error:
+            if error.errno == errno.ENODEV:
+                return None
+            raise

@@ -1,0 +1,92 @@
+"""How a bridge and its ports treat multicast: messages about links, reduced to the attributes that say so."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from quilt_netlink import constants as c
+from quilt_netlink.channel import HEADER
+from quilt_netlink.decode import attributes
+
+_LINK = struct.Struct("=BxHiII")
+_ATTR = struct.Struct("=HH")
+_NESTED = 0x8000
+# include/uapi/linux/if_link.h
+_LINKINFO, _KIND, _DATA, _SLAVE_KIND, _SLAVE_DATA = 18, 1, 2, 4, 5
+_FAST_LEAVE = 7
+_SHAPES: dict[str, tuple[int, str]] = {
+    "router": (22, "=B"),
+    "snooping": (23, "=B"),
+    "query_use_ifaddr": (24, "=B"),
+    "querier": (25, "=B"),
+    "last_member_intvl": (30, "=Q"),
+    "query_response_intvl": (34, "=Q"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Snooping:
+    """How a bridge treats IPv4 multicast; intervals in hundredths of a second, as the kernel counts them.
+
+    `router` 2 hands every group's packets to the host as well, 1 only where the kernel heard a router.
+    """
+
+    snooping: int = 1
+    querier: int = 1
+    router: int = 2
+    query_use_ifaddr: int = 1
+    query_response_intvl: int = 100
+    last_member_intvl: int = 100
+
+
+PLAIN = Snooping(querier=0, router=1, query_use_ifaddr=0, query_response_intvl=1000)
+"""What the kernel gives a new bridge."""
+
+
+def set_snooping(bridge: int, wanted: Snooping) -> bytes:
+    """Encode a change of a bridge's settings."""
+    values = [
+        (number, struct.pack(shape, getattr(wanted, name))) for name, (number, shape) in _SHAPES.items()
+    ]
+    return _change(bridge, _KIND, "bridge", _DATA, values)
+
+
+def set_fast_leave(port: int, on: bool) -> bytes:
+    """Encode a change of a bridge port's setting."""
+    return _change(port, _SLAVE_KIND, "bridge", _SLAVE_DATA, [(_FAST_LEAVE, bytes([on]))])
+
+
+def read_snooping(message: bytes) -> Snooping | None:
+    """Read a bridge's settings; None for what is no bridge or knows no snooping."""
+    data = _nested(message, _KIND, _DATA)
+    if data is None or _SHAPES["snooping"][0] not in data:
+        return None
+    return Snooping(
+        **{name: struct.unpack(shape, data[number])[0] for name, (number, shape) in _SHAPES.items()}
+    )
+
+
+def read_fast_leave(message: bytes) -> bool | None:
+    """Read a port's setting; None for what is no port of a bridge."""
+    data = _nested(message, _SLAVE_KIND, _SLAVE_DATA)
+    return None if data is None or _FAST_LEAVE not in data else data[_FAST_LEAVE] != b"\x00"
+
+
+def _nested(message: bytes, kind: int, data: int) -> dict[int, bytes] | None:
+    found = attributes(memoryview(message), HEADER.size + _LINK.size, len(message)).get(_LINKINFO)
+    info = attributes(memoryview(found), 0, len(found)) if found else {}
+    if info.get(kind, b"").rstrip(b"\x00") != b"bridge" or data not in info:
+        return None
+    return attributes(memoryview(info[data]), 0, len(info[data]))
+
+
+def _change(index: int, kind: int, text: str, data: int, values: list[tuple[int, bytes]]) -> bytes:
+    inner = b"".join(_attribute(number, value) for number, value in values)
+    info = _attribute(kind, text.encode() + b"\x00") + _attribute(data | _NESTED, inner)
+    body = _LINK.pack(0, 0, index, 0, 0) + _attribute(_LINKINFO | _NESTED, info)
+    return HEADER.pack(HEADER.size + len(body), c.RTM_NEWLINK, c.NLM_F_REQUEST, 0, 0) + body
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    return _ATTR.pack(_ATTR.size + len(value), kind) + value + b"\x00" * (-len(value) % 4)
