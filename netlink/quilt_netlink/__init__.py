@@ -1,8 +1,10 @@
 """Typed kernel network state over netlink: batches, dumps, monitor."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from quilt_netlink.errors import DumpInterruptedError, NetlinkError, ReplyLostError
 from quilt_netlink.events import Change, Event, Overrun
-from quilt_netlink.fake import FakeKernel, FakeMonitor, Fault
 from quilt_netlink.interface import KernelLike, MonitorLike
 from quilt_netlink.kernel import Kernel
 from quilt_netlink.monitor import ALL_GROUPS, Group, Monitor
@@ -24,6 +26,9 @@ from quilt_netlink.state import (
     Route,
     Vxlan,
 )
+
+if TYPE_CHECKING:
+    from quilt_netlink.fake import FakeKernel, FakeMonitor, Fault
 
 __all__ = [
     "ADDRGENMODE_NONE",
@@ -63,3 +68,10 @@ __all__ = [
     "Vxlan",
     "is_absent",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the fake kernel when it is first asked for: only tests do."""
+    if name in {"FakeKernel", "FakeMonitor", "Fault"}:
+        return getattr(import_module("quilt_netlink.fake"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Numbers of the kernel's user interface that pyroute2 does not name (include/uapi/linux/*.h)."""
+"""Numbers of the kernel's user interface (include/uapi/linux/*.h)."""
 
 from __future__ import annotations
 
@@ -43,6 +43,15 @@ AF_BRIDGE = 7
 IFF_UP = 0x1
 RTEXT_FILTER_SKIP_STATS = 8
 
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
+IFLA_LINKINFO, IFLA_AF_SPEC = 18, 26
+IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
+IFLA_INET6_ADDR_GEN_MODE = 8
+IFLA_BRPORT_MODE = 4
+IFLA_VXLAN_ID, IFLA_VXLAN_LINK, IFLA_VXLAN_LOCAL, IFLA_VXLAN_LEARNING = 1, 3, 4, 7
+IFLA_VXLAN_PORT, IFLA_VXLAN_LOCAL6 = 15, 17
+
+IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
 IFA_F_NODAD = 0x02
 IFA_F_NOPREFIXROUTE = 0x200
 

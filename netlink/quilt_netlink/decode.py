@@ -10,12 +10,24 @@ import struct
 from socket import AF_INET, AF_INET6, inet_ntop
 
 from quilt_netlink import constants as c
-from quilt_netlink.state import SCOPE_UNIVERSE, BridgeFdbEntry, FdbEntry, Neighbour, Nexthop, Route
+from quilt_netlink.state import (
+    SCOPE_UNIVERSE,
+    Address,
+    BridgeFdbEntry,
+    FdbEntry,
+    Link,
+    Neighbour,
+    Nexthop,
+    Route,
+    Vxlan,
+)
 
 _ATTR = struct.Struct("=HH")
 _NEIGH = struct.Struct("=B3xiHBB")
 _NEXTHOP = struct.Struct("=BBBBI")
 _ROUTE = struct.Struct("=BBBBBBBBI")
+_LINK = struct.Struct("=B3xiI4x")
+_ADDRESS = struct.Struct("=BBBBI")
 _U32 = struct.Struct("=I")
 _BE16 = struct.Struct(">H")
 
@@ -39,12 +51,12 @@ def text_ip(packed: bytes) -> str:
 
 def _word(attrs: dict[int, bytes], kind: int) -> int:
     packed = attrs.get(kind)
-    return int(_U32.unpack(packed)[0]) if packed else 0
+    return int(_U32.unpack(packed)[0]) if packed and len(packed) == 4 else 0
 
 
 def _ip(attrs: dict[int, bytes], kind: int) -> str:
-    packed = attrs.get(kind)
-    return text_ip(packed) if packed else ""
+    packed = attrs.get(kind, b"")
+    return text_ip(packed) if len(packed) in (4, 16) else ""
 
 
 def neighbour(
@@ -127,3 +139,62 @@ def route(
         _ip(attrs, c.RTA_PREFSRC),
         0 if family == AF_INET6 and metric == c.IP6_RT_PRIO_USER else metric,
     )
+
+
+def link(view: memoryview, start: int, end: int) -> Link:
+    """Decode an interface."""
+    family, index, flags = _LINK.unpack_from(view, start + 16)
+    attrs = attributes(view, start + 32, end)
+    info = _nested(attrs, c.IFLA_LINKINFO)
+    kind = _text(info, c.IFLA_INFO_KIND)
+    data = _nested(info, c.IFLA_INFO_DATA) if kind == "vxlan" else {}
+    spec = _nested(attrs, c.IFLA_AF_SPEC) if family != c.AF_BRIDGE else {}
+    mode = _nested(spec, AF_INET6).get(c.IFLA_INET6_ADDR_GEN_MODE)
+    return Link(
+        name=_text(attrs, c.IFLA_IFNAME),
+        kind=kind,
+        index=index,
+        mac=attrs.get(c.IFLA_ADDRESS, b"").hex(":"),
+        mtu=_word(attrs, c.IFLA_MTU),
+        up=bool(flags & c.IFF_UP),
+        master=_word(attrs, c.IFLA_MASTER),
+        link=_word(attrs, c.IFLA_LINK),
+        addrgenmode=mode[0] if mode else None,
+        vxlan=_vxlan(data) if data else None,
+        hairpin=_hairpin(info),
+    )
+
+
+def address(view: memoryview, start: int, end: int) -> Address:
+    """Decode an interface's address."""
+    _, length, _, scope, index = _ADDRESS.unpack_from(view, start + 16)
+    attrs = attributes(view, start + 24, end)
+    text = _ip(attrs, c.IFA_LOCAL) or _ip(attrs, c.IFA_ADDRESS)
+    plain = bool(_word(attrs, c.IFA_FLAGS) & c.IFA_F_NOPREFIXROUTE)
+    return Address(index, f"{text}/{length}", plain, scope)
+
+
+def _nested(attrs: dict[int, bytes], kind: int) -> dict[int, bytes]:
+    packed = attrs.get(kind)
+    return attributes(memoryview(packed), 0, len(packed)) if packed else {}
+
+
+def _text(attrs: dict[int, bytes], kind: int) -> str:
+    return attrs.get(kind, b"").rstrip(b"\0").decode(errors="replace")
+
+
+def _vxlan(data: dict[int, bytes]) -> Vxlan:
+    port = data.get(c.IFLA_VXLAN_PORT, b"")
+    return Vxlan(
+        vni=_word(data, c.IFLA_VXLAN_ID),
+        port=_BE16.unpack(port)[0] if len(port) == 2 else 0,
+        local=_ip(data, c.IFLA_VXLAN_LOCAL) or _ip(data, c.IFLA_VXLAN_LOCAL6),
+        learning=any(data.get(c.IFLA_VXLAN_LEARNING, b"")),
+        device=_word(data, c.IFLA_VXLAN_LINK),
+    )
+
+
+def _hairpin(info: dict[int, bytes]) -> bool | None:
+    if _text(info, c.IFLA_INFO_SLAVE_KIND) != "bridge" or c.IFLA_INFO_SLAVE_DATA not in info:
+        return None
+    return any(_nested(info, c.IFLA_INFO_SLAVE_DATA).get(c.IFLA_BRPORT_MODE, b""))

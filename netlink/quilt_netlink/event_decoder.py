@@ -5,11 +5,9 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from quilt_netlink import constants as c
-from quilt_netlink import decode, links, makers
+from quilt_netlink import decode, makers
 from quilt_netlink.events import Change
 from quilt_netlink.layout import Layouts
-from quilt_netlink.messages import decode as pyroute2_decode
-from quilt_netlink.messages import ifaddrmsg, ifinfmsg
 from quilt_netlink.state import Observed, Route
 
 _NEW = frozenset({c.RTM_NEWLINK, c.RTM_NEWADDR, c.RTM_NEWNEIGH, c.RTM_NEWROUTE, c.RTM_NEWNEXTHOP})
@@ -56,10 +54,10 @@ def decode_event(kind: int, view: memoryview, start: int, end: int) -> Change | 
     if kind in (c.RTM_NEWNEXTHOP, c.RTM_DELNEXTHOP):
         entry = decode.nexthop(view, start, end)
     elif kind in (c.RTM_NEWADDR, c.RTM_DELADDR):
-        entry = links.decode_address(pyroute2_decode(ifaddrmsg, bytes(view[start:end])))
+        entry = decode.address(view, start, end)
     elif kind in (c.RTM_NEWLINK, c.RTM_DELLINK) and view[start + 16] != c.AF_BRIDGE:
         # A bridge's own messages about a port have AF_BRIDGE: their DELLINK says that a port left the bridge.
-        entry = links.decode_link(pyroute2_decode(ifinfmsg, bytes(view[start:end])))
+        entry = decode.link(view, start, end)
     if entry is None:
         return None
     return Change(kind in _NEW, entry)

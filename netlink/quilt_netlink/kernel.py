@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 from quilt_netlink import decode, links, makers, tables
 from quilt_netlink.channel import Channel, open_socket
 from quilt_netlink.errors import DumpInterruptedError, NetlinkError
 from quilt_netlink.layout import Layouts
-from quilt_netlink.messages import decode as pyroute2_decode
-from quilt_netlink.messages import ifaddrmsg, ifinfmsg
 from quilt_netlink.namespaces import socket_in
 from quilt_netlink.ops import Failure, Op
 from quilt_netlink.reader import Decode, LayoutReader, WalkingReader
@@ -69,8 +66,7 @@ class Kernel:
 
     def links(self) -> list[Link]:
         """Return all interfaces."""
-        read = _through_pyroute2(ifinfmsg, links.decode_link)
-        return self._table("links", links.get_all(), read)
+        return self._table("links", links.get_all(), decode.link)
 
     def link(self, key: str | int) -> Link | None:
         """Return the interface with this name or index, or None."""
@@ -82,12 +78,12 @@ class Kernel:
             if error.errno == errno.ENODEV:
                 return None
             raise
-        return links.decode_link(pyroute2_decode(ifinfmsg, answers[0]))
+        view = memoryview(answers[0])
+        return decode.link(view, 0, len(view))
 
     def addresses(self, ifindex: int = 0) -> list[Address]:
         """Return all addresses of both families, of one interface or of all (0)."""
-        read = _through_pyroute2(ifaddrmsg, links.decode_address)
-        found = self._table("addresses", links.addresses_get(ifindex), read)
+        found = self._table("addresses", links.addresses_get(ifindex), decode.address)
         return [entry for entry in found if ifindex in (0, entry.ifindex)]
 
     def neighbours(self, ifindex: int) -> list[Neighbour]:
@@ -157,11 +153,3 @@ class Kernel:
 def _can_exist(key: str | int) -> bool:
     """Whether the kernel would look for such a link at all, rather than call the question invalid."""
     return 0 < len(key) <= _NAME_MAX if isinstance(key, str) else 0 < key <= _INDEX_MAX
-
-
-def _through_pyroute2(kind: type[Any], read: Callable[[Any], T]) -> Decode[T]:
-    return partial(_decode_slowly, kind, read)
-
-
-def _decode_slowly(kind: type[Any], read: Callable[[Any], T], view: memoryview, start: int, end: int) -> T:
-    return read(pyroute2_decode(kind, bytes(view[start:end])))

@@ -1,4 +1,4 @@
-"""Interfaces and addresses: rare, so encoded and decoded by pyroute2 message by message.
+"""Interfaces and addresses: written message by message, read by walking each message's attributes.
 
 The kernel applies some attributes only to an existing device (IPv6 address generation, hairpin), and
 generates the link-local address when the device goes up, so making a link is a short sequence of
@@ -80,28 +80,6 @@ def delete(index: int) -> bytes:
     return encode(ifinfmsg, c.RTM_DELLINK, c.NLM_F_REQUEST, {"index": index}, [])
 
 
-def decode_link(message: Any) -> Link:
-    """Read a link message that pyroute2 decoded."""
-    info = message.get_attr("IFLA_LINKINFO")
-    kind = (info.get_attr("IFLA_INFO_KIND") or "") if info else ""
-    data = info.get_attr("IFLA_INFO_DATA") if info else None
-    spec = message.get_attr("IFLA_AF_SPEC")
-    inet6 = spec.get_attr("AF_INET6") if spec and message["family"] != c.AF_BRIDGE else None
-    return Link(
-        name=message.get_attr("IFLA_IFNAME") or "",
-        kind=kind,
-        index=message["index"],
-        mac=message.get_attr("IFLA_ADDRESS") or "",
-        mtu=message.get_attr("IFLA_MTU") or 0,
-        up=bool(message["flags"] & c.IFF_UP),
-        master=message.get_attr("IFLA_MASTER") or 0,
-        link=message.get_attr("IFLA_LINK") or 0,
-        addrgenmode=inet6.get_attr("IFLA_INET6_ADDR_GEN_MODE") if inet6 else None,
-        vxlan=_read_vxlan(data) if kind == "vxlan" and data else None,
-        hairpin=_read_hairpin(info),
-    )
-
-
 def address_write(entry: Address, message_type: int, flags: int) -> bytes:
     """Encode an operation on an address."""
     text, _, length = entry.address.partition("/")
@@ -120,14 +98,6 @@ def address_write(entry: Address, message_type: int, flags: int) -> bytes:
 def addresses_get(ifindex: int) -> bytes:
     """Encode the dump of addresses, of one interface or of all (0)."""
     return encode(ifaddrmsg, c.RTM_GETADDR, _GET | c.NLM_F_DUMP, {"index": ifindex}, [])
-
-
-def decode_address(message: Any) -> Address:
-    """Read an address message that pyroute2 decoded."""
-    text = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS") or ""
-    bits = message.get_attr("IFA_FLAGS") or 0
-    plain = bool(bits & c.IFA_F_NOPREFIXROUTE)
-    return Address(message["index"], f"{text}/{message['prefixlen']}", plain, message["scope"])
 
 
 def _common(link: Link, now: Link | None = None) -> Attributes:
@@ -173,20 +143,3 @@ def _set(index: int, attrs: Attributes, message_type: int = c.RTM_SETLINK) -> by
 
 def _up(up: bool) -> dict[str, int]:
     return {"flags": c.IFF_UP, "change": c.IFF_UP} if up else {"flags": 0, "change": c.IFF_UP}
-
-
-def _read_vxlan(data: Any) -> Vxlan:
-    return Vxlan(
-        vni=data.get_attr("IFLA_VXLAN_ID") or 0,
-        port=data.get_attr("IFLA_VXLAN_PORT") or 0,
-        local=data.get_attr("IFLA_VXLAN_LOCAL") or data.get_attr("IFLA_VXLAN_LOCAL6") or "",
-        learning=bool(data.get_attr("IFLA_VXLAN_LEARNING")),
-        device=data.get_attr("IFLA_VXLAN_LINK") or 0,
-    )
-
-
-def _read_hairpin(info: Any) -> bool | None:
-    if not info or info.get_attr("IFLA_INFO_SLAVE_KIND") != "bridge":
-        return None
-    port = info.get_attr("IFLA_INFO_SLAVE_DATA")
-    return bool(port.get_attr("IFLA_BRPORT_MODE")) if port else None

@@ -1,81 +1,153 @@
-"""pyroute2 as encoder and decoder, plus the one message and the one attribute it does not know.
+"""Messages to bytes and back, by the tables of `schema`.
 
-Nothing else of pyroute2 is used: sockets, batches and dumps are ours, as it spends some 200 µs on a
-message.
+`encode` serves what is rare or a template's first; `decode` what has no reader of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import struct
+from collections.abc import Mapping, Sequence
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import Any
 
-from pyroute2.netlink import nlmsg
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-from pyroute2.netlink.rtnl.ndmsg import ndmsg
-from pyroute2.netlink.rtnl.rtmsg import rtmsg as pyroute2_rtmsg
+from quilt_netlink.schema import (
+    IP,
+    MAC,
+    TEXT,
+    Attrs,
+    ByKind,
+    Nested,
+    Schema,
+    Type,
+    ifaddrmsg,
+    ifinfmsg,
+    ndmsg,
+    nhmsg,
+    rtmsg,
+)
 
-__all__ = ["Attributes", "decode", "encode", "ifaddrmsg", "ifinfmsg", "ndmsg", "nhmsg", "rtmsg"]
+__all__ = ["Attributes", "Message", "decode", "encode", "ifaddrmsg", "ifinfmsg", "ndmsg", "nhmsg", "rtmsg"]
 
 Attributes = list[tuple[str, Any]]
+"""(name, value); the value of a nested attribute is {"attrs": Attributes}."""
 
-
-class nhmsg(nlmsg):  # type: ignore[misc]  # noqa: N801  # named as the kernel's struct, like its siblings
-    """A nexthop object (include/uapi/linux/nexthop.h)."""
-
-    prefix = "NHA_"
-    fields = (("family", "B"), ("scope", "B"), ("protocol", "B"), ("resvd", "B"), ("flags", "I"))
-    nla_map = (
-        ("NHA_UNSPEC", "none"),
-        ("NHA_ID", "uint32"),
-        ("NHA_GROUP", "hex"),
-        ("NHA_GROUP_TYPE", "uint16"),
-        ("NHA_BLACKHOLE", "flag"),
-        ("NHA_OIF", "uint32"),
-        ("NHA_GATEWAY", "target"),
-        ("NHA_ENCAP_TYPE", "uint16"),
-        ("NHA_ENCAP", "hex"),
-        ("NHA_GROUPS", "flag"),
-        ("NHA_MASTER", "uint32"),
-        ("NHA_FDB", "flag"),
-    )
-
-
-class rtmsg(pyroute2_rtmsg):  # type: ignore[misc]  # noqa: N801  # as above
-    """A route, with the attributes up to RTA_NH_ID (include/uapi/linux/rtnetlink.h)."""
-
-    nla_map = (
-        *pyroute2_rtmsg.nla_map,
-        ("RTA_PAD", "hex"),
-        ("RTA_UID", "uint32"),
-        ("RTA_TTL_PROPAGATE", "uint8"),
-        ("RTA_IP_PROTO", "uint8"),
-        ("RTA_SPORT", "be16"),
-        ("RTA_DPORT", "be16"),
-        ("RTA_NH_ID", "uint32"),
-    )
+_HEADER = struct.Struct("=IHHII")
+_ATTR = struct.Struct("=HH")
+_TYPE_MASK = 0x3FFF  # without the flags for nested and for network order
+_NO_FIELDS: Mapping[str, int] = {}
 
 
 def encode(
-    kind: type[Any],
+    kind: Schema,
     message_type: int,
     flags: int,
     fields: Mapping[str, int],
     attrs: Attributes,
     seq: int = 0,
 ) -> bytes:
-    """Encode one message with pyroute2."""
-    message = kind()
+    """Encode one message; raises KeyError, struct.error, OSError, ValueError for what cannot be."""
+    values = [0] * len(kind.names)
     for name, value in fields.items():
-        message[name] = value
-    message["attrs"] = attrs
-    message["header"] = {"type": message_type, "flags": flags, "sequence_number": seq, "pid": 0}
-    message.encode()
-    return bytes(message.data)
+        values[kind.places[name]] = value
+    body = kind.fixed.pack(*values) + _attributes(kind.attrs, attrs)
+    return _HEADER.pack(_HEADER.size + len(body), message_type, flags, seq, 0) + body
 
 
-def decode(kind: type[Any], data: bytes) -> Any:
-    """Decode one message, header included, with pyroute2."""
-    message = kind(data)
-    message.decode()
-    return message
+class Message:
+    """A decoded message, or the attributes within an attribute."""
+
+    __slots__ = ("_attrs", "_fields")
+
+    def __init__(self, attrs: Mapping[str, Any], fields: Mapping[str, int] = _NO_FIELDS) -> None:
+        self._attrs = attrs
+        self._fields = fields
+
+    def __getitem__(self, name: str) -> int:
+        return self._fields[name]
+
+    def get_attr(self, name: str) -> Any:
+        """Return an attribute's value, a Message for a nested one; None where it is absent or malformed."""
+        return self._attrs.get(name)
+
+
+def decode(kind: Schema, data: bytes) -> Message:
+    """Decode one message, header included; raises struct.error for one that is too short."""
+    fields = dict(zip(kind.names, kind.fixed.unpack_from(data, _HEADER.size), strict=True))
+    return Message(_read(kind.attrs, data[_HEADER.size + kind.fixed.size :]), fields)
+
+
+def pack_ip(text: str) -> bytes:
+    """Pack an address of either family; raises OSError when it is none."""
+    return inet_pton(AF_INET6 if ":" in text else AF_INET, text)
+
+
+def pack_mac(text: str) -> bytes:
+    """Pack a MAC; raises ValueError when it is none."""
+    packed = bytes.fromhex(text.replace(":", ""))
+    if len(packed) != 6:
+        raise ValueError(f"{text!r} is not a MAC")
+    return packed
+
+
+def _attributes(table: Attrs, attrs: Attributes) -> bytes:
+    return b"".join(_attribute(*table[name], value, attrs) for name, value in attrs)
+
+
+def _attribute(number: int, kind: Type, value: Any, siblings: Attributes) -> bytes:
+    packed = _pack(kind, value, siblings)
+    return _ATTR.pack(len(packed) + 4, number) + packed + bytes(-len(packed) & 3)
+
+
+def _pack(kind: Type, value: Any, siblings: Attributes) -> bytes:
+    if isinstance(kind, ByKind):
+        kind = kind.kinds[dict(siblings)[kind.decider]]
+    if isinstance(kind, Nested):
+        return bytes(kind.head) + _attributes(kind.attrs, value["attrs"])
+    if isinstance(kind, struct.Struct):
+        return kind.pack(value)
+    return {TEXT: _pack_text, MAC: pack_mac, IP: pack_ip}[kind](value)
+
+
+def _pack_text(text: str) -> bytes:
+    return text.encode() + b"\0"
+
+
+def _read(table: Attrs, data: bytes) -> dict[str, Any]:
+    by_number = {number: (name, kind) for name, (number, kind) in table.items()}
+    found: dict[str, Any] = {}
+    late: list[tuple[str, ByKind, bytes]] = []
+    for number, value in _walk(data):
+        name, kind = by_number.get(number, ("", TEXT))
+        if isinstance(kind, ByKind):
+            late.append((name, kind, value))
+        elif name and (read := _unpack(kind, value)) is not None:
+            found[name] = read
+    for name, decided, value in late:
+        nested = decided.kinds.get(found.get(decided.decider, ""))
+        if nested is not None:
+            found[name] = Message(_read(nested.attrs, value[nested.head :]))
+    return found
+
+
+def _walk(data: bytes) -> Sequence[tuple[int, bytes]]:
+    found = []
+    at = 0
+    while at + 4 <= len(data):
+        length, number = _ATTR.unpack_from(data, at)
+        if length < 4:
+            break
+        found.append((number & _TYPE_MASK, data[at + 4 : at + length]))
+        at += (length + 3) & ~3
+    return found
+
+
+def _unpack(kind: Type, value: bytes) -> Any:
+    if isinstance(kind, Nested):
+        return Message(_read(kind.attrs, value[kind.head :]))
+    if isinstance(kind, struct.Struct):
+        return kind.unpack(value)[0] if len(value) == kind.size else None
+    if kind == TEXT:
+        return value.rstrip(b"\0").decode(errors="replace")
+    if kind == MAC:
+        return value.hex(":")
+    return inet_ntop(AF_INET6 if len(value) == 16 else AF_INET, value) if len(value) in (4, 16) else None

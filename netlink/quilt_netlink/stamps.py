@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from socket import AF_INET, AF_INET6, inet_pton
+from socket import AF_INET, AF_INET6
 from typing import Any
 
 from quilt_netlink import constants as c
-from quilt_netlink.messages import Attributes, encode, ndmsg, nhmsg, rtmsg
+from quilt_netlink.messages import Attributes, encode, ndmsg, nhmsg, pack_ip, pack_mac, rtmsg
 from quilt_netlink.ops import Create, Delete, Op, Put
 from quilt_netlink.state import FdbEntry, Neighbour, Nexthop, Route
 from quilt_netlink.template import Slot, Template, ip, mac, u8, u32
@@ -27,19 +27,6 @@ FLAGS: dict[type[Op], int] = {
     Delete: c.NLM_F_REQUEST,
 }
 _SEQ = u32("seq")
-
-
-def pack_ip(text: str) -> bytes:
-    """Pack an address of either family; raises OSError when it is none."""
-    return inet_pton(AF_INET6 if ":" in text else AF_INET, text)
-
-
-def pack_mac(text: str) -> bytes:
-    """Pack a MAC; raises ValueError when it is none."""
-    packed = bytes.fromhex(text.replace(":", ""))
-    if len(packed) != 6:
-        raise ValueError(f"{text!r} is not a MAC")
-    return packed
 
 
 @lru_cache(maxsize=64)

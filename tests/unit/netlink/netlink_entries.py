@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 
 from quilt_netlink import Create, Delete, FdbEntry, Neighbour, Nexthop, Op, Put, Route
-from quilt_netlink.messages import nhmsg, rtmsg
+from quilt_netlink.reference import nhmsg, rtmsg
 
 AF_BRIDGE = 7
 WORD = 0xFFFFFFFF

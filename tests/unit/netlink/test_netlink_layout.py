@@ -22,8 +22,8 @@ from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from quilt_netlink import FdbEntry, Neighbour, NetlinkError, Nexthop, Route
 from quilt_netlink.layout import Kind, Layouts
 from quilt_netlink.makers import NEIGHBOURS, NEXTHOPS, ROUTES
-from quilt_netlink.messages import decode, nhmsg, rtmsg
 from quilt_netlink.reader import LayoutReader
+from quilt_netlink.reference import decode, nhmsg, rtmsg
 
 SEQ = 7
 MULTI, INTERRUPTED = 0x2, 0x10
