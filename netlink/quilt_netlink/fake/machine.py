@@ -16,8 +16,8 @@ from msgspec.structs import replace as replace_entry
 
 from quilt_netlink.errors import NetlinkError
 from quilt_netlink.event_queue import key_of
+from quilt_netlink.messages import pack_ip, pack_mac
 from quilt_netlink.ops import Create, Delete, Op
-from quilt_netlink.stamps import pack_ip, pack_mac
 from quilt_netlink.state import SCOPE_LINK, Address, FdbEntry, Link, Neighbour, Nexthop, Observed, Route
 
 K = TypeVar("K")
