@@ -28,9 +28,9 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else _PIPE_WIDTH)
 
 
-def print_json(document: Any) -> None:
-    """The document on standard output."""
-    print(json.dumps(document, indent=2, ensure_ascii=False))
+def print_json(document: Any, *, compact: bool = False) -> None:
+    """The document on standard output, on one line with `compact`."""
+    print(json.dumps(document, indent=None if compact else 2, ensure_ascii=False))
 
 
 def table(*columns: str) -> Table:

@@ -63,11 +63,19 @@ def test_check_of_every_node_from_its_own_agent(mesh: Mesh) -> None:
         assert found["healthy"], found["findings"]
 
 
+def test_check_of_every_node_by_pods(mesh: Mesh) -> None:
+    done = quilt(mesh, "check", "--nodes", "-o", "json")
+    found = document(done)
+    assert done.returncode == 0, found["findings"]
+    looked = {item["object"] for item in found["findings"] if item["code"] == "kernel"}
+    assert looked == {f"node {name}" for name in mesh.nodes()}
+
+
 def test_status_from_inside_an_agent_has_few_rights_and_works(mesh: Mesh) -> None:
     inside = ("exec", "-n", NAMESPACE, "ds/quilt-mesh", "-c", "agent", "--", "quilt", "status")
     shown = mesh.kubectl(*inside)
     assert "the mesh is healthy" in shown
-    assert "pods not looked at" in shown
+    assert "not looked at: daemonsets, deployments, nodes, pods (no permission)" in shown
 
 
 def test_connectivity_in_every_direction(mesh: Mesh) -> None:

@@ -84,7 +84,7 @@ def _pod_security(client: ApiClient, namespace: str) -> str:
 
 def _foreign(raw: Json) -> ForeignNetwork | None:
     name, namespace = raw["metadata"]["name"], raw["metadata"]["namespace"]
-    pod: Mapping[str, Any] = raw["spec"]["template"]["spec"]
+    pod: Mapping[str, Any] = ((raw.get("spec") or {}).get("template") or {}).get("spec") or {}
     if name == NODE_DAEMONSET:
         return None
     if any(known in name for known in _KNOWN):

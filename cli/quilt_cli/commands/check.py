@@ -13,7 +13,8 @@ from quilt_cli.api.client import ApiClient
 from quilt_cli.api.read_cluster import cluster_facts
 from quilt_cli.commands.options import cluster, leave, output
 from quilt_cli.core import cluster_checks, finding
-from quilt_cli.core.finding import EXIT_CANNOT_TELL, EXIT_HEALTHY, EXIT_PROBLEMS, Finding
+from quilt_cli.core.finding import EXIT_CANNOT_TELL, EXIT_HEALTHY, EXIT_PROBLEMS, Finding, Level, ok
+from quilt_cli.core.objects import Network
 from quilt_cli.output import console, counts, lines, print_json
 from quilt_crds.names import VXLAN_DEVICE, VXLAN_PORT
 
@@ -31,12 +32,24 @@ _FOLDER = click.Path(path_type=Path)
     multiple=True,
     help="Range that the mesh will use; repeatable.  [default: the QuiltNetwork's, or 10.42.0.0/16]",
 )
+@click.option("--nodes", is_flag=True, help="Look at every node too, by a pod on each.")
+@click.option("--image", help="For --nodes: the node image.  [default: that of the DaemonSet quilt-mesh]")
 @output
 @cluster
 def check(
-    client: ApiClient, *, when: str | None, namespace: str, cidrs: tuple[str, ...], as_json: bool
+    client: ApiClient,
+    *,
+    when: str | None,
+    namespace: str,
+    cidrs: tuple[str, ...],
+    nodes: bool,
+    image: str | None,
+    as_json: bool,
 ) -> None:
     """Look for what would break the mesh: versions, CRDs, other networks, overlapping ranges, roll-outs.
+
+    With --nodes also kernels, firewalls, MTU, sysctls and CNI files of all nodes, and before an install
+    whether UDP 4789 passes between them.
 
     Exit code 0: nothing would; 1: something would; 2: cannot tell.
 
@@ -45,9 +58,26 @@ def check(
     facts = cluster_facts(client, namespace)
     network = facts.mesh.network
     ranges = cidrs or (network.cidrs if network else DEFAULT_CIDRS)
-    chosen = when or ("post" if facts.mesh.installed and facts.mesh.agents else "pre")
-    judge = cluster_checks.after if chosen == "post" else cluster_checks.before
-    tell(judge(facts, ranges), f"cluster ({chosen}-install)", as_json=as_json)
+    post = when == "post" or (when is None and facts.mesh.agents is not None)
+    found = (cluster_checks.after if post else cluster_checks.before)(facts, ranges)
+    if nodes:
+        found += _nodes(client, image, network, ranges, installed=post)
+    tell(found, f"cluster ({'post' if post else 'pre'}-install)", as_json=as_json)
+
+
+def _nodes(
+    client: ApiClient, image: str | None, network: Network | None, cidrs: Sequence[str], *, installed: bool
+) -> list[Finding]:
+    from quilt_cli.commands.probing import node_image, telling
+    from quilt_cli.connectivity.nodes import Settings
+    from quilt_cli.connectivity.nodes import check as look
+
+    vni, port, device = (
+        (network.vni, network.port, network.device) if network else (100, VXLAN_PORT, VXLAN_DEVICE)
+    )
+    with telling() as progress:
+        settings = Settings(image or node_image(client), port, vni, device, tuple(cidrs), installed)
+        return look(client, settings, progress)
 
 
 @check.command("node")
@@ -60,6 +90,7 @@ def check(
 @click.option("--run-dir", type=_FOLDER, default="/run/quilt", show_default=True)
 @click.option("--pre", "when", flag_value="pre", help="The mesh is not meant to run here yet.")
 @click.option("--post", "when", flag_value="post", help="The mesh is meant to run here.")
+@click.option("--compact", is_flag=True, help="JSON on one line.")
 @output
 def node(
     *,
@@ -71,6 +102,7 @@ def node(
     cni_conf_dir: Path | None,
     run_dir: Path,
     when: str | None,
+    compact: bool,
     as_json: bool,
 ) -> None:
     """Look at THIS node: kernel, UDP port, MTU, firewall, sysctls, CNI configuration. Best as root.
@@ -89,10 +121,10 @@ def node(
         leave(EXIT_CANNOT_TELL)
     installed = when == "post" or (when is None and (facts.runtime_answers or facts.bridge))
     want = Expected(node_name, device, vni, port, cidrs, installed)
-    tell(judge(facts, want), f"node {node_name}", as_json=as_json)
+    tell(judge(facts, want), f"node {node_name}", as_json=as_json, compact=compact)
 
 
-def tell(found: Sequence[Finding], subject: str, *, as_json: bool) -> None:
+def tell(found: Sequence[Finding], subject: str, *, as_json: bool, compact: bool = False) -> None:
     """Print findings, the worst last where a person looks, and leave with the matching code."""
     well = finding.healthy(found)
     if as_json:
@@ -104,11 +136,12 @@ def tell(found: Sequence[Finding], subject: str, *, as_json: bool) -> None:
                 "healthy": well,
                 "summary": finding.summary(found),
                 "findings": finding.wire(finding.worst_first(found)),
-            }
+            },
+            compact=compact,
         )
     else:
         out = console()
-        for line in lines(reversed(finding.worst_first(found))):
+        for line in lines(reversed(finding.worst_first(_shortened(found)))):
             out.print(line, soft_wrap=True)
         out.print()
         out.print(f"{subject}: ", end="")
@@ -116,3 +149,13 @@ def tell(found: Sequence[Finding], subject: str, *, as_json: bool) -> None:
         if os.geteuid() != 0 and subject.startswith("node"):
             out.print("[dim]as root more could be looked at[/]")
     leave(EXIT_HEALTHY if well else EXIT_PROBLEMS)
+
+
+def _shortened(found: Sequence[Finding]) -> list[Finding]:
+    """For people: what is well on several nodes is one line, for it hides what is not."""
+    well = [item for item in found if item.level is Level.OK and item.about.startswith("node ")]
+    names = dict.fromkeys(item.about.removeprefix("node ") for item in well)
+    if len(names) < 2:
+        return list(found)
+    text = f"{len(well)} checks are ok on {', '.join(names)}"
+    return [ok("nodes", "nodes", text), *(item for item in found if item not in well)]

@@ -8,12 +8,11 @@ from rich.text import Text
 
 from quilt_cli.api.client import ApiClient
 from quilt_cli.commands.options import cluster, leave, output
-from quilt_cli.connectivity.run import ProbeError, Settings, run
-from quilt_cli.core.finding import EXIT_CANNOT_TELL, EXIT_HEALTHY, EXIT_PROBLEMS
+from quilt_cli.commands.probing import node_image, telling
+from quilt_cli.connectivity.run import Settings, run
+from quilt_cli.core.finding import EXIT_HEALTHY, EXIT_PROBLEMS
 from quilt_cli.core.matrix import Answer, Matrix, Source, cell, findings
-from quilt_cli.core.objects import workload
 from quilt_cli.output import console, lines, print_json, table
-from quilt_crds.names import NODE_DAEMONSET
 
 # A wider table than this says nothing any more: of larger clusters only what is wrong is shown.
 _TABLE_AT_MOST = 12
@@ -44,31 +43,13 @@ def test(
 
     Exit code 0: everything is reached; 1: something is not; 2: cannot tell.
     """
-    progress = console(stderr=True)
-    try:
-        with progress.status("starting") as spinner:
-
-            def tell(text: str) -> None:
-                spinner.update(text)
-                if not progress.is_terminal:
-                    progress.print(text, style="dim")
-
-            found = run(client, Settings(image or _image(client), hosts, timeout, keep), tell)
-    except ProbeError as error:
-        progress.print(f"[bold red]✗[/] cannot tell: {error}", soft_wrap=True)
-        leave(EXIT_CANNOT_TELL)
+    with telling() as tell:
+        found = run(client, Settings(image or node_image(client), hosts, timeout, keep), tell)
     if as_json:
         print_json(found.wire())
     else:
         show(found, console())
     leave(EXIT_HEALTHY if found.ok else EXIT_PROBLEMS)
-
-
-def _image(client: ApiClient) -> str:
-    query = {"fieldSelector": f"metadata.name={NODE_DAEMONSET}"}
-    for raw in client.items("/apis/apps/v1/daemonsets", query):
-        return workload("DaemonSet", raw).image
-    raise ProbeError(f"there is no DaemonSet {NODE_DAEMONSET} whose image could be used; pass --image")
 
 
 def show(matrix: Matrix, out: Console) -> None:

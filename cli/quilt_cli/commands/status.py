@@ -49,10 +49,18 @@ def show(found: Report, out: Console) -> None:
         out.print()
     for line in lines(found.findings):
         out.print(line, soft_wrap=True)
-    for what, why in found.unreadable.items():
-        out.print(f"[dim]? {what} not looked at: {why}[/]", soft_wrap=True)
+    for why, kinds in _unreadable(found).items():
+        out.print(f"[dim]? not looked at: {', '.join(kinds)} ({why})[/]", soft_wrap=True)
     if not found.findings and found.rows:
         out.print(f"[green]✓[/] the mesh is healthy: {len(found.rows)} nodes")
+
+
+def _unreadable(found: Report) -> dict[str, list[str]]:
+    """Kinds by reason: in the agent's own pod it is several kinds for one reason."""
+    reasons: dict[str, list[str]] = {}
+    for kind, why in found.unreadable.items():
+        reasons.setdefault("no permission" if "HTTP 403" in why else why, []).append(kind)
+    return reasons
 
 
 def _headline(found: Report) -> Text:

@@ -12,6 +12,7 @@ from quilt_cli.core.matrix import Source, Target
 PORT = 8471
 PART_OF = {"app.kubernetes.io/part-of": "quilt-connectivity"}
 SERVER = {"app": "quilt-connectivity-server"}
+ASKER = {"app": "quilt-connectivity-asker"}
 _SCRIPT = files("quilt_cli.connectivity").joinpath("probe.py").read_text()
 _COMMAND = ["python3", "-c", _SCRIPT]
 _ANYWHERE = [{"operator": "Exists"}]
@@ -29,11 +30,18 @@ def service() -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "probe"}, "spec": spec}
 
 
-def servers(image: str) -> dict[str, Any]:
-    """A server on every node, whatever its taints."""
-    container = _container(image, "serve", str(PORT))
-    container["readinessProbe"] = {"tcpSocket": {"port": PORT}, "periodSeconds": 1}
+def selector(labels: dict[str, str]) -> dict[str, str]:
+    """Query for the pods with these labels."""
+    return {"labelSelector": ",".join(f"{key}={value}" for key, value in labels.items())}
+
+
+def servers(image: str, *, port: int = PORT, host: bool = False) -> dict[str, Any]:
+    """A server on every node, whatever its taints; on the host's own network with `host`."""
+    container = _container(image, "serve", str(port))
+    container["readinessProbe"] = {"tcpSocket": {"port": port}, "periodSeconds": 1}
     pod = _pod([container]) | {"nodeSelector": {"kubernetes.io/os": "linux"}}
+    if host:
+        pod |= {"hostNetwork": True, "dnsPolicy": "Default"}
     template = {"metadata": {"labels": SERVER}, "spec": pod}
     spec = {"selector": {"matchLabels": SERVER}, "template": template}
     return {"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "server"}, "spec": spec}
@@ -51,8 +59,28 @@ def asker(name: str, source: Source, image: str, targets: Sequence[Target]) -> d
     spec = _pod([container]) | {"nodeName": source.node, "restartPolicy": "Never"}
     if source.host:
         spec |= {"hostNetwork": True, "dnsPolicy": "Default"}
-    labels = {"app": "quilt-connectivity-asker"}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "spec": spec}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": ASKER}, "spec": spec}
+
+
+def looker(name: str, node: str, image: str, arguments: Sequence[str]) -> dict[str, Any]:
+    """A pod that runs `quilt check node` once, with the one capability that shows the firewall."""
+    container = _container(image)
+    container["command"] = ["quilt", "check", "node", "-o", "json", "--compact", *arguments]
+    container["env"] = [{"name": "NODE_NAME", "value": node}]
+    container["securityContext"]["capabilities"]["add"] = ["NET_ADMIN"]
+    mounts = {"cni-conf": "/etc/cni/net.d", "run": "/run/quilt"}
+    container["volumeMounts"] = [
+        {"name": volume, "mountPath": "/run/quilt" if volume == "run" else f"/host{path}", "readOnly": True}
+        for volume, path in mounts.items()
+    ]
+    spec = _pod([container]) | {"nodeName": node, "restartPolicy": "Never", "hostNetwork": True}
+    # Kubernetes gives capabilities to root only.
+    spec["securityContext"] = {"runAsUser": 0, "seccompProfile": {"type": "RuntimeDefault"}}
+    spec["volumes"] = [
+        {"name": volume, "hostPath": {"path": path, "type": "DirectoryOrCreate"}}
+        for volume, path in mounts.items()
+    ]
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": ASKER}, "spec": spec}
 
 
 def _container(image: str, *arguments: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from quilt_cli.core.snapshot import Snapshot
 from quilt_crds.names import (
     DEFAULT_NETWORK,
     NETWORK_ACCEPTED,
+    NODE_DAEMONSET,
     OPERATOR_COMPONENT,
     SUBNETS_AVAILABLE,
     WITHDRAWAL_PAUSED,
@@ -27,7 +28,14 @@ def of(snapshot: Snapshot) -> list[Finding]:
     if not snapshot.installed:
         install = "helm install quilt helm/quilt-mesh -n quilt-system --create-namespace"
         return [fail("not-installed", "cluster", "the API server knows no quilt.io kinds", install)]
-    return [*_operator(snapshot), *_network(snapshot), *_claims(snapshot)]
+    return [*_agents(snapshot), *_operator(snapshot), *_network(snapshot), *_claims(snapshot)]
+
+
+def _agents(snapshot: Snapshot) -> Iterator[Finding]:
+    if snapshot.agents is None and "daemonsets" not in snapshot.unreadable:
+        message = "there is none in this cluster: what is told of nodes is what was so last"
+        todo = f"helm status quilt -n {snapshot.release_namespace}"
+        yield fail("agents-absent", f"DaemonSet {NODE_DAEMONSET}", message, todo)
 
 
 def _operator(snapshot: Snapshot) -> Iterator[Finding]:

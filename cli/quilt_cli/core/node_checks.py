@@ -55,7 +55,7 @@ def _kernel(facts: NodeFacts, about: str) -> Iterator[Finding]:
             yield ok(f"device-{kind}", about, f"the kernel makes {kind} devices")
         elif can is None:
             yield unknown(
-                f"device-{kind}", about, f"whether the kernel makes {kind} devices", "run it as root"
+                f"device-{kind}", about, f"whether the kernel makes {kind} devices", f"modprobe {kind}"
             )
         else:
             yield fail(f"device-{kind}", about, f"the kernel makes no {kind} devices", f"modprobe {kind}")

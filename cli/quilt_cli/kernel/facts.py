@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from quilt_cli.core.node_facts import Chain, NodeFacts, VxlanDevice
+from quilt_cli.kernel.places import host_name
 from quilt_crds.names import BRIDGE_DEVICE
-from quilt_netlink import Kernel, KernelLike, NetlinkError
+from quilt_netlink import Kernel, KernelLike, Link, NetlinkError
 
 SYSCTLS = (
     "ipv4/ip_forward",
@@ -53,7 +54,7 @@ def look(
         links = kernel.links()
         return NodeFacts(
             kernel=platform.release(),
-            can_make={kind: _can_make(kind) for kind in _KINDS},
+            can_make={kind: _can_make(kind, links) for kind in _KINDS},
             nexthop_objects=_nexthop_objects(kernel),
             nft=_nft_version(),
             vxlans=tuple(
@@ -67,7 +68,7 @@ def look(
             port_in_use=_udp_in_use(port),
             drops_forward=_drops_forward(cidrs),
             sysctls={name: value for name in SYSCTLS if (value := _read(sysctls / name)) is not None},
-            cni_folder=str(cni_folder),
+            cni_folder=host_name(cni_folder),
             cni_files=_names(cni_folder),
             runtime_answers=_answers(run_folder / "runtime.sock"),
         )
@@ -83,7 +84,10 @@ def _underlay(kernel: KernelLike) -> tuple[str, int]:
     return "", 0
 
 
-def _can_make(kind: str) -> bool | None:
+def _can_make(kind: str, links: Sequence[Link]) -> bool | None:
+    # A module that is loaded, or built in and has parameters, has a folder here.
+    if any(link.kind == kind for link in links) or Path("/sys/module", kind).is_dir():
+        return True
     if not shutil.which("unshare"):
         return None
     command = ["unshare", "--net", sys.executable, "-c", _TRY, kind]

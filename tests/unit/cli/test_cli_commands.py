@@ -32,6 +32,12 @@ def kubeconfig(api: FakeApi, tmp_path: Path) -> str:
     api.answers[LISTS[0]] = (200, {"items": [{"metadata": {"name": "default"}, "spec": {}}]})
     api.answers[LISTS[1]] = (200, {"items": [node]})
     api.answers["/api/v1/nodes"] = (200, {"items": [{"metadata": {"name": "n1"}}]})
+    agents = {
+        "metadata": {"name": "quilt-mesh", "namespace": "q"},
+        "spec": {},
+        "status": {"desiredNumberScheduled": 1, "updatedNumberScheduled": 1, "numberReady": 1},
+    }
+    api.answers["/apis/apps/v1/daemonsets"] = (200, {"items": [agents]})
     operator = {
         "metadata": {"name": "quilt-operator", "namespace": "q"},
         "spec": {"replicas": 1},
@@ -66,7 +72,7 @@ def test_rights_that_are_missing_are_told_and_do_no_harm(kubeconfig: str, api: F
         api.answers[path] = (403, {"message": "forbidden"})
     found = run("--kubeconfig", kubeconfig, "status")
     assert found.exit_code == 0, found.output
-    assert "pods not looked at: forbidden" in found.output
+    assert "not looked at: daemonsets, deployments, nodes, pods (no permission)" in found.output
 
 
 @pytest.mark.parametrize("output", ["table", "json"])

@@ -127,6 +127,10 @@ def test_down_peers_and_peers_without_an_address_are_not_expected() -> None:
     assert [row.peers for row in report(some.healthy(subnets=claims)).rows] == [0, 1, 1]
 
 
+def test_after_an_uninstall_what_is_told_of_nodes_is_told_as_old() -> None:
+    assert codes(some.healthy(agents=None, operator=None)) == ["agents-absent", "operator-absent"]
+
+
 def test_without_the_kinds_it_is_not_installed() -> None:
     found = report(Snapshot(installed=False))
     assert [item.code for item in found.findings] == ["not-installed"]
@@ -134,7 +138,8 @@ def test_without_the_kinds_it_is_not_installed() -> None:
 
 
 def test_few_rights_say_less_and_guess_nothing() -> None:
-    limited = some.healthy(kube_nodes=None, pods=None, agents=None, unreadable={"nodes": "forbidden"})
+    refused = dict.fromkeys(("nodes", "pods", "daemonsets"), "forbidden")
+    limited = some.healthy(kube_nodes=None, pods=None, agents=None, unreadable=refused)
     found = report(limited)
     assert found.findings == ()
     assert {(row.kubernetes, row.agent) for row in found.rows} == {("", "")}

@@ -1,0 +1,173 @@
+"""A namespace for one test: pods come into it, their output is read from their logs, and it goes with them.
+
+Nothing is executed inside running pods and no stream to them is needed: creating pods, listing them and
+reading their logs is enough.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from quilt_cli.api.client import ApiClient, ApiError, Json
+from quilt_cli.connectivity import manifests
+from quilt_cli.core.matrix import Server
+from quilt_cli.core.objects import system_pod
+
+Progress = Callable[[str], None]
+_EVERY = 0.5
+_AT_ONCE = 8
+_ENDED = ("Succeeded", "Failed")
+
+
+class ProbeError(Exception):
+    """The test could not be run; the text says why and what to do."""
+
+
+@dataclass
+class Stage:
+    """One test's namespace; `silent` collects, by `node NAME`, why something gave no answer."""
+
+    client: ApiClient
+    name: str
+    timeout: float
+    progress: Progress
+    silent: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def path(self) -> str:
+        """URL path of the namespace."""
+        return f"/api/v1/namespaces/{self.name}"
+
+    def serve(self, daemonset: Json) -> list[Server]:
+        """Start servers and wait for them, at most for the time given; who does not come is silent."""
+        daemonsets = f"/apis/apps/v1/namespaces/{self.name}/daemonsets"
+        self.client.create(daemonsets, daemonset)
+        self._wait_for_servers(f"{daemonsets}/{daemonset['metadata']['name']}")
+        ready = []
+        for pod in self.client.items(f"{self.path}/pods", manifests.selector(manifests.SERVER)):
+            state = system_pod(pod)
+            if state.ready and pod["status"].get("podIP"):
+                ready.append(_server(pod))
+            else:
+                why = state.trouble or pod["status"].get("phase", "Pending")
+                self.silent[f"node {state.node or '?'}"] = f"its test server does not run: {why}"
+        if not ready:
+            whys = "; ".join(f"{what}: {why}" for what, why in self.silent.items())
+            raise ProbeError(f"no test pod came to run within {self.timeout:.0f} s. {whys}")
+        return sorted(ready, key=lambda server: server.node)
+
+    def outputs(self, pods: Sequence[Json]) -> Mapping[str, Any]:
+        """Run pods to their end; by name, the JSON of each one's last line, without those that gave none."""
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(lambda pod: self.client.create(f"{self.path}/pods", pod), pods))
+        names = [pod["metadata"]["name"] for pod in pods]
+        ended = self._ended(set(names))
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            found = zip(names, pool.map(lambda name: self._output(name, ended), names), strict=True)
+        return {name: output for name, output in found if output is not None}
+
+    def wait_for_account(self) -> None:
+        """Pods are refused until the namespace has its default service account."""
+
+        def there() -> bool:
+            try:
+                return bool(self.client.get(f"{self.path}/serviceaccounts/default"))
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+                return False
+
+        if not self._poll(there):
+            raise ProbeError(
+                f"namespace {self.name} got no service account: does kube-controller-manager run?"
+            )
+
+    def wait_until_gone(self) -> None:
+        """Wait until the deleted namespace is gone, or the time is over."""
+
+        def gone() -> bool:
+            try:
+                self.client.get(self.path)
+            except ApiError as error:
+                return error.status == 404
+            return False
+
+        self._poll(gone)
+
+    def _wait_for_servers(self, path: str) -> None:
+        shown = ""
+
+        def complete() -> bool:
+            nonlocal shown
+            status = self.client.get(path).get("status") or {}
+            wanted, ready = status.get("desiredNumberScheduled", 0), status.get("numberReady", 0)
+            if (line := f"{ready} of {wanted} servers run") != shown:
+                shown = line
+                self.progress(line)
+            return bool(0 < wanted <= ready)
+
+        self._poll(complete)
+
+    def _ended(self, names: set[str]) -> dict[str, Json]:
+        """The pods by name once all have ended, or as they are when the time is over."""
+        pods: dict[str, Json] = {}
+
+        def all_ended() -> bool:
+            found = self.client.items(f"{self.path}/pods", manifests.selector(manifests.ASKER))
+            pods.update({pod["metadata"]["name"]: pod for pod in found})
+            return all(pods.get(name, {}).get("status", {}).get("phase") in _ENDED for name in names)
+
+        self._poll(all_ended)
+        return pods
+
+    def _output(self, name: str, pods: Mapping[str, Json]) -> Any:
+        state = system_pod(pods[name]) if name in pods else None
+        last = ""
+        try:
+            log = self.client.text(f"{self.path}/pods/{name}/log").strip()
+            last = log.splitlines()[-1] if log else "an empty log"
+            return json.loads(last)
+        except (ApiError, ValueError) as error:
+            reasons = (state.trouble if state else "", last or str(error))
+            where = f"node {state.node}" if state else name
+            self.silent[where] = f"its test pod {name} gave no answer: {'; '.join(filter(None, reasons))}"
+            return None
+
+    def _poll(self, check: Callable[[], bool]) -> bool:
+        deadline = time.monotonic() + self.timeout
+        while not check():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_EVERY)
+        return True
+
+
+@contextmanager
+def stage(client: ApiClient, progress: Progress, *, timeout: float, keep: bool) -> Iterator[Stage]:
+    """A namespace of a fresh name, removed again, also when interrupted."""
+    made = Stage(client, f"quilt-connectivity-{secrets.token_hex(3)}", timeout, progress)
+    client.create("/api/v1/namespaces", manifests.namespace(made.name))
+    try:
+        made.wait_for_account()
+        yield made
+    finally:
+        if keep:
+            progress(f"kept: namespace {made.name}")
+        else:
+            progress(f"removing namespace {made.name}")
+            client.delete(made.path)
+            # What comes next may look at ports that the pods still hold.
+            made.wait_until_gone()
+
+
+def _server(pod: Json) -> Server:
+    status = pod["status"]
+    addresses = [item["ip"] for item in status.get("podIPs") or ()] or [status["podIP"]]
+    return Server(pod["spec"]["nodeName"], tuple(addresses), str(status.get("hostIP") or ""))
