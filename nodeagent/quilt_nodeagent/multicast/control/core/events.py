@@ -95,12 +95,10 @@ def event_type(event: Event) -> EventType:
     return _TYPES[type(event)]
 
 
-def wire(event: Event, now: float) -> dict[str, Any]:
-    """The notification as a flat JSON object; an event without a time of its own gets `now`."""
+def wire(event: Event) -> dict[str, Any]:
+    """The notification as a flat JSON object."""
     document: dict[str, Any] = {"event": type(event).__name__}
     for name in event.__dataclass_fields__:
         value = getattr(event, name)
         document[name] = value.wire() if isinstance(value, Source) else value
-    if document["timestamp"] is None:
-        document["timestamp"] = int(now)
     return document

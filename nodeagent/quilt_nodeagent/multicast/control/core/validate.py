@@ -63,14 +63,13 @@ def prefix(field: str, text: str) -> IPv4Network | IPv6Network:
 
 def interface(field: str, text: str) -> str:
     """A name that the kernel accepts for an interface; whether it exists is another question."""
-    name = text if isinstance(text, str) else ""
-    good = 0 < len(name.encode("utf-8", "replace")) <= MAX_INTERFACE and name not in (".", "..")
-    if not good or any(c in "/:" or c.isspace() or not c.isprintable() for c in name):
+    good = 0 < len(text.encode("utf-8", "replace")) <= MAX_INTERFACE and text not in (".", "..")
+    if not good or any(c in "/:" or c.isspace() or not c.isprintable() for c in text):
         raise ControlError(
             f"{field}: {shown(text)} is not an interface name (1 to {MAX_INTERFACE} characters, no '/', ':' "
             "or space)"
         )
-    return name
+    return text
 
 
 def tag(text: str) -> str:

@@ -1,0 +1,82 @@
+"""Counters of the control plane, and their way into the agent's metrics."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector, CollectorRegistry
+
+# All names exist from the start: a graph of what never happened is a line at zero.
+NAMES = (
+    "requests",
+    "request_errors",
+    "peers_refused",
+    "connections_refused",
+    "events_published",
+    "events_delivered",
+    "events_missed",
+    "hellos_received",
+    "joins_accepted",
+    "prunes_accepted",
+    "stranger_refused",
+    "rpf_refused",
+    "not_for_us",
+    "pim_invalid",
+    "pim_ignored",
+    "pim_dropped",
+    "rpf_queries",
+    "rpf_cache_hits",
+    "rpf_cache_misses",
+    "rpf_timeouts",
+    "rpf_invalid",
+    "rpf_unreachable",
+    "rpf_no_route",
+    "rpf_served",
+    "sources_refused",
+)
+
+
+class Counters:
+    """Counts by name; a name that is not in NAMES is a mistake and raises KeyError."""
+
+    def __init__(self) -> None:
+        self._held: Counter[str] = Counter(dict.fromkeys(NAMES, 0))
+
+    def add(self, name: str, count: int = 1) -> None:
+        """Count."""
+        if name not in self._held:
+            raise KeyError(name)
+        self._held[name] += count
+
+    def __getitem__(self, name: str) -> int:
+        return self._held[name]
+
+    def all(self) -> dict[str, int]:
+        """Every counter."""
+        return dict(self._held)
+
+
+class ControlCollector(Collector):
+    """`quilt_multicast_control_total{what=…}`, and whatever the dataplane counts beside it."""
+
+    def __init__(self, counters: Counters, more: Callable[[], Mapping[str, int]]) -> None:
+        self._counters = counters
+        self._more = more
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """Read everything at the time of the scrape."""
+        for name, held in (
+            ("quilt_multicast_control", self._counters.all()),
+            ("quilt_multicast_dataplane", self._more()),
+        ):
+            family = CounterMetricFamily(name, "What happened, by kind.", labels=["what"])
+            for what, count in held.items():
+                family.add_metric([what], count)
+            yield family
+
+
+def register(registry: CollectorRegistry, collector: ControlCollector) -> None:
+    """Let a registry show them."""
+    registry.register(collector)

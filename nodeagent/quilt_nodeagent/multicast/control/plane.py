@@ -1,0 +1,160 @@
+"""The control plane of one node: one of each part, started together, with one clock for all that expires."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+
+import structlog
+
+from quilt_crds.names import BRIDGE_DEVICE, VXLAN_DEVICE
+from quilt_nodeagent.multicast.control.core.announcements import SourceCache
+from quilt_nodeagent.multicast.control.core.config import ControlConfig
+from quilt_nodeagent.multicast.control.core.events import Event
+from quilt_nodeagent.multicast.control.core.neighbours import NeighbourTable
+from quilt_nodeagent.multicast.control.core.routes import RouteTable
+from quilt_nodeagent.multicast.control.core.rpf import MeshRoutes
+from quilt_nodeagent.multicast.control.counters import ControlCollector, Counters
+from quilt_nodeagent.multicast.control.handlers import Handlers
+from quilt_nodeagent.multicast.control.pim import PimService
+from quilt_nodeagent.multicast.control.rpf_provider import RpfProvider, Verdict
+from quilt_nodeagent.multicast.control.rpf_server import RpfServer
+from quilt_nodeagent.multicast.control.server import ControlServer
+from quilt_nodeagent.multicast.control.state import MulticastState, NoState
+from quilt_nodeagent.multicast.control.subscriptions import Broadcast
+
+log = structlog.get_logger()
+
+
+class ControlPlane:
+    """Neighbours, RPF, events, and the two sockets; `run` serves until cancelled.
+
+    All methods belong to the event loop's thread. `publish`, `set_mesh` and `check_rpf` may be called before
+    `run`, and while it waits for a socket.
+    """
+
+    def __init__(
+        self, config: ControlConfig, state: MulticastState | None = None, *, device: str = VXLAN_DEVICE
+    ) -> None:
+        self.config = config
+        self.state: MulticastState = state or NoState()
+        self.device = device
+        self.counters = Counters()
+        self.neighbours = NeighbourTable()
+        self.routes = RouteTable()
+        self.sources = SourceCache()
+        self.mesh = MeshRoutes(BRIDGE_DEVICE, device)
+        self.rpf = RpfProvider(config.rpf_provider, config.rpf_cache_ttl, self.counters)
+        self.broadcast = Broadcast(config.event_buffer_size, config.event_rate, self.counters)
+        self._wake = asyncio.Event()
+        self._recheck = asyncio.Event()
+        self.pim = PimService(
+            self.neighbours,
+            self.routes,
+            self.rpf,
+            self.counters,
+            publish=self.publish_all,
+            wake=self._wake.set,
+        )
+        self.collector = ControlCollector(self.counters, lambda: self.state.counters())
+
+    def publish(self, event: Event) -> None:
+        """Tell subscribers of a change; never waits."""
+        self.broadcast.publish(event)
+
+    def publish_all(self, events: Iterable[Event]) -> None:
+        """Tell subscribers of several changes, in order."""
+        for event in events:
+            self.broadcast.publish(event)
+
+    def set_mesh(
+        self,
+        peers: Iterable[tuple[str, str]],
+        own_subnets: Iterable[str],
+        peer_subnets: Iterable[tuple[str, str]],
+        device: str = "",
+    ) -> None:
+        """Follow the mesh: peers that are Up as `(node, VTEP)`, own subnets, and peers' `(subnet, VTEP)`.
+
+        Peers become external neighbours on the VXLAN device, and the subnets what the RPF socket answers.
+        """
+        if device and device != self.device:
+            self.publish_all(self.neighbours.set_mesh(self.device, ()))
+            self.device = device
+        # PIM is spoken over IPv4 alone; RPF is answered for both families.
+        four = [(node, vtep) for node, vtep in peers if ":" not in vtep]
+        self.publish_all(self.neighbours.set_mesh(self.device, four))
+        self.mesh.set(own_subnets, peer_subnets, self.device)
+
+    async def check_rpf(self, source: str, interface: str) -> Verdict:
+        """Whether traffic of a source may come in over an interface: asked before an (S,G) entry is made."""
+        verdict = await self.rpf.arrives(source, interface)
+        if not verdict.passed:
+            self.counters.add("rpf_refused")
+        return verdict
+
+    def rpf_changed(self) -> None:
+        """Look at every route's upstream again: the provider or its entries changed."""
+        self._recheck.set()
+
+    def deadlines_changed(self) -> None:
+        """Look at the clock again: something new expires."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Serve until cancelled; OSError when a socket cannot be had."""
+        gid = self.config.control_gid
+        control = ControlServer(
+            self.config.control_sock, Handlers(self).answer, self.broadcast, self.counters, gid
+        )
+        rpf = RpfServer(self.config.rpf_sock, self.mesh, self.counters, gid) if self.config.rpf_sock else None
+        now = time.monotonic()
+        for name in self.config.pim_interfaces:
+            self.pim.speakers.want(name, now)
+        try:
+            await control.start()
+            if rpf is not None:
+                await rpf.start()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.pim.run())
+                group.create_task(self._keep_time())
+                group.create_task(self._keep_upstreams())
+        finally:
+            self.pim.speakers.close()
+            await control.stop()
+            if rpf is not None:
+                await rpf.stop()
+
+    async def _keep_time(self) -> None:
+        """Expire what is over and send what is due, sleeping until then."""
+        while True:
+            self._wake.clear()
+            now = time.monotonic()
+            self._expire(now)
+            due = [
+                self.neighbours.next_expiry(),
+                self.routes.next_expiry(),
+                self.sources.next_expiry(),
+                self.pim.speakers.next_tick(now),
+            ]
+            soonest = min((at for at in due if at is not None), default=None)
+            try:
+                async with asyncio.timeout(None if soonest is None else max(0.0, soonest - now)):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    def _expire(self, now: float) -> None:
+        for interface in self.pim.speakers.tick(now):
+            self.publish_all(self.neighbours.forget_hellos(interface))
+            self.publish_all(self.routes.drop_interface(interface))
+        self.publish_all(self.neighbours.expire(now))
+        self.publish_all(self.routes.expire(now))
+        self.publish_all(self.sources.expire(now))
+
+    async def _keep_upstreams(self) -> None:
+        while True:
+            await self._recheck.wait()
+            self._recheck.clear()
+            await self.pim.recheck()
