@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -99,6 +100,10 @@ async def serve(config: Config) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, task.cancel)
     access = from_kubeconfig(config.kubeconfig) if config.kubeconfig else in_cluster(os.environ)
+    # What was imported never goes, and thousands of peers refer to nothing in a cycle: looking for garbage
+    # among them would cost more than making them.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
     try:
         with Kernel.open() as kernel:
             async with ApiClient(access) as client:

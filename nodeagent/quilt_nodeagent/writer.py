@@ -6,11 +6,16 @@ those stay while a route over them could not be removed.
 
 from __future__ import annotations
 
-from quilt_nodeagent.core.plan import Plan, without_routed, without_unreachable
+import asyncio
+
+from quilt_nodeagent.core.plan import Plan, parts, without_routed, without_unreachable
 from quilt_nodeagent.executor.errors import RuntimeUnavailable
 from quilt_nodeagent.executor.link import RuntimeLink
 from quilt_nodeagent.kernel.dataplane import Dataplane
 from quilt_nodeagent.metrics import Metrics
+
+# New routes in one call of the runtime: it works on one part while the next part's layer 2 is written.
+_PART = 1_000
 
 
 class PlanWriter:
@@ -24,9 +29,16 @@ class PlanWriter:
     async def write(self, plan: Plan) -> list[str]:
         """Carry out as much of a plan as can be; return what was refused, as sentences."""
         dataplane = self._dataplane
-        errors = dataplane.put(plan)
-        plan = without_unreachable(plan, dataplane.tracked)
-        errors += await self._write_routes(plan)
+        errors: list[str] = []
+        async with asyncio.TaskGroup() as group:
+            calls = []
+            for part in parts(plan, dataplane.tracked, _PART):
+                errors += dataplane.put(part)
+                routed = without_unreachable(part, dataplane.tracked)
+                calls.append(group.create_task(self._write_routes(routed)))
+                await asyncio.sleep(0)
+        for call in calls:
+            errors += call.result()
         kept = {hop.gateway for prefix in plan.stale_routes if (hop := dataplane.tracked.routes.get(prefix))}
         plan = without_routed(plan, kept, dataplane.tracked)
         return errors + dataplane.drop(plan)

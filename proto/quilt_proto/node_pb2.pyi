@@ -82,6 +82,9 @@ class ApplyRoutesRequest(_message.Message):
 
     ADD_FIELD_NUMBER: _builtins.int
     REMOVE_FIELD_NUMBER: _builtins.int
+    FAILURES_ONLY_FIELD_NUMBER: _builtins.int
+    failures_only: _builtins.bool
+    """answer with the results of refused items alone"""
     @_builtins.property
     def add(self) -> _containers.RepeatedCompositeFieldContainer[Global___Route]:
         """created, or replaced where they differ"""
@@ -95,10 +98,11 @@ class ApplyRoutesRequest(_message.Message):
         *,
         add: _abc.Iterable[Global___Route] | None = ...,
         remove: _abc.Iterable[_builtins.str] | None = ...,
+        failures_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add", b"add", "remove", b"remove"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add", b"add", "failures_only", b"failures_only", "remove", b"remove"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -143,10 +143,11 @@ class PeerTable:
     def desired(self, keys: Keys | None = None) -> Entries:
         """What should stand in the kernel: under `keys`, or everywhere."""
         if keys is None:
-            keys = Keys(
-                set(self._by_vtep),
-                set(self._by_mac),
-                {peer.cidr for peers in self._by_vtep.values() for peer in peers},
+            everyone = [peer for peers in self._by_vtep.values() for peer in peers]
+            return Entries(
+                {peers[0].vtep: peers[0].mac for peers in self._by_vtep.values()},
+                {peers[0].mac: peers[0].host_ip for peers in self._by_mac.values()},
+                {peer.cidr: Hop(peer.vtep, self.device) for peer in everyone},
             )
         return Entries(
             {key: self._by_vtep[key][0].mac for key in keys.neighbours if key in self._by_vtep},

@@ -6,7 +6,7 @@ after the route over it: new neighbour, FDB, moved neighbour, route; then stale 
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
 
 from quilt_nodeagent.core.diff import Diff
@@ -64,13 +64,46 @@ def make_plan(difference: Diff, actual: Entries) -> Plan:
     )
 
 
+def parts(plan: Plan, actual: Entries, size: int) -> Iterator[Plan]:
+    """Cut a plan into plans of at most `size` new routes, each with the entries that these routes rest on.
+
+    So that a part's routes can be on their way while the next part's entries are written. What belongs to no
+    new route, and what is stale, comes with the last part.
+    """
+    if len(plan.routes) <= size:
+        yield plan
+        return
+    new, fdb, moved = dict(plan.new_neighbours), dict(plan.fdb), dict(plan.moved_neighbours)
+    last = (len(plan.routes) - 1) // size * size
+    for start in range(0, last, size):
+        routes = plan.routes[start : start + size]
+        gateways = {hop.gateway for _, hop in routes}
+        macs = {new.get(at) or moved.get(at) or actual.neighbours.get(at, "") for at in gateways}
+        yield Plan(
+            new_neighbours=_taken(new, gateways),
+            fdb=_taken(fdb, macs),
+            moved_neighbours=_taken(moved, gateways),
+            routes=routes,
+        )
+    yield replace(
+        plan,
+        new_neighbours=tuple(new.items()),
+        fdb=tuple(fdb.items()),
+        moved_neighbours=tuple(moved.items()),
+        routes=plan.routes[last:],
+    )
+
+
+def _taken(entries: dict[str, str], keys: set[str]) -> tuple[Pair, ...]:
+    """Take what is under the keys out of a table."""
+    return tuple((key, entries.pop(key)) for key in keys if key in entries)
+
+
 def without_unreachable(plan: Plan, actual: Entries) -> Plan:
     """Leave out routes whose neighbour or FDB entry is not in `actual`, the state after the first writes."""
 
-    def reachable(hop: Hop) -> bool:
-        return actual.neighbours.get(hop.gateway) in actual.fdb
-
-    return replace(plan, routes=tuple(item for item in plan.routes if reachable(item[1])))
+    neighbours, fdb = actual.neighbours, actual.fdb
+    return replace(plan, routes=tuple(r for r in plan.routes if neighbours.get(r[1].gateway) in fdb))
 
 
 def without_routed(plan: Plan, gateways: Container[str], actual: Entries) -> Plan:

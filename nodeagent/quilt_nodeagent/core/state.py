@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Hop:
+
+class Hop(Struct, frozen=True, gc=False):
     """Where a route leads: on-link `gateway` (an address without length) behind device `device` (a name)."""
 
     gateway: str

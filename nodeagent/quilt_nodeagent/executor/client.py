@@ -106,6 +106,7 @@ class RuntimeClient:
             request = node_pb2.ApplyRoutesRequest(
                 add=[_route(*item) for item in add[start : start + CHUNK]],
                 remove=remove[max(0, start - len(add)) : max(0, start + CHUNK - len(add))],
+                failures_only=True,
             )
             answer = await self._call(self._routes.ApplyRoutes(request, timeout=_BULK_TIMEOUT))
             refused += [Refusal(r.destination, r.error, r.retryable) for r in answer.results if not r.success]

@@ -6,13 +6,15 @@ of one peer costs one peer; `look` reads everything again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
-from quilt_netlink import Delete, FdbEntry, KernelLike, Neighbour, Op, Put
+from quilt_netlink import Delete, Failure, FdbEntry, KernelLike, Neighbour, Op, Put
 from quilt_nodeagent.core.plan import Pair, Plan
 from quilt_nodeagent.core.state import Entries
 from quilt_nodeagent.kernel.observe import RouteReader, read_layer2
 from quilt_nodeagent.metrics import Metrics
+
+Pairs = Sequence[Pair]
 
 
 class Dataplane:
@@ -36,35 +38,50 @@ class Dataplane:
 
         A device that is gone is no refusal: its own notification is on its way, and nothing was confirmed.
         """
-        ops: list[Op] = [Put(Neighbour(self.index, address, mac)) for address, mac in plan.new_neighbours]
-        ops += [Put(FdbEntry(self.index, mac, dst)) for mac, dst in plan.fdb]
-        ops += [Put(Neighbour(self.index, address, mac)) for address, mac in plan.moved_neighbours]
-        pairs = (*plan.new_neighbours, *plan.fdb, *plan.moved_neighbours)
-        return self._apply(ops, pairs)
+        new, fdb, moved = plan.new_neighbours, plan.fdb, plan.moved_neighbours
+        return (
+            self._put("neighbour", [Put(Neighbour(self.index, *pair)) for pair in new], new)
+            + self._put("fdb", [Put(FdbEntry(self.index, *pair)) for pair in fdb], fdb)
+            + self._put("neighbour", [Put(Neighbour(self.index, *pair)) for pair in moved], moved)
+        )
 
     def drop(self, plan: Plan) -> list[str]:
         """Remove stale FDB entries and neighbours; return what was refused, as sentences."""
-        ops: list[Op] = [Delete(FdbEntry(self.index, mac, dst)) for mac, dst in plan.stale_fdb]
-        ops += [Delete(Neighbour(self.index, address, mac)) for address, mac in plan.stale_neighbours]
-        return self._apply(ops, (*plan.stale_fdb, *plan.stale_neighbours))
+        fdb, neighbours = plan.stale_fdb, plan.stale_neighbours
+        return self._drop("fdb", [Delete(FdbEntry(self.index, *pair)) for pair in fdb], fdb) + self._drop(
+            "neighbour", [Delete(Neighbour(self.index, *pair)) for pair in neighbours], neighbours
+        )
 
-    def _apply(self, ops: list[Op], pairs: Iterable[Pair]) -> list[str]:
-        if not ops:
-            return []
-        refused = {failure.index: failure for failure in self.kernel.apply(ops)}
-        errors = []
-        for index, (op, (key, value)) in enumerate(zip(ops, pairs, strict=True)):
-            kind = "neighbour" if isinstance(op.entry, Neighbour) else "fdb"
-            table = self.tracked.neighbours if kind == "neighbour" else self.tracked.fdb
-            failure = refused.get(index)
-            gone = isinstance(op, Delete) and (failure is None or failure.absent)
-            if gone:
+    def _put(self, kind: str, ops: list[Op], pairs: Pairs) -> list[str]:
+        refused = self._apply(kind, ops)
+        keep = pairs if not refused else [pair for at, pair in enumerate(pairs) if at not in refused]
+        self._table(kind).update(keep)
+        return self._sentences(kind, pairs, refused)
+
+    def _drop(self, kind: str, ops: list[Op], pairs: Pairs) -> list[str]:
+        refused = self._apply(kind, ops)
+        table = self._table(kind)
+        for at, (key, _) in enumerate(pairs):
+            if at not in refused or refused[at].absent:
                 table.pop(key, None)
-            elif failure is None:
-                table[key] = value
-            elif not failure.absent:
-                self._metrics.write_failures.labels(kind).inc()
-                errors.append(f"The kernel refused {kind} {key} -> {value}: {failure.message}.")
-            if failure is None:
-                self._metrics.writes.labels(kind).inc()
-        return errors
+        return self._sentences(kind, pairs, refused)
+
+    def _table(self, kind: str) -> dict[str, str]:
+        return self.tracked.neighbours if kind == "neighbour" else self.tracked.fdb
+
+    def _apply(self, kind: str, ops: list[Op]) -> dict[int, Failure]:
+        """Write; return what failed by its place. Counted once for all: thousands come together."""
+        if not ops:
+            return {}
+        refused = {failure.index: failure for failure in self.kernel.apply(ops)}
+        self._metrics.writes.labels(kind).inc(len(ops) - len(refused))
+        return refused
+
+    def _sentences(self, kind: str, pairs: Pairs, refused: dict[int, Failure]) -> list[str]:
+        failed = {at: failure for at, failure in refused.items() if not failure.absent}
+        if failed:
+            self._metrics.write_failures.labels(kind).inc(len(failed))
+        return [
+            f"The kernel refused {kind} {pairs[at][0]} -> {pairs[at][1]}: {failure.message}."
+            for at, failure in failed.items()
+        ]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
 
 from quilt_runtime.core.errors import RequestError
@@ -14,9 +14,9 @@ LONGEST_INTERFACE = 15  # IFNAMSIZ - 1
 
 Network = IPv4Network | IPv6Network
 
-_OCTETS = r"(0|[1-9][0-9]{0,2})" + r"\.(0|[1-9][0-9]{0,2})" * 3
-_ADDRESS4 = re.compile(_OCTETS, re.ASCII)
-_CIDR4 = re.compile(_OCTETS + r"/([1-9][0-9]?)", re.ASCII)
+_OCTET = {str(number): number for number in range(256)}
+_LENGTH = {str(number): number for number in range(1, 33)}
+"""Canonical decimal spellings: a look-up both checks and reads. Thousands of routes arrive at once."""
 
 
 def parse_network(what: str, text: str) -> Network:
@@ -65,17 +65,23 @@ def node_subnet(text: str, cluster_cidrs: Sequence[IPv4Network], prefix_length: 
 def canonical4(text: str) -> str:
     """Return `text` where it is a canonical IPv4 CIDR of a pod network, else "": then the slow way says why.
 
-    A thousand routes arrive at once, and the ipaddress module takes 15 us for each.
+    The ipaddress module would take 15 us for each.
     """
-    found = _CIDR4.fullmatch(text)
-    if found is None:
+    address, _, size = text.partition("/")
+    packed, length = _packed4(address), _LENGTH.get(size, 0)
+    if packed < 0 or not length or packed & (0xFFFFFFFF >> length):
         return ""
-    a, b, c, d, length = map(int, found.groups())
-    value = a << 24 | b << 16 | c << 8 | d
-    ordinary = (
-        0 < length <= 32 and max(a, b, c, d) < 256 and a not in {0, 127} and a < 224 and (a, b) != (169, 254)
-    )
-    return text if ordinary and value & (0xFFFFFFFF >> length) == 0 else ""
+    first = packed >> 24
+    return text if 0 < first < 224 and first != 127 and packed >> 16 != 0xA9FE else ""
+
+
+def _packed4(text: str) -> int:
+    """Return a canonically spelled IPv4 address as a number, -1 for anything else."""
+    try:
+        a, b, c, d = text.split(".")
+        return _OCTET[a] << 24 | _OCTET[b] << 16 | _OCTET[c] << 8 | _OCTET[d]
+    except (KeyError, ValueError):
+        return -1
 
 
 def route_destination(network: Network) -> Network:
@@ -98,7 +104,7 @@ def gateway(text: str, family: int) -> str:
     """Return the canonical gateway address of the destination's family (4 or 6); empty stays empty."""
     if not text:
         return ""
-    if family == 4 and _ADDRESS4.fullmatch(text) and max(map(int, text.split("."))) < 256:
+    if family == 4 and _packed4(text) >= 0:
         return text
     if len(text) > LONGEST_CIDR:
         raise RequestError(f"Gateway is {len(text)} characters long, an address has at most 39")
@@ -111,6 +117,7 @@ def gateway(text: str, family: int) -> str:
     return str(address)
 
 
+@lru_cache(maxsize=64)
 def interface_name(text: str) -> str:
     """Return the name, or raise RequestError where no interface can be called so."""
     if not text:

@@ -12,6 +12,7 @@ import ipaddress
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from quilt_netlink import SCOPE_LINK, Create, Delete, Nexthop, Op, Put, Route
 
@@ -23,8 +24,7 @@ Hop = tuple[str, int]
 """Gateway and device index: what a nexthop object stands for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """A route as asked for; canonical prefix, `gateway` empty for a link-scope route."""
 
     prefix: str
@@ -32,8 +32,7 @@ class Wanted:
     gateway: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """A write and the item of the request that it is for."""
 
     item: int
@@ -65,7 +64,7 @@ class Tables:
     """
 
     def __init__(self, routes: Iterable[Route], nexthops: Iterable[Nexthop]) -> None:
-        self.by_prefix: dict[str, list[Route]] = {}
+        self.by_prefix: dict[str, tuple[Route, ...]] = {}
         self.hops: dict[Hop, int] = {}
         self.nexthops: dict[int, Nexthop] = {}
         self.users: Counter[int] = Counter()
@@ -76,15 +75,17 @@ class Tables:
 
     def put(self, route: Route) -> None:
         """Take in a route."""
-        self.by_prefix.setdefault(route.prefix, []).append(route)
+        self.by_prefix[route.prefix] = (*self.by_prefix.get(route.prefix, ()), route)
         if route.nhid:
             self.users[route.nhid] += 1
 
     def drop(self, route: Route) -> None:
         """Take out a route that is there."""
-        held = self.by_prefix[route.prefix]
-        held.remove(route)
-        if not held:
+        rest = list(self.by_prefix[route.prefix])
+        rest.remove(route)
+        if rest:
+            self.by_prefix[route.prefix] = tuple(rest)
+        else:
             del self.by_prefix[route.prefix]
         if route.nhid:
             self.users[route.nhid] -= 1
@@ -126,7 +127,12 @@ class Planner:
 
     def add(self, item: int, wanted: Wanted, protocol: int, keep: frozenset[int] = frozenset()) -> None:
         """Plan one route; an equal one of a protocol in `keep` stays as it is."""
-        held = self._tables.by_prefix.get(wanted.prefix, [])
+        held = self._tables.by_prefix.get(wanted.prefix, ())
+        if not held:
+            route = self._route(item, wanted, protocol)
+            self.plan.routes.append(Step(item, Create(route)))
+            self._tables.put(route)
+            return
         foreign = next((route for route in held if route.protocol not in OURS), None)
         if foreign is not None:
             self.plan.refused[item] = self._foreign_text(foreign)
@@ -137,14 +143,14 @@ class Planner:
             for old in held
         ):
             return
-        self.plan.routes.append(Step(item, Put(route) if held else Create(route)))
-        for old in list(held):
+        self.plan.routes.append(Step(item, Put(route)))
+        for old in held:
             self._drop(old)
         self._tables.put(route)
 
     def remove(self, item: int, prefix: str, protocols: frozenset[int]) -> None:
         """Plan the removal of our routes to a prefix; absent is done, another program's alone is refused."""
-        held = self._tables.by_prefix.get(prefix, [])
+        held = self._tables.by_prefix.get(prefix, ())
         ours = [route for route in held if route.protocol in OURS]
         if not ours and held:
             self.plan.refused[item] = self._foreign_text(held[0])

@@ -6,8 +6,9 @@ import errno
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from quilt_netlink import Delete, Failure, Kernel, KernelLike, Link, NetlinkError, Op
+from quilt_netlink import Delete, Failure, KernelLike, Link, NetlinkError, Op
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.routes import OURS, PROTOCOL_MESH, Plan, Planner, Step, Wanted, described
 from quilt_runtime.kernel.routeview import RouteView
@@ -30,8 +31,7 @@ class Outcome:
     """The view may have been stale, or another program wrote in between: the call tries again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """An add as asked for, already checked: canonical destination, gateway empty for a link-scope route."""
 
     destination: str
@@ -78,10 +78,14 @@ class RouteExecutor:
             names = _Names(self._view.kernel)
             return [Asked(prefix, via, names.of(index)) for prefix, via, index in described(tables, protocol)]
 
+    @property
+    def busy(self) -> bool:
+        """Whether a call is under way, so that another one would wait."""
+        return self._lock.locked()
+
     def interface(self, name: str) -> Link:
         """Return an interface by name; raises RequestError where it does not exist."""
-        with Kernel.open() as kernel:
-            link = kernel.link(name)
+        link = self._view.kernel.link(name)
         if link is None:
             raise RequestError(f"Interface '{name}' not found", retryable=True)
         return link
@@ -137,7 +141,10 @@ class _Attempt:
             # Nobody is refused on the ground of what may be gone by now.
             self._outcomes[item] = Outcome(text, raced=not fresh)
         self._write(plan.nexthops)
-        self._write([step for step in plan.routes if step.item not in self._outcomes])
+        routes = plan.routes
+        if self._outcomes:
+            routes = [step for step in routes if step.item not in self._outcomes]
+        self._write(routes)
         failed = self._view.kernel.apply(plan.garbage)
         if failed or self._outcomes:
             self._view.forget()
@@ -149,9 +156,10 @@ class _Attempt:
     def _plan(self, items: Sequence[int]) -> tuple[Plan, bool]:
         tables, fresh = self._view.tables()
         planner = Planner(tables, self._names.of)
+        adds = len(self._adds)
         for item in items:
-            if item >= len(self._adds):
-                planner.remove(item, self._removes[item - len(self._adds)], self._terms.removable)
+            if item >= adds:
+                planner.remove(item, self._removes[item - adds], self._terms.removable)
                 continue
             asked = self._adds[item]
             link = self._names.link(asked.interface)

@@ -33,8 +33,11 @@ class RouteTableService(rpc.RouteTableServicer):
         done = await answer(
             self._runtime.metrics, "ApplyRoutes", lambda: apply(self._runtime, request.add, request.remove)
         )
+        items = len(request.add) + len(request.remove)
+        outcomes = done.value or [Outcome(done.error, retryable=True)] * items
+        if request.failures_only and not any(outcome.error for outcome in outcomes):
+            return pb.ApplyRoutesResponse()
         destinations = [*(route.destination for route in request.add), *request.remove]
-        outcomes = done.value or [Outcome(done.error, retryable=True)] * len(destinations)
         return pb.ApplyRoutesResponse(
             results=[
                 pb.RouteResult(
@@ -44,6 +47,7 @@ class RouteTableService(rpc.RouteTableServicer):
                     retryable=outcome.retryable,
                 )
                 for destination, outcome in zip(destinations, outcomes, strict=True)
+                if outcome.error or not request.failures_only
             ]
         )
 

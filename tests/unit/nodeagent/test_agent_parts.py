@@ -1,0 +1,63 @@
+"""A plan in parts is the same plan: nothing lost or twice, and no route ahead of what it rests on."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quilt_nodeagent.core.plan import Plan, parts
+from quilt_nodeagent.core.state import Entries, Hop
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> tuple[Plan, Entries]:
+    """Plans of peers whose entries are new, moved, known already, or missing."""
+    kinds = draw(st.lists(st.sampled_from(["new", "moved", "known", "missing"]), max_size=12))
+    actual = Entries()
+    entries: dict[str, list[tuple[str, str]]] = {"new": [], "moved": [], "known": [], "missing": []}
+    fdb, routes = [], []
+    for number, kind in enumerate(kinds):
+        # Every third peer is a second subnet of the node before it, under the same MAC.
+        gateway, mac = f"10.42.{number}.0", f"02:00:00:00:00:{number - (number % 3 == 2):02x}"
+        entries[kind].append((gateway, mac))
+        if kind != "missing" and (mac, "198.18.0.1") not in fdb:
+            fdb.append((mac, "198.18.0.1"))
+        routes.append((f"{gateway}/24", Hop(gateway, "vxlan100")))
+    actual.neighbours = dict(entries["known"])
+    stale = draw(st.booleans())
+    plan = Plan(
+        new_neighbours=tuple(entries["new"]),
+        fdb=tuple(fdb),
+        moved_neighbours=tuple(entries["moved"]),
+        routes=tuple(routes),
+        stale_routes=("10.43.0.0/24",) if stale else (),
+        stale_fdb=(("02:00:00:00:01:00", "198.18.0.9"),) if stale else (),
+        stale_neighbours=(("10.43.0.0", "02:00:00:00:01:00"),) if stale else (),
+    )
+    return plan, actual
+
+
+@given(plans(), st.integers(1, 5))
+def test_parts_make_up_the_plan(made: tuple[Plan, Entries], size: int) -> None:
+    plan, actual = made
+    cut = list(parts(plan, actual, size))
+    for name in Plan.__dataclass_fields__:
+        together = [item for part in cut for item in getattr(part, name)]
+        assert sorted(together, key=repr) == sorted(getattr(plan, name), key=repr), name
+    assert all(len(part.routes) <= size for part in cut)
+    for part in cut[:-1]:
+        assert (part.stale_routes, part.stale_fdb, part.stale_neighbours) == ((), (), ())
+
+
+@given(plans(), st.integers(1, 5))
+def test_no_route_is_ahead_of_its_entries(made: tuple[Plan, Entries], size: int) -> None:
+    plan, actual = made
+    wanted = {**actual.neighbours, **dict(plan.new_neighbours), **dict(plan.moved_neighbours)}
+    neighbours, fdb = dict(actual.neighbours), dict(actual.fdb)
+    for part in parts(plan, actual, size):
+        neighbours |= dict(part.new_neighbours) | dict(part.moved_neighbours)
+        fdb |= dict(part.fdb)
+        for _, hop in part.routes:
+            mac = wanted.get(hop.gateway)
+            assert neighbours.get(hop.gateway) == mac
+            assert mac not in dict(plan.fdb) or mac in fdb
