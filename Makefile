@@ -22,8 +22,8 @@ $(VENV)/.ready: requirements-dev.lock pyproject.toml scripts/setup.sh
 	scripts/setup.sh $(VENV)
 	touch $@
 
-binaries: setup  ## build Kubernetes, containerd, helm, … (cached outside the tree)
-	quilt-devcluster build
+binaries: setup  ## build Kubernetes, containerd, helm, … and our images (cached outside the tree)
+	quilt-devcluster build --images
 
 image: setup  ## build the container images (cached outside the tree)
 	quilt-devcluster image

@@ -118,9 +118,8 @@ def status(cluster: Cluster) -> None:
 
 def start() -> Cluster:
     """The running demo cluster, or a new one with the current images."""
-    say("building what is missing (Kubernetes, containerd, helm, …; cached for the next time)")
-    devcluster.main(["build"], standalone_mode=False)
-    say("building the images of Quilt Mesh")
+    say("building what is missing (Kubernetes, containerd, helm, our images; cached for the next time)")
+    devcluster.main(["build", "--images"], standalone_mode=False)
     archives = product.build(say)
     try:
         cluster = Cluster.attach(NAME)
@@ -128,7 +127,7 @@ def start() -> Cluster:
         cluster.load_images(*archives)
     except DevclusterError:
         say("starting a cluster: a control plane and three nodes")
-        cluster = Cluster.up(NAME, 3, progress=say)
+        cluster = Cluster.up(NAME, 3, progress=print)
     return cluster
 
 
@@ -161,6 +160,7 @@ What to try next (the cluster stays until `make demo-down`):
 
 def main() -> None:
     """`demo.py up` or `demo.py down`."""
+    sys.stdout.reconfigure(line_buffering=True)
     try:
         if sys.argv[1:] == ["down"]:
             bringup.down(NAME)

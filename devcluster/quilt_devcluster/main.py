@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,19 @@ def cli() -> None:
 
 
 @cli.command()
-def build() -> None:
+@click.option("--images", "product_too", is_flag=True, help="Build the product's images at the same time.")
+def build(product_too: bool) -> None:
     """Build the programs and base images that clusters are made of (the first time: about ten minutes)."""
+    from quilt_devcluster import product
+
     hostpackages.install_missing(_say)
-    binaries.build_all(_say)
-    images.ensure_base_archives(_say)
+    # The images wait for downloads while the programs keep the processors busy.
+    with ThreadPoolExecutor() as pool:
+        products = pool.submit(product.build, _say) if product_too else None
+        binaries.build_all(_say)
+        images.ensure_base_archives(_say)
+    if products is not None:
+        products.result()
 
 
 @cli.command()
