@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from quilt_proto import node_pb2 as pb
 from quilt_proto import node_pb2_grpc as rpc
 from quilt_runtime.app import Runtime
@@ -45,6 +47,7 @@ class NodeConfigService(rpc.NodeConfigServicer):
         )
 
 
+@cache
 def own_version() -> str:
     """Return the installed distribution's version, or "0" where the code runs without being installed."""
     from importlib.metadata import (
