@@ -1,8 +1,8 @@
 """CNI plugins as processes: called as a container engine does, from inside a node's network.
 
-Run as a program (`python -m bench.plugins`, in the node's namespace) it reads calls from its standard input, a
-JSON line for each batch, and answers each with a JSON line: seconds, exit code and output of every call. So
-the time of a call is that of the plugin's process alone, and the same for every plugin.
+Run as a program (`python -m bench.plugins`, in the node's namespace) it reads calls from its standard input,
+a JSON line for each batch, and answers each with a JSON line: seconds, exit code and output of every call.
+So the time of a call is that of the plugin's process alone, and the same for every plugin.
 """
 
 from __future__ import annotations

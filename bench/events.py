@@ -1,0 +1,66 @@
+"""What the kernel tells, heard by a blocking socket in this very thread: nothing delays the time that is taken."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from quilt_netlink.channel import walk
+from quilt_netlink.event_decoder import EventDecoder
+from quilt_netlink.events import Change
+from quilt_netlink.namespaces import socket_in
+
+_SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
+_SO_RCVBUFFORCE = 33
+_NEIGHBOUR, _ROUTE4, _NEXTHOP = 3, 7, 32
+_TIMEOUT = struct.pack("@ll", 10, 0)
+
+
+class Listener:
+    """Hears of neighbours, FDB entries, IPv4 routes and nexthop objects in a namespace."""
+
+    def __init__(self, netns: str) -> None:
+        self._sock = socket_in(netns)
+        self._sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 64 << 20)
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEOUT)
+        self._sock.bind((0, 0))
+        for group in (_NEIGHBOUR, _ROUTE4, _NEXTHOP):
+            self._sock.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
+        self._decoder = EventDecoder()
+        self._buffer = memoryview(bytearray(1 << 18))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._sock.close()
+
+    def wait(self, wanted: Callable[[Change], bool]) -> float:
+        """Return when (perf_counter) the first wanted change was heard; TimeoutError after 10 s of silence."""
+        while True:
+            try:
+                size = self._sock.recv_into(self._buffer)
+            except BlockingIOError as error:
+                raise TimeoutError("the kernel told of no such change") from error
+            now = time.perf_counter()
+            for kind, _, _, start, end in walk(self._buffer, size):
+                change = self._decoder.decode(kind, self._buffer, start, end)
+                changes = change if isinstance(change, list) else [change]
+                if any(item is not None and wanted(item) for item in changes):
+                    return now
+
+    def forget(self) -> int:
+        """Throw away what was told so far; return how many datagrams that were."""
+        count = 0
+        while True:
+            try:
+                self._sock.recv_into(self._buffer, 0, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return count
+            count += 1
