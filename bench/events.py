@@ -1,4 +1,4 @@
-"""What the kernel tells, heard by a blocking socket in this very thread: nothing delays the time that is taken."""
+"""What the kernel tells, heard by a blocking socket in this very thread, so that nothing delays the clock."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Listener:
         self._sock.close()
 
     def wait(self, wanted: Callable[[Change], bool]) -> float:
-        """Return when (perf_counter) the first wanted change was heard; TimeoutError after 10 s of silence."""
+        """Return when (perf_counter) a wanted change was heard first; TimeoutError after 10 s of silence."""
         while True:
             try:
                 size = self._sock.recv_into(self._buffer)
@@ -51,8 +51,7 @@ class Listener:
             now = time.perf_counter()
             for kind, _, _, start, end in walk(self._buffer, size):
                 change = self._decoder.decode(kind, self._buffer, start, end)
-                changes = change if isinstance(change, list) else [change]
-                if any(item is not None and wanted(item) for item in changes):
+                if change is not None and wanted(change):
                     return now
 
     def forget(self) -> int:

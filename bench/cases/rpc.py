@@ -2,7 +2,7 @@
 
 A status, a route injected by the contract's call (another one each time) and 5,000 routes in one bulk call
 against `ip -batch` with the same nexthop objects and routes. The calls come from a synchronous client, as
-third parties write one. The limit beside them: a gRPC server that does nothing, in Python, over a Unix socket.
+third parties write one. The limit beside them: a gRPC server in Python that does nothing, over a Unix socket.
 """
 
 from __future__ import annotations
