@@ -57,11 +57,17 @@ class NodeNetwork:
 
     def configure_subnet(self, subnet: IPv4Network) -> None:
         """Make `subnet` the node's, in the kernel too; raises RequestError, StateError."""
+        if self.stands_as(str(subnet)):
+            return
         with self._lock:
             if self._addresses.set_subnet(subnet):
                 log.info("subnet_configured", subnet=str(subnet))
             self._metrics.capacity.set(self._addresses.capacity)
             self.ensure()
+
+    def stands_as(self, subnet: str) -> bool:
+        """Whether this is the node's subnet and nothing is wrong: what others break is mended at once."""
+        return self._table is not None and not self.problems and str(self._addresses.subnet) == subnet
 
     def ensure(self) -> None:
         """Bring everything to what it should be; raises the first error after everything was tried."""

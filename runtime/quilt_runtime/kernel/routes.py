@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from quilt_netlink import Delete, Failure, KernelLike, Link, NetlinkError, Op
+from quilt_netlink import Delete, Failure, Link, NetlinkError, Op
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.routes import OURS, PROTOCOL_MESH, Plan, Planner, Step, Wanted, described
 from quilt_runtime.kernel.routeview import RouteView
@@ -75,7 +75,7 @@ class RouteExecutor:
         """Return the routes of a protocol as the kernel holds them."""
         with self._lock:
             tables, _ = self._view.tables()
-            names = _Names(self._view.kernel)
+            names = _Names(self._view)
             return [Asked(prefix, via, names.of(index)) for prefix, via, index in described(tables, protocol)]
 
     @property
@@ -85,7 +85,8 @@ class RouteExecutor:
 
     def interface(self, name: str) -> Link:
         """Return an interface by name; raises RequestError where it does not exist."""
-        link = self._view.kernel.link(name)
+        with self._lock:
+            link = self._view.link(name)
         if link is None:
             raise RequestError(f"Interface '{name}' not found", retryable=True)
         return link
@@ -110,13 +111,13 @@ class RouteExecutor:
 class _Names:
     """Interface names by index and back, asked of the kernel once each."""
 
-    def __init__(self, kernel: KernelLike) -> None:
-        self._kernel = kernel
+    def __init__(self, view: RouteView) -> None:
+        self._view = view
         self._links: dict[str | int, Link | None] = {}
 
     def link(self, key: str | int) -> Link | None:
         if key not in self._links:
-            self._links[key] = self._kernel.link(key)
+            self._links[key] = self._view.link(key)
         return self._links[key]
 
     def of(self, index: int) -> str:
@@ -132,7 +133,7 @@ class _Attempt:
         self._adds = adds
         self._removes = removes
         self._terms = terms
-        self._names = _Names(view.kernel)
+        self._names = _Names(view)
         self._outcomes: dict[int, Outcome] = {}
 
     def run(self, items: Sequence[int]) -> dict[int, Outcome]:

@@ -14,7 +14,7 @@ import socket
 import struct
 import sys
 
-from quilt_netlink import Kernel
+from quilt_netlink import Kernel, Link
 from quilt_runtime.core.routes import Tables
 
 SOL_NETLINK, NETLINK_ADD_MEMBERSHIP = 270, 1
@@ -47,6 +47,18 @@ class RouteView:
         self.kernel = Kernel(sock)
         self._tables: Tables | None = None
         self._devices: set[int] = set()
+        self._links: dict[str | int, Link] = {}
+
+    def link(self, key: str | int) -> Link | None:
+        """Return an interface by name or index, or None; asked of the kernel when something about links was
+        heard.
+        """
+        if not self._unchanged():
+            self._tables = None
+        found = self._links.get(key) or self.kernel.link(key)
+        if found is not None:
+            self._links[key] = found
+        return found
 
     def tables(self) -> tuple[Tables, bool]:
         """Return what the kernel holds, and whether it was read just now."""
@@ -87,19 +99,23 @@ class RouteView:
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
+                self._links.clear()
                 unchanged = False
                 continue
-            if unchanged and self._concerns_us(data):
+            if self._concerns_us(data):
                 unchanged = False
 
     def _concerns_us(self, data: bytes) -> bool:
-        at = 0
+        at, concerned = 0, False
         while at + 24 <= len(data):
             length, kind = struct.unpack_from("=IH", data, at)
-            if kind not in ABOUT_A_DEVICE or struct.unpack_from("=i", data, at + 20)[0] in self._devices:
-                return True
+            if kind not in ABOUT_A_DEVICE:
+                concerned = True
+            else:
+                self._links.clear()
+                concerned |= struct.unpack_from("=i", data, at + 20)[0] in self._devices
             at += max((length + 3) & ~3, 16)
-        return False
+        return concerned
 
 
 def _subscribe(own_port: int) -> socket.socket:

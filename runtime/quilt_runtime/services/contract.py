@@ -33,6 +33,7 @@ class QuiltRuntimeService(rpc.QuiltRuntimeServicer):
             self._runtime.metrics,
             "ConfigureNodeSubnet",
             lambda: configure_subnet(self._runtime, request.subnet),
+            short=self._runtime.network.stands_as(request.subnet),
         )
         return pb.ConfigureNodeSubnetResponse(success=done.success, error=done.error)
 
@@ -42,13 +43,17 @@ class QuiltRuntimeService(rpc.QuiltRuntimeServicer):
             self._runtime.metrics,
             "InjectRoute",
             lambda: inject(self._runtime, request.destination, request.via_interface),
+            short=not self._runtime.routes.busy,
         )
         return pb.InjectRouteResponse(success=done.success, error=done.error)
 
     async def RemoveRoute(self, request: pb.RemoveRouteRequest, context: object) -> pb.RemoveRouteResponse:  # noqa: N802
         """Remove one route."""
         done = await answer(
-            self._runtime.metrics, "RemoveRoute", lambda: remove(self._runtime, request.destination)
+            self._runtime.metrics,
+            "RemoveRoute",
+            lambda: remove(self._runtime, request.destination),
+            short=not self._runtime.routes.busy,
         )
         return pb.RemoveRouteResponse(success=done.success, error=done.error)
 

@@ -31,7 +31,7 @@ class IpamService(rpc.IpamServicer):
                 log.info("address_allocated", container=owner.container_id, address=str(allocation.address))
             return allocation
 
-        done = await answer(self._runtime.metrics, "AllocateIp", work)
+        done = await answer(self._runtime.metrics, "AllocateIp", work, short=True)
         subnet = self._runtime.addresses.subnet
         if done.value is None or subnet is None:
             return pb.AllocateIpResponse(error=done.error)
@@ -46,7 +46,7 @@ class IpamService(rpc.IpamServicer):
             for freed in self._runtime.addresses.release([_owner(request.container_id, request.interface)]):
                 log.info("address_released", container=request.container_id, address=str(freed.address))
 
-        done = await answer(self._runtime.metrics, "ReleaseIp", work)
+        done = await answer(self._runtime.metrics, "ReleaseIp", work, short=True)
         return pb.ReleaseIpResponse(success=done.success, error=done.error)
 
     async def ListAllocations(  # noqa: N802
