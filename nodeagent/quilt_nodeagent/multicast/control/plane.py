@@ -31,7 +31,7 @@ class ControlPlane:
     """Neighbours, RPF, events, and the two sockets; `run` serves until cancelled.
 
     All methods belong to the event loop's thread. `publish`, `set_mesh` and `check_rpf` may be called before
-    `run`, and while it waits for a socket.
+    `run` too; `serving` is set while both sockets answer.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class ControlPlane:
         self.mesh = MeshRoutes(BRIDGE_DEVICE, device)
         self.rpf = RpfProvider(config.rpf_provider, config.rpf_cache_ttl, self.counters)
         self.broadcast = Broadcast(config.event_buffer_size, config.event_rate, self.counters)
+        self.serving = asyncio.Event()
         self._wake = asyncio.Event()
         self._recheck = asyncio.Event()
         self.pim = PimService(
@@ -116,11 +117,13 @@ class ControlPlane:
             await control.start()
             if rpf is not None:
                 await rpf.start()
+            self.serving.set()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.pim.run())
                 group.create_task(self._keep_time())
                 group.create_task(self._keep_upstreams())
         finally:
+            self.serving.clear()
             self.pim.speakers.close()
             await control.stop()
             if rpf is not None:

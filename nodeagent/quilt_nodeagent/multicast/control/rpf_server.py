@@ -10,7 +10,7 @@ from quilt_nodeagent.multicast.control.core import rpf_wire
 from quilt_nodeagent.multicast.control.core.errors import ControlError
 from quilt_nodeagent.multicast.control.core.rpf import MeshRoutes
 from quilt_nodeagent.multicast.control.counters import Counters
-from quilt_nodeagent.multicast.control.unix import UnixServer
+from quilt_nodeagent.multicast.control.unix import UnixServer, part
 
 log = structlog.get_logger()
 
@@ -43,7 +43,8 @@ class RpfServer:
                     writer.write(self._answer(end.partial))
                 return
             except asyncio.LimitOverrunError:
-                writer.write(rpf_wire.refusal(f"a query has at most {rpf_wire.MAX_MESSAGE} bytes"))
+                refusal = rpf_wire.refusal(f"a query has at most {rpf_wire.MAX_MESSAGE} bytes")
+                await part(reader, writer, refusal)
                 return
             writer.write(self._answer(line))
             await writer.drain()

@@ -14,7 +14,7 @@ from quilt_nodeagent.multicast.control.core.request_line import MAX_LINE, read, 
 from quilt_nodeagent.multicast.control.core.requests import Request
 from quilt_nodeagent.multicast.control.counters import Counters
 from quilt_nodeagent.multicast.control.subscriptions import Broadcast, Session
-from quilt_nodeagent.multicast.control.unix import UnixServer
+from quilt_nodeagent.multicast.control.unix import UnixServer, part
 
 log = structlog.get_logger()
 
@@ -69,7 +69,7 @@ class ControlServer:
             except asyncio.LimitOverrunError:
                 # What follows cannot be told from the rest of this line, so the connection ends here.
                 self._counters.add("request_errors")
-                writer.write(_refusal(f"a request has at most {MAX_LINE} bytes"))
+                await part(reader, writer, _refusal(f"a request has at most {MAX_LINE} bytes"))
                 return b""
             if line.strip():
                 return line

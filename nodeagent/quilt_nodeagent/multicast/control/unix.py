@@ -26,6 +26,8 @@ _UCRED = struct.Struct("=iII")
 _SO_PEERGROUPS = 59
 _MAX_CONNECTIONS = 128
 _BACKLOG = 64
+# Seconds in which a peer may read why it is not served.
+_PARTING = 1.0
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -53,6 +55,16 @@ def peer_of(connection: socket.socket) -> Peer:
 def allowed(peer: Peer, gid: int | None) -> bool:
     """Whether a peer may talk: root, the agent's own user, or a member of the configured group."""
     return peer.uid in (0, os.geteuid()) or (gid is not None and gid in peer.gids)
+
+
+async def part(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, message: bytes) -> None:
+    """Send a last message and let it arrive: closing on unread data would take it away from its reader."""
+    writer.write(message)
+    writer.write_eof()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_PARTING):
+            while await reader.read(65536):
+                pass
 
 
 class UnixServer:
@@ -118,7 +130,10 @@ class UnixServer:
         assert task is not None
         self._connections.add(task)
         try:
-            if self._may_talk(writer):
+            refusal = self._refusal(writer)
+            if refusal:
+                await part(reader, writer, self._refuse(refusal))
+            else:
                 await self._serve(reader, writer)
         except (ConnectionError, TimeoutError):
             pass  # The other end went away.
@@ -128,17 +143,14 @@ class UnixServer:
             self._connections.discard(task)
             writer.close()
 
-    def _may_talk(self, writer: asyncio.StreamWriter) -> bool:
+    def _refusal(self, writer: asyncio.StreamWriter) -> str:
+        """Why a peer is not served; empty when it is."""
         peer = peer_of(writer.get_extra_info("socket"))
         if not allowed(peer, self._gid):
             self._counters.add("peers_refused")
             log.warning("control_peer_refused", socket=str(self.path), uid=peer.uid, pid=peer.pid)
-            writer.write(
-                self._refuse(f"uid {peer.uid} may not use this socket; root or the configured group may")
-            )
-            return False
+            return f"uid {peer.uid} may not use this socket; root or the configured group may"
         if len(self._connections) > _MAX_CONNECTIONS:
             self._counters.add("connections_refused")
-            writer.write(self._refuse(f"there are {_MAX_CONNECTIONS} connections already"))
-            return False
-        return True
+            return f"there are {_MAX_CONNECTIONS} connections already"
+        return ""

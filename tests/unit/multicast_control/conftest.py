@@ -1,0 +1,42 @@
+"""Makes the client and the provider of these tests importable, and a control plane that serves."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from quilt_nodeagent.multicast.control import interfaces
+
+HERE = str(Path(__file__).parent)
+if HERE not in sys.path:
+    sys.path.insert(0, HERE)
+pytest.register_assert_rewrite("control_doubles")
+
+import control_doubles  # noqa: E402
+
+
+@pytest_asyncio.fixture
+async def running(tmp_path: Path) -> AsyncIterator[control_doubles.Running]:
+    """A control plane with default settings."""
+    async with control_doubles.serving(tmp_path) as made:
+        yield made
+
+
+@pytest_asyncio.fixture
+async def client(running: control_doubles.Running) -> control_doubles.Client:
+    """A connection to it."""
+    return await running.client()
+
+
+@pytest.fixture
+def multicast_interface() -> str:
+    """An interface of this machine that carries multicast; skipped where there is none but loopback."""
+    for _, name in socket.if_nameindex():
+        if interfaces.look(name).multicast:
+            return name
+    pytest.skip("no interface of this machine carries multicast")

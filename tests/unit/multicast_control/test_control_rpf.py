@@ -1,0 +1,394 @@
+"""RPF: providers disabled, static and external, the cache, failing closed, and serving the mesh's routes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from control_doubles import Client, Provider, Running, serving
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quilt_nodeagent.multicast.control.core.cache import TtlCache
+from quilt_nodeagent.multicast.control.core.errors import ControlError
+from quilt_nodeagent.multicast.control.core.rpf import MeshRoutes, PrefixTable, RpfInfo, StaticRoutes
+from quilt_nodeagent.multicast.control.core.rpf_wire import InvalidAnswerError, parse_answer
+from quilt_nodeagent.multicast.control.counters import Counters
+from quilt_nodeagent.multicast.control.rpf_provider import LookupFailedError, RpfProvider, check_socket
+
+ETH0 = RpfInfo("eth0", "10.0.0.1", 10)
+WIRE = {"upstream_interface": "eth0", "upstream_neighbor": "10.0.0.1", "metric": 10}
+
+
+class TestTables:
+    @given(
+        st.dictionaries(
+            st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 32)), st.integers(), min_size=1, max_size=30
+        ),
+        st.integers(0, 2**32 - 1),
+    )
+    def test_the_longest_prefix_matches_whatever_the_table(
+        self, entries: dict[tuple[int, int], int], wanted: int
+    ) -> None:
+        table: PrefixTable[int] = PrefixTable()
+        held = {}
+        for (address, length), value in entries.items():
+            network = ip_network((address, length), strict=False)
+            table.put(network, value)
+            held[network] = value
+        address = ip_address(wanted)
+        matching = [network for network in held if address in network]
+        longest = max(matching, key=lambda network: network.prefixlen, default=None)
+        assert table.match(str(address)) == (held[longest] if longest else None)
+        for network in held:
+            table.pop(network)
+        assert len(table) == 0
+        assert table.match(str(address)) is None
+
+    def test_of_several_ways_the_lowest_metric_wins_then_the_newest(self) -> None:
+        table, source = StaticRoutes(), ip_network("10.1.0.0/16")
+        table.add(source, RpfInfo("eth0", None, 20))
+        table.add(source, RpfInfo("eth1", None, 10))
+        assert table.lookup("10.1.2.3") == RpfInfo("eth1", None, 10)
+        table.add(source, RpfInfo("eth2", None, 10))
+        assert table.lookup("10.1.2.3") == RpfInfo("eth2", None, 10)
+        table.add(source, RpfInfo("eth2", None, 30))  # The same way again: replaced.
+        assert (table.lookup("10.1.2.3"), len(table)) == (RpfInfo("eth1", None, 10), 3)
+        assert table.remove(source, "eth1") == 1
+        assert table.lookup("10.1.2.3") == RpfInfo("eth0", None, 20)
+        assert table.remove(source) == 2
+        assert (table.lookup("10.1.2.3"), len(table)) == (None, 0)
+
+    def test_the_mesh_knows_its_own_subnets_its_peers_and_nothing_else(self) -> None:
+        mesh = MeshRoutes("quilt0", "vxlan100")
+        mesh.set(["10.42.1.0/24"], [("10.42.2.0/24", "10.42.2.0"), ("fd42:2::/64", "fd42:2::")], "vxlan100")
+        assert mesh.lookup("10.42.1.7") == RpfInfo("quilt0", None, 0)
+        assert mesh.lookup("10.42.2.7") == RpfInfo("vxlan100", "10.42.2.0", 1)
+        assert mesh.lookup("fd42:2::7") == RpfInfo("vxlan100", "fd42:2::", 1)
+        assert mesh.lookup("10.42.3.7") is None
+        mesh.set(["10.42.1.0/24"], [("10.42.3.0/24", "10.42.3.0")], "vxlan100")
+        assert mesh.lookup("10.42.2.7") is None
+        assert mesh.lookup("10.42.3.7") == RpfInfo("vxlan100", "10.42.3.0", 1)
+
+    def test_the_cache_hits_misses_and_expires(self) -> None:
+        cache: TtlCache[int] = TtlCache(30.0, capacity=2)
+        assert cache.get("a", 0.0) is None
+        cache.put("a", 1, 0.0)
+        assert cache.get("a", 29.9) == 1
+        assert cache.get("a", 30.0) is None
+        for key, now in (("b", 1.0), ("c", 2.0), ("d", 3.0)):
+            cache.put(key, 2, now)
+        assert (cache.get("b", 4.0), cache.get("d", 4.0), len(cache)) == (None, 2, 2)
+        off: TtlCache[int] = TtlCache(0)
+        off.put("a", 1, 0.0)
+        assert off.get("a", 0.0) is None
+
+
+class TestAnswers:
+    @given(st.binary(max_size=200))
+    def test_no_answer_makes_the_reader_fail_in_another_way(self, line: bytes) -> None:
+        with contextlib.suppress(InvalidAnswerError):
+            parse_answer(line)
+
+    @given(
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.text(max_size=20),
+            lambda inner: (
+                st.lists(inner, max_size=3)
+                | st.dictionaries(
+                    st.sampled_from(["upstream_interface", "upstream_neighbor", "metric", "error", "x"]),
+                    inner,
+                )
+            ),
+            max_leaves=8,
+        )
+    )
+    def test_whatever_json_comes(self, document: Any) -> None:
+        try:
+            answer = parse_answer(json.dumps(document).encode())
+        except InvalidAnswerError:
+            return
+        assert isinstance(answer, str) or 0 < len(answer.upstream_interface) <= 15
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            b"",
+            b"[]",
+            b"{}",
+            b'{"upstream_interface":""}',
+            b'{"upstream_interface":"eth0","upstream_neighbor":"nobody"}',
+            b'{"upstream_interface":"eth0","metric":"low"}',
+            b'{"upstream_interface":"eth0","metric":-1}',
+            b'{"upstream_interface":"eth0","metric":true}',
+            b'{"upstream_interface":"an interface"}',
+            b"[" * 4000,
+        ],
+    )
+    def test_invalid_ones(self, line: bytes) -> None:
+        with pytest.raises(InvalidAnswerError):
+            parse_answer(line)
+
+
+async def test_disabled_is_the_default_and_lets_everything_pass(running: Running, client: Client) -> None:
+    reply = await client.ok("GetRpfProvider")
+    assert reply["provider"] == "disabled"
+    reply = await client.ok("QueryRpf", source="10.1.0.5")
+    assert (reply["rpf"], reply["reason"]) == (None, "RPF checks are disabled")
+    assert (await running.plane.check_rpf("10.1.0.5", "anything")).passed
+
+
+async def test_static_routes_by_the_api(running: Running, client: Client) -> None:
+    assert (await client.ok("SetRpfProvider", provider="static"))["provider"] == "static"
+    assert (await client.ok("AddRpfRoute", source="10.1.0.0/16", rpf=WIRE))["source"] == "10.1.0.0/16"
+    await client.ok("AddRpfRoute", source="10.1.0.5", rpf={"upstream_interface": "eth1"})
+    reply = await client.ok("QueryRpf", source="10.1.0.5")
+    assert reply["rpf"] == {"upstream_interface": "eth1", "upstream_neighbor": None, "metric": None}
+    assert (await client.ok("QueryRpf", source="10.1.0.6"))["rpf"] == WIRE
+    reply = await client.ok("QueryRpf", source="10.2.0.1")
+    assert (reply["rpf"], reply["reason"]) == (None, "no static RPF route holds 10.2.0.1")
+    listed = (await client.ok("ListRpfRoutes"))["routes"]
+    assert [route["source"] for route in listed] == ["10.1.0.0/16", "10.1.0.5/32"]
+    assert listed[0]["rpf"] == WIRE
+    assert (await client.ok("RemoveRpfRoute", source="10.1.0.5"))["removed"] == 1
+    assert (await client.ok("QueryRpf", source="10.1.0.5"))["rpf"] == WIRE
+    reply = await client.ok("GetRpfProvider")
+    assert (reply["static_entries"], reply["queries"], reply["no_route"]) == (1, 4, 1)
+    assert (await client.ok("ClearRpfRoutes"))["removed"] == 1
+    assert (await client.ok("ListRpfRoutes"))["routes"] == []
+
+
+async def test_static_checks_decide(running: Running, client: Client) -> None:
+    await client.ok("SetRpfProvider", provider="static")
+    await client.ok("AddRpfRoute", source="10.1.0.0/16", rpf=WIRE)
+    assert (await running.plane.check_rpf("10.1.0.5", "eth0")).passed
+    wrong = await running.plane.check_rpf("10.1.0.5", "eth1")
+    assert (wrong.passed, wrong.reason) == (False, "10.1.0.5 is upstream on eth0, not on eth1")
+    unknown = await running.plane.check_rpf("10.2.0.5", "eth0")
+    assert (unknown.passed, unknown.reason) == (False, "no static RPF route holds 10.2.0.5")
+    assert running.plane.counters["rpf_refused"] == 2
+
+
+async def test_errors_of_rpf_commands(client: Client, tmp_path: Path) -> None:
+    assert "must be 'disabled', 'static' or the absolute path" in await client.refused(
+        "SetRpfProvider", provider="run/rpf.sock"
+    )
+    assert "start the provider first" in await client.refused("SetRpfProvider", provider=str(tmp_path / "no"))
+    assert "at most 107 bytes" in await client.refused("SetRpfProvider", provider="/" + "x" * 107)
+    assert "is not an IP address" in await client.refused("QueryRpf", source="somewhere")
+    assert "not the address of a source" in await client.refused("QueryRpf", source="239.1.1.1")
+    assert "has host bits set" in await client.refused("AddRpfRoute", source="10.1.0.5/16", rpf=WIRE)
+    assert "sources are unicast" in await client.refused("AddRpfRoute", source="239.0.0.0/8", rpf=WIRE)
+    assert "'upstream' is not a field" in await client.refused(
+        "AddRpfRoute", source="10.1.0.5", rpf={"upstream": "eth0"}
+    )
+    assert "a name is missing" in await client.refused("AddRpfRoute", source="10.1.0.5", rpf={})
+    assert "out of range" in await client.refused(
+        "AddRpfRoute", source="10.1.0.5", rpf={**WIRE, "metric": -1}
+    )
+    assert "There is no RPF route for 10.1.0.5/32" in await client.refused(
+        "RemoveRpfRoute", source="10.1.0.5"
+    )
+    assert (await client.ok("GetRpfProvider"))["provider"] == "disabled"
+
+
+async def test_an_external_provider_is_asked_once_and_then_from_the_cache(tmp_path: Path) -> None:
+    provider = Provider(tmp_path / "provider.sock")
+    provider.answers["10.1.0.5"] = WIRE
+    async with provider.serve(), serving(tmp_path) as running:
+        client = await running.client()
+        await client.ok("SetRpfProvider", provider=str(provider.path))
+        first = await client.ok("QueryRpf", source="10.1.0.5")
+        assert (first["rpf"], first["cached"]) == (WIRE, False)
+        again = await client.ok("QueryRpf", source="10.1.0.5")
+        assert (again["rpf"], again["cached"]) == (WIRE, True)
+        assert provider.asked == [{"query": "rpf", "source": "10.1.0.5"}]
+        reply = await client.ok("QueryRpf", source="10.9.0.1")
+        assert (reply["rpf"], reply["reason"]) == (
+            None,
+            "the RPF provider has no route to 10.9.0.1: 'no-route'",
+        )
+        assert (await client.ok("QueryRpf", source="10.9.0.1"))["cached"] is True
+        state = await client.ok("GetRpfProvider")
+        assert (state["cache_hits"], state["cache_misses"], state["cached_entries"]) == (2, 2, 2)
+        # Choosing a provider forgets what the last one said.
+        await client.ok("SetRpfProvider", provider=str(provider.path))
+        assert (await client.ok("QueryRpf", source="10.1.0.5"))["cached"] is False
+
+
+async def test_cached_answers_expire(tmp_path: Path) -> None:
+    provider = Provider(tmp_path / "provider.sock")
+    provider.answers["10.1.0.5"] = WIRE
+    async with provider.serve():
+        rpf = RpfProvider(str(provider.path), 0.05, Counters())
+        assert (await rpf.lookup("10.1.0.5")).info == ETH0
+        assert (await rpf.lookup("10.1.0.5")).cached
+        provider.answers["10.1.0.5"] = {"upstream_interface": "eth1"}
+        async with asyncio.timeout(5):
+            while (found := await rpf.lookup("10.1.0.5")).cached:  # noqa: ASYNC110  time has no event
+                await asyncio.sleep(0.01)
+        assert found.info == RpfInfo("eth1")
+
+
+async def test_many_who_wait_for_one_source_ask_once(tmp_path: Path) -> None:
+    provider = Provider(tmp_path / "provider.sock")
+    provider.answers["10.1.0.5"] = WIRE
+    async with provider.serve():
+        rpf = RpfProvider(str(provider.path), 30, Counters())
+        found = await asyncio.gather(*(rpf.lookup("10.1.0.5") for _ in range(20)))
+        assert {item.info for item in found} == {ETH0}
+        assert len(provider.asked) == 1
+
+
+async def test_time_outs_fail_closed_and_are_counted(tmp_path: Path) -> None:
+    provider = Provider(tmp_path / "provider.sock")
+    provider.silent = True
+    async with provider.serve():
+        counters = Counters()
+        rpf = RpfProvider(str(provider.path), 30, counters, timeout=0.05)
+        with pytest.raises(LookupFailedError, match=r"did not answer within 0\.05 s"):
+            await rpf.lookup("10.1.0.5")
+        verdict = await rpf.arrives("10.1.0.5", "eth0")
+        assert not verdict.passed
+        assert not (await rpf.joins("10.1.0.5", "eth1")).passed
+        assert counters["rpf_timeouts"] == 3
+        # It is asked again, as soon as it can answer.
+        provider.silent = False
+        provider.answers["10.1.0.5"] = WIRE
+        assert (await rpf.arrives("10.1.0.5", "eth0")).passed
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"nonsense\n",
+        b"",
+        b"{}\n",
+        b'{"upstream_interface":5}\n',
+        b"x" * 10000,
+        b'{"upstream_interface":"a/b"}',
+    ],
+)
+async def test_invalid_answers_fail_closed_and_are_counted(tmp_path: Path, answer: bytes) -> None:
+    provider = Provider(tmp_path / "provider.sock")
+    provider.answers["10.1.0.5"] = answer
+    async with provider.serve(), serving(tmp_path, rpf_provider=str(provider.path)) as running:
+        client = await running.client()
+        assert "gave an invalid answer" in await client.refused("QueryRpf", source="10.1.0.5")
+        assert not (await running.plane.check_rpf("10.1.0.5", "eth0")).passed
+        state = await client.ok("GetRpfProvider")
+        assert (state["invalid_answers"], state["cached_entries"]) == (2, 0)
+
+
+async def test_an_answer_may_end_with_the_stream_instead_of_a_newline(tmp_path: Path) -> None:
+    provider = Provider(tmp_path / "provider.sock")
+    provider.answers["10.1.0.5"] = json.dumps(WIRE).encode()
+    async with provider.serve():
+        rpf = RpfProvider(str(provider.path), 30, Counters())
+        assert (await rpf.lookup("10.1.0.5")).info == ETH0
+
+
+async def test_a_provider_that_is_gone_fails_closed(tmp_path: Path) -> None:
+    provider = Provider(tmp_path / "provider.sock")
+    async with provider.serve(), serving(tmp_path) as running:
+        client = await running.client()
+        await client.ok("SetRpfProvider", provider=str(provider.path))
+        provider.path.unlink()
+        assert "cannot be asked" in await client.refused("QueryRpf", source="10.1.0.5")
+        assert not (await running.plane.check_rpf("10.1.0.5", "eth0")).passed
+        assert (await client.ok("GetRpfProvider"))["unreachable"] == 2
+        provider.path.touch()
+
+
+class TestOwnership:
+    def bound(self, path: Path, mode: int = 0o660) -> Path:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+        path.chmod(mode)
+        return path
+
+    def test_a_socket_of_ours_is_good(self, tmp_path: Path) -> None:
+        check_socket(str(self.bound(tmp_path / "a.sock")))
+
+    def test_a_file_is_no_socket_nor_is_a_link_to_one(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        (tmp_path / "link").symlink_to(self.bound(tmp_path / "a.sock"))
+        for name in ("file", "link"):
+            with pytest.raises(ControlError, match="is not a Unix socket"):
+                check_socket(str(tmp_path / name))
+
+    def test_writable_by_everybody_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(ControlError, match="not be writable by everybody"):
+            check_socket(str(self.bound(tmp_path / "a.sock", 0o666)))
+
+    def test_in_a_folder_that_everybody_may_write_it_is_refused(self, tmp_path: Path) -> None:
+        folder = tmp_path / "open"
+        folder.mkdir()
+        folder.chmod(0o777)
+        with pytest.raises(ControlError, match="others can replace it"):
+            check_socket(str(self.bound(folder / "a.sock")))
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+    def test_somebody_elses_is_refused(self, tmp_path: Path) -> None:
+        path = self.bound(tmp_path / "a.sock")
+        os.chown(path, 65534, 65534)
+        with pytest.raises(ControlError, match="belongs to uid 65534"):
+            check_socket(str(path))
+
+
+async def ask_mesh(running: Running, message: bytes, *, end: bool = False) -> dict[str, Any]:
+    reader, writer = await asyncio.open_unix_connection(running.plane.config.rpf_sock)
+    writer.write(message)
+    if end:
+        writer.write_eof()
+    async with asyncio.timeout(10):
+        line = await reader.readline()
+    writer.close()
+    return json.loads(line)
+
+
+async def test_the_meshs_routes_are_served(running: Running) -> None:
+    running.plane.set_mesh([("b", "10.42.2.0")], ["10.42.1.0/24"], [("10.42.2.0/24", "10.42.2.0")])
+    own = await ask_mesh(running, b'{"query":"rpf","source":"10.42.1.9"}\n')
+    assert own == {"upstream_interface": "quilt0", "upstream_neighbor": None, "metric": 0}
+    peer = await ask_mesh(running, b'{"query":"rpf","source":"10.42.2.9"}', end=True)
+    assert peer == {"upstream_interface": "vxlan100", "upstream_neighbor": "10.42.2.0", "metric": 1}
+    none = await ask_mesh(running, b'{"query":"rpf","source":"192.0.2.1"}\n')
+    assert none == {"error": "no route: 192.0.2.1 is in no subnet of the mesh"}
+    running.plane.set_mesh([], ["10.42.1.0/24"], [])
+    assert "error" in await ask_mesh(running, b'{"query":"rpf","source":"10.42.2.9"}\n')
+
+
+@pytest.mark.parametrize(
+    ("message", "error"),
+    [
+        (b"hello\n", "This is not JSON"),
+        (b'{"query":"igp","source":"10.42.1.9"}\n', "'igp' is not known"),
+        (b'{"query":"rpf"}\n', "an address is missing"),
+        (b'{"query":"rpf","source":"x"}\n', "is not an IP address"),
+        (b"x" * 5000, "at most 4096 bytes"),
+    ],
+)
+async def test_the_mesh_says_what_is_wrong_with_a_query(running: Running, message: bytes, error: str) -> None:
+    assert error in (await ask_mesh(running, message))["error"]
+
+
+async def test_an_agent_can_be_the_provider_of_another(tmp_path: Path) -> None:
+    """Both ends of the protocol are the same one: one control plane asks the other."""
+    folder = tmp_path / "second"
+    folder.mkdir()
+    async with serving(tmp_path) as first, serving(folder) as second:
+        first.plane.set_mesh([], ["10.42.1.0/24"], [])
+        client = await second.client()
+        await client.ok("SetRpfProvider", provider=first.plane.config.rpf_sock)
+        reply = await client.ok("QueryRpf", source="10.42.1.9")
+        assert reply["rpf"]["upstream_interface"] == "quilt0"
+        reply = await client.ok("QueryRpf", source="10.43.1.9")
+        assert (reply["rpf"], "no route" in reply["reason"]) == (None, True)
