@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from fresh import fresh_cluster
 from mesh import Mesh, Pod, install
 
 from quilt_devcluster import Cluster
@@ -35,7 +36,7 @@ def mesh() -> Iterator[Mesh]:
         install(mesh)
         yield mesh
         return
-    with Cluster.up(name="test", nodes=3) as cluster:
+    with fresh_cluster("test", nodes=3) as cluster:
         mesh = Mesh(cluster)
         install(mesh)
         yield mesh

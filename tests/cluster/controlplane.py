@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fresh import fresh_cluster
+
 from quilt_crds.names import API_VERSION, QUILTNETWORK, QUILTNODE, QUILTSUBNET, Resource, claim_name
 from quilt_devcluster import Cluster
 
@@ -154,7 +156,7 @@ class ControlPlane:
 @contextmanager
 def control_plane(name: str) -> Iterator[ControlPlane]:
     """A control plane of its own, gone afterwards."""
-    with Cluster.up(name=name, nodes=0, images=()) as cluster:
+    with fresh_cluster(name, nodes=0, images=()) as cluster:
         yield ControlPlane(cluster)
 
 
