@@ -33,6 +33,7 @@ NAME = "bench"
 NAMESPACE = "quilt-system"
 CHART = Path(__file__).parents[1] / "helm/quilt-mesh"
 CONCURRENT = 32
+MERGE = "application/merge-patch+json"
 Json = dict[str, Any]
 Call = Callable[[aiohttp.ClientSession], Awaitable[None]]
 
@@ -172,7 +173,8 @@ def _thing(kind: str, name: str, **parts: Any) -> Json:
 
 async def _request(session: aiohttp.ClientSession, method: str, path: str, body: Json | None) -> None:
     for _ in range(60):
-        async with session.request(method, path, json=body) as response:
+        headers = {"Content-Type": MERGE} if method == "PATCH" else {}
+        async with session.request(method, path, json=body, headers=headers) as response:
             if response.status < 300:
                 await response.read()
                 return

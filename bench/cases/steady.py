@@ -1,0 +1,70 @@
+"""A mesh of 5,000 peers in which nothing happens: processor time of agent and runtime, idle and resyncing.
+
+Idle is the processor time of both over a minute with a watched API server, heartbeats and the resync that is
+due in it. A resync is provoked by a notification of the device in which nothing differs (its alias); that
+nothing is written is what the kernel's own notifications say.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from bench import peers
+from bench.events import Listener
+from bench.node import Node
+from bench.result import Line, Result, median
+from bench.usage import processor
+
+if TYPE_CHECKING:
+    from bench.bench import Bench
+
+TITLE = "At rest with 5,000 peers"
+PEERS = 5000
+SETTLE = 1.0
+
+
+def measure(bench: Bench) -> Result:
+    control = bench.control()
+    control.claims(PEERS)
+    with Node() as node:
+        control.join(node)
+        runtime = node.start_runtime()
+        agent = node.start_agent(control.credentials, control.address, control.port)
+        agent.wait_event("dataplane_verified")
+        time.sleep(5)
+        with Listener(node.netns) as listener:
+            resyncs = [_resync(node, agent.pid, runtime.pid) for _ in range(bench.rounds(10))]
+            written = listener.forget()
+        idle = _idle(agent.pid, runtime.pid, 15 if bench.quick else 60)
+    return Result(lines=_lines(resyncs, written, idle))
+
+
+def _resync(node: Node, agent: int, runtime: int) -> float:
+    """Milliseconds of processor time of both for a full resync."""
+    before = processor(agent) + processor(runtime)
+    node.run("ip", "link", "set", peers.DEVICE, "alias", f"resync {before}")
+    time.sleep(SETTLE)
+    return (processor(agent) + processor(runtime) - before) * 1e3
+
+
+def _idle(agent: int, runtime: int, seconds: float) -> tuple[float, float]:
+    """Per cent of a core of agent and runtime."""
+    before = processor(agent), processor(runtime)
+    start = time.perf_counter()
+    time.sleep(seconds)
+    taken = time.perf_counter() - start
+    return (
+        (processor(agent) - before[0]) / taken * 100,
+        (processor(runtime) - before[1]) / taken * 100,
+    )
+
+
+def _lines(resyncs: list[float], written: int, idle: tuple[float, float]) -> list[Line]:
+    return [
+        Line(what="full resync, processor time", value=median(resyncs), unit="ms", target=60),
+        Line(what="entries written by all resyncs", value=written, unit="", target=0),
+        Line(what="idle, agent and runtime", value=sum(idle), unit="% of a core", target=0.5),
+        Line(what="idle, agent", value=idle[0], unit="% of a core"),
+        Line(what="idle, runtime", value=idle[1], unit="% of a core"),
+    ]
