@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16quilt_proto/node.proto\x12\x05quilt\"@\n\x05Route\x12\x13\n\x0b\x64\x65stination\x18\x01 \x01(\t\x12\x0f\n\x07gateway\x18\x02 \x01(\t\x12\x11\n\tinterface\x18\x03 \x01(\t\"U\n\x0bRouteResult\x12\x13\n\x0b\x64\x65stination\x18\x01 \x01(\t\x12\x0f\n\x07success\x18\x02 \x01(\x08\x12\r\n\x05\x65rror\x18\x03 \x01(\t\x12\x11\n\tretryable\x18\x04 \x01(\x08\"V\n\x12\x41pplyRoutesRequest\x12\x19\n\x03\x61\x64\x64\x18\x01 \x03(\x0b\x32\x0c.quilt.Route\x12\x0e\n\x06remove\x18\x02 \x03(\t\x12\x15\n\rfailures_only\x18\x03 \x01(\x08\":\n\x13\x41pplyRoutesResponse\x12#\n\x07results\x18\x01 \x03(\x0b\x32\x12.quilt.RouteResult\"\x13\n\x11ListRoutesRequest\"2\n\x12ListRoutesResponse\x12\x1c\n\x06routes\x18\x01 \x03(\x0b\x32\x0c.quilt.Route\"M\n\x11\x41llocateIpRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x11\n\tinterface\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\"X\n\x12\x41llocateIpResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12\x11\n\taddresses\x18\x03 \x03(\t\x12\x0f\n\x07gateway\x18\x04 \x01(\t\";\n\x10ReleaseIpRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x11\n\tinterface\x18\x02 \x01(\t\"3\n\x11ReleaseIpResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\r\n\x05\x65rror\x18\x02 \x01(\t\"\x18\n\x16ListAllocationsRequest\"F\n\nAllocation\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x11\n\tinterface\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\"A\n\x17ListAllocationsResponse\x12&\n\x0b\x61llocations\x18\x01 \x03(\x0b\x32\x11.quilt.Allocation\"\x98\x01\n\x10\x43onfigureRequest\x12\x15\n\rcluster_cidrs\x18\x01 \x03(\t\x12\x0b\n\x03mtu\x18\x02 \x01(\r\x12\x17\n\x0fvxlan_interface\x18\x03 \x01(\t\x12\x12\n\nvxlan_port\x18\x04 \x01(\r\x12\x17\n\x0foverlay_sources\x18\x05 \x03(\t\x12\x1a\n\x12node_prefix_length\x18\x06 \x01(\r\"3\n\x11\x43onfigureResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\r\n\x05\x65rror\x18\x02 \x01(\t\"\x12\n\x10GetStatusRequest\"k\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06subnet\x18\x02 \x01(\t\x12\x11\n\tallocated\x18\x03 \x01(\r\x12\x10\n\x08\x63\x61pacity\x18\x04 \x01(\r\x12\x10\n\x08problems\x18\x05 \x03(\t2\x95\x01\n\nRouteTable\x12\x44\n\x0b\x41pplyRoutes\x12\x19.quilt.ApplyRoutesRequest\x1a\x1a.quilt.ApplyRoutesResponse\x12\x41\n\nListRoutes\x12\x18.quilt.ListRoutesRequest\x1a\x19.quilt.ListRoutesResponse2\xdb\x01\n\x04Ipam\x12\x41\n\nAllocateIp\x12\x18.quilt.AllocateIpRequest\x1a\x19.quilt.AllocateIpResponse\x12>\n\tReleaseIp\x12\x17.quilt.ReleaseIpRequest\x1a\x18.quilt.ReleaseIpResponse\x12P\n\x0fListAllocations\x12\x1d.quilt.ListAllocationsRequest\x1a\x1e.quilt.ListAllocationsResponse2\x8c\x01\n\nNodeConfig\x12>\n\tConfigure\x12\x17.quilt.ConfigureRequest\x1a\x18.quilt.ConfigureResponse\x12>\n\tGetStatus\x12\x17.quilt.GetStatusRequest\x1a\x18.quilt.GetStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16quilt_proto/node.proto\x12\x05quilt\"@\n\x05Route\x12\x13\n\x0b\x64\x65stination\x18\x01 \x01(\t\x12\x0f\n\x07gateway\x18\x02 \x01(\t\x12\x11\n\tinterface\x18\x03 \x01(\t\"U\n\x0bRouteResult\x12\x13\n\x0b\x64\x65stination\x18\x01 \x01(\t\x12\x0f\n\x07success\x18\x02 \x01(\x08\x12\r\n\x05\x65rror\x18\x03 \x01(\t\x12\x11\n\tretryable\x18\x04 \x01(\x08\"V\n\x12\x41pplyRoutesRequest\x12\x19\n\x03\x61\x64\x64\x18\x01 \x03(\x0b\x32\x0c.quilt.Route\x12\x0e\n\x06remove\x18\x02 \x03(\t\x12\x15\n\rfailures_only\x18\x03 \x01(\x08\":\n\x13\x41pplyRoutesResponse\x12#\n\x07results\x18\x01 \x03(\x0b\x32\x12.quilt.RouteResult\"\x13\n\x11ListRoutesRequest\"2\n\x12ListRoutesResponse\x12\x1c\n\x06routes\x18\x01 \x03(\x0b\x32\x0c.quilt.Route\"M\n\x11\x41llocateIpRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x11\n\tinterface\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\"l\n\x12\x41llocateIpResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12\x11\n\taddresses\x18\x03 \x03(\t\x12\x0f\n\x07gateway\x18\x04 \x01(\t\x12\x12\n\ngateway_v6\x18\x05 \x01(\t\";\n\x10ReleaseIpRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x11\n\tinterface\x18\x02 \x01(\t\"3\n\x11ReleaseIpResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\r\n\x05\x65rror\x18\x02 \x01(\t\"\x18\n\x16ListAllocationsRequest\"F\n\nAllocation\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x11\n\tinterface\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\"A\n\x17ListAllocationsResponse\x12&\n\x0b\x61llocations\x18\x01 \x03(\x0b\x32\x11.quilt.Allocation\"\xdc\x01\n\x10\x43onfigureRequest\x12\x15\n\rcluster_cidrs\x18\x01 \x03(\t\x12\x0b\n\x03mtu\x18\x02 \x01(\r\x12\x17\n\x0fvxlan_interface\x18\x03 \x01(\t\x12\x12\n\nvxlan_port\x18\x04 \x01(\r\x12\x17\n\x0foverlay_sources\x18\x05 \x03(\t\x12\x1a\n\x12node_prefix_length\x18\x06 \x01(\r\x12\x11\n\tmulticast\x18\x07 \x01(\x08\x12\x1c\n\x14multicast_fast_leave\x18\x08 \x01(\x08\x12\x11\n\tsubnet_v6\x18\t \x01(\t\"3\n\x11\x43onfigureResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\r\n\x05\x65rror\x18\x02 \x01(\t\"\x12\n\x10GetStatusRequest\"~\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06subnet\x18\x02 \x01(\t\x12\x11\n\tallocated\x18\x03 \x01(\r\x12\x10\n\x08\x63\x61pacity\x18\x04 \x01(\r\x12\x10\n\x08problems\x18\x05 \x03(\t\x12\x11\n\tsubnet_v6\x18\x06 \x01(\t2\x95\x01\n\nRouteTable\x12\x44\n\x0b\x41pplyRoutes\x12\x19.quilt.ApplyRoutesRequest\x1a\x1a.quilt.ApplyRoutesResponse\x12\x41\n\nListRoutes\x12\x18.quilt.ListRoutesRequest\x1a\x19.quilt.ListRoutesResponse2\xdb\x01\n\x04Ipam\x12\x41\n\nAllocateIp\x12\x18.quilt.AllocateIpRequest\x1a\x19.quilt.AllocateIpResponse\x12>\n\tReleaseIp\x12\x17.quilt.ReleaseIpRequest\x1a\x18.quilt.ReleaseIpResponse\x12P\n\x0fListAllocations\x12\x1d.quilt.ListAllocationsRequest\x1a\x1e.quilt.ListAllocationsResponse2\x8c\x01\n\nNodeConfig\x12>\n\tConfigure\x12\x17.quilt.ConfigureRequest\x1a\x18.quilt.ConfigureResponse\x12>\n\tGetStatus\x12\x17.quilt.GetStatusRequest\x1a\x18.quilt.GetStatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,29 +46,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ALLOCATEIPREQUEST']._serialized_start=407
   _globals['_ALLOCATEIPREQUEST']._serialized_end=484
   _globals['_ALLOCATEIPRESPONSE']._serialized_start=486
-  _globals['_ALLOCATEIPRESPONSE']._serialized_end=574
-  _globals['_RELEASEIPREQUEST']._serialized_start=576
-  _globals['_RELEASEIPREQUEST']._serialized_end=635
-  _globals['_RELEASEIPRESPONSE']._serialized_start=637
-  _globals['_RELEASEIPRESPONSE']._serialized_end=688
-  _globals['_LISTALLOCATIONSREQUEST']._serialized_start=690
-  _globals['_LISTALLOCATIONSREQUEST']._serialized_end=714
-  _globals['_ALLOCATION']._serialized_start=716
-  _globals['_ALLOCATION']._serialized_end=786
-  _globals['_LISTALLOCATIONSRESPONSE']._serialized_start=788
-  _globals['_LISTALLOCATIONSRESPONSE']._serialized_end=853
-  _globals['_CONFIGUREREQUEST']._serialized_start=856
-  _globals['_CONFIGUREREQUEST']._serialized_end=1008
-  _globals['_CONFIGURERESPONSE']._serialized_start=1010
-  _globals['_CONFIGURERESPONSE']._serialized_end=1061
-  _globals['_GETSTATUSREQUEST']._serialized_start=1063
-  _globals['_GETSTATUSREQUEST']._serialized_end=1081
-  _globals['_GETSTATUSRESPONSE']._serialized_start=1083
-  _globals['_GETSTATUSRESPONSE']._serialized_end=1190
-  _globals['_ROUTETABLE']._serialized_start=1193
-  _globals['_ROUTETABLE']._serialized_end=1342
-  _globals['_IPAM']._serialized_start=1345
-  _globals['_IPAM']._serialized_end=1564
-  _globals['_NODECONFIG']._serialized_start=1567
-  _globals['_NODECONFIG']._serialized_end=1707
+  _globals['_ALLOCATEIPRESPONSE']._serialized_end=594
+  _globals['_RELEASEIPREQUEST']._serialized_start=596
+  _globals['_RELEASEIPREQUEST']._serialized_end=655
+  _globals['_RELEASEIPRESPONSE']._serialized_start=657
+  _globals['_RELEASEIPRESPONSE']._serialized_end=708
+  _globals['_LISTALLOCATIONSREQUEST']._serialized_start=710
+  _globals['_LISTALLOCATIONSREQUEST']._serialized_end=734
+  _globals['_ALLOCATION']._serialized_start=736
+  _globals['_ALLOCATION']._serialized_end=806
+  _globals['_LISTALLOCATIONSRESPONSE']._serialized_start=808
+  _globals['_LISTALLOCATIONSRESPONSE']._serialized_end=873
+  _globals['_CONFIGUREREQUEST']._serialized_start=876
+  _globals['_CONFIGUREREQUEST']._serialized_end=1096
+  _globals['_CONFIGURERESPONSE']._serialized_start=1098
+  _globals['_CONFIGURERESPONSE']._serialized_end=1149
+  _globals['_GETSTATUSREQUEST']._serialized_start=1151
+  _globals['_GETSTATUSREQUEST']._serialized_end=1169
+  _globals['_GETSTATUSRESPONSE']._serialized_start=1171
+  _globals['_GETSTATUSRESPONSE']._serialized_end=1297
+  _globals['_ROUTETABLE']._serialized_start=1300
+  _globals['_ROUTETABLE']._serialized_end=1449
+  _globals['_IPAM']._serialized_start=1452
+  _globals['_IPAM']._serialized_end=1671
+  _globals['_NODECONFIG']._serialized_start=1674
+  _globals['_NODECONFIG']._serialized_end=1814
 # @@protoc_insertion_point(module_scope)

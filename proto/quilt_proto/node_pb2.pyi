@@ -177,7 +177,7 @@ class AllocateIpRequest(_message.Message):
     container_id: _builtins.str
     interface: _builtins.str
     address: _builtins.str
-    """a wish: a static address; empty: the next free one"""
+    """a wish: a static address of either family; empty: the next free one"""
     def __init__(
         self,
         *,
@@ -201,12 +201,15 @@ class AllocateIpResponse(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     ADDRESSES_FIELD_NUMBER: _builtins.int
     GATEWAY_FIELD_NUMBER: _builtins.int
+    GATEWAY_V6_FIELD_NUMBER: _builtins.int
     success: _builtins.bool
     error: _builtins.str
     gateway: _builtins.str
+    gateway_v6: _builtins.str
+    """empty without IPv6"""
     @_builtins.property
     def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """e.g. 10.42.1.5/32"""
+        """e.g. 10.42.1.5/32; second, on a node that has IPv6: fd42:42:0:1::5/128"""
 
     def __init__(
         self,
@@ -215,10 +218,11 @@ class AllocateIpResponse(_message.Message):
         error: _builtins.str = ...,
         addresses: _abc.Iterable[_builtins.str] | None = ...,
         gateway: _builtins.str = ...,
+        gateway_v6: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "error", b"error", "gateway", b"gateway", "success", b"success"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "error", b"error", "gateway", b"gateway", "gateway_v6", b"gateway_v6", "success", b"success"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -338,6 +342,9 @@ class ConfigureRequest(_message.Message):
     VXLAN_PORT_FIELD_NUMBER: _builtins.int
     OVERLAY_SOURCES_FIELD_NUMBER: _builtins.int
     NODE_PREFIX_LENGTH_FIELD_NUMBER: _builtins.int
+    MULTICAST_FIELD_NUMBER: _builtins.int
+    MULTICAST_FAST_LEAVE_FIELD_NUMBER: _builtins.int
+    SUBNET_V6_FIELD_NUMBER: _builtins.int
     mtu: _builtins.int
     """of pods and the bridge, in bytes"""
     vxlan_interface: _builtins.str
@@ -345,6 +352,12 @@ class ConfigureRequest(_message.Message):
     """UDP; packets to it are accepted from overlay_sources alone"""
     node_prefix_length: _builtins.int
     """of node subnets, IPv4; 0: unchanged"""
+    multicast: _builtins.bool
+    """the bridge snoops IGMP, asks for members and hands groups to the host"""
+    multicast_fast_leave: _builtins.bool
+    """a pod's leave ends its membership at once"""
+    subnet_v6: _builtins.str
+    """the node's, beside the one of ConfigureNodeSubnet; empty: unchanged"""
     @_builtins.property
     def cluster_cidrs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """of both families: not masqueraded between each other"""
@@ -362,10 +375,13 @@ class ConfigureRequest(_message.Message):
         vxlan_port: _builtins.int = ...,
         overlay_sources: _abc.Iterable[_builtins.str] | None = ...,
         node_prefix_length: _builtins.int = ...,
+        multicast: _builtins.bool = ...,
+        multicast_fast_leave: _builtins.bool = ...,
+        subnet_v6: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_cidrs", b"cluster_cidrs", "mtu", b"mtu", "node_prefix_length", b"node_prefix_length", "overlay_sources", b"overlay_sources", "vxlan_interface", b"vxlan_interface", "vxlan_port", b"vxlan_port"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_cidrs", b"cluster_cidrs", "mtu", b"mtu", "multicast", b"multicast", "multicast_fast_leave", b"multicast_fast_leave", "node_prefix_length", b"node_prefix_length", "overlay_sources", b"overlay_sources", "subnet_v6", b"subnet_v6", "vxlan_interface", b"vxlan_interface", "vxlan_port", b"vxlan_port"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -417,11 +433,14 @@ class GetStatusResponse(_message.Message):
     ALLOCATED_FIELD_NUMBER: _builtins.int
     CAPACITY_FIELD_NUMBER: _builtins.int
     PROBLEMS_FIELD_NUMBER: _builtins.int
+    SUBNET_V6_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     subnet: _builtins.str
     """empty: not configured yet"""
     allocated: _builtins.int
     capacity: _builtins.int
+    subnet_v6: _builtins.str
+    """empty: the node has no IPv6"""
     @_builtins.property
     def problems(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """what is wrong on this node and how to mend it"""
@@ -434,10 +453,11 @@ class GetStatusResponse(_message.Message):
         allocated: _builtins.int = ...,
         capacity: _builtins.int = ...,
         problems: _abc.Iterable[_builtins.str] | None = ...,
+        subnet_v6: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "capacity", b"capacity", "problems", b"problems", "subnet", b"subnet", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "capacity", b"capacity", "problems", b"problems", "subnet", b"subnet", "subnet_v6", b"subnet_v6", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,5 +1,6 @@
 """The addresses of this node's containers: the pure rules of core.ipam, remembered in the store.
 
+Only IPv4 addresses are given out; where the node has an IPv6 subnet too, each brings its twin (core.ipam6).
 Held in memory as well, so that an allocation costs one write. What was recovered from the kernel after the
 database was lost has no known owner: it is held for as long as its veth exists.
 """
@@ -7,12 +8,13 @@ database was lost has no known owner: it is held for as long as its veth exists.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from quilt_runtime.core.errors import AddressTakenError, NoSubnetError, RequestError
-from quilt_runtime.core.ipam import Allocation, Owner, capacity, next_free, static_address
+from quilt_runtime.core.ipam import Allocation, Owner, capacity, next_free
+from quilt_runtime.core.ipam6 import static_addresses, twin
 from quilt_runtime.state import Store
 
 RECOVERED = "recovered"
@@ -41,6 +43,8 @@ class Addresses:
         self._lock = threading.Lock()
         self._pool = _Pool(cursor=store.meta("cursor") or 0)
         self._subnet = store.subnet()
+        held6 = store.meta("subnet6")
+        self._subnet6 = IPv6Network(held6) if held6 else None
         for allocation in store.allocations():
             self._pool.put(allocation)
 
@@ -48,6 +52,15 @@ class Addresses:
     def subnet(self) -> IPv4Network | None:
         """The node's subnet, None until it is configured."""
         return self._subnet
+
+    @property
+    def subnet6(self) -> IPv6Network | None:
+        """The node's IPv6 subnet, None where it has none (yet)."""
+        return self._subnet6
+
+    def twin(self, address: IPv4Address) -> IPv6Address | None:
+        """Return the IPv6 address of the pod that has this address, None where the node has no IPv6."""
+        return twin(address, self._subnet, self._subnet6) if self._subnet and self._subnet6 else None
 
     @property
     def capacity(self) -> int:
@@ -62,34 +75,49 @@ class Addresses:
         with self._lock:
             if subnet == self._subnet:
                 return False
-            if self._pool.by_owner:
-                count = len(self._pool.by_owner)
-                raise RequestError(
-                    f"Subnet cannot change from {self._subnet} to {subnet} while {count} addresses "
-                    "are allocated; remove this node's pods first",
-                    retryable=True,
-                )
+            self._refuse_change(self._subnet, subnet)
             self._store.put_meta(subnet=str(subnet))
             self._subnet = subnet
             return True
 
-    def allocate(self, owner: Owner, network: str = "", wish: str = "") -> tuple[Allocation, bool]:
+    def set_subnet6(self, subnet: IPv6Network) -> bool:
+        """As set_subnet, for IPv6. A first one may come while pods run: those that come later have it."""
+        with self._lock:
+            if subnet == self._subnet6:
+                return False
+            if self._subnet6 is not None:
+                self._refuse_change(self._subnet6, subnet)
+            self._store.put_meta(subnet6=str(subnet))
+            self._subnet6 = subnet
+            return True
+
+    def _refuse_change(self, held: object, wanted: object) -> None:
+        if count := len(self._pool.by_owner):
+            raise RequestError(
+                f"Subnet cannot change from {held} to {wanted} while {count} addresses "
+                "are allocated; remove this node's pods first",
+                retryable=True,
+            )
+
+    def allocate(
+        self, owner: Owner, network: str = "", wishes: Sequence[str] = ()
+    ) -> tuple[Allocation, bool]:
         """Give the owner an address, recorded when this returns; (allocation, whether it is a new one).
 
-        An owner that has one gets the same again. Raises NoSubnetError, ExhaustedError, AddressTakenError,
-        RequestError, StateError.
+        An owner that has one gets the same again. `wishes` are static addresses, at most one of each family.
+        Raises NoSubnetError, ExhaustedError, AddressTakenError, RequestError, StateError.
         """
         with self._lock:
             if self._subnet is None:
                 raise NoSubnetError
             held = self._pool.by_owner.get(owner)
             if held is not None:
-                if wish and static_address(self._subnet, wish) != held.address:
+                if wishes and static_addresses(self._subnet, self._subnet6, wishes) != held.address:
                     raise AddressTakenError(
                         f"{owner.container_id}/{owner.interface} already has {held.address}"
                     )
                 return held, False
-            allocation = Allocation(owner, self._choose(self._subnet, wish), network)
+            allocation = Allocation(owner, self._choose(self._subnet, wishes), network)
             self._store.insert(allocation)
             self._pool.put(allocation)
             self._pool.cursor = int(allocation.address)
@@ -142,10 +170,10 @@ class Addresses:
     def __len__(self) -> int:
         return len(self._pool.by_owner)
 
-    def _choose(self, subnet: IPv4Network, wish: str) -> IPv4Address:
-        if not wish:
+    def _choose(self, subnet: IPv4Network, wishes: Sequence[str]) -> IPv4Address:
+        if not wishes:
             return next_free(subnet, self._pool.owners, self._pool.cursor, len(self._pool.owners))
-        address = static_address(subnet, wish)
+        address = static_addresses(subnet, self._subnet6, wishes)
         holder = self._pool.owners.get(int(address))
         if holder is not None:
             raise AddressTakenError(

@@ -9,19 +9,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from ipaddress import IPv4Network
+from dataclasses import replace
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 import structlog
 
-from quilt_netlink import Kernel, NetlinkError
+from quilt_netlink import Kernel, MulticastKernel, NetlinkError
 from quilt_runtime.addresses import Addresses
 from quilt_runtime.core import firewall
 from quilt_runtime.core.config import NodeConfig
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.firewall import BRIDGE, Firewall
 from quilt_runtime.core.ipam import Allocation, gateway, veth_address
-from quilt_runtime.kernel import bridge, nft, sysctls
+from quilt_runtime.core.ipam6 import fits, gateway6
+from quilt_runtime.kernel import bridge, nft, snooping, sysctls
 from quilt_runtime.metrics import Metrics
 from quilt_runtime.state import Store
 
@@ -69,6 +71,13 @@ class NodeNetwork:
         """Whether this is the node's subnet and nothing is wrong: what others break is mended at once."""
         return self._table is not None and not self.problems and str(self._addresses.subnet) == subnet
 
+    def configure_subnet6(self, subnet: IPv6Network) -> None:
+        """As configure_subnet, for IPv6."""
+        with self._lock:
+            if self._addresses.set_subnet6(subnet):
+                log.info("subnet6_configured", subnet=str(subnet))
+            self.ensure()
+
     def ensure(self) -> None:
         """Bring everything to what it should be; raises the first error after everything was tried."""
         errors = []
@@ -100,6 +109,8 @@ class NodeNetwork:
             yield
         finally:
             self._busy.discard(host_interface)
+        if self.config.multicast:
+            snooping.ensure_port(host_interface, self.config)
 
     def ensure_sysctls(self) -> list[str]:
         """Set the kernel's switches; returns those that had another value."""
@@ -134,15 +145,28 @@ class NodeNetwork:
         subnet = self._addresses.subnet
         if subnet is None:
             return []
-        with Kernel.open() as kernel:
+        with MulticastKernel.open() as kernel:
             repaired = bridge.ensure_bridge(kernel, bridge.BridgeSpec(subnet, self.config.mtu))
             if "bridge" in repaired:
                 sysctls.ensure(self._proc_sys_net, sysctls.BRIDGE)
+            repaired += self._ensure_addresses6(kernel, subnet)
             if names is None or "bridge" in repaired:
                 names = {allocation.host_interface for allocation in self._addresses.held()}
-            ports = bridge.ensure_ports(kernel, [name for name in names if self._is_port(name)])
+            ours = [name for name in names if self._is_port(name)]
+            ports = bridge.ensure_ports(kernel, ours)
+            repaired += snooping.ensure(kernel, ours, self.config)
             self._free_vanished(kernel)
         return repaired + ["port"] * len(ports)
+
+    def _ensure_addresses6(self, kernel: Kernel, subnet: IPv4Network) -> list[str]:
+        subnet6 = self._addresses.subnet6
+        if subnet6 is None:
+            return []
+        if not fits(subnet, subnet6):
+            raise RequestError(f"IPv6 subnet {subnet6} has fewer addresses than {subnet}: pods have both")
+        # Before the addresses: an interface without IPv6 takes none.
+        changed = sysctls.ensure(self._proc_sys_net, sysctls.BRIDGE6)
+        return changed + bridge.ensure_addresses6(kernel, subnet6)
 
     def _is_port(self, name: str) -> bool:
         address = veth_address(name)
@@ -150,12 +174,14 @@ class NodeNetwork:
 
     def _ensure_sysctls(self) -> list[str]:
         changed = sysctls.ensure(self._proc_sys_net, sysctls.HOST)
+        if self._addresses.subnet6 is not None:
+            changed += sysctls.ensure_forwarding6(self._proc_sys_net)
         if (self._proc_sys_net / "ipv4" / "conf" / BRIDGE).exists():
             changed += sysctls.ensure(self._proc_sys_net, sysctls.BRIDGE)
         return changed
 
     def _ensure_firewall(self) -> list[str]:
-        wanted = self.config.firewall(self._addresses.subnet)
+        wanted = self.config.firewall(self._addresses.subnet, self._addresses.subnet6)
         held = self._table
         if wanted == held:
             return []
@@ -204,17 +230,15 @@ class NodeNetwork:
         if not subnets:
             return
         self._addresses.set_subnet(subnets[0])
+        for subnet6 in filter(None, map(_bridge_subnet6, (entry.address for entry in held))):
+            self._addresses.set_subnet6(subnet6)
         found = self._addresses.recover(address for address in veths if address and address in subnets[0])
         log.warning("state_recovered_from_kernel", subnet=str(subnets[0]), addresses=len(found))
 
 
 def _but_sources(held: Firewall, wanted: Firewall) -> bool:
     """Whether two tables differ in the overlay's sources alone."""
-    return (held.subnet, held.cluster_cidrs, held.vxlan_port) == (
-        wanted.subnet,
-        wanted.cluster_cidrs,
-        wanted.vxlan_port,
-    )
+    return replace(held, overlay_sources=wanted.overlay_sources) == wanted
 
 
 def _bridge_subnet(address: str) -> IPv4Network | None:
@@ -223,3 +247,11 @@ def _bridge_subnet(address: str) -> IPv4Network | None:
         return None
     subnet = IPv4Network(address, strict=False)
     return subnet if address == f"{gateway(subnet)}/{subnet.prefixlen}" else None
+
+
+def _bridge_subnet6(address: str) -> IPv6Network | None:
+    """As _bridge_subnet, for IPv6."""
+    if ":" not in address or address == bridge.LINK_LOCAL:
+        return None
+    subnet = IPv6Network(address, strict=False)
+    return subnet if address == f"{gateway6(subnet)}/{subnet.prefixlen}" else None

@@ -10,7 +10,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 
 import structlog
@@ -23,6 +23,7 @@ from quilt_runtime.core.cni import CniError, Config, Document
 from quilt_runtime.core.errors import ExhaustedError, NoSubnetError, RequestError
 from quilt_runtime.core.firewall import BRIDGE
 from quilt_runtime.core.ipam import Allocation, gateway, veth_address
+from quilt_runtime.core.ipam6 import gateway6
 from quilt_runtime.kernel import pods
 from quilt_runtime.state import StateError
 
@@ -61,7 +62,7 @@ def add(runtime: Runtime, request: Request, config: Config) -> Document:
     """Give the pod an address and an interface."""
     owner = cni.parse_owner(request.environment)
     netns, inside = _descriptors(request)
-    allocation, new = runtime.addresses.allocate(owner, config.name, config.address)
+    allocation, new = runtime.addresses.allocate(owner, config.name, config.addresses)
     spec = _spec(runtime, allocation, config)
     try:
         with (
@@ -87,6 +88,8 @@ def add(runtime: Runtime, request: Request, config: Config) -> Document:
         address=f"{spec.address}/32",
         gateway=str(spec.gateway),
         mtu=spec.mtu,
+        address6=f"{spec.address6}/128" if spec.address6 else "",
+        gateway6=str(spec.gateway6 or ""),
     )
     return cni.result(config.version, attachment, config.dns)
 
@@ -111,8 +114,12 @@ def check(runtime: Runtime, request: Request, config: Config) -> None:
         raise CniError(
             cni.CHECK_FAILED, f"{allocation.address} is recorded, the result says {', '.join(expected)}"
         )
+    spec = _spec(runtime, allocation, config)
+    if str(spec.address6) not in expected:
+        # Made before the node had IPv6: it is right without.
+        spec = replace(spec, address6=None, gateway6=None)
     with Kernel.open() as host, _kernel(inside) as pod:
-        found = pods.problems(host, pod, _spec(runtime, allocation, config))
+        found = pods.problems(host, pod, spec)
     if found:
         raise CniError(cni.CHECK_FAILED, "; ".join(found))
 
@@ -148,6 +155,7 @@ def _spec(runtime: Runtime, allocation: Allocation, config: Config) -> pods.PodS
     subnet = runtime.addresses.subnet
     if subnet is None:
         raise NoSubnetError
+    subnet6 = runtime.addresses.subnet6
     return pods.PodSpec(
         host_interface=allocation.host_interface,
         interface=allocation.owner.interface,
@@ -155,6 +163,8 @@ def _spec(runtime: Runtime, allocation: Allocation, config: Config) -> pods.PodS
         gateway=gateway(subnet),
         mtu=config.mtu or runtime.network.config.mtu,
         wished_mac=config.mac,
+        address6=runtime.addresses.twin(allocation.address),
+        gateway6=gateway6(subnet6) if subnet6 else None,
     )
 
 

@@ -49,12 +49,12 @@ class CniError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A plugin configuration; `mtu` 0 means the node's, `raw` is the whole document."""
+    """A plugin configuration; `mtu` 0 means the node's, `addresses` are wishes, at most one of a family."""
 
     version: str
     name: str
     mtu: int = 0
-    address: str = ""
+    addresses: tuple[str, ...] = ()
     mac: str = ""
     dns: Document = field(default_factory=dict)
     prev_result: Document = field(default_factory=dict)
@@ -75,6 +75,8 @@ class Attachment:
     address: str
     gateway: str
     mtu: int
+    address6: str = ""
+    gateway6: str = ""
 
 
 def parse_config(text: str, environment: Mapping[str, str]) -> Config:
@@ -92,12 +94,12 @@ def parse_config(text: str, environment: Mapping[str, str]) -> Config:
     mtu = document.get("mtu", 0)
     if not isinstance(mtu, int) or isinstance(mtu, bool) or not (mtu == 0 or 576 <= mtu <= 65535):
         raise CniError(INVALID_CONFIG, f"mtu {mtu!r} must be between 576 and 65535, or 0 for the node's")
-    address, mac = _wishes(document, environment)
+    addresses, mac = _wishes(document, environment)
     return Config(
         version=version,
         name=name,
         mtu=mtu,
-        address=address,
+        addresses=addresses,
         mac=mac,
         dns=_mapping(document, "dns"),
         prev_result=_mapping(document, "prevResult"),
@@ -124,22 +126,27 @@ def parse_interface(name: str) -> str:
 
 def result(version: str, attachment: Attachment, dns: Document) -> Document:
     """Return the result of ADD in the shape of `version`."""
-    address: Document = {"address": attachment.address, "gateway": attachment.gateway, "interface": 2}
+    ips: list[Document] = [{"address": attachment.address, "gateway": attachment.gateway, "interface": 2}]
+    routes: list[Document] = [{"dst": "0.0.0.0/0", "gw": attachment.gateway}]
+    if attachment.address6:
+        ips.append({"address": attachment.address6, "gateway": attachment.gateway6, "interface": 2})
+        routes.append({"dst": "::/0", "gw": attachment.gateway6})
     interfaces: list[Document] = [
         {"name": attachment.bridge, "mac": attachment.bridge_mac},
         {"name": attachment.host_interface, "mac": attachment.host_mac},
         {"name": attachment.interface, "mac": attachment.mac, "sandbox": attachment.sandbox},
     ]
     if version.startswith("0."):
-        address["version"] = "4"
+        for ip in ips:
+            ip["version"] = "6" if ":" in ip["address"] else "4"
     if version == "1.1.0":
         for interface in interfaces:
             interface["mtu"] = attachment.mtu
     return {
         "cniVersion": version,
         "interfaces": interfaces,
-        "ips": [address],
-        "routes": [{"dst": "0.0.0.0/0", "gw": attachment.gateway}],
+        "ips": ips,
+        "routes": routes,
         "dns": dns,
     }
 
@@ -177,18 +184,22 @@ def _mapping(document: Document, key: str) -> Document:
     return value
 
 
-def _wishes(document: Document, environment: Mapping[str, str]) -> tuple[str, str]:
-    """Static address and MAC: capability arguments win over CNI_ARGS, which older runtimes use."""
+def _wishes(document: Document, environment: Mapping[str, str]) -> tuple[tuple[str, ...], str]:
+    """Static addresses and MAC: capability arguments win over CNI_ARGS, which older runtimes use."""
     pairs = (pair.partition("=") for pair in environment.get("CNI_ARGS", "").split(";"))
     arguments = {key: value for key, _, value in pairs}
     capabilities = _mapping(document, "runtimeConfig")
     ips = capabilities.get("ips") or ([arguments["IP"]] if arguments.get("IP") else [])
     mac = capabilities.get("mac") or arguments.get("MAC") or ""
-    if not isinstance(ips, list) or len(ips) > 1 or not all(isinstance(ip, str) for ip in ips):
-        raise CniError(INVALID_CONFIG, f"ips {ips!r} must be a list of at most one address")
+    if not isinstance(ips, list) or not all(isinstance(ip, str) for ip in ips) or not _one_of_each(ips):
+        raise CniError(INVALID_CONFIG, f"ips {ips!r} must be a list of at most one address of each family")
     if not isinstance(mac, str) or (mac and (not MAC.fullmatch(mac) or int(mac[:2], 16) & 1)):
         raise CniError(INVALID_CONFIG, f"mac {mac!r} must be a unicast MAC address such as 0a:58:0a:2a:01:05")
-    return (ips[0] if ips else ""), mac.lower()
+    return tuple(ips), mac.lower()
+
+
+def _one_of_each(ips: list[str]) -> bool:
+    return len(ips) < 2 or (len(ips) == 2 and (":" in ips[0]) != (":" in ips[1]))
 
 
 def _attachments(document: Document) -> frozenset[Owner] | None:

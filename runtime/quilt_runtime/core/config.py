@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Self
 
 from quilt_runtime.core.errors import RequestError
@@ -27,15 +27,25 @@ class NodeConfig:
     vxlan_port: int = 4789
     overlay_sources: frozenset[str] = frozenset()
     prefix_length: int = 24
+    multicast: bool = False
+    fast_leave: bool = True
 
     @property
     def cluster_cidrs_v4(self) -> list[IPv4Network]:
         """The IPv4 ones of the cluster's CIDRs."""
         return [IPv4Network(cidr) for cidr in self.cluster_cidrs if ":" not in cidr]
 
-    def firewall(self, subnet: IPv4Network | None) -> Firewall:
+    @property
+    def cluster_cidrs_v6(self) -> list[IPv6Network]:
+        """The IPv6 ones of the cluster's CIDRs."""
+        return [IPv6Network(cidr) for cidr in self.cluster_cidrs if ":" in cidr]
+
+    def firewall(self, subnet: IPv4Network | None, subnet6: IPv6Network | None = None) -> Firewall:
         """Return what the nftables table has to say for this configuration."""
-        return Firewall(str(subnet or ""), self.cluster_cidrs, self.vxlan_port, self.overlay_sources)
+        texts = str(subnet or ""), str(subnet6 or "")
+        return Firewall(
+            texts[0], self.cluster_cidrs, self.vxlan_port, self.overlay_sources, texts[1], self.multicast
+        )
 
     def merged(
         self,
@@ -61,6 +71,10 @@ class NodeConfig:
             overlay_sources=frozenset(map(_host_address, overlay_sources)),
             prefix_length=_within("Prefix length", prefix_length, PREFIX_LENGTHS) or self.prefix_length,
         )
+
+    def with_multicast(self, on: bool, fast_leave: bool) -> Self:
+        """Return the configuration with multicast on or off; `fast_leave` matters while it is on."""
+        return replace(self, multicast=on, fast_leave=fast_leave)
 
     def document(self) -> dict[str, Any]:
         """Return the JSON form that the state keeps."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from quilt_runtime.core import multicast
+
 TABLE = "quilt"
 BRIDGE = "quilt0"
 # A source port that masquerading picks must not be the overlay's: the reply would be taken for VXLAN.
@@ -16,17 +18,22 @@ MASQUERADE_FROM = 16384
 
 @dataclass(frozen=True, slots=True)
 class Firewall:
-    """What the table depends on; `subnet` is the node's own, empty where it has none yet."""
+    """What the table depends on; `subnet` and `subnet6` are the node's own, empty where it has none (yet)."""
 
     subnet: str
     cluster_cidrs: tuple[str, ...]
     vxlan_port: int
     overlay_sources: frozenset[str]
+    subnet6: str = ""
+    multicast: bool = False
 
 
 def ruleset(wanted: Firewall) -> str:
     """Return the transaction that replaces the table as a whole."""
-    body = "\n".join([*_sets(wanted), *_input(wanted), *_forward(wanted), *_postrouting(wanted)])
+    chains = [*_input(wanted), *_forward(wanted), *_output(wanted), *_postrouting(wanted)]
+    if wanted.multicast:
+        chains += multicast.chain(BRIDGE)
+    body = "\n".join([*_sets(wanted), *chains])
     return f"table inet {TABLE} {{}}\ndelete table inet {TABLE}\ntable inet {TABLE} {{\n{body}\n}}\n"
 
 
@@ -97,12 +104,26 @@ def _forward(wanted: Firewall) -> list[str]:
     ]
 
 
+def _output(wanted: Firewall) -> list[str]:
+    """A redirect would lead pods around the node and so around Services; for IPv6 there is no switch."""
+    if not wanted.subnet6:
+        return []
+    return [
+        "  chain output {",
+        "    type filter hook output priority filter - 10; policy accept;",
+        f'    oifname "{BRIDGE}" icmpv6 type nd-redirect drop',
+        "  }",
+    ]
+
+
 def _postrouting(wanted: Firewall) -> list[str]:
     """Pods keep their address inside the cluster; beyond it nobody knows a way back to them."""
     first, last = (
         (MASQUERADE_FROM, 65535) if wanted.vxlan_port < MASQUERADE_FROM else (1024, wanted.vxlan_port - 1)
     )
     rules = [f"    ip saddr {wanted.subnet} ip daddr != @cluster_v4 goto leaving"] if wanted.subnet else []
+    if wanted.subnet6:
+        rules.append(f"    ip6 saddr {wanted.subnet6} ip6 daddr != @cluster_v6 goto leaving")
     return [
         "  chain leaving {",
         "    fib daddr type { broadcast, multicast } return",

@@ -62,6 +62,17 @@ def node_subnet(text: str, cluster_cidrs: Sequence[IPv4Network], prefix_length: 
     return subnet
 
 
+def node_subnet6(text: str, cluster_cidrs: Sequence[IPv6Network]) -> IPv6Network:
+    """Return the node's IPv6 subnet that `text` spells, which must be part of one of the cluster's CIDRs."""
+    subnet = parse_network("IPv6 subnet", text)
+    if not isinstance(subnet, IPv6Network):
+        raise RequestError(f"IPv6 subnet must be IPv6, got {subnet}")
+    if not any(subnet.subnet_of(cidr) for cidr in cluster_cidrs):
+        allowed = ", ".join(map(str, cluster_cidrs)) or "none is configured"
+        raise RequestError(f"IPv6 subnet {subnet} must be within the cluster's IPv6 CIDRs: {allowed}")
+    return subnet
+
+
 def canonical4(text: str) -> str:
     """Return `text` where it is a canonical IPv4 CIDR of a pod network, else "": then the slow way says why.
 

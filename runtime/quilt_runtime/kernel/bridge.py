@@ -2,14 +2,15 @@
 
 The bridge has a fixed MAC (pods keep it in their neighbour tables over a re-creation), the gateway address
 with the subnet's prefix length (the connected route is the way to local pods), and no IPv6 link-local
-address. Its ports are hairpin ports, so that a pod reaches itself through a Service.
+address unless the node has an IPv6 subnet: then the node needs one to ask for the neighbours to which it
+forwards. Its ports are hairpin ports, so that a pod reaches itself through a Service.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 
 from quilt_netlink import (
     ADDRGENMODE_NONE,
@@ -26,6 +27,9 @@ from quilt_netlink import (
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.firewall import BRIDGE
 from quilt_runtime.core.ipam import gateway, veth_address
+from quilt_runtime.core.ipam6 import gateway6
+
+LINK_LOCAL = "fe80::1/64"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +69,15 @@ def ensure_bridge(kernel: KernelLike, spec: BridgeSpec) -> list[str]:
     elif not link.up or link.mac != spec.mac or link.mtu != spec.mtu:
         kernel.run(Put(Link(BRIDGE, index=link.index, mac=spec.mac, mtu=spec.mtu, up=True)))
         repaired.append("bridge_settings")
-    if _ensure_address(kernel, link.index, spec.address):
+    if _ensure_addresses(kernel, link.index, {spec.address}, 4):
         repaired.append("bridge_address")
     return repaired
+
+
+def ensure_addresses6(kernel: KernelLike, subnet: IPv6Network) -> list[str]:
+    """Give the bridge its IPv6 addresses; returns ["bridge_address"] where one was missing or stale."""
+    wanted = {f"{gateway6(subnet)}/{subnet.prefixlen}", LINK_LOCAL}
+    return ["bridge_address"] if _ensure_addresses(kernel, _present(kernel).index, wanted, 6) else []
 
 
 def ensure_ports(kernel: KernelLike, names: Iterable[str]) -> list[str]:
@@ -113,12 +123,14 @@ def _present(kernel: KernelLike) -> Link:
     return link
 
 
-def _ensure_address(kernel: KernelLike, ifindex: int, wanted: str) -> bool:
-    """Give the bridge its one IPv4 address; an earlier subnet's goes (its routes would lead nowhere)."""
-    held = {address.address for address in kernel.addresses(ifindex) if ":" not in address.address}
-    ops: list[Op] = [Delete(Address(ifindex, address)) for address in held - {wanted}]
-    if wanted not in held:
-        ops.insert(0, Create(Address(ifindex, wanted)))
+def _ensure_addresses(kernel: KernelLike, ifindex: int, wanted: set[str], family: int) -> bool:
+    """Give the bridge exactly these addresses of a family; an earlier subnet's goes (its routes would lead
+    nowhere).
+    """
+    found = (address.address for address in kernel.addresses(ifindex))
+    held = {address for address in found if (":" in address) == (family == 6)}
+    ops: list[Op] = [Create(Address(ifindex, address)) for address in sorted(wanted - held)]
+    ops += [Delete(Address(ifindex, address)) for address in sorted(held - wanted)]
     for failure in kernel.apply(ops):
         if not failure.absent:
             raise NetlinkError(failure.errno, failure.message, failure.op)

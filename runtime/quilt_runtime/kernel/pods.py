@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from quilt_netlink import (
     ADDRGENMODE_NONE,
     SCOPE_LINK,
+    SCOPE_UNIVERSE,
     Address,
     Create,
     Delete,
@@ -20,6 +21,7 @@ from quilt_netlink import (
     Link,
     Neighbour,
     NetlinkError,
+    Op,
     Put,
     Route,
     is_absent,
@@ -32,7 +34,10 @@ PROTOCOL_STATIC = 4
 
 @dataclass(frozen=True, slots=True)
 class PodSpec:
-    """What a pod's interface should be; `wished_mac` empty means the one that belongs to the address."""
+    """What a pod's interface should be; `wished_mac` empty means the one that belongs to the address.
+
+    `address6` and `gateway6` are both given or both None.
+    """
 
     host_interface: str
     interface: str
@@ -40,11 +45,19 @@ class PodSpec:
     gateway: IPv4Address
     mtu: int
     wished_mac: str = ""
+    address6: IPv6Address | None = None
+    gateway6: IPv6Address | None = None
 
     @property
     def mac(self) -> str:
         """The pod's MAC. It follows from the address, so a reused address is no stale neighbour to anyone."""
         return self.wished_mac or _mac(b"\x0a\x58", self.address)
+
+    @property
+    def addresses(self) -> list[tuple[IPv4Address | IPv6Address, IPv4Address | IPv6Address]]:
+        """Address and gateway of each family that the pod has, IPv4 first."""
+        second = [(self.address6, self.gateway6)] if self.address6 and self.gateway6 else []
+        return [(self.address, self.gateway), *second]
 
     @property
     def host_mac(self) -> str:
@@ -60,7 +73,7 @@ def connect(host: KernelLike, pod: KernelLike, netns: int, bridge: Link, spec: P
     _make_pair(host, netns, spec, bridge.index)
     try:
         # One that had the address with a MAC of its own wish may be remembered.
-        host.apply([Delete(Neighbour(bridge.index, str(spec.address), ""))])
+        host.apply([Delete(Neighbour(bridge.index, str(address), "")) for address, _ in spec.addresses])
         _configure(pod, spec)
     except BaseException:
         remove(host, spec.host_interface)
@@ -89,12 +102,13 @@ def problems(host: KernelLike, pod: KernelLike, spec: PodSpec) -> list[str]:
     link = pod.link(spec.interface)
     if link is None or not link.up:
         return [*found, f"{spec.interface} is missing or down in the pod"]
-    if f"{spec.address}/32" not in {address.address for address in pod.addresses(link.index)}:
-        found.append(f"{spec.interface} has lost its address {spec.address}")
-    if not any(
-        r.prefix == "0.0.0.0/0" and r.gateway == str(spec.gateway) for r in pod.routes(ifindex=link.index)
-    ):
-        found.append(f"the pod has no default route via {spec.gateway}")
+    addresses = {address.address for address in pod.addresses(link.index)}
+    routes = {(route.prefix, route.gateway) for route in pod.routes(ifindex=link.index)}
+    for address, gateway in spec.addresses:
+        if _host_route(address) not in addresses:
+            found.append(f"{spec.interface} has lost its address {address}")
+        if (_default_route(gateway), str(gateway)) not in routes:
+            found.append(f"the pod has no default route via {gateway}")
     return found
 
 
@@ -127,17 +141,32 @@ def _configure(pod: KernelLike, spec: PodSpec) -> None:
         raise RequestError(
             f"Interface {spec.interface} vanished from the pod while it was set up", retryable=True
         )
-    gateway = str(spec.gateway)
-    failures = pod.apply(
-        [
-            Put(Link(spec.interface, index=link.index, up=True)),
-            Create(Address(link.index, f"{spec.address}/32")),
-            Create(Route(f"{gateway}/32", PROTOCOL_STATIC, ifindex=link.index, scope=SCOPE_LINK)),
-            Create(Route("0.0.0.0/0", PROTOCOL_STATIC, ifindex=link.index, gateway=gateway, onlink=True)),
+    ops: list[Op] = [Put(Link(spec.interface, index=link.index, up=True))]
+    for address, gateway in spec.addresses:
+        scope = SCOPE_LINK if gateway.version == 4 else SCOPE_UNIVERSE
+        ops += [
+            Create(Address(link.index, _host_route(address))),
+            Create(Route(_host_route(gateway), PROTOCOL_STATIC, ifindex=link.index, scope=scope)),
+            Create(
+                Route(
+                    _default_route(gateway),
+                    PROTOCOL_STATIC,
+                    ifindex=link.index,
+                    gateway=str(gateway),
+                    onlink=True,
+                )
+            ),
         ]
-    )
-    for failure in failures:
+    for failure in pod.apply(ops):
         raise NetlinkError(failure.errno, failure.message, failure.op)
+
+
+def _host_route(address: IPv4Address | IPv6Address) -> str:
+    return f"{address}/{address.max_prefixlen}"
+
+
+def _default_route(gateway: IPv4Address | IPv6Address) -> str:
+    return "0.0.0.0/0" if gateway.version == 4 else "::/0"
 
 
 def _mac(prefix: bytes, address: IPv4Address) -> str:

@@ -1,5 +1,8 @@
 """Kernel switches that pod traffic needs, written through a mount of the host's /proc/sys/net.
 
+IPv6 has one switch for forwarding on all interfaces, and turning it on makes them ignore the routers' own
+advertisements, by which many hosts have their default route: those that heeded them are told to go on.
+
 send_redirects counts when either `all` or the interface has it, so both are off: pods reach each other
 through the gateway on purpose, and a redirect would lead them around Services.
 """
@@ -13,6 +16,10 @@ from quilt_runtime.core.errors import RequestError
 
 HOST: Mapping[str, str] = {"ipv4/ip_forward": "1", "ipv4/conf/all/send_redirects": "0"}
 BRIDGE: Mapping[str, str] = {"ipv4/conf/quilt0/forwarding": "1", "ipv4/conf/quilt0/send_redirects": "0"}
+# Pods are no routers: what they advertise is not for the node.
+BRIDGE6: Mapping[str, str] = {"ipv6/conf/quilt0/disable_ipv6": "0", "ipv6/conf/quilt0/accept_ra": "0"}
+FORWARDING6 = "ipv6/conf/all/forwarding"
+_NOT_UPLINKS = frozenset({"all", "default", "lo", "quilt0"})
 
 
 class SysctlError(RequestError):
@@ -36,3 +43,21 @@ def ensure(root: Path, wanted: Mapping[str, str]) -> list[str]:
                 "is the host's /proc/sys/net mounted writable?"
             ) from error
     return changed
+
+
+def ensure_forwarding6(root: Path) -> list[str]:
+    """Turn IPv6 forwarding on where it is off, without cutting the host off; raises SysctlError."""
+    if _read(root / FORWARDING6) == "1":
+        return []
+    for folder in (root / "ipv6" / "conf").glob("*"):
+        # "1" means: advertisements count unless this host forwards, "2": they count.
+        if folder.name not in _NOT_UPLINKS and _read(folder / "accept_ra") == "1":
+            ensure(folder, {"accept_ra": "2"})
+    return ensure(root, {FORWARDING6: "1"})
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:  # an interface that has just gone, or a kernel without IPv6: said when it is written
+        return ""

@@ -1,6 +1,6 @@
 """Tells what of the node's network may have changed, from the kernel's own notifications.
 
-Two sockets: rtnetlink (links, IPv4 addresses, netconf) and nftables. Messages are not decoded: which
+Two sockets: rtnetlink (links, addresses, netconf) and nftables. Messages are not decoded: which
 interface or table a datagram speaks of is enough, as whoever is told reads the state itself. Lost messages
 mean "everything".
 """
@@ -11,6 +11,7 @@ import asyncio
 import re
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 
 from quilt_runtime.core.firewall import BRIDGE, TABLE
@@ -18,13 +19,22 @@ from quilt_runtime.core.firewall import BRIDGE, TABLE
 NETLINK_NETFILTER = 12
 SOL_NETLINK, NETLINK_ADD_MEMBERSHIP = 270, 1
 RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_NETCONF = 1, 5, 24
+RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_NETCONF = 9, 25
 NFNLGRP_NFTABLES = 7
 RTM_NEWNETCONF = 80
+ABOUT_AN_ADDRESS = frozenset({20, 21})  # RTM_NEWADDR, RTM_DELADDR: the index of the interface is at byte 20
 
 INTERFACES = re.compile(rb"(" + BRIDGE.encode() + rb"|qv[0-9a-f]{8})\0")
 # In every nftables message about a table's contents the table's name is attribute 1.
 OUR_TABLE = struct.pack("=HH", 4 + len(TABLE) + 1, 1) + TABLE.encode() + b"\0"
 BUFFER = 1 << 18
+GROUPS = (
+    RTNLGRP_LINK,
+    RTNLGRP_IPV4_IFADDR,
+    RTNLGRP_IPV4_NETCONF,
+    RTNLGRP_IPV6_IFADDR,
+    RTNLGRP_IPV6_NETCONF,
+)
 
 
 class Watch:
@@ -36,8 +46,7 @@ class Watch:
         self.firewall = False
         self.everything = False
         self._woken = asyncio.Event()
-        groups = (RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_NETCONF)
-        self._route = _open(socket.NETLINK_ROUTE, groups)
+        self._route = _open(socket.NETLINK_ROUTE, GROUPS)
         self._netfilter = _open(NETLINK_NETFILTER, (NFNLGRP_NFTABLES,))
         loop = asyncio.get_running_loop()
         loop.add_reader(self._route, self._read, self._route, self._on_route)
@@ -79,7 +88,11 @@ class Watch:
 
     def _on_route(self, data: bytes) -> None:
         self.links.update(name.decode() for name in INTERFACES.findall(data))
-        self.sysctls = self.sysctls or any(kind == RTM_NEWNETCONF for kind in _message_types(data))
+        for at, kind in _messages(data):
+            self.sysctls = self.sysctls or kind == RTM_NEWNETCONF
+            # Messages about IPv6 addresses do not name the interface.
+            if kind in ABOUT_AN_ADDRESS and data[at + 16] == socket.AF_INET6 and _is_bridge(data, at):
+                self.links.add(BRIDGE)
 
     def _on_netfilter(self, data: bytes) -> None:
         self.firewall = self.firewall or OUR_TABLE in data
@@ -96,9 +109,18 @@ def _open(family: int, groups: tuple[int, ...]) -> socket.socket:
     return sock
 
 
-def _message_types(data: bytes) -> Iterator[int]:
+def _is_bridge(data: bytes, at: int) -> bool:
+    index = int.from_bytes(data[at + 20 : at + 24], sys.byteorder)
+    try:
+        return index == socket.if_nametoindex(BRIDGE)
+    except OSError:
+        return False
+
+
+def _messages(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield where each message begins, and its type."""
     at = 0
     while at + 16 <= len(data):
         length, kind = struct.unpack_from("=IH", data, at)
-        yield kind
+        yield at, kind
         at += max((length + 3) & ~3, 16)

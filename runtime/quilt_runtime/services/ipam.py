@@ -10,6 +10,7 @@ from quilt_runtime.app import Runtime
 from quilt_runtime.core.cni import CniError, parse_owner
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.ipam import Allocation, Owner, gateway
+from quilt_runtime.core.ipam6 import gateway6
 from quilt_runtime.services.answer import answer
 
 log = structlog.get_logger()
@@ -26,7 +27,9 @@ class IpamService(rpc.IpamServicer):
 
         def work() -> Allocation:
             owner = _owner(request.container_id, request.interface)
-            allocation, new = self._runtime.addresses.allocate(owner, wish=request.address)
+            allocation, new = self._runtime.addresses.allocate(
+                owner, wishes=[request.address] if request.address else []
+            )
             if new:
                 log.info("address_allocated", container=owner.container_id, address=str(allocation.address))
             return allocation
@@ -35,8 +38,12 @@ class IpamService(rpc.IpamServicer):
         subnet = self._runtime.addresses.subnet
         if done.value is None or subnet is None:
             return pb.AllocateIpResponse(error=done.error)
+        twin, subnet6 = self._runtime.addresses.twin(done.value.address), self._runtime.addresses.subnet6
         return pb.AllocateIpResponse(
-            success=True, addresses=[f"{done.value.address}/32"], gateway=str(gateway(subnet))
+            success=True,
+            addresses=[f"{done.value.address}/32", *([f"{twin}/128"] if twin else [])],
+            gateway=str(gateway(subnet)),
+            gateway_v6=str(gateway6(subnet6)) if subnet6 else "",
         )
 
     async def ReleaseIp(self, request: pb.ReleaseIpRequest, context: object) -> pb.ReleaseIpResponse:  # noqa: N802

@@ -7,6 +7,7 @@ from functools import cache
 from quilt_proto import node_pb2 as pb
 from quilt_proto import node_pb2_grpc as rpc
 from quilt_runtime.app import Runtime
+from quilt_runtime.core.requests import node_subnet6
 from quilt_runtime.services.answer import answer
 
 
@@ -29,8 +30,11 @@ class NodeConfigService(rpc.NodeConfigServicer):
                     vxlan_port=request.vxlan_port,
                     overlay_sources=request.overlay_sources,
                     prefix_length=request.node_prefix_length,
-                )
+                ).with_multicast(request.multicast, request.multicast_fast_leave)
             )
+            if request.subnet_v6:
+                cidrs = network.config.cluster_cidrs_v6
+                network.configure_subnet6(node_subnet6(request.subnet_v6, cidrs))
 
         done = await answer(self._runtime.metrics, "Configure", work)
         return pb.ConfigureResponse(success=done.success, error=done.error)
@@ -41,6 +45,7 @@ class NodeConfigService(rpc.NodeConfigServicer):
         return pb.GetStatusResponse(
             version=own_version(),
             subnet=str(addresses.subnet or ""),
+            subnet_v6=str(addresses.subnet6 or ""),
             allocated=len(addresses),
             capacity=addresses.capacity,
             problems=list(self._runtime.network.problems.values()),

@@ -76,10 +76,10 @@ def test_codes() -> None:
 def test_wishes_come_by_capability_or_by_arguments() -> None:
     arguments = {"CNI_ARGS": "IgnoreUnknown=1;IP=10.42.1.9;MAC=0A:58:0A:2A:01:09;K8S_POD_NAME=x"}
     config = cni.parse_config(json.dumps(BASE), arguments)
-    assert (config.address, config.mac) == ("10.42.1.9", "0a:58:0a:2a:01:09")
+    assert (config.addresses, config.mac) == (("10.42.1.9",), "0a:58:0a:2a:01:09")
     capabilities = {**BASE, "runtimeConfig": {"ips": ["10.42.1.8/24"], "mac": "0a:58:0a:2a:01:08"}}
     config = cni.parse_config(json.dumps(capabilities), arguments)
-    assert (config.address, config.mac) == ("10.42.1.8/24", "0a:58:0a:2a:01:08")
+    assert (config.addresses, config.mac) == (("10.42.1.8/24",), "0a:58:0a:2a:01:08")
 
 
 def test_attachments() -> None:

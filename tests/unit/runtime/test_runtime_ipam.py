@@ -87,9 +87,9 @@ def test_an_owner_gets_the_same_again(addresses: Addresses) -> None:
     first, new = addresses.allocate(owner(1))
     assert new
     assert addresses.allocate(owner(1)) == (first, False)
-    assert addresses.allocate(owner(1), wish=str(first.address)) == (first, False)
+    assert addresses.allocate(owner(1), wishes=[str(first.address)]) == (first, False)
     with pytest.raises(AddressTakenError):
-        addresses.allocate(owner(1), wish="10.42.1.99")
+        addresses.allocate(owner(1), wishes=["10.42.1.99"])
 
 
 @pytest.mark.parametrize(
@@ -97,14 +97,14 @@ def test_an_owner_gets_the_same_again(addresses: Addresses) -> None:
 )
 def test_an_impossible_wish_is_refused(addresses: Addresses, wish: str) -> None:
     with pytest.raises(RequestError):
-        addresses.allocate(owner(1), wish=wish)
+        addresses.allocate(owner(1), wishes=[wish])
     assert len(addresses) == 0
 
 
 def test_a_wish_for_a_taken_address_names_the_holder(addresses: Addresses) -> None:
-    addresses.allocate(owner(1), wish="10.42.1.77")
+    addresses.allocate(owner(1), wishes=["10.42.1.77"])
     with pytest.raises(AddressTakenError, match="c1/eth0"):
-        addresses.allocate(owner(2), wish="10.42.1.77/24")
+        addresses.allocate(owner(2), wishes=["10.42.1.77/24"])
 
 
 def test_nothing_without_a_subnet(store: Store) -> None:
