@@ -13,9 +13,20 @@ from quilt_devcluster import Cluster
 
 # Control planes alone first; then the shared cluster, from tests that leave it alone to those that end it.
 ORDER = (
-    "test_crds", "test_admission", "test_operator", "test_operator_faults", "test_chart", "test_mesh", "test_contract", "test_cli", "test_drift",
-    "test_faults", "test_node_life", "test_upgrade", "test_uninstall",
-)  # fmt: skip
+    "test_crds",
+    "test_admission",
+    "test_operator",
+    "test_operator_faults",
+    "test_chart",
+    "test_mesh",
+    "test_contract",
+    "test_cli",
+    "test_drift",
+    "test_faults",
+    "test_node_life",
+    "test_upgrade",
+    "test_uninstall",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
