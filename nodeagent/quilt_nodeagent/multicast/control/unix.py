@@ -125,10 +125,12 @@ class UnixServer:
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._talk(reader, writer))
         self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             refusal = self._refusal(writer)
             if refusal:
@@ -140,7 +142,6 @@ class UnixServer:
         except Exception:
             log.exception("control_connection_failed", socket=str(self.path))
         finally:
-            self._connections.discard(task)
             writer.close()
 
     def _refusal(self, writer: asyncio.StreamWriter) -> str:
