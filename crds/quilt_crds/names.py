@@ -84,6 +84,8 @@ VXLAN_PORT: Final = 4789
 AGENT_HEALTH_PORT: Final = 9470
 RUNTIME_HEALTH_PORT: Final = 9471
 OPERATOR_HEALTH_PORT: Final = 9472
+# UDP, on the VTEP address alone: agents tell each other about multicast members.
+MULTICAST_PORT: Final = 9474
 
 
 def claim_name(cidr: str) -> str:

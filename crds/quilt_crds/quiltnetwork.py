@@ -109,6 +109,19 @@ class Heartbeat(ApiModel):
         return self
 
 
+class Multicast(ApiModel):
+    """Multicast between pods of different nodes."""
+
+    enabled: Bool = False
+    """Whether groups cross the mesh. Every agent then needs NET_RAW and a key that the chart makes."""
+    fast_leave: Bool = True
+    """Whether a pod's leave counts at once. False asks again first, for pods that hide several members."""
+    max_groups_per_pod: Int = Field(default=64, ge=1, le=4096)
+    """Groups that one pod can be a member of; more are not delivered from other nodes."""
+    max_groups_per_node: Int = Field(default=1024, ge=1, le=4096)
+    """Groups with members on one node; more are not delivered from other nodes."""
+
+
 class Ipam(ApiModel):
     """Who chooses the nodes' subnets."""
 
@@ -130,6 +143,7 @@ class QuiltNetworkSpec(ApiModel):
     ipam: Ipam = Ipam()
     vxlan: Vxlan = Vxlan()
     heartbeat: Heartbeat = Heartbeat()
+    multicast: Multicast = Multicast()
     node_down_policy: Literal["Withdraw", "Keep"] = "Withdraw"
     """What a node that is Down means for its peers' routes to it."""
     disruption_threshold: Percent = "55%"

@@ -5,10 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 from quilt_netlink.errors import DumpInterruptedError, NetlinkError, ReplyLostError
 from quilt_netlink.events import Change, Event, Overrun
+from quilt_netlink.groups import BridgeGroup, GroupEntry, VxlanGroup
 from quilt_netlink.interface import KernelLike, MonitorLike
 from quilt_netlink.kernel import Kernel
 from quilt_netlink.monitor import ALL_GROUPS, Group, Monitor
+from quilt_netlink.mrules import MulticastRule
+from quilt_netlink.multicast import GroupFailure, MulticastKernel
 from quilt_netlink.ops import Create, Delete, Failure, Op, Put, is_absent
+from quilt_netlink.snooping import PLAIN, Snooping
 from quilt_netlink.state import (
     ADDRGENMODE_NONE,
     DETACH,
@@ -34,11 +38,13 @@ __all__ = [
     "ADDRGENMODE_NONE",
     "ALL_GROUPS",
     "DETACH",
+    "PLAIN",
     "SCOPE_LINK",
     "SCOPE_UNIVERSE",
     "TABLE_MAIN",
     "Address",
     "BridgeFdbEntry",
+    "BridgeGroup",
     "Change",
     "Create",
     "Delete",
@@ -51,11 +57,15 @@ __all__ = [
     "Fault",
     "FdbEntry",
     "Group",
+    "GroupEntry",
+    "GroupFailure",
     "Kernel",
     "KernelLike",
     "Link",
     "Monitor",
     "MonitorLike",
+    "MulticastKernel",
+    "MulticastRule",
     "Neighbour",
     "NetlinkError",
     "Nexthop",
@@ -65,7 +75,9 @@ __all__ = [
     "Put",
     "ReplyLostError",
     "Route",
+    "Snooping",
     "Vxlan",
+    "VxlanGroup",
     "is_absent",
 ]
 

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from quilt_netlink import constants as c
 from quilt_netlink import decode, makers
 from quilt_netlink.events import Change
+from quilt_netlink.groups import RTM_DELMDB, RTM_NEWMDB, read_groups
 from quilt_netlink.layout import Layouts
 from quilt_netlink.state import Observed, Route
 
@@ -50,6 +51,9 @@ def decode_event(kind: int, view: memoryview, start: int, end: int) -> Change | 
         return _neighbour(kind == c.RTM_NEWNEIGH, view, start, end)
     if kind in (c.RTM_NEWROUTE, c.RTM_DELROUTE):
         return _route(kind == c.RTM_NEWROUTE, view, start, end)
+    if kind in (RTM_NEWMDB, RTM_DELMDB):
+        groups = read_groups(view, start, end)  # a notification is about one
+        return Change(kind == RTM_NEWMDB, groups[0]) if groups else None
     entry: Observed | None = None
     if kind in (c.RTM_NEWNEXTHOP, c.RTM_DELNEXTHOP):
         entry = decode.nexthop(view, start, end)

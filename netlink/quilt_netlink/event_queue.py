@@ -10,13 +10,14 @@ import asyncio
 from collections.abc import Hashable
 
 from quilt_netlink.events import Change, Event, Overrun
+from quilt_netlink.groups import BridgeGroup, GroupEntry, VxlanGroup, group_key
 from quilt_netlink.state import Address, BridgeFdbEntry, FdbEntry, Link, Neighbour, Nexthop, Observed, Route
 
 _OVERRUN = "overrun"
 _NO_MAC = "00:00:00:00:00:00"
 
 
-def key_of(entry: Observed) -> Hashable:
+def key_of(entry: Observed | GroupEntry) -> Hashable:
     """Return what the kernel tells entries apart by; a later state replaces the one under its key."""
     match entry:
         case Link():
@@ -33,6 +34,8 @@ def key_of(entry: Observed) -> Hashable:
             return ("nexthop", entry.id)
         case Route():
             return ("route", entry.table, entry.prefix, entry.metric)
+        case BridgeGroup() | VxlanGroup():
+            return group_key(entry)
 
 
 class EventQueue:

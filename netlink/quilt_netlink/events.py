@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from quilt_netlink.groups import GroupEntry
 from quilt_netlink.state import Observed
 
 
@@ -12,7 +13,7 @@ class Change:
     """An entry as the kernel has it now (`new`), or as it was when it went."""
 
     new: bool
-    entry: Observed
+    entry: Observed | GroupEntry
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,11 +20,15 @@ from quilt_netlink.channel import open_socket, set_queue, walk
 from quilt_netlink.event_decoder import EventDecoder
 from quilt_netlink.event_queue import EventQueue
 from quilt_netlink.events import Event
+from quilt_netlink.groups import RTNLGRP_MDB
 from quilt_netlink.namespaces import socket_in
 
-Group = Literal["link", "address", "neighbour", "route", "nexthop"]
+Group = Literal["link", "address", "neighbour", "route", "nexthop", "group"]
 ALL_GROUPS: tuple[Group, ...] = ("link", "address", "neighbour", "route", "nexthop")
-"""What can be watched; `neighbour` includes the forwarding tables of VXLAN devices and bridges."""
+"""What a mesh rests on; `neighbour` includes the forwarding tables of VXLAN devices and bridges.
+
+`group` (multicast members of bridges, group entries of VXLAN devices) can be watched besides.
+"""
 
 _NUMBERS: dict[Group, tuple[int, ...]] = {
     "link": (c.RTNLGRP_LINK,),
@@ -32,6 +36,7 @@ _NUMBERS: dict[Group, tuple[int, ...]] = {
     "neighbour": (c.RTNLGRP_NEIGH,),
     "route": (c.RTNLGRP_IPV4_ROUTE, c.RTNLGRP_IPV6_ROUTE),
     "nexthop": (c.RTNLGRP_NEXTHOP,),
+    "group": (RTNLGRP_MDB,),
 }
 _ADD_MEMBERSHIP = 1
 _QUEUE = 32 << 20  # the echo of programming 10,000 peers, some 1.3 KB an event, read only afterwards

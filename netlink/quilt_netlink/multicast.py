@@ -97,7 +97,8 @@ class MulticastKernel(Kernel):
 
     def set_snooping(self, bridge: int, wanted: Snooping) -> None:
         """Make a bridge treat multicast as wanted. Raises NetlinkError."""
-        self._channel.request(set_snooping(bridge, wanted))
+        for message in set_snooping(bridge, wanted):
+            self._channel.request(message)
 
     def fast_leave(self, port: int) -> bool | None:
         """Return whether a bridge's port stops at a leave without asking around; None for no port."""

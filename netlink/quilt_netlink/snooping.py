@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from quilt_netlink import constants as c
 from quilt_netlink.channel import HEADER
@@ -20,8 +20,10 @@ _SHAPES: dict[str, tuple[int, str]] = {
     "snooping": (23, "=B"),
     "query_use_ifaddr": (24, "=B"),
     "querier": (25, "=B"),
+    "startup_query_cnt": (29, "=I"),
     "last_member_intvl": (30, "=Q"),
     "query_response_intvl": (34, "=Q"),
+    "startup_query_intvl": (35, "=Q"),
 }
 
 
@@ -38,18 +40,33 @@ class Snooping:
     query_use_ifaddr: int = 1
     query_response_intvl: int = 100
     last_member_intvl: int = 100
+    startup_query_cnt: int = 4
+    startup_query_intvl: int = 200
 
 
-PLAIN = Snooping(querier=0, router=1, query_use_ifaddr=0, query_response_intvl=1000)
+PLAIN = Snooping(
+    querier=0,
+    router=1,
+    query_use_ifaddr=0,
+    query_response_intvl=1000,
+    startup_query_cnt=2,
+    startup_query_intvl=3125,
+)
 """What the kernel gives a new bridge."""
 
 
-def set_snooping(bridge: int, wanted: Snooping) -> bytes:
-    """Encode a change of a bridge's settings."""
-    values = [
-        (number, struct.pack(shape, getattr(wanted, name))) for name, (number, shape) in _SHAPES.items()
-    ]
-    return _change(bridge, _KIND, "bridge", _DATA, values)
+def set_snooping(bridge: int, wanted: Snooping) -> list[bytes]:
+    """Encode a change of a bridge's settings, in order.
+
+    A bridge floods every group until its querier waited for a whole response interval, and asks by the
+    intervals that it has when it becomes the querier: those must be set before.
+    """
+    changes = [replace(wanted, querier=0), wanted] if wanted.querier else [wanted]
+    return [_change(bridge, _KIND, "bridge", _DATA, _values(change)) for change in changes]
+
+
+def _values(wanted: Snooping) -> list[tuple[int, bytes]]:
+    return [(number, struct.pack(shape, getattr(wanted, name))) for name, (number, shape) in _SHAPES.items()]
 
 
 def set_fast_leave(port: int, on: bool) -> bytes:

@@ -29,6 +29,8 @@ from quilt_nodeagent.kernel.dataplane import Dataplane
 from quilt_nodeagent.kernel.device import DeviceKeeper
 from quilt_nodeagent.kernel.drift import DriftWatch
 from quilt_nodeagent.metrics import Metrics
+from quilt_nodeagent.multicast.metrics import MulticastMetrics
+from quilt_nodeagent.multicast.service import Multicast, Wanted
 from quilt_nodeagent.reconcile import Reconciler
 from quilt_nodeagent.report import Report
 from quilt_nodeagent.sources import ClaimSource, NetworkSource, NodeSource
@@ -82,8 +84,15 @@ class Agent:
             underlay=self._underlay_event,
             open_monitor=open_monitor,
         )
+        self.multicast = Multicast(
+            self._multicast_wanted,
+            config.multicast_key,
+            MulticastMetrics(self.metrics.registry),
+            reported=self._report_soon,
+        )
         self._connect(client, version)
         self._settings_timer: asyncio.TimerHandle | None = None
+        self._device_stands = False
 
     def _connect(self, client: ApiClient, version: str) -> None:
         name = self._config.node_name
@@ -140,6 +149,7 @@ class Agent:
                     self.node,
                     self.runtime,
                     self.drift,
+                    self.multicast,
                     self.reconciler,
                     self.status,
                     self.report,
@@ -151,11 +161,13 @@ class Agent:
 
     def _touched(self, keys: Keys) -> None:
         self.reconciler.touch(keys)
+        self.multicast.changed()
         self._settings_soon()
 
     def _network_changed(self, keys: Keys) -> None:
         self.reconciler.touch(keys)
         self.reconciler.resync("network")
+        self.multicast.changed()
         self._settings_soon()
 
     def _node_changed(self, item: objects.QuiltNode | None) -> None:
@@ -193,7 +205,19 @@ class Agent:
             self._report_soon()
 
     def _settled(self) -> None:
+        if self.reconciler.verified != self._device_stands:
+            self._device_stands = self.reconciler.verified
+            self.multicast.changed()
         self._report_soon()
+
+    def _multicast_wanted(self) -> Wanted | None:
+        network = self.view.network
+        if network is None or not self.table.complete:
+            return None
+        device = network.device if self.reconciler.verified else ""
+        own = tuple(self.table.own)
+        others = tuple(claim for claim in self.table.claims() if claim.node != self.table.own_node)
+        return Wanted(network.multicast, device, own, others)
 
     def _report_soon(self) -> None:
         self.status.changed()

@@ -20,3 +20,4 @@ class Config:
     kubeconfig: Path | None
     proc_sys_net: Path
     cni: CniPaths
+    multicast_key: Path = Path("/etc/quilt/multicast/key")

@@ -60,6 +60,13 @@ _LEVELS = click.Choice(["debug", "info", "warning", "error"])
     help="Reserved for the multicast control API.",
 )
 @click.option(
+    "--multicast-key",
+    type=click.Path(path_type=Path),
+    default="/etc/quilt/multicast/key",
+    show_default=True,
+    help="Key by which agents know each other when they tell who is a member of which group.",
+)
+@click.option(
     "--proc-sys-net", type=click.Path(path_type=Path), default="/host/proc/sys/net", show_default=True
 )
 def main(
@@ -75,13 +82,24 @@ def main(
     cni_src_dir: Path,
     cni_sock: str,
     control_sock: str,
+    multicast_key: Path,
     proc_sys_net: Path,
 ) -> None:
     """Keep this node's part of the Quilt mesh as the API says."""
     _log_as_json(log_level)
     disable_created_metrics()  # type: ignore[no-untyped-call]  # the library types only parts of itself
     cni = CniPaths(cni_src_dir, cni_bin_dir, cni_conf_dir, cni_sock)
-    config = Config(node_name, network, host_ip, runtime_addr, health_addr, kubeconfig, proc_sys_net, cni)
+    config = Config(
+        node_name,
+        network,
+        host_ip,
+        runtime_addr,
+        health_addr,
+        kubeconfig,
+        proc_sys_net,
+        cni,
+        multicast_key,
+    )
     try:
         asyncio.run(serve(config))
     except (AccessError, OSError) as error:

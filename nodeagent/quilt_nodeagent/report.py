@@ -115,7 +115,7 @@ class Report:
             listed=agent.table.complete,
             in_sync=agent.reconciler.in_sync,
             problems=(*agent.view.problems(), *refusal, *agent.reconciler.problems, *cni_problem),
-            warnings=(self._foreign,) if self._foreign else (),
+            warnings=(*((self._foreign,) if self._foreign else ()), *agent.multicast.problems),
             host_ip=agent.view.host_ip_text(),
             runtime=runtime.error,
             runtime_problems=runtime.problems,

@@ -16,11 +16,12 @@ from quilt_crds.vtep import vtep_mac
 from quilt_netlink import Address, KernelLike, Link
 from quilt_nodeagent.api.objects import Node
 from quilt_nodeagent.core.device import Device
+from quilt_nodeagent.core.direct import Direct
 from quilt_nodeagent.core.network import Network
 from quilt_nodeagent.core.peers import Peer, PeerTable
 from quilt_nodeagent.core.resources import memory_mb
 from quilt_nodeagent.executor.client import NodeSettings
-from quilt_nodeagent.kernel.underlay import Underlay, find_underlay
+from quilt_nodeagent.kernel.underlay import Underlay, find_direct, find_underlay
 from quilt_nodeagent.reconcile import NotYetError, Target
 
 log = structlog.get_logger()
@@ -41,6 +42,7 @@ class View:
         self.node: Node | None = None
         self.spec_host_ip: str | None = None
         self.underlay: Underlay | None = None
+        self.direct: Direct | None = None
         self.network_problem = ""
 
     @property
@@ -59,14 +61,22 @@ class View:
             return False
         internal = self.node.internal_ips if self.node else ()
         found = find_underlay(self._kernel, self._flag, self.spec_host_ip or "", internal)
-        if found == self.underlay:
+        direct = find_direct(self._kernel, found) if found and self.routes_directly else None
+        if (found, direct) == (self.underlay, self.direct):
             return False
-        self.underlay = found
-        if found:
+        if found and found != self.underlay:
             log.info(
                 "host_ip_chosen", address=found.host_ip.address, because=found.host_ip.reason, mtu=found.mtu
             )
+        if direct and direct != self.direct:
+            log.info("direct_routing", device=direct.device, on_link=sorted(direct.here))
+        self.underlay, self.direct = found, direct
         return True
+
+    @property
+    def routes_directly(self) -> bool:
+        """Whether the network asks for routes without encapsulation where peers share a link."""
+        return self.network is not None and self.network.direct_routing
 
     def concerns_underlay(self, entry: Link | Address) -> bool:
         """Whether a changed link or address can change the choice of the host address or the MTU."""
@@ -114,6 +124,8 @@ class View:
             device=self.network.device,
             port=self.network.port,
             overlay_sources=tuple(self._table.host_ips()),
+            multicast=self.network.multicast.enabled,
+            fast_leave=self.network.multicast.fast_leave,
         )
 
     def status_facts(self, version: str) -> dict[str, Any]:

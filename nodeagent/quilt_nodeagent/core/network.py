@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from quilt_crds.durations import parse_duration
 from quilt_crds.names import VXLAN_DEVICE, VXLAN_PORT
+from quilt_nodeagent.multicast.core.settings import MulticastSettings, read_multicast
 
 T = TypeVar("T")
 
@@ -28,6 +29,8 @@ class Network:
     heartbeat_interval: float = 10.0
     heartbeat_timeout: float = 30.0
     keep_down: bool = False
+    direct_routing: bool = False
+    multicast: MulticastSettings = MulticastSettings()
 
     def device_mtu(self, underlay: int, host_ip: str) -> int:
         """MTU of the VXLAN device, the bridge and pods over an underlay with MTU `underlay`."""
@@ -49,6 +52,8 @@ def read_network(spec: Mapping[str, Any]) -> Network:
         heartbeat_interval=_field(parse_duration, heartbeat, "interval", default.heartbeat_interval),
         heartbeat_timeout=_field(parse_duration, heartbeat, "timeout", default.heartbeat_timeout),
         keep_down=spec.get("nodeDownPolicy") == "Keep",
+        direct_routing=vxlan.get("directRouting") is True,
+        multicast=read_multicast(spec),
     )
 
 

@@ -38,6 +38,8 @@ class NodeSettings:
     device: str
     port: int
     overlay_sources: tuple[str, ...]
+    multicast: bool = False
+    fast_leave: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,8 @@ class RuntimeClient:
             vxlan_interface=settings.device,
             vxlan_port=settings.port,
             overlay_sources=settings.overlay_sources,
+            multicast=settings.multicast,
+            multicast_fast_leave=settings.fast_leave,
         )
         answer = await self._call(self._node.Configure(request, timeout=self._timeout))
         if not answer.success:

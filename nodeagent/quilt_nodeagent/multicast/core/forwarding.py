@@ -1,0 +1,132 @@
+"""From members and flows to what the kernel should hold.
+
+A flow is a (source, group) that the kernel asked about because packets of it came. What becomes of it follows
+from where its source lives, never from where the packet came in: the source's subnet is the reverse path, and
+the kernel drops what comes another way. Copies to other nodes are only held for groups that somebody here
+sends to, so that a node's tables grow with what it sends, not with the mesh.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+
+from quilt_nodeagent.multicast.core.members import LocalMembers, RemoteMembers
+from quilt_nodeagent.multicast.core.settings import Limits
+from quilt_nodeagent.multicast.core.state import MESH_SIDE, POD_SIDE, Entries, Flow, Forward
+
+
+@dataclass(frozen=True, slots=True)
+class MeshPeer:
+    """Another node that is Up: its VTEP addresses are its subnets' network addresses."""
+
+    node: str
+    vtep: str
+    host_ip: str
+
+
+class Topology:
+    """Which subnets are whose: this node's own, and every peer's that is Up."""
+
+    def __init__(self, own: Sequence[str] = (), peers: Sequence[tuple[str, MeshPeer]] = ()) -> None:
+        self._own = {int(IPv4Network(cidr).network_address): IPv4Network(cidr).prefixlen for cidr in own}
+        self.peers = {peer.vtep: peer for _, peer in peers}
+        self._remote = {
+            int(IPv4Network(cidr).network_address): (IPv4Network(cidr).prefixlen, peer)
+            for cidr, peer in peers
+        }
+        lengths = {*self._own.values(), *(length for length, _ in self._remote.values())}
+        self._masks = [(length, 0xFFFFFFFF << 32 - length & 0xFFFFFFFF) for length in sorted(lengths)]
+        self.vtep = str(IPv4Address(min(self._own))) if self._own else ""
+
+    def is_own(self, source: str) -> bool:
+        """Whether an address is one of this node's pods'."""
+        number = int(IPv4Address(source))
+        return any(self._own.get(number & mask) == length for length, mask in self._masks)
+
+    def is_remote(self, source: str) -> bool:
+        """Whether an address is one of a peer's pods'."""
+        number = int(IPv4Address(source))
+        return any(
+            (entry := self._remote.get(number & mask)) is not None and entry[0] == length
+            for length, mask in self._masks
+        )
+
+    def side(self, source: str) -> int | None:
+        """Return the interface by which packets of a source must come; None for a stranger."""
+        if self.is_own(source):
+            return POD_SIDE
+        return MESH_SIDE if self.is_remote(source) else None
+
+
+class Forwarding:
+    """The table of flows, and what should stand in the kernel because of it."""
+
+    def __init__(self, local: LocalMembers, remote: RemoteMembers, limits: Limits) -> None:
+        self.local = local
+        self.remote = remote
+        self.limits = limits
+        self.topology = Topology()
+        self._arrived: dict[Flow, int] = {}
+        self._groups: dict[str, set[str]] = defaultdict(set)
+        self._of_source: dict[str, int] = defaultdict(int)
+        self.refused_flows = 0
+
+    @property
+    def flows(self) -> Iterable[Flow]:
+        """Every flow that is known."""
+        return self._arrived.keys()
+
+    def add(self, source: str, group: str, vif: int) -> bool:
+        """Take in a flow that came in by interface `vif`; return False where a limit forbids it."""
+        flow = (source, group)
+        if flow in self._arrived:
+            return True
+        limits = self.limits
+        if len(self._arrived) >= limits.flows_per_node or self._of_source[source] >= limits.flows_per_pod:
+            self.refused_flows += 1
+            return False
+        self._arrived[flow] = vif
+        self._of_source[source] += 1
+        self._groups[group].add(source)
+        return True
+
+    def forget(self, flow: Flow) -> None:
+        """Take out a flow that fell silent."""
+        if self._arrived.pop(flow, None) is None:
+            return
+        source, group = flow
+        self._groups[group].discard(source)
+        if not self._groups[group]:
+            del self._groups[group]
+        self._of_source[source] -= 1
+        if not self._of_source[source]:
+            del self._of_source[source]
+
+    def desired(self, groups: Iterable[str] | None = None) -> Entries:
+        """What should stand in the kernel: about these groups, or about all."""
+        found = Entries()
+        for group in list(self._groups) if groups is None else groups:
+            hosts = self._hosts(group)
+            for source in self._groups.get(group, ()):
+                flow = (source, group)
+                forward = self._forward(flow, bool(hosts))
+                found.flows[flow] = forward
+                if MESH_SIDE in forward.oifs:
+                    found.copies |= {(group, host) for host in hosts}
+        return found
+
+    def _hosts(self, group: str) -> set[str]:
+        peers = self.topology.peers
+        return {peers[vtep].host_ip for vtep in self.remote.nodes(group) if vtep in peers}
+
+    def _forward(self, flow: Flow, wanted_elsewhere: bool) -> Forward:
+        source, group = flow
+        side = self.topology.side(source)
+        if side == POD_SIDE:
+            return Forward(POD_SIDE, frozenset({MESH_SIDE}) if wanted_elsewhere else frozenset())
+        if side == MESH_SIDE:
+            return Forward(MESH_SIDE, frozenset({POD_SIDE}) if group in self.local else frozenset())
+        return Forward(self._arrived[flow])

@@ -1,0 +1,62 @@
+"""The multicast dataplane as data: desired, tracked and observed state share these types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+POD_SIDE = 0
+MESH_SIDE = 1
+"""Interfaces of the multicast routing table: the bridge with the pods, and the VXLAN device."""
+
+Flow = tuple[str, str]
+"""(source, group)."""
+Copy = tuple[str, str]
+"""(group, host address): packets of the group are sent to that node, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Packets of a flow come in by `iif` and leave by `oifs`; by none: they are dropped."""
+
+    iif: int
+    oifs: frozenset[int] = frozenset()
+
+
+@dataclass(slots=True)
+class Entries:
+    """Copies that the VXLAN device makes, and entries of the multicast routing table."""
+
+    copies: set[Copy] = field(default_factory=set)
+    flows: dict[Flow, Forward] = field(default_factory=dict)
+
+    def restrict(self, groups: Iterable[str]) -> Entries:
+        """Return the part that is about these groups; costs a pass over what is held."""
+        chosen = set(groups)
+        return Entries(
+            {item for item in self.copies if item[0] in chosen},
+            {flow: value for flow, value in self.flows.items() if flow[1] in chosen},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Writes in the order of the fields: a flow only goes to the mesh once its copies are made."""
+
+    new_copies: tuple[Copy, ...] = ()
+    flows: tuple[tuple[Flow, Forward], ...] = ()
+    stale_flows: tuple[Flow, ...] = ()
+    stale_copies: tuple[Copy, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.new_copies) + len(self.flows) + len(self.stale_flows) + len(self.stale_copies)
+
+
+def make_plan(desired: Entries, actual: Entries) -> Plan:
+    """Return what makes `actual` like `desired`; both are about the same groups."""
+    return Plan(
+        tuple(sorted(desired.copies - actual.copies)),
+        tuple(item for item in desired.flows.items() if actual.flows.get(item[0]) != item[1]),
+        tuple(flow for flow in actual.flows if flow not in desired.flows),
+        tuple(sorted(actual.copies - desired.copies)),
+    )

@@ -1,0 +1,174 @@
+"""What agents tell each other about members: datagrams with a fixed layout, each authenticated whole.
+
+Header: magic, kind, sender's and receiver's VTEP address, the sender's boot number, a counter that never
+repeats within a boot; then the body; then HMAC-SHA256 over all before it. The receiver's address inside keeps
+a datagram from being replayed to another node, boot and counter from being replayed to the same one.
+"""
+
+from __future__ import annotations
+
+import hmac
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from ipaddress import IPv4Address
+
+MAGIC = b"QMC1"
+# Fits any underlay with IPv6's smallest MTU less the encapsulation.
+LARGEST = 1150
+TAG = 32
+_HEADER = struct.Struct("!4sB4s4sQQ")
+_DIGEST = struct.Struct("!BQQ")
+_DELTA = struct.Struct("!BQQQHH")
+_FULL = struct.Struct("!BQQIIH")
+_ACK = struct.Struct("!BQQ")
+_KINDS = {"digest": 1, "delta": 2, "full": 3, "ack": 4}
+GROUPS_PER_DATAGRAM = (LARGEST - TAG - _HEADER.size - max(_DELTA.size, _FULL.size)) // 4
+HIGHEST = 0xFFFFFFFF
+
+
+class WireError(ValueError):
+    """A datagram is not from a node of this mesh, or not to be understood."""
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """Who sent it and when: `counter` grows with every datagram of a boot."""
+
+    sender: str
+    receiver: str
+    boot: int
+    counter: int
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """The sender's groups are at `version`, and `sum` is what they add up to."""
+
+    version: int
+    sum: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What changed from version `base` to `version`."""
+
+    base: int
+    version: int
+    sum: int
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Full:
+    """All groups from address `low` to `high`, both included, at `version`."""
+
+    version: int
+    sum: int
+    low: int
+    high: int
+    groups: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """The sender holds the receiver's groups as of this boot and version; 0 for nothing."""
+
+    boot: int
+    version: int
+
+
+Body = Digest | Delta | Full | Ack
+
+
+def group_sum(group: str) -> int:
+    """Return a group's part of the sum over a set: sums are combined by exclusive or, in any order."""
+    return int.from_bytes(blake2b(_pack(group), digest_size=8).digest())
+
+
+def encode(key: bytes, envelope: Envelope, body: Body) -> bytes:
+    """Encode and authenticate a datagram."""
+    head = _HEADER.pack(
+        MAGIC, 1, _pack(envelope.sender), _pack(envelope.receiver), envelope.boot, envelope.counter
+    )
+    data = head + _encode_body(body)
+    return data + hmac.digest(key, data, "sha256")
+
+
+def decode(key: bytes, data: bytes) -> tuple[Envelope, Body]:
+    """Check and decode a datagram; WireError says what is wrong with it."""
+    if not _HEADER.size + TAG < len(data) <= LARGEST or not data.startswith(MAGIC):
+        raise WireError("not a membership datagram")
+    end = len(data) - TAG
+    if not hmac.compare_digest(hmac.digest(key, data[:end], "sha256"), data[end:]):
+        raise WireError("wrong key")
+    _, _, sender, receiver, boot, counter = _HEADER.unpack_from(data)
+    envelope = Envelope(_text(sender), _text(receiver), boot, counter)
+    try:
+        return envelope, _decode_body(data[_HEADER.size : end])
+    except struct.error as error:
+        raise WireError(f"a datagram that ends early: {error}") from error
+
+
+def full_state(version: int, total: int, groups: Sequence[str]) -> list[Full]:
+    """Split all groups into datagrams, each about a range of addresses; together they cover all."""
+    ordered = sorted(int(IPv4Address(group)) for group in groups)
+    parts = [ordered[at : at + GROUPS_PER_DATAGRAM] for at in range(0, len(ordered), GROUPS_PER_DATAGRAM)]
+    found: list[Full] = []
+    low = 0
+    for place, part in enumerate(parts or [[]]):
+        high = part[-1] if place + 1 < len(parts) else HIGHEST
+        found.append(Full(version, total, low, high, tuple(str(IPv4Address(number)) for number in part)))
+        low = high + 1
+    return found
+
+
+def _encode_body(body: Body) -> bytes:
+    match body:
+        case Digest():
+            return _DIGEST.pack(_KINDS["digest"], body.version, body.sum)
+        case Ack():
+            return _ACK.pack(_KINDS["ack"], body.boot, body.version)
+        case Delta():
+            counts = (len(body.added), len(body.removed))
+            head = _DELTA.pack(_KINDS["delta"], body.base, body.version, body.sum, *counts)
+            return head + b"".join(map(_pack, (*body.added, *body.removed)))
+        case Full():
+            head = _FULL.pack(_KINDS["full"], body.version, body.sum, body.low, body.high, len(body.groups))
+            return head + b"".join(map(_pack, body.groups))
+
+
+def _decode_body(data: bytes) -> Body:
+    kind = data[0] if data else 0
+    if kind == _KINDS["digest"]:
+        return Digest(*_DIGEST.unpack(data)[1:])
+    if kind == _KINDS["ack"]:
+        return Ack(*_ACK.unpack(data)[1:])
+    if kind == _KINDS["delta"]:
+        _, base, version, total, added, removed = _DELTA.unpack_from(data)
+        groups = _groups(data, _DELTA.size, added + removed)
+        return Delta(base, version, total, groups[:added], groups[added:])
+    if kind == _KINDS["full"]:
+        _, version, total, low, high, count = _FULL.unpack_from(data)
+        return Full(version, total, low, high, _groups(data, _FULL.size, count))
+    raise WireError(f"a datagram of unknown kind {kind}")
+
+
+def _groups(data: bytes, start: int, count: int) -> tuple[str, ...]:
+    if len(data) != start + 4 * count:
+        raise WireError("a datagram whose length is not what it says")
+    found = tuple(_text(data[at : at + 4]) for at in range(start, len(data), 4))
+    for group in found:
+        if not 224 <= int(group.partition(".")[0]) <= 239:
+            raise WireError(f"{group} is no group")
+    return found
+
+
+def _pack(text: str) -> bytes:
+    return bytes(map(int, text.split(".")))
+
+
+def _text(packed: bytes) -> str:
+    return ".".join(map(str, packed))

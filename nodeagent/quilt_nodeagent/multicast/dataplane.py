@@ -1,0 +1,196 @@
+"""The kernel's side of multicast: members of the bridge, copies of the VXLAN device, the routing table.
+
+Copies are read back from the kernel, which keeps them over our death; the routing table is empty whenever we
+start and only we can write it, so what was written is what is there. Every copy on the mesh's device is ours.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import structlog
+
+from quilt_netlink import BridgeGroup, MulticastKernel, MulticastRule, NetlinkError, VxlanGroup
+from quilt_nodeagent.kernel.mroute import OWN_TABLE, MrouteError, MulticastTable, Upcall
+from quilt_nodeagent.multicast.core.state import MESH_SIDE, POD_SIDE, Copy, Entries, Flow, Forward, Plan
+
+log = structlog.get_logger()
+
+# Before the kernel's own rule (32767), after what an administrator may want to decide first.
+_PRIORITY = 8181
+
+
+class DataplaneError(Exception):
+    """Multicast cannot be forwarded now; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowCounters:
+    """What a flow has forwarded."""
+
+    source: str
+    group: str
+    packets: int
+    bytes: int
+    wrong_interface: int
+
+
+class MulticastDataplane:
+    """One node's tables, between `bridge` and `device` (names)."""
+
+    def __init__(
+        self,
+        kernel: MulticastKernel,
+        bridge: str,
+        device: str,
+        open_table: Callable[[], MulticastTable] = MulticastTable.open,
+    ) -> None:
+        self._kernel = kernel
+        self._names = {POD_SIDE: bridge, MESH_SIDE: device}
+        self._open_table = open_table
+        self._table: MulticastTable | None = None
+        self._indexes: dict[int, int] = {}
+        self.tracked = Entries()
+
+    @property
+    def bridge_index(self) -> int:
+        """Index of the bridge; 0 before the first look."""
+        return self._indexes.get(POD_SIDE, 0)
+
+    @property
+    def device_index(self) -> int:
+        """Index of the VXLAN device; 0 before the first look."""
+        return self._indexes.get(MESH_SIDE, 0)
+
+    def is_ours(self, name: str, index: int) -> bool:
+        """Whether a link is one of the two that packets pass."""
+        return name in self._names.values() or index in self._indexes.values()
+
+    def open(self) -> int:
+        """Take the routing table; return a descriptor that becomes readable with upcalls. MrouteError."""
+        self._table = self._open_table()
+        log.info("multicast_table_taken", table=self._table.table)
+        return self._table.fileno()
+
+    def close(self) -> None:
+        """Give the routing table up, which empties it; copies stay."""
+        if self._table is not None:
+            self._table.close()
+            self._table = None
+        self._indexes = {}
+        self.tracked = Entries()
+
+    def look(self) -> set[tuple[int, str]]:
+        """Read everything; return the members (port, group). DataplaneError where a device is missing."""
+        try:
+            for vif, name in self._names.items():
+                self._attach(vif, name)
+            entries = self._kernel.groups()
+        except (NetlinkError, MrouteError) as error:
+            raise DataplaneError(str(error)) from error
+        device, bridge = self.device_index, self.bridge_index
+        self.tracked.copies = {
+            (item.group, item.dst)
+            for item in entries
+            if isinstance(item, VxlanGroup) and item.ifindex == device and not item.source
+        }
+        return {
+            (item.port, item.group)
+            for item in entries
+            if isinstance(item, BridgeGroup) and item.bridge == bridge and self.counts(item)
+        }
+
+    def counts(self, member: BridgeGroup) -> bool:
+        """Whether an entry is a pod's membership: not the host's own, not one source's part of it."""
+        return member.port != member.bridge and not member.source
+
+    def write(self, plan: Plan) -> list[str]:
+        """Carry out a plan in its order; return what was refused, as sentences."""
+        refused = self._add_copies(plan.new_copies)
+        unmade = {group for group, _ in plan.new_copies} if refused else set()
+        for flow, forward in plan.flows:
+            if flow[1] in unmade and MESH_SIDE in forward.oifs:
+                continue
+            refused += self._write_flow(flow, forward)
+        for flow in plan.stale_flows:
+            refused += self._write_flow(flow, None)
+        return refused + self._remove_copies(plan.stale_copies)
+
+    def upcalls(self) -> list[Upcall]:
+        """Return what the kernel asks."""
+        return self._table.upcalls() if self._table else []
+
+    def counters(self, flows: Iterable[Flow]) -> list[FlowCounters]:
+        """Read what flows have forwarded."""
+        found: list[FlowCounters] = []
+        for source, group in flows:
+            counted = self._table.counters(source, group) if self._table else None
+            if counted:
+                found.append(
+                    FlowCounters(source, group, counted.packets, counted.bytes, counted.wrong_interface)
+                )
+        return found
+
+    def sweep(self) -> None:
+        """Remove everything of ours that outlives us: copies, and rules to our table."""
+        link = self._kernel.link(self._names[MESH_SIDE])
+        if link is not None:
+            entries = self._kernel.vxlan_groups(link.index)
+            self._kernel.remove_groups(entries)
+            if entries:
+                log.info("multicast_swept", copies=len(entries))
+        try:
+            for rule in self._kernel.multicast_rules():
+                if rule.table == OWN_TABLE:
+                    self._kernel.remove_multicast_rule(rule)
+        except NetlinkError as error:
+            if error.errno not in (errno.EAFNOSUPPORT, errno.EOPNOTSUPP):
+                raise
+
+    def _attach(self, vif: int, name: str) -> None:
+        link = self._kernel.link(name)
+        if link is None or not link.up:
+            raise DataplaneError(f"Interface {name} is not {'up' if link else 'there'} yet.")
+        table = self._table
+        if table is None:
+            raise DataplaneError("The multicast routing table is not open.")
+        if self._indexes.get(vif) != link.index:
+            table.remove_interface(vif)
+            table.add_interface(vif, link.index)
+            self._indexes[vif] = link.index
+        if table.table == OWN_TABLE:
+            self._kernel.add_multicast_rule(MulticastRule(name, OWN_TABLE, _PRIORITY))
+
+    def _add_copies(self, copies: tuple[Copy, ...]) -> list[str]:
+        failures = self._kernel.add_groups([VxlanGroup(self.device_index, *copy) for copy in copies])
+        bad = {(failure.entry.group, failure.entry.dst) for failure in failures}
+        self.tracked.copies |= set(copies) - bad
+        return [_sentence(failure.entry, failure.message, failure.errno) for failure in failures]
+
+    def _remove_copies(self, copies: tuple[Copy, ...]) -> list[str]:
+        failures = self._kernel.remove_groups([VxlanGroup(self.device_index, *copy) for copy in copies])
+        bad = {(failure.entry.group, failure.entry.dst) for failure in failures}
+        self.tracked.copies -= set(copies) - bad
+        return [_sentence(failure.entry, failure.message, failure.errno) for failure in failures]
+
+    def _write_flow(self, flow: Flow, forward: Forward | None) -> list[str]:
+        if self._table is None:
+            return []
+        try:
+            if forward is None:
+                self._table.remove(*flow)
+                self.tracked.flows.pop(flow, None)
+            else:
+                self._table.put(*flow, forward.iif, forward.oifs)
+                self.tracked.flows[flow] = forward
+        except MrouteError as error:
+            return [f"Flow from {flow[0]} to {flow[1]}: {error}."]
+        return []
+
+
+def _sentence(entry: VxlanGroup, message: str, number: int) -> str:
+    if number == errno.EOPNOTSUPP:
+        return "This kernel has no group entries on VXLAN devices; multicast needs Linux 6.4 or later."
+    return f"Copies of {entry.group} to {entry.dst}: {message}."

@@ -1,0 +1,302 @@
+"""Multicast of one node while it is on: members, flows and peers come in, the kernel follows.
+
+The same walk as the mesh's: what changed marks groups, a pass compares what should be about them with what is
+tracked, and writes the difference; a full pass reads the kernel again. A pass takes a fraction of a
+millisecond and nothing in it waits, so passes run inside the event loop, once for all marks of a moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Protocol
+
+import structlog
+
+from quilt_netlink import BridgeGroup, Change, Event, Link, MonitorLike, NetlinkError, Overrun, VxlanGroup
+from quilt_nodeagent.api.backoff import Backoff
+from quilt_nodeagent.kernel.mroute import NO_ENTRY
+from quilt_nodeagent.multicast.core.forwarding import Forwarding, Topology
+from quilt_nodeagent.multicast.core.members import LINK_LOCAL, LocalMembers, RemoteMembers
+from quilt_nodeagent.multicast.core.settings import Limits
+from quilt_nodeagent.multicast.core.state import Flow, Forward, make_plan
+from quilt_nodeagent.multicast.core.sync import News
+from quilt_nodeagent.multicast.dataplane import DataplaneError, FlowCounters, MulticastDataplane
+from quilt_nodeagent.multicast.metrics import MulticastMetrics
+
+log = structlog.get_logger()
+
+# Seconds: the safety net under the notifications, how often flows are looked at, and after how many looks
+# without a packet one is forgotten.
+RESYNC = 60.0
+LOOK = 30.0
+IDLE_LOOKS = 6
+
+
+class Observer(Protocol):
+    """Who hears of changes: the control socket's events."""
+
+    def member(self, group: str, port: int, joined: bool) -> None:
+        """A pod joined or left."""
+        ...
+
+    def flow(self, flow: Flow, old: Forward | None, new: Forward | None) -> None:
+        """An entry of the routing table was made, changed or removed."""
+        ...
+
+
+class Silent:
+    """An observer of nothing."""
+
+    def member(self, group: str, port: int, joined: bool) -> None:
+        """Ignore it."""
+
+    def flow(self, flow: Flow, old: Forward | None, new: Forward | None) -> None:
+        """Ignore it."""
+
+
+class Engine:
+    """`tell(group, member)` is called when this node's pods become members of a group, or none is left."""
+
+    def __init__(
+        self,
+        dataplane: MulticastDataplane,
+        limits: Limits,
+        metrics: MulticastMetrics,
+        *,
+        open_monitor: Callable[[], MonitorLike],
+        tell: Callable[[str, bool], None],
+        observer: Observer | None = None,
+    ) -> None:
+        self._dataplane = dataplane
+        self._metrics = metrics
+        self._open_monitor = open_monitor
+        self._tell = tell
+        self._observer = observer or Silent()
+        self.local = LocalMembers(limits)
+        self.remote = RemoteMembers()
+        self.forwarding = Forwarding(self.local, self.remote, limits)
+        self._dirty: set[str] = set()
+        self._full = "start"
+        self._scheduled = False
+        self._heard_at = 0.0
+        self._backoff = Backoff(0.1, 5.0)
+        self._idle: dict[Flow, tuple[int, int]] = {}
+        self._handles: list[asyncio.TimerHandle] = []
+        self._fd = -1
+        self.problem = ""
+
+    async def run(self) -> None:
+        """Serve until cancelled; raises MrouteError where the routing table cannot be had."""
+        loop = asyncio.get_running_loop()
+        self._fd = self._dataplane.open()
+        # Before the first look: what changes in between is then told.
+        monitor = self._open_monitor()
+        try:
+            loop.add_reader(self._fd, self._upcalls)
+            self.resync("start")
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._follow(monitor))
+                group.create_task(self._tick(RESYNC, lambda: self.resync("timer")))
+                group.create_task(self._tick(LOOK, self._forget_idle))
+        finally:
+            loop.remove_reader(self._fd)
+            monitor.close()
+            self._dataplane.close()
+
+    # -- what happens -------------------------------------------------------------------------
+    def resync(self, cause: str) -> None:
+        """Ask for a full pass."""
+        self._full = self._full or cause
+        self._soon()
+
+    def set_topology(self, topology: Topology, gone: Iterable[str]) -> None:
+        """Follow who is in the mesh; members of nodes that are gone count no longer."""
+        self.forwarding.topology = topology
+        for vtep in gone:
+            groups = self.remote.purge(vtep)
+            if groups:
+                log.info("multicast_members_purged", vtep=vtep, groups=len(groups))
+        self._mark({group for _, group in self.forwarding.flows})
+
+    def heard(self, news: News) -> None:
+        """Follow what a peer tells of its members."""
+        self._heard_at = self._heard_at or time.perf_counter()
+        self._mark(self.remote.change(news.vtep, news.added, news.removed))
+
+    def set_limits(self, limits: Limits) -> None:
+        """Follow changed limits; what is over them already stays."""
+        self.local.limits = self.forwarding.limits = limits
+
+    def counters(self) -> list[FlowCounters]:
+        """Read what each flow has forwarded."""
+        return self._dataplane.counters(list(self._dataplane.tracked.flows))
+
+    def take(self, events: Sequence[Event]) -> None:
+        """Take in notifications of the kernel."""
+        touched: set[str] = set()
+        for event in events:
+            if isinstance(event, Overrun):
+                self.resync("overrun")
+                continue
+            match event.entry:
+                case BridgeGroup():
+                    self._member(event, event.entry, touched)
+                case VxlanGroup():
+                    self._copy(event.new, event.entry, touched)
+                case Link() if self._dataplane.is_ours(event.entry.name, event.entry.index):
+                    self.resync("link")
+                case _:
+                    pass
+        self._mark(touched)
+
+    def _member(self, event: Change, entry: BridgeGroup, touched: set[str]) -> None:
+        if entry.bridge != self._dataplane.bridge_index or not self._dataplane.counts(entry):
+            return
+        held = entry.port in self.local.ports(entry.group)
+        if event.new:
+            changed = self.local.join(entry.port, entry.group)
+        else:
+            changed = self.local.leave(entry.port, entry.group)
+        if held != (entry.port in self.local.ports(entry.group)):
+            self._observer.member(entry.group, entry.port, event.new)
+        if changed:
+            touched.add(entry.group)
+            self._tell(entry.group, event.new)
+
+    def _copy(self, new: bool, entry: VxlanGroup, touched: set[str]) -> None:
+        if entry.ifindex != self._dataplane.device_index or entry.source:
+            return
+        tracked = self._dataplane.tracked.copies
+        copy = (entry.group, entry.dst)
+        wanted = copy in self.forwarding.desired([entry.group]).copies
+        (tracked.add if new else tracked.discard)(copy)
+        if wanted != new:
+            touched.add(entry.group)
+            self._metrics.repairs.labels("copy").inc()
+            log.info("multicast_drift_repaired", group=entry.group, dst=entry.dst, was_there=new)
+
+    def _upcalls(self) -> None:
+        touched: set[str] = set()
+        for upcall in self._dataplane.upcalls():
+            self._metrics.upcalls.inc()
+            if upcall.kind != NO_ENTRY or upcall.group.startswith(LINK_LOCAL):
+                continue
+            if self.forwarding.add(upcall.source, upcall.group, upcall.vif):
+                # The kernel asks about what it does not have, whatever we believe.
+                self._dataplane.tracked.flows.pop((upcall.source, upcall.group), None)
+                touched.add(upcall.group)
+            else:
+                self._metrics.refused_flows.inc()
+        if touched:
+            self._dirty |= touched
+            self._run()
+
+    async def _follow(self, monitor: MonitorLike) -> None:
+        while events := await monitor.take_all():
+            self.take(events)
+
+    async def _tick(self, seconds: float, act: Callable[[], None]) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            act()
+
+    # -- what is done about it ----------------------------------------------------------------
+    def _mark(self, groups: set[str]) -> None:
+        if groups:
+            self._dirty |= groups
+            self._soon()
+
+    def _soon(self) -> None:
+        if not self._scheduled and self._fd >= 0:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._run)
+
+    def _run(self) -> None:
+        self._scheduled = False
+        started = time.perf_counter()
+        try:
+            self._pass()
+        except (DataplaneError, NetlinkError) as error:
+            self._failed(str(error))
+        now = time.perf_counter()
+        self._metrics.pass_seconds.observe(now - started)
+        if self._heard_at:
+            self._metrics.join_seconds.observe(now - self._heard_at)
+            self._heard_at = 0.0
+        self._count()
+
+    def _pass(self) -> None:
+        cause, self._full = self._full, ""
+        groups, self._dirty = self._dirty, set()
+        if cause:
+            try:
+                self._take_members(self._dataplane.look())
+            except (DataplaneError, NetlinkError):
+                self._full = cause
+                raise
+        tracked = self._dataplane.tracked
+        actual = tracked if cause else tracked.restrict(groups)
+        desired = self.forwarding.desired(None if cause else groups)
+        plan = make_plan(desired, actual)
+        before = {flow: tracked.flows.get(flow) for flow, _ in plan.flows}
+        gone = {flow: tracked.flows.get(flow) for flow in plan.stale_flows}
+        errors = self._dataplane.write(plan) if len(plan) else []
+        for flow, forward in plan.flows:
+            self._observer.flow(flow, before[flow], forward)
+        for flow, old in gone.items():
+            self._observer.flow(flow, old, None)
+        if errors:
+            self._failed(errors[0], len(errors))
+        else:
+            self._backoff.reset()
+            if self.problem:
+                self.problem = ""
+                log.info("multicast_problem_gone")
+
+    def _take_members(self, members: set[tuple[int, str]]) -> None:
+        before = {(port, group) for group in self.local.groups for port in self.local.ports(group)}
+        for group in self.local.replace(members):
+            self._tell(group, group in self.local)
+        after = {(port, group) for group in self.local.groups for port in self.local.ports(group)}
+        for port, group in before ^ after:
+            self._observer.member(group, port, (port, group) in after)
+
+    def _failed(self, text: str, count: int = 1) -> None:
+        self._metrics.failures.inc(count)
+        if text != self.problem:
+            self.problem = text
+            log.warning("multicast_problem", error=text, failed=count)
+        asyncio.get_running_loop().call_later(self._backoff.delay(), self._again)
+
+    def _again(self) -> None:
+        with suppress(RuntimeError):  # the loop may be closing
+            self.resync("retry")
+
+    def _forget_idle(self) -> None:
+        """Forget flows that carried nothing for some looks: their sources may never send again."""
+        held = self._idle
+        self._idle = {}
+        idle: set[Flow] = set()
+        for counted in self.counters():
+            flow = (counted.source, counted.group)
+            total = counted.packets + counted.wrong_interface
+            last, looks = held.get(flow, (-1, 0))
+            looks = looks + 1 if last == total else 0
+            if looks >= IDLE_LOOKS:
+                idle.add(flow)
+            else:
+                self._idle[flow] = (total, looks)
+        for flow in idle:
+            self.forwarding.forget(flow)
+        self._mark({group for _, group in idle})
+
+    def _count(self) -> None:
+        metrics, tracked = self._metrics, self._dataplane.tracked
+        metrics.groups.labels("local").set(len(self.local.groups))
+        metrics.groups.labels("remote").set(len(self.remote.groups))
+        metrics.flows.set(len(tracked.flows))
+        metrics.copies.set(len(tracked.copies))
+        metrics.refused_joins.set(len(self.local.refused))

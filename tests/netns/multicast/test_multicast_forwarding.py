@@ -1,0 +1,120 @@
+"""Streams between pods of three nodes: who gets what, once, and who gets nothing."""
+
+from __future__ import annotations
+
+import asyncio
+
+from multicast_world import Receiver, Sender, World, until
+
+GROUP = "239.129.1.1"
+# The same MAC, 01:00:5e:01:01:01.
+ALIAS = "224.1.1.1"
+
+
+async def stream(sender: Sender, group: str, count: int, *receivers: Receiver) -> None:
+    """Send so many, a few at a time, and read at the receivers."""
+    for _ in range(count):
+        sender.send(group)
+        await asyncio.sleep(0.002)
+    await asyncio.sleep(0.05)
+    for receiver in receivers:
+        receiver.drain()
+
+
+def complete(receiver: Receiver, count: int) -> bool:
+    return receiver.got == dict.fromkeys(range(count), 1)
+
+
+async def members_known(world: World, number: int, group: str, nodes: int) -> None:
+    """Wait until a node knows how many others have members of a group."""
+    service = world.nodes[number - 1].service
+    assert service is not None
+    await until(
+        f"{nodes} nodes with members of {group}",
+        lambda: nodes == sum(len(view.nodes) for view in service.state.groups() if view.group == group),
+    )
+
+
+async def test_each_member_gets_every_packet_once_and_nobody_else_any(world: World) -> None:
+    one, two, three = world.nodes
+    members = [one.pods[1].receiver(GROUP), two.pods[0].receiver(GROUP), two.pods[1].receiver(GROUP)]
+    others = [two.pods[0].receiver(ALIAS, join=False), three.pods[0].receiver(GROUP, join=False)]
+    alias = three.pods[1].receiver(ALIAS)
+    await members_known(world, 1, GROUP, 1)
+    await members_known(world, 1, ALIAS, 1)
+    sender = one.pods[0].sender()
+    await stream(sender, GROUP, 3, *members)
+    before = three.sent_packets()
+    for member in members:
+        member.got.clear()
+    sender.sent = 0
+    await stream(sender, GROUP, 200, *members, *others, alias)
+    assert [complete(member, 200) for member in members] == [True, True, True]
+    assert [other.got for other in others] == [{}, {}]
+    assert alias.got == {}
+    # Node 3 has a member of the alias group: not one packet of the stream went there.
+    received, sent = three.sent_packets()
+    assert received - before[0] <= 2  # digests of two peers at most in this time
+    assert sent - before[1] <= 2
+
+
+async def test_link_local_groups_never_cross(world: World) -> None:
+    one, two, _ = world.nodes
+    near, far = one.pods[1].receiver("224.0.0.42"), two.pods[0].receiver("224.0.0.42")
+    await stream(one.pods[0].sender(ttl=8), "224.0.0.42", 20, near, far)
+    assert complete(near, 20)
+    assert far.got == {}
+    assert one.metric("quilt_multicast_flows") == 0
+
+
+async def test_who_joins_while_data_flows_gets_it(world: World) -> None:
+    one, two, three = world.nodes
+    sender = one.pods[0].sender(ttl=3)
+    await stream(sender, GROUP, 20)
+    assert one.copies() == set()
+    late = two.pods[0].receiver(GROUP)
+    await members_known(world, 1, GROUP, 1)
+    await until("the copy is made", lambda: one.copies() == {(GROUP, "198.18.200.2")})
+    sender.sent = 0
+    await stream(sender, GROUP, 50, late)
+    assert complete(late, 50)
+    later = three.pods[0].receiver(GROUP)
+    await members_known(world, 1, GROUP, 2)
+    sender.sent = 0
+    await stream(sender, GROUP, 50, later)
+    assert complete(later, 50)
+
+
+async def test_the_last_leave_ends_the_copies(world: World) -> None:
+    one, two, _ = world.nodes
+    first, second = two.pods[0].receiver(GROUP), two.pods[1].receiver(GROUP)
+    await members_known(world, 1, GROUP, 1)
+    sender = one.pods[0].sender(ttl=3)
+    await stream(sender, GROUP, 5)
+    assert one.copies() == {(GROUP, "198.18.200.2")}
+    first.leave()
+    await stream(sender, GROUP, 5)
+    assert one.copies() == {(GROUP, "198.18.200.2")}
+    second.leave()
+    took = await until("the copies end", lambda: not one.copies())
+    assert took < 0.5
+    before = two.sent_packets()[0]
+    await stream(sender, GROUP, 50)
+    assert two.sent_packets()[0] - before <= 4
+
+
+async def test_a_source_of_no_subnet_is_dropped(world: World) -> None:
+    one, two, three = world.nodes
+    member = two.pods[0].receiver(GROUP)
+    await members_known(world, 1, GROUP, 1)
+    # A pod that lies about its address: one of another node's, and one of nobody's.
+    namespace = one.pods[0]
+    for forged in ("10.42.3.77", "192.0.2.9"):
+        forger = namespace.path.rsplit("/", 1)[1]
+        one.space.run("ip", "-n", forger, "addr", "add", f"{forged}/32", "dev", "eth0")
+        sender = namespace.sender(ttl=8)
+        sender.sock.bind((forged, 0))
+        await stream(sender, GROUP, 20, member)
+    assert member.got == {}
+    assert one.copies() == set()
+    assert three.metric("quilt_multicast_flows") == 0
