@@ -61,6 +61,7 @@ class ControlPlane:
         identity.write_bytes(b"\n".join(base64.b64decode(user[part]) for part in parts))
         self.tls.load_cert_chain(identity)
         self._claims: set[int] = set()
+        self._ports = 0
         try:
             self._prepare()
         except BaseException:
@@ -83,9 +84,12 @@ class ControlPlane:
     def join(self, node: Node) -> None:
         """Give a node its eth0 on the network of the API server."""
         host = ["nsenter", f"--target={self._switch}", "--net", "ip"]
-        port = ["link", "add", "bench", "type", "veth", "peer", "name", "eth0", "netns", node.name]
-        subprocess.run([*host, *port], check=True)
-        subprocess.run([*host, "link", "set", "bench", "master", BRIDGE, "up"], check=True)
+        # The kernel takes the last node's port away a moment after its namespace: a new name for each.
+        self._ports += 1
+        port = f"bench{self._ports}"
+        pair = ["link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", node.name]
+        subprocess.run([*host, *pair], check=True)
+        subprocess.run([*host, "link", "set", port, "master", BRIDGE, "up"], check=True)
         node.run("ip", "address", "add", f"{self._node_address}/{self._prefix}", "dev", "eth0")
         node.run("ip", "link", "set", "eth0", "up")
         # Peers' hosts are behind the gateway, as on most networks; nothing answers there.

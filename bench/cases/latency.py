@@ -1,4 +1,4 @@
-"""One change in a mesh of 5,000 peers: a claim published or deleted, an entry of the kernel deleted or modified.
+"""One change in a mesh of 5,000 peers: a claim comes or goes, an entry of the kernel is deleted or modified.
 
 A real API server, agent and runtime. A claim is timed from sending the request that makes it routable to the
 kernel's own notification of the route; drift from the change to the notification of the entry as it should
