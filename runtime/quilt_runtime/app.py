@@ -16,6 +16,7 @@ from quilt_runtime.kernel import bridge, nft
 from quilt_runtime.kernel.routes import RouteExecutor
 from quilt_runtime.metrics import Metrics
 from quilt_runtime.network import NodeNetwork
+from quilt_runtime.services.sockets import TlsFiles
 from quilt_runtime.state import StateError, Store
 
 log = structlog.get_logger()
@@ -23,7 +24,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The command line. `tcp` are extra (host, port) addresses, loopback only."""
+    """The command line. `tcp` are extra (host, port) addresses; without `tls` they are on loopback."""
 
     socket_dir: Path
     state_dir: Path
@@ -31,6 +32,7 @@ class Settings:
     cluster_cidrs: tuple[str, ...]
     tcp: tuple[tuple[str, int], ...]
     health: tuple[str, int] | None
+    tls: TlsFiles | None = None
     cleanup_on_exit: bool = False
 
 

@@ -11,9 +11,10 @@ import click
 from quilt_runtime.core.config import NodeConfig
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.requests import parse_network
-from quilt_runtime.services.sockets import parse_tcp
+from quilt_runtime.services.sockets import TlsFiles, parse_tcp, require_loopback
 
 ENVIRONMENT = "QUILT"
+FILE = click.Path(path_type=Path)
 
 
 def _tcp(
@@ -41,10 +42,31 @@ def _cidrs(context: click.Context, parameter: click.Parameter, value: tuple[str,
         raise click.BadParameter(str(error)) from error
 
 
+def _tls(tcp: tuple[tuple[str, int], ...], *files: Path | None) -> TlsFiles | None:
+    """All three files or none; without them no address beyond loopback."""
+    given = [path for path in files if path is not None]
+    if len(given) == len(files):
+        return TlsFiles(*given)
+    if given:
+        raise click.UsageError("--tls-cert, --tls-key and --tls-client-ca belong together")
+    try:
+        for host, port in tcp:
+            require_loopback(host, port)
+    except RequestError as error:
+        raise click.BadParameter(str(error), param_hint="--grpc-addr") from error
+    return None
+
+
 @click.command(context_settings={"auto_envvar_prefix": ENVIRONMENT, "max_content_width": 110})
 @click.option(
-    "--grpc-addr", multiple=True, callback=_tcp, help="Serve gRPC on this loopback HOST:PORT as well."
+    "--grpc-addr",
+    multiple=True,
+    callback=_tcp,
+    help="Serve gRPC on this HOST:PORT as well; beyond loopback only with the three --tls flags.",
 )
+@click.option("--tls-cert", type=FILE, help="Our certificate (PEM): --grpc-addr then is mutual TLS.")
+@click.option("--tls-key", type=FILE, help="Its key.")
+@click.option("--tls-client-ca", type=FILE, help="The authority that clients' certificates come from.")
 @click.option("--socket-dir", type=click.Path(path_type=Path), default="/run/quilt", show_default=True)
 @click.option(
     "--state-dir", type=click.Path(path_type=Path), help="SQLite state.  [default: SOCKET_DIR/state]"
@@ -68,6 +90,9 @@ def _cidrs(context: click.Context, parameter: click.Parameter, value: tuple[str,
 @click.option("--cleanup", is_flag=True, help="Remove everything of ours from this node, and stop.")
 def main(
     grpc_addr: tuple[tuple[str, int], ...],
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    tls_client_ca: Path | None,
     socket_dir: Path,
     state_dir: Path | None,
     cluster_cidr: tuple[str, ...],
@@ -90,6 +115,7 @@ def main(
         proc_sys_net=proc_sys_net,
         cluster_cidrs=cluster_cidr,
         tcp=grpc_addr,
+        tls=_tls(grpc_addr, tls_cert, tls_key, tls_client_ca),
         health=health_addr,
         cleanup_on_exit=cleanup_on_exit,
     )

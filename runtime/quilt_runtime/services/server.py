@@ -1,4 +1,7 @@
-"""The gRPC server: the contract and our own services on a Unix socket, and on loopback TCP if asked for."""
+"""The gRPC server: the contract and our own services on a Unix socket, and on TCP if asked for.
+
+Plain on loopback; with certificates every TCP address is mutual TLS, loopback too.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from quilt_runtime.services.ipam import IpamService
 from quilt_runtime.services.node_config import NodeConfigService
 from quilt_runtime.services.route_table import RouteTableService
 from quilt_runtime.services.sockets import SocketFile, joined
+from quilt_runtime.services.tls import Certificates
 
 log = structlog.get_logger()
 
@@ -50,8 +54,9 @@ class GrpcServer:
         self._register(runtime)
         with self._file.binding(SOCKET_UMASK) as path:
             self._server.add_insecure_port(f"unix:{path}")
+        credentials = Certificates(settings.tls).credentials() if settings.tls else None
         for host, port in settings.tcp:
-            self._listen(joined(host, port))
+            self._listen(joined(host, port), credentials)
 
     async def start(self) -> None:
         """Serve; raises RequestError where an address cannot be had."""
@@ -81,11 +86,14 @@ class GrpcServer:
         reflection = ReflectionServicer((*NAMES, *STANDARD))
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection, server)
 
-    def _listen(self, address: str) -> None:
+    def _listen(self, address: str, credentials: grpc.ServerCredentials | None) -> None:
         try:
-            self._server.add_insecure_port(address)
+            if credentials is None:
+                self._server.add_insecure_port(address)
+            else:
+                self._server.add_secure_port(address, credentials)
         except RuntimeError as error:
             raise RequestError(
                 f"Cannot listen on {address}: another program has it; choose another port"
             ) from error
-        log.info("grpc_listening", address=address)
+        log.info("grpc_listening", address=address, mutual_tls=credentials is not None)

@@ -1,5 +1,6 @@
-"""Where the services listen: Unix sockets that only root's group can reach, and TCP on loopback alone.
+"""Where the services listen: Unix sockets that only root's group can reach, and TCP.
 
+Plain text is spoken on loopback alone.
 A socket is bound under a fresh name and then renamed into place: a stopping predecessor that unlinks "its"
 path can so never take the successor's away, and there is no moment without a socket.
 """
@@ -10,13 +11,23 @@ import contextlib
 import ipaddress
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from quilt_runtime.core.errors import RequestError
 
 
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files: our certificate (with its chain) and key, and the authority that clients' must come from."""
+
+    certificate: Path
+    key: Path
+    client_authority: Path
+
+
 def parse_tcp(text: str) -> tuple[str, int]:
-    """Return (host, port) of `127.0.0.1:50051`, `[::1]:50051`; raises RequestError, also beyond loopback."""
+    """Return (host, port) of `127.0.0.1:50051`, `[::1]:50051`; raises RequestError."""
     host, colon, port = text.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
@@ -30,12 +41,16 @@ def parse_tcp(text: str) -> tuple[str, int]:
         raise RequestError(
             f"Address {text!r}: {host!r} is not an IP address; use 127.0.0.1 or [::1]"
         ) from error
-    if not address.is_loopback:
-        raise RequestError(
-            f"Address {text!r} is not loopback: the runtime changes this host's routes and speaks "
-            "plain text there; use 127.0.0.1 or [::1]"
-        )
     return str(address), int(port)
+
+
+def require_loopback(host: str, port: int) -> None:
+    """Raise RequestError for an address that plain text must not be spoken on."""
+    if not ipaddress.ip_address(host).is_loopback:
+        raise RequestError(
+            f"Address '{joined(host, port)}' is not loopback, and whoever reaches the runtime changes this "
+            "host's routes: use 127.0.0.1 or [::1], or mutual TLS with --tls-cert, --tls-key, --tls-client-ca"
+        )
 
 
 def joined(host: str, port: int) -> str:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -102,10 +103,37 @@ class Node:
         self.process.wait(TIMEOUT)
         self.process = None
 
-    def channel(self, path: Path | None = None) -> grpc.Channel:
-        channel = grpc.insecure_channel(f"unix:{path or self.socket_dir / 'runtime.sock'}")
+    def channel(
+        self, path: Path | None = None, credentials: grpc.ChannelCredentials | None = None, name: str = ""
+    ) -> grpc.Channel:
+        target = f"unix:{path or self.socket_dir / 'runtime.sock'}"
+        if credentials is None:
+            channel = grpc.insecure_channel(target)
+        else:
+            channel = grpc.secure_channel(target, credentials, [("grpc.ssl_target_name_override", name)])
         self.channels.append(channel)
         return channel
+
+    @contextmanager
+    def relay(self, address: str) -> Iterator[Path]:
+        """Carry a Unix socket's bytes to a TCP address in the node: the test stands in another network."""
+        path = self.directory / f"relay-{address.replace(':', '-')}"
+        command = [
+            "ip",
+            "netns",
+            "exec",
+            self.netns.name,
+            "socat",
+            f"UNIX-LISTEN:{path},fork",
+            f"TCP:{address}",
+        ]
+        process = subprocess.Popen(command)
+        try:
+            eventually(path.exists, "the relay listens")
+            yield path
+        finally:
+            process.kill()
+            process.wait()
 
     def close(self) -> None:
         for channel in self.channels:

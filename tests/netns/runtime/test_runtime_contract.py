@@ -1,8 +1,7 @@
-"""Conformance of the contract RPCs, from a client of the bare three-call protocol, on both sockets."""
+"""Conformance of the contract RPCs, from a client of the bare three-call protocol, over every transport."""
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_tools import protoc
 
+from .certificates import SERVER, Authority, client, tls_flags
 from .conftest import Node, eventually, make_vxlan, show
 
 Call = Callable[..., tuple[bool, str]]
@@ -32,34 +32,23 @@ def bare_protocol(tmp_path_factory: pytest.TempPathFactory) -> descriptor_pool.D
     return pool
 
 
-@pytest.fixture(params=["unix", "tcp"])
+@pytest.fixture(params=["unix", "tcp", "mtls"])
 def channel(
-    request: pytest.FixtureRequest, make_node: Callable[[], Node]
+    request: pytest.FixtureRequest, make_node: Callable[[], Node], tmp_path: Path
 ) -> Iterator[tuple[Node, grpc.Channel]]:
     node = make_node()
     if request.param == "unix":
         node.start()
         yield node, node.channel()
-        return
-    node.start("--grpc-addr=127.0.0.1:50051")
-    # The test process stands in another namespace: socat carries its bytes to the loopback address in there.
-    relay = node.directory / "relay"
-    command = [
-        "ip",
-        "netns",
-        "exec",
-        node.netns.name,
-        "socat",
-        f"UNIX-LISTEN:{relay},fork",
-        "TCP:127.0.0.1:50051",
-    ]
-    process = subprocess.Popen(command)
-    try:
-        eventually(relay.exists, "the relay listens")
-        yield node, node.channel(relay)
-    finally:
-        process.kill()
-        process.wait()
+    elif request.param == "tcp":
+        node.start("--grpc-addr=127.0.0.1:50051")
+        with node.relay("127.0.0.1:50051") as relay:
+            yield node, node.channel(relay)
+    else:
+        authority = Authority(tmp_path, "authority")
+        node.start("--grpc-addr=0.0.0.0:50051", *tls_flags(authority))
+        with node.relay("127.0.0.1:50051") as relay:
+            yield node, node.channel(relay, client(authority), SERVER)
 
 
 @pytest.fixture

@@ -35,11 +35,29 @@ def test_a_predecessor_that_stops_late_takes_nothing_away(node: Node) -> None:
 @pytest.mark.parametrize(
     "address", ["0.0.0.0:50051", "192.0.2.1:50051", "[::]:50051", "localhost:50051", "50051", "::1:50051"]
 )
-def test_tcp_beyond_loopback_is_refused(address: str) -> None:
+def test_plain_tcp_beyond_loopback_is_refused(address: str) -> None:
     command = [sys.executable, "-m", "quilt_runtime", "--grpc-addr", address]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
     assert f"Address '{address}'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--tls-cert=/none"], "belong together"),
+        (
+            ["--tls-cert=/none", "--tls-key=/none", "--tls-client-ca=/none"],
+            "Cannot use the certificates /none",
+        ),
+    ],
+)
+def test_tls_without_its_files_is_refused(tmp_path: Path, flags: list[str], told: str) -> None:
+    options = [f"--socket-dir={tmp_path}", "--health-addr=", "--grpc-addr=127.0.0.1:0", *flags]
+    command = ["unshare", "--net", sys.executable, "-m", "quilt_runtime", *options]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode in {1, 2}
+    assert told in done.stderr
 
 
 def test_a_taken_port_is_named(make_node: Callable[[], Node]) -> None:
