@@ -26,6 +26,9 @@ class MulticastSettings:
     limits: Limits = Limits()
 
 
+MULTICAST_OFF = MulticastSettings()
+
+
 def read_multicast(spec: Mapping[str, Any]) -> MulticastSettings:
     """Read spec.multicast; absent fields take their defaults. ValueError names what cannot be used."""
     section = spec.get("multicast") or {}
