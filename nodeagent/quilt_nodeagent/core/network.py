@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from quilt_crds.durations import parse_duration
 from quilt_crds.names import VXLAN_DEVICE, VXLAN_PORT
-from quilt_nodeagent.multicast.core.settings import MulticastSettings, read_multicast
+from quilt_nodeagent.multicast.core.settings import MULTICAST_OFF, MulticastSettings, read_multicast
 
 T = TypeVar("T")
 
@@ -30,7 +30,12 @@ class Network:
     heartbeat_timeout: float = 30.0
     keep_down: bool = False
     direct_routing: bool = False
-    multicast: MulticastSettings = MulticastSettings()
+    multicast: MulticastSettings = MULTICAST_OFF
+
+    @property
+    def dual_stack(self) -> bool:
+        """Whether nodes have an IPv6 subnet too."""
+        return any(":" in cidr for cidr in self.cluster_cidrs)
 
     def device_mtu(self, underlay: int, host_ip: str) -> int:
         """MTU of the VXLAN device, the bridge and pods over an underlay with MTU `underlay`."""

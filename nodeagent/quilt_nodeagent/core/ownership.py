@@ -10,6 +10,8 @@ from __future__ import annotations
 from quilt_nodeagent.core.state import Entries
 
 MESH_PROTOCOL = 81
+# Routes that others had the runtime make; theirs to remove.
+INJECTED_PROTOCOL = 82
 
 _NO_MAC = "00:00:00:00:00:00"
 
