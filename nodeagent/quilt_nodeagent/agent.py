@@ -12,7 +12,7 @@ from collections.abc import Callable
 import structlog
 
 from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET
-from quilt_netlink import Address, KernelLike, Link, Monitor, MonitorLike, NetlinkError
+from quilt_netlink import Address, KernelLike, Link, Monitor, MonitorLike, NetlinkError, Route
 from quilt_nodeagent.api import objects
 from quilt_nodeagent.api.client import ApiClient
 from quilt_nodeagent.api.heartbeat import Heartbeat
@@ -29,6 +29,7 @@ from quilt_nodeagent.kernel.dataplane import Dataplane
 from quilt_nodeagent.kernel.device import DeviceKeeper
 from quilt_nodeagent.kernel.drift import DriftWatch
 from quilt_nodeagent.metrics import Metrics
+from quilt_nodeagent.multicast.control.service import ControlService
 from quilt_nodeagent.multicast.metrics import MulticastMetrics
 from quilt_nodeagent.multicast.service import Multicast, Wanted
 from quilt_nodeagent.reconcile import Reconciler
@@ -41,6 +42,8 @@ log = structlog.get_logger()
 
 # Seconds in which joins are collected before the runtime hears of new hosts: it always gets the whole list.
 _SETTINGS_DELAY = 0.02
+# Seconds in which changes of the underlay's link and routes are collected before it is looked at.
+_UNDERLAY_DELAY = 0.02
 
 
 class Agent:
@@ -84,14 +87,18 @@ class Agent:
             underlay=self._underlay_event,
             open_monitor=open_monitor,
         )
+        self.control = ControlService(config.control, self.table, self.metrics.registry)
         self.multicast = Multicast(
             self._multicast_wanted,
             config.multicast_key,
             MulticastMetrics(self.metrics.registry),
+            observer=self.control.observer,
             reported=self._report_soon,
         )
+        self.control.show(self.multicast.state)
         self._connect(client, version)
         self._settings_timer: asyncio.TimerHandle | None = None
+        self._underlay_timer: asyncio.TimerHandle | None = None
         self._device_stands = False
 
     def _connect(self, client: ApiClient, version: str) -> None:
@@ -150,6 +157,7 @@ class Agent:
                     self.runtime,
                     self.drift,
                     self.multicast,
+                    self.control,
                     self.reconciler,
                     self.status,
                     self.report,
@@ -162,12 +170,15 @@ class Agent:
     def _touched(self, keys: Keys) -> None:
         self.reconciler.touch(keys)
         self.multicast.changed()
+        self.control.changed()
         self._settings_soon()
 
     def _network_changed(self, keys: Keys) -> None:
         self.reconciler.touch(keys)
         self.reconciler.resync("network")
+        self._look_at_underlay()
         self.multicast.changed()
+        self.control.changed()
         self._settings_soon()
 
     def _node_changed(self, item: objects.QuiltNode | None) -> None:
@@ -175,12 +186,23 @@ class Agent:
             self.status.observed(item.status)
         self._look_at_underlay()
 
-    def _underlay_event(self, entry: Link | Address, _new: bool) -> None:
-        if self.view.concerns_underlay(entry):
+    def _underlay_event(self, entry: Link | Address | Route, _new: bool) -> None:
+        if not self.view.concerns_underlay(entry):
+            return
+        if isinstance(entry, Address):
             self._look_at_underlay()
             self.node.look_again()
+            return
+        if isinstance(entry, Link) and self.view.direct:
+            # The link may have been down for a moment, and its routes went without a word.
+            self.reconciler.resync("underlay")
+        if self._underlay_timer is None:
+            # The routes of a link that goes or comes follow it in a moment, and many may change together.
+            loop = asyncio.get_running_loop()
+            self._underlay_timer = loop.call_later(_UNDERLAY_DELAY, self._look_at_underlay)
 
     def _look_at_underlay(self) -> None:
+        self._underlay_timer = None
         try:
             changed = self.view.look_at_underlay()
         except NetlinkError as error:
@@ -188,6 +210,7 @@ class Agent:
             asyncio.get_running_loop().call_later(1.0, self._look_at_underlay)
             return
         if changed:
+            self.reconciler.touch(self.table.set_direct(self.view.direct))
             self.reconciler.resync("underlay")
             self._settings_soon()
             self._report_soon()

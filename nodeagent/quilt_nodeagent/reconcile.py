@@ -185,7 +185,7 @@ class Reconciler:
             for kind in cared.mended:
                 self._metrics.drift_repairs.labels(kind).inc()
             log.info("drift_repaired", kinds=cared.mended, device=target.device.name)
-        self._dataplane.index = cared.index
+        self._dataplane.index, self._dataplane.device = cared.index, target.device.name
         self._held_target = target
         self._dataplane.look()
 

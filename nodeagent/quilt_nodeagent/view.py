@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from quilt_crds.vtep import vtep_mac
-from quilt_netlink import Address, KernelLike, Link
+from quilt_netlink import Address, KernelLike, Link, Route
 from quilt_nodeagent.api.objects import Node
 from quilt_nodeagent.core.device import Device
 from quilt_nodeagent.core.direct import Direct
@@ -21,7 +21,7 @@ from quilt_nodeagent.core.network import Network
 from quilt_nodeagent.core.peers import Peer, PeerTable
 from quilt_nodeagent.core.resources import memory_mb
 from quilt_nodeagent.executor.client import NodeSettings
-from quilt_nodeagent.kernel.underlay import Underlay, find_direct, find_underlay
+from quilt_nodeagent.kernel.underlay import Underlay, find_direct, find_underlay, is_host_route
 from quilt_nodeagent.reconcile import NotYetError, Target
 
 log = structlog.get_logger()
@@ -51,6 +51,16 @@ class View:
         return next((claim for claim in self._table.own if ":" not in claim.cidr), None)
 
     @property
+    def claim_v6(self) -> Peer | None:
+        """This node's own IPv6 subnet; None where the network has none, or the node not yet."""
+        return next((claim for claim in self._table.own if ":" in claim.cidr), None)
+
+    @property
+    def lacks_v6(self) -> bool:
+        """Whether the network has both families and this node only one: its pods shall have both."""
+        return self.network is not None and self.network.dual_stack and self.claim_v6 is None
+
+    @property
     def host_ip_settled(self) -> bool:
         """Whether the host address is on an interface, and what an administrator or the Node says."""
         return self.underlay is not None and self.underlay.host_ip.local and not self._fallen_back()
@@ -78,8 +88,10 @@ class View:
         """Whether the network asks for routes without encapsulation where peers share a link."""
         return self.network is not None and self.network.direct_routing
 
-    def concerns_underlay(self, entry: Link | Address) -> bool:
-        """Whether a changed link or address can change the choice of the host address or the MTU."""
+    def concerns_underlay(self, entry: Link | Address | Route) -> bool:
+        """Whether a change can concern the host address, the MTU, or which peers are on the same link."""
+        if isinstance(entry, Route):
+            return self.routes_directly and is_host_route(entry)
         if isinstance(entry, Link):
             return self.underlay is not None and entry.index == self.underlay.ifindex
         if not self.host_ip_settled or self.underlay is None:
@@ -124,6 +136,7 @@ class View:
             device=self.network.device,
             port=self.network.port,
             overlay_sources=tuple(self._table.host_ips()),
+            subnet_v6=self.claim_v6.cidr if self.claim_v6 else "",
             multicast=self.network.multicast.enabled,
             fast_leave=self.network.multicast.fast_leave,
         )

@@ -34,7 +34,7 @@ class PlanWriter:
             calls = []
             for part in parts(plan, dataplane.tracked, _PART):
                 errors += dataplane.put(part)
-                routed = without_unreachable(part, dataplane.tracked)
+                routed = without_unreachable(part, dataplane.tracked, dataplane.device)
                 calls.append(group.create_task(self._write_routes(routed)))
                 await asyncio.sleep(0)
         for call in calls:

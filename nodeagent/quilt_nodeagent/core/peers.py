@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
 from quilt_crds.vtep import vtep_mac
+from quilt_nodeagent.core.direct import Direct
 from quilt_nodeagent.core.state import Entries, Hop, Keys
 
 UP = "Up"
@@ -58,6 +59,7 @@ class PeerTable:
         self.device = device
         self.complete = False
         self._keep_down = keep_down
+        self._direct: Direct | None = None
         self._claims: dict[str, Peer] = {}
         self._own: dict[str, Peer] = {}
         # Several claims of a node share its MAC; the smallest CIDR decides, so that order never matters.
@@ -140,6 +142,15 @@ class PeerTable:
         self.device = device
         return Keys(routes={peer.cidr for peers in self._by_vtep.values() for peer in peers})
 
+    def set_direct(self, direct: Direct | None) -> Keys:
+        """Follow what is known of the link shared with peers (None: encapsulate everything)."""
+        if direct == self._direct:
+            return Keys()
+        before = self.desired().routes
+        self._direct = direct
+        after = self.desired().routes
+        return Keys(routes={prefix for prefix, hop in after.items() if before[prefix] != hop})
+
     def desired(self, keys: Keys | None = None) -> Entries:
         """What should stand in the kernel: under `keys`, or everywhere."""
         if keys is None:
@@ -147,12 +158,12 @@ class PeerTable:
             return Entries(
                 {peers[0].vtep: peers[0].mac for peers in self._by_vtep.values()},
                 {peers[0].mac: peers[0].host_ip for peers in self._by_mac.values()},
-                {peer.cidr: Hop(peer.vtep, self.device) for peer in everyone},
+                {peer.cidr: self._hop(peer) for peer in everyone},
             )
         return Entries(
             {key: self._by_vtep[key][0].mac for key in keys.neighbours if key in self._by_vtep},
             {key: self._by_mac[key][0].host_ip for key in keys.fdb if key in self._by_mac},
-            {key: Hop(self._claims[key].vtep, self.device) for key in keys.routes if self._routed(key)},
+            {key: self._hop(self._claims[key]) for key in keys.routes if self._routed(key)},
         )
 
     def keys_of(self, vtep: str) -> Keys:
@@ -162,6 +173,13 @@ class PeerTable:
     def host_ips(self) -> list[str]:
         """Underlay addresses of all wanted peers, sorted, each once."""
         return sorted({peers[0].host_ip for peers in self._by_mac.values()})
+
+    def _hop(self, peer: Peer) -> Hop:
+        """By the shared link where there is one and it speaks the subnet's family, else by the overlay."""
+        direct, host = self._direct, peer.host_ip
+        if direct is not None and (":" in host) == (":" in peer.cidr) and direct.reaches(host):
+            return Hop(host, direct.device)
+        return Hop(peer.vtep, self.device)
 
     def _wanted(self, peer: Peer) -> bool:
         return bool(peer.host_ip) and (peer.phase == UP or (self._keep_down and peer.phase == DOWN))

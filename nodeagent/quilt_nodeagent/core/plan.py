@@ -99,11 +99,18 @@ def _taken(entries: dict[str, str], keys: set[str]) -> tuple[Pair, ...]:
     return tuple((key, entries.pop(key)) for key in keys if key in entries)
 
 
-def without_unreachable(plan: Plan, actual: Entries) -> Plan:
-    """Leave out routes whose neighbour or FDB entry is not in `actual`, the state after the first writes."""
+def without_unreachable(plan: Plan, actual: Entries, device: str) -> Plan:
+    """Leave out routes over the overlay's `device` whose neighbour or FDB entry is not in `actual`.
 
+    `actual` is the state after the first writes; a route by another device rests on nothing of ours.
+    """
     neighbours, fdb = actual.neighbours, actual.fdb
-    return replace(plan, routes=tuple(r for r in plan.routes if neighbours.get(r[1].gateway) in fdb))
+    reachable = tuple(
+        (prefix, hop)
+        for prefix, hop in plan.routes
+        if neighbours.get(hop.gateway) in fdb or hop.device != device
+    )
+    return replace(plan, routes=reachable)
 
 
 def without_routed(plan: Plan, gateways: Container[str], actual: Entries) -> Plan:

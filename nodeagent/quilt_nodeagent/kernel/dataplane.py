@@ -18,11 +18,12 @@ Pairs = Sequence[Pair]
 
 
 class Dataplane:
-    """Tracked state of the VXLAN device with index `index` (0: none yet) and of the mesh's routes."""
+    """Tracked state of the VXLAN device `device` with index `index` (0: none yet), and the mesh's routes."""
 
     def __init__(self, kernel: KernelLike, metrics: Metrics) -> None:
         self.kernel = kernel
         self.index = 0
+        self.device = ""
         self.tracked = Entries()
         self.routes = RouteReader(kernel)
         self._metrics = metrics

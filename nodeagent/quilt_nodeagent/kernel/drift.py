@@ -49,7 +49,7 @@ class Marks(Protocol):
 
 
 class DriftWatch:
-    """Feeds the reconciler from the kernel; `underlay(event)` hears of every other link and address."""
+    """Feeds the reconciler from the kernel; `underlay(event)` hears of all else: links, addresses, routes."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class DriftWatch:
         reconciler: Marks,
         metrics: Metrics,
         *,
-        underlay: Callable[[Link | Address, bool], None],
+        underlay: Callable[[Link | Address | Route, bool], None],
         open_monitor: Callable[[], MonitorLike] = Monitor.open,
     ) -> None:
         self._table = table
@@ -130,25 +130,30 @@ class DriftWatch:
             else:
                 routes.pop(route.prefix, None)
             keys.routes.add(route.prefix)
-        elif route.prefix in self._table.desired(Keys(routes={route.prefix})).routes:
+            return
+        self._underlay(route, new)
+        if route.prefix in self._table.desired(Keys(routes={route.prefix})).routes:
             # A foreign route under a peer's prefix may stand beside ours or in its place: only a look tells.
             self._reconciler.resync("foreign_route")
 
     def _nexthop(self, new: bool, nexthop: Nexthop, keys: Keys) -> None:
         """A nexthop object that goes takes its routes with it, and the kernel does not say so."""
-        reader = self._dataplane.routes
-        known = reader.nexthops.get(nexthop.id)
+        reader, routes = self._dataplane.routes, self._dataplane.tracked.routes
+        known = reader.nexthops.pop(nexthop.id, None)
         if new and nexthop.protocol == MESH_PROTOCOL:
             reader.learn(nexthop)
-        if known is None or (new and reader.nexthops[nexthop.id] == known):
+        if known is None or reader.nexthops.get(nexthop.id) == known:
             return
-        prefixes = self._table.keys_of(known.gateway).routes
-        if not new:
-            del reader.nexthops[nexthop.id]
-        for prefix in prefixes & self._dataplane.tracked.routes.keys():
-            self._dataplane.tracked.routes.pop(prefix)
-            self._metrics.drift_repairs.labels("nexthop").inc()
-        keys.routes |= prefixes
+        if known.device != self._table.device:
+            # Not under a peer's VTEP address, so its routes are found by looking at all.
+            self._reconciler.resync("nexthop")
+            return
+        # A route that was led over another object does not mind: it is what we do ourselves.
+        for prefix in self._table.keys_of(known.gateway).routes:
+            if routes.get(prefix) == known:
+                del routes[prefix]
+                keys.routes.add(prefix)
+                self._metrics.drift_repairs.labels("nexthop").inc()
 
     def _link(self, new: bool, link: Link) -> None:
         if link.index == self._dataplane.index or link.name == self._table.device:

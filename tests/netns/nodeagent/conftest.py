@@ -1,13 +1,47 @@
-"""Makes the doubles of the unit tests importable: API server and runtime; the kernel here is the real one."""
+"""An agent on the real kernel, in a throw-away namespace; API server and runtime are doubles."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
+
+from quilt_netlink import Address, Kernel, Link, Monitor, Put
+
+if TYPE_CHECKING:
+    from agent_doubles import Rig
 
 HERE = str(Path(__file__).parents[2] / "unit" / "nodeagent")
 if HERE not in sys.path:
     sys.path.insert(0, HERE)
 pytest.register_assert_rewrite("agent_doubles", "agent_behaviour")
+
+
+class Namespace(Protocol):
+    """What the `netns` fixture makes."""
+
+    name: str
+
+    @property
+    def path(self) -> str: ...
+
+    def run(self, *command: str, stdin: str | None = None) -> str: ...
+
+
+@pytest.fixture
+async def rig(kernel: Kernel, netns: Namespace, tmp_path: Path) -> AsyncIterator[Rig]:
+    """A node with one NIC, eth0 at 198.18.0.1/24; its other end `switch` is up."""
+    from agent_doubles import rig as make_rig
+
+    kernel.run(Put(Link("eth0", kind="veth", up=True, mtu=1500, peer=Link("switch", up=True))))
+    for name in ("eth0", "switch"):
+        link = kernel.link(name)
+        assert link is not None
+        kernel.run(Put(Link(name, index=link.index, up=True)))
+        if name == "eth0":
+            kernel.run(Put(Address(link.index, "198.18.0.1/24")))
+    async with make_rig(kernel, tmp_path, lambda: Monitor.open(netns_path=netns.path)) as made:
+        yield made

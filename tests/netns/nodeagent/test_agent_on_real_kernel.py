@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 from agent_behaviour import AgentBehaviour, device, mesh, stands
 from agent_doubles import Rig, eventually
-from agent_doubles import rig as make_rig
 
-from quilt_netlink import Address, Kernel, Link, Monitor, Put
+from quilt_crds.vtep import vtep_mac
 
-
-@pytest.fixture
-async def rig(kernel: Kernel, netns: object, tmp_path: Path) -> AsyncIterator[Rig]:
-    kernel.run(Put(Link("eth0", kind="veth", up=True, mtu=1500, peer=Link("switch", up=True))))
-    eth0 = kernel.link("eth0")
-    assert eth0 is not None
-    kernel.run(Put(Address(eth0.index, "198.18.0.1/24")))
-    path = f"/run/netns/{netns.name}"  # type: ignore[attr-defined]
-    async with make_rig(kernel, tmp_path, lambda: Monitor.open(netns_path=path)) as made:
-        made.netns = netns  # type: ignore[attr-defined]
-        yield made
+from .conftest import Namespace
 
 
 class TestOnRealKernel(AgentBehaviour):
@@ -41,12 +27,26 @@ class TestOnRealKernel(AgentBehaviour):
             "ip neigh change 10.42.2.0 lladdr 02:00:00:00:00:09 dev vxlan100 nud reachable",
             "ip route replace 10.42.2.0/24 dev eth0 proto 81",
             "ip link set vxlan100 name renamed0",
+            # Modified in place: nothing is missing, everything leads astray.
+            "ip route replace 10.42.2.0/24 via 10.42.3.0 dev vxlan100 onlink proto 81",
+            "ip route replace 10.42.2.0/24 nhid {other} proto 81",
+            "ip route replace blackhole 10.42.2.0/24 proto 81",
+            "ip nexthop replace id {own} via 10.42.3.0 dev vxlan100 onlink proto 81",
+            "ip nexthop replace id {own} via 10.42.3.0 dev vxlan100 onlink",
+            "ip nexthop replace id {own} dev eth0 proto 81",
+            "bridge fdb replace {mac} dev vxlan100 dst 198.18.0.3 self permanent",
+            "ip neigh replace 10.42.2.0 lladdr 02:00:00:00:00:09 dev vxlan100 nud permanent",
+            "ip link set vxlan100 mtu 1300",
+            "ip link set vxlan100 addrgenmode eui64",
+            "ip link set vxlan100 type vxlan id 100 local 198.18.0.200",
         ],
     )
-    async def test_what_operators_break_is_healed(self, rig: Rig, command: str) -> None:
+    async def test_what_operators_break_is_healed(self, rig: Rig, netns: Namespace, command: str) -> None:
         await mesh(rig, 2, 3)
         good, writes = device(rig), _writes(rig)
-        rig.netns.run(*command.split())  # type: ignore[attr-defined]
+        ids = {nexthop.gateway: nexthop.id for nexthop in rig.kernel.nexthops(protocol=81)}
+        names = {"own": ids["10.42.2.0"], "other": ids["10.42.3.0"], "mac": vtep_mac("default", "n2")}
+        netns.run(*command.format(**names).split())
         await eventually(lambda: _writes(rig) > writes and stands(rig, 2, 3))
         assert device(rig).vxlan == good.vxlan
         assert (device(rig).mac, device(rig).mtu, device(rig).up) == (good.mac, good.mtu, good.up)

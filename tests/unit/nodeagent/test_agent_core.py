@@ -244,7 +244,7 @@ def test_a_route_waits_for_its_neighbour_and_layer_2_for_its_route() -> None:
     actual = Entries(
         {"10.42.1.0": "m1", "10.42.2.0": "m2", "10.42.3.0": "m3", "10.42.4.0": "m4"}, {"m1": "h1"}
     )
-    assert [prefix for prefix, _ in without_unreachable(plan, actual).routes] == ["10.42.1.0/24"]
+    assert [prefix for prefix, _ in without_unreachable(plan, actual, "vxlan100").routes] == ["10.42.1.0/24"]
     kept = without_routed(plan, {"10.42.3.0"}, actual)
     assert kept.stale_fdb == (("m4", "h4"),)
     assert kept.stale_neighbours == (("10.42.4.0", "m4"),)

@@ -9,9 +9,12 @@ import pytest
 
 from quilt_nodeagent.core.conditions import Condition, Facts, conditions
 from quilt_nodeagent.core.device import Care, Device, clash, former, judge
+from quilt_nodeagent.core.direct import Direct, on_link
 from quilt_nodeagent.core.hostip import Candidates, choose
 from quilt_nodeagent.core.network import Network, read_network
+from quilt_nodeagent.core.peers import UP, PeerTable, make_peer
 from quilt_nodeagent.core.resources import memory_mb
+from quilt_nodeagent.core.state import Hop
 
 WANTED = Device("vxlan100", 100, 4789, "198.18.0.1", "02:00:00:00:00:01", 1450)
 
@@ -148,3 +151,40 @@ def test_the_transition_time_moves_only_with_the_status() -> None:
 def test_memory_is_told_in_megabytes() -> None:
     assert memory_mb("MemTotal:       16000000 kB\nMemFree: 1 kB\n") == 16384
     assert memory_mb("") == 0
+
+
+@pytest.mark.parametrize(
+    ("routes", "host", "direct"),
+    [
+        ([("198.18.0.0/24", True)], "198.18.0.9", True),
+        ([("198.18.0.0/24", True)], "198.18.1.9", False),
+        ([("0.0.0.0/0", True)], "198.18.0.9", False),
+        ([("198.18.0.0/16", True), ("198.18.3.0/24", False)], "198.18.3.9", False),
+        ([("198.18.0.0/16", True), ("198.18.3.0/24", False)], "198.18.4.9", True),
+        ([("198.18.0.0/16", False), ("198.18.3.0/24", True)], "198.18.3.9", True),
+        ([("198.18.0.0/16", True), ("198.18.3.9/32", False)], "198.18.3.9", False),
+        ([("198.18.0.0/24", True)], "2001:db8::9", False),
+        ([("2001:db8::/64", True)], "2001:db8::9", True),
+        ([("198.18.0.7/32", True)], "198.18.0.7", True),
+    ],
+)
+def test_the_longest_route_of_the_host_tells_who_is_on_the_link(
+    routes: list[tuple[str, bool]], host: str, direct: bool
+) -> None:
+    assert Direct("eth0", *on_link(routes)).reaches(host) is direct
+
+
+def test_only_peers_on_the_link_are_routed_without_encapsulation() -> None:
+    table = PeerTable("self", "vxlan100")
+    near = make_peer("default", "10.42.2.0/24", "a", UP, "198.18.0.2")
+    far = make_peer("default", "10.42.3.0/24", "b", UP, "198.18.9.3")
+    six = make_peer("default", "fd42:0:0:2::/64", "a", UP, "198.18.0.2")
+    table.replace([near, far, six])
+    link = Direct("eth0", frozenset({"198.18.0.0/24"}))
+    assert table.set_direct(link).routes == {near.cidr}
+    assert not table.set_direct(Direct("eth0", frozenset({"198.18.0.0/24"})))
+    routes = table.desired().routes
+    assert routes[near.cidr] == Hop("198.18.0.2", "eth0")
+    assert routes[far.cidr] == Hop("10.42.3.0", "vxlan100")
+    assert routes[six.cidr] == Hop("fd42:0:0:2::", "vxlan100")
+    assert table.set_direct(None).routes == {near.cidr}
