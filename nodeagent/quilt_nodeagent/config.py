@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from quilt_nodeagent.cni import CniPaths
+from quilt_nodeagent.multicast.control.core.config import ControlConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,3 +22,4 @@ class Config:
     proc_sys_net: Path
     cni: CniPaths
     multicast_key: Path = Path("/etc/quilt/multicast/key")
+    control: ControlConfig = field(default_factory=lambda: ControlConfig(control_sock=""))

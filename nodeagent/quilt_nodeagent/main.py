@@ -22,6 +22,8 @@ from quilt_nodeagent.api.access import AccessError, from_kubeconfig, in_cluster
 from quilt_nodeagent.api.client import ApiClient
 from quilt_nodeagent.cni import CniPaths
 from quilt_nodeagent.config import Config
+from quilt_nodeagent.multicast.control.core.config import ControlConfig
+from quilt_nodeagent.multicast.control.flags import control_options
 
 _LEVELS = click.Choice(["debug", "info", "warning", "error"])
 
@@ -54,12 +56,6 @@ _LEVELS = click.Choice(["debug", "info", "warning", "error"])
     "--cni-sock", default="/run/quilt/cni.sock", show_default=True, help="The runtime's CNI socket."
 )
 @click.option(
-    "--control-sock",
-    default="/run/quilt/control.sock",
-    show_default=True,
-    help="Reserved for the multicast control API.",
-)
-@click.option(
     "--multicast-key",
     type=click.Path(path_type=Path),
     default="/etc/quilt/multicast/key",
@@ -69,6 +65,7 @@ _LEVELS = click.Choice(["debug", "info", "warning", "error"])
 @click.option(
     "--proc-sys-net", type=click.Path(path_type=Path), default="/host/proc/sys/net", show_default=True
 )
+@control_options
 def main(
     node_name: str,
     host_ip: str,
@@ -81,9 +78,9 @@ def main(
     cni_conf_dir: Path,
     cni_src_dir: Path,
     cni_sock: str,
-    control_sock: str,
     multicast_key: Path,
     proc_sys_net: Path,
+    control: ControlConfig,
 ) -> None:
     """Keep this node's part of the Quilt mesh as the API says."""
     _log_as_json(log_level)
@@ -99,6 +96,7 @@ def main(
         proc_sys_net,
         cni,
         multicast_key,
+        control,
     )
     try:
         asyncio.run(serve(config))
