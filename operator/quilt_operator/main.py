@@ -42,9 +42,13 @@ def cli(
     logs.configure(log_level)
     options = Options(namespace, identity or socket.gethostname(), network, health_addr)
     try:
-        sys.exit(asyncio.run(run(options, connect(kubeconfig))))
+        sys.exit(asyncio.run(_run(options, kubeconfig)))
     except ConfigurationError as error:
         raise click.ClickException(str(error)) from error
+
+
+async def _run(options: Options, kubeconfig: str) -> int:
+    return await run(options, await connect(kubeconfig))
 
 
 def main() -> None:

@@ -97,7 +97,7 @@ def registry(world: World, connection: Connection, watches: Watches) -> kopf.Ope
 
     @kopf.on.login(registry=made, errors=kopf.ErrorsMode.PERMANENT)
     async def login(**_: Any) -> kopf.AiohttpSession:
-        session = connection.session(middlewares=(watches.middleware,), limit=0)
+        session = connection.session(middlewares=(watches.middleware,))
         return kopf.AiohttpSession(server=connection.server, aiohttp_session=session)
 
     def follow(plural: str, *selector: str) -> None:

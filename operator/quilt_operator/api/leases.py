@@ -216,7 +216,7 @@ class LeaseWatch(threading.Thread):
         try:
             if url.scheme == "https":
                 stream = self._connection.ssl_context.wrap_socket(stream, server_hostname=host)
-            headers = {"Host": host, "Accept": "application/json", **self._connection.authorization()}
+            headers = {"Host": host, "Accept": "application/json", **self._connection.last_authorization()}
             lines = [f"GET {self._path}{query} HTTP/1.0", *(f"{k}: {v}" for k, v in headers.items())]
             stream.sendall("\r\n".join([*lines, "", ""]).encode())
         except BaseException:
