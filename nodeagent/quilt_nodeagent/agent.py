@@ -12,7 +12,7 @@ from collections.abc import Callable
 import structlog
 
 from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET
-from quilt_netlink import Address, KernelLike, Link, Monitor, MonitorLike, NetlinkError
+from quilt_netlink import Address, KernelLike, Link, Monitor, MonitorLike, NetlinkError, Route
 from quilt_nodeagent.api import objects
 from quilt_nodeagent.api.client import ApiClient
 from quilt_nodeagent.api.heartbeat import Heartbeat
@@ -42,6 +42,8 @@ log = structlog.get_logger()
 
 # Seconds in which joins are collected before the runtime hears of new hosts: it always gets the whole list.
 _SETTINGS_DELAY = 0.02
+# Seconds in which changes of the underlay's link and routes are collected before it is looked at.
+_UNDERLAY_DELAY = 0.02
 
 
 class Agent:
@@ -96,6 +98,7 @@ class Agent:
         self.control.show(self.multicast.state)
         self._connect(client, version)
         self._settings_timer: asyncio.TimerHandle | None = None
+        self._underlay_timer: asyncio.TimerHandle | None = None
         self._device_stands = False
 
     def _connect(self, client: ApiClient, version: str) -> None:
@@ -173,6 +176,7 @@ class Agent:
     def _network_changed(self, keys: Keys) -> None:
         self.reconciler.touch(keys)
         self.reconciler.resync("network")
+        self._look_at_underlay()
         self.multicast.changed()
         self.control.changed()
         self._settings_soon()
@@ -182,12 +186,23 @@ class Agent:
             self.status.observed(item.status)
         self._look_at_underlay()
 
-    def _underlay_event(self, entry: Link | Address, _new: bool) -> None:
-        if self.view.concerns_underlay(entry):
+    def _underlay_event(self, entry: Link | Address | Route, _new: bool) -> None:
+        if not self.view.concerns_underlay(entry):
+            return
+        if isinstance(entry, Address):
             self._look_at_underlay()
             self.node.look_again()
+            return
+        if isinstance(entry, Link) and self.view.direct:
+            # The link may have been down for a moment, and its routes went without a word.
+            self.reconciler.resync("underlay")
+        if self._underlay_timer is None:
+            # The routes of a link that goes or comes follow it in a moment, and many may change together.
+            loop = asyncio.get_running_loop()
+            self._underlay_timer = loop.call_later(_UNDERLAY_DELAY, self._look_at_underlay)
 
     def _look_at_underlay(self) -> None:
+        self._underlay_timer = None
         try:
             changed = self.view.look_at_underlay()
         except NetlinkError as error:
@@ -195,6 +210,7 @@ class Agent:
             asyncio.get_running_loop().call_later(1.0, self._look_at_underlay)
             return
         if changed:
+            self.reconciler.touch(self.table.set_direct(self.view.direct))
             self.reconciler.resync("underlay")
             self._settings_soon()
             self._report_soon()
