@@ -55,7 +55,9 @@ class Report:
         claim = agent.view.claim
         if claim is None:
             reasons.append("this node has no subnet")
-        if not (agent.runtime.serves(claim.cidr) if claim else agent.runtime.configured):
+        elif agent.view.lacks_v6:
+            reasons.append("this node has no IPv6 subnet")
+        if not (self._serves() if claim else agent.runtime.configured):
             reasons.append(
                 agent.runtime.refusal or agent.runtime.error or "the runtime is not configured yet"
             )
@@ -79,8 +81,13 @@ class Report:
             await self._check.wait()
             self._check.clear()
             agent = self._agent
-            if (claim := agent.view.claim) and agent.reconciler.in_sync and agent.runtime.serves(claim.cidr):
+            if agent.reconciler.in_sync and not agent.view.lacks_v6 and self._serves():
                 await self._install()
+
+    def _serves(self) -> bool:
+        """Whether the runtime serves this node's subnets, of both families where it has both."""
+        claim, second = self._agent.view.claim, self._agent.view.claim_v6
+        return claim is not None and self._agent.runtime.serves(claim.cidr, second.cidr if second else "")
 
     async def _install(self) -> None:
         # Passes may come many times a second; files of the host hardly ever change, and reading them costs.

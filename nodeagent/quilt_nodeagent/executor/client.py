@@ -31,24 +31,29 @@ _BULK_TIMEOUT = 30.0
 
 @dataclass(frozen=True, slots=True)
 class NodeSettings:
-    """What the runtime needs of the mesh; see ConfigureRequest in node.proto."""
+    """What the runtime needs of the mesh; see ConfigureRequest in node.proto.
+
+    `subnet_v6` is the node's, empty where there is none: the contract's own call knows IPv4 alone.
+    """
 
     cluster_cidrs: tuple[str, ...]
     mtu: int
     device: str
     port: int
     overlay_sources: tuple[str, ...]
+    subnet_v6: str = ""
     multicast: bool = False
     fast_leave: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class RuntimeStatus:
-    """What the runtime says of itself; `subnet` is empty until it has one."""
+    """What the runtime says of itself; `subnet` and `subnet_v6` are empty until it has one."""
 
     version: str
     subnet: str
     problems: tuple[str, ...]
+    subnet_v6: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,7 @@ class RuntimeClient:
     async def status(self) -> RuntimeStatus:
         """Ask how the runtime is."""
         answer = await self._call(self._node.GetStatus(node_pb2.GetStatusRequest(), timeout=self._timeout))
-        return RuntimeStatus(answer.version, answer.subnet, tuple(answer.problems))
+        return RuntimeStatus(answer.version, answer.subnet, tuple(answer.problems), answer.subnet_v6)
 
     async def configure(self, settings: NodeSettings) -> None:
         """Apply the whole node configuration."""
@@ -88,6 +93,7 @@ class RuntimeClient:
             vxlan_interface=settings.device,
             vxlan_port=settings.port,
             overlay_sources=settings.overlay_sources,
+            subnet_v6=settings.subnet_v6,
             multicast=settings.multicast,
             multicast_fast_leave=settings.fast_leave,
         )

@@ -13,7 +13,7 @@ import grpc
 import structlog
 
 from quilt_nodeagent.api.backoff import Backoff
-from quilt_nodeagent.executor.client import NodeSettings, RuntimeClient
+from quilt_nodeagent.executor.client import NodeSettings, RuntimeClient, RuntimeStatus
 from quilt_nodeagent.executor.errors import ExecutorError, RouteFailed, RuntimeUnavailable
 from quilt_nodeagent.metrics import Metrics
 from quilt_nodeagent.waiting import wait
@@ -60,9 +60,10 @@ class RuntimeLink:
         told = (self._told_settings, self._told_subnet)
         return self.reachable and self._settings is not None and not self.refusal and wanted == told
 
-    def serves(self, subnet: str) -> bool:
-        """Whether the runtime is configured, with this subnet."""
-        return self.configured and self._told_subnet == subnet
+    def serves(self, subnet: str, subnet_v6: str = "") -> bool:
+        """Whether the runtime is configured, with these subnets; an empty second one asks for IPv4 alone."""
+        told = self._told_settings.subnet_v6 if self._told_settings else ""
+        return self.configured and self._told_subnet == subnet and (not subnet_v6 or told == subnet_v6)
 
     def want(self, settings: NodeSettings, subnet: str) -> None:
         """Set what the runtime should hold; an empty subnet leaves the one that it has."""
@@ -101,11 +102,18 @@ class RuntimeLink:
         status = await self.client.status()
         if not self.reachable:
             self._found(status.version)
-        elif self._told_subnet and status.subnet != self._told_subnet:
+        elif self._forgot(status):
             log.info("runtime_forgot", told=self._told_subnet, holds=status.subnet)
             self._found(status.version)
         self._note(status.subnet, status.problems)
         await self._tell()
+
+    def _forgot(self, status: RuntimeStatus) -> bool:
+        """Whether the runtime lacks what it confirmed: it was replaced between two questions."""
+        second = self._told_settings.subnet_v6 if self._told_settings else ""
+        return bool(self._told_subnet and status.subnet != self._told_subnet) or bool(
+            second and status.subnet_v6 != second
+        )
 
     async def _tell(self) -> None:
         settings, subnet = self._settings, self._subnet

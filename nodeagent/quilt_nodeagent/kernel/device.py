@@ -6,6 +6,7 @@ made again has none, and its index is another one.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from quilt_nodeagent.core.device import Care, Device, Verdict, clash, former, ju
 from quilt_nodeagent.kernel.observe import addresses_of, read_device
 
 log = structlog.get_logger()
+
+# Loose source checks, whatever the host asks of all devices (the larger counts); no redirects.
+_SYSCTLS = {"ipv4/conf/{device}/rp_filter": "2", "ipv4/conf/{device}/send_redirects": "0"}
+_SYSCTLS_V6 = {"ipv6/conf/{device}/disable_ipv6": "0", "ipv6/conf/{device}/accept_ra": "0"}
 
 
 class DeviceError(Exception):
@@ -46,9 +51,12 @@ class DeviceKeeper:
         verdict = judge(wanted, held)
         mended = [] if verdict.care is Care.NOTHING else ["link"]
         index = self._act(wanted, held, verdict)
+        # First the switches: a device whose IPv6 is off takes no such address.
+        dual_stack = any(":" in address for address in addresses or ())
+        switched = self._ensure_sysctls(wanted.name, _SYSCTLS | (_SYSCTLS_V6 if dual_stack else {}))
         if addresses is not None and self._ensure_addresses(index, addresses):
             mended.append("address")
-        if self._ensure_sysctls(wanted.name):
+        if switched:
             mended.append("sysctl")
         return Cared(index, tuple(mended))
 
@@ -100,11 +108,10 @@ class DeviceKeeper:
             log.info("device_address_removed", address=address)
         return held != wanted
 
-    def _ensure_sysctls(self, device: str) -> bool:
-        """Loose source checks, whatever the host asks of all devices (the larger counts); no redirects."""
+    def _ensure_sysctls(self, device: str, wanted: Mapping[str, str]) -> bool:
         changed = False
-        for name, value in (("rp_filter", "2"), ("send_redirects", "0")):
-            path = self._sysctls / "ipv4" / "conf" / device / name
+        for name, value in wanted.items():
+            path = self._sysctls / name.format(device=device)
             try:
                 if path.read_text().strip() != value:
                     path.write_text(value)

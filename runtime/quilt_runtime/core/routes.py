@@ -52,7 +52,9 @@ class Plan:
 def preferred_id(gateway: str) -> int:
     """Return the nexthop id that a gateway has unless another program took it: readable from the address."""
     if ":" in gateway:
-        return int(ipaddress.IPv6Address(gateway)) & 0x7FFFFFFF or 1
+        # Node subnets differ in the upper half; bit 30 keeps off the low numbers, which people choose.
+        value = int(ipaddress.IPv6Address(gateway))
+        return (value >> 64 ^ value) & 0x3FFFFFFF | 0x40000000
     a, b, c, d = gateway.split(".")  # thousands at a time, so not by way of an IPv4Address each
     return (int(a) << 24 | int(b) << 16 | int(c) << 8 | int(d)) & 0x7FFFFFFF or 1
 

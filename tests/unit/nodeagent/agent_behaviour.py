@@ -340,6 +340,21 @@ class AgentBehaviour:
         assert routed(rig)["fd42:0:0:2::/64"] == Hop("fd42:0:0:2::", "vxlan100")
         addresses = {a.address for a in rig.kernel.addresses(link.index) if a.scope == 0}
         assert addresses == {"10.42.1.0/32", "fd42:0:0:1::/128"}
+        assert (rig.runtime.subnet, rig.runtime.subnet_v6) == ("10.42.1.0/24", "fd42:0:0:1::/64")
+
+    async def test_a_node_of_a_dual_stack_network_waits_for_its_second_subnet(self, rig: Rig) -> None:
+        rig.network(clusterCIDRsV6=["fd42::/48"])
+        publish(rig, 2)
+        rig.api.claim("10.42.1.0/24", "self", "198.18.0.1")
+        await rig.start()
+        await eventually(lambda: rig.agent.report.unready()[:1] == ["this node has no IPv6 subnet"])
+        await eventually(lambda: rig.runtime.subnet == "10.42.1.0/24")
+        conflist = rig.agent.cni_paths.configuration / "10-quilt.conflist"
+        assert not conflist.exists()
+        rig.api.claim("fd42:0:0:1::/64", "self", "198.18.0.1")
+        await rig.ready()
+        assert conflist.exists()
+        assert rig.runtime.subnet_v6 == "fd42:0:0:1::/64"
 
     async def test_row_6_a_start_with_thousands_of_peers_does_not_stop_at_a_queues_size(
         self, rig: Rig

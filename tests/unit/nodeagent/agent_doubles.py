@@ -206,6 +206,7 @@ class FakeRuntime(
         self.refuse: set[str] = set()
         self.configured: list[node_pb2.ConfigureRequest] = []
         self.subnet = ""
+        self.subnet_v6 = ""
         self.calls = 0
         self._number = 1000
         self._kernel = kernel
@@ -234,10 +235,11 @@ class FakeRuntime(
 
     async def Configure(self, request: Any, context: Any) -> Any:  # noqa: N802  gRPC's name
         self.configured.append(request)
+        self.subnet_v6 = request.subnet_v6 or self.subnet_v6
         return node_pb2.ConfigureResponse(success=True)
 
     async def GetStatus(self, request: Any, context: Any) -> Any:  # noqa: N802  gRPC's name
-        return node_pb2.GetStatusResponse(version="double", subnet=self.subnet)
+        return node_pb2.GetStatusResponse(version="double", subnet=self.subnet, subnet_v6=self.subnet_v6)
 
     async def ApplyRoutes(self, request: Any, context: Any) -> Any:  # noqa: N802  gRPC's name
         self.calls += 1

@@ -137,3 +137,9 @@ def test_one_gateway_is_one_nexthop_for_many_routes() -> None:
     plan = planner.finish()
     assert len(plan.nexthops) == 1
     assert plan.nexthops[0].op.entry == Nexthop(0x0A2A0100, DEVICE, "10.42.1.0", PROTOCOL_MESH)
+
+
+def test_nexthop_ids_of_ipv6_peers_differ_without_a_search_and_are_nobodys_low_numbers() -> None:
+    ids = [preferred_id(f"fd42:42:0:{number:x}::") for number in range(1, 5001)]
+    assert len(set(ids)) == 5000
+    assert min(ids) >= 1 << 30
