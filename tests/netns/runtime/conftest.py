@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -113,6 +114,11 @@ class Node:
             channel = grpc.secure_channel(target, credentials, [("grpc.ssl_target_name_override", name)])
         self.channels.append(channel)
         return channel
+
+    @cached_property
+    def shared_channel(self) -> grpc.Channel:
+        """One connection for many calls."""
+        return self.channel()
 
     @contextmanager
     def relay(self, address: str) -> Iterator[Path]:
