@@ -36,9 +36,15 @@ Progress = Callable[[str], None]
 PARALLEL = 3
 
 
-def up(
-    name: str, count: int, images: Sequence[Path] | None, allocate_node_cidrs: bool, progress: Progress
-) -> State:
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a cluster is besides its size; see `Cluster.up`."""
+
+    allocate_node_cidrs: bool = False
+    dual_stack: bool = False
+
+
+def up(name: str, count: int, images: Sequence[Path] | None, kind: Kind, progress: Progress) -> State:
     """Start the cluster `name`; see `Cluster.up`."""
     check_machine()
     to_load = Images.find(images, progress)
@@ -47,11 +53,11 @@ def up(
     def step(text: str) -> None:
         progress(f"[{time.monotonic() - started:5.1f} s] {text}")
 
-    facts = state.claim(name)
+    facts = state.claim(name, dual_stack=kind.dual_stack)
     try:
         with locked(paths.clusters_dir() / ".lock"):
             limits.raise_limits()
-        _start(facts, count, to_load, allocate_node_cidrs, step)
+        _start(facts, count, to_load, kind, step)
     except BaseException as error:
         if os.environ.get("QUILT_DEVCLUSTER_KEEP"):
             raise
@@ -71,9 +77,7 @@ def _keep_log(error: BaseException) -> None:
         error.log = kept
 
 
-def _start(
-    facts: State, count: int, to_load: Images, allocate_node_cidrs: bool, step: Callable[[str], None]
-) -> None:
+def _start(facts: State, count: int, to_load: Images, kind: Kind, step: Callable[[str], None]) -> None:
     step(f"slot {facts.slot}, network {facts.addresses.network}")
     controlplane.write_credentials(facts)
     for role in (machines.SWITCH, machines.CONTROL_PLANE):
@@ -97,7 +101,7 @@ def _start(
     controlplane.start_apiserver(facts)
     step("etcd and the API server are starting; preparing the nodes")
     with ThreadPoolExecutor(max_workers=2) as pool:
-        rest = pool.submit(controlplane.start_rest, facts, allocate_node_cidrs=allocate_node_cidrs)
+        rest = pool.submit(controlplane.start_rest, facts, allocate_node_cidrs=kind.allocate_node_cidrs)
         add_nodes(facts, range(1, count + 1), to_load, step)
         step(f"{count} nodes are started")
         rest.result()

@@ -40,15 +40,17 @@ class Cluster:
         *,
         images: Sequence[Path] | None = None,
         allocate_node_cidrs: bool = False,
+        dual_stack: bool = False,
         progress: Progress = _silent,
     ) -> Cluster:
         """Start a cluster and return it when its API is ready and its Nodes are registered.
 
         `images` are archives loaded on every node besides the base ones; None means the product's, as built
-        last. `nodes=0` starts a control plane alone. Raises DevclusterError; what was started is then taken
-        down again.
+        last. `nodes=0` starts a control plane alone; with `dual_stack` everything has IPv6 too. Raises
+        DevclusterError; what was started is then taken down again.
         """
-        return cls(bringup.up(name, nodes, images, allocate_node_cidrs, progress))
+        kind = bringup.Kind(allocate_node_cidrs, dual_stack)
+        return cls(bringup.up(name, nodes, images, kind, progress))
 
     @classmethod
     def attach(cls, name: str = DEFAULT_NAME) -> Cluster:

@@ -91,7 +91,9 @@ def start_rest(state: State, *, allocate_node_cidrs: bool) -> None:
     """Wait for the API server, create the base objects, start the controller-manager and the scheduler."""
     client = api(state)
     client.wait_ready(START_TIMEOUT, state.log(APISERVER))
-    manager = render.controller_manager_args(state.pki, allocate_node_cidrs=allocate_node_cidrs)
+    manager = render.controller_manager_args(
+        state.addresses, state.pki, allocate_node_cidrs=allocate_node_cidrs
+    )
     name = "kube-controller-manager"
     start_program(state, machines.CONTROL_PLANE, name, [str(program(name)), *manager])
     name = "kube-scheduler"

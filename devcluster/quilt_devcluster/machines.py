@@ -102,10 +102,18 @@ def set_up_switch(state: State) -> None:
     commands = [
         "link set lo up",
         f"link add {BRIDGE} type bridge stp_state 0 forward_delay 0 mcast_snooping 0",
-        f"address add {addresses.switch}/{addresses.network.prefixlen} dev {BRIDGE}",
+        *_add_addresses(addresses, addresses.switch, BRIDGE),
         f"link set {BRIDGE} up",
     ]
     in_machine(state, SWITCH, ["ip", "-batch", "-"], what="Making the switch", stdin="\n".join(commands))
+
+
+def _add_addresses(addresses: plan.Addresses, address: str, device: str) -> list[str]:
+    # Nobody else has them: an IPv6 address shall not wait for being found unique.
+    return [
+        f"address add {one} dev {device} {'nodad' if ':' in one else ''}"
+        for one in addresses.of_machine(address)
+    ]
 
 
 def plug_in(state: State, role: str, port: str, address: str, mac: str) -> None:
@@ -138,11 +146,12 @@ def plug_in(state: State, role: str, port: str, address: str, mac: str) -> None:
         what=f"Joining {role} to the switch",
     )
     run([*outer, "link", "set", port, "master", BRIDGE, "up"])
+    gateways = [gateway.partition("/")[0] for gateway in state.addresses.of_machine(state.addresses.switch)]
     commands = [
         "link set lo up",
-        f"address add {address}/{state.addresses.network.prefixlen} dev eth0",
+        *_add_addresses(state.addresses, address, "eth0"),
         "link set eth0 up",
-        f"route add default via {state.addresses.switch}",
+        *(f"route add default via {gateway} dev eth0" for gateway in gateways),
     ]
     in_machine(state, role, ["ip", "-batch", "-"], what=f"Addressing {role}", stdin="\n".join(commands))
 

@@ -73,10 +73,13 @@ def image(load: bool, name: str) -> None:
 @click.option("--nodes", default=3, show_default=True, type=click.IntRange(min=0), help="How many nodes.")
 @click.option("--control-plane-only", is_flag=True, help="No nodes at all.")
 @click.option("--allocate-node-cidrs", is_flag=True, help="Let the controller-manager give nodes pod ranges.")
-def up(name: str, nodes: int, control_plane_only: bool, allocate_node_cidrs: bool) -> None:
+@click.option("--dual-stack", is_flag=True, help="Services, nodes and pods have IPv6 beside IPv4.")
+def up(name: str, nodes: int, control_plane_only: bool, allocate_node_cidrs: bool, dual_stack: bool) -> None:
     """Start a cluster; returns when its API is ready and its nodes are registered."""
     count = 0 if control_plane_only else nodes
-    cluster = Cluster.up(name, count, allocate_node_cidrs=allocate_node_cidrs, progress=_say)
+    cluster = Cluster.up(
+        name, count, allocate_node_cidrs=allocate_node_cidrs, dual_stack=dual_stack, progress=_say
+    )
     _say(f"export KUBECONFIG={cluster.kubeconfig}")
 
 

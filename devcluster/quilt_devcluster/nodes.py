@@ -38,7 +38,9 @@ def write_files(state: State, node: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     kubelet = render.kubelet_config(state.pki, node, cgroup_v1=cgroups.is_version_1())
     (folder / "kubelet.json").write_text(render.as_json(kubelet))
-    (folder / "kube-proxy.json").write_text(render.as_json(render.kube_proxy_config(state.pki, node)))
+    (folder / "kube-proxy.json").write_text(
+        render.as_json(render.kube_proxy_config(state.addresses, state.pki, node))
+    )
     (folder / "containerd.toml").write_text(render.containerd_config(program("runc")))
 
 
@@ -101,12 +103,13 @@ def start_agents(state: State, node: str) -> None:
 
 def start_kubelet(state: State, node: str) -> None:
     """Start a node's kubelet."""
+    addresses = state.addresses.of_machine(state.addresses.node(state.index(node)))
     argv = [
         str(program("kubelet")),
         f"--config={config_folder(state, node) / 'kubelet.json'}",
         f"--kubeconfig={state.pki}/{node}.kubeconfig",
         f"--hostname-override={node}",
-        f"--node-ip={state.addresses.node(state.index(node))}",
+        f"--node-ip={','.join(address.partition('/')[0] for address in addresses)}",
     ]
     start_program(state, node, program_name(node, "kubelet"), argv)
 

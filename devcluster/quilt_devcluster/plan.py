@@ -21,7 +21,9 @@ SLOTS = 2 ** (SLICE_LENGTH - TEST_RANGE.prefixlen)
 SERVICE_CIDR = "10.96.0.0/16"
 SERVICE_API = "10.96.0.1"
 SERVICE_DNS = "10.96.0.10"
+SERVICE_CIDR_V6 = "fd10:96::/112"
 POD_CIDR = "10.42.0.0/16"
+POD_CIDR_V6 = "fd42:42::/48"
 CLUSTER_DOMAIN = "cluster.local"
 API_PORT = 6443
 BASE_LOOPBACK_PORT = 16440
@@ -53,15 +55,37 @@ def free_slot(used: Collection[int]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """All addresses of the cluster in `slot` (0 to SLOTS - 1)."""
+    """All addresses of the cluster in `slot` (0 to SLOTS - 1); a dual-stack one has IPv6 beside IPv4."""
 
     slot: int
+    dual_stack: bool = False
 
     @property
     def network(self) -> ipaddress.IPv4Network:
         """The cluster's slice, which every machine of it is on."""
         base = int(TEST_RANGE.network_address) + (self.slot << (32 - SLICE_LENGTH))
         return ipaddress.IPv4Network((base, SLICE_LENGTH))
+
+    @property
+    def network_v6(self) -> ipaddress.IPv6Network:
+        """The IPv6 link of a dual-stack cluster."""
+        return ipaddress.IPv6Network(f"fd00:198:18:{self.slot:x}::/64")
+
+    def of_machine(self, address: str) -> list[str]:
+        """Return a machine's addresses with prefix lengths: the given one, in dual stack its IPv6 one too."""
+        number = int(ipaddress.IPv4Address(address)) - int(self.network.network_address)
+        second = f"{self.network_v6.network_address + number}/{self.network_v6.prefixlen}"
+        return [f"{address}/{self.network.prefixlen}", *([second] if self.dual_stack else [])]
+
+    @property
+    def service_cidrs(self) -> str:
+        """The Service networks, as Kubernetes' programs want them."""
+        return f"{SERVICE_CIDR},{SERVICE_CIDR_V6}" if self.dual_stack else SERVICE_CIDR
+
+    @property
+    def pod_cidrs(self) -> str:
+        """The pod networks, as Kubernetes' programs want them."""
+        return f"{POD_CIDR},{POD_CIDR_V6}" if self.dual_stack else POD_CIDR
 
     def _host(self, offset: int) -> str:
         return str(self.network.network_address + offset)

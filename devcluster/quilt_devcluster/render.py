@@ -43,7 +43,7 @@ def apiserver_args(addresses: plan.Addresses, pki: Path) -> list[str]:
         "--etcd-servers=http://127.0.0.1:2379",
         f"--advertise-address={addresses.control_plane}",
         f"--secure-port={plan.API_PORT}",
-        f"--service-cluster-ip-range={plan.SERVICE_CIDR}",
+        f"--service-cluster-ip-range={addresses.service_cidrs}",
         "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction",
         "--allow-privileged=true",
@@ -62,7 +62,7 @@ def apiserver_args(addresses: plan.Addresses, pki: Path) -> list[str]:
     ]
 
 
-def controller_manager_args(pki: Path, *, allocate_node_cidrs: bool) -> list[str]:
+def controller_manager_args(addresses: plan.Addresses, pki: Path, *, allocate_node_cidrs: bool) -> list[str]:
     """Return kube-controller-manager's flags; pod ranges it gives only with `allocate_node_cidrs`."""
     args = [
         f"--kubeconfig={pki}/controller-manager.kubeconfig",
@@ -74,7 +74,8 @@ def controller_manager_args(pki: Path, *, allocate_node_cidrs: bool) -> list[str
         "--profiling=false",
     ]
     if allocate_node_cidrs:
-        args += ["--allocate-node-cidrs=true", f"--cluster-cidr={plan.POD_CIDR}", "--node-cidr-mask-size=24"]
+        # Its default is a /24 of IPv4 and, in dual stack, a /64 of IPv6.
+        args += ["--allocate-node-cidrs=true", f"--cluster-cidr={addresses.pod_cidrs}"]
     return args
 
 
@@ -127,14 +128,14 @@ def kubelet_config(pki: Path, node: str, *, cgroup_v1: bool) -> dict[str, Any]:
     return config
 
 
-def kube_proxy_config(pki: Path, node: str) -> dict[str, Any]:
+def kube_proxy_config(addresses: plan.Addresses, pki: Path, node: str) -> dict[str, Any]:
     """Return the KubeProxyConfiguration of `node`."""
     return {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
         "mode": "nftables",
         "hostnameOverride": node,
-        "clusterCIDR": plan.POD_CIDR,
+        "clusterCIDR": addresses.pod_cidrs,
         "clientConnection": {"kubeconfig": f"{pki}/kube-proxy.kubeconfig"},
         "oomScoreAdj": 0,
         # These sysctls cannot be written outside the first network namespace; 0 leaves them alone.

@@ -22,6 +22,7 @@ class State:
     nodes: dict[str, int] = field(default_factory=dict)
     # Process ids with start times, by role: "supervisor", "switch", "control-plane" or a node's name.
     pids: dict[str, Pid] = field(default_factory=dict)
+    dual_stack: bool = False
 
     @property
     def folder(self) -> Path:
@@ -31,7 +32,7 @@ class State:
     @property
     def addresses(self) -> plan.Addresses:
         """The addresses that follow from the slot."""
-        return plan.Addresses(self.slot)
+        return plan.Addresses(self.slot, self.dual_stack)
 
     @property
     def pki(self) -> Path:
@@ -91,7 +92,7 @@ def names() -> list[str]:
     return sorted(item.parent.name for item in folder.glob("*/cluster.json")) if folder.is_dir() else []
 
 
-def claim(name: str) -> State:
+def claim(name: str, *, dual_stack: bool = False) -> State:
     """Reserve a slot and make the folder of a new cluster. Raises DevclusterError when the name is in use."""
     plan.check_name(name)
     with locked(paths.clusters_dir() / ".lock"):
@@ -102,7 +103,7 @@ def claim(name: str) -> State:
                 hint=f"use it, or `quilt-devcluster down --name {name}` first, or choose another --name",
             )
         slot = plan.free_slot({load(other).slot for other in existing})
-        state = State(name, slot, plan.Addresses(slot).loopback_port)
+        state = State(name, slot, plan.Addresses(slot).loopback_port, dual_stack=dual_stack)
         state.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         state.save()
         return state

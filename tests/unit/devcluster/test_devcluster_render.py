@@ -46,12 +46,12 @@ def test_apiserver_authorizes_nodes_as_nodes() -> None:
 
 @pytest.mark.parametrize("allocate", [True, False])
 def test_node_ranges_are_allocated_only_when_asked_for(allocate: bool) -> None:
-    args = render.controller_manager_args(PKI, allocate_node_cidrs=allocate)
+    args = render.controller_manager_args(ADDRESSES, PKI, allocate_node_cidrs=allocate)
     assert ("--allocate-node-cidrs=true" in args) == allocate
 
 
 def test_kube_proxy_leaves_sysctls_alone_that_a_namespace_cannot_set() -> None:
-    config = render.kube_proxy_config(PKI, "node-1")
+    config = render.kube_proxy_config(ADDRESSES, PKI, "node-1")
     assert config["mode"] == "nftables"
     assert config["conntrack"] == {
         "maxPerCore": 0,
@@ -61,7 +61,7 @@ def test_kube_proxy_leaves_sysctls_alone_that_a_namespace_cannot_set() -> None:
 
 
 def test_json_configuration_is_yaml_too() -> None:
-    config = render.kube_proxy_config(PKI, "node-1")
+    config = render.kube_proxy_config(ADDRESSES, PKI, "node-1")
     assert yaml.safe_load(render.as_json(config)) == json.loads(render.as_json(config)) == config
 
 
@@ -111,3 +111,11 @@ def test_control_groups_are_mounted_anew(mountinfo: str, expected: str) -> None:
     others = "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n1 1 0:1 / /proc rw - proc proc rw\n"
     lines = cgroups.mount_lines(others + mountinfo)
     assert [line for line in lines if line.startswith("mount")] == [expected]
+
+
+def test_a_dual_stack_cluster_has_both_families_everywhere() -> None:
+    dual = plan.Addresses(1, dual_stack=True)
+    assert "--service-cluster-ip-range=10.96.0.0/16,fd10:96::/112" in render.apiserver_args(dual, PKI)
+    assert render.kube_proxy_config(dual, PKI, "node-1")["clusterCIDR"] == "10.42.0.0/16,fd42:42::/48"
+    assert dual.of_machine(dual.node(1)) == ["198.18.16.16/20", "fd00:198:18:1::10/64"]
+    assert ADDRESSES.of_machine(ADDRESSES.node(1)) == ["198.18.16.16/20"]
