@@ -1,9 +1,9 @@
 """The kernel's routes without reading them each time: what was read stays true until we hear otherwise.
 
 rtnetlink notifies inside the change itself, so once our socket is empty nothing happened that we do not know
-of. Our own changes are filtered out in the kernel by their port id. Whatever another program does to routes
-or nexthop objects, or to a device that ours hang on (IPv4 routes go silently with it), makes the next call
-read anew.
+of. Our own changes are filtered out in the kernel by their port id. What another program does to routes or
+nexthop objects is taken in; what it does to a device that ours hang on (IPv4 routes go silently with it), and
+whatever is not understood, makes the next call read anew.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 
 from quilt_netlink import Kernel, Link
 from quilt_runtime.core.routes import Tables
+from quilt_runtime.kernel.routenews import RouteNews
 
 SOL_NETLINK, NETLINK_ADD_MEMBERSHIP = 270, 1
 SO_ATTACH_FILTER = 26
@@ -46,6 +47,7 @@ class RouteView:
         self._news = _subscribe(sock.getsockname()[0])
         self.kernel = Kernel(sock)
         self._tables: Tables | None = None
+        self._decode = RouteNews()
         self._devices: set[int] = set()
         self._links: dict[str | int, Link] = {}
 
@@ -53,8 +55,7 @@ class RouteView:
         """Return an interface by name or index, or None; asked of the kernel when something about links was
         heard.
         """
-        if not self._unchanged():
-            self._tables = None
+        self._hear()
         found = self._links.get(key) or self.kernel.link(key)
         if found is not None:
             self._links[key] = found
@@ -62,11 +63,9 @@ class RouteView:
 
     def tables(self) -> tuple[Tables, bool]:
         """Return what the kernel holds, and whether it was read just now."""
-        if not self._unchanged():
-            self._tables = None
+        self._hear()
         if self._tables is not None:
             return self._tables, False
-        self._drain()
         self._tables = Tables(self.kernel.routes(), self.kernel.nexthops())
         self._devices = self._tables.devices()
         return self._tables, True
@@ -84,38 +83,35 @@ class RouteView:
         self._news.close()
         self.kernel.close()
 
-    def _drain(self) -> None:
-        while not self._unchanged():
-            pass
-
-    def _unchanged(self) -> bool:
-        """Empty the socket; whether nothing in it concerned us."""
-        unchanged = True
+    def _hear(self) -> None:
+        """Empty the socket, taking in what it has to say; tables that are no longer true are dropped."""
         while True:
             try:
                 data = self._news.recv(BUFFER)
             except BlockingIOError:
-                return unchanged
+                return
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
                 self._links.clear()
-                unchanged = False
+                self._tables = None
                 continue
-            if self._concerns_us(data):
-                unchanged = False
+            if not self._take(data):
+                self._tables = None
 
-    def _concerns_us(self, data: bytes) -> bool:
-        at, concerned = 0, False
+    def _take(self, data: bytes) -> bool:
+        """Take in a datagram, which is of one kind; whether the tables are still true."""
+        kind = struct.unpack_from("=H", data, 4)[0]
+        if kind not in ABOUT_A_DEVICE:
+            return self._tables is not None and self._decode.take(data, self._tables)
+        self._links.clear()
+        at = 0
         while at + 24 <= len(data):
-            length, kind = struct.unpack_from("=IH", data, at)
-            if kind not in ABOUT_A_DEVICE:
-                concerned = True
-            else:
-                self._links.clear()
-                concerned |= struct.unpack_from("=i", data, at + 20)[0] in self._devices
+            length = struct.unpack_from("=I", data, at)[0]
+            if struct.unpack_from("=i", data, at + 20)[0] in self._devices:
+                return False
             at += max((length + 3) & ~3, 16)
-        return concerned
+        return True
 
 
 def _subscribe(own_port: int) -> socket.socket:

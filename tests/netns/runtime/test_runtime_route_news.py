@@ -1,0 +1,90 @@
+"""What another program does to routes and nexthop objects is taken in as told: a dump shows the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from quilt_netlink import Create, Delete, Kernel, Link, Nexthop, Op, Put, Route, Vxlan
+from quilt_netlink.namespaces import socket_in
+from quilt_runtime.core.routes import Tables
+from quilt_runtime.kernel import routeview
+from quilt_runtime.kernel.routeview import RouteView
+
+from .conftest import Namespace
+
+PREFIXES = st.sampled_from([f"10.43.{n}.0/24" for n in range(4)])
+IDS = st.integers(1, 4)
+OPS = st.one_of(
+    st.builds(lambda n, gateway: Put(Nexthop(n, 0, f"10.42.{gateway}.0")), IDS, IDS),
+    st.builds(lambda n: Delete(Nexthop(n, 0)), IDS),
+    st.builds(lambda prefix, n: Put(Route(prefix, 81, nhid=n)), PREFIXES, IDS),
+    st.builds(lambda prefix, n: Create(Route(prefix, 4, nhid=n, metric=7)), PREFIXES, IDS),
+    st.builds(lambda prefix: Put(Route(prefix, 4, ifindex=-1, scope=253)), PREFIXES),
+    st.builds(lambda prefix, n: Delete(Route(prefix, n)), PREFIXES, st.sampled_from([81, 4])),
+)
+
+
+@pytest.fixture
+def view(netns: Namespace, monkeypatch: pytest.MonkeyPatch) -> Iterator[RouteView]:
+    """A view whose sockets are in the namespace."""
+    path = str(Path("/run/netns") / netns.name)
+
+    class Sockets:
+        """`socket`, but in there."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(routeview_socket, name)
+
+        def socket(self, _family: int, kind: int, _protocol: int) -> object:
+            sock = socket_in(path)
+            sock.setblocking(not kind & routeview_socket.SOCK_NONBLOCK)
+            return sock
+
+    routeview_socket = routeview.socket
+    monkeypatch.setattr(routeview, "socket", Sockets())
+    made = RouteView()
+    yield made
+    made.close()
+
+
+def test_news_and_dump_agree(view: RouteView, netns: Namespace) -> None:
+    other = Kernel.open(f"/run/netns/{netns.name}")
+    other.run(Create(Link("vxlan100", kind="vxlan", up=True, vxlan=Vxlan(100, 4789, "127.0.0.1"))))
+    link = other.link("vxlan100")
+    assert link is not None
+    index = link.index
+    counted = {"kept": 0, "read": 0}
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(st.lists(OPS, max_size=12))
+    def agree(ops: list[Op]) -> None:
+        view.tables()
+        for op in ops:
+            other.apply([_on(op, index)])
+            tables, fresh = view.tables()
+            counted["read" if fresh else "kept"] += 1
+            assert _comparable(tables) == _comparable(Tables(other.routes(), other.nexthops()))
+
+    agree()
+    other.close()
+    assert counted["kept"] > counted["read"]
+
+
+def _on(op: Op, index: int) -> Op:
+    entry = op.entry
+    if isinstance(entry, Nexthop):
+        return type(op)(Nexthop(entry.id, index, entry.gateway))
+    if isinstance(entry, Route) and entry.ifindex:
+        return type(op)(Route(entry.prefix, entry.protocol, ifindex=index, scope=entry.scope))
+    return op
+
+
+def _comparable(tables: Tables) -> object:
+    routes = {prefix: sorted(held, key=repr) for prefix, held in tables.by_prefix.items()}
+    users = {number: count for number, count in tables.users.items() if count}
+    return routes, tables.nexthops, users
