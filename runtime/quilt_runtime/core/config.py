@@ -68,7 +68,11 @@ class NodeConfig:
             mtu=_within("MTU", mtu, MTU_RANGE) or self.mtu,
             vxlan_interface=interface_name(vxlan_interface) if vxlan_interface else self.vxlan_interface,
             vxlan_port=_within("VXLAN port", vxlan_port, range(1, 65536)) or self.vxlan_port,
-            overlay_sources=frozenset(map(_host_address, overlay_sources)),
+            overlay_sources=frozenset(
+                # Thousands that are known come again with each new one.
+                text if text in self.overlay_sources else _host_address(text)
+                for text in overlay_sources
+            ),
             prefix_length=_within("Prefix length", prefix_length, PREFIX_LENGTHS) or self.prefix_length,
         )
 
