@@ -28,6 +28,7 @@ from quilt_nodeagent.health import HealthServer
 from quilt_nodeagent.kernel.dataplane import Dataplane
 from quilt_nodeagent.kernel.device import DeviceKeeper
 from quilt_nodeagent.kernel.drift import DriftWatch
+from quilt_nodeagent.kernel.hostcare import HostCare, Load
 from quilt_nodeagent.metrics import Metrics
 from quilt_nodeagent.multicast.control.service import ControlService
 from quilt_nodeagent.multicast.metrics import MulticastMetrics
@@ -70,6 +71,7 @@ class Agent:
         )
         self.dataplane = Dataplane(kernel, self.metrics)
         keeper = DeviceKeeper(kernel, config.proc_sys_net)
+        self.host = HostCare(config.proc_sys_net, config.tx_checksum)
         self.reconciler = Reconciler(
             self.table,
             self.dataplane,
@@ -77,6 +79,7 @@ class Agent:
             PlanWriter(self.dataplane, self.runtime, self.metrics),
             self.metrics,
             target=self.view.target,
+            care=lambda device: self.host.look(device, Load(len(self.table), self.table.direct)),
             settled=self._settled,
         )
         self.drift = DriftWatch(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from quilt_nodeagent.cni import CniPaths
+from quilt_nodeagent.kernel.hostcare import Checksum
 from quilt_nodeagent.multicast.control.core.config import ControlConfig
 
 
@@ -21,5 +22,6 @@ class Config:
     kubeconfig: Path | None
     proc_sys_net: Path
     cni: CniPaths
+    tx_checksum: Checksum = "auto"
     multicast_key: Path = Path("/etc/quilt/multicast/key")
     control: ControlConfig = field(default_factory=lambda: ControlConfig(control_sock=""))

@@ -22,6 +22,7 @@ from quilt_nodeagent.api.access import AccessError, from_kubeconfig, in_cluster
 from quilt_nodeagent.api.client import ApiClient
 from quilt_nodeagent.cni import CniPaths
 from quilt_nodeagent.config import Config
+from quilt_nodeagent.kernel.hostcare import Checksum
 from quilt_nodeagent.multicast.control.core.config import ControlConfig
 from quilt_nodeagent.multicast.control.flags import control_options
 
@@ -65,6 +66,13 @@ _LEVELS = click.Choice(["debug", "info", "warning", "error"])
 @click.option(
     "--proc-sys-net", type=click.Path(path_type=Path), default="/host/proc/sys/net", show_default=True
 )
+@click.option(
+    "--tx-checksum",
+    type=click.Choice(["auto", "on", "off"]),
+    default="auto",
+    show_default=True,
+    help="Checksums by the VXLAN device: off where the kernel or a NIC would send wrong ones (auto: kernel).",
+)
 @control_options
 def main(
     node_name: str,
@@ -80,6 +88,7 @@ def main(
     cni_sock: str,
     multicast_key: Path,
     proc_sys_net: Path,
+    tx_checksum: Checksum,
     control: ControlConfig,
 ) -> None:
     """Keep this node's part of the Quilt mesh as the API says."""
@@ -95,6 +104,7 @@ def main(
         kubeconfig,
         proc_sys_net,
         cni,
+        tx_checksum,
         multicast_key,
         control,
     )

@@ -52,7 +52,8 @@ class Target:
 class Reconciler:
     """Keeps the kernel as the peer table says. `target()` raises NotYetError while it cannot be told.
 
-    `settled()` is called after every pass, for whoever reports or waits for the result.
+    `care(device)` is called with every full pass, before entries are written; `settled()` is called after
+    every pass, for whoever reports or waits for the result.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Reconciler:
         metrics: Metrics,
         *,
         target: Callable[[], Target],
+        care: Callable[[str], None],
         settled: Callable[[], None],
     ) -> None:
         self._table = table
@@ -72,6 +74,7 @@ class Reconciler:
         self._writer = writer
         self._metrics = metrics
         self._target = target
+        self._care = care
         self._settled = settled
         self._wake = asyncio.Event()
         self._dirty = Keys()
@@ -187,6 +190,7 @@ class Reconciler:
             log.info("drift_repaired", kinds=cared.mended, device=target.device.name)
         self._dataplane.index, self._dataplane.device = cared.index, target.device.name
         self._held_target = target
+        self._care(target.device.name)
         self._dataplane.look()
 
     def _actual(self, scope: Keys | None) -> Entries:

@@ -170,6 +170,12 @@ class PeerTable:
         """Keys of the peer whose VTEP address this is; empty when no wanted peer has it."""
         return _keys(self._by_vtep.get(vtep, ()))
 
+    @property
+    def direct(self) -> int:
+        """Number of peers' hosts that are reached by the shared link."""
+        link = self._direct
+        return sum(1 for host in self.host_ips() if link.reaches(host)) if link else 0
+
     def host_ips(self) -> list[str]:
         """Underlay addresses of all wanted peers, sorted, each once."""
         return sorted({peers[0].host_ip for peers in self._by_mac.values()})
