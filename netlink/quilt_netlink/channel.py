@@ -203,7 +203,7 @@ def walk(view: memoryview, size: int) -> list[tuple[int, int, int, int, int]]:
     found = []
     while at + 16 <= size:
         length, kind, flags, seq, _ = HEADER.unpack_from(view, at)
-        if length < 16:
+        if length < 16 or at + length > size:
             break
         found.append((kind, flags, seq, at, at + length))
         at += (length + 3) & ~3

@@ -32,12 +32,23 @@ _U32 = struct.Struct("=I")
 _BE16 = struct.Struct(">H")
 
 
+_FIXED = {
+    **dict.fromkeys((c.RTM_NEWADDR, c.RTM_DELADDR, c.RTM_NEWNEXTHOP, c.RTM_DELNEXTHOP), 24),
+    **dict.fromkeys((c.RTM_NEWNEIGH, c.RTM_DELNEIGH, c.RTM_NEWROUTE, c.RTM_DELROUTE), 28),
+}
+
+
+def whole(kind: int, size: int) -> bool:
+    """Whether a message of this type is long enough to have all its fixed fields."""
+    return size >= _FIXED.get(kind, 32 if kind < c.RTM_NEWADDR else 24)
+
+
 def attributes(view: memoryview, at: int, end: int) -> dict[int, bytes]:
     """Return the attributes in a stretch of a message, by type without the nested and byte-order flags."""
     found = {}
     while at + 4 <= end:
         length, kind = _ATTR.unpack_from(view, at)
-        if length < 4:
+        if length < 4 or at + length > end:
             break
         found[kind & 0x3FFF] = bytes(view[at + 4 : at + length])
         at += (length + 3) & ~3
@@ -89,8 +100,8 @@ def neighbour(
 
 def _own_tunnel(attrs: dict[int, bytes]) -> str:
     text = ""
-    if c.NDA_PORT in attrs:
-        text += f" port {_BE16.unpack(attrs[c.NDA_PORT])[0]}"
+    if len(port := attrs.get(c.NDA_PORT, b"")) == 2:
+        text += f" port {_BE16.unpack(port)[0]}"
     if c.NDA_VNI in attrs:
         text += f" vni {_word(attrs, c.NDA_VNI)}"
     if c.NDA_IFINDEX in attrs:
@@ -123,7 +134,10 @@ def route(
     if family not in (AF_INET, AF_INET6) or not (any_kind or kind == c.RTN_UNICAST):
         return None
     attrs = attributes(view, start + 28, end)
-    packed = attrs.get(c.RTA_DST, bytes(16 if family == AF_INET6 else 4))
+    width = 16 if family == AF_INET6 else 4
+    packed = attrs.get(c.RTA_DST, bytes(width))
+    if len(packed) != width:
+        return None
     metric = _word(attrs, c.RTA_PRIORITY)
     nhid = _word(attrs, c.RTA_NH_ID)
     direct = expand or not nhid

@@ -32,6 +32,8 @@ class EventDecoder:
 
     def decode(self, kind: int, view: memoryview, start: int, end: int) -> Change | None:
         """Decode one notification (see decode_event)."""
+        if not decode.whole(kind, end - start):
+            return None
         layouts = self._layouts.get(kind)
         layout = layouts.find(view, start, end) if layouts else None
         if layout is not None:

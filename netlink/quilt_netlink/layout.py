@@ -105,4 +105,8 @@ class Layouts(Generic[T]):
         packer = struct.Struct(form)
         if make is None or packer.size != end - start:
             return None
+        try:
+            make(packer.unpack_from(view, start))
+        except (ValueError, OSError):  # an address of an impossible size
+            return None
         return Layout(packer.size, family, packer.unpack_from, pairs, tuple(headers), make)

@@ -15,6 +15,8 @@ from quilt_netlink.channel import HEADER, end_of_dump
 from quilt_netlink.layout import Layout, Layouts
 
 T = TypeVar("T")
+_SHORTEST = 32
+"""Header, the longest fixed fields, or shorter ones and one attribute: no entry is told in less."""
 Decode = Callable[[memoryview, int, int], T | None]
 
 
@@ -31,7 +33,7 @@ class WalkingReader(Generic[T]):
         at = 0
         while at + 16 <= size:
             length, kind, flags, number, _ = HEADER.unpack_from(view, at)
-            if length < 16:
+            if length < 16 or at + length > size:
                 break
             if number == seq and self._message(view, at, at + length, kind, flags):
                 return True
@@ -43,7 +45,7 @@ class WalkingReader(Generic[T]):
             self.torn = True
         if kind < c.NLMSG_MIN_TYPE:
             return end_of_dump(view, kind, flags, start, end)
-        entry = self._decode(view, start, end)
+        entry = self._decode(view, start, end) if end - start >= _SHORTEST else None
         if entry is not None:
             self.entries.append(entry)
         return False
@@ -67,7 +69,7 @@ class LayoutReader(WalkingReader[T]):
                 if at + 16 > size:
                     break
             length, kind, flags, number, _ = HEADER.unpack_from(view, at)
-            if length < 16:
+            if length < 16 or at + length > size:
                 break
             if number == seq:
                 if self._message(view, at, at + length, kind, flags):
@@ -94,5 +96,6 @@ class LayoutReader(WalkingReader[T]):
 
     def _expect(self, view: memoryview, start: int, end: int, kind: int, flags: int, seq: int) -> None:
         """Take a message for what the next ones will be like; one that was interrupted is not."""
-        self._layout = self._layouts.find(view, start, end) if kind >= c.NLMSG_MIN_TYPE else None
+        usable = kind >= c.NLMSG_MIN_TYPE and end - start >= _SHORTEST
+        self._layout = self._layouts.find(view, start, end) if usable else None
         self._head = (end - start, kind, flags & ~c.NLM_F_DUMP_INTR, seq)

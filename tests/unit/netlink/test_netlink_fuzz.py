@@ -1,0 +1,85 @@
+"""Whatever a datagram holds, reading it ends, and in nothing but entries or a NetlinkError."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from netlink_entries import entries, reference, verbs
+
+from quilt_netlink import Link, NetlinkError, Vxlan, decode, links
+from quilt_netlink.channel import refusal, walk
+from quilt_netlink.event_decoder import EventDecoder
+from quilt_netlink.layout import Layouts
+from quilt_netlink.makers import NEIGHBOURS, NEXTHOPS, ROUTES
+from quilt_netlink.reader import LayoutReader, WalkingReader
+
+SEQ = 7
+KINDS = st.sampled_from([2, 3, 16, 17, 20, 21, 24, 25, 28, 29, 84, 85, 104, 105, 999])
+LINKS = [
+    links.create(Link("vxlan100", "vxlan", mac="02:00:00:00:00:01", vxlan=Vxlan(100, 4789, "198.18.0.1"))),
+    links.create(Link("ve0", "veth", mtu=1450, peer=Link("eth0"))),
+]
+READERS: list[Callable[[], WalkingReader[object]]] = [
+    *(lambda kind=kind: LayoutReader(Layouts(kind)) for kind in (NEIGHBOURS, NEXTHOPS, ROUTES)),  # type: ignore[misc]
+    *(lambda read=read: WalkingReader(read) for read in (decode.link, decode.address)),  # type: ignore[misc]
+]
+
+bodies = st.binary(max_size=120)
+real = st.builds(lambda verb, entry: reference(verb(entry), SEQ), verbs, entries) | st.sampled_from(LINKS)
+
+
+@st.composite
+def messages(draw: st.DrawFn) -> bytes:
+    """A message with any body, or a real one with some bytes changed or its end cut off."""
+    if draw(st.booleans()):
+        body = draw(bodies)
+        size = draw(st.just(16 + len(body)) | st.integers(0, 300))
+        return (
+            struct.pack("=IHHII", size, draw(KINDS), draw(st.sampled_from([0, 2, 0x12, 0x200])), SEQ, 0)
+            + body
+        )
+    data = bytearray(draw(real))
+    struct.pack_into("=I", data, 8, SEQ)
+    for place in draw(st.lists(st.integers(16, len(data) - 1), max_size=4)):
+        data[place] = draw(st.integers(0, 255))
+    return bytes(data[: draw(st.integers(16, len(data)))] if draw(st.booleans()) else data)
+
+
+datagrams = st.lists(messages(), max_size=4).map(b"".join) | st.binary(max_size=200)
+
+
+@settings(max_examples=400)
+@given(datagrams, st.sampled_from(READERS))
+def test_any_datagram_of_a_dump_is_read_or_refused(
+    data: bytes, make: Callable[[], WalkingReader[object]]
+) -> None:
+    reader = make()
+    try:
+        for _ in range(2):  # the second time by what the first taught
+            reader.consume(memoryview(data), len(data), SEQ)
+    except NetlinkError:
+        pass
+
+
+@settings(max_examples=400)
+@given(datagrams)
+def test_any_notification_is_read_or_ignored(data: bytes) -> None:
+    decoder = EventDecoder()
+    view = memoryview(data)
+    for _ in range(2):
+        for kind, flags, _, start, end in walk(view, len(data)):
+            if kind in (2, 3):
+                refusal(view, flags, start, min(end, len(data)))
+            else:
+                decoder.decode(kind, view, start, min(end, len(data)))
+
+
+def test_the_real_messages_are_read_at_all() -> None:
+    reader: WalkingReader[Link] = WalkingReader(decode.link)
+    data = bytearray(LINKS[0])
+    struct.pack_into("=I", data, 8, SEQ)
+    reader.consume(memoryview(data), len(data), SEQ)
+    assert [entry.name for entry in reader.entries] == ["vxlan100"]
