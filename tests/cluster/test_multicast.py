@@ -1,0 +1,144 @@
+"""Multicast between ordinary pods of three nodes: who gets what, once; a killed agent; turned off again."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mesh import Mesh, Pod, all_up, install, pod_manifest, until
+
+GROUP = "239.129.1.1"
+ALIAS = "224.1.1.1"
+SCRIPT = Path(__file__).with_name("multicast_pod.py")
+
+
+@dataclass(frozen=True)
+class Talker:
+    """A pod that runs multicast_pod.py, spoken to from its node."""
+
+    mesh: Mesh
+    pod: Pod
+
+    def post(self, path: str) -> dict[str, Any]:
+        return self._curl("-X", "POST", f"http://{self.pod.ip}:8080{path}")
+
+    def report(self) -> dict[str, Any]:
+        return self._curl(f"http://{self.pod.ip}:8080/report")
+
+    def received(self, group: str, source: Talker) -> tuple[int, int]:
+        """(packets, distinct packets) of a group from a pod."""
+        found = self.report()["received"].get(group, {}).get(source.pod.ip, [0, 0])
+        return int(found[0]), int(found[1])
+
+    def _curl(self, *arguments: str) -> dict[str, Any]:
+        text = self.mesh.on(self.pod.node, "curl", "-sf", "-m", "10", *arguments)
+        answer: dict[str, Any] = json.loads(text)
+        assert "error" not in answer, answer
+        return answer
+
+
+def metric(mesh: Mesh, node: str, name: str) -> float:
+    text = mesh.on(node, "curl", "-sf", "http://127.0.0.1:9470/metrics")
+    return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
+
+
+def vxlan_packets(mesh: Mesh, node: str) -> int:
+    """Received and sent by the node's VXLAN device, agents' own few included."""
+    files = "/sys/class/net/vxlan100/statistics/rx_packets /sys/class/net/vxlan100/statistics/tx_packets"
+    return sum(int(line) for line in mesh.on(node, "sh", "-c", f"cat {files}").split())
+
+
+@pytest.fixture(scope="module")
+def talkers(mesh: Mesh) -> Iterator[dict[str, Talker]]:
+    """Multicast turned on, and pods without any capability: two on the first node, one on each other."""
+    install(mesh, "network.multicast.enabled=true")
+    nodes = mesh.nodes()[:3]
+    placed = {"mc-1": nodes[0], "mc-1b": nodes[0], "mc-2": nodes[1], "mc-2b": nodes[1], "mc-3": nodes[2]}
+    for name, node in placed.items():
+        manifest = pod_manifest(name, node, {"app": "multicast"})
+        container = manifest["spec"]["containers"][0]
+        container["command"] = ["python3", "-c", SCRIPT.read_text()]
+        container["securityContext"] = {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        mesh.apply(manifest)
+    yield {name: Talker(mesh, mesh.running(name)) for name in placed}
+    mesh.delete_pods(*placed)
+    install(mesh)
+    for node in nodes:
+        until("nothing of multicast is left", lambda node=node: nothing_left(mesh, node), timeout=20)
+
+
+def nothing_left(mesh: Mesh, node: str) -> bool:
+    details = mesh.on(node, "ip", "-d", "link", "show", "quilt0")
+    rules = mesh.on(node, "sh", "-c", "ip mrule list; nft list table inet quilt")
+    return "mcast_querier 0" in details and "8181" not in rules and "chain multicast" not in rules
+
+
+def test_every_member_gets_the_stream_once_and_no_one_else(mesh: Mesh, talkers: dict[str, Talker]) -> None:
+    sender, same_node, far, far_too, bystander = talkers.values()
+    members = (same_node, far, far_too)
+    for member in members:
+        member.post(f"/join?group={GROUP}")
+    far.post(f"/listen?group={ALIAS}")
+    # The third node has a member of a group with the same MAC, and a listener that did not join.
+    bystander.post(f"/join?group={ALIAS}")
+    bystander.post(f"/listen?group={GROUP}")
+    until(
+        "members are known",
+        lambda: metric(mesh, sender.pod.node, 'quilt_multicast_groups{where="remote"}') == 2,
+        5,
+    )
+    sender.post("/reset")
+    before = vxlan_packets(mesh, bystander.pod.node)
+    sender.post(f"/stream?group={GROUP}&rate=500")
+    time.sleep(2)
+    sender.post("/stop")
+    sent = sender.report()["sent"][GROUP]
+    assert sent > 900
+    for member in members:
+        until("everything has arrived", lambda member=member: member.received(GROUP, sender)[0] >= sent, 2)
+        assert member.received(GROUP, sender) == (sent, sent)
+    assert bystander.received(GROUP, sender) == bystander.received(ALIAS, sender) == (0, 0)
+    assert far.received(ALIAS, sender) == (0, 0)
+    # Agents' own datagrams: a digest a second to and from each of two peers.
+    assert vxlan_packets(mesh, bystander.pod.node) - before < 60
+
+
+def test_the_last_leave_ends_replication(mesh: Mesh, talkers: dict[str, Talker]) -> None:
+    sender, _, far, far_too, _ = talkers.values()
+    sender.post(f"/stream?group={GROUP}&rate=200")
+    until("a copy is made", lambda: metric(mesh, sender.pod.node, "quilt_multicast_copies") == 1, 5)
+    far.post(f"/leave?group={GROUP}")
+    far_too.post(f"/leave?group={GROUP}")
+    began = time.monotonic()
+    until(
+        "no copy is left", lambda: metric(mesh, sender.pod.node, "quilt_multicast_copies") == 0, 5, every=0.02
+    )
+    took = time.monotonic() - began
+    sender.post("/stop")
+    assert took < 2.0  # two calls through a busy machine included: bench/ has the figure
+
+
+def test_a_killed_agent_recovers_under_load(mesh: Mesh, talkers: dict[str, Talker]) -> None:
+    sender, _, far, _, _ = talkers.values()
+    far.post(f"/join?group={GROUP}")
+    sender.post("/reset")
+    far.post("/reset")
+    sender.post(f"/stream?group={GROUP}&rate=100")
+    until("the stream arrives", lambda: far.received(GROUP, sender)[0] > 50, 10)
+    for victim in (sender, far):
+        far.post("/reset")
+        mesh.on(victim.pod.node, "pkill", "-9", "-x", "quilt-agent")
+        time.sleep(0.2)
+        until("it arrives again", lambda: far.received(GROUP, sender)[0] > 20, 30)
+        until("every node is in sync", lambda: all_up(mesh), 60)
+        entries = mesh.on(sender.pod.node, "bridge", "mdb", "show", "dev", "vxlan100", check=False)
+        assert "239.1.1.99" not in entries
+    sender.post("/stop")
