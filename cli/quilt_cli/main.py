@@ -11,6 +11,7 @@ _COMMANDS = {
     "status": ("quilt_cli.commands.status", "status", "Nodes, subnets, what is wrong and what to do."),
     "check": ("quilt_cli.commands.check", "check", "What would break the mesh, before and after an install."),
     "connectivity": ("quilt_cli.commands.connectivity", "connectivity", "Who reaches whom, tested by pods."),
+    "multicast": ("quilt_cli.commands.multicast", "multicast", "Groups, routes, PIM neighbors, RPF, events."),
     "cleanup": ("quilt_cli.commands.cleanup", "cleanup", "Remove what Quilt Mesh left on this node."),
 }
 

@@ -1,0 +1,96 @@
+"""`quilt multicast …neighbor…`, `…-pim`: PIM neighbours, injected and heard, and where PIM is spoken."""
+
+from __future__ import annotations
+
+import click
+
+from quilt_cli.commands.multicast import asking, done, multicast, show
+from quilt_cli.control_socket import ControlSocket
+from quilt_cli.core import multicast as shown
+from quilt_cli.output import console
+
+_ADDRESS = click.option("--address", required=True, help="IPv4 address of the neighbor.")
+_INTERFACE = click.option("--interface", required=True, help="Interface that it is on.")
+
+
+@multicast.command("add-neighbor")
+@_ADDRESS
+@_INTERFACE
+@click.option("--priority", type=int, help="In the election of the designated router.  [default: 1]")
+@click.option("--tag", help="Who injected it, for example the routing daemon's name.")
+@asking
+def add_neighbor(
+    *,
+    agent: ControlSocket,
+    as_json: bool,
+    address: str,
+    interface: str,
+    priority: int | None,
+    tag: str | None,
+) -> None:
+    """Inject a PIM neighbor, or change one: valid at once, without Hellos, until it is removed."""
+    given = {"address": address, "interface": interface, "dr_priority": priority, "tag": tag}
+    reply = agent.ask("AddExternalNeighbor", neighbor=given)
+    done(f"{address} on {interface} is a neighbor", reply, as_json=as_json)
+
+
+@multicast.command("remove-neighbor")
+@_ADDRESS
+@_INTERFACE
+@asking
+def remove_neighbor(*, agent: ControlSocket, as_json: bool, address: str, interface: str) -> None:
+    """Take an injected neighbor back; what its own Hellos say stays."""
+    reply = agent.ask("RemoveExternalNeighbor", address=address, interface=interface)
+    done(f"{address} on {interface} is injected no longer", reply, as_json=as_json)
+
+
+@multicast.command("external-neighbors")
+@asking
+def external_neighbors(*, agent: ControlSocket, as_json: bool) -> None:
+    """Injected neighbors, peers of the mesh included."""
+    reply = agent.ask("ListExternalNeighbors")
+    show(shown.neighbors(reply["neighbors"]), reply, as_json=as_json)
+
+
+@multicast.command("clear-neighbors")
+@click.option("--interface", help="Only there.  [default: everywhere]")
+@asking
+def clear_neighbors(*, agent: ControlSocket, as_json: bool, interface: str | None) -> None:
+    """Take all injected neighbors back; peers of the mesh stay."""
+    reply = agent.ask("ClearExternalNeighbors", interface=interface)
+    done(f"{reply['removed']} neighbors removed", reply, as_json=as_json)
+
+
+@multicast.command("neighbors")
+@asking
+def neighbors(*, agent: ControlSocket, as_json: bool) -> None:
+    """All PIM neighbors, and the designated router of each interface."""
+    reply = agent.ask("GetPimNeighbors")
+    show(shown.neighbors(reply["neighbors"]), reply, as_json=as_json)
+    if not as_json:
+        for item in reply["interfaces"]:
+            console().print(
+                f"{item['interface']}: designated router {item['designated_router'] or 'none'}", markup=False
+            )
+
+
+@multicast.command("enable-pim")
+@_INTERFACE
+@click.option("--priority", type=int, help="Our own, in the election of the designated router.  [default: 1]")
+@click.option("--passive", is_flag=True, help="Listen only: where another router of this node speaks PIM.")
+@asking
+def enable_pim(
+    *, agent: ControlSocket, as_json: bool, interface: str, priority: int | None, passive: bool
+) -> None:
+    """Receive Hello and Join/Prune on an interface, and send Hellos."""
+    reply = agent.ask("EnablePim", interface=interface, dr_priority=priority, passive=passive)
+    done(f"PIM on {interface}{', listening only' if passive else ''}", reply, as_json=as_json)
+
+
+@multicast.command("disable-pim")
+@_INTERFACE
+@asking
+def disable_pim(*, agent: ControlSocket, as_json: bool, interface: str) -> None:
+    """Receive PIM on an interface no longer."""
+    reply = agent.ask("DisablePim", interface=interface)
+    done(f"no PIM on {interface}", reply, as_json=as_json)
