@@ -22,6 +22,10 @@ MESH = Terms(PROTOCOL_MESH, removable=frozenset({PROTOCOL_MESH}))
 """Injected routes are taken over where they stand in the way, and never swept."""
 
 
+FEW = 8
+"""Routes that are written sooner than a thread is woken."""
+
+
 class RouteTableService(rpc.RouteTableServicer):
     """Serves the mesh's routes."""
 
@@ -30,10 +34,13 @@ class RouteTableService(rpc.RouteTableServicer):
 
     async def ApplyRoutes(self, request: pb.ApplyRoutesRequest, context: object) -> pb.ApplyRoutesResponse:  # noqa: N802
         """Add or replace, then remove."""
-        done = await answer(
-            self._runtime.metrics, "ApplyRoutes", lambda: apply(self._runtime, request.add, request.remove)
-        )
         items = len(request.add) + len(request.remove)
+        done = await answer(
+            self._runtime.metrics,
+            "ApplyRoutes",
+            lambda: apply(self._runtime, request.add, request.remove),
+            short=items <= FEW and not self._runtime.routes.busy,
+        )
         outcomes = done.value or [Outcome(done.error, retryable=True)] * items
         if request.failures_only and not any(outcome.error for outcome in outcomes):
             return pb.ApplyRoutesResponse()
