@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import http.client
 import json
 import socket
 import ssl
@@ -22,7 +23,7 @@ from typing import Any, Self
 import aiohttp
 
 from bench import peers
-from bench.node import BenchError, Node
+from bench.node import BenchError, Node, in_namespace
 from quilt_crds.names import API_VERSION, DEFAULT_NETWORK, QUILTNETWORK, QUILTNODE, QUILTSUBNET
 from quilt_devcluster import Cluster
 from quilt_devcluster import state as devcluster_state
@@ -121,12 +122,13 @@ class ControlPlane:
                 for _ in range(concurrent):
                     group.create_task(work())
 
-    def connect(self) -> tuple[ssl.SSLSocket, str]:
-        """Open a bare connection to the API server; return it and the Host header's value."""
-        host, _, port = self.local.removeprefix("https://").partition(":")
-        raw = socket.create_connection((host, int(port)))
+    def session(self, node: Node) -> http.client.HTTPSConnection:
+        """Open a connection to the API server from within a node: the machine's own way to it is a proxy."""
+        connection = http.client.HTTPSConnection(self.address, self.port, context=self.tls, timeout=10)
+        raw = in_namespace(node.netns, lambda: socket.create_connection((self.address, self.port), 10))
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return self.tls.wrap_socket(raw, server_hostname=host), f"{host}:{port}"
+        connection.sock = self.tls.wrap_socket(raw, server_hostname=self.address)
+        return connection
 
     def _prepare(self) -> None:
         cluster = self._cluster

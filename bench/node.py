@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import queue
@@ -10,16 +11,33 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from bench.peers import DEVICE, OWN_NODE
 from quilt_netlink import Create, Delete, Kernel, Link, Put, Vxlan
 
 TIMEOUT = 60.0
+
+
+T = TypeVar("T")
+
+
+def in_namespace(path: str, make: Callable[[], T]) -> T:
+    """Do something in a network namespace, in a thread of its own: sockets made there stay there."""
+
+    def enter() -> T:
+        with Path(path).open() as file:
+            if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), 0):
+                raise OSError(ctypes.get_errno(), f"cannot enter {path}")
+        return make()
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        return pool.submit(enter).result()
 
 
 class BenchError(Exception):

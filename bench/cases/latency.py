@@ -12,12 +12,11 @@ import http.client
 import json
 import random
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from bench import peers
-from bench.controlplane import ControlPlane
 from bench.events import Listener
 from bench.node import Node
 from bench.result import Line, Plot, Result, Series, distribution, median, percentile
@@ -42,22 +41,14 @@ def measure(bench: Bench) -> Result:
         node.start_runtime()
         node.start_agent(control.credentials, control.address, control.port).wait_event("dataplane_verified")
         time.sleep(2)
-        with Listener(node.netns) as listener, _session(control) as session:
-            alone = _alone(session, control, numbers)
+        with Listener(node.netns) as listener, closing(control.session(node)) as session:
+            with closing(control.session(node)) as watching:
+                alone = _alone(session, watching, numbers)
             added = [_publish(session, listener, number) for number in numbers]
             removed = [_delete(session, listener, number) for number in numbers]
             time.sleep(1)
             drift = _all_drift(node, listener, bench.rounds(60))
     return _result(alone, added, removed, drift)
-
-
-@contextmanager
-def _session(control: ControlPlane) -> Iterator[http.client.HTTPSConnection]:
-    address = control.local.removeprefix("https://")
-    connection = http.client.HTTPSConnection(address, context=control.tls, timeout=10)
-    connection.connect()
-    yield connection
-    connection.close()
 
 
 def _timed(
@@ -105,27 +96,27 @@ def _delete(session: http.client.HTTPSConnection, listener: Listener, number: in
     )
 
 
-def _alone(session: http.client.HTTPSConnection, control: ControlPlane, numbers: range) -> Sample:
+def _alone(
+    session: http.client.HTTPSConnection, watching: http.client.HTTPSConnection, numbers: range
+) -> Sample:
     """What the API server takes from a request to the event of a watch, nobody else involved."""
-    with _session(control) as watching:
-        watching.request("GET", QUILTSUBNET.path() + "?limit=1")
-        version = json.loads(watching.getresponse().read())["metadata"]["resourceVersion"]
-        watching.request("GET", f"{QUILTSUBNET.path()}?watch=true&resourceVersion={version}")
-        stream = watching.getresponse()
+    watching.request("GET", QUILTSUBNET.path() + "?limit=1")
+    version = json.loads(watching.getresponse().read())["metadata"]["resourceVersion"]
+    watching.request("GET", f"{QUILTSUBNET.path()}?watch=true&resourceVersion={version}")
+    stream = watching.getresponse()
 
-        def heard(number: int) -> float:
-            name = claim_name(peers.subnet(number)).encode()
-            while name not in stream.readline():
-                pass
-            return time.perf_counter()
+    def heard(number: int) -> float:
+        name = claim_name(peers.subnet(number)).encode()
+        while name not in stream.readline():
+            pass
+        return time.perf_counter()
 
-        taken = []
-        for number in numbers:
-            body = peers.peer_claim(number)
-            taken.append(_timed(session, "POST", QUILTSUBNET.path(), body, lambda n=number: heard(n)))
-            _timed(session, "DELETE", _path(number), None, lambda n=number: heard(n))
-        watching.close()
-        return taken
+    taken = []
+    for number in numbers:
+        body = peers.peer_claim(number)
+        taken.append(_timed(session, "POST", QUILTSUBNET.path(), body, lambda n=number: heard(n)))
+        _timed(session, "DELETE", _path(number), None, lambda n=number: heard(n))
+    return taken
 
 
 class Drift:
