@@ -12,7 +12,7 @@ from quilt_runtime.addresses import Addresses
 from quilt_runtime.core import firewall
 from quilt_runtime.core.config import NodeConfig
 from quilt_runtime.core.errors import RequestError
-from quilt_runtime.kernel import bridge, nft
+from quilt_runtime.kernel import bridge, forward, nft
 from quilt_runtime.kernel.routes import RouteExecutor
 from quilt_runtime.metrics import Metrics
 from quilt_runtime.network import NodeNetwork
@@ -87,6 +87,8 @@ def cleanup(settings: Settings) -> list[str]:
     if nft.listing():
         nft.apply(firewall.removal())
         removed.append("nftables table inet quilt")
+    if forward.remove():
+        removed.append("accept rules in FORWARD of iptables-nft")
     files = [path for folder, pattern in _files(settings) if folder.is_dir() for path in folder.glob(pattern)]
     for path in files:
         path.unlink(missing_ok=True)

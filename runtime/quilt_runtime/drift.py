@@ -57,7 +57,7 @@ class DriftRepair:
         if everything or sysctls:
             repairs.append(self._network.ensure_sysctls)
         if everything or firewall:
-            repairs.append(self._network.check_firewall)
+            repairs += [self._network.check_firewall, self._network.ensure_forward]
         done: list[str] = []
         for repair in repairs:
             try:

@@ -23,7 +23,7 @@ from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.firewall import BRIDGE, Firewall
 from quilt_runtime.core.ipam import Allocation, gateway, veth_address
 from quilt_runtime.core.ipam6 import fits, gateway6
-from quilt_runtime.kernel import bridge, nft, snooping, sysctls
+from quilt_runtime.kernel import bridge, forward, nft, snooping, sysctls
 from quilt_runtime.metrics import Metrics
 from quilt_runtime.state import Store
 
@@ -81,7 +81,7 @@ class NodeNetwork:
     def ensure(self) -> None:
         """Bring everything to what it should be; raises the first error after everything was tried."""
         errors = []
-        for part in (self.ensure_sysctls, self.ensure_links, self.ensure_firewall):
+        for part in (self.ensure_sysctls, self.ensure_links, self.ensure_firewall, self.ensure_forward):
             try:
                 part()
             except RequestError as error:
@@ -119,6 +119,10 @@ class NodeNetwork:
     def ensure_firewall(self) -> list[str]:
         """Write the nftables table where it is not what the configuration says; returns what was written."""
         return self._tracked("nftables", self._ensure_firewall)
+
+    def ensure_forward(self) -> list[str]:
+        """Let pods' packets pass other software's FORWARD policy DROP; returns what was inserted."""
+        return self._tracked("forward", forward.ensure) if self._addresses.subnet else []
 
     def check_firewall(self) -> list[str]:
         """As ensure_firewall, after reading whether someone else changed the table."""

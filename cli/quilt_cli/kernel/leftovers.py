@@ -6,6 +6,7 @@ before the devices that they point at, so that each removal is one that can be t
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from quilt_netlink import Delete, KernelLike, Link, NetlinkError, Op
 # Routes that the mesh decides, and those that others inject through the runtime.
 PROTOCOLS = (81, 82)
 NFT_TABLE = "quilt"
+NFT_COMMENT = "quilt-mesh"
 CONFLIST = "10-quilt.conflist"
 OUR_PLUGIN = "quilt-cni"
 COMMON_PLUGINS = ("loopback", "portmap", "bandwidth")
@@ -53,6 +55,7 @@ def find(kernel: KernelLike, places: Places) -> list[Leftover]:
         *_nexthops(kernel),
         *_links(kernel, places.device),
         *_nft(),
+        *_accept_rules(),
         *_files(_binaries(places), "CNI plugin"),
         *_folder(places.run),
     ]
@@ -116,6 +119,23 @@ def _nft() -> Iterator[Leftover]:
 
 def _remove_table() -> str:
     done = _run("nft", "delete", "table", "inet", NFT_TABLE)
+    return "" if done.returncode == 0 else done.stderr.strip()
+
+
+def _accept_rules() -> Iterator[Leftover]:
+    """The runtime's rules in iptables-nft's FORWARD chains, told by their comment."""
+    for family in ("ip", "ip6") if shutil.which("nft") else ():
+        done = _run("nft", "-j", "list", "chain", family, "filter", "FORWARD")
+        entries = json.loads(done.stdout)["nftables"] if done.returncode == 0 else []
+        rules = [entry["rule"] for entry in entries if entry.get("rule", {}).get("comment") == NFT_COMMENT]
+        for rule in rules:
+            chain = (family, "filter", "FORWARD", "handle", str(rule["handle"]))
+            what = f"accept rule {rule['handle']} in {family} filter FORWARD"
+            yield Leftover("nftables", what, lambda chain=chain: _remove_rule(*chain))  # type: ignore[misc]
+
+
+def _remove_rule(*place: str) -> str:
+    done = _run("nft", "delete", "rule", *place)
     return "" if done.returncode == 0 else done.stderr.strip()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+from typing import Any
 
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.firewall import TABLE
@@ -27,6 +29,13 @@ def listing() -> str:
     """Return our table without counters, empty where it does not exist."""
     done = _run(["--stateless", "list", "table", "inet", TABLE], "")
     return done.stdout if done.returncode == 0 else ""
+
+
+def entries(what: str, *where: str) -> list[Any]:
+    """Return what `nft -j list WHAT WHERE…` has under "nftables", empty where there is no such thing."""
+    done = _run(["-j", "list", what, *where], "")
+    found: list[Any] = json.loads(done.stdout)["nftables"] if done.returncode == 0 and done.stdout else []
+    return found
 
 
 def _run(arguments: list[str], text: str) -> subprocess.CompletedProcess[str]:

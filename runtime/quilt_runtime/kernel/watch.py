@@ -26,7 +26,8 @@ ABOUT_AN_ADDRESS = frozenset({20, 21})  # RTM_NEWADDR, RTM_DELADDR: the index of
 
 INTERFACES = re.compile(rb"(" + BRIDGE.encode() + rb"|qv[0-9a-f]{8})\0")
 # In every nftables message about a table's contents the table's name is attribute 1.
-OUR_TABLE = struct.pack("=HH", 4 + len(TABLE) + 1, 1) + TABLE.encode() + b"\0"
+# `filter` is iptables-nft's, whose FORWARD chain others give a policy DROP.
+TABLES = tuple(struct.pack("=HH", 4 + len(name) + 1, 1) + name.encode() + b"\0" for name in (TABLE, "filter"))
 BUFFER = 1 << 18
 GROUPS = (
     RTNLGRP_LINK,
@@ -95,7 +96,7 @@ class Watch:
                 self.links.add(BRIDGE)
 
     def _on_netfilter(self, data: bytes) -> None:
-        self.firewall = self.firewall or OUR_TABLE in data
+        self.firewall = self.firewall or any(table in data for table in TABLES)
 
 
 def _open(family: int, groups: tuple[int, ...]) -> socket.socket:

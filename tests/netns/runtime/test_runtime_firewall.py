@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ import pytest
 
 from quilt_proto import node_pb2
 
-from .conftest import Namespace, Node, ping
+from .conftest import Namespace, Node, eventually, ping
 
 RECEIVE = """
 import socket, sys
@@ -143,3 +144,52 @@ def test_peers_and_port_outlive_a_restart(world: World) -> None:
     world.node.start()
     assert accepts_overlay_from(world, world.outside, "198.18.0.1", "198.18.0.2")
     assert not accepts_overlay_from(world, world.outside, "198.18.0.1", "198.18.0.3")
+
+
+def docker(node: Node, policy: str = "DROP") -> None:
+    """Do what Docker's start does to iptables."""
+    node.netns.run("iptables-nft", "-P", "FORWARD", policy)
+    node.netns.run("iptables-nft", "-A", "FORWARD", "-i", "docker0", "-j", "ACCEPT")
+
+
+def accepted(node: Node) -> int:
+    return node.netns.run("iptables-nft", "-S", "FORWARD").count("quilt0")
+
+
+def routed(node: Node, make_netns: Callable[[], Namespace]) -> tuple[Namespace, str]:
+    """A pod, and the address of a host that it reaches through the node."""
+    outside, pod = make_netns(), make_netns()
+    node.netns.run("ip", "link", "add", "up0", "type", "veth", "peer", "name", "up0", "netns", outside.name)
+    for netns, address in ((node.netns, "198.18.9.1/24"), (outside, "198.18.9.2/24")):
+        netns.run("ip", "addr", "add", address, "dev", "up0")
+        netns.run("ip", "link", "set", "up0", "up")
+    node.add_pod(pod)
+    return pod, "198.18.9.2"
+
+
+def test_row_14_a_forward_policy_drop_does_not_cut_pods_off(
+    ready_node: Node, make_netns: Callable[[], Namespace]
+) -> None:
+    """FIELD-BUGS 14: Docker's FORWARD policy DROP blocks pod traffic."""
+    pod, outside = routed(ready_node, make_netns)
+    ping(pod, outside)
+    assert accepted(ready_node) == 0, "where nothing is dropped, nothing of another's is touched"
+    docker(ready_node)
+    eventually(lambda: accepted(ready_node) == 2, "the accept rules are inserted")
+    ping(pod, outside)
+    ready_node.netns.run("iptables-nft", "-F", "FORWARD")
+    eventually(lambda: accepted(ready_node) == 2, "they come back when they are flushed")
+    ping(pod, outside)
+    ready_node.stop()
+    ready_node.start()
+    assert accepted(ready_node) == 2, "a restart does not double them"
+
+
+def test_row_14_the_rules_are_removed_with_everything_else(ready_node: Node) -> None:
+    docker(ready_node)
+    eventually(lambda: accepted(ready_node) == 2, "the accept rules are inserted")
+    ready_node.stop()
+    command = (sys.executable, "-m", "quilt_runtime", "--cleanup", f"--socket-dir={ready_node.socket_dir}")
+    assert "FORWARD" in ready_node.netns.run(*command)
+    rules = ready_node.netns.run("iptables-nft", "-S", "FORWARD").splitlines()
+    assert rules == ["-P FORWARD DROP", "-A FORWARD -i docker0 -j ACCEPT"]

@@ -1,0 +1,53 @@
+"""Lets pods' packets pass where other software drops what is forwarded (core.forward says how and why)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import structlog
+
+from quilt_runtime.core import forward
+from quilt_runtime.kernel import nft
+
+log = structlog.get_logger()
+
+LEGACY = Path("/proc/net/ip_tables_names")
+_told: set[str] = set()
+
+
+def ensure() -> list[str]:
+    """Insert what is missing; returns "forward_accept" where something was. Raises NftError."""
+    done = []
+    _tell_of_legacy()
+    for family in forward.dropping(nft.entries("chains")):
+        wanted = forward.missing(nft.entries("chain", family, forward.TABLE, forward.CHAIN))
+        if wanted:
+            nft.apply(forward.insertion(family, wanted))
+            log.info("forward_accept_inserted", family=family, reason="its FORWARD chain drops by default")
+            done.append("forward_accept")
+    return done
+
+
+def remove() -> int:
+    """Take our rules away again; returns from how many chains. Raises NftError."""
+    changed = 0
+    for family in forward.FAMILIES:
+        rules = nft.entries("chain", family, forward.TABLE, forward.CHAIN)
+        if text := forward.removal(family, rules):
+            nft.apply(text)
+            changed += 1
+    return changed
+
+
+def _tell_of_legacy() -> None:
+    """iptables-legacy keeps its rules where nft does not see them: all we can do is to say so, once."""
+    try:
+        found = "filter" in LEGACY.read_text().split()
+    except OSError:
+        return
+    if found and "legacy" not in _told:
+        _told.add("legacy")
+        log.warning(
+            "legacy_iptables_in_use",
+            action="if pods are cut off: iptables-legacy -I FORWARD -i quilt0 -j ACCEPT, the same with -o",
+        )
