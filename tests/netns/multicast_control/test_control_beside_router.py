@@ -1,4 +1,4 @@
-"""A public multicast router in a node's namespace, by the documented set-up: no conflict, and routes that agree."""
+"""A public multicast router in a node's namespace, by the documented set-up: routes agree, nothing conflicts."""
 
 from __future__ import annotations
 
