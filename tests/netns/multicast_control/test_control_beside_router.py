@@ -1,4 +1,4 @@
-"""A public multicast router in a node's namespace, by the documented set-up: routes agree, nothing conflicts."""
+"""A public multicast router in a node's namespace, set up as documented: no conflict, routes agree."""
 
 from __future__ import annotations
 
