@@ -3,7 +3,7 @@
 Standard library alone, and no capability. `GET /` answers; `POST /join?group=`, `/leave?group=`,
 `/listen?group=` (bound to the group without joining it), `/stream?group=&rate=&ttl=`, `/stop`, `/reset`;
 `GET /report`: {"sent": {group: count}, "received": {group: {source: [count, distinct, gap, first, last]}}}
-with `gap` the longest pause in seconds and times in Unix seconds. `/stream` without a ttl leaves the system's.
+with `gap` the longest pause in seconds and times in Unix seconds. No ttl: the system's.
 """
 
 from __future__ import annotations

@@ -1,0 +1,179 @@
+"""Three nodes and a pod on each, in network namespaces; the agent's multicast is a process on each node."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from bench.multicast_node import NODES, wanted
+from quilt_netlink import MulticastKernel, Snooping
+from quilt_runtime.core.firewall import Firewall, ruleset
+
+T = TypeVar("T")
+PORT = 5000
+_NAME = f"quilt-bench-mc-{os.getpid()}"
+
+_NODE = """
+ip link add eth0 type veth peer name u{i} netns {underlay}
+ip addr add 198.18.200.{i}/24 dev eth0
+ip link set eth0 up
+ip -n {underlay} link set u{i} master br0 up
+ip link add vxlan100 address {mac} mtu 1450 type vxlan id 100 local 198.18.200.{i} dstport 4789 nolearning
+ip addr add 10.42.{i}.0/32 dev vxlan100
+ip link set vxlan100 up
+ip link add quilt0 type bridge
+ip addr add 10.42.{i}.1/24 dev quilt0
+ip link set quilt0 up
+sysctl -qw net.ipv4.ip_forward=1
+ip link add v10 type veth peer name eth0 netns {pod}
+ip link set v10 master quilt0 up
+bridge link set dev v10 hairpin on fastleave {fast}
+ip -n {pod} addr add 10.42.{i}.10/32 dev eth0
+ip -n {pod} link set eth0 up
+ip -n {pod} route add default via 10.42.{i}.1 dev eth0 onlink
+"""
+_PEER = """
+ip neigh add 10.42.{j}.0 lladdr {mac} dev vxlan100 nud permanent
+bridge fdb add {mac} dev vxlan100 dst 198.18.200.{j} self permanent
+ip route add 10.42.{j}.0/24 via 10.42.{j}.0 dev vxlan100 onlink
+"""
+
+
+def inside(name: str, act: Callable[[], T]) -> T:
+    """Do something in a namespace, in a thread that ends with it."""
+    done: list[Any] = []
+
+    def run() -> None:
+        descriptor = os.open(f"/run/netns/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if ctypes.CDLL(None, use_errno=True).setns(descriptor, 0x40000000):
+                raise OSError(ctypes.get_errno(), "cannot enter the namespace")
+            done.append(act())
+        finally:
+            os.close(descriptor)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    result: T = done[0]
+    return result
+
+
+class MulticastMesh:
+    """A context: everything of it goes with it. `pid(node)` is the process that is measured."""
+
+    def __init__(self, *, fast_leave: bool = True) -> None:
+        self._fast_leave = fast_leave
+        self._stack = ExitStack()
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            key = folder / "key"
+            key.write_bytes(os.urandom(32).hex().encode())
+            self._namespace(stack, "u")
+            self._run("u", "ip link add br0 type bridge mcast_snooping 0; ip link set br0 up")
+            for number in NODES:
+                self._make(stack, number)
+            for number in NODES:
+                self._start(stack, number, key)
+            self._stack = stack.pop_all()
+        time.sleep(2)  # the nodes have told each other, and the bridges' queriers have begun
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def pid(self, number: int) -> int:
+        return self._processes[number].pid
+
+    def node(self, number: int) -> str:
+        return f"{_NAME}-n{number}"
+
+    def receiver(self, number: int, group: str) -> socket.socket:
+        """A socket in a node's pod, bound to the group and not a member yet."""
+        sock = inside(f"{_NAME}-p{number}", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        self._stack.callback(sock.close)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((group, PORT))
+        return sock
+
+    def sender(self, number: int) -> socket.socket:
+        """A socket in a node's pod, with the default TTL."""
+        sock = inside(f"{_NAME}-p{number}", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        self._stack.callback(sock.close)
+        return sock
+
+    def received(self, number: int) -> Callable[[], int]:
+        """Return what reads how many packets a node's VXLAN device has received."""
+        file = inside(self.node(number), lambda: os.open("/proc/thread-self/net/dev", os.O_RDONLY))
+        self._stack.callback(os.close, file)
+
+        def read() -> int:
+            text = os.pread(file, 8192, 0).decode()
+            line = next(line for line in text.splitlines() if "vxlan100:" in line)
+            return int(line.partition(":")[2].split()[1])
+
+        return read
+
+    def _namespace(self, stack: ExitStack, suffix: str) -> str:
+        name = f"{_NAME}-{suffix}"
+        subprocess.run(["ip", "netns", "add", name], check=True)
+        stack.callback(subprocess.run, ["ip", "netns", "del", name], check=False)
+        return name
+
+    def _run(self, suffix: str, script: str, stdin: str | None = None) -> None:
+        command = ["ip", "netns", "exec", f"{_NAME}-{suffix}", "sh", "-ec", script]
+        subprocess.run(command, check=True, input=stdin, text=True)
+
+    def _make(self, stack: ExitStack, number: int) -> None:
+        node, pod = f"n{number}", f"p{number}"
+        self._namespace(stack, node)
+        self._namespace(stack, pod)
+        mesh = wanted(number, self._fast_leave)
+        fast = "on" if self._fast_leave else "off"
+        names = {"underlay": f"{_NAME}-u", "pod": f"{_NAME}-{pod}", "fast": fast, "mac": mesh.own[0].mac}
+        script = _NODE.format(i=number, **names)
+        for peer in mesh.claims:
+            script += _PEER.format(j=peer.vtep.split(".")[2], mac=peer.mac)
+        self._run(node, script)
+        sources = frozenset(f"198.18.200.{n}" for n in NODES)
+        table = Firewall(f"10.42.{number}.0/24", ("10.42.0.0/16",), 4789, sources, multicast=True)
+        self._run(node, "nft -f -", stdin=ruleset(table))
+        with MulticastKernel.open(f"/run/netns/{self.node(number)}") as kernel:
+            bridge = kernel.link("quilt0")
+            assert bridge is not None
+            kernel.set_snooping(bridge.index, Snooping())
+
+    def _start(self, stack: ExitStack, number: int, key: Path) -> None:
+        command = ["ip", "netns", "exec", self.node(number), sys.executable, "-m", "bench.multicast_node"]
+        command += [str(number), str(key), str(int(self._fast_leave))]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        self._processes[number] = process
+        stack.callback(process.wait)
+        stack.callback(process.terminate)
+
+
+def membership(group: str) -> bytes:
+    """The argument of IP_ADD_MEMBERSHIP and IP_DROP_MEMBERSHIP."""
+    return socket.inet_aton(group) + bytes(4)
+
+
+def numbered(number: int) -> bytes:
+    """A packet's payload."""
+    return struct.pack("!Q", number)
