@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"os"
 	"runtime"
 	"syscall"
 	"time"
@@ -16,6 +17,12 @@ var setnsNumber = map[string]uintptr{
 }[runtime.GOARCH]
 
 var errClosed = errors.New("the connection closed before an answer")
+
+// trustNoNeighbour makes interfaces that the current namespace gets later deaf to routers' advertisements, which
+// any pod of the node could send to the others to become their way out. Without IPv6 there is nothing to do.
+func trustNoNeighbour() {
+	_ = os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_ra", []byte("0"), 0)
+}
 
 // netlinkIn opens a NETLINK_ROUTE socket in another network namespace. The thread that enters it stays locked and
 // dies with its goroutine, so nothing else ever runs there.
@@ -31,6 +38,7 @@ func netlinkIn(namespace int) (int, error) {
 			done <- opened{-1, errno}
 			return
 		}
+		trustNoNeighbour()
 		socket, err := syscall.Socket(syscall.AF_NETLINK, syscall.SOCK_RAW|syscall.SOCK_CLOEXEC, syscall.NETLINK_ROUTE)
 		done <- opened{socket, err}
 	}()

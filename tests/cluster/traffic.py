@@ -106,9 +106,16 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
+    """Of both families: IPv4 clients come as ::ffff:a.b.c.d."""
+
+    address_family = socket.AF_INET6
     request_queue_size = 128
+
+    def server_bind(self) -> None:
+        self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
 
 
 if __name__ == "__main__":
     Handler.flows = Flows()
-    Server(("0.0.0.0", PORT_HTTP), Handler).serve_forever()
+    Server(("::", PORT_HTTP), Handler).serve_forever()

@@ -146,6 +146,13 @@ def test_another_subnet_waits_for_the_pods_to_go(dual: Node, make_netns: Make) -
     assert {a["local"] for a in link["addr_info"]} == {"10.42.1.1", "fd42:42:0:2::1", "fe80::1"}
 
 
+def test_a_pod_does_not_take_another_for_its_router(dual: Node, make_netns: Make) -> None:
+    pod = make_netns()
+    dual.add_pod(pod)
+    assert pod.run("sysctl", "-n", "net.ipv6.conf.eth0.accept_ra").strip() == "0"
+    assert dual.netns.run("sysctl", "-n", "net.ipv6.conf.default.accept_ra").strip() == "1"
+
+
 @pytest.mark.parametrize("lost", [False, True])
 def test_a_killed_runtime_takes_up_both(dual: Node, make_netns: Make, lost: bool) -> None:
     one, two = make_netns(), make_netns()
