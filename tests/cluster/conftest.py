@@ -18,6 +18,7 @@ ORDER = (
     "test_operator",
     "test_operator_faults",
     "test_chart",
+    "test_dual_stack",
     "test_mesh",
     "test_contract",
     "test_cli",
