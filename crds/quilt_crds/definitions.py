@@ -171,6 +171,7 @@ NETWORK = Definition(
         ),
         "spec.nodePrefixLength": (_IMMUTABLE,),
         "spec.nodePrefixLengthV6": (_IMMUTABLE,),
+        "spec.ipam.mode": (_IMMUTABLE,),
         "spec.vxlan.mtu": (
             Rule(
                 f"type(self) == int ? self >= {MTU_MIN} && self <= {MTU_MAX} : self == 'auto'",

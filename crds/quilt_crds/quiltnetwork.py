@@ -125,8 +125,9 @@ class Multicast(ApiModel):
 class Ipam(ApiModel):
     """Who chooses the nodes' subnets."""
 
-    mode: Literal["quilt"] = "quilt"
-    """`quilt`: the operator, from clusterCIDRs; each CIDR's first and last subnet stay reserved."""
+    mode: Literal["quilt", "kubernetes"] = "quilt"
+    """`quilt`: the operator, from clusterCIDRs; each CIDR's first and last subnet stay reserved.
+    `kubernetes`: kube-controller-manager; a Node's podCIDRs are its subnets. Immutable."""
 
 
 class QuiltNetworkSpec(ApiModel):

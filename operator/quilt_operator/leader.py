@@ -137,6 +137,7 @@ class Leader:
             await self._list(plural)
         # Before the first claim: the admission policy for claims takes the network as its parameter.
         await self._network.follow_chart()
+        await self._network.look_for_overlaps()
         log.info(
             "state_read",
             nodes=len(self._world.nodes.items),

@@ -7,6 +7,7 @@ ranges; what was added is carried along, never undone.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ log = structlog.get_logger()
 
 # Also how long a changed chart value waits at most.
 _LOOK_AGAIN = 5.0
+# Service networks are added by hand, once in years.
+_SERVICES_AGAIN = 60.0
 # Condition statuses that are bad news, by type; all others are bad when False.
 _BAD_WHEN_TRUE = {"WithdrawalPaused"}
 
@@ -51,11 +54,14 @@ class NetworkReconciler:
     namespace: str
     refused: str = ""
     _complained: str = field(default="", init=False)
+    _services: tuple[str, ...] = field(default=(), init=False)
+    _services_due: float = field(default=-float("inf"), init=False)
 
     async def __call__(self, request: Request) -> float | None:
         """Make the network and its status right."""
         del request  # There is only one.
         await self.follow_chart()
+        await self.look_for_overlaps()
         book = self.world.book
         if book is not None and self.world.network_raw:
             self.heartbeats.policy = book.plan.policy
@@ -109,9 +115,10 @@ class NetworkReconciler:
         raw = self.world.network_raw
         old = raw.get("status") or {}
         conditions = parse.conditions(old)
-        overlaps = network_status.overlapping(book.plan, self.world.hosts.items.values())
         now = rfc3339(datetime.now(UTC))
-        wanted = network_status.desired(book, self.heartbeats.guard, self.refused, overlaps, conditions, now)
+        wanted = network_status.desired(
+            book, self.heartbeats.guard, self.refused, self.world.overlaps, conditions, now
+        )
         before = network_status.current(old, conditions)
         if wanted == before:
             return
@@ -130,6 +137,15 @@ class NetworkReconciler:
             log.info("network_condition", type=item.type, status=item.status, reason=item.reason)
             text = item.message or f"{item.type} is {item.status}"
             self.events.note(about, WARNING if bad else NORMAL, item.reason, text)
+
+    async def look_for_overlaps(self) -> None:
+        """Find Service networks and Nodes whose addresses lie in the network's ranges."""
+        if time.monotonic() >= self._services_due:
+            self._services = await self.objects.service_cidrs()
+            self._services_due = time.monotonic() + _SERVICES_AGAIN
+        book, hosts = self.world.book, self.world.hosts.items.values()
+        if book is not None:
+            self.world.overlaps = network_status.overlapping(book.plan, hosts, self._services)
 
     def measure(self) -> None:
         """Bring the gauges of nodes and subnets up to date."""

@@ -7,7 +7,7 @@ pass over a node that is as it should be sends nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -23,7 +23,8 @@ from quilt_operator.core import desired, status
 from quilt_operator.core.claims import Book
 from quilt_operator.core.desired import Address
 from quilt_operator.core.health import Health
-from quilt_operator.core.model import DOWN, RELEASING, UP, Claim, Mesh, MeshNode
+from quilt_operator.core.model import DOWN, RELEASING, UP, Claim, KubeNode, Mesh, MeshNode
+from quilt_operator.core.network_status import overlapping
 from quilt_operator.core.status import Refusal
 from quilt_operator.core.times import grace_left, parse_time, rfc3339
 from quilt_operator.heartbeats import Heartbeats
@@ -72,12 +73,15 @@ class NodeReconciler:
             patience = health.since + _FIRST_WORDS - time.monotonic()
             if patience > 0:
                 return patience
-        plan = desired.plan_claims(node, owned, book.plan.families)
+        host = self.world.hosts.items.get(node.name)
+        adopts = book.plan.adopts
+        wanted = desired.wishes(node, host, adopts=adopts)
+        plan = desired.plan_claims(node, owned, book.plan.families, wanted, only_wanted=adopts)
         address = self._address(node, book, plan.keep)
         mesh = desired.mesh(address.host_ip, down=health.down)
         kept = [await self._publish(claim, mesh) for claim in plan.keep]
-        refusal = None
-        for family, cidr in plan.create:
+        refusal = self._missing(book, wanted) or self._overlap(book, host, plan.create)
+        for family, cidr in plan.create if refusal is None else ():
             made = await self.claimer.claim(book, node, family, cidr, mesh)
             if isinstance(made, Refusal):
                 refusal = made
@@ -88,6 +92,28 @@ class NodeReconciler:
         await self._say(node, kept, health, address, refusal)
         await self._clear_network_unavailable(node)
         return _soonest([*waits, _RETRY_REFUSED if refusal is not None else None])
+
+    @staticmethod
+    def _missing(book: Book, wanted: Mapping[int, str]) -> Refusal | None:
+        """Why a node whose subnets are chosen by Kubernetes lacks one."""
+        lacking = [family for family in book.plan.families if family not in wanted]
+        if not book.plan.adopts or not lacking:
+            return None
+        return Refusal(
+            "NoPodCIDR",
+            f"ipam.mode is kubernetes and the Node has no IPv{lacking[0]} podCIDR; start "
+            "kube-controller-manager with --allocate-node-cidrs and --cluster-cidr",
+        )
+
+    def _overlap(self, book: Book, host: KubeNode | None, create: Sequence[object]) -> Refusal | None:
+        """Why no subnet may be handed out now. This node's own addresses may be news to the network."""
+        if not create:
+            return None
+        found = overlapping(book.plan, [host] if host is not None else []) or self.world.overlaps
+        if not found:
+            return None
+        text = f"clusterCIDRs overlap {'; '.join(found[:3])}; see QuiltNetwork {book.plan.network}"
+        return Refusal("Overlaps", text)
 
     def _address(self, node: MeshNode, book: Book, kept: Sequence[Claim]) -> Address:
         used = next((claim.mesh for claim in kept if claim.mesh.phase != RELEASING), Mesh(DOWN))

@@ -7,6 +7,7 @@ newer one, whatever order they arrive in, so a write is visible here as soon as 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final, Generic, TypeVar
 
 import structlog
@@ -71,6 +72,8 @@ class World:
         self.claims: Shelf[Claim] = Shelf()
         self.book: Book | None = None
         self.network_raw: Raw = {}
+        self.overlaps: list[str] = []
+        """What stands in the way of the network's ranges, so that nothing is handed out from them."""
         self._changed = changed
         self._replanned = replanned
 
@@ -159,7 +162,5 @@ class World:
 
 
 def _matters(before: KubeNode | None, now: KubeNode) -> bool:
-    # The kubelet writes its Node's status again and again; only these two are looked at.
-    if before is None:
-        return True
-    return (before.addresses, before.network_unavailable) != (now.addresses, now.network_unavailable)
+    # The kubelet writes its Node's status again and again; only little of it is looked at.
+    return before is None or replace(before, version=0) != replace(now, version=0)

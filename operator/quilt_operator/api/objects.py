@@ -64,6 +64,12 @@ class Objects:
         """The ConfigMap as it is now, or None."""
         return await self._get(f"/api/v1/namespaces/{namespace}/configmaps/{name}")
 
+    async def service_cidrs(self) -> tuple[str, ...]:
+        """The Service networks; none from a server that does not tell (before Kubernetes 1.33)."""
+        answer = await self._get("/apis/networking.k8s.io/v1/servicecidrs") or {}
+        lists = ((item.get("spec") or {}).get("cidrs") or [] for item in answer.get("items") or [])
+        return tuple(cidr for cidrs in lists for cidr in cidrs)
+
     async def apply_node_status(self, node: MeshNode, status: Mapping[str, Any]) -> Raw:
         """Say all that the operator says about a QuiltNode."""
         body = _object(QUILTNODE.kind, node.name, node.uid, status=status)

@@ -29,6 +29,8 @@ class Pool:
 
     ranges: tuple[Network, ...]
     prefix_length: int
+    reserving: bool = True
+    """Whether the edges of the ranges are kept back."""
 
     @property
     def family(self) -> int:
@@ -57,7 +59,7 @@ class Pool:
         """
         found: set[int] = set()
         for start, end in zip(self._starts, self._starts[1:], strict=False):
-            if end - start > 2:
+            if self.reserving and end - start > 2:
                 found |= {start, end - 1}
         return frozenset(found)
 
@@ -89,9 +91,11 @@ class Pool:
                 return type(item)((address, self.prefix_length))
         raise IndexError(f"slot {slot} of {self.slots}")
 
-    def free_slots(self, taken: Container[int], blocked: Sequence[range] = ()) -> Iterator[int]:
-        """Slots that may be handed out, lowest first."""
-        slot = 0
+    def free_slots(
+        self, taken: Container[int], blocked: Sequence[range] = (), start: int = 0
+    ) -> Iterator[int]:
+        """Slots from `start` on that may be handed out, lowest first."""
+        slot = start
         while slot < self.slots:
             wall = next((item for item in blocked if slot in item), None)
             if wall is not None:
@@ -101,19 +105,19 @@ class Pool:
                 yield slot
             slot += 1
 
-    def lowest_free(self, taken: Container[int], blocked: Sequence[range] = ()) -> Network | None:
-        """The subnet to hand out next, or None when the pool is exhausted."""
-        slot = next(self.free_slots(taken, blocked), None)
-        return None if slot is None else self.subnet(slot)
-
 
 def make_pools(
-    v4: Iterable[str], v4_length: int, v6: Iterable[str] = (), v6_length: int = 64
+    v4: Iterable[str],
+    v4_length: int,
+    v6: Iterable[str] = (),
+    v6_length: int = 64,
+    *,
+    reserving: bool = True,
 ) -> dict[int, Pool]:
     """Pools by family (4, 6); a family without ranges is absent. ValueError for anything but CIDRs."""
     pools = {}
     for ranges, length in ((tuple(v4), v4_length), (tuple(v6), v6_length)):
         if ranges:
-            pool = Pool(tuple(ip_network(text) for text in ranges), length)
+            pool = Pool(tuple(ip_network(text) for text in ranges), length, reserving)
             pools[pool.family] = pool
     return pools

@@ -77,6 +77,8 @@ class Book:
         self._taken: dict[int, Counter[int]] = {family: Counter() for family in plan.pools}
         self._blocked: dict[int, Counter[range]] = {family: Counter() for family in plan.pools}
         self._quarantined: Counter[int] = Counter()
+        # No slot below is free: without it, each of many nodes that join at once would search from 0.
+        self._low = dict.fromkeys(plan.pools, 0)
         self.problems: dict[str, Problem] = {}
         for claim in claims:
             self.put(claim)
@@ -143,6 +145,8 @@ class Book:
         if exact is not None:
             return exact
         network = parse_cidr(cidr)
+        if network is not None and self._untouched(network):
+            return None
         overlapping = (
             entry.claim
             for entry in self._entries.values()
@@ -159,7 +163,11 @@ class Book:
 
     def lowest_free(self, family: int) -> Network | None:
         """The subnet to claim next in `family`, or None when its pool is exhausted."""
-        return self.plan.pools[family].lowest_free(self._taken[family], tuple(self._blocked[family]))
+        pool = self.plan.pools[family]
+        free = pool.free_slots(self._taken[family], tuple(self._blocked[family]), self._low[family])
+        slot = next(free, pool.slots)
+        self._low[family] = slot
+        return pool.subnet(slot) if slot < pool.slots else None
 
     def counts(self, family: int) -> Counts:
         """How the pool of `family` is used. Reserved subnets count only where somebody holds them."""
@@ -198,9 +206,19 @@ class Book:
             return Problem(claim.name, OUT_OF_RANGE, "lies outside the network's clusterCIDRs")
         return None
 
+    def _untouched(self, network: Network) -> bool:
+        """Whether `network` is a slot that no claim can overlap; False where only a look at all tells."""
+        pool = self.plan.pools.get(network.version)
+        slot = pool.slot_of(network) if pool is not None else None
+        if slot is None or slot in self._taken[network.version]:
+            return False
+        return not any(slot in item for item in self._blocked[network.version])
+
     def _count(self, entry: _Entry, step: int) -> None:
         if not entry.slots:
             return
+        if step < 0:
+            self._low[entry.family] = min(self._low[entry.family], *(item.start for item in entry.slots))
         if len(entry.slots) > 1 or len(entry.slots[0]) > 1:
             for item in entry.slots:
                 _add(self._blocked[entry.family], item, step)

@@ -7,7 +7,7 @@ another node's traffic anywhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -66,29 +66,42 @@ def address(
     return Address(wanted)
 
 
+def wishes(node: MeshNode, kube: KubeNode | None, *, adopts: bool) -> dict[int, str]:
+    """The subnet of each family that somebody else has chosen: the Node's podCIDRs, or an administrator."""
+    texts = (kube.pod_cidrs if kube is not None else ()) if adopts else (node.wanted_subnet,)
+    found = (parse_cidr(text) for text in texts)
+    return {network.version: str(network) for network in found if network is not None}
+
+
 def plan_claims(
-    node: MeshNode | None, owned: Sequence[tuple[int, Claim]], families: Sequence[int]
+    node: MeshNode | None,
+    owned: Sequence[tuple[int, Claim]],
+    families: Sequence[int],
+    wanted: Mapping[int, str],
+    *,
+    only_wanted: bool = False,
 ) -> ClaimPlan:
     """Which claims `node` keeps, needs and gives up; `owned` are its (family, claim), oldest first.
+
+    `wanted` are subnets chosen by others, by family; with `only_wanted` no other one is asked for.
 
     A node that is gone gives up all; one that came back takes back what it had; of several claims in one
     family the administrator's choice wins, else one that is in use, else the oldest.
     """
     if node is None or node.deleting:
         return ClaimPlan(release=tuple(claim for _, claim in owned))
-    request = parse_cidr(node.wanted_subnet)
     keep: list[Claim] = []
     create: list[tuple[int, str]] = []
     release: list[Claim] = []
     for family in families:
         mine = [claim for version, claim in owned if version == family]
-        wanted = str(request) if request is not None and request.version == family else ""
-        chosen = next((claim for claim in mine if claim.cidr == wanted), None)
-        if wanted and chosen is None:
-            create.append((family, wanted))
+        wish = wanted.get(family, "")
+        chosen = next((claim for claim in mine if claim.cidr == wish), None)
+        if wish and chosen is None:
+            create.append((family, wish))
         elif mine:
             chosen = chosen or next((c for c in mine if c.mesh.phase != RELEASING), mine[0])
-        else:
+        elif not only_wanted:
             create.append((family, ""))
         keep += [chosen] if chosen else []
         # While an administrator's choice is not granted yet, what the node has stays in use.

@@ -50,13 +50,17 @@ class MeshNode:
 
 @dataclass(frozen=True, slots=True)
 class KubeNode:
-    """A Node: the addresses that the kubelet vouches for and whether a cloud waits for routes."""
+    """A Node: the addresses that the kubelet vouches for and whether a cloud waits for routes.
+
+    `pod_cidrs` are what kube-controller-manager gave it, at most one of each family.
+    """
 
     name: str
     uid: str = ""
     version: int = 0
     addresses: frozenset[str] = frozenset()
     network_unavailable: bool = False
+    pod_cidrs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from typing import Any, Final
 
 from quilt_crds.names import NETWORK_ACCEPTED, SUBNETS_AVAILABLE, WITHDRAWAL_PAUSED
+from quilt_operator.core.allocator import parse_cidr
 from quilt_operator.core.claims import Book, Counts, Problem
 from quilt_operator.core.health import Guard
 from quilt_operator.core.model import Condition, KubeNode
@@ -68,10 +69,15 @@ def desired(
     )
 
 
-def overlapping(plan: Plan, nodes: Collection[KubeNode]) -> list[str]:
-    """`address of Node name` for every Node whose own address lies inside the network's ranges."""
+def overlapping(plan: Plan, nodes: Collection[KubeNode], services: Iterable[str] = ()) -> list[str]:
+    """Service networks, and addresses as `address of Node name`, that lie in the network's ranges."""
     ranges = [item for pool in plan.pools.values() for item in pool.ranges]
-    found = []
+    found = [
+        f"Service network {text}"
+        for text in services
+        if (network := parse_cidr(text)) is not None
+        and any(network.version == item.version and network.overlaps(item) for item in ranges)
+    ]
     for node in nodes:
         for text in node.addresses:
             try:
@@ -87,8 +93,8 @@ def _accepted(refused: str, overlaps: Sequence[str]) -> Condition:
     if refused:
         return Condition(NETWORK_ACCEPTED, "False", "ChangeRefused", refused)
     if overlaps:
-        text = f"clusterCIDRs contain addresses of nodes: {_some(overlaps)}; choose other clusterCIDRs"
-        return Condition(NETWORK_ACCEPTED, "False", "OverlapsNodes", text)
+        text = f"clusterCIDRs overlap {_some(overlaps)}; no subnet is assigned until they do not"
+        return Condition(NETWORK_ACCEPTED, "False", "Overlaps", text)
     return Condition(NETWORK_ACCEPTED, "True", "Valid")
 
 

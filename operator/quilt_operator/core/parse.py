@@ -38,7 +38,7 @@ def mesh_node(raw: Raw) -> MeshNode:
 
 def kube_node(raw: Raw) -> KubeNode:
     """The Node in `raw`."""
-    meta, status = _part(raw, "metadata"), _part(raw, "status")
+    meta, spec, status = _part(raw, "metadata"), _part(raw, "spec"), _part(raw, "status")
     found = conditions(status)
     return KubeNode(
         name=_text(meta, "name"),
@@ -50,6 +50,7 @@ def kube_node(raw: Raw) -> KubeNode:
             if isinstance(item, Mapping) and item.get("type") in _CONFIRMING
         ),
         network_unavailable=any(c.type == "NetworkUnavailable" and c.status != "False" for c in found),
+        pod_cidrs=tuple(item for item in _items(spec, "podCIDRs") if isinstance(item, str)),
     )
 
 

@@ -17,12 +17,15 @@ class Plan:
     pools: dict[int, Pool]
     policy: Policy
     grace: float
+    adopts: bool = False
+    """Whether the Nodes' podCIDRs are the subnets."""
     uid: str = ""
     generation: int = 0
 
     @classmethod
     def of(cls, network: str, spec: QuiltNetworkSpec, *, uid: str = "", generation: int = 0) -> Plan:
         """The plan of a QuiltNetwork's spec."""
+        adopts = spec.ipam.mode == "kubernetes"
         return cls(
             network=network,
             pools=make_pools(
@@ -30,6 +33,7 @@ class Plan:
                 spec.node_prefix_length,
                 spec.cluster_cidrs_v6 or (),
                 spec.node_prefix_length_v6,
+                reserving=not adopts,
             ),
             policy=Policy(
                 interval=spec.heartbeat.interval_seconds,
@@ -37,7 +41,9 @@ class Plan:
                 agent_only=spec.heartbeat.source == "Agent",
                 threshold=spec.disruption_fraction,
             ),
-            grace=spec.reuse_grace_seconds,
+            # Who hands out the subnets decides when one is used again.
+            grace=0.0 if adopts else spec.reuse_grace_seconds,
+            adopts=adopts,
             uid=uid,
             generation=generation,
         )

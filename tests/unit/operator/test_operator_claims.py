@@ -145,7 +145,7 @@ class TwoAllocators(RuleBasedStateMachine):
         """One pass of one operator over one node, on whatever it happens to know."""
         book = self.books[which]
         node = MeshNode(name, uid="x", host_ip="192.0.2.1") if name in self.alive else None
-        todo = plan_claims(node, book.owned_by(name), book.plan.families)
+        todo = plan_claims(node, book.owned_by(name), book.plan.families, {})
         for kept in todo.keep:
             self._update(book, kept, Mesh(UP))
         for released in todo.release:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from quilt_crds.names import claim_name
 from quilt_operator.core import status
 from quilt_operator.core.chart import covers, merged
-from quilt_operator.core.desired import Address, address, mesh, plan_claims, released
+from quilt_operator.core.desired import Address, address, mesh, plan_claims, released, wishes
 from quilt_operator.core.health import Health
 from quilt_operator.core.model import DOWN, RELEASING, UP, Claim, Condition, KubeNode, Mesh, MeshNode
 from quilt_operator.core.parse import claim as parse_claim
@@ -85,42 +85,54 @@ def test_who_was_down_meanwhile_does_not_get_its_host_ip_back_from_its_new_holde
 
 
 def test_a_new_node_needs_one_subnet_of_each_family() -> None:
-    assert plan_claims(NODE, [], [4, 6]).create == ((4, ""), (6, ""))
+    assert plan_claims(NODE, [], [4, 6], {}).create == ((4, ""), (6, ""))
 
 
 def test_a_node_that_comes_back_takes_back_its_subnet() -> None:
     old = claim("10.42.7.0/24", RELEASING)
-    plan = plan_claims(NODE, [(4, old)], [4])
+    plan = plan_claims(NODE, [(4, old)], [4], {})
     assert (plan.keep, plan.create, plan.release) == ((old,), (), ())
 
 
 @pytest.mark.parametrize("node", [None, replace(NODE, deleting=True)])
 def test_a_node_that_left_gives_up_everything(node: MeshNode | None) -> None:
     mine = [(4, claim("10.42.1.0/24")), (6, claim("fd42::/64"))]
-    plan = plan_claims(node, mine, [4, 6])
+    plan = plan_claims(node, mine, [4, 6], {})
     assert (plan.keep, plan.create) == ((), ())
     assert len(plan.release) == 2
 
 
 def test_row_15_of_two_claims_the_one_in_use_stays_else_the_oldest() -> None:
     first, second = claim("10.42.1.0/24"), claim("10.42.2.0/24")
-    assert plan_claims(NODE, [(4, first), (4, second)], [4]).release == (second,)
+    assert plan_claims(NODE, [(4, first), (4, second)], [4], {}).release == (second,)
     leaving = claim("10.42.1.0/24", RELEASING)
-    assert plan_claims(NODE, [(4, leaving), (4, second)], [4]).keep == (second,)
+    assert plan_claims(NODE, [(4, leaving), (4, second)], [4], {}).keep == (second,)
 
 
 def test_a_requested_subnet_replaces_the_present_one_only_once_it_is_granted() -> None:
     asking = replace(NODE, wanted_subnet="10.42.9.0/24")
+    wanted = wishes(asking, HOST, adopts=False)
     have, got = claim("10.42.1.0/24"), claim("10.42.9.0/24")
-    before = plan_claims(asking, [(4, have)], [4])
+    before = plan_claims(asking, [(4, have)], [4], wanted)
     assert (before.keep, before.create, before.release) == ((have,), ((4, "10.42.9.0/24"),), ())
-    after = plan_claims(asking, [(4, have), (4, got)], [4])
+    after = plan_claims(asking, [(4, have), (4, got)], [4], wanted)
     assert (after.keep, after.create, after.release) == ((got,), (), (have,))
+
+
+def test_pod_cidrs_of_the_node_are_its_subnets_and_no_others_are_asked_for() -> None:
+    host = replace(HOST, pod_cidrs=("10.42.0.0/24", "fd42::/64", "nonsense"))
+    wanted = wishes(replace(NODE, wanted_subnet="10.42.9.0/24"), host, adopts=True)
+    assert wanted == {4: "10.42.0.0/24", 6: "fd42::/64"}
+    assert plan_claims(NODE, [], [4, 6], wanted, only_wanted=True).create == tuple(wanted.items())
+    assert wishes(NODE, None, adopts=True) == {}
+    assert plan_claims(NODE, [], [4], {}, only_wanted=True).create == ()
+    have = claim("10.42.1.0/24")
+    assert plan_claims(NODE, [(4, have)], [4], {}, only_wanted=True).keep == (have,)
 
 
 def test_a_family_that_the_network_lost_keeps_its_claims() -> None:
     old = claim("fd42::/64")
-    assert plan_claims(NODE, [(6, old)], [4]).keep == (old,)
+    assert plan_claims(NODE, [(6, old)], [4], {}).keep == (old,)
 
 
 def test_nothing_is_up_without_an_address_or_while_down() -> None:

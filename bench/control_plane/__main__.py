@@ -1,0 +1,74 @@
+"""`python -m bench.control_plane [joins|steady|all]`: measure the control plane with many simulated nodes."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from bench.control_plane import agents, joins, node_ipam, plane, steady
+from bench.control_plane.chaos import chaos
+from bench.result import Line, Result, machine
+
+TITLE = "The control plane with thousands of nodes"
+
+
+def measure(nodes: int, watchers: int, peers: int, seconds: float) -> list[Line]:
+    """All figures of one run, on two control planes one after the other."""
+    lines: list[Line] = []
+    with plane.plane() as made:
+        asyncio.run(joins.hosts(made, nodes + 1000))
+        with plane.operator(made) as operator:
+            click.echo("joining at once", err=True)
+            lines += asyncio.run(joins.at_once(made, operator, nodes, watchers))
+            click.echo("heartbeats", err=True)
+            lines += asyncio.run(steady.heartbeats(made, operator, nodes, seconds))
+            lines += asyncio.run(steady.restart(operator, nodes))
+            click.echo("joining at a rate", err=True)
+            lines += asyncio.run(joins.at_a_rate(made, 50, nodes + 1, 1000))
+        click.echo("the same writes alone", err=True)
+        asyncio.run(agents.clear(made.wire()))
+        own, both = asyncio.run(joins.same_writes(made, nodes, watchers))
+    taken = lines[0].value
+    lines.insert(1, Line(what="… against the agents' and the operator's writes sent by the generator alone",
+                         value=taken, unit="s", against="same writes alone", other=both, target=1.5,
+                         target_is_ratio=True, note=f"the agents' writes alone: {own:.1f} s"))  # fmt: skip
+    if peers:
+        click.echo("kube-controller-manager", err=True)
+        with plane.plane(allocate=True, chart=False) as made:
+            lines += asyncio.run(node_ipam.node_ipam(made, peers))
+    return lines
+
+
+@click.command()
+@click.option("--nodes", default=5000, show_default=True)
+@click.option("--watchers", default=50, show_default=True)
+@click.option(
+    "--peer-nodes", default=1000, show_default=True, help="Nodes for kube-controller-manager; 0: none."
+)
+@click.option("--seconds", default=60.0, show_default=True, help="How long heartbeats are measured.")
+@click.option("--save/--no-save", default=True, show_default=True)
+def load(nodes: int, watchers: int, peer_nodes: int, seconds: float, *, save: bool) -> None:
+    """Joins, heartbeats, restart, and the peer."""
+    lines = measure(nodes, watchers, peer_nodes, seconds)
+    for line in lines:
+        verdict = {None: "", True: "met", False: "MISSED"}[line.met]
+        p99 = f"p50 {line.p50:.0f} p99 {line.p99:.0f} ms" if line.p50 is not None and line.p99 else ""
+        ratio = f"{line.ratio:.2f} x {line.other:.1f}" if line.ratio and line.other else ""
+        click.echo(f"{line.what}: {line.value:.3g} {line.unit} {ratio} {p99} {line.note} {verdict}")
+    if save:
+        result = Result(name="control_plane", title=TITLE, method=" ".join((__doc__ or "").split()),
+                        machine=machine(), lines=lines)  # fmt: skip
+        result.save()
+
+
+@click.group()
+def main() -> None:
+    """Measure and torment the control plane."""
+
+
+main.add_command(load)
+main.add_command(chaos)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""A control plane without nodes, the chart installed, and operators as processes of this machine."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bench.control_plane.wire import Wire
+from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET
+from quilt_devcluster import Cluster, bringup
+
+NAMESPACE = "quilt-system"
+NAME = "bench-control"
+CHART = Path(__file__).parents[2] / "helm/quilt-mesh"
+# 32,768 node subnets beside the Service network.
+CLUSTER_CIDR = "10.128.0.0/9"
+
+
+class Plane:
+    """One API server, as its administrator."""
+
+    def __init__(self, cluster: Cluster, folder: Path) -> None:
+        self.cluster = cluster
+        self.folder = folder
+        self._config = json.loads(cluster.kubeconfig.read_text())
+        entry, user = self._config["clusters"][0]["cluster"], self._config["users"][0]["user"]
+        self.server = str(entry["server"])
+        self.tls = ssl.create_default_context(
+            cadata=base64.b64decode(entry["certificate-authority-data"]).decode()
+        )
+        identity = folder / "admin"
+        parts = ("client-certificate-data", "client-key-data")
+        identity.write_bytes(b"\n".join(base64.b64decode(user[part]) for part in parts))
+        self.tls.load_cert_chain(identity)
+
+    def wire(self, connections: int = 64) -> Wire:
+        return Wire(self.server, self.tls, connections)
+
+    def install(self, *values: str) -> None:
+        """Install the chart with a wide network."""
+        self.cluster.helm(
+            "upgrade", "--install", "quilt", str(CHART), "-n", NAMESPACE, "--create-namespace",
+            f"--set=network.clusterCIDRs={{{CLUSTER_CIDR}}}", *(f"--set={value}" for value in values),
+        )  # fmt: skip
+        names = [resource.crd_name for resource in (QUILTNETWORK, QUILTNODE, QUILTSUBNET)]
+        self.cluster.kubectl("wait", "crd", *names, "--for=condition=Established", "--timeout=30s")
+
+    def kubeconfig(self, name: str, *, admin: bool = False) -> Path:
+        """Credentials of the operator's account."""
+        config: dict[str, Any] = json.loads(json.dumps(self._config))
+        if not admin:
+            token = self.cluster.kubectl(
+                "create", "token", "quilt-operator", "-n", NAMESPACE, "--duration=3h"
+            )
+            config["users"][0]["user"] = {"token": token.strip()}
+        path = self.folder / f"{name}.kubeconfig"
+        path.write_text(json.dumps(config))
+        return path
+
+
+class Operator:
+    """One operator process."""
+
+    def __init__(self, plane: Plane, name: str, *arguments: str, kubeconfig: Path | None = None) -> None:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            self.address = f"127.0.0.1:{taken.getsockname()[1]}"
+        self.log = plane.folder / f"{name}.log"
+        program = [sys.executable, "-m", "quilt_operator", f"--identity={name}", *arguments]
+        kubeconfig = kubeconfig or plane.kubeconfig(name)
+        self._command = [*program, f"--kubeconfig={kubeconfig}", f"--health-addr={self.address}"]
+        self.start()
+
+    def start(self) -> None:
+        with self.log.open("ab") as output:
+            self._begin = self.log.stat().st_size
+            self.process = subprocess.Popen(self._command, stdout=output, stderr=output)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def said(self, event: str) -> int:
+        """How often this run logged an event."""
+        return self.log.read_bytes()[self._begin :].count(f'"event": "{event}"'.encode())
+
+    def get(self, path: str) -> str:
+        """The answer of the probes' server, empty while it is not good."""
+        try:
+            with urllib.request.urlopen(f"http://{self.address}{path}", timeout=5) as answer:
+                return str(answer.read().decode())
+        except (urllib.error.URLError, OSError):
+            return ""
+
+    def wait(self) -> float:
+        """Wait until it leads and is ready; return the seconds that took."""
+        begin = time.monotonic()
+        while not (self.said("state_read") and self.get("/readyz")):
+            if self.process.poll() is not None or time.monotonic() > begin + 120:
+                raise RuntimeError(f"the operator does not get ready: {self.log.read_text()[-2000:]}")
+            time.sleep(0.05)
+        return time.monotonic() - begin
+
+    def metric(self, name: str, labels: str = "") -> float:
+        """Sum of the samples of a metric whose labels match."""
+        found = re.findall(rf"^{name}(?:\{{(.*)\}})? (\S+)$", self.get("/metrics"), re.MULTILINE)
+        return sum(float(value) for text, value in found if re.search(labels, text))
+
+    def writes(self) -> float:
+        """Writes other than the leader's Lease and Events."""
+        every = self.metric("quilt_operator_api_writes_total")
+        return every - self.metric("quilt_operator_api_writes_total", 'resource="(leases|events)"')
+
+
+@contextmanager
+def plane(*values: str, allocate: bool = False, chart: bool = True) -> Iterator[Plane]:
+    """A control plane of its own, gone afterwards."""
+    bringup.down(NAME)
+    with (
+        Cluster.up(name=NAME, nodes=0, images=(), allocate_node_cidrs=allocate) as cluster,
+        tempfile.TemporaryDirectory(prefix="quilt-bench-") as folder,
+    ):
+        made = Plane(cluster, Path(folder))
+        if chart:
+            made.install(*values)
+        yield made
+
+
+@contextmanager
+def operator(plane: Plane, name: str = "leader", *arguments: str) -> Iterator[Operator]:
+    """An operator that leads, ended afterwards."""
+    process = Operator(plane, name, *arguments)
+    try:
+        process.wait()
+        yield process
+    finally:
+        process.kill()

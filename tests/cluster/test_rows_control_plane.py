@@ -1,0 +1,174 @@
+"""Address plans that were faulty elsewhere, and podCIDRs taken over, on a real API server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from controlplane import NAMESPACE, Api, ControlPlane, claim, control_plane
+from operators import Fleet, Operator, address, eventually, install, names
+
+from quilt_crds.names import NETWORK_CONFIG_KEY, NETWORK_CONFIGMAP, QUILTNETWORK, QUILTNODE, QUILTSUBNET
+
+SERVICES = "10.96.0.0/16"
+
+
+@pytest.fixture(scope="module")
+def plane() -> Iterator[ControlPlane]:
+    with control_plane("rows") as plane:
+        install(plane)
+        yield plane
+
+
+@pytest.fixture(scope="module")
+def operator(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    with Operator(plane, tmp_path_factory.mktemp("operator"), "leader") as operator:
+        yield operator
+
+
+@pytest.fixture
+def fleet(plane: ControlPlane, operator: Operator) -> Iterator[Fleet]:
+    fleet = Fleet(plane)
+    yield fleet
+    fleet.close()
+    for path in (QUILTNODE.path(), "/api/v1/nodes", QUILTSUBNET.path()):
+        fleet.api.request("DELETE", path)
+
+
+def begin(operator: Operator, api: Api, **spec: Any) -> None:
+    """Start from nothing with a network of this spec; what is left out is as the tests' chart has it."""
+    operator.kill()
+    for path in (QUILTNODE.path(), "/api/v1/nodes", QUILTSUBNET.path(), QUILTNETWORK.path()):
+        api.request("DELETE", path)
+    # The Lease of the one that was killed would hold up the next.
+    api.request("DELETE", f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/quilt-operator")
+    where = f"/api/v1/namespaces/{NAMESPACE}/configmaps/{NETWORK_CONFIGMAP}"
+    heartbeat = {"interval": "1s", "timeout": "4s"}
+    wanted = {"clusterCIDRs": ["10.42.0.0/16"], "heartbeat": heartbeat, "reuseGracePeriod": "4s"} | spec
+    api.merge(where, {"data": {NETWORK_CONFIG_KEY: json.dumps(wanted)}}).ok()
+    operator.restart()
+    eventually(operator.leads, "the operator leads", 30)
+
+
+def accepted(fleet: Fleet) -> str:
+    found = fleet.network().get("status", {}).get("conditions", [])
+    return next((f"{c['status']}/{c['reason']}" for c in found if c["type"] == "Accepted"), "")
+
+
+def host_with(fleet: Fleet, name: str, *cidrs: str) -> None:
+    """A Node as kube-controller-manager leaves it."""
+    spec = {"podCIDR": cidrs[0], "podCIDRs": list(cidrs)}
+    body = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "spec": spec}
+    fleet.api.create("/api/v1/nodes", body).ok()
+    fleet.host(name)
+
+
+def test_pod_cidrs_of_the_nodes_become_their_claims_the_first_subnet_included(
+    operator: Operator, fleet: Fleet
+) -> None:
+    begin(operator, fleet.api, ipam={"mode": "kubernetes"})
+    wanted = {"node-1": "10.42.0.0/24", "node-2": "10.42.9.0/24", "node-3": "10.42.255.0/24"}
+    for name, cidr in wanted.items():
+        host_with(fleet, name, cidr)
+        fleet.revive(name)
+        fleet.register(name)
+    for name, cidr in wanted.items():
+        eventually(lambda name=name: fleet.claim_of(name).get("phase") == "Up", f"{name} is Up")
+        assert fleet.claim_of(name) == {"cidr": cidr, "phase": "Up", "hostIP": address(name)}
+    fleet.join("node-4")
+    eventually(lambda: fleet.condition("node-4", "SubnetAllocated") == "False/NoPodCIDR", "told why")
+    fleet.api.merge(
+        "/api/v1/nodes/node-4", {"spec": {"podCIDR": "10.42.4.0/24", "podCIDRs": ["10.42.4.0/24"]}}
+    )
+    eventually(lambda: fleet.claim_of("node-4").get("cidr") == "10.42.4.0/24", "taken over")
+    # The controller-manager gives a removed node's range to the next one at once.
+    fleet.leave("node-2")
+    host_with(fleet, "node-5", "10.42.9.0/24")
+    fleet.register("node-5")
+    eventually(lambda: fleet.claim_of("node-5").get("cidr") == "10.42.9.0/24", "handed on", 20)
+    fleet.api.merge(QUILTNETWORK.path("default"), {"spec": {"ipam": {"mode": "quilt"}}}).refused(
+        422, "immutable"
+    )
+
+
+def test_one_claim_of_each_family(operator: Operator, fleet: Fleet) -> None:
+    begin(operator, fleet.api, clusterCIDRsV6=["fd42::/48"])
+    fleet.join(*names(2))
+    wanted = {
+        "node-1": ["10.42.1.0/24", "fd42:0:0:1::/64"],
+        "node-2": ["10.42.2.0/24", "fd42:0:0:2::/64"],
+    }
+    eventually(lambda: {k: sorted(v) for k, v in fleet.owners().items()} == wanted, "both families")
+    eventually(lambda: fleet.node("node-1")["status"].get("subnets") == wanted["node-1"], "shown")
+
+
+def test_row_16_a_pool_that_overlaps_the_service_network_is_refused(operator: Operator, fleet: Fleet) -> None:
+    begin(operator, fleet.api, clusterCIDRs=[SERVICES])
+    eventually(lambda: accepted(fleet) == "False/Overlaps", "the network says so")
+    fleet.join("node-1")
+    eventually(lambda: fleet.condition("node-1", "SubnetAllocated") == "False/Overlaps", "refused")
+    assert not fleet.claims()
+
+
+def test_row_16_a_pool_that_overlaps_a_node_is_refused_until_it_does_not(
+    operator: Operator, fleet: Fleet
+) -> None:
+    begin(operator, fleet.api)
+    fleet.join("node-1")
+    eventually(lambda: fleet.phase("node-1") == "Up", "Up")
+    fleet.host("node-2")
+    status = {"status": {"addresses": [{"type": "InternalIP", "address": "10.42.77.7"}]}}
+    fleet.api.merge("/api/v1/nodes/node-2/status", status).ok()
+    fleet.revive("node-2")
+    fleet.register("node-2", host_ip="10.42.77.7")
+    eventually(lambda: fleet.condition("node-2", "SubnetAllocated") == "False/Overlaps", "refused")
+    eventually(lambda: accepted(fleet) == "False/Overlaps", "the network says so", 10)
+    assert fleet.owners() == {"node-1": ["10.42.1.0/24"]}
+    fleet.host("node-2")
+    fleet.register("node-2")
+    eventually(lambda: fleet.claim_of("node-2").get("phase") == "Up", "healed", 20)
+    eventually(lambda: accepted(fleet) == "True/Valid", "the network says so", 10)
+
+
+def test_row_16_extension_and_restart_keep_every_address_and_nothing_else_is_admitted(
+    operator: Operator, fleet: Fleet
+) -> None:
+    begin(operator, fleet.api)
+    fleet.join(*names(3))
+    eventually(lambda: fleet.everyone_has_one(names(3)), "claimed")
+    before = fleet.owners()
+    network = QUILTNETWORK.path("default")
+    fleet.api.merge(network, {"spec": {"clusterCIDRs": ["10.41.0.0/16"]}}).refused(422, "only be extended")
+    fleet.api.merge(network, {"spec": {"nodePrefixLength": 25}}).refused(422, "nodePrefixLength", "immutable")
+    more = ["10.42.0.0/16", "10.41.0.0/16"]
+    fleet.api.merge(network, {"spec": {"clusterCIDRs": more}}).ok()
+    operator.restart()
+    eventually(operator.leads, "leads again", 40)
+    fleet.join("node-4")
+    eventually(lambda: fleet.claim_of("node-4"), "served")
+    assert {name: fleet.owners()[name] for name in before} == before
+
+
+def test_row_19_metadata_near_its_limit_does_not_stop_the_operator(operator: Operator, fleet: Fleet) -> None:
+    begin(operator, fleet.api)
+    note = {"metadata": {"annotations": {"example.com/note": "x" * 250_000}}}
+    fleet.host("node-1")
+    fleet.api.merge("/api/v1/nodes/node-1", note).ok()
+    fleet.revive("node-1")
+    fleet.register("node-1")
+    fleet.api.merge(QUILTNODE.path("node-1"), note).ok()
+    eventually(lambda: fleet.condition("node-1", "Ready") == "True/InMesh", "Ready")
+    assert list(fleet.node("node-1")["metadata"]["annotations"]) == ["example.com/note"]
+
+
+def test_row_20_a_duplicate_goes_and_the_claim_in_use_stays(operator: Operator, fleet: Fleet) -> None:
+    begin(operator, fleet.api)
+    fleet.join("node-1")
+    eventually(lambda: fleet.claim_of("node-1").get("phase") == "Up", "Up")
+    uid = fleet.claims()["10.42.1.0/24"]["metadata"]["uid"]
+    fleet.api.create(QUILTSUBNET.path(), claim("10.42.99.0/24", "node-1")).ok()
+    eventually(lambda: "10.42.99.0/24" not in fleet.claims(), "the second one is given up", 20)
+    kept = fleet.claims()["10.42.1.0/24"]
+    assert (kept["metadata"]["uid"], kept["mesh"]["phase"]) == (uid, "Up")
