@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -114,29 +114,30 @@ def build_plugin(folder: Path) -> Path:
     return path
 
 
-def _call(call: dict[str, Any]) -> tuple[float, int, str]:
+def call(wanted: Call) -> Outcome:
+    """Make one call from this very process."""
     environment = {
-        "CNI_COMMAND": call["verb"],
-        "CNI_CONTAINERID": call["container"],
-        "CNI_NETNS": call["netns"],
+        "CNI_COMMAND": wanted.verb,
+        "CNI_CONTAINERID": wanted.container,
+        "CNI_NETNS": wanted.netns,
         "CNI_IFNAME": "eth0",
-        "CNI_PATH": str(Path(call["program"]).parent),
+        "CNI_PATH": str(Path(wanted.program).parent),
         "PATH": os.environ["PATH"],
     }
     with tempfile.TemporaryFile() as out:  # no pipe to drain: what is timed is the plugin
         start = time.perf_counter()
-        process = subprocess.Popen([call["program"]], stdin=subprocess.PIPE, stdout=out, env=environment)
-        process.communicate(json.dumps(call["config"]).encode())
+        process = subprocess.Popen([wanted.program], stdin=subprocess.PIPE, stdout=out, env=environment)
+        process.communicate(json.dumps(wanted.config).encode())
         taken = time.perf_counter() - start
         out.seek(0)
-        return taken, process.returncode, out.read().decode()
+        return Outcome(taken, process.returncode, out.read().decode())
 
 
 def _serve() -> None:
     for line in sys.stdin:
         batch = json.loads(line)
         with ThreadPoolExecutor(batch["parallel"]) as pool:
-            found = list(pool.map(_call, batch["calls"]))
+            found = [astuple(done) for done in pool.map(call, (Call(**wanted) for wanted in batch["calls"]))]
         sys.stdout.write(json.dumps(found) + "\n")
         sys.stdout.flush()
 

@@ -1,0 +1,186 @@
+"""Long runs against a real runtime, for what a short test cannot show: `python -m bench.soak kill|leak`.
+
+Nothing here is a figure to beat: each ends with exit code 1 and a sentence where something was lost, doubled
+or leaked.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import click
+import grpc
+
+from bench.node import Node
+from bench.plugins import Call, Outcome, Pods, build_plugin, call
+from bench.usage import descriptors, resident
+from quilt_proto import node_pb2, node_pb2_grpc, runtime_pb2, runtime_pb2_grpc
+
+WORKERS = 16
+TRIES = 200
+WARM_UP = 500
+LEAK_MB = 2.0
+
+
+class SoakError(Exception):
+    """Something was lost, doubled or leaked."""
+
+
+class Rig:
+    """A node with a running runtime, and the plugin."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.plugin = build_plugin(node.folder)
+        node.start_runtime()
+        with grpc.insecure_channel(f"unix:{node.socket}") as channel:
+            request = runtime_pb2.ConfigureNodeSubnetRequest(subnet="10.42.1.0/24")
+            answer = runtime_pb2_grpc.QuiltRuntimeStub(channel).ConfigureNodeSubnet(request)
+        if not answer.success:
+            raise SoakError(answer.error)
+
+    def call(self, verb: str, pod: str, **config: Any) -> Outcome:
+        """One call, as a kubelet makes it."""
+        socket = str(self.node.socket.with_name("cni.sock"))
+        document = {"cniVersion": "1.1.0", "name": "quilt", "type": "quilt-cni", "socket": socket, **config}
+        document["timeoutSeconds"] = 10
+        return call(Call(str(self.plugin), verb, pod, f"/run/netns/{pod}", document))
+
+    def insist(self, verb: str, pod: str) -> Outcome:
+        """As a kubelet: try again until it succeeds, a failed ADD being deleted first."""
+        for _ in range(TRIES):
+            outcome = self.call(verb, pod)
+            if outcome.code == 0:
+                return outcome
+            if verb == "ADD":
+                self.call("DEL", pod)
+        raise SoakError(f"{verb} of {pod} failed {TRIES} times, lastly: {outcome.text}")
+
+    def held(self) -> dict[str, str]:
+        """Who has which address, as the runtime says."""
+        with grpc.insecure_channel(f"unix:{self.node.socket}") as channel:
+            listed = node_pb2_grpc.IpamStub(channel).ListAllocations(node_pb2.ListAllocationsRequest())
+        return {held.container_id: held.address for held in listed.allocations}
+
+    def veths(self) -> int:
+        """How many pods' interfaces the kernel has."""
+        return sum(link.name.startswith("qv") for link in self.node.kernel.links())
+
+
+@contextmanager
+def rig(pods: int) -> Iterator[tuple[Rig, list[str]]]:
+    if os.geteuid():
+        sys.exit("This makes network namespaces: run as root.")
+    with Node() as node, Pods(pods) as made:
+        yield Rig(node), made.names
+
+
+def killed_while(rig: Rig, pods: list[str], operations: int, seed: int) -> tuple[dict[str, str], int]:
+    """ADD and DEL from many workers while the runtime is killed at random; (pods left alive, kills)."""
+    alive: dict[str, str] = {}
+    done = threading.Event()
+    chance = random.Random(seed)
+    per_pod = operations // (2 * len(pods))
+
+    def churn(pod: str) -> None:
+        for cycle in range(per_pod):
+            address = rig.insist("ADD", pod).address
+            other = next((name for name, held in list(alive.items()) if held == address), None)
+            if other is not None:
+                raise SoakError(f"{address} belongs to {other} and {pod}")
+            if cycle == per_pod - 1 and pods.index(pod) % 2:
+                alive[pod] = address
+            else:
+                rig.insist("DEL", pod)
+
+    def kill() -> int:
+        kills = 0
+        while not done.wait(chance.uniform(0.05, 0.8)):
+            runtime = rig.node.runtime
+            assert runtime is not None
+            runtime.popen.kill()
+            runtime.popen.wait()
+            rig.node.start_runtime()
+            kills += 1
+        return kills
+
+    with ThreadPoolExecutor(len(pods) + 1) as pool:
+        killer = pool.submit(kill)
+        workers = [pool.submit(churn, pod) for pod in pods]
+        try:
+            for worker in workers:
+                worker.result()
+        finally:
+            done.set()
+        return alive, killer.result()
+
+
+def verify(rig: Rig, alive: dict[str, str]) -> None:
+    """After GC the runtime knows the living, and nobody else; so does the kernel."""
+    valid = [{"containerID": pod, "ifname": "eth0"} for pod in alive]
+    collected = rig.call("GC", "", **{"cni.dev/valid-attachments": valid})
+    if collected.code:
+        raise SoakError(f"GC failed: {collected.text}")
+    if rig.held() != alive:
+        raise SoakError(f"allocations {rig.held()} are not the living containers {alive}")
+    if len(set(alive.values())) != len(alive):
+        raise SoakError(f"an address is held twice: {alive}")
+    if rig.veths() != len(alive):
+        raise SoakError(f"{rig.veths()} interfaces for {len(alive)} containers")
+
+
+@click.group()
+def main() -> None:
+    """Run long against a real runtime."""
+
+
+@main.command()
+@click.option("--operations", default=2000, show_default=True, help="ADDs and DELs in all.")
+@click.option("--seed", default=1, show_default=True)
+def kill(operations: int, seed: int) -> None:
+    """Kill the runtime at random points of many concurrent ADDs and DELs."""
+    with rig(WORKERS) as (made, pods):
+        alive, kills = killed_while(made, pods, operations, seed)
+        verify(made, alive)
+    click.echo(f"{operations} operations, {kills} kills: {len(alive)} containers, nothing lost or doubled")
+
+
+@main.command()
+@click.option("--cycles", default=10_000, show_default=True)
+def leak(cycles: int) -> None:
+    """ADD and DEL again and again; nothing may grow."""
+    with rig(WORKERS) as (made, pods):
+
+        def cycle(number: int) -> None:
+            made.insist("ADD", pods[number])
+            made.insist("DEL", pods[number])
+
+        def run(count: int) -> tuple[int, float]:
+            with ThreadPoolExecutor(WORKERS) as pool:
+                for _ in range(count // WORKERS):
+                    list(pool.map(cycle, range(WORKERS)))
+            runtime = made.node.runtime
+            assert runtime is not None
+            return descriptors(runtime.pid), resident(runtime.pid)
+
+        files, memory = run(WARM_UP)
+        files_after, memory_after = run(cycles)
+        verify(made, {})
+        growth = memory_after - memory
+        if files_after > files or growth > LEAK_MB:
+            raise SoakError(f"{files} -> {files_after} descriptors, {memory:.1f} -> {memory_after:.1f} MB")
+    click.echo(f"{cycles} cycles: {files_after} descriptors, {memory:.1f} -> {memory_after:.1f} MB, all gone")
+
+
+if __name__ == "__main__":
+    try:
+        main(standalone_mode=False)
+    except SoakError as error:
+        sys.exit(f"soak: {error}")
