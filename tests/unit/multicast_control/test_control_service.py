@@ -1,0 +1,179 @@
+"""The control plane inside the agent: fed from claims and the dataplane, and never the agent's end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from control_doubles import Client, eventually
+from prometheus_client import CollectorRegistry, generate_latest
+
+from quilt_nodeagent.core.peers import Peer, PeerTable, make_peer
+from quilt_nodeagent.main import main
+from quilt_nodeagent.multicast.control.core.config import ControlConfig
+from quilt_nodeagent.multicast.control.core.events import EventType, IgmpMembershipChange, PimRouteChange
+from quilt_nodeagent.multicast.control.core.ring import Cursor
+from quilt_nodeagent.multicast.control.core.rpf import RpfInfo
+from quilt_nodeagent.multicast.control.service import ControlService
+from quilt_nodeagent.multicast.core.state import MESH_SIDE, POD_SIDE, Forward
+from quilt_nodeagent.multicast.view import GroupView, RouteView, Totals
+
+
+@asynccontextmanager
+async def following(table: PeerTable, config: ControlConfig) -> AsyncIterator[ControlService]:
+    service = ControlService(config, table, CollectorRegistry())
+    task = asyncio.create_task(service.run())
+    try:
+        yield service
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def claim(number: int, phase: str = "Up") -> Peer:
+    cidr = f"10.42.{number}.0/24"
+    return make_peer("default", cidr, f"node-{number}", phase, f"198.18.0.{number}")
+
+
+def names(service: ControlService) -> list[tuple[str, str, str]]:
+    return [(n.interface, n.address, n.source.tag) for n in service.plane.neighbours]
+
+
+async def test_peers_are_neighbours_while_they_are_up(tmp_path: Path) -> None:
+    table = PeerTable("node-1", "vxlan100")
+    table.replace([claim(1), claim(2), claim(3)])
+    async with following(table, ControlConfig(control_sock="")) as service:
+        service.changed()
+        await eventually(lambda: len(service.plane.neighbours) == 2)
+        assert names(service) == [
+            ("vxlan100", "10.42.2.0", "quilt-mesh/node-2"),
+            ("vxlan100", "10.42.3.0", "quilt-mesh/node-3"),
+        ]
+        assert service.plane.mesh.lookup("10.42.1.9") == RpfInfo("quilt0", None, 0)
+        assert service.plane.mesh.lookup("10.42.2.9") == RpfInfo("vxlan100", "10.42.2.0", 1)
+        table.upsert(claim(2, "Down"))
+        service.changed()
+        await eventually(lambda: len(service.plane.neighbours) == 1)
+        assert service.plane.mesh.lookup("10.42.2.9") is None
+        table.remove("10.42.3.0/24")
+        service.changed()
+        await eventually(lambda: len(service.plane.neighbours) == 0)
+
+
+async def test_routes_that_are_kept_are_answered_and_their_node_is_no_neighbour() -> None:
+    table = PeerTable("node-1", "vxlan100", keep_down=True)
+    table.replace([claim(1), claim(2, "Down"), claim(3)])
+    async with following(table, ControlConfig(control_sock="")) as service:
+        service.changed()
+        await eventually(lambda: len(service.plane.neighbours) == 1)
+        assert service.plane.mesh.lookup("10.42.2.9") == RpfInfo("vxlan100", "10.42.2.0", 1)
+
+
+async def test_before_the_first_list_nothing_is_told() -> None:
+    table = PeerTable("node-1", "vxlan100")
+    table.upsert(claim(2))
+    async with following(table, ControlConfig(control_sock="")) as service:
+        service.changed()
+        await asyncio.sleep(0.15)
+        assert names(service) == []
+
+
+async def test_a_path_that_cannot_be_had_is_told_once_and_ends_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    table = PeerTable("node-1", "vxlan100")
+    table.replace([claim(2)])
+    config = ControlConfig(control_sock=str(tmp_path / "file" / "control.sock"))
+    async with following(table, config) as service:
+        service.changed()
+        await eventually(lambda: len(service.plane.neighbours) == 1)
+        assert not service.plane.serving.is_set()
+    assert capsys.readouterr().out.count("control_not_serving") == 1
+
+
+async def test_a_path_that_becomes_free_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("quilt_nodeagent.multicast.control.service.Backoff", lambda *_: Immediately())
+    (tmp_path / "run").touch()
+    config = ControlConfig(str(tmp_path / "run" / "control.sock"), str(tmp_path / "run" / "rpf.sock"))
+    async with following(PeerTable("node-1", "vxlan100"), config) as service:
+        await asyncio.sleep(0.05)
+        (tmp_path / "run").unlink()
+        await eventually(service.plane.serving.is_set)
+        client = Client(*await asyncio.open_unix_connection(config.control_sock))
+        await client.ok("GetConfig")
+        await client.close()
+
+
+class Immediately:
+    def delay(self) -> float:
+        return 0.01
+
+
+def test_members_of_the_bridge_are_told_as_a_router_knows_them() -> None:
+    service = ControlService(ControlConfig(), PeerTable("node-1", "vxlan100"), CollectorRegistry())
+    cursor = Cursor(service.plane.broadcast.ring, [EventType.IGMP_MEMBERSHIP])
+    told = []
+    for port, joined in ((7, True), (8, True), (7, True), (7, False), (7, False), (8, False)):
+        service.observer.member("239.1.1.1", port, joined)
+        while (event := cursor.read()) is not None:
+            assert isinstance(event, IgmpMembershipChange)
+            told.append((port, event.interface, event.action))
+    assert told == [(7, "quilt0", "Join"), (8, "quilt0", "Leave")]
+
+
+def test_flows_are_told_as_routes() -> None:
+    service = ControlService(ControlConfig(), PeerTable("node-1", "vxlan100"), CollectorRegistry())
+    cursor = Cursor(service.plane.broadcast.ring, [EventType.PIM_ROUTE])
+    flow = ("10.42.1.9", "239.1.1.1")
+    idle, busy = Forward(POD_SIDE), Forward(POD_SIDE, frozenset((MESH_SIDE,)))
+    for old, new in ((None, idle), (idle, busy), (busy, busy), (busy, None)):
+        service.observer.flow(flow, old, new)
+    told = []
+    while isinstance(event := cursor.read(), PimRouteChange):
+        told.append((event.route_type, event.source, event.group, event.action))
+    assert told == [("SG", *flow, action) for action in ("Add", "Update", "Remove")]
+
+
+class Dataplane:
+    def groups(self) -> list[GroupView]:
+        return [GroupView("239.1.1.1", (1, 999999), ("node-2",))]
+
+    def routes(self) -> list[RouteView]:
+        return [RouteView("10.42.1.9", "239.1.1.1", "pods", ("mesh",), ("198.18.0.2",), 7, 99, 0)]
+
+    def counters(self) -> Totals:
+        return Totals(True, 1, 1, 1, 1, 7, 99)
+
+
+def test_the_dataplane_is_shown_by_names_of_interfaces() -> None:
+    registry = CollectorRegistry()
+    service = ControlService(ControlConfig(), PeerTable("node-1", "vxlan100"), registry)
+    service.show(Dataplane())
+    [group] = service.plane.state.groups()
+    assert (group.interface, group.members, group.nodes) == ("quilt0", ("lo", "#999999"), ("node-2",))
+    [route] = service.plane.state.routes()
+    assert (route.input_interface, route.output_interfaces, route.packets) == ("quilt0", ("vxlan100",), 7)
+    text = generate_latest(registry).decode()
+    assert 'quilt_multicast_control_total{what="stranger_refused"} 0.0' in text
+    assert 'quilt_multicast_dataplane_total{what="packets"} 7.0' in text
+
+
+@pytest.mark.parametrize(
+    ("flags", "error"),
+    [
+        (["--rpf-provider", "kernel"], "rpf_provider: 'kernel' must be"),
+        (["--event-buffer-size", "65537"], "1 to 65536 are allowed"),
+        (["--rpf-cache-ttl", "-1"], "0 to 86400 are allowed"),
+        (["--pim-interface", "a/b"], "is not an interface name"),
+        (["--control-sock", "run/control.sock"], "must be an absolute path"),
+    ],
+)
+def test_flags_that_cannot_be_used_stop_the_agent_at_its_start(flags: list[str], error: str) -> None:
+    result = CliRunner().invoke(main, ["--node-name", "x", *flags])
+    assert result.exit_code == 2
+    assert error in result.output
