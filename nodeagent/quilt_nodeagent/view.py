@@ -6,6 +6,7 @@ Sources put facts in; the reconciler, the runtime and the status ask for conclus
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from os import sched_getaffinity, sysconf
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ class View:
         if not self._flag and (self.node is None or self.spec_host_ip is None):
             return False
         internal = self.node.internal_ips if self.node else ()
-        found = find_underlay(self._kernel, self._flag, self.spec_host_ip or "", internal)
+        found = self._unless_gone(find_underlay(self._kernel, self._flag, self.spec_host_ip or "", internal))
         direct = find_direct(self._kernel, found) if found and self.routes_directly else None
         if (found, direct) == (self.underlay, self.direct):
             return False
@@ -82,6 +83,15 @@ class View:
             log.info("direct_routing", device=direct.device, on_link=sorted(direct.here))
         self.underlay, self.direct = found, direct
         return True
+
+    def _unless_gone(self, found: Underlay | None) -> Underlay | None:
+        """Stay with address and MTU of before while no interface has one: a NIC that goes may come back."""
+        before = self.underlay
+        if before is None or (found and found.ifindex):
+            return found
+        if found is None:
+            return replace(before, host_ip=replace(before.host_ip, local=False), ifindex=0, name="")
+        return replace(found, mtu=before.mtu) if found.host_ip.address == before.host_ip.address else found
 
     @property
     def routes_directly(self) -> bool:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
 from quilt_netlink import Address, Kernel, Link, Monitor, Put
+from quilt_netlink.namespaces import socket_in
 
 if TYPE_CHECKING:
     from agent_doubles import Rig
@@ -29,6 +31,17 @@ class Namespace(Protocol):
     def path(self) -> str: ...
 
     def run(self, *command: str, stdin: str | None = None) -> str: ...
+
+
+@pytest.fixture
+def peer_netns(make_netns: Callable[[], Namespace]) -> Namespace:
+    """The namespace of another host."""
+    return make_netns()
+
+
+def socket_inside(netns: Namespace) -> socket.socket:
+    """A socket for device calls in a namespace: netlink's are, and any socket will do."""
+    return socket_in(netns.path)
 
 
 @pytest.fixture

@@ -319,7 +319,7 @@ class AgentBehaviour:
         await eventually(lambda: (v := device(rig).vxlan) is not None and v.local == "198.18.9.9")
         await eventually(lambda: "spec.hostIP" in rig.condition("DataplaneInSync").get("message", ""))
 
-    async def test_an_ipv6_underlay_and_ipv6_subnets(self, rig: Rig) -> None:
+    async def test_row_10_an_ipv6_underlay_and_ipv6_subnets(self, rig: Rig) -> None:
         eth0 = rig.kernel.link("eth0")
         assert eth0 is not None
         rig.kernel.run(Put(Address(eth0.index, "2001:db8::1/64")))
