@@ -90,7 +90,9 @@ class Agent:
             underlay=self._underlay_event,
             open_monitor=open_monitor,
         )
-        self.control = ControlService(config.control, self.table, self.metrics.registry)
+        self.control = ControlService(
+            config.control, self.table, self.metrics.registry, lambda: self._network.multicast.enabled
+        )
         self.multicast = Multicast(
             self._multicast_wanted,
             config.multicast_key,
@@ -242,7 +244,8 @@ class Agent:
             return None
         device = network.device if self.reconciler.verified else ""
         own = tuple(self.table.own)
-        others = tuple(claim for claim in self.table.claims() if claim.node != self.table.own_node)
+        claims = self.table.claims() if network.multicast.enabled else ()
+        others = tuple(claim for claim in claims if claim.node != self.table.own_node)
         return Wanted(network.multicast, device, own, others)
 
     def _report_soon(self) -> None:

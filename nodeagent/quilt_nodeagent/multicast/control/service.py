@@ -33,12 +33,24 @@ _COALESCE = 0.1
 
 
 class ControlService:
-    """Serves the control plane for ever; `plane.state` is set once the dataplane exists."""
+    """Serves the control plane for ever; `plane.state` is set once the dataplane exists.
 
-    def __init__(self, config: ControlConfig, table: PeerTable, registry: CollectorRegistry) -> None:
+    The mesh is told while `wanted()`: thousands of peers, unicast routes included, are known to the dataplane
+    already, and nobody pays for them twice who has no multicast.
+    """
+
+    def __init__(
+        self,
+        config: ControlConfig,
+        table: PeerTable,
+        registry: CollectorRegistry,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> None:
         self.plane = ControlPlane(config, device=table.device)
         self.observer = Told(self.plane)
         self._table = table
+        self._wanted = wanted
+        self._told = False
         self._wake = asyncio.Event()
         registry.register(self.plane.collector)
 
@@ -75,8 +87,12 @@ class ControlService:
             await self._wake.wait()
             await asyncio.sleep(_COALESCE)
             self._wake.clear()
-            if self._table.complete:
+            if self._table.complete and self._wanted():
                 self._tell_mesh()
+                self._told = True
+            elif self._told:
+                self.plane.set_mesh((), (), (), self._table.device)
+                self._told = False
 
     def _tell_mesh(self) -> None:
         table = self._table
