@@ -158,6 +158,10 @@ NETWORK = Definition(
                 "nodePrefixLengthV6 must not be shorter than the prefix of a clusterCIDRsV6 entry",
             ),
             Rule(
+                "!has(self.clusterCIDRsV6) || self.nodePrefixLengthV6 <= self.nodePrefixLength + 96",
+                "nodePrefixLengthV6 must leave room for as many pods as nodePrefixLength: pods have both",
+            ),
+            Rule(
                 "!has(oldSelf.clusterCIDRsV6) || has(self.clusterCIDRsV6)",
                 "clusterCIDRsV6 may only be extended",
                 "FieldValueForbidden",

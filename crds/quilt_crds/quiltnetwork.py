@@ -173,6 +173,11 @@ class QuiltNetworkSpec(ApiModel):
                     raise ValueError(f"{network} stands in the list of IPv{version} ranges")
                 if network.prefixlen > length:
                     raise ValueError(f"{name} is /{length}, a node's subnet would not fit into {network}")
+        if self.cluster_cidrs_v6 and 128 - self.node_prefix_length_v6 < 32 - self.node_prefix_length:
+            raise ValueError(
+                f"nodePrefixLengthV6 is /{self.node_prefix_length_v6}, which has fewer addresses than "
+                f"nodePrefixLength's /{self.node_prefix_length}: pods have both"
+            )
         return self
 
 

@@ -18,6 +18,7 @@ from quilt_operator.api.objects import Objects
 from quilt_operator.core import parse
 from quilt_operator.core.claims import MAC_COLLISION, Book
 from quilt_operator.core.model import Claim, Mesh, MeshNode
+from quilt_operator.core.plan import CIDRS
 from quilt_operator.core.status import Refusal
 from quilt_operator.world import World
 
@@ -103,5 +104,5 @@ def _exhausted(book: Book, family: int) -> Refusal:
     return Refusal(
         "Exhausted",
         f"no IPv{family} subnet is free: {counts.total} in all, {counts.allocated} allocated, "
-        f"{counts.quarantined} in quarantine; extend clusterCIDRs of QuiltNetwork {book.plan.network}",
+        f"{counts.quarantined} in quarantine; extend {CIDRS[family]} of QuiltNetwork {book.plan.network}",
     )

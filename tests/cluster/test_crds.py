@@ -61,6 +61,10 @@ def test_the_server_completes_an_empty_network(network: Json) -> None:
         ({"clusterCIDRsV6": ["FD42::/48"]}, "must be canonical CIDRs"),
         ({"clusterCIDRsV6": ["::/16"]}, "must not begin with ::"),
         ({"clusterCIDRsV6": ["fd42::/72"]}, "nodePrefixLengthV6 must not be shorter"),
+        (
+            {"clusterCIDRsV6": ["fd42::/48"], "nodePrefixLengthV6": 124},
+            "nodePrefixLengthV6 must leave room for as many pods",
+        ),
         ({"nodePrefixLength": 30}, "should be less than or equal to 28"),
         ({"vxlan": {"mtu": "large"}}, "must be auto or a number from 1280 to 65000"),
         ({"vxlan": {"mtu": 100}}, "must be auto or a number from 1280 to 65000"),

@@ -12,7 +12,7 @@ from quilt_operator.core.allocator import parse_cidr
 from quilt_operator.core.claims import Book, Counts, Problem
 from quilt_operator.core.health import Guard
 from quilt_operator.core.model import Condition, KubeNode
-from quilt_operator.core.plan import Plan
+from quilt_operator.core.plan import CIDRS, Plan
 from quilt_operator.core.status import condition_wire, settle
 
 CLAIMS_CONSISTENT: Final = "ClaimsConsistent"
@@ -48,19 +48,25 @@ def current(status: Mapping[str, Any], conditions: Iterable[Condition]) -> Netwo
 
 
 def desired(
-    book: Book, guard: Guard, refused: str, overlaps: Sequence[str], old: Sequence[Condition], now: str
+    book: Book,
+    guard: Guard,
+    refused: str,
+    overlaps: Sequence[str],
+    old: Sequence[Condition],
+    now: str,
+    outage: float = 0.0,
 ) -> NetworkStatus:
     """The status that the network should have.
 
     `refused` is the API server's answer to the chart's last change ("" when it took it), `overlaps` what
-    `overlapping` found.
+    `overlapping` found, `outage` the seconds for which nobody could lead while its aftermath lasts.
     """
     counts = {family: book.counts(family) for family in book.plan.families}
     verdicts = (
         _accepted(refused, overlaps),
         _available(counts),
         _consistent(book.problems.values()),
-        _paused(guard),
+        _paused(guard, outage),
     )
     known = {item.type: item for item in old}
     return NetworkStatus(
@@ -103,7 +109,7 @@ def _available(counts: Mapping[int, Counts]) -> Condition:
         if not item.free:
             text = (
                 f"no IPv{family} subnet is free: {item.total} in all, {item.allocated} allocated, "
-                f"{item.quarantined} in quarantine; add a range to clusterCIDRs"
+                f"{item.quarantined} in quarantine; add a range to {CIDRS[family]}"
             )
             return Condition(SUBNETS_AVAILABLE, "False", "Exhausted", text)
     return Condition(SUBNETS_AVAILABLE, "True", "Free")
@@ -116,7 +122,13 @@ def _consistent(problems: Iterable[Problem]) -> Condition:
     return Condition(CLAIMS_CONSISTENT, "True", "Consistent")
 
 
-def _paused(guard: Guard) -> Condition:
+def _paused(guard: Guard, outage: float) -> Condition:
+    if outage:
+        text = (
+            f"no operator reached the API server for {outage:.0f} s; "
+            "no node is withdrawn before it had a full time-out since"
+        )
+        return Condition(WITHDRAWAL_PAUSED, "True", "ApiServerWasLost", text)
     if guard.blind:
         text = "the operator cannot read Leases; no node is withdrawn until it can"
         return Condition(WITHDRAWAL_PAUSED, "True", "CannotSeeLeases", text)

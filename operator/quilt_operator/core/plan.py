@@ -8,6 +8,9 @@ from quilt_crds.quiltnetwork import QuiltNetworkSpec
 from quilt_operator.core.allocator import Pool, make_pools
 from quilt_operator.core.health import Policy
 
+CIDRS = {4: "clusterCIDRs", 6: "clusterCIDRsV6"}
+"""The field of a QuiltNetwork that holds the ranges of a family."""
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -102,6 +102,10 @@ def test_fields_of_a_newer_schema_are_ignored() -> None:
             {"clusterCIDRs": ["10.42.1.0/25"]},
             "nodePrefixLength is /24, a node's subnet would not fit into 10.42.1.0/25",
         ),
+        (
+            {"clusterCIDRsV6": ["fd42::/48"], "nodePrefixLengthV6": 121},
+            "nodePrefixLengthV6 is /121, which has fewer addresses than nodePrefixLength's /24",
+        ),
         ({"clusterCIDRs": []}, "clusterCIDRs: "),
         ({"clusterCIDRs": ["banana"]}, "'banana' is not a CIDR; write for example 10.42.1.0/24"),
         ({"nodePrefixLength": "24"}, "nodePrefixLength: Input should be a valid integer"),
