@@ -14,6 +14,8 @@ from mesh import Mesh, Pod, all_up, install, pod_manifest, until
 
 GROUP = "239.129.1.1"
 ALIAS = "224.1.1.1"
+# No stream runs yet, and one node after the other would take three times as long.
+AT_ONCE = "node.maxUnavailable=100%"
 SCRIPT = Path(__file__).with_name("multicast_pod.py")
 
 
@@ -56,7 +58,7 @@ def vxlan_packets(mesh: Mesh, node: str) -> int:
 @pytest.fixture(scope="module")
 def talkers(mesh: Mesh) -> Iterator[dict[str, Talker]]:
     """Multicast turned on, and pods without any capability: two on the first node, one on each other."""
-    install(mesh, "network.multicast.enabled=true")
+    install(mesh, "network.multicast.enabled=true", AT_ONCE)
     nodes = mesh.nodes()[:3]
     placed = {"mc-1": nodes[0], "mc-1b": nodes[0], "mc-2": nodes[1], "mc-2b": nodes[1], "mc-3": nodes[2]}
     for name, node in placed.items():
@@ -70,7 +72,7 @@ def talkers(mesh: Mesh) -> Iterator[dict[str, Talker]]:
         mesh.apply(manifest)
     yield {name: Talker(mesh, mesh.running(name)) for name in placed}
     mesh.delete_pods(*placed)
-    install(mesh)
+    install(mesh, AT_ONCE)
     for node in nodes:
         until("nothing of multicast is left", lambda node=node: nothing_left(mesh, node), timeout=20)
 
