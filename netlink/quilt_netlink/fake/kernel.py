@@ -40,10 +40,12 @@ class FakeKernel:
     Faults, each happening once: `dump_interrupted` the next read of a table raises; `overrun` the next change
     is not told, the monitors overrun; `eexist` the next Create is refused; `enodev`, `eperm` the next write
     is refused; `partial_batch` half of the next batch is not done, its outcome told as unknown (ENOBUFS).
+    Without `nexthop_objects` it is a kernel before 5.3: what concerns them is refused (EOPNOTSUPP).
     `writes` counts the operations that were done, so that a test can say that there were none.
     """
 
-    def __init__(self, links: Sequence[Link] = ()) -> None:
+    def __init__(self, links: Sequence[Link] = (), *, nexthop_objects: bool = True) -> None:
+        self._nexthop_objects = nexthop_objects
         self._machine = Machine(self._notify)
         self._namespaces: dict[int, LinkRules] = {}
         self._rules = LinkRules(self._machine, self._namespaces)
@@ -119,6 +121,7 @@ class FakeKernel:
     def nexthops(self, protocol: int = 0, ifindex: int = 0) -> list[Nexthop]:
         """Return nexthop objects, of one protocol number and one device where these are not 0."""
         self._reading("nexthops")
+        self._need_nexthop_objects()
         found = self._machine.nexthops.values()
         return [entry for entry in found if protocol in (0, entry.protocol) and ifindex in (0, entry.ifindex)]
 
@@ -182,10 +185,15 @@ class FakeKernel:
             case FdbEntry():
                 self._machine.forward(op, op.entry)
             case Nexthop():
+                self._need_nexthop_objects()
                 self._machine.nexthop(op, op.entry)
             case Route():
                 self._machine.route(op, op.entry)
         self.writes += 1
+
+    def _need_nexthop_objects(self) -> None:
+        if not self._nexthop_objects:
+            raise refuse(errno.EOPNOTSUPP)
 
     def _expand(self, route: Route) -> Route:
         nexthop = self._machine.nexthops.get(route.nhid)

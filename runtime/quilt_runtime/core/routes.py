@@ -1,9 +1,9 @@
 """What has to be written so that routes are as asked, decided from one view of the kernel.
 
 A route over a gateway hangs on a nexthop object, because the kernel keeps routes with a gateway of their own
-in one hash chain per device and becomes quadratic (5,000 of them: 29 us each, against 2.5 us). A route
-without a gateway is plain and of link scope. Routes of other programs are never changed: an item that would
-is refused.
+in one hash chain per device and becomes quadratic (5,000 of them: 29 us each, against 2.5 us). Only where the
+kernel has no such objects the route carries its gateway itself. A route without a gateway is plain and of
+link scope. Routes of other programs are never changed: an item that would is refused.
 """
 
 from __future__ import annotations
@@ -62,10 +62,12 @@ def preferred_id(gateway: str) -> int:
 class Tables:
     """The main table's routes and the nexthop objects, as last read and with our own writes applied.
 
-    Kept between calls, so that a change costs what it touches and not a pass over all routes.
+    Kept between calls, so that a change costs what it touches and not a pass over all routes. `objects` is
+    whether the kernel has nexthop objects at all (since 5.3).
     """
 
-    def __init__(self, routes: Iterable[Route], nexthops: Iterable[Nexthop]) -> None:
+    def __init__(self, routes: Iterable[Route], nexthops: Iterable[Nexthop], *, objects: bool = True) -> None:
+        self.objects = objects
         self.by_prefix: dict[str, tuple[Route, ...]] = {}
         self.hops: dict[Hop, int] = {}
         self.nexthops: dict[int, Nexthop] = {}
@@ -179,6 +181,8 @@ class Planner:
         if not wanted.gateway:
             scope = SCOPE_LINK if ":" not in wanted.prefix else 0
             return Route(wanted.prefix, protocol, ifindex=wanted.ifindex, scope=scope)
+        if not self._tables.objects:
+            return Route(wanted.prefix, protocol, ifindex=wanted.ifindex, gateway=wanted.gateway, onlink=True)
         return Route(wanted.prefix, protocol, nhid=self._nexthop(item, wanted.gateway, wanted.ifindex))
 
     def _nexthop(self, item: int, gateway: str, ifindex: int) -> int:

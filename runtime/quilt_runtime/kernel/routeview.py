@@ -14,7 +14,7 @@ import socket
 import struct
 import sys
 
-from quilt_netlink import Kernel, Link
+from quilt_netlink import Kernel, KernelLike, Link, NetlinkError
 from quilt_runtime.core.routes import Tables
 from quilt_runtime.kernel.routenews import RouteNews
 
@@ -66,7 +66,7 @@ class RouteView:
         self._hear()
         if self._tables is not None:
             return self._tables, False
-        self._tables = Tables(self.kernel.routes(), self.kernel.nexthops())
+        self._tables = read_tables(self.kernel)
         self._devices = self._tables.devices()
         return self._tables, True
 
@@ -114,6 +114,17 @@ class RouteView:
         return True
 
 
+def read_tables(kernel: KernelLike) -> Tables:
+    """Read routes and nexthop objects; raises NetlinkError."""
+    try:
+        nexthops, objects = kernel.nexthops(), True
+    except NetlinkError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise
+        nexthops, objects = [], False
+    return Tables(kernel.routes(), nexthops, objects=objects)
+
+
 def _subscribe(own_port: int) -> socket.socket:
     """Open a socket that hears of every change but those made through `own_port`."""
     news = socket.socket(
@@ -133,5 +144,9 @@ def _subscribe(own_port: int) -> socket.socket:
     news.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("@HP", size // 8, address))
     news.bind((0, 0))
     for group in GROUPS:
-        news.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+        try:
+            news.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+        except OSError:
+            if group != RTNLGRP_NEXTHOP:  # a kernel without nexthop objects tells nothing of them
+                raise
     return news

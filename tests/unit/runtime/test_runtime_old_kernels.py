@@ -1,0 +1,64 @@
+"""A kernel before 5.3 has no nexthop objects: routes carry their gateway themselves, and all else holds."""
+
+from __future__ import annotations
+
+import pytest
+
+from quilt_netlink import Delete, FakeKernel, Link, Put, Route
+from quilt_runtime.core.routes import OURS, PROTOCOL_MESH, Planner, Wanted
+from quilt_runtime.kernel.routeview import read_tables
+
+
+@pytest.fixture
+def kernel() -> FakeKernel:
+    return FakeKernel([Link("vxlan100", kind="veth", up=True)], nexthop_objects=False)
+
+
+def apply(kernel: FakeKernel, *adds: Wanted, removes: tuple[str, ...] = ()) -> int:
+    """Plan from what the kernel holds, write, and return how many writes it took."""
+    planner = Planner(read_tables(kernel), str)
+    for item, wanted in enumerate(adds):
+        planner.add(item, wanted, PROTOCOL_MESH)
+    for item, prefix in enumerate(removes, len(adds)):
+        planner.remove(item, prefix, OURS)
+    plan = planner.finish()
+    ops = [step.op for step in (*plan.nexthops, *plan.routes)] + plan.garbage
+    assert kernel.apply(ops) == []
+    return len(ops)
+
+
+def index(kernel: FakeKernel) -> int:
+    link = kernel.link("vxlan100")
+    assert link is not None
+    return link.index
+
+
+def test_routes_carry_their_gateway_and_are_not_written_twice(kernel: FakeKernel) -> None:
+    device = index(kernel)
+    wanted = [Wanted(f"10.42.{n}.0/24", device, f"10.42.{n}.0") for n in range(2, 50)]
+    assert apply(kernel, *wanted) == 48
+    held = {route.prefix: route for route in kernel.routes(protocol=PROTOCOL_MESH)}
+    assert len(held) == 48
+    route = held["10.42.2.0/24"]
+    assert (route.gateway, route.ifindex, route.nhid, route.onlink) == ("10.42.2.0", device, 0, True)
+    assert apply(kernel, *wanted) == 0
+
+
+def test_another_gateway_replaces_and_removal_removes(kernel: FakeKernel) -> None:
+    device = index(kernel)
+    apply(kernel, Wanted("10.42.2.0/24", device, "10.42.2.0"))
+    apply(kernel, Wanted("10.42.2.0/24", device, "10.42.7.0"))
+    assert [r.gateway for r in kernel.routes(protocol=PROTOCOL_MESH)] == ["10.42.7.0"]
+    apply(kernel, removes=("10.42.2.0/24",))
+    assert kernel.routes(protocol=PROTOCOL_MESH) == []
+
+
+def test_drift_is_mended_and_foreign_routes_stay(kernel: FakeKernel) -> None:
+    device = index(kernel)
+    foreign = Route("10.42.9.0/24", 4, ifindex=device, scope=253)
+    kernel.run(Put(foreign))
+    wanted = Wanted("10.42.2.0/24", device, "10.42.2.0")
+    apply(kernel, wanted)
+    kernel.run(Delete(kernel.routes(protocol=PROTOCOL_MESH)[0]))
+    assert apply(kernel, wanted) == 1
+    assert foreign in kernel.routes()
