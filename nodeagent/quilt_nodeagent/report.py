@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# Seconds between looks at CNI files that were right.
+# Seconds between looks at CNI files that were right, and at the names of others' files.
 _LOOK_AGAIN = 30.0
+_LOOK_AT_OTHERS = 5.0
 
 
 class Report:
@@ -78,8 +80,11 @@ class Report:
     async def run(self) -> None:
         """Install the CNI once the node is in sync, and again when files go; for ever."""
         while True:
-            await self._check.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_AT_OTHERS):
+                    await self._check.wait()
             self._check.clear()
+            self._look_at_others()
             agent = self._agent
             if agent.reconciler.in_sync and not agent.view.lacks_v6 and self._serves():
                 await self._install()
@@ -103,14 +108,19 @@ class Report:
         if problem and problem != self._cni_problem:
             log.warning("cni_not_installed", error=problem)
         self._cni_problem = problem
-        foreign = cni.foreign_first(paths.configuration)
-        if foreign and foreign != self._foreign:
-            log.warning("cni_foreign_configuration", message=foreign)
-        self._foreign = foreign
         self._agent.status.changed()
         if problem:
             await asyncio.sleep(1.0)
             self.check()
+
+    def _look_at_others(self) -> None:
+        foreign = cni.foreign_first(self._agent.cni_paths.configuration)
+        if foreign == self._foreign:
+            return
+        if foreign:
+            log.warning("cni_foreign_configuration", message=foreign)
+        self._foreign = foreign
+        self._agent.status.changed()
 
     def _facts(self) -> Facts:
         agent = self._agent
