@@ -54,7 +54,8 @@ go-test: setup
 unit netns cluster: setup  ## one kind of test alone
 	pytest tests/$@
 
-bench: setup  ## measure, print the table, keep JSON and plots
+bench: setup binaries  ## measure, print the table, keep JSON and plots
+	pip install -q -r requirements-bench.lock
 	python -m bench
 
 .PHONY: help demo demo-down test setup binaries image generate checks lint types format go-test unit netns cluster bench

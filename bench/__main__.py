@@ -38,13 +38,17 @@ def run(name: str, bench: Bench) -> Result:
 @click.argument("chosen", nargs=-1, metavar="[NAME]…")
 @click.option("--quick", is_flag=True, help="Few repetitions, and nothing is kept.")
 @click.option("--list", "listing", is_flag=True, help="Only tell which benchmarks there are.")
-def main(chosen: tuple[str, ...], quick: bool, listing: bool) -> None:
+@click.option("--page", is_flag=True, help="Measure nothing, only write the page from what is kept.")
+def main(chosen: tuple[str, ...], quick: bool, listing: bool, page: bool) -> None:
     """Measure, print one table; keep JSON, plots and docs/performance.md."""
     known = names()
     if unknown := set(chosen) - set(known):
         raise click.UsageError(f"no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
     if listing:
         click.echo("\n".join(known))
+        return
+    if page:
+        write_page()
         return
     if os.geteuid():
         sys.exit("The benchmarks make network namespaces: run as root.")
@@ -57,9 +61,16 @@ def main(chosen: tuple[str, ...], quick: bool, listing: bool) -> None:
                     results[-1].save()
     show(results)
     if not quick:
-        from bench.page import write
+        write_page()
 
-        write()
+
+def write_page() -> None:
+    """Write docs/performance.md; without matplotlib, which only this needs, say how to get it."""
+    try:
+        from bench.page import write
+    except ModuleNotFoundError as error:
+        sys.exit(f"The page needs {error.name}: `make bench`, or pip install -r requirements-bench.lock")
+    write()
 
 
 if __name__ == "__main__":
