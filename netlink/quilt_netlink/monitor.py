@@ -1,4 +1,4 @@
-"""The kernel's own notifications, coalesced.
+"""The kernel's own notifications, coalesced, those of flapping links damped.
 
 Two things the kernel does not tell: a nexthop object takes its IPv4 routes with it silently, and a device
 that goes, or goes down, so takes its nexthop objects and their IPv4 routes. Whoever holds nexthops and routes
@@ -17,6 +17,7 @@ from typing import Literal, Self
 
 from quilt_netlink import constants as c
 from quilt_netlink.channel import open_socket, set_queue, walk
+from quilt_netlink.damping import LinkDamper
 from quilt_netlink.event_decoder import EventDecoder
 from quilt_netlink.event_queue import EventQueue
 from quilt_netlink.events import Event
@@ -66,6 +67,7 @@ class Monitor:
                 with suppress(OSError):  # a kernel without nexthop objects has no such group
                     sock.setsockopt(c.SOL_NETLINK, _ADD_MEMBERSHIP, number)
         self._loop = asyncio.get_running_loop()
+        self._damper = LinkDamper(self._loop, self._queue.put)
         self._loop.add_reader(sock.fileno(), self._read)
 
     @classmethod
@@ -121,4 +123,4 @@ class Monitor:
             for kind, _, _, start, end in walk(view, size):
                 change = decode(kind, view, start, end)
                 if change is not None:
-                    self._queue.put(change)
+                    self._damper.put(change)
