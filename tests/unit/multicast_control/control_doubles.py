@@ -126,6 +126,8 @@ class Provider:
         self.answers: dict[str, Json | bytes | None] = {}
         self.asked: list[Json] = []
         self.silent = False
+        self.hold = asyncio.Event()
+        self.hold.set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
@@ -148,6 +150,7 @@ class Provider:
         self.asked.append(request)
         if self.silent:
             await asyncio.Event().wait()
+        await self.hold.wait()
         answer = self.answers.get(request["source"], {"error": "no-route"})
         writer.write(answer if isinstance(answer, bytes) else json.dumps(answer).encode() + b"\n")
         writer.close()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from control_doubles import Client, Provider, Running, serving
+from control_doubles import Client, Provider, Running, eventually, serving
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -235,6 +235,20 @@ async def test_cached_answers_expire(tmp_path: Path) -> None:
             while (found := await rpf.lookup("10.1.0.5")).cached:  # noqa: ASYNC110  time has no event
                 await asyncio.sleep(0.01)
         assert found.info == RpfInfo("eth1")
+
+
+async def test_an_answer_of_a_provider_that_is_chosen_no_longer_does_not_count(tmp_path: Path) -> None:
+    provider = Provider(tmp_path / "provider.sock")
+    provider.answers["10.1.0.5"] = WIRE
+    provider.hold.clear()
+    async with provider.serve():
+        rpf = RpfProvider(str(provider.path), 30, Counters())
+        asked = asyncio.create_task(rpf.lookup("10.1.0.5"))
+        await eventually(lambda: provider.asked)
+        rpf.static.add(ip_network("10.1.0.0/16"), RpfInfo("eth7"))
+        rpf.choose("static")
+        provider.hold.set()
+        assert (await asked).info == RpfInfo("eth7")
 
 
 async def test_many_who_wait_for_one_source_ask_once(tmp_path: Path) -> None:

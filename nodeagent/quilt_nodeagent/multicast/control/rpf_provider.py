@@ -104,10 +104,14 @@ class RpfProvider:
         if self.provider == config.DISABLED:
             return Found(None, "RPF checks are disabled")
         self._counters.add("rpf_queries")
-        if self.provider == config.STATIC:
+        provider = self.provider
+        if provider == config.STATIC:
             found = Found(self.static.lookup(source), f"no static RPF route holds {source}")
         else:
             found = await self._ask(source)
+            if provider != self.provider:
+                # Another one was chosen while this one was asked: its answer counts no longer.
+                return await self.lookup(source)
         if found.info is None:
             self._counters.add("rpf_no_route")
             return found
