@@ -229,7 +229,6 @@ async def test_cached_answers_expire(tmp_path: Path) -> None:
     async with provider.serve():
         rpf = RpfProvider(str(provider.path), 0.05, Counters())
         assert (await rpf.lookup("10.1.0.5")).info == ETH0
-        assert (await rpf.lookup("10.1.0.5")).cached
         provider.answers["10.1.0.5"] = {"upstream_interface": "eth1"}
         async with asyncio.timeout(5):
             while (found := await rpf.lookup("10.1.0.5")).cached:  # noqa: ASYNC110  time has no event
@@ -273,10 +272,12 @@ async def test_time_outs_fail_closed_and_are_counted(tmp_path: Path) -> None:
         assert not verdict.passed
         assert not (await rpf.joins("10.1.0.5", "eth1")).passed
         assert counters["rpf_timeouts"] == 3
-        # It is asked again, as soon as it can answer.
+        # Nothing of this is kept: it is asked again.
         provider.silent = False
         provider.answers["10.1.0.5"] = WIRE
-        assert (await rpf.arrives("10.1.0.5", "eth0")).passed
+        async with asyncio.timeout(10):
+            while not (await rpf.arrives("10.1.0.5", "eth0")).passed:
+                pass
 
 
 @pytest.mark.parametrize(
