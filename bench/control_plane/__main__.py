@@ -8,6 +8,7 @@ import click
 
 from bench.control_plane import agents, joins, node_ipam, plane, steady
 from bench.control_plane.chaos import chaos
+from bench.control_plane.life import life
 from bench.result import Line, Result, machine
 
 TITLE = "The control plane with thousands of nodes"
@@ -69,6 +70,7 @@ def main() -> None:
 
 main.add_command(load)
 main.add_command(chaos)
+main.add_command(life)
 
 if __name__ == "__main__":
     main()

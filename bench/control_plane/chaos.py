@@ -94,12 +94,7 @@ class Chaos:
         index = len(self.operators)
         proxy = Proxy(self._plane.wire(32), self._faults, self._random.randrange(1 << 30),
                       lambda: self._kill(index))  # fmt: skip
-        url = await proxy.start()
-        path = self._plane.kubeconfig(name, admin=True)
-        config = json.loads(path.read_text())
-        config["clusters"][0]["cluster"] = {"server": url}
-        config["users"][0]["user"] = {}
-        path.write_text(json.dumps(config))
+        path = self._plane.through(name, await proxy.start())
         self.operators.append(Operator(self._plane, name, f"--namespace={namespace}", kubeconfig=path))
         return proxy
 

@@ -58,14 +58,18 @@ class Plane:
         names = [resource.crd_name for resource in (QUILTNETWORK, QUILTNODE, QUILTSUBNET)]
         self.cluster.kubectl("wait", "crd", *names, "--for=condition=Established", "--timeout=30s")
 
-    def kubeconfig(self, name: str, *, admin: bool = False) -> Path:
+    def kubeconfig(self, name: str) -> Path:
         """Credentials of the operator's account."""
+        token = self.cluster.kubectl("create", "token", "quilt-operator", "-n", NAMESPACE, "--duration=3h")
+        return self._write(name, self._config["clusters"][0]["cluster"], {"token": token.strip()})
+
+    def through(self, name: str, url: str) -> Path:
+        """A way through a proxy that adds the administrator's credentials."""
+        return self._write(name, {"server": url}, {})
+
+    def _write(self, name: str, server: Any, user: Any) -> Path:
         config: dict[str, Any] = json.loads(json.dumps(self._config))
-        if not admin:
-            token = self.cluster.kubectl(
-                "create", "token", "quilt-operator", "-n", NAMESPACE, "--duration=3h"
-            )
-            config["users"][0]["user"] = {"token": token.strip()}
+        config["clusters"][0]["cluster"], config["users"][0]["user"] = server, user
         path = self.folder / f"{name}.kubeconfig"
         path.write_text(json.dumps(config))
         return path

@@ -17,6 +17,10 @@ from bench.control_plane.wire import JSON, Wire
 _CONFLICT = (
     b'{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Conflict","code":409,"message":"drawn"}'
 )
+_GONE = (
+    b'{"type":"ERROR","object":{"kind":"Status","status":"Failure","reason":"Expired","code":410,'
+    b'"message":"too old resource version: drawn"}}\n'
+)
 _READS = {"GET", "HEAD"}
 
 
@@ -29,6 +33,8 @@ class Faults:
     conflict: float = 0.03
     lost: float = 0.02
     killed: float = 0.01
+    cut: float = 0.002
+    gone: float = 0.05
     drawn: Counter[str] = field(default_factory=Counter)
 
 
@@ -41,6 +47,8 @@ class Proxy:
         self._random = random.Random(seed)
         self._kill = kill
         self.calm = False
+        self._watching: dict[asyncio.StreamWriter, str] = {}
+        self._expired: set[str] = set()
 
     async def start(self) -> str:
         """Listen; return the address as a URL."""
@@ -54,7 +62,7 @@ class Proxy:
         return True
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, asyncio.IncompleteReadError, RuntimeError):
+        with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError, RuntimeError):
             while await self._one(reader, writer):
                 pass
         writer.close()
@@ -97,8 +105,28 @@ class Proxy:
 
     async def _watch(self, path: str, writer: asyncio.StreamWriter) -> None:
         start = f"HTTP/1.1 200 OK\r\nContent-Type: {JSON}\r\nConnection: close\r\n\r\n".encode()
+        if path.partition("?")[0] in self._expired or self._strikes("gone"):
+            self._expired.discard(path.partition("?")[0])
+            writer.write(start + _GONE)
+            return
         seen: list[bytes] = []
+        self._watching[writer] = path.partition("?")[0]
+        try:
+            await self._stream(path, start, writer, seen)
+        finally:
+            del self._watching[writer]
+
+    def cut(self) -> int:
+        """Cut every watch, and answer 410 Gone when it is resumed; how many there were."""
+        self._expired = set(self._watching.values())
+        for writer in self._watching:
+            writer.close()
+        return len(self._expired)
+
+    async def _stream(self, path: str, start: bytes, writer: asyncio.StreamWriter, seen: list[bytes]) -> None:
         async for line in self._wire.watch(path, lambda: writer.write(start)):
+            if self._strikes("cut"):
+                return
             if self._strikes("late"):
                 await asyncio.sleep(self._random.uniform(0.1, 1.5))
             writer.write(line)

@@ -89,20 +89,28 @@ class Heartbeats:
         """Judge each second until cancelled."""
         while True:
             await asyncio.sleep(_TICK)
-            judgement = judge(
-                self._standing,
-                self._pulses,
-                self.policy,
-                now=time.monotonic(),
-                floor=self._floor,
-                blind=self._blind(),
-            )
+            judgement = self._judge()
+            if self.guard.active and not judgement.guard.active:
+                # Nodes come back one by one: those that are not yet back get a full time-out, or the first
+                # half to return would release the withdrawal of the other.
+                self._floor = time.monotonic()
+                judgement = self._judge()
             dying = withdrawn(judgement, self._standing)
             if dying:
                 judgement = await self._confirm(judgement, dying)
             self._note_guard(judgement.guard)
             for name, health in judgement.changed.items():
                 self._carry_out(name, health)
+
+    def _judge(self) -> Judgement:
+        return judge(
+            self._standing,
+            self._pulses,
+            self.policy,
+            now=time.monotonic(),
+            floor=self._floor,
+            blind=self._blind(),
+        )
 
     async def _confirm(self, judgement: Judgement, dying: frozenset[str]) -> Judgement:
         alive: set[str] = set()

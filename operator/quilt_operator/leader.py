@@ -41,6 +41,8 @@ _STALE_WATCH = 150.0
 _STUCK_QUEUE = 60.0
 # The Lease is renewed every 2 s: older means that the API server does not answer.
 _BLIND_AFTER = 5.0
+# A take-over after a killed leader lasts up to 17 s: longer means that the API server was away.
+_OUTAGE = 25.0
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ class Leader:
         await self._heartbeats.start()
         for name in self._world.known_nodes():
             self._node_changed(name)
+        self._note_outage()
         self._queue.add(self._network_request)
         endless = [
             self._follow(),
@@ -144,6 +147,13 @@ class Leader:
             claims=len(self._world.claims.items),
             kube_nodes=len(self._world.hosts.items),
         )
+
+    def _note_outage(self) -> None:
+        gap = self._services.election.gap
+        if gap > _OUTAGE and self._world.book is not None:
+            log.warning("nobody_led", seconds=round(gap))
+            self._network.outage = gap
+            self._network.outage_until = time.monotonic() + self._world.book.plan.policy.timeout
 
     async def _list(self, plural: str) -> None:
         items, version = await self._services.client.list(watching.PATHS[plural])

@@ -53,6 +53,10 @@ class NetworkReconciler:
     events: EventRecorder
     namespace: str
     refused: str = ""
+    outage: float = 0.0
+    """For how long nobody had led, if that was long."""
+    outage_until: float = 0.0
+    """Monotonic time until which that is worth telling."""
     _complained: str = field(default="", init=False)
     _services: tuple[str, ...] = field(default=(), init=False)
     _services_due: float = field(default=-float("inf"), init=False)
@@ -116,8 +120,9 @@ class NetworkReconciler:
         old = raw.get("status") or {}
         conditions = parse.conditions(old)
         now = rfc3339(datetime.now(UTC))
+        outage = self.outage if time.monotonic() < self.outage_until else 0.0
         wanted = network_status.desired(
-            book, self.heartbeats.guard, self.refused, self.world.overlaps, conditions, now
+            book, self.heartbeats.guard, self.refused, self.world.overlaps, conditions, now, outage
         )
         before = network_status.current(old, conditions)
         if wanted == before:
@@ -128,11 +133,13 @@ class NetworkReconciler:
         self._tell_change(before, wanted, uid)
 
     def _tell_change(self, before: NetworkStatus, now: NetworkStatus, uid: str) -> None:
-        known = {item.type: item.status for item in before.conditions}
+        known = {item.type: (item.status, item.reason) for item in before.conditions}
         about = About(QUILTNETWORK.kind, self.world.network, uid)
         for item in now.conditions:
             bad = item.status == ("True" if item.type in _BAD_WHEN_TRUE else "False")
-            if known.get(item.type, "") == item.status or (not bad and item.type not in known):
+            status, reason = known.get(item.type, ("", ""))
+            news = status != item.status or (bad and reason != item.reason)
+            if not news or (not bad and not status):
                 continue
             log.info("network_condition", type=item.type, status=item.status, reason=item.reason)
             text = item.message or f"{item.type} is {item.status}"

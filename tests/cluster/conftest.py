@@ -24,6 +24,7 @@ ORDER = (
     "test_contract",
     "test_cli",
     "test_drift",
+    "test_dataplane",
     "test_runtime_matrix",
     "test_multicast",
     "test_faults",

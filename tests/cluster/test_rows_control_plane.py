@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from controlplane import NAMESPACE, Api, ControlPlane, claim, control_plane
+from controlplane import NAMESPACE, Api, ControlPlane, claim, control_plane, thing
 from operators import Fleet, Operator, address, eventually, install, names
 
-from quilt_crds.names import NETWORK_CONFIG_KEY, NETWORK_CONFIGMAP, QUILTNETWORK, QUILTNODE, QUILTSUBNET
+from quilt_crds.names import (
+    AGENT_FIELD_MANAGER,
+    LEASE_NAMESPACE,
+    NETWORK_CONFIG_KEY,
+    NETWORK_CONFIGMAP,
+    QUILTNETWORK,
+    QUILTNODE,
+    QUILTSUBNET,
+    claim_name,
+)
 
 SERVICES = "10.96.0.0/16"
 
@@ -172,3 +184,56 @@ def test_row_20_a_duplicate_goes_and_the_claim_in_use_stays(operator: Operator, 
     eventually(lambda: "10.42.99.0/24" not in fleet.claims(), "the second one is given up", 20)
     kept = fleet.claims()["10.42.1.0/24"]
     assert (kept["metadata"]["uid"], kept["mesh"]["phase"]) == (uid, "Up")
+
+
+def test_a_stolen_agent_token_moves_no_other_nodes_traffic(
+    plane: ControlPlane, operator: Operator, fleet: Fleet
+) -> None:
+    begin(operator, fleet.api)
+    fleet.join("node-1")
+    thief = plane.agent("node-2")
+    fleet.host("node-2")
+    fleet.revive("node-2")
+    fleet.register("node-2")
+    eventually(lambda: fleet.phase("node-1") == "Up" and fleet.phase("node-2") == "Up", "both are Up")
+    before = {cidr: item["mesh"] for cidr, item in fleet.claims().items()}
+    for victim_ip in (address("node-1"), "203.0.113.9"):
+        said = thing(QUILTNODE, "node-2", status={"hostIP": victim_ip})
+        thief.apply(QUILTNODE.path("node-2", "status"), said, AGENT_FIELD_MANAGER).ok()
+        eventually(lambda: fleet.condition("node-2", "Ready") == "False/HostIPUnconfirmed", "forged")
+        assert {cidr: item["mesh"] for cidr, item in fleet.claims().items()} == before
+    said = thing(QUILTNODE, "node-1", status={"hostIP": address("node-2")})
+    thief.apply(QUILTNODE.path("node-1", "status"), said, AGENT_FIELD_MANAGER).refused(
+        403, "may only write its own"
+    )
+    # The VTEP MAC follows from the name in a claim: a second claim under the victim's name, or another's.
+    for node in ("node-1", "node-2"):
+        thief.create(QUILTSUBNET.path(), claim("10.42.50.0/24", node)).refused(403, "cannot create")
+    path = QUILTSUBNET.path(claim_name("10.42.1.0/24"))
+    thief.merge(path, {"mesh": {"hostIP": address("node-2")}}).refused(403, "cannot patch")
+    thief.request("DELETE", path).refused(403, "cannot delete")
+    thief.request("DELETE", QUILTNODE.path("node-1")).refused(403)
+    lease = f"/apis/coordination.k8s.io/v1/namespaces/{LEASE_NAMESPACE}/leases/node-1"
+    thief.merge(lease, {"spec": {"renewTime": None}}).refused(403)
+    assert {cidr: item["mesh"] for cidr, item in fleet.claims().items()} == before
+
+
+def test_another_takes_over_within_20_seconds_of_a_kill(
+    plane: ControlPlane, operator: Operator, fleet: Fleet, tmp_path: Path
+) -> None:
+    begin(operator, fleet.api)
+    with Operator(plane, tmp_path, "standby") as standby:
+        eventually(lambda: standby.said("waiting_for_leadership"), "stands by")
+        operator.kill()
+        fleet.join("node-1")
+        eventually(lambda: fleet.phase("node-1") == "Up", "served by the other", 20)
+        standby.terminate()
+
+
+def test_row_15_two_leaders_late_news_conflicts_and_kills_between_writes_give_no_subnet_twice() -> None:
+    program = [sys.executable, "-m", "bench.control_plane", "chaos", "--cycles=60", "--kill=0.01"]
+    said = subprocess.run(program, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=240)
+    assert said.returncode == 0, said.stdout + said.stderr[-3000:]
+    assert ": 0 wrong" in said.stdout
+    kills = int(said.stdout.rpartition(" kills")[0].split()[-1])
+    assert kills, "the run was not tormented"

@@ -22,7 +22,7 @@ import structlog
 
 from quilt_crds.names import OPERATOR_FIELD_MANAGER, OPERATOR_LEASE
 from quilt_operator.api.client import ApiError, Client, Unreachable
-from quilt_operator.core.times import rfc3339_micro
+from quilt_operator.core.times import parse_time, rfc3339_micro
 
 log = structlog.get_logger()
 
@@ -49,6 +49,8 @@ class Election:
         self._seen_at = time.monotonic()
         self._ends_at = float("inf")
         self._lease: dict[str, Any] = {}
+        self.gap = 0.0
+        """Seconds for which nobody had led before, by the wall clock: for people only."""
         self.renewed = -float("inf")
         """Monotonic time of the last renewal that succeeded."""
 
@@ -115,7 +117,9 @@ class Election:
         self._ends_at = self._seen_at + duration
         if holder not in {"", self._identity} and time.monotonic() < self._ends_at:
             return holder
+        last = parse_time(str(spec.get("renewTime"))) if holder else None
         await self._put(self._identity, self._timing.duration)
+        self.gap = (datetime.now(UTC) - last).total_seconds() if last is not None else 0.0
         return self._identity
 
     async def _renew(self) -> str:
