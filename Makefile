@@ -58,4 +58,7 @@ bench: setup binaries  ## measure, print the table, keep JSON and plots
 	pip install -q -r requirements-bench.lock
 	python -m bench
 
-.PHONY: help demo demo-down test setup binaries image generate checks lint types format go-test unit netns cluster bench
+soak: setup binaries  ## ten minutes of random faults on a three-node cluster
+	python -m bench.soak mesh
+
+.PHONY: help demo demo-down test setup binaries image generate checks lint types format go-test unit netns cluster bench soak

@@ -1,4 +1,4 @@
-"""Long runs against a real runtime, for what a short test cannot show: `python -m bench.soak kill|leak`.
+"""Long runs, for what a short test cannot show: `python -m bench.soak kill|leak|mesh`.
 
 Nothing here is a figure to beat: each ends with exit code 1 and a sentence where something was lost, doubled
 or leaked.
@@ -10,6 +10,7 @@ import os
 import random
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,13 +19,14 @@ from typing import Any
 import click
 import grpc
 
+from bench.mesh_soak import mesh
 from bench.node import Node
 from bench.plugins import Call, Outcome, Pods, build_plugin, call
 from bench.usage import descriptors, resident
 from quilt_proto import node_pb2, node_pb2_grpc, runtime_pb2, runtime_pb2_grpc
 
 WORKERS = 16
-TRIES = 200
+PATIENCE_S, PAUSE_S = 60.0, 0.05
 WARM_UP = 500
 LEAK_MB = 2.0
 
@@ -55,13 +57,14 @@ class Rig:
 
     def insist(self, verb: str, pod: str) -> Outcome:
         """As a kubelet: try again until it succeeds, a failed ADD being deleted first."""
-        for _ in range(TRIES):
-            outcome = self.call(verb, pod)
-            if outcome.code == 0:
-                return outcome
+        deadline = time.monotonic() + PATIENCE_S
+        while (outcome := self.call(verb, pod)).code:
+            if time.monotonic() > deadline:
+                raise SoakError(f"{verb} of {pod} failed for {PATIENCE_S} s, lastly: {outcome.text}")
+            time.sleep(PAUSE_S)
             if verb == "ADD":
                 self.call("DEL", pod)
-        raise SoakError(f"{verb} of {pod} failed {TRIES} times, lastly: {outcome.text}")
+        return outcome
 
     def held(self) -> dict[str, str]:
         """Who has which address, as the runtime says."""
@@ -138,7 +141,10 @@ def verify(rig: Rig, alive: dict[str, str]) -> None:
 
 @click.group()
 def main() -> None:
-    """Run long against a real runtime."""
+    """Run long, under faults."""
+
+
+main.add_command(mesh)
 
 
 @main.command()
