@@ -26,6 +26,10 @@ class DataplaneError(Exception):
     """Multicast cannot be forwarded now; the text says why."""
 
 
+class NotYetError(Exception):
+    """A device that packets must pass is not there, or not up; the text says which."""
+
+
 @dataclass(frozen=True, slots=True)
 class FlowCounters:
     """What a flow has forwarded."""
@@ -83,7 +87,7 @@ class MulticastDataplane:
         self.tracked = Entries()
 
     def look(self) -> set[tuple[int, str]]:
-        """Read everything; return the members (port, group). DataplaneError where a device is missing."""
+        """Read everything; return the members (port, group). NotYetError where a device is missing."""
         try:
             for vif, name in self._names.items():
                 self._attach(vif, name)
@@ -152,7 +156,7 @@ class MulticastDataplane:
     def _attach(self, vif: int, name: str) -> None:
         link = self._kernel.link(name)
         if link is None or not link.up:
-            raise DataplaneError(f"Interface {name} is not {'up' if link else 'there'} yet.")
+            raise NotYetError(f"Interface {name} is not {'up' if link else 'there'} yet.")
         table = self._table
         if table is None:
             raise DataplaneError("The multicast routing table is not open.")

@@ -11,7 +11,6 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Protocol
 
 import structlog
 
@@ -21,10 +20,11 @@ from quilt_nodeagent.kernel.mroute import NO_ENTRY
 from quilt_nodeagent.multicast.core.forwarding import Forwarding, Topology
 from quilt_nodeagent.multicast.core.members import LINK_LOCAL, LocalMembers, RemoteMembers
 from quilt_nodeagent.multicast.core.settings import Limits
-from quilt_nodeagent.multicast.core.state import Flow, Forward, make_plan
+from quilt_nodeagent.multicast.core.state import Flow, make_plan
 from quilt_nodeagent.multicast.core.sync import News
-from quilt_nodeagent.multicast.dataplane import DataplaneError, FlowCounters, MulticastDataplane
+from quilt_nodeagent.multicast.dataplane import DataplaneError, FlowCounters, MulticastDataplane, NotYetError
 from quilt_nodeagent.multicast.metrics import MulticastMetrics
+from quilt_nodeagent.multicast.observer import Observer, Silent
 
 log = structlog.get_logger()
 
@@ -33,28 +33,6 @@ log = structlog.get_logger()
 RESYNC = 60.0
 LOOK = 30.0
 IDLE_LOOKS = 6
-
-
-class Observer(Protocol):
-    """Who hears of changes: the control socket's events."""
-
-    def member(self, group: str, port: int, joined: bool) -> None:
-        """A pod joined or left."""
-        ...
-
-    def flow(self, flow: Flow, old: Forward | None, new: Forward | None) -> None:
-        """An entry of the routing table was made, changed or removed."""
-        ...
-
-
-class Silent:
-    """An observer of nothing."""
-
-    def member(self, group: str, port: int, joined: bool) -> None:
-        """Ignore it."""
-
-    def flow(self, flow: Flow, old: Forward | None, new: Forward | None) -> None:
-        """Ignore it."""
 
 
 class Engine:
@@ -86,6 +64,7 @@ class Engine:
         self._idle: dict[Flow, tuple[int, int]] = {}
         self._handles: list[asyncio.TimerHandle] = []
         self._fd = -1
+        self._waits = ""
         self.problem = ""
 
     async def run(self) -> None:
@@ -219,6 +198,8 @@ class Engine:
         started = time.perf_counter()
         try:
             self._pass()
+        except NotYetError as reason:
+            self._later(str(reason))
         except (DataplaneError, NetlinkError) as error:
             self._failed(str(error))
         now = time.perf_counter()
@@ -234,7 +215,7 @@ class Engine:
         if cause:
             try:
                 self._take_members(self._dataplane.look())
-            except (DataplaneError, NetlinkError):
+            except (DataplaneError, NetlinkError, NotYetError):
                 self._full = cause
                 raise
         tracked = self._dataplane.tracked
@@ -252,6 +233,7 @@ class Engine:
             self._failed(errors[0], len(errors))
         else:
             self._backoff.reset()
+            self._waits = ""
             if self.problem:
                 self.problem = ""
                 log.info("multicast_problem_gone")
@@ -269,6 +251,13 @@ class Engine:
         if text != self.problem:
             self.problem = text
             log.warning("multicast_problem", error=text, failed=count)
+        asyncio.get_running_loop().call_later(self._backoff.delay(), self._again)
+
+    def _later(self, reason: str) -> None:
+        """A device is being made: its own notification brings us back, the clock is there in case."""
+        if reason != self._waits:
+            self._waits = reason
+            log.info("multicast_waits", reason=reason)
         asyncio.get_running_loop().call_later(self._backoff.delay(), self._again)
 
     def _again(self) -> None:

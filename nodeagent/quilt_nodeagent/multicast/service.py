@@ -23,9 +23,10 @@ from quilt_nodeagent.multicast.core.forwarding import MeshPeer, Topology
 from quilt_nodeagent.multicast.core.settings import MulticastSettings
 from quilt_nodeagent.multicast.core.sync import Sync
 from quilt_nodeagent.multicast.dataplane import MulticastDataplane
-from quilt_nodeagent.multicast.engine import Engine, Observer
+from quilt_nodeagent.multicast.engine import Engine
 from quilt_nodeagent.multicast.exchange import Exchange, MakeSocket, udp_socket
 from quilt_nodeagent.multicast.metrics import MulticastMetrics
+from quilt_nodeagent.multicast.observer import Observer
 from quilt_nodeagent.multicast.view import MulticastState
 from quilt_nodeagent.waiting import wait
 
