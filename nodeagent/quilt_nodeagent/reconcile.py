@@ -191,7 +191,7 @@ class Reconciler:
         self._dataplane.index, self._dataplane.device = cared.index, target.device.name
         self._held_target = target
         self._care(target.device.name)
-        self._dataplane.look()
+        self._dataplane.look(self._table.desired())
 
     def _actual(self, scope: Keys | None) -> Entries:
         tracked = self._dataplane.tracked

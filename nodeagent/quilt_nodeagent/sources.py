@@ -7,7 +7,7 @@ and left out, so that one bad claim never holds up the others.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import structlog
@@ -36,7 +36,7 @@ class ClaimSource:
         self._network = network
         self._touched = touched
 
-    def listed(self, items: list[objects.Claim]) -> None:
+    def listed(self, items: Iterable[objects.Claim]) -> None:
         """Take in a complete list."""
         first = not self._table.complete
         keys = self._table.replace(claim for item in items if (claim := self._read(item)))
@@ -74,7 +74,7 @@ class NetworkSource:
         self._table = table
         self._touched = touched
 
-    def listed(self, items: list[objects.Network]) -> None:
+    def listed(self, items: Iterable[objects.Network]) -> None:
         """Take in a list of at most one object."""
         for item in items:
             self._take(item)
@@ -120,10 +120,11 @@ class NodeSource:
         """Reference to the Node, once it was read."""
         return owner_reference(self._view.node) if self._view.node else None
 
-    def listed(self, items: list[objects.QuiltNode]) -> None:
+    def listed(self, items: Iterable[objects.QuiltNode]) -> None:
         """Take in the list of the own QuiltNode: itself, or nothing when somebody deleted it."""
-        if items:
-            self._take(items[0])
+        item = next(iter(items), None)
+        if item is not None:
+            self._take(item)
         else:
             self._gone()
 

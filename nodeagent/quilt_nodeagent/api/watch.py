@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 import structlog
@@ -33,6 +33,11 @@ _SILENCE = 150.0
 
 class _Any(msgspec.Struct):
     metadata: Meta = msgspec.field(default_factory=Meta)
+
+
+class _List(msgspec.Struct):
+    metadata: Meta = msgspec.field(default_factory=Meta)
+    items: list[msgspec.Raw] = msgspec.field(default_factory=list)
 
 
 class _Event(msgspec.Struct):
@@ -62,7 +67,7 @@ class Watch(Generic[T]):
         path: str,
         kind: type[T],
         *,
-        listed: Callable[[list[T]], None],
+        listed: Callable[[Iterable[T]], None],
         changed: Callable[[Sequence[tuple[str, T]]], None],
         field_selector: str = "",
     ) -> None:
@@ -73,7 +78,7 @@ class Watch(Generic[T]):
         self._changed = changed
         self._query = {"fieldSelector": field_selector} if field_selector else {}
         self._object = msgspec.json.Decoder(kind)
-        self._list = msgspec.json.Decoder(_list_of(kind))
+        self._list = msgspec.json.Decoder(_List)
         self._event = msgspec.json.Decoder(_Event)
         self._meta = msgspec.json.Decoder(_Any)
         self._version = ""
@@ -109,10 +114,11 @@ class Watch(Generic[T]):
 
     async def _relist(self) -> None:
         body = await self._client.list(self._path, self._query)
-        page: Any = self._list.decode(body)
+        page = self._list.decode(body)
         self._version = page.metadata.resource_version
         self._alive()
-        self._listed(page.items)
+        # One by one: thousands of decoded objects at once would leave holes in memory for ever.
+        self._listed(self._object.decode(item) for item in page.items)
 
     async def _follow(self) -> None:
         query = {
@@ -165,8 +171,3 @@ def _passing(error: Exception) -> bool:
     return isinstance(error, ApiUnreachableError) or (
         isinstance(error, ApiError) and error.status in (401, 403, 429, 500, 502, 503)
     )
-
-
-def _list_of(kind: type[T]) -> type[msgspec.Struct]:
-    fields = [("metadata", Meta, msgspec.field(default_factory=Meta)), ("items", list[kind], [])]  # type: ignore[valid-type]
-    return msgspec.defstruct("Page", fields)

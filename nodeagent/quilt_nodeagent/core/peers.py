@@ -199,9 +199,11 @@ class PeerTable:
         return self._leave(peer) if self._claims.pop(peer.cidr, None) else Keys()
 
     def _enter(self, peer: Peer) -> Keys:
+        alone = (peer,)
         for index, key in ((self._by_mac, peer.mac), (self._by_vtep, peer.vtep)):
-            index[key] = tuple(sorted((*index.get(key, ()), peer), key=lambda other: other.cidr))
-        return _keys((peer,))
+            others = index.get(key)
+            index[key] = tuple(sorted((*others, peer), key=lambda other: other.cidr)) if others else alone
+        return _keys(alone)
 
     def _leave(self, peer: Peer) -> Keys:
         if peer not in self._by_vtep.get(peer.vtep, ()):

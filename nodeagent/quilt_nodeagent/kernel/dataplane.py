@@ -28,11 +28,19 @@ class Dataplane:
         self.routes = RouteReader(kernel)
         self._metrics = metrics
 
-    def look(self) -> None:
-        """Read everything again; NetlinkError leaves the view as it was."""
+    def look(self, wanted: Entries | None = None) -> None:
+        """Read everything again; NetlinkError leaves the view as it was.
+
+        What is as `wanted` is kept in its words: thousands of equal texts in memory once.
+        """
         entries = read_layer2(self.kernel, self.index)
         entries.routes = self.routes.read()
-        self.tracked = entries
+        wanted = wanted or Entries()
+        self.tracked = Entries(
+            wanted.neighbours if wanted.neighbours == entries.neighbours else entries.neighbours,
+            wanted.fdb if wanted.fdb == entries.fdb else entries.fdb,
+            wanted.routes if wanted.routes == entries.routes else entries.routes,
+        )
 
     def put(self, plan: Plan) -> list[str]:
         """Write neighbours and FDB entries in the plan's order; return what was refused, as sentences.

@@ -65,7 +65,8 @@ class RouteReader:
     def hop(self, route: Route) -> Hop:
         """Return where a route leads; a route over a nexthop that is not known leads nowhere we want."""
         if route.nhid:
-            return self.nexthops.get(route.nhid, Hop("", f"nexthop {route.nhid}"))
+            known = self.nexthops.get(route.nhid)
+            return Hop("", f"nexthop {route.nhid}") if known is None else known
         return Hop(route.gateway, self._name(route.ifindex))
 
     def learn(self, nexthop: Nexthop) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -29,7 +29,7 @@ class Seen:
         self.lists: list[list[str]] = []
         self.events: list[tuple[str, str]] = []
 
-    def listed(self, items: list[objects.Claim]) -> None:
+    def listed(self, items: Iterable[objects.Claim]) -> None:
         self.lists.append([item.spec.cidr for item in items])
 
     def changed(self, events: Sequence[tuple[str, objects.Claim]]) -> None:
