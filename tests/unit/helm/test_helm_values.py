@@ -103,6 +103,13 @@ def test_a_right_value_is_accepted(path: str, value: object) -> None:
     assert valid(changed(path, value))
 
 
+def test_an_address_beyond_loopback_needs_mutual_tls() -> None:
+    values = changed("runtime", {**VALUES["runtime"], "grpcAddr": "0.0.0.0:50051"})
+    assert not valid(values)
+    values["runtime"]["tlsSecret"] = "runtime-tls"
+    assert valid(values)
+
+
 def changed(path: str, value: object) -> dict[str, Any]:
     values = copy.deepcopy(VALUES)
     target = values
