@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quilt_nodeagent.core.diff import diff
+from quilt_nodeagent.core.direct import Direct
 from quilt_nodeagent.core.ownership import owned
 from quilt_nodeagent.core.peers import DOWN, RELEASING, UP, Peer, PeerTable, make_peer
 from quilt_nodeagent.core.plan import Plan, make_plan, without_routed, without_unreachable
@@ -37,13 +38,26 @@ kernels = st.builds(
     st.dictionaries(st.sampled_from(MACS), st.sampled_from(HOSTS[:3])),
     st.dictionaries(st.sampled_from(CIDRS), hops),
 )
+LINKS = [
+    Direct("eth0", frozenset()),
+    Direct("eth0", frozenset({"198.18.0.2/31"})),
+    Direct("eth1", frozenset({"198.18.0.0/24"}), frozenset({"198.18.0.3/32"})),
+]
 histories = st.lists(
-    st.one_of(claims, st.sampled_from(CIDRS), st.lists(claims, max_size=4), st.booleans()), max_size=12
+    st.one_of(
+        claims,
+        st.sampled_from(CIDRS),
+        st.lists(claims, max_size=4),
+        st.booleans(),
+        st.sampled_from(LINKS),
+    ),
+    max_size=12,
 )
+Event = Peer | str | list[Peer] | bool | Direct
 
 
-def live(table: PeerTable, history: list[Peer | str | list[Peer] | bool]) -> Keys:
-    """Let a table live through upserts, removals, relists and changes of nodeDownPolicy."""
+def live(table: PeerTable, history: list[Event]) -> Keys:
+    """Let a table live through upserts, removals, relists, changes of nodeDownPolicy and of the link."""
     keys = Keys()
     for event in history:
         match event:
@@ -53,12 +67,14 @@ def live(table: PeerTable, history: list[Peer | str | list[Peer] | bool]) -> Key
                 keys.update(table.remove(event))
             case bool():
                 keys.update(table.set_keep_down(event))
+            case Direct():
+                keys.update(table.set_direct(event))
             case list():
                 keys.update(table.replace(event))
     return keys
 
 
-def table_of(history: list[Peer | str | list[Peer] | bool]) -> PeerTable:
+def table_of(history: list[Event]) -> PeerTable:
     table = PeerTable("self", "vxlan100")
     live(table, history)
     return table
@@ -90,8 +106,12 @@ def steps(plan: Plan, state: Entries) -> Iterator[Entries]:
 
 
 def whole(state: Entries) -> set[str]:
-    """Prefixes whose route stands on a neighbour whose FDB entry exists."""
-    return {p for p, hop in state.routes.items() if state.neighbours.get(hop.gateway) in state.fdb}
+    """Prefixes whose route leaves by a link, or stands on a neighbour whose FDB entry exists."""
+    return {
+        prefix
+        for prefix, hop in state.routes.items()
+        if hop.device != "vxlan100" or state.neighbours.get(hop.gateway) in state.fdb
+    }
 
 
 @given(history=histories, kernel=kernels)
@@ -134,6 +154,7 @@ def test_the_indexes_always_agree_with_a_table_built_from_scratch(history: list)
     table = table_of([False, *history])
     keep = next((event for event in reversed(history) if isinstance(event, bool)), False)
     fresh = PeerTable("self", "vxlan100", keep_down=keep)
+    fresh.set_direct(next((event for event in reversed(history) if isinstance(event, Direct)), None))
     fresh.replace(table.claims())
     assert table.desired() == fresh.desired()
     assert table.host_ips() == fresh.host_ips()
@@ -155,21 +176,34 @@ def test_group_and_default_entries_on_our_device_are_foreign(
     assert set(dropped.neighbours.values()) <= set(MACS)
 
 
-@given(a=claims, b=claims)
-def test_two_peers_that_swap_subnets_and_addresses_converge(a: Peer, b: Peer) -> None:
+def _swapped(a: Peer, b: Peer, what: str) -> list[Peer]:
+    """Two claims whose nodes have exchanged subnets (and so MACs behind them), host addresses, or both."""
+    if what == "subnets":
+        return [replace(a, cidr=b.cidr, vtep=b.vtep), replace(b, cidr=a.cidr, vtep=a.vtep)]
+    if what == "hosts":
+        return [replace(a, host_ip=b.host_ip), replace(b, host_ip=a.host_ip)]
+    return [replace(a, node=b.node, mac=b.mac), replace(b, node=a.node, mac=a.mac)]
+
+
+@given(
+    a=claims,
+    b=claims,
+    what=st.sampled_from(["subnets", "hosts", "macs"]),
+    link=st.sampled_from([None, *LINKS]),
+)
+def test_two_peers_that_swap_subnets_macs_or_hosts_converge_and_mislead_nobody(
+    a: Peer, b: Peer, what: str, link: Direct | None
+) -> None:
     table = PeerTable("self", "vxlan100")
+    table.set_direct(link)
     table.replace([a, b])
     kernel = table.desired()
-    swapped = [
-        make_peer("default", a.cidr, b.node, b.phase, b.host_ip, "uid-3"),
-        make_peer("default", b.cidr, a.node, a.phase, a.host_ip, "uid-4"),
-    ]
-    keys = table.replace(swapped)
-    for _ in steps(
-        make_plan(diff(table.desired(keys), kernel.restrict(keys)), kernel.restrict(keys)), kernel
-    ):
-        pass
+    keys = table.replace(_swapped(a, b, what))
+    actual = kernel.restrict(keys)
+    for state in steps(make_plan(diff(table.desired(keys), actual), actual), kernel):
+        assert set(state.routes) == whole(state)
     assert kernel == table.desired()
+    assert len(make_plan(diff(table.desired(), kernel), kernel)) == 0
 
 
 def test_row_7_a_stale_entry_with_the_mac_of_a_wanted_one_takes_nothing_with_it() -> None:
