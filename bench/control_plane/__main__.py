@@ -17,7 +17,7 @@ TITLE = "The control plane with thousands of nodes"
 def measure(nodes: int, watchers: int, peers: int, seconds: float) -> list[Line]:
     """All figures of one run, on two control planes one after the other."""
     lines: list[Line] = []
-    with plane.plane() as made:
+    with plane.plane("load") as made:
         asyncio.run(joins.hosts(made, nodes + 1000))
         with plane.operator(made) as operator:
             click.echo("joining at once", err=True)
@@ -36,7 +36,7 @@ def measure(nodes: int, watchers: int, peers: int, seconds: float) -> list[Line]
                          target_is_ratio=True, note=f"the agents' writes alone: {own:.1f} s"))  # fmt: skip
     if peers:
         click.echo("kube-controller-manager", err=True)
-        with plane.plane(allocate=True, chart=False) as made:
+        with plane.plane("load", allocate=True, chart=False) as made:
             lines += asyncio.run(node_ipam.node_ipam(made, peers))
     return lines
 

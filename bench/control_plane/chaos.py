@@ -165,7 +165,7 @@ def chaos(cycles: int, seed: int, kill: float) -> None:
     faults = Faults(killed=kill)
     values = ("network.heartbeat.interval=100s", "network.heartbeat.timeout=1000s",
               f"network.reuseGracePeriod={GRACE:g}s", f"network.clusterCIDRs={{{CIDR}}}")  # fmt: skip
-    with plane(*values) as made:
+    with plane("chaos", *values) as made:
         run = Chaos(made, seed, faults)
         wrong = asyncio.run(run.run(cycles))
     click.echo(

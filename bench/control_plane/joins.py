@@ -51,11 +51,11 @@ async def alone(wire: Wire, numbers: range) -> tuple[float, float]:
 
 async def at_once(plane: Plane, operator: Operator, count: int, watchers: int) -> list[Line]:
     """All nodes at once: seconds to the last claim, the same writes alone, writes per node."""
-    wire = plane.wire(AT_ONCE + 4)
+    wire = plane.crowd(AT_ONCE + 4)
     numbers = range(1, count + 1)
     crowd = Watchers(plane, watchers)
     crowd.start()
-    published = Published(wire)
+    published = Published(plane.wire(4))
     await published.start()
     before, begin = operator.writes(), time.monotonic()
     used = agents_processor = time.process_time()
@@ -76,7 +76,7 @@ async def at_once(plane: Plane, operator: Operator, count: int, watchers: int) -
 
 
 async def same_writes(plane: Plane, count: int, watchers: int) -> tuple[float, float]:
-    wire = plane.wire(AT_ONCE + 4)
+    wire = plane.crowd(AT_ONCE + 4)
     crowd = Watchers(plane, watchers)
     crowd.start()
     try:
@@ -87,8 +87,8 @@ async def same_writes(plane: Plane, count: int, watchers: int) -> tuple[float, f
 
 async def at_a_rate(plane: Plane, rate: float, first: int, count: int) -> list[Line]:
     """Nodes one after the other at a rate: from the request that creates the QuiltNode to the claim seen."""
-    wire = plane.wire(AT_ONCE)
-    published = Published(wire)
+    wire = plane.crowd(AT_ONCE)
+    published = Published(plane.wire(4))
     await published.start()
     begun: dict[str, float] = {}
 

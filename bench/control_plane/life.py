@@ -219,6 +219,6 @@ async def measure(made: Plane, interval: float, patience: float, outage: float) 
 def life(interval: float, timeout: float, outage: float) -> None:
     """A hundred nodes: deaths, the guard, clock jumps, cut watches, a lost API server."""
     beat = (f"network.heartbeat.interval={interval:g}s", f"network.heartbeat.timeout={timeout:g}s")
-    with plane(*beat) as made:
+    with plane("life", *beat) as made:
         failed = asyncio.run(measure(made, interval, timeout, outage))
     raise SystemExit(bool(failed))

@@ -23,7 +23,6 @@ from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET
 from quilt_devcluster import Cluster, bringup
 
 NAMESPACE = "quilt-system"
-NAME = "bench-control"
 CHART = Path(__file__).parents[2] / "helm/quilt-mesh"
 # 32,768 node subnets beside the Service network.
 CLUSTER_CIDR = "10.128.0.0/9"
@@ -38,16 +37,33 @@ class Plane:
         self._config = json.loads(cluster.kubeconfig.read_text())
         entry, user = self._config["clusters"][0]["cluster"], self._config["users"][0]["user"]
         self.server = str(entry["server"])
-        self.tls = ssl.create_default_context(
-            cadata=base64.b64decode(entry["certificate-authority-data"]).decode()
-        )
+        self._authority = base64.b64decode(entry["certificate-authority-data"]).decode()
+        self._token = ""
+        self.tls = ssl.create_default_context(cadata=self._authority)
         identity = folder / "admin"
         parts = ("client-certificate-data", "client-key-data")
         identity.write_bytes(b"\n".join(base64.b64decode(user[part]) for part in parts))
         self.tls.load_cert_chain(identity)
 
     def wire(self, connections: int = 64) -> Wire:
+        """Connections of the administrator, whom the API server never lets wait."""
         return Wire(self.server, self.tls, connections)
+
+    def crowd(self, connections: int = 64) -> Wire:
+        """Connections that wait their turn, as those of agents do: of a service account that may do all."""
+        run = self.cluster.kubectl
+        if not self._token:
+            run("create", "serviceaccount", "crowd", "-n", "default")
+            run(
+                "create",
+                "clusterrolebinding",
+                "crowd",
+                "--clusterrole=cluster-admin",
+                "--serviceaccount=default:crowd",
+            )
+            self._token = run("create", "token", "crowd", "-n", "default", "--duration=3h").strip()
+        tls = ssl.create_default_context(cadata=self._authority)
+        return Wire(self.server, tls, connections, self._token)
 
     def install(self, *values: str) -> None:
         """Install the chart with a wide network."""
@@ -130,11 +146,12 @@ class Operator:
 
 
 @contextmanager
-def plane(*values: str, allocate: bool = False, chart: bool = True) -> Iterator[Plane]:
+def plane(name: str, *values: str, allocate: bool = False, chart: bool = True) -> Iterator[Plane]:
     """A control plane of its own, gone afterwards."""
-    bringup.down(NAME)
+    name = f"bench-control-{name}"
+    bringup.down(name)
     with (
-        Cluster.up(name=NAME, nodes=0, images=(), allocate_node_cidrs=allocate) as cluster,
+        Cluster.up(name=name, nodes=0, images=(), allocate_node_cidrs=allocate) as cluster,
         tempfile.TemporaryDirectory(prefix="quilt-bench-") as folder,
     ):
         made = Plane(cluster, Path(folder))

@@ -17,7 +17,7 @@ INTERVAL = 10.0
 
 async def renew(plane: Plane, count: int, seconds: float) -> None:
     """Renew every node's Lease each interval, evenly spread, as agents do (PUT with a resourceVersion)."""
-    wire = plane.wire(32)
+    wire = plane.crowd(32)
     path = leases()
     items = json.loads(await wire.ok("GET", path))["items"]
     versions = {item["metadata"]["name"]: item["metadata"]["resourceVersion"] for item in items}

@@ -18,7 +18,8 @@ Call = tuple[str, str, Json | None, str]
 class Wire:
     """Kept-alive connections to an API server; `request` takes whichever is free."""
 
-    def __init__(self, server: str, tls: ssl.SSLContext, connections: int) -> None:
+    def __init__(self, server: str, tls: ssl.SSLContext, connections: int, token: str = "") -> None:
+        self._authorization = f"Authorization: Bearer {token}\r\n" if token else ""
         host, _, port = server.removeprefix("https://").partition(":")
         self._host, self._port, self._tls = host, int(port or 443), tls
         self._free: asyncio.LifoQueue[tuple[asyncio.StreamReader, asyncio.StreamWriter] | None] = (
@@ -75,7 +76,7 @@ class Wire:
     async def watch(self, path: str, ready: Callable[[], None]) -> AsyncIterator[bytes]:
         """Lines of a watch, from now on."""
         reader, writer = await self._connect()
-        writer.write(f"GET {path} HTTP/1.0\r\nHost: {self._host}\r\nAccept: {JSON}\r\n\r\n".encode())
+        writer.write(f"GET {path} HTTP/1.0\r\nHost: {self._host}\r\n{self._authorization}\r\n".encode())
         await reader.readuntil(b"\r\n\r\n")
         ready()
         try:
@@ -97,7 +98,10 @@ class Wire:
     ) -> tuple[int, bytes]:
         reader, writer = stream
         head = f"{method} {path} HTTP/1.1\r\nHost: {self._host}\r\nContent-Type: {kind}\r\n"
-        writer.write(f"{head}Accept: {JSON}\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data)
+        writer.write(
+            f"{head}{self._authorization}Accept: {JSON}\r\nContent-Length: {len(data)}\r\n\r\n".encode()
+            + data
+        )
         answer = (await reader.readuntil(b"\r\n\r\n")).lower()
         status = int(answer[9:12])
         if b"transfer-encoding: chunked" in answer:
