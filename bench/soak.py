@@ -85,44 +85,63 @@ def rig(pods: int) -> Iterator[tuple[Rig, list[str]]]:
         yield Rig(node), made.names
 
 
-def killed_while(rig: Rig, pods: list[str], operations: int, seed: int) -> tuple[dict[str, str], int]:
-    """ADD and DEL from many workers while the runtime is killed at random; (pods left alive, kills)."""
-    alive: dict[str, str] = {}
-    done = threading.Event()
-    chance = random.Random(seed)
-    per_pod = operations // (2 * len(pods))
+class Churn:
+    """ADD and DEL from many workers while the runtime is killed; every second pod is left alive."""
 
-    def churn(pod: str) -> None:
-        for cycle in range(per_pod):
-            address = rig.insist("ADD", pod).address
-            other = next((name for name, held in list(alive.items()) if held == address), None)
-            if other is not None:
-                raise SoakError(f"{address} belongs to {other} and {pod}")
-            if cycle == per_pod - 1 and pods.index(pod) % 2:
-                alive[pod] = address
-            else:
-                rig.insist("DEL", pod)
+    def __init__(self, rig: Rig, pods: list[str], operations: int, seed: int) -> None:
+        self._rig = rig
+        self._pods = pods
+        self._cycles = operations // (2 * len(pods))
+        self._chance = random.Random(seed)
+        self._lock = threading.Lock()
+        self._done = threading.Event()
+        self._steps = 0
+        self.holders: dict[str, str] = {}
+        self.kills = 0
 
-    def kill() -> int:
-        kills = 0
-        while not done.wait(chance.uniform(0.05, 0.8)):
-            runtime = rig.node.runtime
-            assert runtime is not None
-            runtime.popen.kill()
-            runtime.popen.wait()
-            rig.node.start_runtime()
-            kills += 1
-        return kills
+    def run(self) -> dict[str, str]:
+        """Return the living pods' addresses."""
+        with ThreadPoolExecutor(len(self._pods) + 1) as pool:
+            killer = pool.submit(self._kill)
+            workers = [pool.submit(self._work, pod) for pod in self._pods]
+            try:
+                for worker in workers:
+                    worker.result()
+            finally:
+                self._done.set()
+            killer.result()
+        return {pod: address for address, pod in self.holders.items()}
 
-    with ThreadPoolExecutor(len(pods) + 1) as pool:
-        killer = pool.submit(kill)
-        workers = [pool.submit(churn, pod) for pod in pods]
-        try:
-            for worker in workers:
-                worker.result()
-        finally:
-            done.set()
-        return alive, killer.result()
+    def _work(self, pod: str) -> None:
+        for cycle in range(self._cycles):
+            address = self._rig.insist("ADD", pod).address
+            with self._lock:
+                self._steps += 1
+                if address in self.holders:
+                    raise SoakError(f"{address} belongs to {self.holders[address]} and {pod}")
+                self.holders[address] = pod
+            if cycle == self._cycles - 1 and self._pods.index(pod) % 2:
+                return
+            with self._lock:
+                del self.holders[address]
+            self._rig.insist("DEL", pod)
+            with self._lock:
+                self._steps += 1
+
+    def _kill(self) -> None:
+        """After every so many operations, however long these take, and at any moment of the next ones."""
+        node = self._rig.node
+        while True:
+            target = self._steps + self._chance.randrange(10, 120)
+            while self._steps < target:
+                if self._done.wait(0.01):
+                    return
+            self._done.wait(self._chance.uniform(0, 0.03))
+            assert node.runtime is not None
+            node.runtime.popen.kill()
+            node.runtime.popen.wait()
+            node.start_runtime()
+            self.kills += 1
 
 
 def verify(rig: Rig, alive: dict[str, str]) -> None:
@@ -153,9 +172,11 @@ main.add_command(mesh)
 def kill(operations: int, seed: int) -> None:
     """Kill the runtime at random points of many concurrent ADDs and DELs."""
     with rig(WORKERS) as (made, pods):
-        alive, kills = killed_while(made, pods, operations, seed)
+        churn = Churn(made, pods, operations, seed)
+        alive = churn.run()
         verify(made, alive)
-    click.echo(f"{operations} operations, {kills} kills: {len(alive)} containers, nothing lost or doubled")
+    kills = f"{operations} operations, {churn.kills} kills"
+    click.echo(f"{kills}: {len(alive)} containers, nothing lost or doubled")
 
 
 @main.command()
