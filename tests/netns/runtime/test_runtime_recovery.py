@@ -79,7 +79,9 @@ def test_what_died_without_a_runtime_is_freed_at_its_start(ready_node: Node, mak
     assert held(ready_node) == {alive.name: kept, "other": "10.42.1.4"}
 
 
-def test_without_a_runtime_pods_can_be_deleted_but_not_added(ready_node: Node, make_netns: Make) -> None:
+def test_row_26_without_a_runtime_pods_can_be_deleted_but_not_added(
+    ready_node: Node, make_netns: Make
+) -> None:
     """FIELD-BUGS 26: pods stick after the runtime is gone."""
     pod = make_netns()
     ready_node.add_pod(pod)

@@ -13,6 +13,7 @@ from agent_doubles import GROUP, Rig, eventually
 
 from quilt_crds.vtep import vtep_mac
 from quilt_netlink import Address, Delete, FdbEntry, Link, Neighbour, Nexthop, Put, Route, Vxlan
+from quilt_nodeagent.cni import CONFLIST
 from quilt_nodeagent.core.state import Hop
 from quilt_nodeagent.kernel.observe import RouteReader, read_layer2
 
@@ -128,6 +129,25 @@ class AgentBehaviour:
         rig.api.refuse = 0
         await rig.ready()
         assert stands(rig, 2, 3)
+
+    async def test_row_24_a_node_gets_its_cni_configuration_once_it_is_in_sync(self, rig: Rig) -> None:
+        """FIELD-BUGS 24: Node Ready while the agent is not. Row 23: removed on restart, it blocks DEL."""
+        written = rig.folder / "conf" / CONFLIST
+        rig.network()
+        await rig.start()
+        await eventually(lambda: "this node has no subnet" in rig.agent.report.unready())
+        assert not written.exists()
+        rig.api.claim("10.42.1.0/24", "self", "198.18.0.1")
+        await rig.ready()
+        assert written.exists()
+        await rig.stop()
+        assert written.exists(), "a restart of the agent stops no pod from being deleted"
+
+    async def test_row_24_a_dead_peer_makes_nobody_unready(self, rig: Rig) -> None:
+        await mesh(rig, 2, 3)
+        publish(rig, 3, phase="Down")
+        await eventually(lambda: stands(rig, 2))
+        assert rig.agent.report.unready() == []
 
     async def test_foreign_routes_and_devices_stay(self, rig: Rig) -> None:
         rig.network()
