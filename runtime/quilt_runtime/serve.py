@@ -7,6 +7,7 @@ restart whether or not the agent or the cluster is there.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import os
 import signal
@@ -24,6 +25,7 @@ from quilt_runtime.status_http import StatusServer, not_ready
 log = structlog.get_logger()
 
 HEALTH_PERIOD_S = 0.5
+M_MMAP_THRESHOLD = -3  # mallopt(3)
 
 
 async def serve(settings: Settings) -> None:
@@ -72,6 +74,8 @@ def _settle() -> None:
     And a single route's thread does not wait 5 ms, Python's usual turn, for one that works on thousands.
     """
     sys.setswitchinterval(0.0005)
+    # A request of thousands goes back to the system when it is done, instead of leaving a hole in the heap.
+    ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 128 << 10)
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
