@@ -1,7 +1,7 @@
 """Peers into an empty kernel, by the agent's own writer and a runtime in a process of its own, RPC included.
 
 Each round starts from an empty device. Ours: the agent's desired state, diff, plan, netlink writes and the
-ApplyRoutes call, until all is confirmed. The peer: `ip -batch` and `bridge -batch` with the same entries
+ApplyRoutes call, until all is confirmed; processor time is that of both processes. The peer: `ip -batch` and `bridge -batch` with the same entries
 (neighbour, FDB entry, nexthop object and route for each peer). pyroute2 call by call is measured over fewer
 peers. All take turns on one machine.
 """
@@ -9,6 +9,7 @@ peers. All take turns on one machine.
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from pyroute2 import IPRoute
 from bench import peers
 from bench.node import Node
 from bench.result import Line, Plot, Result, Series, median
+from bench.usage import own_processor, processor
 from quilt_netlink import Kernel
 from quilt_nodeagent.core.diff import diff
 from quilt_nodeagent.core.peers import PeerTable
@@ -73,8 +75,8 @@ def _nothing() -> None:
 
 def measure(bench: Bench) -> Result:
     with Node() as node:
-        node.start_runtime()
-        found = {count: asyncio.run(_compare(node, count, bench.rounds(5))) for count in SIZES}
+        runtime = node.start_runtime().pid
+        found = {count: asyncio.run(_compare(node, runtime, count, bench.rounds(7))) for count in SIZES}
         call_by_call = min(_call_by_call(node) for _ in range(bench.rounds(2)))
     return _result(found, call_by_call)
 
@@ -82,18 +84,25 @@ def measure(bench: Bench) -> Result:
 Times = dict[str, list[float]]
 
 
-async def _compare(node: Node, count: int, rounds: int) -> Times:
+async def _compare(node: Node, runtime: int, count: int, rounds: int) -> Times:
     mesh = Mesh(node, count)
     scripts = peers.iproute2(node.folder, range(1, count + 1))
-    times: Times = {"quilt": [], "iproute2": []}
+    times: Times = {"quilt": [], "iproute2": [], "quilt cpu": [], "iproute2 cpu": []}
     try:
         await mesh.client.status()
+        # As the agent does: what was imported is no garbage.
+        gc.collect()
+        gc.freeze()
         for _ in range(rounds):
             mesh.empty()
+            used = processor(runtime) + own_processor()
             times["quilt"].append(await mesh.program())
+            times["quilt cpu"].append(processor(runtime) + own_processor() - used)
             _check(node.kernel, mesh.dataplane.index, count)
             index = node.fresh_device()
+            used = own_processor()
             times["iproute2"].append(_timed(lambda: _batches(node, *scripts)))
+            times["iproute2 cpu"].append(own_processor() - used)
             _check(node.kernel, index, count)
     finally:
         await mesh.client.close()
@@ -144,6 +153,16 @@ def _result(found: dict[int, Times], call_by_call: float) -> Result:
             target_is_ratio=True,
         )
         for count in found
+    ]
+    lines += [
+        Line(
+            what=f"{count:,} peers, processor time",
+            value=median(times["quilt cpu"]) * 1e3,
+            unit="ms",
+            against="ip -batch and bridge -batch",
+            other=median(times["iproute2 cpu"]) * 1e3,
+        )
+        for count, times in found.items()
     ]
     each = {count: ours[count] / count * 1e6 for count in found}
     lines += [
