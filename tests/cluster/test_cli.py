@@ -78,7 +78,7 @@ def test_status_from_inside_an_agent_has_few_rights_and_works(mesh: Mesh) -> Non
     assert "not looked at: daemonsets, deployments, nodes, pods (no permission)" in shown
 
 
-def test_connectivity_in_every_direction(mesh: Mesh) -> None:
+def test_row_26_connectivity_in_every_direction_needs_no_internet(mesh: Mesh) -> None:
     done = quilt(mesh, "connectivity", "test", "-o", "json")
     found = document(done)
     assert done.returncode == 0, found["findings"]
