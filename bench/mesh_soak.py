@@ -60,7 +60,8 @@ KERNEL = (
     "sysctl -qw net.ipv4.conf.vxlan100.rp_filter=1",
 )
 FOREIGN = """
-    ip link add foreign0 type dummy; ip link set foreign0 up; ip address add 198.19.7.1/24 dev foreign0
+    ip link add foreign0 type veth peer name foreign1; ip link set foreign1 up; ip link set foreign0 up
+    ip address add 198.19.7.1/24 dev foreign0
     ip route add 198.19.8.0/24 via 198.19.7.9 dev foreign0 proto static
     ip neigh add 198.19.7.9 lladdr 02:00:00:00:00:77 dev foreign0 nud permanent
     ip nexthop add id 4242 via 198.19.7.9 dev foreign0 proto static
@@ -206,9 +207,9 @@ class Soak:
 @contextmanager
 def foreign(mesh: Mesh) -> Iterator[Callable[[], dict[str, str]]]:
     """Put entries of other programs on every node; gives what shows them."""
-    for node in mesh.nodes():
-        mesh.on(node, "sh", "-ec", FOREIGN)
     try:
+        for node in mesh.nodes():
+            mesh.on(node, "sh", "-ec", FOREIGN)
         yield lambda: {node: mesh.on(node, "sh", "-c", FOREIGN_SHOWN) for node in mesh.nodes()}
     finally:
         for node in mesh.nodes():
