@@ -159,7 +159,7 @@ async def run(life: Life, outage: float) -> None:
         life.clock = {50: timedelta(hours=1), 51: timedelta(hours=-1)}
         await life.stays_up(full, "clocks an hour ahead and behind: their nodes stay Up")
         await life.die([7])
-        await life.die(range(11, 20))
+        await life.die(range(11, 21))
         await life.everyone()
         life.alive -= {*range(1, 61)}
         life.expect(await life.pauses("TooManySilent", full + 6), "60 % vanish: the condition says so")

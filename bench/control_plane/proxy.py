@@ -9,7 +9,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 
 from bench.control_plane.wire import JSON, Wire
@@ -124,14 +124,15 @@ class Proxy:
         return len(self._expired)
 
     async def _stream(self, path: str, start: bytes, writer: asyncio.StreamWriter, seen: list[bytes]) -> None:
-        async for line in self._wire.watch(path, lambda: writer.write(start)):
-            if self._strikes("cut"):
-                return
-            if self._strikes("late"):
-                await asyncio.sleep(self._random.uniform(0.1, 1.5))
-            writer.write(line)
-            if b'"type":"BOOKMARK"' not in line:
-                seen = [*seen[-50:], line]
-                if self._strikes("again"):
-                    writer.write(self._random.choice(seen))
-            await writer.drain()
+        async with aclosing(self._wire.watch(path, lambda: writer.write(start))) as lines:
+            async for line in lines:
+                if self._strikes("cut"):
+                    return
+                if self._strikes("late"):
+                    await asyncio.sleep(self._random.uniform(0.1, 1.5))
+                writer.write(line)
+                if b'"type":"BOOKMARK"' not in line:
+                    seen = [*seen[-50:], line]
+                    if self._strikes("again"):
+                        writer.write(self._random.choice(seen))
+                await writer.drain()

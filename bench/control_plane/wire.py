@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Any
 
 Json = dict[str, Any]
@@ -73,7 +73,7 @@ class Wire:
             for _ in range(at_once):
                 group.create_task(work())
 
-    async def watch(self, path: str, ready: Callable[[], None]) -> AsyncIterator[bytes]:
+    async def watch(self, path: str, ready: Callable[[], None]) -> AsyncGenerator[bytes, None]:
         """Lines of a watch, from now on."""
         reader, writer = await self._connect()
         writer.write(f"GET {path} HTTP/1.0\r\nHost: {self._host}\r\n{self._authorization}\r\n".encode())
