@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from quilt_netlink import PLAIN, MulticastKernel, Snooping
 from quilt_proto import node_pb2
@@ -24,6 +25,12 @@ def snooping(node: Node) -> Snooping | None:
         return kernel.snooping(bridge.index) if bridge else None
 
 
+def is_plain(node: Node) -> bool:
+    """Whether the bridge is as the kernel makes it; its default intervals depend on the clock's rate."""
+    held = snooping(node)
+    return held is not None and replace(held, startup_query_intvl=3125) == PLAIN
+
+
 def fast_leave(node: Node, port: str) -> bool | None:
     with MulticastKernel.open(node.netns.path) as kernel:
         link = kernel.link(port)
@@ -36,7 +43,7 @@ def rules(node: Node) -> str:
 
 def test_on_and_off(ready_node: Node, make_netns: Callable[[], Namespace]) -> None:
     ready_node.add_pod(make_netns())
-    assert snooping(ready_node) == PLAIN
+    assert is_plain(ready_node)
     assert CHAIN not in rules(ready_node)
     configure(ready_node, on=True)
     assert snooping(ready_node) == Snooping()
@@ -47,7 +54,7 @@ def test_on_and_off(ready_node: Node, make_netns: Callable[[], Namespace]) -> No
     configure(ready_node, on=True, fast_leave=False)
     assert not fast_leave(ready_node, "qv0a2a0102")
     configure(ready_node, on=False)
-    assert snooping(ready_node) == PLAIN
+    assert is_plain(ready_node)
     assert CHAIN not in rules(ready_node)
 
 
