@@ -1,9 +1,9 @@
 """Peers into an empty kernel, by the agent's own writer and a runtime in a process of its own, RPC included.
 
 Each round starts from an empty device. Ours: the agent's desired state, diff, plan, netlink writes and the
-ApplyRoutes call, until all is confirmed; processor time is that of both processes. The peer: `ip -batch` and `bridge -batch` with the same entries
-(neighbour, FDB entry, nexthop object and route for each peer). pyroute2 call by call is measured over fewer
-peers. All take turns on one machine.
+ApplyRoutes call, until all is confirmed; processor time is that of both processes. The peer: `ip -batch`
+and `bridge -batch` with the same entries (neighbour, FDB entry, nexthop object and route for each peer).
+pyroute2 call by call is measured over fewer peers. All take turns on one machine.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _nothing() -> None:
 def measure(bench: Bench) -> Result:
     with Node() as node:
         runtime = node.start_runtime().pid
-        found = {count: asyncio.run(_compare(node, runtime, count, bench.rounds(7))) for count in SIZES}
+        found = {count: asyncio.run(_compare(node, runtime, count, bench.rounds(5))) for count in SIZES}
         call_by_call = min(_call_by_call(node) for _ in range(bench.rounds(2)))
     return _result(found, call_by_call)
 
