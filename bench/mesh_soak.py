@@ -24,8 +24,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "cluster"))
 from mesh import Mesh, Pod, all_up, install, until
 from test_drift import kernel_state
 
-from bench.usage import descriptors, resident
-
 CTR = str(binaries.program("ctr"))
 # Of the whole time: after this part nothing is killed any more, so that processes can be compared.
 KILLING = 0.6
@@ -175,14 +173,17 @@ class Soak:
         return {names[container]: int(pid) for container, pid in found if container in names}
 
     def processes(self) -> dict[str, Process]:
-        """What agents and runtimes hold."""
+        """What agents and runtimes hold; process ids are those of their node."""
         return {
-            f"{node}/{name}": Process(
-                pid, descriptors(pid), len(list(Path(f"/proc/{pid}/task").iterdir())), resident(pid)
-            )
+            f"{node}/{name}": self._process(node, pid)
             for node in self.nodes
             for name, pid in self.pids(node).items()
         }
+
+    def _process(self, node: str, pid: int) -> Process:
+        script = f"cd /proc/{pid}; ls fd | wc -l; ls task | wc -l; grep VmRSS status | tr -dc 0-9"
+        files, threads, kilobytes = map(int, self.mesh.on(node, "sh", "-ec", script).split())
+        return Process(pid, files, threads, kilobytes / 1000 * 1.024)
 
     def run(self, seconds: float, faults: list[Callable[[], str]]) -> None:
         """Faults at random moments for so long."""
