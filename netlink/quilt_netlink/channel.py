@@ -74,8 +74,9 @@ class Channel:
             sock.bind((0, 0))
 
     def close(self) -> None:
-        """Close the socket."""
+        """Close the socket and let go of the buffer."""
         self._sock.close()
+        self._buffer = memoryview(b"")
 
     def request(self, message: bytes) -> list[bytes]:
         """Send one request; return the messages of its answer. Raises NetlinkError."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Sequence
+from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -42,7 +43,8 @@ class Kernel:
     def __init__(self, sock: socket.socket) -> None:
         """Take over an AF_NETLINK/NETLINK_ROUTE socket; it works on the namespace that it was made in."""
         self._channel = Channel(sock)
-        self._writer = Writer(self._channel, self.link)
+        # Not self.link: a cycle would keep the channel's buffer until the collector comes by.
+        self._writer = Writer(self._channel, partial(read_link, self._channel))
         self._neighbours: Layouts[Neighbour | FdbEntry | BridgeFdbEntry] = Layouts(makers.NEIGHBOURS)
         self._nexthops: Layouts[Nexthop] = Layouts(makers.NEXTHOPS)
         self._routes: Layouts[Route] = Layouts(makers.ROUTES)
@@ -70,16 +72,7 @@ class Kernel:
 
     def link(self, key: str | int) -> Link | None:
         """Return the interface with this name or index, or None."""
-        if not _can_exist(key):
-            return None
-        try:
-            answers = self._channel.request(links.get(key))
-        except NetlinkError as error:
-            if error.errno == errno.ENODEV:
-                return None
-            raise
-        view = memoryview(answers[0])
-        return decode.link(view, 0, len(view))
+        return read_link(self._channel, key)
 
     def addresses(self, ifindex: int = 0) -> list[Address]:
         """Return all addresses of both families, of one interface or of all (0)."""
@@ -148,6 +141,20 @@ class Kernel:
             if not reader.torn:
                 return reader.entries
         raise DumpInterruptedError(what, DUMP_ATTEMPTS)
+
+
+def read_link(channel: Channel, key: str | int) -> Link | None:
+    """Ask for the interface with this name or index; None when there is none."""
+    if not _can_exist(key):
+        return None
+    try:
+        answers = channel.request(links.get(key))
+    except NetlinkError as error:
+        if error.errno == errno.ENODEV:
+            return None
+        raise
+    view = memoryview(answers[0])
+    return decode.link(view, 0, len(view))
 
 
 def _can_exist(key: str | int) -> bool:

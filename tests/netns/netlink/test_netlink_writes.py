@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import array
 import errno
+import gc
 import os
 import socket
+import weakref
 from typing import Any
 
 from netlink_parts import device, peer  # noqa: F401  # a fixture is used by being there
@@ -97,3 +99,18 @@ def test_a_link_that_cannot_be_finished_is_not_left_behind(kernel: Kernel) -> No
     failures = kernel.apply([Create(Link("q1", kind="bridge", hairpin=True))])
     assert [failure.index for failure in failures] == [0]
     assert kernel.link("q1") is None
+
+
+def test_a_closed_kernel_is_gone_without_the_garbage_collector() -> None:
+    """Every pod's start opens two, with buffers; where the collector comes seldom they would pile up."""
+    gc.disable()
+    try:
+        opened = Kernel.open()
+        assert opened.link("lo") is not None
+        opened.apply([])
+        gone = weakref.ref(opened)
+        opened.close()
+        del opened
+        assert gone() is None
+    finally:
+        gc.enable()
