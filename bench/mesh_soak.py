@@ -28,7 +28,7 @@ CTR = str(binaries.program("ctr"))
 # Of the whole time: after this part nothing is killed any more, so that processes can be compared.
 KILLING = 0.6
 # What a process may have more at the end than in the middle.
-MORE_DESCRIPTORS, MORE_THREADS, MORE_MB = 4, 2, 8.0
+MORE_DESCRIPTORS, MORE_THREADS, MORE_MB = 4, 2, 4.0
 
 # {n}: a random other node's subnet number, {m}: the next one's, {mac} its VTEP's MAC, {id} its nexthop's id.
 KERNEL = (
@@ -149,7 +149,7 @@ class Soak:
     def claims(self) -> str:
         """Publish claims that cannot be followed, or take them back."""
         cidr, node, host = self._chance.choice(BAD_CLAIMS)
-        name = cidr.replace("/", "-").replace(".", "-")
+        name = cidr.replace("/", "-")
         claim = {
             "apiVersion": "quilt.io/v1alpha1",
             "kind": "QuiltSubnet",
