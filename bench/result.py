@@ -86,9 +86,10 @@ def saved() -> list[Result]:
 
 
 def machine() -> str:
-    """The machine in one line, without its name."""
+    """The machine in one line, without its name, and how busy it was: more than its cores is too busy."""
     kernel = platform.release().partition("-")[0]
-    return f"{os.cpu_count()} cores, Linux {kernel}, Python {platform.python_version()}"
+    busy = f"load average {os.getloadavg()[0]:.1f}"
+    return f"{os.cpu_count()} cores, Linux {kernel}, Python {platform.python_version()}, {busy}"
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
