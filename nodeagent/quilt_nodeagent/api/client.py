@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-import aiohttp
 import msgspec
 
-from quilt_nodeagent.api.access import Access
+from quilt_nodeagent.api.access import Access, without_public_authorities
+
+with without_public_authorities():
+    import aiohttp
 
 JSON = "application/json"
 APPLY = "application/apply-patch+yaml"
