@@ -43,6 +43,8 @@ log = structlog.get_logger()
 
 # Seconds in which joins are collected before the runtime hears of new hosts: it always gets the whole list.
 _SETTINGS_DELAY = 0.02
+# While many join: thousands of hosts are not sent again for each one.
+_SETTINGS_PAUSE = 0.5
 # Seconds in which changes of the underlay's link and routes are collected before it is looked at.
 _UNDERLAY_DELAY = 0.02
 
@@ -103,6 +105,7 @@ class Agent:
         self.control.show(self.multicast.state)
         self._connect(client, version)
         self._settings_timer: asyncio.TimerHandle | None = None
+        self._settings_sent = float("-inf")
         self._underlay_timer: asyncio.TimerHandle | None = None
         self._device_stands = False
 
@@ -222,10 +225,15 @@ class Agent:
 
     def _settings_soon(self) -> None:
         if self._settings_timer is None:
-            self._settings_timer = asyncio.get_running_loop().call_later(_SETTINGS_DELAY, self._send_settings)
+            loop, claim = asyncio.get_running_loop(), self.view.claim
+            due = loop.time() + _SETTINGS_DELAY
+            if claim is not None and self.runtime.serves(claim.cidr):
+                due = max(due, self._settings_sent + _SETTINGS_PAUSE)
+            self._settings_timer = loop.call_at(due, self._send_settings)
 
     def _send_settings(self) -> None:
         self._settings_timer = None
+        self._settings_sent = asyncio.get_running_loop().time()
         settings = self.view.settings()
         if settings is not None:
             claim = self.view.claim
