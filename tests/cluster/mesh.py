@@ -207,6 +207,8 @@ def install(mesh: Mesh, *values: str) -> None:
         "upgrade", "--install", "quilt", str(CHART), "-n", NAMESPACE, "--create-namespace",
         "--set", "image.tag=dev,network.reuseGracePeriod=20s,runtime.grpcAddr=127.0.0.1:50051", *settings,
     )  # fmt: skip
+    # A status may still be that of the pods that are being replaced.
+    mesh.kubectl("rollout", "status", "-n", NAMESPACE, "daemonset/quilt-mesh", "--timeout=240s")
     until("every node is Up and Ready", lambda: all_up(mesh), timeout=180, every=0.5)
 
 

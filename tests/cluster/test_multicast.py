@@ -73,6 +73,7 @@ def talkers(mesh: Mesh) -> Iterator[dict[str, Talker]]:
     yield {name: Talker(mesh, mesh.running(name)) for name in placed}
     mesh.delete_pods(*placed)
     install(mesh, AT_ONCE)
+    install(mesh)
     for node in nodes:
         until("nothing of multicast is left", lambda node=node: nothing_left(mesh, node), timeout=20)
 
