@@ -116,6 +116,7 @@ def is_in_sync(mesh: Mesh, node: str) -> bool:
     return mesh.reaches(node, "http://127.0.0.1:9470/readyz") and mesh.quiltnode(node)["phase"] == "Up"
 
 
+@pytest.mark.timeout(OUTAGE + 300)  # alone, it waits for the whole outage
 def test_an_agent_that_stays_away_costs_no_packet(mesh: Mesh, outage: Outage) -> None:
     watched_for(outage.began + OUTAGE - time.monotonic())
     waiting = mesh.system_pod("node", outage.node)["status"]["containerStatuses"]
