@@ -158,7 +158,7 @@ class Reconciler:
         errors = await self._writer.write(plan) if len(plan) else []
         self._conclude(scope, errors)
         if self.verified:
-            self._count_drift(plan, expected)
+            self._count_drift(plan, expected, self._retry if errors else Keys())
         if not self.verified and not self.problems and not self._retry:
             self._verify(dumped=bool(cause) and not len(plan))
 
@@ -210,12 +210,14 @@ class Reconciler:
         if left.neighbours or left.fdb:
             # The device itself may be another one: a look costs less than being wrong again.
             self._full = self._full or "retry"
+        if not errors:
+            self._backoff.reset()
         if left or errors:
+            # What is left without an error was overtaken by another change, whose notification is on its way.
             self._behind_since = min(self._behind_since, time.monotonic())
             self._retry_at = time.monotonic() + self._backoff.delay()
         else:
             self._retry_at = self._behind_since = float("inf")
-            self._backoff.reset()
         self._say(tuple(errors))
         self._count_peers()
 
@@ -236,9 +238,9 @@ class Reconciler:
         self._metrics.peers_in_sync.set(max(0, wanted - pending))
         self._metrics.in_sync.set(self.in_sync)
 
-    def _count_drift(self, plan: Plan, expected: Keys) -> None:
-        """Count what was mended although no claim asked for it; what could not be mended is a problem."""
-        written, left = plan.keys(), self._retry
+    def _count_drift(self, plan: Plan, expected: Keys, left: Keys) -> None:
+        """Count what was mended although no claim asked for it; what is `left` by errors is a problem."""
+        written = plan.keys()
         counts = {
             "neighbour": len(written.neighbours - expected.neighbours - left.neighbours),
             "fdb": len(written.fdb - expected.fdb - left.fdb),

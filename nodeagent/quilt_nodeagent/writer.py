@@ -46,23 +46,32 @@ class PlanWriter:
     async def _write_routes(self, plan: Plan) -> list[str]:
         if not plan.routes and not plan.stale_routes:
             return []
+        unheard = self._dataplane.unheard
+        prefixes = {prefix for prefix, _ in plan.routes}.union(plan.stale_routes)
+        unheard |= prefixes
         try:
             refusals = await self._runtime.client.apply_routes(plan.routes, plan.stale_routes)
+            refused = {refusal.destination for refusal in refusals}
+            self._confirm(plan, unheard - refused)
         except RuntimeUnavailable as error:
             self._runtime.failed(error)
             return [str(error)]
-        refused = {refusal.destination for refusal in refusals}
-        routes = self._dataplane.tracked.routes
-        for prefix, hop in plan.routes:
-            if prefix not in refused:
-                routes[prefix] = hop
-        for prefix in plan.stale_routes:
-            if prefix not in refused:
-                routes.pop(prefix, None)
+        finally:
+            unheard -= prefixes
         self._metrics.writes.labels("route").inc(len(plan.routes) + len(plan.stale_routes) - len(refused))
         self._metrics.write_failures.labels("route").inc(len(refused))
         self._metrics.runtime_errors.labels("RouteFailed").inc(len(refused))
         return [_sentence(refusal.destination, refusal.error) for refusal in refusals]
+
+    def _confirm(self, plan: Plan, unheard: set[str]) -> None:
+        """Take the answer for the kernel's state, but where the kernel itself told something meanwhile."""
+        routes = self._dataplane.tracked.routes
+        for prefix, hop in plan.routes:
+            if prefix in unheard:
+                routes[prefix] = hop
+        for prefix in plan.stale_routes:
+            if prefix in unheard:
+                routes.pop(prefix, None)
 
 
 def _sentence(destination: str, error: str) -> str:

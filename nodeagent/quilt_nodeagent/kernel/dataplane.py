@@ -26,6 +26,8 @@ class Dataplane:
         self.device = ""
         self.tracked = Entries()
         self.routes = RouteReader(kernel)
+        # Routes being written of which the kernel told nothing since: what it tells is newer than an answer.
+        self.unheard: set[str] = set()
         self._metrics = metrics
 
     def look(self, wanted: Entries | None = None) -> None:

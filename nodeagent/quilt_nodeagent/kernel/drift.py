@@ -125,6 +125,7 @@ class DriftWatch:
             return
         routes = self._dataplane.tracked.routes
         if owns_route(route.protocol):
+            self._dataplane.unheard.discard(route.prefix)
             if new:
                 routes[route.prefix] = self._dataplane.routes.hop(route)
             else:
@@ -152,6 +153,7 @@ class DriftWatch:
         for prefix in self._table.keys_of(known.gateway).routes:
             if routes.get(prefix) == known:
                 del routes[prefix]
+                self._dataplane.unheard.discard(prefix)
                 keys.routes.add(prefix)
                 self._metrics.drift_repairs.labels("nexthop").inc()
 

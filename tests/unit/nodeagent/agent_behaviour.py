@@ -212,6 +212,28 @@ class AgentBehaviour:
             await eventually(lambda k=kind, b=before: rig.counter("drift_repairs_total", kind=k) > b)
             await eventually(lambda: stands(rig, 2, 3))
 
+    async def test_a_route_that_goes_before_the_runtime_answers_comes_back(self, rig: Rig) -> None:
+        await mesh(rig, 2, 3)
+        meddled = asyncio.Event()
+
+        def known() -> bool:
+            return "10.42.2.0/24" in rig.agent.dataplane.tracked.routes
+
+        def remove() -> None:
+            held = rig.kernel.routes(protocol=81)
+            rig.kernel.run(Delete(next(route for route in held if route.prefix == "10.42.2.0/24")))
+
+        async def meddle() -> None:
+            await eventually(known)
+            remove()
+            await eventually(lambda: not known())
+            meddled.set()
+
+        rig.runtime.before_answer = meddle
+        remove()
+        await meddled.wait()
+        await eventually(lambda: stands(rig, 2, 3))
+
     async def test_a_route_or_nexthop_that_goes_comes_back(self, rig: Rig) -> None:
         await mesh(rig, 2, 3)
         route = next(r for r in rig.kernel.routes(protocol=81) if r.prefix == "10.42.2.0/24")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -199,7 +199,10 @@ def _status(code: int, message: str) -> web.Response:
 class FakeRuntime(
     runtime_pb2_grpc.QuiltRuntimeServicer, node_pb2_grpc.RouteTableServicer, node_pb2_grpc.NodeConfigServicer
 ):
-    """A runtime that routes and remembers; `refuse` holds destinations or subnets that it refuses."""
+    """A runtime that routes and remembers; `refuse` holds destinations or subnets that it refuses.
+
+    `before_answer` runs once, between the writing of routes and the answer.
+    """
 
     def __init__(self, kernel: KernelLike, folder: Path) -> None:
         self.address = f"unix://{folder}/runtime.sock"
@@ -208,6 +211,7 @@ class FakeRuntime(
         self.subnet = ""
         self.subnet_v6 = ""
         self.calls = 0
+        self.before_answer: Callable[[], Awaitable[None]] | None = None
         self._number = 1000
         self._kernel = kernel
         self._server: grpc.aio.Server | None = None
@@ -248,6 +252,9 @@ class FakeRuntime(
         held = {route.prefix: route for route in self._kernel.routes(protocol=81)} if request.remove else {}
         results = [self._result(r.destination, partial(self._add, r, links, known)) for r in request.add]
         results += [self._result(p, partial(self._remove, held.get(p))) for p in request.remove]
+        meddle, self.before_answer = self.before_answer, None
+        if meddle is not None:
+            await meddle()
         return node_pb2.ApplyRoutesResponse(results=results)
 
     def _result(self, destination: str, act: Callable[[], None]) -> Any:
