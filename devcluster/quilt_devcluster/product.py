@@ -35,6 +35,7 @@ def build(progress: Progress) -> list[Path]:
         root = _snapshot(root)
         key = input_key(root, [tar.name for tar in bases.values()])
         built = []
+        images.images_dir().mkdir(parents=True, exist_ok=True)
         for target, name in TARGETS.items():
             output = images.images_dir() / f"{name.rpartition('/')[2].partition(':')[0]}-{key}.tar"
             if output.exists():
