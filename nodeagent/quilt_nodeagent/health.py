@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import time
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 
@@ -12,6 +14,8 @@ log = structlog.get_logger()
 
 # Seconds that a client may take for its request.
 _PATIENCE = 5.0
+# Seconds that a predecessor may take to let go of the port: a pod deleted by force is replaced while it dies.
+_HANDOVER = 15.0
 _TEXT = "text/plain; charset=utf-8"
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -30,15 +34,19 @@ class HealthServer:
         self._metrics = metrics
         self._server: asyncio.Server | None = None
 
-    async def start(self, address: str) -> int:
-        """Listen at `host:port` and return the port; OSError says which address is taken."""
+    async def start(self, address: str, handover: float = _HANDOVER) -> int:
+        """Listen at `host:port` and return the port; OSError where it is still taken after `handover` seconds."""
         host, _, port = address.rpartition(":")
-        try:
-            self._server = await asyncio.start_server(self._serve, host.strip("[]") or None, int(port))
-        except OSError as error:
-            raise OSError(
-                f"cannot listen on {address} for probes and metrics: {error}; set --health-addr"
-            ) from error
+        deadline = time.monotonic() + handover
+        while self._server is None:
+            try:
+                self._server = await asyncio.start_server(self._serve, host.strip("[]") or None, int(port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or time.monotonic() >= deadline:
+                    raise OSError(
+                        f"cannot listen on {address} for probes and metrics: {error}; set --health-addr"
+                    ) from error
+                await asyncio.sleep(0.1)
         return int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:

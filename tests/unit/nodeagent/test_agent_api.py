@@ -213,5 +213,16 @@ async def test_probes_say_what_speaks_against_them() -> None:
     against.append("dead")
     assert b"503" in await ask(port, b"GET /healthz HTTP/1.1\r\n\r\n")
     with pytest.raises(OSError, match="--health-addr"):
-        await HealthServer(list, list, bytes).start(f"127.0.0.1:{port}")
+        await HealthServer(list, list, bytes).start(f"127.0.0.1:{port}", handover=0)
     await server.stop()
+
+
+async def test_probes_wait_for_a_predecessor_that_is_being_stopped() -> None:
+    first, second = HealthServer(list, list, bytes), HealthServer(list, list, bytes)
+    port = await first.start("127.0.0.1:0")
+    waiting = asyncio.create_task(second.start(f"127.0.0.1:{port}"))
+    assert not (await asyncio.wait([waiting], timeout=0.3))[0]
+    await first.stop()
+    assert await waiting == port
+    assert b"200 OK" in await ask(port, b"GET /healthz HTTP/1.1\r\n\r\n")
+    await second.stop()
