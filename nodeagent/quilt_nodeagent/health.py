@@ -35,7 +35,7 @@ class HealthServer:
         self._server: asyncio.Server | None = None
 
     async def start(self, address: str, handover: float = _HANDOVER) -> int:
-        """Listen at `host:port` and return the port; OSError where it is still taken after `handover` seconds."""
+        """Listen at `host:port` and return the port; OSError where it stays taken for `handover` s."""
         host, _, port = address.rpartition(":")
         deadline = time.monotonic() + handover
         while self._server is None:
