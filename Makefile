@@ -61,4 +61,7 @@ bench: setup binaries  ## measure, print the table, keep JSON and plots
 soak: setup binaries  ## ten minutes of random faults on a three-node cluster
 	python -m bench.soak mesh
 
-.PHONY: help demo demo-down test setup binaries image generate checks lint types format go-test unit netns cluster bench soak
+full-node: setup binaries  ## 253 real pods on one node, and one more
+	python -m bench.soak full-node
+
+.PHONY: help demo demo-down test setup binaries image generate checks lint types format go-test unit netns cluster bench soak full-node

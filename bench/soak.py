@@ -1,4 +1,4 @@
-"""Long runs, for what a short test cannot show: `python -m bench.soak kill|leak|mesh`.
+"""Long runs, for what a short test cannot show: `python -m bench.soak kill|leak|mesh|full-node`.
 
 Nothing here is a figure to beat: each ends with exit code 1 and a sentence where something was lost, doubled
 or leaked.
@@ -19,6 +19,7 @@ from typing import Any
 import click
 import grpc
 
+from bench.full_node import full_node
 from bench.mesh_soak import mesh
 from bench.node import Node
 from bench.plugins import Call, Outcome, Pods, build_plugin, call
@@ -164,6 +165,7 @@ def main() -> None:
 
 
 main.add_command(mesh)
+main.add_command(full_node)
 
 
 @main.command()

@@ -117,7 +117,8 @@ def kubelet_config(pki: Path, node: str, *, cgroup_v1: bool) -> dict[str, Any]:
         "imageMinimumGCAge": "8760h",
         "evictionHard": {"nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%"},
         "makeIPTablesUtilChains": False,
-        "maxPods": 250,
+        # More than a /24 has addresses: a full node is the pod network's to tell, not the kubelet's.
+        "maxPods": 300,
         # The default of 50 makes a node with many pods wait for itself.
         "kubeAPIQPS": 100,
         "kubeAPIBurst": 200,
