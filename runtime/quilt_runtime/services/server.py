@@ -19,8 +19,7 @@ from quilt_runtime.services.contract import QuiltRuntimeService
 from quilt_runtime.services.ipam import IpamService
 from quilt_runtime.services.node_config import NodeConfigService
 from quilt_runtime.services.route_table import RouteTableService
-from quilt_runtime.services.sockets import SocketFile, joined
-from quilt_runtime.services.tls import Certificates
+from quilt_runtime.services.sockets import SocketFile, TlsFiles, joined
 
 log = structlog.get_logger()
 
@@ -54,7 +53,7 @@ class GrpcServer:
         self._register(runtime)
         with self._file.binding(SOCKET_UMASK) as path:
             self._server.add_insecure_port(f"unix:{path}")
-        credentials = Certificates(settings.tls).credentials() if settings.tls else None
+        credentials = _credentials(settings.tls) if settings.tls else None
         for host, port in settings.tcp:
             self._listen(joined(host, port), credentials)
 
@@ -97,3 +96,9 @@ class GrpcServer:
                 f"Cannot listen on {address}: another program has it; choose another port"
             ) from error
         log.info("grpc_listening", address=address, mutual_tls=credentials is not None)
+
+
+def _credentials(files: TlsFiles) -> grpc.ServerCredentials:
+    from quilt_runtime.services.tls import Certificates  # its libraries are 4 MB, for a flag that few set
+
+    return Certificates(files).credentials()
