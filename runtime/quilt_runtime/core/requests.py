@@ -104,11 +104,9 @@ def route_destination(network: Network) -> Network:
     return network
 
 
-def contract_destination(text: str) -> IPv4Network:
-    """Return the destination of InjectRoute and RemoveRoute."""
-    network = parse_network4("Destination", text)
-    route_destination(network)
-    return network
+def contract_destination(text: str) -> str:
+    """Return the destination of InjectRoute and RemoveRoute, as it is spelled canonically."""
+    return canonical4(text) or str(route_destination(parse_network4("Destination", text)))
 
 
 def gateway(text: str, family: int) -> str:

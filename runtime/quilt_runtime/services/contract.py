@@ -60,6 +60,8 @@ class QuiltRuntimeService(rpc.QuiltRuntimeServicer):
 
 def configure_subnet(runtime: Runtime, text: str) -> None:
     """Check and apply a node subnet."""
+    if runtime.network.stands_as(text):
+        return
     config = runtime.network.config
     runtime.network.configure_subnet(
         requests.node_subnet(text, config.cluster_cidrs_v4, config.prefix_length)
@@ -70,8 +72,8 @@ def inject(runtime: Runtime, destination: str, via_interface: str) -> None:
     """Add a route; over a VXLAN device the gateway is the destination's network address: its VTEP's."""
     network = requests.contract_destination(destination)
     link = runtime.routes.interface(requests.interface_name(via_interface))
-    gateway = str(network.network_address) if link.kind == "vxlan" else ""
-    asked = Asked(str(network), gateway, link.name)
+    gateway = network.partition("/")[0] if link.kind == "vxlan" else ""
+    asked = Asked(network, gateway, link.name)
     if _settle(runtime, runtime.routes.apply([asked], [], INJECTING)):
         log.info("route_injected", destination=asked.destination, interface=link.name)
 
@@ -79,8 +81,8 @@ def inject(runtime: Runtime, destination: str, via_interface: str) -> None:
 def remove(runtime: Runtime, destination: str) -> None:
     """Remove a route of ours."""
     network = requests.contract_destination(destination)
-    if _settle(runtime, runtime.routes.apply([], [str(network)], INJECTING)):
-        log.info("route_removed", destination=str(network))
+    if _settle(runtime, runtime.routes.apply([], [network], INJECTING)):
+        log.info("route_removed", destination=network)
 
 
 def _settle(runtime: Runtime, outcomes: list[Outcome]) -> bool:
