@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
@@ -17,13 +16,13 @@ import structlog
 
 from quilt_netlink import Kernel, MulticastKernel, NetlinkError
 from quilt_runtime.addresses import Addresses
-from quilt_runtime.core import firewall
 from quilt_runtime.core.config import NodeConfig
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.firewall import BRIDGE, Firewall
 from quilt_runtime.core.ipam import Allocation, gateway, veth_address
 from quilt_runtime.core.ipam6 import fits, gateway6
-from quilt_runtime.kernel import bridge, forward, nft, snooping, sysctls
+from quilt_runtime.kernel import bridge, forward, snooping, sysctls
+from quilt_runtime.kernel.table import FirewallTable
 from quilt_runtime.metrics import Metrics
 from quilt_runtime.state import Store
 
@@ -43,19 +42,23 @@ class NodeNetwork:
         self._lock = threading.RLock()
         held = store.meta("config")
         self.config = NodeConfig.from_document(held) if held else default
-        self._table: Firewall | None = None
-        self._listing = ""
+        self._table = FirewallTable()
         self._busy: set[str] = set()
         self.problems: dict[str, str] = {}
 
     def configure(self, config: NodeConfig) -> None:
         """Make `config` the node's, in the kernel too; raises RequestError, StateError."""
         with self._lock:
-            if config != self.config:
+            held = self.config
+            if config != held:
                 self._store.put_meta(config=config.document())
                 self.config = config
                 log.info("node_configured", mtu=config.mtu, sources=len(config.overlay_sources))
-            self.ensure()
+            if config.but_sources(held) and not self.problems and self._table.stands:
+                # A peer more or less: all else stands, and what others break is mended at once.
+                self.ensure_firewall()
+            else:
+                self.ensure()
 
     def configure_subnet(self, subnet: IPv4Network) -> None:
         """Make `subnet` the node's, in the kernel too; raises RequestError, StateError."""
@@ -69,7 +72,7 @@ class NodeNetwork:
 
     def stands_as(self, subnet: str) -> bool:
         """Whether this is the node's subnet and nothing is wrong: what others break is mended at once."""
-        return self._table is not None and not self.problems and str(self._addresses.subnet) == subnet
+        return self._table.stands and not self.problems and str(self._addresses.subnet) == subnet
 
     def configure_subnet6(self, subnet: IPv6Network) -> None:
         """As configure_subnet, for IPv6."""
@@ -118,7 +121,7 @@ class NodeNetwork:
 
     def ensure_firewall(self) -> list[str]:
         """Write the nftables table where it is not what the configuration says; returns what was written."""
-        return self._tracked("nftables", self._ensure_firewall)
+        return self._tracked("nftables", lambda: self._table.ensure(self._firewall()))
 
     def ensure_forward(self) -> list[str]:
         """Let pods' packets pass other software's FORWARD policy DROP; returns what was inserted."""
@@ -126,7 +129,7 @@ class NodeNetwork:
 
     def check_firewall(self) -> list[str]:
         """As ensure_firewall, after reading whether someone else changed the table."""
-        return self._tracked("nftables", self._check_firewall)
+        return self._tracked("nftables", lambda: self._table.check(self._firewall()))
 
     def _tracked(self, area: str, act: Callable[[], list[str]]) -> list[str]:
         """Do it, and remember its failure as a problem of the node until it succeeds."""
@@ -184,28 +187,8 @@ class NodeNetwork:
             changed += sysctls.ensure(self._proc_sys_net, sysctls.BRIDGE)
         return changed
 
-    def _ensure_firewall(self) -> list[str]:
-        wanted = self.config.firewall(self._addresses.subnet, self._addresses.subnet6)
-        held = self._table
-        if wanted == held:
-            return []
-        if (
-            held is not None
-            and held.overlay_sources
-            and wanted.overlay_sources
-            and _but_sources(held, wanted)
-        ):
-            nft.apply(firewall.source_changes(held.overlay_sources, wanted.overlay_sources))
-        else:
-            nft.apply(firewall.ruleset(wanted))
-        self._table, self._listing = wanted, nft.listing()
-        return ["table"]
-
-    def _check_firewall(self) -> list[str]:
-        if self._table is not None and nft.listing() == self._listing:
-            return self._ensure_firewall()
-        self._table = None
-        return self._ensure_firewall()
+    def _firewall(self) -> Firewall:
+        return self.config.firewall(self._addresses.subnet, self._addresses.subnet6)
 
     def free_dead(self) -> None:
         """Free the addresses of containers whose interface went while no runtime ran.
@@ -238,11 +221,6 @@ class NodeNetwork:
             self._addresses.set_subnet6(subnet6)
         found = self._addresses.recover(address for address in veths if address and address in subnets[0])
         log.warning("state_recovered_from_kernel", subnet=str(subnets[0]), addresses=len(found))
-
-
-def _but_sources(held: Firewall, wanted: Firewall) -> bool:
-    """Whether two tables differ in the overlay's sources alone."""
-    return replace(held, overlay_sources=wanted.overlay_sources) == wanted
 
 
 def _bridge_subnet(address: str) -> IPv4Network | None:

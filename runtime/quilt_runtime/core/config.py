@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Self
 
@@ -80,9 +80,14 @@ class NodeConfig:
         """Return the configuration with multicast on or off; `fast_leave` matters while it is on."""
         return replace(self, multicast=on, fast_leave=fast_leave)
 
+    def but_sources(self, other: Self) -> bool:
+        """Whether the two differ in nothing but the overlay's sources."""
+        return replace(self, overlay_sources=other.overlay_sources) == other
+
     def document(self) -> dict[str, Any]:
         """Return the JSON form that the state keeps."""
-        return {**asdict(self), "overlay_sources": sorted(self.overlay_sources)}
+        held = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**held, "overlay_sources": sorted(self.overlay_sources)}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:

@@ -5,6 +5,8 @@ Written as one transaction (`nft -f -`), so that no packet ever sees half a tabl
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +16,10 @@ TABLE = "quilt"
 BRIDGE = "quilt0"
 # A source port that masquerading picks must not be the overlay's: the reply would be taken for VXLAN.
 MASQUERADE_FROM = 16384
+# In nft's own text; what else an element may carry, such as a time-out, makes it no address of ours.
+SOURCES = re.compile(
+    r"(?P<head>\tset overlay_sources_v[46] \{\n[^{}]*?)\n\t\telements = \{(?P<members>[^{}]*)\}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,17 @@ def source_changes(held: frozenset[str], wanted: frozenset[str]) -> str:
     return "\n".join(lines) + "\n" if lines else ""
 
 
+def without_sources(listing: str) -> tuple[str, frozenset[str]]:
+    """Return a listing of the table without the overlay's sources, and these: one differs with each peer."""
+    sources: list[str] = []
+
+    def take(found: re.Match[str]) -> str:
+        sources.extend(_canonical(text.strip()) for text in found["members"].split(","))
+        return found["head"]
+
+    return SOURCES.sub(take, listing), frozenset(sources)
+
+
 def removal() -> str:
     """Return the transaction after which the table is gone, whether it was there or not."""
     return f"table inet {TABLE} {{}}\ndelete table inet {TABLE}\n"
@@ -58,6 +75,16 @@ def split(texts: Iterable[str]) -> tuple[list[str], list[str]]:
     """Return addresses or networks by family (IPv4, IPv6), sorted."""
     ordered = sorted(texts)
     return [text for text in ordered if ":" not in text], [text for text in ordered if ":" in text]
+
+
+def _canonical(text: str) -> str:
+    """Return an address as Python spells it: not every one is as nft does. Anything else stays as it is."""
+    if ":" not in text:
+        return text
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return text
 
 
 def _sets(wanted: Firewall) -> list[str]:

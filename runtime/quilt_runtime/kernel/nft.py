@@ -1,15 +1,25 @@
-"""Runs the `nft` program: every change is one transaction, reads are its own canonical text."""
+"""Runs the `nft` program: every change is one transaction, reads are its own canonical text.
+
+The kernel's notification of a change names who made it, by the port of its socket: the process id of nft. So
+our own changes can be told from others' (`made_here`).
+"""
 
 from __future__ import annotations
 
 import json
 import subprocess
+import time
+from collections import deque
 from typing import Any
 
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.firewall import TABLE
 
 TIMEOUT = 10.0  # seconds; a transaction of 5,000 elements takes 30 ms
+
+
+RECENT_S = 5.0  # how long a process id is taken for ours: others get it again some day
+_recent: deque[tuple[int, float]] = deque(maxlen=16)
 
 
 class NftError(RequestError):
@@ -23,6 +33,12 @@ def apply(transaction: str) -> None:
     done = _run(["-f", "-"], transaction)
     if done.returncode != 0:
         raise NftError(f"nft refused the table {TABLE}: {done.stderr.strip()[:500]}")
+
+
+def made_here(port: int) -> bool:
+    """Whether a change that the kernel tells of was made by `apply`, a moment ago."""
+    now = time.monotonic()
+    return any(port == pid and now - since < RECENT_S for pid, since in _recent.copy())
 
 
 def listing() -> str:
@@ -39,11 +55,15 @@ def entries(what: str, *where: str) -> list[Any]:
 
 
 def _run(arguments: list[str], text: str) -> subprocess.CompletedProcess[str]:
+    pipe, command = subprocess.PIPE, ["nft", *arguments]
     try:
-        return subprocess.run(
-            ["nft", *arguments], input=text, capture_output=True, text=True, timeout=TIMEOUT, check=False
-        )
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as program:
+            _recent.append((program.pid, time.monotonic()))
+            try:
+                out, told = program.communicate(text, timeout=TIMEOUT)
+            except subprocess.TimeoutExpired as error:
+                program.kill()
+                raise NftError(f"nft did not finish within {TIMEOUT:.0f} s") from error
     except FileNotFoundError as error:
         raise NftError("the program nft is missing: install nftables on this node or in the image") from error
-    except subprocess.TimeoutExpired as error:
-        raise NftError(f"nft did not finish within {TIMEOUT:.0f} s") from error
+    return subprocess.CompletedProcess(command, program.returncode, out, told)

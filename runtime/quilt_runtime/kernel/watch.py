@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 
 from quilt_runtime.core.firewall import BRIDGE, TABLE
+from quilt_runtime.kernel.nft import made_here
 
 NETLINK_NETFILTER = 12
 SOL_NETLINK, NETLINK_ADD_MEMBERSHIP = 270, 1
@@ -89,14 +90,15 @@ class Watch:
 
     def _on_route(self, data: bytes) -> None:
         self.links.update(name.decode() for name in INTERFACES.findall(data))
-        for at, kind in _messages(data):
+        for at, kind, _ in _messages(data):
             self.sysctls = self.sysctls or kind == RTM_NEWNETCONF
             # Messages about IPv6 addresses do not name the interface.
             if kind in ABOUT_AN_ADDRESS and data[at + 16] == socket.AF_INET6 and _is_bridge(data, at):
                 self.links.add(BRIDGE)
 
     def _on_netfilter(self, data: bytes) -> None:
-        self.firewall = self.firewall or any(table in data for table in TABLES)
+        others = any(not made_here(port) for _, _, port in _messages(data))
+        self.firewall = self.firewall or (others and any(table in data for table in TABLES))
 
 
 def _open(family: int, groups: tuple[int, ...]) -> socket.socket:
@@ -118,10 +120,10 @@ def _is_bridge(data: bytes, at: int) -> bool:
         return False
 
 
-def _messages(data: bytes) -> Iterator[tuple[int, int]]:
-    """Yield where each message begins, and its type."""
+def _messages(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield where each message begins, its type and the port of the socket that it came about through."""
     at = 0
     while at + 16 <= len(data):
-        length, kind = struct.unpack_from("=IH", data, at)
-        yield at, kind
+        length, kind, port = struct.unpack_from("=IH6xI", data, at)
+        yield at, kind, port
         at += max((length + 3) & ~3, 16)

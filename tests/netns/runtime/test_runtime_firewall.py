@@ -23,6 +23,7 @@ while True:
     _, source = receiver.recvfrom(99)
     print(*source, flush=True)
 """
+REPAIRED = 'quilt_runtime_drift_repairs_total{kind="table"}'
 PROBE = """table inet probe {}
 delete table inet probe
 table inet probe { chain input { type filter hook input priority 10; udp dport 4789 counter; }; }"""
@@ -130,6 +131,36 @@ def test_overlay_packets_are_taken_from_peers_alone(world: World) -> None:
     assert accepts_overlay_from(world, world.outside, "198.18.0.1", "198.18.0.3")
     configure(world, "198.18.0.3")
     assert not accepts_overlay_from(world, world.outside, "198.18.0.1", "198.18.0.2")
+
+
+def handle(world: World) -> str:
+    """The number of our table in the kernel: another one once it is written anew."""
+    return (
+        world.node.netns.run("nft", "-a", "list", "table", "inet", "quilt").partition("handle ")[2].split()[0]
+    )
+
+
+def test_a_peer_more_or_less_is_one_element_and_no_reason_to_look(world: World) -> None:
+    many = [f"198.18.{n // 250}.{n % 250 + 1}" for n in range(2, 2000)]
+    configure(world, *many)
+    before = handle(world)
+    configure(world, *many, "198.19.0.1")
+    configure(world, *many[1:], "198.19.0.1")
+    assert handle(world) == before
+    listed = world.node.netns.run("nft", "list", "set", "inet", "quilt", "overlay_sources_v4")
+    assert "198.19.0.1" in listed
+    assert f"{many[0]}," not in listed
+    # Somebody else's change is seen although ours are not looked at, and nothing else was taken for one.
+    world.node.netns.run("nft", "delete", "element", "inet", "quilt", "overlay_sources_v4", "{ 198.19.0.1 }")
+    eventually(lambda: world.node.metric(REPAIRED) == 1, "the element is repaired")
+    assert "198.19.0.1" in world.node.netns.run("nft", "list", "set", "inet", "quilt", "overlay_sources_v4")
+
+
+def test_a_change_in_the_way_of_a_peers_is_written_over(world: World) -> None:
+    configure(world, "198.18.0.2", "198.18.0.3")
+    world.node.netns.run("nft", "delete", "table", "inet", "quilt")
+    configure(world, "198.18.0.2")
+    assert not accepts_overlay_from(world, world.outside, "198.18.0.1", "198.18.0.3")
 
 
 def test_a_pod_cannot_send_overlay_packets_to_its_own_node(world: World) -> None:

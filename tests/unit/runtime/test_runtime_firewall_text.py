@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quilt_runtime.core.firewall import Firewall, ruleset, source_changes
+from quilt_runtime.core.firewall import Firewall, ruleset, source_changes, without_sources
 
 BASE = Firewall("10.42.1.0/24", ("10.42.0.0/16", "fd42::/48"), 4789, frozenset({"198.18.0.2", "fd00::2"}))
 addresses = st.frozensets(st.ip_addresses().map(str), max_size=6)
@@ -26,6 +26,40 @@ def test_peer_changes_touch_only_the_difference(held: frozenset[str], wanted: fr
 
 def _elements(line: str) -> set[str]:
     return set(line.partition("{ ")[2].partition(" }")[0].split(", "))
+
+
+LISTING = """table inet quilt {
+\tset cluster_v4 {
+\t\ttype ipv4_addr
+\t\tflags interval
+\t\telements = { 10.42.0.0/16 }
+\t}
+
+\tset overlay_sources_v4 {
+\t\ttype ipv4_addr%s
+\t}
+
+\tset overlay_sources_v6 {
+\t\ttype ipv6_addr%s
+\t}
+}
+"""
+
+
+def test_a_listing_is_told_apart_from_its_sources() -> None:
+    four, six = (
+        "\n\t\telements = { 198.18.0.2, 198.18.0.3,\n\t\t\t     198.18.0.4 }",
+        "\n\t\telements = { ::ffff:1.2.3.4 }",
+    )
+    rest, sources = without_sources(LISTING % (four, six))
+    assert rest == LISTING % ("", "")
+    assert sources == {"198.18.0.2", "198.18.0.3", "198.18.0.4", "::ffff:102:304"}
+    assert without_sources(rest) == (rest, frozenset())
+
+
+def test_what_others_hang_on_an_element_shows() -> None:
+    _, sources = without_sources(LISTING % ("\n\t\telements = { 198.18.0.2 timeout 5s }", ""))
+    assert sources == {"198.18.0.2 timeout 5s"}
 
 
 def test_nobody_is_shut_out_before_a_peer_is_known() -> None:
