@@ -122,22 +122,21 @@ class Channel:
         with self._lock:
             first = self._next(count)
             messages = build(first)
-            at = 0
-            while at < len(messages):
-                size, end = 0, at
-                while end < len(messages) and end - at < self.batch_count:
-                    size += len(messages[end])
-                    if size > self.batch_bytes and end > at:
-                        break
-                    end += 1
+            for part in self._parts(messages):
                 try:
-                    self._exchange(messages[at:end], first, first + end - 1, refused)
+                    self._exchange(messages[part.start : part.stop], first, first + part.stop - 1, refused)
                 except NetlinkError as error:
                     lost = (error.errno or errno.EIO, error.message)
-                    for place in range(at, end):
+                    for place in part:
                         refused.setdefault(place, lost)
-                at = end
         return refused
+
+    def _parts(self, messages: Sequence[bytes]) -> list[range]:
+        """Cut messages into datagrams, by the longest of them: those of a batch are much alike."""
+        total = len(messages)
+        longest = max(map(len, messages), default=1)
+        size = min(self.batch_count, max(1, self.batch_bytes // longest))
+        return [range(at, min(at + size, total)) for at in range(0, total, size)]
 
     def _exchange(self, part: Sequence[bytes], first: int, last: int, refused: dict[int, Refusal]) -> None:
         data = bytearray().join(part)

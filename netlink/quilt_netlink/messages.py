@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import Any
 
@@ -87,6 +88,16 @@ def pack_mac(text: str) -> bytes:
     if len(packed) != 6:
         raise ValueError(f"{text!r} is not a MAC")
     return packed
+
+
+def pack_ips(texts: Sequence[str]) -> list[bytes]:
+    """Pack addresses that are all of the first one's family; raises OSError when one is not."""
+    return list(map(inet_pton, repeat(AF_INET6 if ":" in texts[0] else AF_INET), texts))
+
+
+def pack_macs(texts: Sequence[str]) -> list[bytes]:
+    """Pack MACs; raises ValueError when one is none."""
+    return list(map(pack_mac, texts))
 
 
 def _attributes(table: Attrs, attrs: Attributes) -> bytes:

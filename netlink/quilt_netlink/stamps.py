@@ -1,25 +1,50 @@
-"""Which shapes of hot messages exist, and how an entry is stamped into its shape.
+"""Which shapes of hot messages exist, and how entries are stamped into their shape.
 
-A stamper takes the operation, its entry and the sequence number. Shapes (family, which attributes are
-there) are compiled when first met; a mesh uses a handful.
+A stamper takes an operation, entries that are all of one shape (family, which attributes are there) and the
+sequence numbers of their messages; entries of several shapes it refuses. Shapes are compiled when first met;
+a mesh uses a handful.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from socket import AF_INET, AF_INET6
-from typing import Any
+from typing import Any, TypeVar
 
 from quilt_netlink import constants as c
-from quilt_netlink.messages import Attributes, encode, ndmsg, nhmsg, pack_ip, pack_mac, rtmsg
+from quilt_netlink.messages import Attributes, encode, ndmsg, nhmsg, pack_ips, pack_macs, rtmsg
 from quilt_netlink.ops import Create, Delete, Op, Put
 from quilt_netlink.state import FdbEntry, Neighbour, Nexthop, Route
 from quilt_netlink.template import Slot, Template, ip, mac, u8, u32
 
+T = TypeVar("T")
 OpType = Any
 """type[Op]; mypy takes no class for hashable when its instances are frozen and slotted."""
-Stamper = Callable[[OpType, Any, int], bytes]
+Stamper = Callable[[OpType, Sequence[Any], Sequence[int]], list[bytes]]
+"""Raises MixedError, or OSError, ValueError or struct.error where a value cannot be encoded."""
+
+
+class MixedError(ValueError):
+    """The entries are not all of one shape."""
+
+    def __init__(self) -> None:
+        super().__init__("entries of several shapes")
+
+
+def same(column: Sequence[T]) -> T:
+    """Return the value that all have; raises MixedError."""
+    if column.count(column[0]) != len(column):
+        raise MixedError
+    return column[0]
+
+
+def given(column: Sequence[Any]) -> bool:
+    """Whether an optional value is there, in all or in none; raises MixedError."""
+    if any(column) != all(column):
+        raise MixedError
+    return bool(column[0])
+
 
 FLAGS: dict[type[Op], int] = {
     Create: c.NLM_F_REQUEST | c.NLM_F_CREATE | c.NLM_F_EXCL,
@@ -46,10 +71,13 @@ def neighbour_template(op: OpType, v6: bool) -> Template:
     return Template(build, [_SEQ, u32("ifindex"), ip("dst", v6=v6), mac("mac")])
 
 
-def stamp_neighbour(op: OpType, entry: Neighbour, seq: int) -> bytes:
-    """Encode an operation on a neighbour."""
-    dst = pack_ip(entry.address)
-    return neighbour_template(op, len(dst) == 16).stamp(seq, entry.ifindex, dst, pack_mac(entry.mac))
+def stamp_neighbours(op: OpType, entries: Sequence[Neighbour], seqs: Sequence[int]) -> list[bytes]:
+    """Encode an operation on neighbours of one family."""
+    dsts = pack_ips([entry.address for entry in entries])
+    template = neighbour_template(op, len(dsts[0]) == 16)
+    return template.stamp(
+        seqs, [entry.ifindex for entry in entries], dsts, pack_macs([entry.mac for entry in entries])
+    )
 
 
 @lru_cache(maxsize=64)
@@ -73,13 +101,14 @@ def fdb_template(op: OpType, size: int) -> Template:
     return Template(build, [*slots, ip("dst", v6=size == 16)] if size else slots)
 
 
-def stamp_fdb(op: OpType, entry: FdbEntry, seq: int) -> bytes:
-    """Encode an operation on a VXLAN forwarding entry."""
-    address = pack_mac(entry.mac)
-    if not entry.dst:
-        return fdb_template(op, 0).stamp(seq, entry.ifindex, address)
-    dst = pack_ip(entry.dst)
-    return fdb_template(op, len(dst)).stamp(seq, entry.ifindex, address, dst)
+def stamp_fdb(op: OpType, entries: Sequence[FdbEntry], seqs: Sequence[int]) -> list[bytes]:
+    """Encode an operation on VXLAN forwarding entries whose destinations are of one family."""
+    columns = (seqs, [entry.ifindex for entry in entries], pack_macs([entry.mac for entry in entries]))
+    hosts = [entry.dst for entry in entries]
+    if not given(hosts):
+        return fdb_template(op, 0).stamp(*columns)
+    dsts = pack_ips(hosts)
+    return fdb_template(op, len(dsts[0])).stamp(*columns, dsts)
 
 
 @lru_cache(maxsize=64)
@@ -108,15 +137,18 @@ def nexthop_template(op: OpType, size: int, onlink: bool) -> Template:
     return Template(build, [*slots, ip("gateway", v6=size == 16)] if size else slots)
 
 
-def stamp_nexthop(op: OpType, entry: Nexthop, seq: int) -> bytes:
-    """Encode an operation on a nexthop object."""
+def stamp_nexthops(op: OpType, entries: Sequence[Nexthop], seqs: Sequence[int]) -> list[bytes]:
+    """Encode an operation on nexthop objects whose gateways are of one family."""
+    ids = [entry.id for entry in entries]
     if op is Delete:
-        return nexthop_template(op, 0, False).stamp(seq, entry.id)
-    if not entry.gateway:
-        return nexthop_template(op, 0, False).stamp(seq, entry.protocol, entry.id, entry.ifindex)
-    gateway = pack_ip(entry.gateway)
-    template = nexthop_template(op, len(gateway), entry.onlink)
-    return template.stamp(seq, entry.protocol, entry.id, entry.ifindex, gateway)
+        return nexthop_template(op, 0, False).stamp(seqs, ids)
+    columns = (seqs, [entry.protocol for entry in entries], ids, [entry.ifindex for entry in entries])
+    gateways = [entry.gateway for entry in entries]
+    if not given(gateways):
+        return nexthop_template(op, 0, False).stamp(*columns)
+    packed = pack_ips(gateways)
+    onlink = same([entry.onlink for entry in entries])
+    return nexthop_template(op, len(packed[0]), onlink).stamp(*columns, packed)
 
 
 # The optional attributes of a route, in the order of their slots: (attribute, slot, is an address).
@@ -155,41 +187,50 @@ def route_template(op: OpType, v6: bool, onlink: bool, present: tuple[bool, ...]
     return Template(build, slots)
 
 
-_ONLY_NHID = (True, False, False, False, False)
-
-
-def stamp_route(op: OpType, entry: Route, seq: int) -> bytes:
-    """Encode an operation on a route.
+def stamp_routes(op: OpType, entries: Sequence[Route], seqs: Sequence[int]) -> list[bytes]:
+    """Encode an operation on routes of one family with the same optional attributes.
 
     A delete matches any scope, and any nexthop object: the kernel refuses one that names an object which has
     gone already, and has then removed the route itself.
     """
-    text, _, length = entry.prefix.partition("/")
-    dst = pack_ip(text)
-    table = entry.table
-    head = (
-        seq,
-        int(length) if length else len(dst) * 8,
-        table if table < 256 else c.RT_TABLE_COMPAT,
-        entry.protocol,
-        c.RT_SCOPE_NOWHERE if op is Delete else entry.scope,
-        dst,
-        table,
+    prefixes = [entry.prefix.partition("/") for entry in entries]
+    dsts = pack_ips([address for address, _, _ in prefixes])
+    whole = 8 * len(dsts[0])
+    tables = [entry.table for entry in entries]
+    columns: list[Sequence[int | bytes]] = [
+        seqs,
+        [int(length) if length else whole for _, _, length in prefixes],
+        [table if table < 256 else c.RT_TABLE_COMPAT for table in tables],
+        [entry.protocol for entry in entries],
+        [c.RT_SCOPE_NOWHERE if op is Delete else entry.scope for entry in entries],
+        dsts,
+        tables,
+    ]
+    optional: tuple[Sequence[Any], ...] = (
+        [0 if op is Delete else entry.nhid for entry in entries],
+        [entry.ifindex for entry in entries],
+        [entry.metric for entry in entries],
+        [entry.gateway for entry in entries],
+        [entry.prefsrc for entry in entries],
     )
-    nhid = 0 if op is Delete else entry.nhid
-    if nhid and not (entry.ifindex or entry.metric or entry.gateway or entry.prefsrc):
-        return route_template(op, len(dst) == 16, entry.onlink, _ONLY_NHID).stamp(*head, nhid)
-    numbers = (nhid, entry.ifindex, entry.metric)
-    addresses = (entry.gateway, entry.prefsrc)
-    present = tuple(bool(value) for value in (*numbers, *addresses))
-    rest = [value for value in numbers if value] + [pack_ip(value) for value in addresses if value]
-    return route_template(op, len(dst) == 16, entry.onlink, present).stamp(*head, *rest)
+    present = tuple(map(given, optional))
+    for (_, _, address), there, column in zip(_ROUTE_ATTRS, present, optional, strict=True):
+        if there:
+            columns.append(pack_ips(column) if address else column)
+    onlink = same([entry.onlink for entry in entries])
+    return route_template(op, whole == 128, onlink, present).stamp(*columns)
 
 
 STAMPERS: dict[type[Any], Stamper] = {
-    Neighbour: stamp_neighbour,
+    Neighbour: stamp_neighbours,
     FdbEntry: stamp_fdb,
-    Nexthop: stamp_nexthop,
-    Route: stamp_route,
+    Nexthop: stamp_nexthops,
+    Route: stamp_routes,
 }
 """The kinds of entries that go in batches; all others are written one by one."""
+
+
+def stamp(ops: Sequence[Op], seqs: Sequence[int]) -> list[bytes]:
+    """Encode operations of one kind on entries of one shape; raises like a Stamper."""
+    entries = [op.entry for op in ops]
+    return STAMPERS[same(list(map(type, entries)))](same(list(map(type, ops))), entries, seqs)

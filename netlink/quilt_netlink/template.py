@@ -3,14 +3,16 @@
 A template is compiled by difference. The message is encoded twice, with every variable field set to
 values that differ in each byte; where the two encodings differ is where the fields are, and everything
 else is constant. So no offset is written down by hand, and a stamped message is what the encoder would have
-produced, at a tenth of the cost (a hundredth of pyroute2's).
+produced. Values come in columns, one for each field, so that thousands of messages are made without a step of
+Python for each: at a twentieth of the encoder's cost (a four-hundredth of pyroute2's).
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 Build = Callable[[Mapping[str, Any]], bytes]
@@ -50,7 +52,7 @@ def ip(name: str, *, v6: bool) -> Slot:
 
 
 class Template:
-    """One message shape; `stamp` takes the slots' values, packed, in their order in the message."""
+    """One message shape; `stamp` takes columns of the slots' packed values, in their order in the message."""
 
     __slots__ = ("_args", "_pack", "names", "size")
 
@@ -63,19 +65,19 @@ class Template:
         at, layout, args = 0, "=", []
         for place, code, _ in places:
             layout += f"{place - at}s{code}"
-            args += [low[at:place], None]
+            args += [repeat(low[at:place]), None]
             at = place + struct.calcsize("=" + code)
-        self._args: list[Any] = [*args, low[at:]]
+        self._args: list[Any] = [*args, repeat(low[at:])]
         packer = struct.Struct(f"{layout}{len(low) - at}s")
         self._pack = packer.pack
         self.size = packer.size
         self.names = tuple(name for _, _, name in places)
 
-    def stamp(self, *values: int | bytes) -> bytes:
-        """Return the message with these values, in the order of `names`."""
+    def stamp(self, *columns: Iterable[int | bytes]) -> list[bytes]:
+        """Return a message for each row of these columns, which are in the order of `names`."""
         args = self._args[:]
-        args[1::2] = values
-        return self._pack(*args)
+        args[1::2] = columns
+        return list(map(self._pack, *args))
 
 
 def _place(build: Build, slots: list[Slot], slot: Slot, low: bytes) -> int:

@@ -17,7 +17,7 @@ from quilt_netlink import links
 from quilt_netlink.channel import Channel, Refusal
 from quilt_netlink.errors import NetlinkError
 from quilt_netlink.ops import Create, Delete, Failure, Op
-from quilt_netlink.stamps import FLAGS, STAMPERS
+from quilt_netlink.stamps import FLAGS, STAMPERS, stamp
 from quilt_netlink.state import Address, Link
 
 GetLink = Callable[[str | int], Link | None]
@@ -33,40 +33,31 @@ class Writer:
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
         """Do the operations in order; return those refused, by their place."""
         failures: list[Failure] = []
+        hot = [type(op.entry) in STAMPERS for op in ops]
+        hot.append(False)
         at = 0
         while at < len(ops):
-            end = at
-            while end < len(ops) and type(ops[end].entry) in STAMPERS:
-                end += 1
+            end = hot.index(False, at)
             if end > at:
-                self._batch(ops, at, end, failures)
+                self._batch(ops, range(at, end), failures)
                 at = end
             else:
                 self._single(ops[at], at, failures)
                 at += 1
         return failures
 
-    def _batch(self, ops: Sequence[Op], start: int, end: int, failures: list[Failure]) -> None:
+    def _batch(self, ops: Sequence[Op], places: range, failures: list[Failure]) -> None:
         invalid: dict[int, Failure] = {}
 
         def build(seq: int) -> list[bytes]:
             messages: list[bytes] = []
-            append = messages.append
-            for place in range(start, end):
-                op = ops[place]
-                entry = op.entry
-                try:
-                    append(STAMPERS[type(entry)](type(op), entry, seq))
-                except (OSError, ValueError, struct.error) as error:
-                    invalid[place] = _invalid(place, op, error)
-                    continue
-                seq += 1
+            _encode(ops, places, seq, messages, invalid)
             return messages
 
-        refused = self._channel.batch(build, end - start)
+        refused = self._channel.batch(build, len(places))
         if not refused and not invalid:
             return
-        sent = [place for place in range(start, end) if place not in invalid]
+        sent = [place for place in places if place not in invalid]
         found = list(invalid.values())
         found += [_failure(sent[number], ops[sent[number]], refusal) for number, refusal in refused.items()]
         failures += sorted(found, key=lambda failure: failure.index)
@@ -122,6 +113,25 @@ class Writer:
     def _change(self, link: Link, now: Link) -> None:
         for message in links.change(now.index, link, now):
             self._channel.request(message)
+
+
+def _encode(
+    ops: Sequence[Op], places: range, first: int, messages: list[bytes], invalid: dict[int, Failure]
+) -> None:
+    """Append the messages of the operations in these places, numbered from `first` on without a gap.
+
+    What is not of one kind and shape, or cannot be encoded, is halved until it is, or is one that is invalid.
+    """
+    seq = first + len(messages)
+    try:
+        messages += stamp(ops[places.start : places.stop], range(seq, seq + len(places)))
+    except (OSError, ValueError, struct.error) as error:
+        if len(places) == 1:
+            invalid[places[0]] = _invalid(places[0], ops[places[0]], error)
+            return
+        middle = len(places) // 2
+        _encode(ops, places[:middle], first, messages, invalid)
+        _encode(ops, places[middle:], first, messages, invalid)
 
 
 def _failure(place: int, op: Op, refusal: Refusal) -> Failure:
