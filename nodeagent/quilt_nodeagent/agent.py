@@ -227,7 +227,7 @@ class Agent:
         if self._settings_timer is None:
             loop, claim = asyncio.get_running_loop(), self.view.claim
             due = loop.time() + _SETTINGS_DELAY
-            if claim is not None and self.runtime.serves(claim.cidr):
+            if claim is not None and self.runtime.told_subnet == claim.cidr:
                 due = max(due, self._settings_sent + _SETTINGS_PAUSE)
             self._settings_timer = loop.call_at(due, self._send_settings)
 

@@ -47,6 +47,37 @@ class Route(_message.Message):
 Global___Route: _TypeAlias = Route  # noqa: Y015
 
 @_typing.final
+class RouteGroup(_message.Message):
+    """Many routes by one device: what thousands of them have in common is said, and checked, once."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INTERFACE_FIELD_NUMBER: _builtins.int
+    DESTINATIONS_FIELD_NUMBER: _builtins.int
+    GATEWAYS_FIELD_NUMBER: _builtins.int
+    interface: _builtins.str
+    @_builtins.property
+    def destinations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def gateways(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """one for each destination; none at all: link-scope routes"""
+
+    def __init__(
+        self,
+        *,
+        interface: _builtins.str = ...,
+        destinations: _abc.Iterable[_builtins.str] | None = ...,
+        gateways: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["destinations", b"destinations", "gateways", b"gateways", "interface", b"interface"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RouteGroup: _TypeAlias = RouteGroup  # noqa: Y015
+
+@_typing.final
 class RouteResult(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -83,6 +114,7 @@ class ApplyRoutesRequest(_message.Message):
     ADD_FIELD_NUMBER: _builtins.int
     REMOVE_FIELD_NUMBER: _builtins.int
     FAILURES_ONLY_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
     failures_only: _builtins.bool
     """answer with the results of refused items alone"""
     @_builtins.property
@@ -93,16 +125,21 @@ class ApplyRoutesRequest(_message.Message):
     def remove(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """destinations; absent is success"""
 
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___RouteGroup]:
+        """as `add`"""
+
     def __init__(
         self,
         *,
         add: _abc.Iterable[Global___Route] | None = ...,
         remove: _abc.Iterable[_builtins.str] | None = ...,
         failures_only: _builtins.bool = ...,
+        groups: _abc.Iterable[Global___RouteGroup] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add", b"add", "failures_only", b"failures_only", "remove", b"remove"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add", b"add", "failures_only", b"failures_only", "groups", b"groups", "remove", b"remove"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -115,7 +152,7 @@ class ApplyRoutesResponse(_message.Message):
     RESULTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___RouteResult]:
-        """adds in order, then removes in order"""
+        """adds, destinations of groups, removes; each in order"""
 
     def __init__(
         self,

@@ -114,7 +114,7 @@ class RuntimeClient:
         total = len(add) + len(remove)
         for start in range(0, total, CHUNK):
             request = node_pb2.ApplyRoutesRequest(
-                add=[_route(*item) for item in add[start : start + CHUNK]],
+                groups=_groups(add[start : start + CHUNK]),
                 remove=remove[max(0, start - len(add)) : max(0, start + CHUNK - len(add))],
                 failures_only=True,
             )
@@ -134,5 +134,17 @@ class RuntimeClient:
             raise RuntimeUnavailable(f"The connection to the runtime at {self.address} is closed.") from error
 
 
-def _route(prefix: str, hop: Hop) -> node_pb2.Route:
-    return node_pb2.Route(destination=prefix, gateway=hop.gateway, interface=hop.device)
+def _groups(routes: Sequence[tuple[str, Hop]]) -> list[node_pb2.RouteGroup]:
+    """Sort routes by device, and those without a gateway apart."""
+    sorted_: dict[tuple[str, bool], list[tuple[str, Hop]]] = {}
+    for route in routes:
+        hop = route[1]
+        sorted_.setdefault((hop.device, bool(hop.gateway)), []).append(route)
+    return [
+        node_pb2.RouteGroup(
+            interface=device,
+            destinations=[prefix for prefix, _ in group],
+            gateways=[hop.gateway for _, hop in group] if over_gateways else [],
+        )
+        for (device, over_gateways), group in sorted_.items()
+    ]

@@ -60,6 +60,11 @@ class RuntimeLink:
         told = (self._told_settings, self._told_subnet)
         return self.reachable and self._settings is not None and not self.refusal and wanted == told
 
+    @property
+    def told_subnet(self) -> str:
+        """The subnet that the runtime confirmed, whatever else it is still to be told; empty before."""
+        return self._told_subnet
+
     def serves(self, subnet: str, subnet_v6: str = "") -> bool:
         """Whether the runtime is configured, with these subnets; an empty second one asks for IPv4 alone."""
         told = self._told_settings.subnet_v6 if self._told_settings else ""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+from collections import deque
 from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
+from itertools import repeat
+from socket import AF_INET, inet_pton
 
 from quilt_runtime.core.errors import RequestError
 
@@ -14,7 +17,6 @@ LONGEST_INTERFACE = 15  # IFNAMSIZ - 1
 
 Network = IPv4Network | IPv6Network
 
-_OCTET = {str(number): number for number in range(256)}
 _LENGTH = {str(number): number for number in range(1, 33)}
 """Canonical decimal spellings: a look-up both checks and reads. Thousands of routes arrive at once."""
 
@@ -89,10 +91,18 @@ def canonical4(text: str) -> str:
 def _packed4(text: str) -> int:
     """Return a canonically spelled IPv4 address as a number, -1 for anything else."""
     try:
-        a, b, c, d = text.split(".")
-        return _OCTET[a] << 24 | _OCTET[b] << 16 | _OCTET[c] << 8 | _OCTET[d]
-    except (KeyError, ValueError):
+        return int.from_bytes(inet_pton(AF_INET, text))
+    except (OSError, ValueError):  # ValueError: a zero character within
         return -1
+
+
+def all_canonical4(addresses: Sequence[str]) -> bool:
+    """Whether all are canonically spelled IPv4 addresses."""
+    try:
+        deque(map(inet_pton, repeat(AF_INET), addresses), maxlen=0)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def route_destination(network: Network) -> Network:

@@ -9,9 +9,9 @@ link scope. Routes of other programs are never changed: an item that would is re
 from __future__ import annotations
 
 import ipaddress
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
+from socket import inet_aton
 from typing import NamedTuple
 
 from quilt_netlink import SCOPE_LINK, Create, Delete, Nexthop, Op, Put, Route
@@ -32,19 +32,33 @@ class Wanted(NamedTuple):
     gateway: str = ""
 
 
-class Step(NamedTuple):
-    """A write and the item of the request that it is for."""
+@dataclass(slots=True)
+class Steps:
+    """Writes in their order, and beside each the item of the request that it is for."""
 
-    item: int
-    op: Op
+    ops: list[Op] = field(default_factory=list)
+    items: list[int] = field(default_factory=list)
+
+    def add(self, item: int, op: Op) -> None:
+        """Append a write."""
+        self.ops.append(op)
+        self.items.append(item)
+
+    def without(self, items: Container[int]) -> Steps:
+        """Return those that are for other items."""
+        kept = Steps()
+        for op, item in zip(self.ops, self.items, strict=True):
+            if item not in items:
+                kept.add(item, op)
+        return kept
 
 
 @dataclass(slots=True)
 class Plan:
     """Writes in the order they have to happen, and the items that cannot be done, with the reason."""
 
-    nexthops: list[Step] = field(default_factory=list)
-    routes: list[Step] = field(default_factory=list)
+    nexthops: Steps = field(default_factory=Steps)
+    routes: Steps = field(default_factory=Steps)
     garbage: list[Op] = field(default_factory=list)
     refused: dict[int, str] = field(default_factory=dict)
 
@@ -55,8 +69,8 @@ def preferred_id(gateway: str) -> int:
         # Node subnets differ in the upper half; bit 30 keeps off the low numbers, which people choose.
         value = int(ipaddress.IPv6Address(gateway))
         return (value >> 64 ^ value) & 0x3FFFFFFF | 0x40000000
-    a, b, c, d = gateway.split(".")  # thousands at a time, so not by way of an IPv4Address each
-    return (int(a) << 24 | int(b) << 16 | int(c) << 8 | int(d)) & 0x7FFFFFFF or 1
+    # Thousands at a time, so not by way of an IPv4Address each.
+    return int.from_bytes(inet_aton(gateway)) & 0x7FFFFFFF or 1
 
 
 class Tables:
@@ -71,7 +85,7 @@ class Tables:
         self.by_prefix: dict[str, tuple[Route, ...]] = {}
         self.hops: dict[Hop, int] = {}
         self.nexthops: dict[int, Nexthop] = {}
-        self.users: Counter[int] = Counter()
+        self.users: dict[int, int] = {}
         for nexthop in nexthops:
             self.put_nexthop(nexthop)
         for route in routes:
@@ -79,9 +93,10 @@ class Tables:
 
     def put(self, route: Route) -> None:
         """Take in a route."""
-        self.by_prefix[route.prefix] = (*self.by_prefix.get(route.prefix, ()), route)
+        held = self.by_prefix.get(route.prefix)
+        self.by_prefix[route.prefix] = (*held, route) if held else (route,)
         if route.nhid:
-            self.users[route.nhid] += 1
+            self.users[route.nhid] = self.users.get(route.nhid, 0) + 1
 
     def drop(self, route: Route) -> None:
         """Take out a route that is there."""
@@ -93,6 +108,8 @@ class Tables:
             del self.by_prefix[route.prefix]
         if route.nhid:
             self.users[route.nhid] -= 1
+            if not self.users[route.nhid]:
+                del self.users[route.nhid]
 
     def put_nexthop(self, nexthop: Nexthop) -> None:
         """Take in a nexthop object; only one of ours with a gateway is ever used again."""
@@ -117,7 +134,7 @@ class Tables:
 
     def unused(self) -> list[Nexthop]:
         """Return our nexthop objects that no route uses."""
-        return [n for n in self.nexthops.values() if n.protocol == PROTOCOL_MESH and not self.users[n.id]]
+        return [n for n in self.nexthops.values() if n.protocol == PROTOCOL_MESH and n.id not in self.users]
 
 
 class Planner:
@@ -131,10 +148,10 @@ class Planner:
 
     def add(self, item: int, wanted: Wanted, protocol: int, keep: frozenset[int] = frozenset()) -> None:
         """Plan one route; an equal one of a protocol in `keep` stays as it is."""
-        held = self._tables.by_prefix.get(wanted.prefix, ())
+        held = self._tables.by_prefix.get(wanted.prefix)
         if not held:
             route = self._route(item, wanted, protocol)
-            self.plan.routes.append(Step(item, Create(route)))
+            self.plan.routes.add(item, Create(route))
             self._tables.put(route)
             return
         foreign = next((route for route in held if route.protocol not in OURS), None)
@@ -147,7 +164,7 @@ class Planner:
             for old in held
         ):
             return
-        self.plan.routes.append(Step(item, Put(route)))
+        self.plan.routes.add(item, Put(route))
         for old in held:
             self._drop(old)
         self._tables.put(route)
@@ -161,14 +178,14 @@ class Planner:
             return
         for route in ours:
             if route.protocol in protocols:
-                self.plan.routes.append(Step(item, Delete(route)))
+                self.plan.routes.add(item, Delete(route))
                 self._drop(route)
 
     def finish(self, also: Iterable[Nexthop] = ()) -> Plan:
         """Add the removal of nexthop objects left without a route, and of unused ones in `also`."""
         left = {nhid: self._tables.nexthops[nhid] for nhid in self._left if nhid in self._tables.nexthops}
         for nexthop in {**left, **{nexthop.id: nexthop for nexthop in also}}.values():
-            if nexthop.protocol == PROTOCOL_MESH and not self._tables.users[nexthop.id]:
+            if nexthop.protocol == PROTOCOL_MESH and nexthop.id not in self._tables.users:
                 self.plan.garbage.append(Delete(nexthop))
                 self._tables.drop_nexthop(nexthop)
         return self.plan
@@ -194,7 +211,7 @@ class Planner:
             nhid = nhid % 0x7FFFFFFF + 1
         nexthop = Nexthop(nhid, ifindex, gateway, PROTOCOL_MESH)
         self._tables.put_nexthop(nexthop)
-        self.plan.nexthops.append(Step(item, Create(nexthop)))
+        self.plan.nexthops.add(item, Create(nexthop))
         return nhid
 
     def _foreign_text(self, route: Route) -> str:

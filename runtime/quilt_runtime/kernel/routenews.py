@@ -73,7 +73,7 @@ def _take_nexthop(nexthop: Nexthop, new: bool, tables: Tables) -> None:
     if new:
         tables.put_nexthop(nexthop)
         return
-    if tables.users[nexthop.id]:
+    if nexthop.id in tables.users:
         # A nexthop object takes its IPv4 routes with it silently.
         over = [r for routes in tables.by_prefix.values() for r in routes if r.nhid == nexthop.id]
         for route in over:

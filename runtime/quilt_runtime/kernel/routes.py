@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from quilt_netlink import Delete, Failure, Link, NetlinkError, Op
 from quilt_runtime.core.errors import RequestError
-from quilt_runtime.core.routes import OURS, PROTOCOL_MESH, Plan, Planner, Step, Wanted, described
+from quilt_runtime.core.routes import OURS, PROTOCOL_MESH, Plan, Planner, Steps, Wanted, described
 from quilt_runtime.kernel.routeview import RouteView
 
 RETRYABLE = frozenset(
@@ -142,14 +142,11 @@ class _Attempt:
             # Nobody is refused on the ground of what may be gone by now.
             self._outcomes[item] = Outcome(text, raced=not fresh)
         self._write(plan.nexthops)
-        routes = plan.routes
-        if self._outcomes:
-            routes = [step for step in routes if step.item not in self._outcomes]
-        self._write(routes)
+        self._write(plan.routes.without(self._outcomes) if self._outcomes else plan.routes)
         failed = self._view.kernel.apply(plan.garbage)
         if failed or self._outcomes:
             self._view.forget()
-        written = {step.item for step in plan.routes}
+        written = set(plan.routes.items)
         return {
             item: self._outcomes.get(item) or (CHANGED if item in written else UNCHANGED) for item in items
         }
@@ -157,25 +154,34 @@ class _Attempt:
     def _plan(self, items: Sequence[int]) -> tuple[Plan, bool]:
         tables, fresh = self._view.tables()
         planner = Planner(tables, self._names.of)
-        adds = len(self._adds)
+        adds, protocol, keep = len(self._adds), self._terms.protocol, self._terms.keep
+        indexes: dict[str, int] = {}
         for item in items:
             if item >= adds:
                 planner.remove(item, self._removes[item - adds], self._terms.removable)
                 continue
-            asked = self._adds[item]
-            link = self._names.link(asked.interface)
-            if link is None:
-                self._outcomes[item] = Outcome(f"Interface '{asked.interface}' not found", retryable=True)
-                continue
-            wanted = Wanted(asked.destination, link.index, asked.gateway)
-            planner.add(item, wanted, self._terms.protocol, self._terms.keep)
-            self._view.depend_on(link.index)
+            destination, gateway, interface = self._adds[item]
+            index = indexes.get(interface)
+            if index is None:
+                index = indexes[interface] = self._index(interface)
+            if index:
+                planner.add(item, Wanted(destination, index, gateway), protocol, keep)
+            else:
+                self._outcomes[item] = Outcome(f"Interface '{interface}' not found", retryable=True)
         return planner.finish(also=tables.unused() if fresh else ()), fresh
 
-    def _write(self, steps: Sequence[Step]) -> None:
-        for failure in self._view.kernel.apply([step.op for step in steps]):
+    def _index(self, interface: str) -> int:
+        """Return the index of an interface that routes are to hang on, 0 where it does not exist."""
+        link = self._names.link(interface)
+        if link is None:
+            return 0
+        self._view.depend_on(link.index)
+        return link.index
+
+    def _write(self, steps: Steps) -> None:
+        for failure in self._view.kernel.apply(steps.ops):
             if not (isinstance(failure.op, Delete) and failure.absent):
-                self._outcomes[steps[failure.index].item] = _refusal(failure)
+                self._outcomes[steps.items[failure.index]] = _refusal(failure)
 
 
 def _refusal(failure: Failure) -> Outcome:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
+from itertools import chain, repeat
+from typing import ParamSpec, TypeVar
 
 import grpc
 import structlog
@@ -17,6 +19,9 @@ from quilt_runtime.kernel.routes import Asked, Outcome, Terms
 from quilt_runtime.services.answer import answer
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
+P = ParamSpec("P")
 
 MESH = Terms(PROTOCOL_MESH, removable=frozenset({PROTOCOL_MESH}))
 """Injected routes are taken over where they stand in the way, and never swept."""
@@ -34,17 +39,22 @@ class RouteTableService(rpc.RouteTableServicer):
 
     async def ApplyRoutes(self, request: pb.ApplyRoutesRequest, context: object) -> pb.ApplyRoutesResponse:  # noqa: N802
         """Add or replace, then remove."""
-        items = len(request.add) + len(request.remove)
+        grouped = sum(len(group.destinations) for group in request.groups)
+        items = len(request.add) + grouped + len(request.remove)
         done = await answer(
             self._runtime.metrics,
             "ApplyRoutes",
-            lambda: apply(self._runtime, request.add, request.remove),
+            lambda: apply(self._runtime, request),
             short=items <= FEW and not self._runtime.routes.busy,
         )
         outcomes = done.value or [Outcome(done.error, retryable=True)] * items
         if request.failures_only and not any(outcome.error for outcome in outcomes):
             return pb.ApplyRoutesResponse()
-        destinations = [*(route.destination for route in request.add), *request.remove]
+        destinations = chain(
+            (route.destination for route in request.add),
+            *(group.destinations for group in request.groups),
+            request.remove,
+        )
         return pb.ApplyRoutesResponse(
             results=[
                 pb.RouteResult(
@@ -76,33 +86,50 @@ class RouteTableService(rpc.RouteTableServicer):
         )
 
 
-def apply(runtime: Runtime, adds: Iterable[pb.Route], removes: Iterable[str]) -> list[Outcome]:
+def apply(runtime: Runtime, request: pb.ApplyRoutesRequest) -> list[Outcome]:
     """Check every item, apply those that pass, and return one outcome per item."""
-    outcomes: dict[int, Outcome] = {}
-    checked: dict[int, Asked] = {}
-    gone: dict[int, str] = {}
-    index = -1
-    for index, route in enumerate(adds):
-        try:
-            checked[index] = _asked(route)
-        except RequestError as error:
-            outcomes[index] = Outcome(str(error))
-    for position, destination in enumerate(removes, index + 1):
-        try:
-            gone[position] = _destination(destination)
-        except RequestError as error:
-            outcomes[position] = Outcome(str(error))
-    done = runtime.routes.apply(list(checked.values()), list(gone.values()), MESH)
-    outcomes |= dict(zip([*checked, *gone], done, strict=True))
-    ordered = [outcomes[item] for item in range(len(outcomes))]
-    _account(runtime, ordered)
-    return ordered
+    adds = [_checked(_asked, route.destination, route.gateway, route.interface) for route in request.add]
+    for group in request.groups:
+        adds += _checked_group(group)
+    removes = [_checked(_destination, destination) for destination in request.remove]
+    done = iter(
+        runtime.routes.apply(
+            [asked for asked in adds if isinstance(asked, Asked)],
+            [destination for destination in removes if isinstance(destination, str)],
+            MESH,
+        )
+    )
+    outcomes = [item if isinstance(item, Outcome) else next(done) for item in (*adds, *removes)]
+    _account(runtime, outcomes)
+    return outcomes
 
 
-def _asked(route: pb.Route) -> Asked:
-    destination = _destination(route.destination)
-    gateway = requests.gateway(route.gateway, 6 if ":" in destination else 4)
-    return Asked(destination, gateway, requests.interface_name(route.interface))
+def _checked_group(group: pb.RouteGroup) -> list[Asked | Outcome]:
+    """Check a group at once where it is as regular as the agent's, else item by item."""
+    destinations, gateways, interface = list(group.destinations), list(group.gateways), group.interface
+    if len(gateways) != len(destinations):
+        if gateways:
+            text = f"A group of {len(destinations)} destinations has {len(gateways)} gateways"
+            return [Outcome(f"{text}; give one for each, or none")] * len(destinations)
+        gateways = [""] * len(destinations)
+    elif all(map(requests.canonical4, destinations)) and requests.all_canonical4(gateways):
+        interface_of_all = _checked(requests.interface_name, interface)
+        if isinstance(interface_of_all, str):
+            return list(map(Asked, destinations, gateways, repeat(interface_of_all)))
+    return [_checked(_asked, *item) for item in zip(destinations, gateways, repeat(interface))]
+
+
+def _checked(check: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Outcome:
+    try:
+        return check(*args, **kwargs)
+    except RequestError as error:
+        return Outcome(str(error))
+
+
+def _asked(destination: str, gateway: str, interface: str) -> Asked:
+    destination = _destination(destination)
+    gateway = requests.gateway(gateway, 6 if ":" in destination else 4)
+    return Asked(destination, gateway, requests.interface_name(interface))
 
 
 def _destination(text: str) -> str:

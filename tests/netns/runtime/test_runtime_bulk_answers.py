@@ -1,6 +1,8 @@
-"""A bulk call that asks for failures alone is told of nothing else."""
+"""Bulk calls: groups are as single routes, and who asks for failures alone is told of nothing else."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from quilt_proto import node_pb2
 
@@ -21,3 +23,49 @@ def test_only_refused_items_are_answered(ready_node: Node) -> None:
     assert {route.destination for route in held} == {"10.42.2.0/24", "10.42.3.0/24"}
     del request.add[1]
     assert not ready_node.routes.ApplyRoutes(request).results
+
+
+def group(*numbers: int, interface: str = "vxlan100", gateways: list[str] | None = None) -> Any:
+    return node_pb2.RouteGroup(
+        interface=interface,
+        destinations=[f"10.42.{n}.0/24" for n in numbers],
+        gateways=[f"10.42.{n}.0" for n in numbers] if gateways is None else gateways,
+    )
+
+
+def test_groups_are_routes_like_any_other(ready_node: Node) -> None:
+    make_vxlan(ready_node.netns)
+    single = node_pb2.Route(destination="10.42.2.0/24", gateway="10.42.2.0", interface="vxlan100")
+    groups = [group(3, 4), group(5, interface="absent0"), group(6, gateways=[])]
+    request = node_pb2.ApplyRoutesRequest(add=[single], groups=groups, remove=["10.42.9.0/24"])
+    answer = ready_node.routes.ApplyRoutes(request)
+    assert [(result.destination, result.success, result.error) for result in answer.results] == [
+        ("10.42.2.0/24", True, ""),
+        ("10.42.3.0/24", True, ""),
+        ("10.42.4.0/24", True, ""),
+        ("10.42.5.0/24", False, "Interface 'absent0' not found"),
+        ("10.42.6.0/24", True, ""),
+        ("10.42.9.0/24", True, ""),
+    ]
+    held = ready_node.routes.ListRoutes(node_pb2.ListRoutesRequest()).routes
+    assert {(route.destination, route.gateway) for route in held} == {
+        ("10.42.2.0/24", "10.42.2.0"),
+        ("10.42.3.0/24", "10.42.3.0"),
+        ("10.42.4.0/24", "10.42.4.0"),
+        ("10.42.6.0/24", ""),
+    }
+
+
+def test_what_is_wrong_in_a_group_spoils_nothing_else_in_it(ready_node: Node) -> None:
+    make_vxlan(ready_node.netns)
+    bad = group(2, 3, 4, gateways=["10.42.2.0", "10.42.03.0", "fd42::4"])
+    v6 = node_pb2.RouteGroup(
+        interface="vxlan100", destinations=["fd42:0:0:2::/64"], gateways=["fd42:0:0:2::"]
+    )
+    torn = group(5, 6, gateways=["10.42.5.0"])
+    request = node_pb2.ApplyRoutesRequest(groups=[bad, v6, torn])
+    results = ready_node.routes.ApplyRoutes(request).results
+    assert [result.success for result in results] == [True, False, False, True, False, False]
+    assert results[1].error.startswith("Invalid gateway '10.42.03.0'")
+    assert results[2].error == "Gateway fd42::4 must be IPv4 like its destination"
+    assert results[4].error == "A group of 2 destinations has 1 gateways; give one for each, or none"

@@ -10,6 +10,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -250,7 +251,12 @@ class FakeRuntime(
         links = {link.name: link.index for link in self._kernel.links()}
         known = {(n.gateway, n.ifindex): n.id for n in self._kernel.nexthops(protocol=81)}
         held = {route.prefix: route for route in self._kernel.routes(protocol=81)} if request.remove else {}
-        results = [self._result(r.destination, partial(self._add, r, links, known)) for r in request.add]
+        adds = [
+            node_pb2.Route(destination=destination, gateway=gateway, interface=group.interface)
+            for group in request.groups
+            for destination, gateway in zip_longest(group.destinations, group.gateways, fillvalue="")
+        ]
+        results = [self._result(r.destination, partial(self._add, r, links, known)) for r in adds]
         results += [self._result(p, partial(self._remove, held.get(p))) for p in request.remove]
         meddle, self.before_answer = self.before_answer, None
         if meddle is not None:

@@ -22,7 +22,7 @@ def apply(kernel: FakeKernel, *adds: Wanted, removes: tuple[str, ...] = ()) -> i
     for item, prefix in enumerate(removes, len(adds)):
         planner.remove(item, prefix, OURS)
     plan = planner.finish()
-    ops = [step.op for step in (*plan.nexthops, *plan.routes)] + plan.garbage
+    ops = [*plan.nexthops.ops, *plan.routes.ops, *plan.garbage]
     assert kernel.apply(ops) == []
     return len(ops)
 

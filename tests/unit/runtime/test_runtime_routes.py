@@ -54,7 +54,7 @@ class World:
         return Tables(self.routes.values(), self.nexthops.values())
 
     def execute(self, plan: Plan) -> None:
-        for op in [*(s.op for s in plan.nexthops), *(s.op for s in plan.routes), *plan.garbage]:
+        for op in [*plan.nexthops.ops, *plan.routes.ops, *plan.garbage]:
             self._do(op)
 
     def _do(self, op: Op) -> None:
@@ -119,7 +119,7 @@ def test_a_second_plan_is_empty(wants: list[Wanted]) -> None:
             planner.add(item, want, PROTOCOL_MESH)
         plan = planner.finish()
         world.execute(plan)
-    assert (plan.nexthops, plan.routes, plan.garbage) == ([], [], [])
+    assert (plan.nexthops.ops, plan.routes.ops, plan.garbage) == ([], [], [])
 
 
 def test_leftover_nexthops_are_garbage_once_found() -> None:
@@ -135,8 +135,7 @@ def test_one_gateway_is_one_nexthop_for_many_routes() -> None:
     for item, prefix in enumerate(PREFIXES):
         planner.add(item, Wanted(prefix, DEVICE, "10.42.1.0"), PROTOCOL_MESH)
     plan = planner.finish()
-    assert len(plan.nexthops) == 1
-    assert plan.nexthops[0].op.entry == Nexthop(0x0A2A0100, DEVICE, "10.42.1.0", PROTOCOL_MESH)
+    assert plan.nexthops.ops == [Create(Nexthop(0x0A2A0100, DEVICE, "10.42.1.0", PROTOCOL_MESH))]
 
 
 def test_nexthop_ids_of_ipv6_peers_differ_without_a_search_and_are_nobodys_low_numbers() -> None:
