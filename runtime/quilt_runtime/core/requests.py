@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-from collections import deque
 from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
-from itertools import repeat
-from socket import AF_INET, inet_pton
 
+from quilt_netlink.messages import pack_ip, pack_ips
 from quilt_runtime.core.errors import RequestError
 
 LONGEST_CIDR = 43  # an IPv6 address with an embedded IPv4 one, and /128
@@ -91,18 +89,18 @@ def canonical4(text: str) -> str:
 def _packed4(text: str) -> int:
     """Return a canonically spelled IPv4 address as a number, -1 for anything else."""
     try:
-        return int.from_bytes(inet_pton(AF_INET, text))
+        packed = pack_ip(text)
     except (OSError, ValueError):  # ValueError: a zero character within
         return -1
+    return int.from_bytes(packed) if len(packed) == 4 else -1
 
 
 def all_canonical4(addresses: Sequence[str]) -> bool:
     """Whether all are canonically spelled IPv4 addresses."""
     try:
-        deque(map(inet_pton, repeat(AF_INET), addresses), maxlen=0)
+        return not addresses or len(pack_ips(addresses)[0]) == 4
     except (OSError, ValueError):
         return False
-    return True
 
 
 def route_destination(network: Network) -> Network:

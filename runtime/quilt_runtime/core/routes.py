@@ -11,10 +11,10 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
-from socket import inet_aton
 from typing import NamedTuple
 
 from quilt_netlink import SCOPE_LINK, Create, Delete, Nexthop, Op, Put, Route
+from quilt_netlink.messages import pack_ip
 
 PROTOCOL_MESH = 81
 PROTOCOL_INJECTED = 82
@@ -70,7 +70,7 @@ def preferred_id(gateway: str) -> int:
         value = int(ipaddress.IPv6Address(gateway))
         return (value >> 64 ^ value) & 0x3FFFFFFF | 0x40000000
     # Thousands at a time, so not by way of an IPv4Address each.
-    return int.from_bytes(inet_aton(gateway)) & 0x7FFFFFFF or 1
+    return int.from_bytes(pack_ip(gateway)) & 0x7FFFFFFF or 1
 
 
 class Tables:
