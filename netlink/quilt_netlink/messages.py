@@ -84,10 +84,7 @@ def pack_ip(text: str) -> bytes:
 
 def pack_mac(text: str) -> bytes:
     """Pack a MAC; raises ValueError when it is none."""
-    packed = bytes.fromhex(text.replace(":", ""))
-    if len(packed) != 6:
-        raise ValueError(f"{text!r} is not a MAC")
-    return packed
+    return pack_macs((text,))[0]
 
 
 def pack_ips(texts: Sequence[str]) -> list[bytes]:
@@ -97,7 +94,11 @@ def pack_ips(texts: Sequence[str]) -> list[bytes]:
 
 def pack_macs(texts: Sequence[str]) -> list[bytes]:
     """Pack MACs; raises ValueError when one is none."""
-    return list(map(pack_mac, texts))
+    packed = [bytes.fromhex(text.replace(":", "")) for text in texts]
+    for size in set(map(len, packed)) - {6}:
+        wrong = next(text for text, value in zip(texts, packed, strict=True) if len(value) == size)
+        raise ValueError(f"{wrong!r} is not a MAC")
+    return packed
 
 
 def _attributes(table: Attrs, attrs: Attributes) -> bytes:

@@ -7,8 +7,9 @@ those stay while a route over them could not be removed.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
-from quilt_nodeagent.core.plan import Plan, parts, without_routed, without_unreachable
+from quilt_nodeagent.core.plan import Hops, Plan, parts, reachable, without_routed
 from quilt_nodeagent.executor.errors import RuntimeUnavailable
 from quilt_nodeagent.executor.link import RuntimeLink
 from quilt_nodeagent.kernel.dataplane import Dataplane
@@ -30,12 +31,13 @@ class PlanWriter:
         """Carry out as much of a plan as can be; return what was refused, as sentences."""
         dataplane = self._dataplane
         errors: list[str] = []
+        waiting: list[Hops] = []
         async with asyncio.TaskGroup() as group:
             calls = []
             for part in parts(plan, dataplane.tracked, _PART):
                 errors += dataplane.put(part)
-                routed = without_unreachable(part, dataplane.tracked, dataplane.device)
-                calls.append(group.create_task(self._write_routes(routed)))
+                routes, waiting = reachable((*waiting, *part.routes), dataplane.tracked, dataplane.device)
+                calls.append(group.create_task(self._write_routes(routes, part.stale_routes)))
                 await asyncio.sleep(0)
         for call in calls:
             errors += call.result()
@@ -43,33 +45,31 @@ class PlanWriter:
         plan = without_routed(plan, kept, dataplane.tracked)
         return errors + dataplane.drop(plan)
 
-    async def _write_routes(self, plan: Plan) -> list[str]:
-        if not plan.routes and not plan.stale_routes:
+    async def _write_routes(self, add: Sequence[Hops], remove: Sequence[str]) -> list[str]:
+        if not add and not remove:
             return []
         unheard = self._dataplane.unheard
-        prefixes = {prefix for prefix, _ in plan.routes}.union(plan.stale_routes)
+        prefixes = {prefix for prefix, _ in add}.union(remove)
         unheard |= prefixes
         try:
-            refusals = await self._runtime.client.apply_routes(plan.routes, plan.stale_routes)
+            refusals = await self._runtime.client.apply_routes(add, remove)
             refused = {refusal.destination for refusal in refusals}
-            self._confirm(plan, unheard - refused)
+            self._confirm(add, remove, unheard - refused)
         except RuntimeUnavailable as error:
             self._runtime.failed(error)
             return [str(error)]
         finally:
             unheard -= prefixes
-        self._metrics.writes.labels("route").inc(len(plan.routes) + len(plan.stale_routes) - len(refused))
+        self._metrics.writes.labels("route").inc(len(add) + len(remove) - len(refused))
         self._metrics.write_failures.labels("route").inc(len(refused))
         self._metrics.runtime_errors.labels("RouteFailed").inc(len(refused))
         return [_sentence(refusal.destination, refusal.error) for refusal in refusals]
 
-    def _confirm(self, plan: Plan, unheard: set[str]) -> None:
+    def _confirm(self, add: Sequence[Hops], remove: Sequence[str], unheard: set[str]) -> None:
         """Take the answer for the kernel's state, but where the kernel itself told something meanwhile."""
         routes = self._dataplane.tracked.routes
-        for prefix, hop in plan.routes:
-            if prefix in unheard:
-                routes[prefix] = hop
-        for prefix in plan.stale_routes:
+        routes.update([item for item in add if item[0] in unheard])
+        for prefix in remove:
             if prefix in unheard:
                 routes.pop(prefix, None)
 

@@ -38,7 +38,8 @@ def diff(desired: Entries, actual: Entries) -> Diff:
 
 
 def _missing(desired: dict[str, V], actual: dict[str, V]) -> dict[str, V]:
-    return {key: value for key, value in desired.items() if actual.get(key) != value}
+    # Into an empty kernel all of it goes as it is.
+    return {key: value for key, value in desired.items() if actual.get(key) != value} if actual else desired
 
 
 def _unwanted(desired: dict[str, V], actual: dict[str, V]) -> dict[str, V]:

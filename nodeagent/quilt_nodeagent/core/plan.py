@@ -6,13 +6,15 @@ after the route over it: new neighbour, FDB, moved neighbour, route; then stale 
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from quilt_nodeagent.core.diff import Diff
 from quilt_nodeagent.core.state import Entries, Hop, Keys
 
 Pair = tuple[str, str]
+Hops = tuple[str, Hop]
+"""A prefix and where it leads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,7 @@ class Plan:
     fdb: tuple[Pair, ...] = ()
     # A neighbour that is to point elsewhere has traffic on it: its new FDB entry must be there first.
     moved_neighbours: tuple[Pair, ...] = ()
-    routes: tuple[tuple[str, Hop], ...] = ()
+    routes: tuple[Hops, ...] = ()
     stale_routes: tuple[str, ...] = ()
     stale_fdb: tuple[Pair, ...] = ()
     stale_neighbours: tuple[Pair, ...] = ()
@@ -65,52 +67,40 @@ def make_plan(difference: Diff, actual: Entries) -> Plan:
 
 
 def parts(plan: Plan, actual: Entries, size: int) -> Iterator[Plan]:
-    """Cut a plan into plans of at most `size` new routes, each with the entries that these routes rest on.
+    """Cut a plan for an empty device into plans of at most `size` neighbours, FDB entries and routes.
 
-    So that a part's routes can be on their way while the next part's entries are written. What belongs to no
-    new route, and what is stale, comes with the last part.
+    So that a part's routes can be on their way while the next part's entries are written. Each kind is cut in
+    its own order: a route may be ahead of what it rests on, and then waits (`reachable`). What is stale comes
+    with the last part. Where anything stands, traffic may be on it, and the plan's order is kept as it is.
     """
-    if len(plan.routes) <= size:
+    longest = max(len(plan.new_neighbours), len(plan.fdb), len(plan.routes))
+    if longest <= size or actual.neighbours or actual.fdb:
         yield plan
         return
-    new, fdb, moved = dict(plan.new_neighbours), dict(plan.fdb), dict(plan.moved_neighbours)
-    last = (len(plan.routes) - 1) // size * size
+    last = (longest - 1) // size * size
     for start in range(0, last, size):
-        routes = plan.routes[start : start + size]
-        gateways = {hop.gateway for _, hop in routes}
-        macs = {new.get(at) or moved.get(at) or actual.neighbours.get(at, "") for at in gateways}
-        yield Plan(
-            new_neighbours=_taken(new, gateways),
-            fdb=_taken(fdb, macs),
-            moved_neighbours=_taken(moved, gateways),
-            routes=routes,
-        )
+        cut = slice(start, start + size)
+        yield Plan(new_neighbours=plan.new_neighbours[cut], fdb=plan.fdb[cut], routes=plan.routes[cut])
+    rest = slice(last, None)
     yield replace(
-        plan,
-        new_neighbours=tuple(new.items()),
-        fdb=tuple(fdb.items()),
-        moved_neighbours=tuple(moved.items()),
-        routes=plan.routes[last:],
+        plan, new_neighbours=plan.new_neighbours[rest], fdb=plan.fdb[rest], routes=plan.routes[rest]
     )
 
 
-def _taken(entries: dict[str, str], keys: set[str]) -> tuple[Pair, ...]:
-    """Take what is under the keys out of a table."""
-    return tuple((key, entries.pop(key)) for key in keys if key in entries)
+def reachable(routes: Iterable[Hops], actual: Entries, device: str) -> tuple[list[Hops], list[Hops]]:
+    """Sort routes into those that can be written, and those that lead nowhere yet.
 
-
-def without_unreachable(plan: Plan, actual: Entries, device: str) -> Plan:
-    """Leave out routes over the overlay's `device` whose neighbour or FDB entry is not in `actual`.
-
-    `actual` is the state after the first writes; a route by another device rests on nothing of ours.
+    These go over the overlay's `device` and have no neighbour or FDB entry in `actual`, the state after the
+    writes so far; a route by another device rests on nothing of ours.
     """
     neighbours, fdb = actual.neighbours, actual.fdb
-    reachable = tuple(
-        (prefix, hop)
-        for prefix, hop in plan.routes
-        if neighbours.get(hop.gateway) in fdb or hop.device != device
-    )
-    return replace(plan, routes=reachable)
+    ready: list[Hops] = []
+    waiting: list[Hops] = []
+    for route in routes:
+        hop = route[1]
+        there = neighbours.get(hop.gateway) in fdb or hop.device != device
+        (ready if there else waiting).append(route)
+    return ready, waiting
 
 
 def without_routed(plan: Plan, gateways: Container[str], actual: Entries) -> Plan:

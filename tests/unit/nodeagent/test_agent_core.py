@@ -13,7 +13,7 @@ from quilt_nodeagent.core.diff import diff
 from quilt_nodeagent.core.direct import Direct
 from quilt_nodeagent.core.ownership import owned
 from quilt_nodeagent.core.peers import DOWN, RELEASING, UP, Peer, PeerTable, make_peer
-from quilt_nodeagent.core.plan import Plan, make_plan, without_routed, without_unreachable
+from quilt_nodeagent.core.plan import Plan, make_plan, reachable, without_routed
 from quilt_nodeagent.core.state import Entries, Hop, Keys
 
 NODES = ["a", "b", "c", "d", "self"]
@@ -278,7 +278,9 @@ def test_a_route_waits_for_its_neighbour_and_layer_2_for_its_route() -> None:
     actual = Entries(
         {"10.42.1.0": "m1", "10.42.2.0": "m2", "10.42.3.0": "m3", "10.42.4.0": "m4"}, {"m1": "h1"}
     )
-    assert [prefix for prefix, _ in without_unreachable(plan, actual, "vxlan100").routes] == ["10.42.1.0/24"]
+    ready, waiting = reachable(plan.routes, actual, "vxlan100")
+    assert [prefix for prefix, _ in ready] == ["10.42.1.0/24"]
+    assert sorted((*ready, *waiting), key=repr) == sorted(plan.routes, key=repr)
     kept = without_routed(plan, {"10.42.3.0"}, actual)
     assert kept.stale_fdb == (("m4", "h4"),)
     assert kept.stale_neighbours == (("10.42.4.0", "m4"),)
