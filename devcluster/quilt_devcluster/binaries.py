@@ -12,7 +12,9 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from quilt_devcluster import paths
@@ -62,14 +64,20 @@ def locked(path: Path) -> Iterator[None]:
 def build_all(progress: Progress) -> None:
     """Build every program that the cache lacks, telling `progress` of each with its time."""
     with locked(paths.cache_dir() / "bin" / ".lock"):
-        for tool in TOOLS:
-            missing = [name for name in tool.programs if not (tool.folder() / name).exists()]
-            if not missing:
-                progress(f"{tool.name}: cached in {tool.folder()}")
-            for name in missing:
-                _timed(progress, f"{tool.name}/{name}", lambda name=name, tool=tool: _build(tool, name))  # type: ignore[misc]
+        # Two at a time: one's downloads and linking, which are idle or single-threaded, overlap the other.
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            for done in [pool.submit(_build_missing, tool, progress) for tool in TOOLS]:
+                done.result()
         if not _pause_path().exists():
             _timed(progress, "pause", _build_pause)
+
+
+def _build_missing(tool: Tool, progress: Progress) -> None:
+    missing = [name for name in tool.programs if not (tool.folder() / name).exists()]
+    if not missing:
+        progress(f"{tool.name}: cached in {tool.folder()}")
+    for name in missing:
+        _timed(progress, f"{tool.name}/{name}", partial(_build, tool, name))
 
 
 def _timed(progress: Progress, what: str, work: Callable[[], None]) -> None:
