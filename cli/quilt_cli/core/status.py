@@ -97,8 +97,8 @@ def report(snapshot: Snapshot) -> Report:
 
 
 def expected_peers(name: str, subnets: Sequence[Subnet]) -> int:
-    """How many subnets of others a node should route to: those Up with an address."""
-    return sum(1 for item in subnets if item.node != name and item.phase == "Up" and item.host_ip)
+    """How many other nodes a node should route to: those with a subnet that is Up and has an address."""
+    return len({item.node for item in subnets if item.node != name and item.phase == "Up" and item.host_ip})
 
 
 def _node_names(snapshot: Snapshot) -> list[str]:
