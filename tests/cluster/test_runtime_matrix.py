@@ -5,15 +5,16 @@ from __future__ import annotations
 import itertools
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from mesh import NAMESPACE, Mesh, Pod, until
+from mesh import NAMESPACE, Mesh, Pod, pod_manifest, until
 
 from quilt_devcluster.enter import inside
 
+STRICT = ("net.ipv4.conf.all.rp_filter", "net.ipv4.conf.default.rp_filter")
 BRIDGE_CALLS = "net.bridge.bridge-nf-call-iptables"
 # Outer UDP to the overlay port: VXLAN header, inner Ethernet, IPv4 and UDP to the traffic pod's port.
 FORGE = """
@@ -36,6 +37,22 @@ for _ in range(3):
     except PermissionError:
         pass
 """
+# Packets of the MTU in each direction, none of which may be fragmented: datagrams to the traffic pods, which
+# count them, and a megabyte back over TCP. Prints the TCP payload of a packet towards each.
+FULL_SIZE = """
+import socket, struct, sys
+mtu, marker, targets = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+for target in targets:
+    sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sender.setsockopt(socket.IPPROTO_IP, 10, 2)  # IP_MTU_DISCOVER: IP_PMTUDISC_DO
+    sender.sendto(struct.pack("!Qd", marker, 0.0).ljust(mtu - 28, b"x"), (target, 7000))
+    stream = socket.create_connection((target, 8080), timeout=5)
+    stream.sendall(b"GET /bulk HTTP/1.0\\r\\n\\r\\n")
+    body = b"".join(iter(lambda: stream.recv(1 << 16), b"")).partition(b"\\r\\n\\r\\n")[2]
+    assert len(body) == 1 << 20, (target, len(body))
+    print(stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG))
+"""
+IP_AND_TCP = 20 + 32  # with the time stamp option
 ECHO_SOURCE = """
 import http.server
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -49,8 +66,8 @@ http.server.HTTPServer(("", 8099), Handler).serve_forever()
 """
 
 
-def service(mesh: Mesh, name: str, app: str, **spec: Any) -> dict[str, Any]:
-    wanted = {"selector": {"app": app}, "ports": [{"port": 8080}], **spec}
+def service(mesh: Mesh, name: str, kind: str = "ClusterIP", **selector: str) -> dict[str, Any]:
+    wanted = {"selector": selector, "ports": [{"port": 8080}], "type": kind}
     mesh.apply({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": wanted})
     found: dict[str, Any] = mesh.get("service", name)["spec"]
     return found
@@ -75,44 +92,80 @@ def beside(mesh: Mesh, pods: dict[str, Pod]) -> Iterator[Pod]:
     mesh.delete_pods("matrix-beside")
 
 
-def test_every_node_reaches_every_pod_under_strict_reverse_path_checks(
-    mesh: Mesh, pods: dict[str, Pod]
+def test_pods_reach_each_other_with_packets_of_the_full_mtu(
+    mesh: Mesh, pods: dict[str, Pod], beside: Pod
 ) -> None:
-    names = ("net.ipv4.conf.all.rp_filter", "net.ipv4.conf.default.rp_filter")
-    before = {(node, name): mesh.on(node, "sysctl", "-n", name).strip() for node in pods for name in names}
+    """On its own node and on others, by ICMP, TCP and UDP; none of the packets may be fragmented."""
+    every = [*pods.values(), beside]
+    for number, source in enumerate(every):
+        others = [pod for pod in every if pod != source]
+        mtu = int(mesh.kubectl("exec", source.name, "--", "cat", "/sys/class/net/eth0/mtu"))
+        marker = 7_000_000 + number
+        command = ("exec", source.name, "--", "python3", "-c", FULL_SIZE, str(mtu), str(marker))
+        segments = mesh.kubectl(*command, *(pod.ip for pod in others)).split()
+        assert segments == [str(mtu - IP_AND_TCP)] * len(others)
+        for pod in others:
+            mesh.ping(source, pod.ip, payload=mtu - 28)
+
+            def arrived(source: Pod = source, pod: Pod = pod, marker: int = marker) -> bool:
+                return marker in received(mesh, pod).get(source.ip, [])
+
+            until(f"a full datagram of {source.name} reaches {pod.name}", arrived, timeout=5)
+
+
+@contextmanager
+def sysctls(mesh: Mesh, nodes: Iterable[str], values: dict[str, str]) -> Iterator[None]:
+    """Set switches of these nodes, and set them back."""
+    before = {(node, name): mesh.on(node, "sysctl", "-n", name).strip() for node in nodes for name in values}
     try:
-        for node in pods:
-            mesh.on(node, "sysctl", "-qw", *(f"{name}=1" for name in names))
-        for node, pod in itertools.product(pods, pods.values()):
-            assert mesh.reaches(node, f"http://{pod.ip}:8080/"), f"{node} to {pod}"
+        for node, name in before:
+            mesh.on(node, "sysctl", "-qw", f"{name}={values[name]}")
+        yield
     finally:
         for (node, name), value in before.items():
             mesh.on(node, "sysctl", "-qw", f"{name}={value}")
 
 
-def test_a_node_port_leads_to_a_pod_from_every_node(mesh: Mesh, pods: dict[str, Pod]) -> None:
-    (port,) = service(mesh, "matrix-node-port", "traffic", type="NodePort")["ports"]
-    addresses = {node: mesh.quiltnode(node)["hostIP"] for node in pods}
-    for source, target in itertools.product(pods, addresses.values()):
-        url = f"http://{target}:{port['nodePort']}/"
-        until(f"{source} reaches {url}", lambda s=source, u=url: mesh.reaches(s, u), timeout=30)  # type: ignore[misc]
-    mesh.kubectl("delete", "service", "matrix-node-port")
+def test_every_node_reaches_every_pod_under_strict_reverse_path_checks(
+    mesh: Mesh, pods: dict[str, Pod]
+) -> None:
+    """By its address, by a port of its node and by a NodePort of every node."""
+    manifest = pod_manifest("matrix-host-port", next(iter(pods)), {"app": "matrix-host-port"})
+    manifest["spec"]["containers"][0]["ports"] = [{"containerPort": 8080, "hostPort": 18081}]
+    mesh.apply(manifest)
+    (port,) = service(mesh, "matrix-node-port", "NodePort", app="traffic")["ports"]
+    hosts = {node: mesh.quiltnode(node)["hostIP"] for node in pods}
+    urls = [f"http://{pod.ip}:8080/" for pod in pods.values()]
+    urls += [
+        f"http://{mesh.running('matrix-host-port').ip}:8080/",
+        f"http://{hosts[next(iter(pods))]}:18081/",
+    ]
+    urls += [f"http://{host}:{port['nodePort']}/" for host in hosts.values()]
+    try:
+        with sysctls(mesh, pods, dict.fromkeys(STRICT, "1")):
+            for node, url in itertools.product(pods, urls):
+                until(f"{node} reaches {url}", lambda n=node, u=url: mesh.reaches(n, u), timeout=30)  # type: ignore[misc]
+    finally:
+        mesh.kubectl("delete", "service", "matrix-node-port")
+        mesh.delete_pods("matrix-host-port")
 
 
 @pytest.mark.parametrize("calls", ["0", "1"])
 def test_a_pod_reaches_its_own_service_and_itself_through_one(
     mesh: Mesh, pods: dict[str, Pod], beside: Pod, calls: str
 ) -> None:
+    """Each pod itself; on the first node also the other pod there, in both directions."""
     first = next(iter(pods.values()))
-    before = mesh.on(first.node, "sysctl", "-n", BRIDGE_CALLS).strip()
-    mesh.on(first.node, "sysctl", "-qw", f"{BRIDGE_CALLS}={calls}")
+    every = [*pods.values(), beside]
+    for pod in every:
+        mesh.kubectl("label", "pod", pod.name, f"alone={pod.name}", "--overwrite")
     try:
-        address = service(mesh, "matrix", "matrix")["clusterIP"]
-        answers(mesh, first, address, {beside.name})
-        answers(mesh, beside, address, {beside.name})
+        with sysctls(mesh, pods, {BRIDGE_CALLS: calls}):
+            addresses = {pod: service(mesh, f"only-{pod.name}", alone=pod.name)["clusterIP"] for pod in every}
+            for source, target in [*zip(every, every, strict=True), (first, beside), (beside, first)]:
+                answers(mesh, source, addresses[target], {target.name})
     finally:
-        mesh.on(first.node, "sysctl", "-qw", f"{BRIDGE_CALLS}={before}")
-        mesh.kubectl("delete", "service", "matrix")
+        mesh.kubectl("delete", "service", *(f"only-{pod.name}" for pod in every))
 
 
 def test_pods_cannot_inject_overlay_packets(mesh: Mesh, pods: dict[str, Pod], beside: Pod) -> None:
@@ -180,7 +233,7 @@ def test_restarts_of_runtime_and_agent_lose_no_packet(mesh: Mesh, pods: dict[str
 def test_a_full_subnet_is_told_and_mended(mesh: Mesh, pods: dict[str, Pod]) -> None:
     """The 254th pod of a node gets a clear error and an Event; one that goes makes room.
 
-    The addresses are taken over the runtime's own RPC, as 253 pods would take minutes to start here.
+    The addresses are taken over the runtime's own RPC; `make full-node` does it with as many pods.
     """
     node = list(pods)[-1]
     script = (
@@ -204,8 +257,6 @@ def test_a_full_subnet_is_told_and_mended(mesh: Mesh, pods: dict[str, Pod]) -> N
     def told() -> bool:
         events = mesh.get("events", "--field-selector", "involvedObject.name=matrix-254th")["items"]
         return any("253 of 253 are in use" in event.get("message", "") for event in events)
-
-    from mesh import pod_manifest
 
     assert 240 < filler("take", 253) < 253
     try:

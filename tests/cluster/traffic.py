@@ -1,9 +1,9 @@
 """Runs inside a test pod: counts every datagram to and from its peers, and serves what it saw over HTTP.
 
-Standard library alone. `GET /` answers the pod's name; `POST /start?peers=A,B&rate=200` begins to send
-sequence-numbered datagrams to each peer; `POST /stop` ends it; `POST /reset` forgets what was counted;
-`GET /report` tells what was sent to and received from whom: {"sent": {peer: count}, "errors": {text: count},
-"received": {peer: [sequence number]}}.
+Standard library alone. `GET /` answers the pod's name, `GET /bulk` a megabyte; `POST
+/start?peers=A,B&rate=200` begins to send sequence-numbered datagrams to each peer; `POST /stop` ends it;
+`POST /reset` forgets what was counted; `GET /report` tells what was sent to and received from whom: {"sent":
+{peer: count}, "errors": {text: count}, "received": {peer: [sequence number]}}.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 
 PORT_UDP = 7000
 PORT_HTTP = 8080
+BULK = 1 << 20
 
 
 class Flows:
@@ -81,6 +82,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if urlsplit(self.path).path == "/report":
             return self._answer(json.dumps(self.flows.report()))
+        if urlsplit(self.path).path == "/bulk":
+            return self._answer("x" * BULK)
         return self._answer(os.environ.get("POD_NAME", socket.gethostname()))
 
     def do_POST(self) -> None:
