@@ -210,6 +210,20 @@ NODE = Definition(
     rules={
         "spec.subnet": (_CIDR_OR_EMPTY,),
         "spec.hostIP": (_IP_OR_EMPTY,),
+        "spec.routes": (
+            Rule(
+                f"self.all(r, {_CANONICAL.format('r.destination')})",
+                "destinations must be canonical CIDRs without host bits",
+            ),
+            Rule(
+                "self.all(r, !isCIDR(r.destination) || cidr(r.destination).ip().family() == 4)",
+                "destinations must be IPv4 CIDRs",
+            ),
+            Rule(
+                "self.all(r, has(r.interface) != has(r.bridgeMember))",
+                "a route needs one of interface and bridgeMember",
+            ),
+        ),
         "status.hostIP": (_IP_OR_EMPTY,),
     },
 )

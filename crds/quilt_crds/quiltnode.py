@@ -6,15 +6,32 @@ the node is, the operator what the mesh makes of it. Nothing volatile (counters,
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
+from ipaddress import ip_network
+from typing import Annotated, Self
 
-from pydantic import AwareDatetime, Field
+from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
 from quilt_crds.base import ApiModel, Int, ObjectMeta
 from quilt_crds.cidrs import Cidr, CidrOrEmpty, IPOrEmpty
 from quilt_crds.conditions import Conditions
+from quilt_crds.quiltnetwork import Device
 
 MAC_PATTERN = r"^(([0-9a-f]{2}:){5}[0-9a-f]{2})?$"
+# A network card's: no group address.
+MEMBER_PATTERN = r"^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$"
+
+
+def _check_member(text: str) -> str:
+    if not re.fullmatch(MEMBER_PATTERN.strip("^$"), text):
+        raise ValueError(f"{text!r} is not the MAC of a network card; write for example 02:00:00:00:00:22")
+    return text
+
+
+Member = Annotated[
+    str, Field(max_length=17, json_schema_extra={"pattern": MEMBER_PATTERN}), AfterValidator(_check_member)
+]
 
 
 class NodePhase(StrEnum):
@@ -25,6 +42,37 @@ class NodePhase(StrEnum):
     DOWN = "Down"
 
 
+class NodeRoute(ApiModel):
+    """A network behind one interface of the node, for example that of virtual machines on a bridge."""
+
+    destination: Cidr
+    """IPv4 network, outside of the mesh's own."""
+    interface: Device | None = Field(default=None)
+    """Name of the interface that leads there."""
+    bridge_member: Member | None = Field(default=None)
+    """MAC of a machine there: the interface is the bridge that learns it."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if ip_network(self.destination).version != 4:
+            raise ValueError(f"{self.destination} is not IPv4")
+        if (self.interface is None) == (self.bridge_member is None):
+            raise ValueError(f"the route to {self.destination} needs one of interface and bridgeMember")
+        return self
+
+
+NodeRoutes = Annotated[
+    list[NodeRoute],
+    Field(
+        max_length=16,
+        json_schema_extra={
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["destination"],
+        },
+    ),
+]
+
+
 class QuiltNodeSpec(ApiModel):
     """What an administrator decides about a node; empty by default."""
 
@@ -32,6 +80,8 @@ class QuiltNodeSpec(ApiModel):
     """Static assignment; empty lets the operator choose."""
     host_ip: IPOrEmpty = ""
     """Underlay address, believed without confirmation by the Node; empty lets the agent report it."""
+    routes: NodeRoutes = Field(default=[])
+    """Routes of this node alone, which its agent keeps beside the mesh's."""
 
 
 class QuiltNodeStatus(ApiModel):

@@ -24,6 +24,7 @@ from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.core.state import Keys
 from quilt_nodeagent.executor.client import RuntimeClient
 from quilt_nodeagent.executor.link import RuntimeLink
+from quilt_nodeagent.executor.routes import Routes
 from quilt_nodeagent.health import HealthServer
 from quilt_nodeagent.kernel.dataplane import Dataplane
 from quilt_nodeagent.kernel.device import DeviceKeeper
@@ -33,6 +34,7 @@ from quilt_nodeagent.metrics import Metrics
 from quilt_nodeagent.multicast.control.service import ControlService
 from quilt_nodeagent.multicast.metrics import MulticastMetrics
 from quilt_nodeagent.multicast.service import Multicast, Wanted
+from quilt_nodeagent.noderoutes import NodeRoutes
 from quilt_nodeagent.reconcile import Reconciler
 from quilt_nodeagent.report import Report
 from quilt_nodeagent.sources import ClaimSource, NetworkSource, NodeSource
@@ -68,7 +70,13 @@ class Agent:
         self.runtime = RuntimeLink(
             RuntimeClient(config.runtime_addr),
             self.metrics,
-            restored=lambda: self.reconciler.resync("runtime"),
+            restored=self._runtime_restored,
+            changed=self._report_soon,
+        )
+        self.node_routes = NodeRoutes(
+            Routes(kernel, self.runtime.client),
+            self.metrics,
+            mesh=lambda: self._network.cluster_cidrs,
             changed=self._report_soon,
         )
         self.dataplane = Dataplane(kernel, self.metrics)
@@ -164,6 +172,7 @@ class Agent:
                     self.node,
                     self.runtime,
                     self.drift,
+                    self.node_routes,
                     self.multicast,
                     self.control,
                     self.reconciler,
@@ -192,9 +201,15 @@ class Agent:
     def _node_changed(self, item: objects.QuiltNode | None) -> None:
         if item is not None:
             self.status.observed(item.status)
+            self.node_routes.want(item.spec.routes)
         self._look_at_underlay()
 
-    def _underlay_event(self, entry: Link | Address | Route, _new: bool) -> None:
+    def _runtime_restored(self) -> None:
+        self.reconciler.resync("runtime")
+        self.node_routes.ensure("recovery")
+
+    def _underlay_event(self, entry: Link | Address | Route, new: bool) -> None:
+        self.node_routes.heard(entry, new)
         if not self.view.concerns_underlay(entry):
             return
         if isinstance(entry, Address):
@@ -243,6 +258,7 @@ class Agent:
     def _settled(self) -> None:
         if self.reconciler.verified != self._device_stands:
             self._device_stands = self.reconciler.verified
+            self.node_routes.ensure("ready")
             self.multicast.changed()
         self._report_soon()
 

@@ -127,12 +127,13 @@ class Report:
         runtime, claim = agent.runtime, agent.view.claim
         self._had_claim = claim.cidr if claim else (self._had_claim or runtime.held_subnet)
         refusal = [f"The runtime refused: {runtime.refusal}"] if runtime.refusal else []
+        foreign = [self._foreign] if self._foreign else []
         cni_problem = [self._cni_problem] if self._cni_problem else []
         return Facts(
             listed=agent.table.complete,
             in_sync=agent.reconciler.in_sync,
             problems=(*agent.view.problems(), *refusal, *agent.reconciler.problems, *cni_problem),
-            warnings=(*((self._foreign,) if self._foreign else ()), *agent.multicast.problems),
+            warnings=(*foreign, *agent.node_routes.problems, *agent.multicast.problems),
             host_ip=agent.view.host_ip_text(),
             runtime=runtime.error,
             runtime_problems=runtime.problems,

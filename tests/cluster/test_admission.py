@@ -111,7 +111,14 @@ def test_an_agent_may_not_undo_what_the_operator_said(agent: Api, operator: Api)
     agent.merge(path, {"status": {"hostname": "worker-1"}}).ok()
 
 
-@pytest.mark.parametrize("spec", [{"hostIP": "192.0.2.66"}, {"subnet": "10.42.7.0/24"}])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"hostIP": "192.0.2.66"},
+        {"subnet": "10.42.7.0/24"},
+        {"routes": [{"destination": "10.60.0.0/24", "interface": "br0"}]},
+    ],
+)
 def test_an_agent_may_not_decide_what_is_the_administrators(
     plane: ControlPlane, agent: Api, spec: Json
 ) -> None:

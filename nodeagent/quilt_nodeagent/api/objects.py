@@ -45,11 +45,20 @@ class Network(msgspec.Struct):
     spec: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
+class NodeRoute(msgspec.Struct, rename="camel", frozen=True):
+    """One of a QuiltNode's routes: `interface` or `bridge_member` is given."""
+
+    destination: str = ""
+    interface: str = ""
+    bridge_member: str = ""
+
+
 class NodeSpec(msgspec.Struct, rename={"host_ip": "hostIP"}):
     """spec of a QuiltNode."""
 
     subnet: str = ""
     host_ip: str = ""
+    routes: list[NodeRoute] = msgspec.field(default_factory=list)
 
 
 class QuiltNode(msgspec.Struct):

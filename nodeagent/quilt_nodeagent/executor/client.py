@@ -108,6 +108,20 @@ class RuntimeClient:
         if not answer.success:
             raise RouteFailed(answer.error)
 
+    async def inject_route(self, destination: str, interface: str) -> None:
+        """Make one route over an interface by the contract's call, outside of the mesh's own."""
+        request = runtime_pb2.InjectRouteRequest(destination=destination, via_interface=interface)
+        answer = await self._call(self._contract.InjectRoute(request, timeout=self._timeout))
+        if not answer.success:
+            raise RouteFailed(answer.error)
+
+    async def remove_route(self, destination: str) -> None:
+        """Remove one route by the contract's call; an absent one is fine."""
+        request = runtime_pb2.RemoveRouteRequest(destination=destination)
+        answer = await self._call(self._contract.RemoveRoute(request, timeout=self._timeout))
+        if not answer.success:
+            raise RouteFailed(answer.error)
+
     async def apply_routes(self, add: Sequence[tuple[str, Hop]], remove: Sequence[str]) -> list[Refusal]:
         """Make and remove routes in as few calls as can be; return what was refused."""
         refused: list[Refusal] = []

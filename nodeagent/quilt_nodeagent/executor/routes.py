@@ -1,7 +1,7 @@
 """The life of a single route: find its interface by typed reads of the kernel, then tell the executor.
 
 The mesh's own routes go in bulk through the reconciler; this is the path for one route whose interface may
-have to be discovered, with the retries that its contract names.
+have to be discovered, with the retries that its contract names. `noderoutes` decides which and when.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import structlog
 
 from quilt_netlink import KernelLike
-from quilt_nodeagent.core.state import Hop
 from quilt_nodeagent.executor.client import RuntimeClient
 from quilt_nodeagent.executor.errors import BridgeNotReady, ExecutorError, RouteFailed, RuntimeUnavailable
 
@@ -66,19 +65,21 @@ class Routes:
                 return link.name
         raise BridgeNotReady(f"No bridge knows the MAC {interface.member} yet.")
 
-    async def ensure_route(self, prefix: str, interface: Interface, gateway: str = "") -> str:
+    async def ensure_route(self, prefix: str, interface: Interface) -> str:
         """Make the route stand and return its interface; raises the typed errors."""
         name = self.resolve(interface)
-        for refusal in await self._runtime.apply_routes([(prefix, Hop(gateway, name))], []):
-            raise RouteFailed(f"{prefix} via {name}: {refusal.error}", retryable=refusal.retryable)
+        try:
+            await self._runtime.inject_route(prefix, name)
+        except RouteFailed as error:
+            raise RouteFailed(f"{prefix} via {name}: {error}", retryable=error.retryable) from error
         return name
 
-    async def ensure_route_with_retry(self, prefix: str, interface: Interface, gateway: str = "") -> str:
+    async def ensure_route_with_retry(self, prefix: str, interface: Interface) -> str:
         """Like ensure_route, again where that makes sense; raises the last attempt's error."""
         attempts = ATTEMPTS_KNOWN if isinstance(interface, Named) else ATTEMPTS_DISCOVERED
         for attempt in range(1, attempts + 1):
             try:
-                return await self.ensure_route(prefix, interface, gateway)
+                return await self.ensure_route(prefix, interface)
             except ExecutorError as error:
                 if not error.retryable or attempt == attempts:
                     raise
@@ -86,15 +87,14 @@ class Routes:
                 await self._sleep(DELAY)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    async def remove_route(self, prefix: str) -> None:
-        """Remove a route; an absent one and an unreachable executor are left to the next reconcile."""
+    async def remove_route(self, prefix: str) -> bool:
+        """Remove a route; false where an unreachable executor leaves it to the next reconcile."""
         try:
-            refused = await self._runtime.apply_routes([], [prefix])
+            await self._runtime.remove_route(prefix)
         except RuntimeUnavailable as error:
             log.info("route_removal_postponed", prefix=prefix, error=str(error))
-            return
-        for refusal in refused:
-            raise RouteFailed(f"{prefix}: {refusal.error}", retryable=refusal.retryable)
+            return False
+        return True
 
     def _knows(self, bridge: int, mac: str) -> bool:
         return any(entry.mac == mac.lower() for entry in self._kernel.bridge_fdb(bridge))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 HERE = str(Path(__file__).parents[2] / "unit" / "nodeagent")
 if HERE not in sys.path:
     sys.path.insert(0, HERE)
-pytest.register_assert_rewrite("agent_doubles", "agent_behaviour")
+pytest.register_assert_rewrite("agent_doubles", "agent_behaviour", "agent_route_behaviour")
 
 
 class Namespace(Protocol):

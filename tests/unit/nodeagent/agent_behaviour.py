@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from agent_doubles import GROUP, Rig, eventually
+from agent_route_behaviour import NodeRouteBehaviour
 
 from quilt_crds.vtep import vtep_mac
 from quilt_netlink import Address, Delete, FdbEntry, Link, Neighbour, Nexthop, Put, Route, Vxlan
@@ -56,7 +57,7 @@ async def mesh(rig: Rig, *numbers: int) -> None:
     assert stands(rig, *numbers)
 
 
-class AgentBehaviour:
+class AgentBehaviour(NodeRouteBehaviour):
     async def test_a_node_joins_and_becomes_ready(self, rig: Rig) -> None:
         await mesh(rig, 2, 3)
         link = device(rig)

@@ -246,6 +246,21 @@ class FakeRuntime(
     async def GetStatus(self, request: Any, context: Any) -> Any:  # noqa: N802  gRPC's name
         return node_pb2.GetStatusResponse(version="double", subnet=self.subnet, subnet_v6=self.subnet_v6)
 
+    async def InjectRoute(self, request: Any, context: Any) -> Any:  # noqa: N802  gRPC's name
+        link = self._kernel.link(request.via_interface)
+        if request.destination in self.refuse or link is None:
+            return runtime_pb2.InjectRouteResponse(success=False, error="refused on demand")
+        self._kernel.run(Put(Route(request.destination, 82, ifindex=link.index, scope=253)))
+        return runtime_pb2.InjectRouteResponse(success=True)
+
+    async def RemoveRoute(self, request: Any, context: Any) -> Any:  # noqa: N802  gRPC's name
+        if request.destination in self.refuse:
+            return runtime_pb2.RemoveRouteResponse(success=False, error="refused on demand")
+        for route in self._kernel.routes(protocol=82):
+            if route.prefix == request.destination:
+                self._kernel.run(Delete(route))
+        return runtime_pb2.RemoveRouteResponse(success=True)
+
     async def ApplyRoutes(self, request: Any, context: Any) -> Any:  # noqa: N802  gRPC's name
         self.calls += 1
         links = {link.name: link.index for link in self._kernel.links()}

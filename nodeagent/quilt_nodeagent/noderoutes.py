@@ -1,0 +1,145 @@
+"""Routes of this node alone, as its QuiltNode says: networks behind an interface that is not the mesh's.
+
+The interface may have to be discovered, and all of them are made to stand again at each moment that could
+have lost them: cold start, the node coming into sync, the runtime coming back, a change of the wishes or of
+the kernel; and now and then without a reason, since a bridge that learns a MAC late tells nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from ipaddress import ip_network
+
+import structlog
+
+from quilt_netlink import Address, Link, NetlinkError, Route
+from quilt_nodeagent.api.objects import NodeRoute
+from quilt_nodeagent.executor.errors import ExecutorError
+from quilt_nodeagent.executor.routes import BridgeOf, Interface, Named, Routes
+from quilt_nodeagent.metrics import Metrics
+from quilt_nodeagent.waiting import wait
+
+log = structlog.get_logger()
+
+# Seconds between looks without a reason.
+_AGAIN = 60.0
+
+
+class NodeRoutes:
+    """Keeps the wished routes. `mesh()` are the cluster's CIDRs, `changed()` hears that `problems` did."""
+
+    def __init__(
+        self,
+        routes: Routes,
+        metrics: Metrics,
+        *,
+        mesh: Callable[[], Iterable[str]],
+        changed: Callable[[], None],
+    ) -> None:
+        self._routes = routes
+        self._metrics = metrics
+        self._mesh = mesh
+        self._changed = changed
+        self._wishes: dict[str, Interface] = {}
+        self._stale: set[str] = set()
+        self._standing: dict[str, str] = {}
+        self._problems: dict[str, str] = {}
+        self._wake = asyncio.Event()
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """A sentence for each route that does not stand."""
+        return tuple(self._problems[prefix] for prefix in sorted(self._problems))
+
+    @property
+    def missing(self) -> int:
+        """How many of the wished routes are not known to stand."""
+        return len(self._wishes) - len(self._standing)
+
+    def want(self, routes: Iterable[NodeRoute]) -> None:
+        """Set the wishes; routes that are no longer among them are removed."""
+        wishes = {route.destination: _interface(route) for route in routes}
+        if wishes != self._wishes:
+            self._stale = (self._stale | self._wishes.keys()) - wishes.keys()
+            self._standing = {prefix: name for prefix, name in self._standing.items() if prefix in wishes}
+            self._wishes = wishes
+            self.ensure("wishes")
+
+    def ensure(self, cause: str) -> None:
+        """Make all of them stand now; `cause` is a word for the log."""
+        if self._wishes or self._stale:
+            log.debug("node_routes_due", cause=cause, routes=len(self._wishes))
+            self._wake.set()
+
+    def heard(self, entry: Link | Address | Route, new: bool) -> None:
+        """Take in a notification of the kernel: routes go silently with their interface."""
+        if isinstance(entry, Link) and (self.missing or entry.name in self._standing.values()):
+            self.ensure("link")
+        if isinstance(entry, Route) and not new and entry.prefix in self._standing:
+            self.ensure("route")
+
+    async def run(self) -> None:
+        """Keep them for ever. What comes while retries are under way begins them anew."""
+        while True:
+            self._wake.clear()
+            work = asyncio.create_task(self._pass())
+            try:
+                await wait(self._wake, _AGAIN if self._wishes or self._stale else None)
+            finally:
+                work.cancel()
+            await asyncio.wait([work])
+            if not work.cancelled():
+                work.result()
+
+    async def _pass(self) -> None:
+        for prefix in sorted(self._stale):
+            await self._remove(prefix)
+        await asyncio.gather(*(self._ensure(prefix, wish) for prefix, wish in self._wishes.items()))
+
+    async def _remove(self, prefix: str) -> None:
+        try:
+            if await self._routes.remove_route(prefix):
+                self._stale.discard(prefix)
+                self._note(prefix, "")
+        except ExecutorError as error:
+            # Somebody else's by now, and so no more ours to remove.
+            self._stale.discard(prefix)
+            self._note(prefix, "")
+            log.warning("node_route_not_removed", prefix=prefix, error=str(error))
+
+    async def _ensure(self, prefix: str, wish: Interface) -> None:
+        if taken := self._taken(prefix):
+            self._note(prefix, f"Route {prefix} of this node would be inside the cluster's {taken}.")
+            return
+        try:
+            interface = await self._routes.ensure_route_with_retry(prefix, wish)
+        except (ExecutorError, NetlinkError) as error:
+            self._standing.pop(prefix, None)
+            self._metrics.runtime_errors.labels(type(error).__name__).inc()
+            self._note(prefix, f"Route {prefix} of this node does not stand: {error}")
+            return
+        if self._standing.get(prefix) != interface:
+            self._standing[prefix] = interface
+            log.info("node_route_stands", prefix=prefix, interface=interface)
+        self._note(prefix, "")
+
+    def _taken(self, prefix: str) -> str:
+        """Return the mesh's own network that a route would lead astray, empty where there is none."""
+        network = ip_network(prefix)
+        same = (one for one in map(ip_network, self._mesh()) if one.version == network.version)
+        return next((str(one) for one in same if one.overlaps(network)), "")
+
+    def _note(self, prefix: str, problem: str) -> None:
+        if self._problems.get(prefix, "") == problem:
+            return
+        if problem:
+            self._problems[prefix] = problem
+            log.warning("node_route_failed", prefix=prefix, error=problem)
+        else:
+            del self._problems[prefix]
+        self._changed()
+
+
+def _interface(route: NodeRoute) -> Interface:
+    return BridgeOf(route.bridge_member) if route.bridge_member else Named(route.interface)
