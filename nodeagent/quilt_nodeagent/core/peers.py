@@ -166,6 +166,19 @@ class PeerTable:
             {key: self._hop(self._claims[key]) for key in keys.routes if self._routed(key)},
         )
 
+    def holder(self, address: str) -> Peer | None:
+        """Return the claim whose subnet holds an address: the node's own, or one that is routed to."""
+        wanted = ip_address(address)
+        number, bits, kind = int(wanted), wanted.max_prefixlen, type(wanted)
+        for length in range(bits, 0, -1):
+            cidr = f"{kind(number >> (bits - length) << (bits - length))}/{length}"
+            held = self._own.get(cidr)
+            if held is not None and held.phase != RELEASING:
+                return held
+            if self._routed(cidr):
+                return self._claims[cidr]
+        return None
+
     def keys_of(self, vtep: str) -> Keys:
         """Keys of the peer whose VTEP address this is; empty when no wanted peer has it."""
         return _keys(self._by_vtep.get(vtep, ()))

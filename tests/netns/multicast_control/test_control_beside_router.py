@@ -23,6 +23,8 @@ pytest.register_assert_rewrite("multicast_world")
 
 from multicast_world import Node, World, inside, make_world, until  # noqa: E402
 
+from quilt_nodeagent.core.peers import PeerTable  # noqa: E402
+from quilt_nodeagent.multicast.control.core.rpf import MeshRoutes  # noqa: E402
 from quilt_nodeagent.multicast.control.service import Shown  # noqa: E402
 
 CONFIG = Path(__file__).parents[3] / "docs" / "examples" / "smcroute.conf"
@@ -107,8 +109,10 @@ async def test_smcroute_beside_the_agent(world: World, make_netns: Callable[[], 
     with router(one, tmp_path) as process, entered(one.space.path):
         async with serving(folder, Shown(one.service.state, lambda: "vxlan100")) as running:
             peers = [(claim.node, claim.vtep) for claim in world.claims.values() if claim.node != one.name]
-            subnets = [(c.cidr, c.vtep) for c in world.claims.values() if c.node != one.name]
-            running.plane.set_mesh(peers, ["10.42.1.0/24"], subnets)
+            running.plane.set_mesh(peers)
+            table = PeerTable(one.name, "vxlan100")
+            table.replace(world.claims.values())
+            running.plane.upstream = MeshRoutes(table).lookup
             client = await running.client()
             await client.ok("EnablePim", interface="eth1")
             near, far = one.pods[1].receiver(IMPORTED), two.pods[0].receiver(GROUP)

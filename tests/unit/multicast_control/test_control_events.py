@@ -160,7 +160,7 @@ async def test_changes_of_neighbours_and_sources_are_told(
     where = {"address": "10.0.0.2", "interface": multicast_interface}
     await client.ok("AddExternalNeighbor", neighbor={**where, "tag": "babel"})
     await client.ok("RemoveExternalNeighbor", **where)
-    running.plane.set_mesh([("b", "10.42.2.0")], [], [])
+    running.plane.set_mesh([("b", "10.42.2.0")])
     what = {"source": "10.1.0.5", "group": "239.1.1.1", "rp": "10.0.0.9"}
     actions = [(await client.ok("AnnounceSource", **what))["action"] for _ in range(2)]
     await client.ok("WithdrawSource", **what)

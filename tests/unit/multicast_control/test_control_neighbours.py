@@ -190,13 +190,13 @@ async def test_external_neighbours_can_be_switched_off(tmp_path: Path) -> None:
 
 
 async def test_peers_of_the_mesh_are_listed_on_the_vxlan_device(running: Running, client: Client) -> None:
-    running.plane.set_mesh([("node-b", "10.42.2.0"), ("node-b6", "fd42::")], ["10.42.1.0/24"], [])
+    running.plane.set_mesh([("node-b", "10.42.2.0"), ("node-b6", "fd42::")])
     [only] = (await client.ok("ListExternalNeighbors"))["neighbors"]
     assert only["source"] == {"External": {"tag": "quilt-mesh/node-b"}}
     assert (only["interface"], only["address"], only["dr_priority"]) == ("vxlan100", "10.42.2.0", 1)
     refused = await client.refused("RemoveExternalNeighbor", address="10.42.2.0", interface="vxlan100")
     assert "it goes when its node is Down" in refused
-    running.plane.set_mesh([], ["10.42.1.0/24"], [])
+    running.plane.set_mesh([])
     assert (await client.ok("ListExternalNeighbors"))["neighbors"] == []
 
 

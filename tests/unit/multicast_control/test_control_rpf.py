@@ -16,6 +16,7 @@ from control_doubles import Client, Provider, Running, eventually, serving
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quilt_nodeagent.core.peers import PeerTable, make_peer
 from quilt_nodeagent.multicast.control.core.cache import TtlCache
 from quilt_nodeagent.multicast.control.core.errors import ControlError
 from quilt_nodeagent.multicast.control.core.rpf import MeshRoutes, PrefixTable, RpfInfo, StaticRoutes
@@ -25,6 +26,14 @@ from quilt_nodeagent.multicast.control.rpf_provider import LookupFailedError, Rp
 
 ETH0 = RpfInfo("eth0", "10.0.0.1", 10)
 WIRE = {"upstream_interface": "eth0", "upstream_neighbor": "10.0.0.1", "metric": 10}
+
+
+def mesh_of(own: str, *peers: str) -> PeerTable:
+    """Claims of a node and of others, all Up."""
+    table = PeerTable("node-0", "vxlan100")
+    subnets = enumerate((own, *peers))
+    table.replace(make_peer("default", cidr, f"node-{n}", "Up", f"198.18.0.{n + 1}") for n, cidr in subnets)
+    return table
 
 
 class TestTables:
@@ -67,15 +76,18 @@ class TestTables:
         assert (table.lookup("10.1.2.3"), len(table)) == (None, 0)
 
     def test_the_mesh_knows_its_own_subnets_its_peers_and_nothing_else(self) -> None:
-        mesh = MeshRoutes("quilt0", "vxlan100")
-        mesh.set(["10.42.1.0/24"], [("10.42.2.0/24", "10.42.2.0"), ("fd42:2::/64", "fd42:2::")], "vxlan100")
+        table = mesh_of("10.42.1.0/24", "10.42.2.0/24", "fd42:2::/64")
+        mesh = MeshRoutes(table)
         assert mesh.lookup("10.42.1.7") == RpfInfo("quilt0", None, 0)
         assert mesh.lookup("10.42.2.7") == RpfInfo("vxlan100", "10.42.2.0", 1)
         assert mesh.lookup("fd42:2::7") == RpfInfo("vxlan100", "fd42:2::", 1)
         assert mesh.lookup("10.42.3.7") is None
-        mesh.set(["10.42.1.0/24"], [("10.42.3.0/24", "10.42.3.0")], "vxlan100")
+        table.replace(mesh_of("10.42.1.0/24", "10.42.3.0/25").claims())
         assert mesh.lookup("10.42.2.7") is None
         assert mesh.lookup("10.42.3.7") == RpfInfo("vxlan100", "10.42.3.0", 1)
+        assert mesh.lookup("10.42.3.129") is None
+        table.set_device("vxlan7")
+        assert mesh.lookup("10.42.3.7") == RpfInfo("vxlan7", "10.42.3.0", 1)
 
     def test_the_cache_hits_misses_and_expires(self) -> None:
         cache: TtlCache[int] = TtlCache(30.0, capacity=2)
@@ -370,14 +382,15 @@ async def ask_mesh(running: Running, message: bytes, *, end: bool = False) -> di
 
 
 async def test_the_meshs_routes_are_served(running: Running) -> None:
-    running.plane.set_mesh([("b", "10.42.2.0")], ["10.42.1.0/24"], [("10.42.2.0/24", "10.42.2.0")])
+    table = mesh_of("10.42.1.0/24", "10.42.2.0/24")
+    running.plane.upstream = MeshRoutes(table).lookup
     own = await ask_mesh(running, b'{"query":"rpf","source":"10.42.1.9"}\n')
     assert own == {"upstream_interface": "quilt0", "upstream_neighbor": None, "metric": 0}
     peer = await ask_mesh(running, b'{"query":"rpf","source":"10.42.2.9"}', end=True)
     assert peer == {"upstream_interface": "vxlan100", "upstream_neighbor": "10.42.2.0", "metric": 1}
     none = await ask_mesh(running, b'{"query":"rpf","source":"192.0.2.1"}\n')
     assert none == {"error": "no route: 192.0.2.1 is in no subnet of the mesh"}
-    running.plane.set_mesh([], ["10.42.1.0/24"], [])
+    table.remove("10.42.2.0/24")
     assert "error" in await ask_mesh(running, b'{"query":"rpf","source":"10.42.2.9"}\n')
 
 
@@ -400,7 +413,7 @@ async def test_an_agent_can_be_the_provider_of_another(tmp_path: Path) -> None:
     folder = tmp_path / "second"
     folder.mkdir()
     async with serving(tmp_path) as first, serving(folder) as second:
-        first.plane.set_mesh([], ["10.42.1.0/24"], [])
+        first.plane.upstream = MeshRoutes(mesh_of("10.42.1.0/24")).lookup
         client = await second.client()
         await client.ok("SetRpfProvider", provider=first.plane.config.rpf_sock)
         reply = await client.ok("QueryRpf", source="10.42.1.9")

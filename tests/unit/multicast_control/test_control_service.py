@@ -53,12 +53,12 @@ async def test_peers_are_neighbours_while_they_are_up(tmp_path: Path) -> None:
             ("vxlan100", "10.42.2.0", "quilt-mesh/node-2"),
             ("vxlan100", "10.42.3.0", "quilt-mesh/node-3"),
         ]
-        assert service.plane.mesh.lookup("10.42.1.9") == RpfInfo("quilt0", None, 0)
-        assert service.plane.mesh.lookup("10.42.2.9") == RpfInfo("vxlan100", "10.42.2.0", 1)
+        assert service.plane.upstream("10.42.1.9") == RpfInfo("quilt0", None, 0)
+        assert service.plane.upstream("10.42.2.9") == RpfInfo("vxlan100", "10.42.2.0", 1)
         table.upsert(claim(2, "Down"))
         service.changed()
         await eventually(lambda: len(service.plane.neighbours) == 1)
-        assert service.plane.mesh.lookup("10.42.2.9") is None
+        assert service.plane.upstream("10.42.2.9") is None
         table.remove("10.42.3.0/24")
         service.changed()
         await eventually(lambda: len(service.plane.neighbours) == 0)
@@ -70,7 +70,21 @@ async def test_routes_that_are_kept_are_answered_and_their_node_is_no_neighbour(
     async with following(table, ControlConfig(control_sock="")) as service:
         service.changed()
         await eventually(lambda: len(service.plane.neighbours) == 1)
-        assert service.plane.mesh.lookup("10.42.2.9") == RpfInfo("vxlan100", "10.42.2.0", 1)
+        assert service.plane.upstream("10.42.2.9") == RpfInfo("vxlan100", "10.42.2.0", 1)
+
+
+async def test_while_multicast_is_off_routes_are_answered_and_nobody_is_a_neighbour() -> None:
+    table = PeerTable("node-1", "vxlan100")
+    table.replace([claim(1), claim(2)])
+    service = ControlService(ControlConfig(control_sock=""), table, CollectorRegistry(), lambda: False)
+    task = asyncio.create_task(service.run())
+    service.changed()
+    await asyncio.sleep(0.15)
+    assert names(service) == []
+    assert service.plane.upstream("10.42.1.9") == RpfInfo("quilt0", None, 0)
+    assert service.plane.upstream("10.42.2.9") == RpfInfo("vxlan100", "10.42.2.0", 1)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_before_the_first_list_nothing_is_told() -> None:

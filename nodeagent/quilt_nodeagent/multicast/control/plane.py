@@ -8,18 +8,17 @@ from collections.abc import Iterable
 
 import structlog
 
-from quilt_crds.names import BRIDGE_DEVICE, VXLAN_DEVICE
+from quilt_crds.names import VXLAN_DEVICE
 from quilt_nodeagent.multicast.control.core.announcements import SourceCache
 from quilt_nodeagent.multicast.control.core.config import ControlConfig
 from quilt_nodeagent.multicast.control.core.events import Event
 from quilt_nodeagent.multicast.control.core.neighbours import NeighbourTable
 from quilt_nodeagent.multicast.control.core.routes import RouteTable
-from quilt_nodeagent.multicast.control.core.rpf import MeshRoutes
 from quilt_nodeagent.multicast.control.counters import ControlCollector, Counters
 from quilt_nodeagent.multicast.control.handlers import Handlers
 from quilt_nodeagent.multicast.control.pim import PimService
 from quilt_nodeagent.multicast.control.rpf_provider import RpfProvider, Verdict
-from quilt_nodeagent.multicast.control.rpf_server import RpfServer
+from quilt_nodeagent.multicast.control.rpf_server import RpfServer, Upstream
 from quilt_nodeagent.multicast.control.server import ControlServer
 from quilt_nodeagent.multicast.control.state import MulticastState, NoState
 from quilt_nodeagent.multicast.control.subscriptions import Broadcast
@@ -35,16 +34,21 @@ class ControlPlane:
     """
 
     def __init__(
-        self, config: ControlConfig, state: MulticastState | None = None, *, device: str = VXLAN_DEVICE
+        self,
+        config: ControlConfig,
+        state: MulticastState | None = None,
+        *,
+        device: str = VXLAN_DEVICE,
+        upstream: Upstream = lambda _source: None,
     ) -> None:
         self.config = config
         self.state: MulticastState = state or NoState()
         self.device = device
+        self.upstream = upstream
         self.counters = Counters()
         self.neighbours = NeighbourTable()
         self.routes = RouteTable()
         self.sources = SourceCache()
-        self.mesh = MeshRoutes(BRIDGE_DEVICE, device)
         self.rpf = RpfProvider(config.rpf_provider, config.rpf_cache_ttl, self.counters)
         self.broadcast = Broadcast(config.event_buffer_size, config.event_rate, self.counters)
         self.serving = asyncio.Event()
@@ -69,24 +73,14 @@ class ControlPlane:
         for event in events:
             self.broadcast.publish(event)
 
-    def set_mesh(
-        self,
-        peers: Iterable[tuple[str, str]],
-        own_subnets: Iterable[str],
-        peer_subnets: Iterable[tuple[str, str]],
-        device: str = "",
-    ) -> None:
-        """Follow the mesh: peers that are Up as `(node, VTEP)`, own subnets, and peers' `(subnet, VTEP)`.
-
-        Peers become external neighbours on the VXLAN device, and the subnets what the RPF socket answers.
-        """
+    def set_mesh(self, peers: Iterable[tuple[str, str]], device: str = "") -> None:
+        """Follow the mesh: peers that are Up, as `(node, VTEP)`, are neighbours on the VXLAN device."""
         if device and device != self.device:
             self.publish_all(self.neighbours.set_mesh(self.device, ()))
             self.device = device
-        # PIM is spoken over IPv4 alone; RPF is answered for both families.
+        # PIM is spoken over IPv4 alone.
         four = [(node, vtep) for node, vtep in peers if ":" not in vtep]
         self.publish_all(self.neighbours.set_mesh(self.device, four))
-        self.mesh.set(own_subnets, peer_subnets, self.device)
 
     async def check_rpf(self, source: str, interface: str) -> Verdict:
         """Whether traffic of a source may come in over an interface: asked before an (S,G) entry is made."""
@@ -109,7 +103,9 @@ class ControlPlane:
         control = ControlServer(
             self.config.control_sock, Handlers(self).answer, self.broadcast, self.counters, gid
         )
-        rpf = RpfServer(self.config.rpf_sock, self.mesh, self.counters, gid) if self.config.rpf_sock else None
+        rpf = None
+        if self.config.rpf_sock:
+            rpf = RpfServer(self.config.rpf_sock, lambda source: self.upstream(source), self.counters, gid)
         now = time.monotonic()
         for name in self.config.pim_interfaces:
             self.pim.speakers.want(name, now)

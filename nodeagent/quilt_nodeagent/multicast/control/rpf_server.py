@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 
 from quilt_nodeagent.multicast.control.core import rpf_wire
 from quilt_nodeagent.multicast.control.core.errors import ControlError
-from quilt_nodeagent.multicast.control.core.rpf import MeshRoutes
+from quilt_nodeagent.multicast.control.core.rpf import RpfInfo
 from quilt_nodeagent.multicast.control.counters import Counters
 from quilt_nodeagent.multicast.control.unix import UnixServer, part
 
 log = structlog.get_logger()
 
+Upstream = Callable[[str], RpfInfo | None]
+"""The way to a source inside the mesh, or None."""
+
 
 class RpfServer:
     """Answers queries, as many as a connection sends; one that ends with the stream is its last."""
 
-    def __init__(self, path: str, routes: MeshRoutes, counters: Counters, gid: int | None) -> None:
-        self._routes = routes
+    def __init__(self, path: str, upstream: Upstream, counters: Counters, gid: int | None) -> None:
+        self._upstream = upstream
         self._counters = counters
         self._server = UnixServer(
             path, self._serve, rpf_wire.refusal, counters, limit=rpf_wire.MAX_MESSAGE, gid=gid
@@ -55,4 +59,4 @@ class RpfServer:
             source = rpf_wire.parse_query(line)
         except ControlError as error:
             return rpf_wire.refusal(str(error))
-        return rpf_wire.answer(source, self._routes.lookup(source))
+        return rpf_wire.answer(source, self._upstream(source))

@@ -19,6 +19,7 @@ from quilt_nodeagent.api.backoff import Backoff
 from quilt_nodeagent.core.peers import UP, PeerTable
 from quilt_nodeagent.multicast.control.core.config import ControlConfig
 from quilt_nodeagent.multicast.control.core.events import IgmpMembershipChange, PimRouteChange
+from quilt_nodeagent.multicast.control.core.rpf import MeshRoutes
 from quilt_nodeagent.multicast.control.plane import ControlPlane
 from quilt_nodeagent.multicast.control.state import GroupInfo, RouteInfo
 from quilt_nodeagent.multicast.core.state import Flow, Forward
@@ -35,8 +36,8 @@ _COALESCE = 0.1
 class ControlService:
     """Serves the control plane for ever; `plane.state` is set once the dataplane exists.
 
-    The mesh is told while `wanted()`: thousands of peers, unicast routes included, are known to the dataplane
-    already, and nobody pays for them twice who has no multicast.
+    Peers become neighbours while `wanted()`: there may be thousands, and nobody pays for them who has no
+    multicast. What RPF queries are answered costs nothing until one is asked.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class ControlService:
         registry: CollectorRegistry,
         wanted: Callable[[], bool] = lambda: True,
     ) -> None:
-        self.plane = ControlPlane(config, device=table.device)
+        self.plane = ControlPlane(config, device=table.device, upstream=MeshRoutes(table).lookup)
         self.observer = Told(self.plane)
         self._table = table
         self._wanted = wanted
@@ -91,7 +92,7 @@ class ControlService:
                 self._tell_mesh()
                 self._told = True
             elif self._told:
-                self.plane.set_mesh((), (), (), self._table.device)
+                self.plane.set_mesh((), self._table.device)
                 self._told = False
 
     def _tell_mesh(self) -> None:
@@ -101,10 +102,7 @@ class ControlService:
             for claim in table.claims()
             if claim.phase == UP and claim.host_ip and claim.node != table.own_node
         ]
-        # Also where unicast goes without encapsulation: multicast always takes the VXLAN device.
-        held = table.desired().routes
-        routed = [(claim.cidr, claim.vtep) for claim in table.claims() if claim.cidr in held]
-        self.plane.set_mesh(up, [claim.cidr for claim in table.own], routed, table.device)
+        self.plane.set_mesh(up, table.device)
 
 
 class Told:

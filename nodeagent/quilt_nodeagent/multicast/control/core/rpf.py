@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any, Generic, TypeVar
 
+from quilt_crds.names import BRIDGE_DEVICE
+from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.multicast.control.core.errors import ControlError
 
 Network = IPv4Network | IPv6Network
@@ -139,33 +140,20 @@ class StaticRoutes:
 
 
 class MeshRoutes:
-    """The way to a source by the mesh's routes: the own subnet on the bridge, a peer's behind its VTEP."""
+    """The way to a source by the mesh's routes: the own subnet on the bridge, a peer's behind its VTEP.
 
-    def __init__(self, bridge: str, device: str) -> None:
-        self._bridge = bridge
-        self._device = device
-        self._table: PrefixTable[RpfInfo] = PrefixTable()
-        self._held: dict[str, RpfInfo] = {}
+    Asked of the claims when somebody asks: nothing is kept, and nothing has to follow.
+    """
 
-    def __len__(self) -> int:
-        return len(self._held)
-
-    def set(self, own: Iterable[str], peers: Iterable[tuple[str, str]], device: str) -> None:
-        """Follow the mesh: own subnets, `(subnet, VTEP address)` of peers, and the device's name."""
-        wanted = {cidr: RpfInfo(device, vtep, 1) for cidr, vtep in peers}
-        wanted.update((cidr, RpfInfo(self._bridge, None, 0)) for cidr in own)
-        for cidr in self._held.keys() - wanted.keys():
-            self._table.pop(_network(cidr))
-        for cidr, info in wanted.items():
-            if self._held.get(cidr) != info:
-                self._table.put(_network(cidr), info)
-        self._held = wanted
+    def __init__(self, table: PeerTable) -> None:
+        self._table = table
 
     def lookup(self, source: str) -> RpfInfo | None:
         """The way to a source inside the mesh, or None for everything else."""
-        return self._table.match(source)
-
-
-@lru_cache(maxsize=8192)
-def _network(cidr: str) -> Network:
-    return ip_network(cidr)
+        claim = self._table.holder(source)
+        if claim is None:
+            return None
+        if claim.node == self._table.own_node:
+            return RpfInfo(BRIDGE_DEVICE, None, 0)
+        # Also where unicast goes without encapsulation: multicast always takes the VXLAN device.
+        return RpfInfo(self._table.device, claim.vtep, 1)
