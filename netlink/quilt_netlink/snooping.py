@@ -24,6 +24,7 @@ _SHAPES: dict[str, tuple[int, str]] = {
     "last_member_intvl": (30, "=Q"),
     "query_response_intvl": (34, "=Q"),
     "startup_query_intvl": (35, "=Q"),
+    "igmp_version": (43, "=B"),
 }
 
 
@@ -32,6 +33,8 @@ class Snooping:
     """How a bridge treats IPv4 multicast; intervals in hundredths of a second, as the kernel counts them.
 
     `router` 2 hands every group's packets to the host as well, 1 only where the kernel heard a router.
+    A host that hears a query of version 2 changes to that version, and a leave that it makes before it has
+    answered is never sent: the group would go on for minutes.
     """
 
     snooping: int = 1
@@ -42,6 +45,7 @@ class Snooping:
     last_member_intvl: int = 100
     startup_query_cnt: int = 4
     startup_query_intvl: int = 200
+    igmp_version: int = 3
 
 
 PLAIN = Snooping(
@@ -51,6 +55,7 @@ PLAIN = Snooping(
     query_response_intvl=1000,
     startup_query_cnt=2,
     startup_query_intvl=3125,
+    igmp_version=2,
 )
 """What the kernel gives a new bridge."""
 

@@ -2,43 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import struct
 import time
 from contextlib import suppress
 
 import pytest
-from multicast_world import Receiver, Sender, World, until
+from multicast_streams import complete, members_known, stream
+from multicast_world import World, until
 
 GROUP = "239.129.1.1"
 # The same MAC, 01:00:5e:01:01:01.
 ALIAS = "224.1.1.1"
 IP_RECVTTL = 12  # Python 3.11 does not name it
-
-
-async def stream(sender: Sender, group: str, count: int, *receivers: Receiver) -> None:
-    """Send so many, a few at a time, and read at the receivers."""
-    for _ in range(count):
-        sender.send(group)
-        await asyncio.sleep(0.002)
-    await asyncio.sleep(0.05)
-    for receiver in receivers:
-        receiver.drain()
-
-
-def complete(receiver: Receiver, count: int) -> bool:
-    return receiver.got == dict.fromkeys(range(count), 1)
-
-
-async def members_known(world: World, number: int, group: str, nodes: int) -> None:
-    """Wait until a node knows how many others have members of a group."""
-    service = world.nodes[number - 1].service
-    assert service is not None
-    await until(
-        f"{nodes} nodes with members of {group}",
-        lambda: nodes == sum(len(view.nodes) for view in service.state.groups() if view.group == group),
-    )
 
 
 async def test_each_member_gets_every_packet_once_and_nobody_else_any(world: World) -> None:
