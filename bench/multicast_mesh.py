@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import socket
 import struct
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self
 
 from bench.multicast_node import NODES, wanted
+from bench.netns import inside
 from quilt_netlink import MulticastKernel, Snooping
 from quilt_runtime.core.firewall import Firewall, ruleset
 
-T = TypeVar("T")
 PORT = 5000
 _NAME = f"quilt-bench-mc-{os.getpid()}"
 
@@ -49,26 +47,6 @@ ip neigh add 10.42.{j}.0 lladdr {mac} dev vxlan100 nud permanent
 bridge fdb add {mac} dev vxlan100 dst 198.18.200.{j} self permanent
 ip route add 10.42.{j}.0/24 via 10.42.{j}.0 dev vxlan100 onlink
 """
-
-
-def inside(name: str, act: Callable[[], T]) -> T:
-    """Do something in a namespace, in a thread that ends with it."""
-    done: list[Any] = []
-
-    def run() -> None:
-        descriptor = os.open(f"/run/netns/{name}", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            if ctypes.CDLL(None, use_errno=True).setns(descriptor, 0x40000000):
-                raise OSError(ctypes.get_errno(), "cannot enter the namespace")
-            done.append(act())
-        finally:
-            os.close(descriptor)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    result: T = done[0]
-    return result
 
 
 class MulticastMesh:
@@ -105,9 +83,13 @@ class MulticastMesh:
     def node(self, number: int) -> str:
         return f"{_NAME}-n{number}"
 
+    def pod(self, number: int) -> str:
+        """Name of the namespace of a node's pod."""
+        return f"{_NAME}-p{number}"
+
     def receiver(self, number: int, group: str) -> socket.socket:
         """A socket in a node's pod, bound to the group and not a member yet."""
-        sock = inside(f"{_NAME}-p{number}", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        sock = inside(self.pod(number), lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         self._stack.callback(sock.close)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((group, PORT))
@@ -115,7 +97,7 @@ class MulticastMesh:
 
     def sender(self, number: int) -> socket.socket:
         """A socket in a node's pod, with the default TTL."""
-        sock = inside(f"{_NAME}-p{number}", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        sock = inside(self.pod(number), lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         self._stack.callback(sock.close)
         return sock
 

@@ -3,24 +3,24 @@
 A join is timed in the middle of a stream of 1,000 packets a second from another node: from the pod's call to
 its first packet, each time by a group's only member on its node. A leave: from the pod's call to the last
 packet that reaches its node, read off the VXLAN device's counter each millisecond. Then 200 groups with a
-sender each, on three nodes, while pods make 50 joins a second and as many leaves: from a member's first
-packet until its leave every packet must arrive.
+sender each, 5 packets a second, on three nodes, while pods make 50 joins a second and as many leaves for two
+minutes: what is sent from 250 ms after a join until 50 ms before the leave must arrive, all of it.
 """
 
 from __future__ import annotations
 
 import select
 import socket
-import struct
+import tempfile
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.multicast_churn import run
 from bench.multicast_mesh import PORT, MulticastMesh, membership, numbered
-from bench.multicast_node import NODES
 from bench.result import Line, Plot, Result, Series, distribution, median, percentile
-from bench.usage import processor, resident
 
 if TYPE_CHECKING:
     from bench.bench import Bench
@@ -28,11 +28,6 @@ if TYPE_CHECKING:
 TITLE = "Multicast between nodes"
 GROUP = "239.77.0.1"
 RATE = 1000
-GROUPS = 200
-CHURN = 50
-GRACE = 0.25
-# Seconds before a leave in which what was sent may still be on its way.
-IN_FLIGHT = 0.1
 
 
 def measure(bench: Bench) -> Result:
@@ -42,10 +37,10 @@ def measure(bench: Bench) -> Result:
     with MulticastMesh(fast_leave=False) as mesh:
         _, slow = _joins_and_leaves(mesh, bench.rounds(10))
     bench.say("churn")
-    with MulticastMesh() as mesh:
-        churn = Churn(mesh)
-        churn.run(10 if bench.quick else 120)
-        lines = churn.lines()
+    with MulticastMesh() as mesh, tempfile.TemporaryDirectory() as folder:
+        outcome = run(mesh, Path(folder), *((10, 2) if bench.quick else (120, 10)))
+    for loss in outcome.lost()[1][:20]:
+        bench.say(f"lost: {loss}")
     return Result(
         lines=[
             _line("join mid-stream to first packet", joins, 60),
@@ -54,7 +49,7 @@ def measure(bench: Bench) -> Result:
             Line(what="the same, longest", value=max(fast), unit="ms", target=500),
             Line(what="last leave to last packet without fast leave, longest", value=max(slow), unit="ms",
                  target=2500),
-            *lines,
+            *outcome.lines(),
         ],
         plots=[
             Plot(name="multicast-join", title="Join to first packet", kind="cdf", x="ms", y="share",
@@ -139,106 +134,3 @@ class _Stream:
             number += 1
             due += 1 / self._rate
             time.sleep(max(0.0, due - time.monotonic()))
-
-
-class Churn:
-    """200 groups, a sender each, and pods that come and go as members; one thread does it all."""
-
-    def __init__(self, mesh: MulticastMesh) -> None:
-        self._mesh = mesh
-        self._groups = [f"239.78.{number // 250}.{number % 250 + 1}" for number in range(GROUPS)]
-        self._senders = {node: mesh.sender(node) for node in NODES}
-        self._sockets = {
-            (node, group): mesh.receiver(node, group) for node in NODES for group in self._groups
-        }
-        self._sent: dict[str, list[float]] = {group: [] for group in self._groups}
-        self._got: dict[tuple[int, str], set[int]] = {key: set() for key in self._sockets}
-        self._since: dict[tuple[int, str], float] = {}
-        self._periods: list[tuple[tuple[int, str], float, float]] = []
-        self._poll = select.epoll()
-        self._keys = {}
-        for key, sock in self._sockets.items():
-            sock.setblocking(False)
-            self._keys[sock.fileno()] = key
-            self._poll.register(sock.fileno(), select.EPOLLIN)
-        self._joins = 0
-        self.core = 0.0
-        self.memory = (0.0, 0.0)
-
-    def run(self, seconds: float) -> None:
-        """Send, join, leave and receive for so long."""
-        self._loop(min(5.0, seconds / 2))
-        pids = [self._mesh.pid(node) for node in NODES]
-        before = [processor(pid) for pid in pids]
-        memory = [resident(pid) for pid in pids]
-        started = time.monotonic()
-        self._loop(seconds)
-        took = time.monotonic() - started
-        self.core = max((processor(pid) - b) / took for pid, b in zip(pids, before, strict=True))
-        after = [resident(pid) for pid in pids]
-        self.memory = max(zip(memory, after, strict=True), key=lambda pair: pair[1] - pair[0])
-        end = time.monotonic()
-        for key, since in list(self._since.items()):
-            self._periods.append((key, since, end))
-        self._loop(0.5, changes=False)
-
-    def _loop(self, seconds: float, *, changes: bool = True) -> None:
-        start = due = time.monotonic()
-        sends = toggles = 0
-        while (now := time.monotonic()) < start + seconds:
-            # Never catching up: a burst after a pause of ours would measure queues, not multicast.
-            due = max(due, now - 0.005)
-            while changes and due <= now:
-                self._send(self._groups[sends % GROUPS], sends % GROUPS)
-                sends, due = sends + 1, due + 1 / (5 * GROUPS)
-            while changes and toggles < (now - start) * 2 * CHURN:
-                self._toggle(toggles)
-                toggles += 1
-            self._receive()
-
-    def _send(self, group: str, place: int) -> None:
-        sent = self._sent[group]
-        self._senders[NODES[place % 3]].sendto(numbered(len(sent)), (group, PORT))
-        sent.append(time.monotonic())
-
-    def _toggle(self, number: int) -> None:
-        # A walk that meets every (node, group) and never the same soon again.
-        place = (self._joins + number) * 7919 % (GROUPS * 3)
-        key = (NODES[place % 3], self._groups[place // 3])
-        sock, now = self._sockets[key], time.monotonic()
-        if key in self._since:
-            self._periods.append((key, self._since.pop(key), now))
-            sock.setsockopt(socket.IPPROTO_IP, socket.IP_DROP_MEMBERSHIP, membership(key[1]))
-        else:
-            sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership(key[1]))
-            self._since[key] = now
-
-    def _receive(self) -> None:
-        for descriptor, _ in self._poll.poll(0.001, 500):
-            key = self._keys[descriptor]
-            try:
-                while True:
-                    self._got[key].add(struct.unpack("!Q", self._sockets[key].recv(100)[:8])[0])
-            except BlockingIOError:
-                continue
-
-    def lines(self) -> list[Line]:
-        """What was lost, and what it cost."""
-        expected = lost = slow = 0
-        for key, since, until in self._periods:
-            due = [number for number, at in enumerate(self._sent[key[1]]) if since <= at <= until - IN_FLIGHT]
-            came = next((place for place, number in enumerate(due) if number in self._got[key]), len(due))
-            late = [number for number in due[:came] if self._sent[key[1]][number] > since + GRACE]
-            slow += bool(late)
-            expected += len(due) - came
-            lost += sum(number not in self._got[key] for number in due[came:])
-        count = len(self._periods)
-        grown = self.memory[1] - self.memory[0]
-        share = self.core * 100
-        return [
-            Line(what=f"lost of {expected:,} after a member's first", value=lost, unit="packets", target=0),
-            Line(what=f"of {count:,} members without a packet for 250 ms", value=slow, unit="members"),
-            Line(what="processor of one node's multicast", value=share, unit="% of a core", target=10),
-            Line(what="growth of its memory over the churn", value=grown, unit="MB", target=2,
-                 note=f"{self.memory[0]:.1f} MB at the beginning"),
-        ]  # fmt: skip

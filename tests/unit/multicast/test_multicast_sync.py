@@ -84,6 +84,19 @@ def test_a_join_is_told_at_once_and_only_what_changed() -> None:
     assert pair.held(B, A) == {group(1), group(2)}
 
 
+def test_a_push_before_the_last_one_was_answered_is_taken() -> None:
+    pair = Pair()
+    pair.nodes[A].change(group(1), True, pair.now)
+    pair.run(0.1)
+    sender, receiver = pair.nodes[A], pair.nodes[B]
+    for number, member in ((2, True), (3, True), (2, False)):
+        sender.change(group(number), member, pair.now)
+        pair.now += 0.006
+        [(envelope, body)] = sender.due(pair.now)
+        receiver.receive(envelope, body, pair.now)
+    assert pair.held(B, A) == {group(1), group(3)} == sender.groups
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 40), st.booleans()), max_size=120), st.integers(0, 1000))
 def test_loss_heals(changes: list[tuple[int, bool]], seed: int) -> None:

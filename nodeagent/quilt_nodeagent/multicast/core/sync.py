@@ -228,7 +228,9 @@ class Sync:
                 peer.version, held = body.version, True
                 return None, Ack(peer.boot, peer.version)
             return None, None if held else Ack(peer.boot, 0 if peer.version >= body.version else peer.version)
-        if isinstance(body, Delta) and body.base != peer.version:
+        # One that starts before what is held says the last word on all that changed since: a push that was
+        # under way with an earlier one needs not wait for that one's answer.
+        if isinstance(body, Delta) and not body.base <= peer.version < body.version:
             done = peer.version == body.version and peer.sum == body.sum
             return None, Ack(peer.boot, peer.version if done or peer.version < body.version else 0)
         if isinstance(body, Delta):
