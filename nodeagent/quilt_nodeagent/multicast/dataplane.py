@@ -91,13 +91,15 @@ class MulticastDataplane:
         try:
             for vif, name in self._names.items():
                 self._attach(vif, name)
-            entries = self._kernel.groups()
+            # Twice: a bridge's dump of more than 32 KB leaves out a member where another goes meanwhile, and
+            # does not say so. One that went between the two is told by its notification.
+            entries = {*self._kernel.groups(), *(last := self._kernel.groups())}
         except (NetlinkError, MrouteError) as error:
             raise DataplaneError(str(error)) from error
         device, bridge = self.device_index, self.bridge_index
         self.tracked.copies = {
             (item.group, item.dst)
-            for item in entries
+            for item in last
             if isinstance(item, VxlanGroup) and item.ifindex == device and not item.source
         }
         return {
