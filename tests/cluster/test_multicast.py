@@ -1,4 +1,4 @@
-"""Multicast between ordinary pods of three nodes: who gets what, once; a killed agent; turned off again."""
+"""Multicast between ordinary pods of three nodes: who gets what, once; agents that die; turned off again."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from typing import Any
 
 import pytest
 from mesh import Mesh, Pod, all_up, install, pod_manifest, until
+from test_node_life import phases
 
 GROUP = "239.129.1.1"
 ALIAS = "224.1.1.1"
+LEFT = "239.129.1.9"
 # No stream runs yet, and one node after the other would take three times as long.
 AT_ONCE = "node.maxUnavailable=100%"
+# A node is Down soon after its agent falls silent, whatever its kubelet says.
+HEARTBEAT = "network.heartbeat.source=Agent,network.heartbeat.interval=2s,network.heartbeat.timeout=10s"
 SCRIPT = Path(__file__).with_name("multicast_pod.py")
 
 
@@ -49,6 +53,24 @@ def metric(mesh: Mesh, node: str, name: str) -> float:
     return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
 
 
+def copies(mesh: Mesh, talker: Talker) -> float:
+    """Entries of the VXLAN device of a pod's node."""
+    return metric(mesh, talker.pod.node, "quilt_multicast_copies")
+
+
+def agent(mesh: Mesh, node: str) -> str:
+    """Process id of a node's agent; empty while none runs."""
+    return mesh.on(node, "pgrep", "-x", "quilt-agent", check=False).strip()
+
+
+def started(mesh: Mesh, node: str, process: str) -> float:
+    """Unix time at which a process was started."""
+    now = time.time()
+    text = mesh.on(node, "sh", "-c", f"cut -d' ' -f22 /proc/{process}/stat; cat /proc/uptime")
+    ticks, uptime = (float(line.split()[0]) for line in text.splitlines())
+    return now - (uptime - ticks / 100)
+
+
 def vxlan_packets(mesh: Mesh, node: str) -> int:
     """Received and sent by the node's VXLAN device, agents' own few included."""
     files = "/sys/class/net/vxlan100/statistics/rx_packets /sys/class/net/vxlan100/statistics/tx_packets"
@@ -58,7 +80,7 @@ def vxlan_packets(mesh: Mesh, node: str) -> int:
 @pytest.fixture(scope="module")
 def talkers(mesh: Mesh) -> Iterator[dict[str, Talker]]:
     """Multicast turned on, and pods without any capability: two on the first node, one on each other."""
-    install(mesh, "network.multicast.enabled=true", AT_ONCE)
+    install(mesh, "network.multicast.enabled=true", AT_ONCE, HEARTBEAT)
     nodes = mesh.nodes()[:3]
     placed = {"mc-1": nodes[0], "mc-1b": nodes[0], "mc-2": nodes[1], "mc-2b": nodes[1], "mc-3": nodes[2]}
     for name, node in placed.items():
@@ -117,31 +139,55 @@ def test_every_member_gets_the_stream_once_and_no_one_else(mesh: Mesh, talkers: 
 def test_the_last_leave_ends_replication(mesh: Mesh, talkers: dict[str, Talker]) -> None:
     sender, _, far, far_too, _ = talkers.values()
     sender.post(f"/stream?group={GROUP}&rate=200")
-    until("a copy is made", lambda: metric(mesh, sender.pod.node, "quilt_multicast_copies") == 1, 5)
+    until("a copy is made", lambda: copies(mesh, sender) == 1, 5)
     far.post(f"/leave?group={GROUP}")
     far_too.post(f"/leave?group={GROUP}")
     began = time.monotonic()
-    until(
-        "no copy is left", lambda: metric(mesh, sender.pod.node, "quilt_multicast_copies") == 0, 5, every=0.02
-    )
+    until("no copy is left", lambda: copies(mesh, sender) == 0, 5, every=0.02)
     took = time.monotonic() - began
     sender.post("/stop")
     assert took < 2.0  # two calls through a busy machine included: bench/ has the figure
 
 
 def test_a_killed_agent_recovers_under_load(mesh: Mesh, talkers: dict[str, Talker]) -> None:
-    sender, _, far, _, _ = talkers.values()
+    """Sender's and member's; who leaves while the agent is away has no copy afterwards."""
+    sender, _, far, far_too, third = talkers.values()
     far.post(f"/join?group={GROUP}")
-    sender.post("/reset")
-    far.post("/reset")
     sender.post(f"/stream?group={GROUP}&rate=100")
-    until("the stream arrives", lambda: far.received(GROUP, sender)[0] > 50, 10)
-    for victim in (sender, far):
+    sender.post(f"/stream?group={LEFT}&rate=50")
+    for victim, quitter in ((sender, third), (far, far_too)):
+        node = victim.pod.node
+        quitter.post(f"/join?group={LEFT}")
+        until("both streams are copied", lambda: copies(mesh, sender) == 2, 10)
+        process = agent(mesh, node)
+        mesh.on(node, "kill", "-9", process)
+        until("it is gone", lambda: agent(mesh, node) != process, 5, every=0.02)  # noqa: B023
+        quitter.post(f"/leave?group={LEFT}")
         far.post("/reset")
-        mesh.on(victim.pod.node, "pkill", "-9", "-x", "quilt-agent")
-        time.sleep(0.2)
-        until("it arrives again", lambda: far.received(GROUP, sender)[0] > 20, 30)
+        until("the stream arrives again", lambda: far.received(GROUP, sender)[0] > 0, 40)
+        first = far.report()["received"][GROUP][sender.pod.ip][3]
+        assert first - started(mesh, node, agent(mesh, node)) < 3
+        until("no stale copy is left", lambda: copies(mesh, sender) == 1, 3)
         until("every node is in sync", lambda: all_up(mesh), 60)
-        entries = mesh.on(sender.pod.node, "bridge", "mdb", "show", "dev", "vxlan100", check=False)
-        assert "239.1.1.99" not in entries
+    sender.post("/stop")
+
+
+def test_members_of_a_node_that_is_down_are_purged(mesh: Mesh, talkers: dict[str, Talker]) -> None:
+    sender, _, _, _, third = talkers.values()
+    third.post(f"/join?group={GROUP}")
+    sender.post(f"/stream?group={GROUP}&rate=100")
+    until("both nodes get a copy", lambda: copies(mesh, sender) == 2, 10)
+    node = third.pod.node
+    process = agent(mesh, node)
+    with phases(mesh, node) as seen:
+        until("the watch runs", lambda: "Up" in seen, timeout=10)
+        mesh.on(node, "kill", "-STOP", process)
+        try:
+            until("the node is Down", lambda: "Down" in seen, timeout=25, every=0.02)
+            within = max(0.2, seen["Down"] + 1 - time.time())
+            until("one copy is left", lambda: copies(mesh, sender) == 1, within, every=0.02)
+        finally:
+            mesh.on(node, "kill", "-CONT", process)
+    until("it is back", lambda: copies(mesh, sender) == 2, 20)
+    until("every node is in sync", lambda: all_up(mesh), 60)
     sender.post("/stop")
