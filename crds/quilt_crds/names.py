@@ -78,6 +78,9 @@ WITHDRAWAL_PAUSED: Final = "WithdrawalPaused"
 # Devices on a node.
 VXLAN_DEVICE: Final = "vxlan100"
 BRIDGE_DEVICE: Final = "quilt0"
+# A pod's interface on its node: this, and the pod's IPv4 address in eight hexadecimal digits. Its alias is
+# the pod's namespace, a slash and its name.
+POD_INTERFACE_PREFIX: Final = "qv"
 
 # Everything uses the host's network: one table of ports for the whole product.
 VXLAN_PORT: Final = 4789

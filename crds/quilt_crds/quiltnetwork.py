@@ -39,6 +39,7 @@ def _check_mtu(value: int | str) -> int | str:
 
 
 DEVICE_PATTERN = r"^[A-Za-z][A-Za-z0-9_.-]{0,14}$"
+NAMESPACE_PATTERN = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
 # RFC 8200 section 5: no IPv6 link may be smaller.
 MTU_MIN = 1280
 MTU_MAX = 65000
@@ -60,6 +61,13 @@ Cidrs = Annotated[
     list[Cidr],
     Field(min_length=1, max_length=16, json_schema_extra={"x-kubernetes-list-type": "set"}),
     AfterValidator(check_disjoint),
+]
+
+
+# DNS labels, as namespaces are called.
+Namespaces = Annotated[
+    list[Annotated[str, Field(max_length=63, json_schema_extra={"pattern": NAMESPACE_PATTERN})]],
+    Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"}),
 ]
 
 
@@ -116,6 +124,8 @@ class Multicast(ApiModel):
     """Whether groups cross the mesh. Every agent then needs NET_RAW and a key that the chart makes."""
     fast_leave: Bool = True
     """Whether a pod's leave counts at once. False asks again first, for pods that hide several members."""
+    namespaces: Namespaces = Field(default=[])
+    """Only pods of these namespaces send to other nodes and receive from them; empty: pods of all."""
     max_groups_per_pod: Int = Field(default=64, ge=1, le=4096)
     """Groups that one pod can be a member of; more are not delivered from other nodes."""
     max_groups_per_node: Int = Field(default=1024, ge=1, le=4096)

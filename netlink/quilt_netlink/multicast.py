@@ -23,7 +23,15 @@ from quilt_netlink.groups import (
     stamp_group,
 )
 from quilt_netlink.kernel import Kernel
-from quilt_netlink.snooping import Snooping, read_fast_leave, read_snooping, set_fast_leave, set_snooping
+from quilt_netlink.snooping import (
+    Snooping,
+    read_alias,
+    read_fast_leave,
+    read_snooping,
+    set_alias,
+    set_fast_leave,
+    set_snooping,
+)
 
 _ADD = c.NLM_F_REQUEST | c.NLM_F_CREATE | c.NLM_F_EXCL
 
@@ -109,9 +117,18 @@ class MulticastKernel(Kernel):
         """Let a bridge's port stop at a leave at once: right where one member can be behind it."""
         self._channel.request(set_fast_leave(port, on))
 
-    def _link_message(self, index: int) -> bytes | None:
+    def alias(self, key: int | str) -> str | None:
+        """Return the alias of the interface with this index or name; None where there is none such."""
+        message = self._link_message(key)
+        return None if message is None else read_alias(message)
+
+    def set_alias(self, name: str, text: str) -> None:
+        """Give an interface an alias, of at most 254 bytes."""
+        self._channel.request(set_alias(name, text))
+
+    def _link_message(self, key: int | str) -> bytes | None:
         try:
-            return self._channel.request(links.get(index))[0]
+            return self._channel.request(links.get(key))[0]
         except NetlinkError as error:
             if error.errno == errno.ENODEV:
                 return None

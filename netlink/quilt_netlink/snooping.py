@@ -1,4 +1,6 @@
-"""How a bridge and its ports treat multicast: messages about links, reduced to the attributes that say so."""
+"""How a bridge and its ports treat multicast, and whose a port is: messages about links, reduced to the
+attributes that say so.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ _ATTR = struct.Struct("=HH")
 _NESTED = 0x8000
 # include/uapi/linux/if_link.h
 _LINKINFO, _KIND, _DATA, _SLAVE_KIND, _SLAVE_DATA = 18, 1, 2, 4, 5
-_FAST_LEAVE = 7
+_NAME, _ALIAS, _FAST_LEAVE = 3, 20, 7
 _SHAPES: dict[str, tuple[int, str]] = {
     "router": (22, "=B"),
     "snooping": (23, "=B"),
@@ -87,6 +89,19 @@ def read_snooping(message: bytes) -> Snooping | None:
     return Snooping(
         **{name: struct.unpack(shape, data[number])[0] for name, (number, shape) in _SHAPES.items()}
     )
+
+
+def set_alias(name: str, text: str) -> bytes:
+    """Encode a change of the text that people see beside an interface: at most 254 bytes."""
+    values = _attribute(_NAME, name.encode() + b"\x00") + _attribute(_ALIAS, text.encode() + b"\x00")
+    body = _LINK.pack(0, 0, 0, 0, 0) + values
+    return HEADER.pack(HEADER.size + len(body), c.RTM_NEWLINK, c.NLM_F_REQUEST, 0, 0) + body
+
+
+def read_alias(message: bytes) -> str:
+    """Read the text that people see beside an interface, empty where there is none."""
+    found = attributes(memoryview(message), HEADER.size + _LINK.size, len(message)).get(_ALIAS, b"")
+    return bytes(found).rstrip(b"\x00").decode(errors="replace")
 
 
 def read_fast_leave(message: bytes) -> bool | None:

@@ -68,6 +68,10 @@ class MulticastDataplane:
         """Index of the VXLAN device; 0 before the first look."""
         return self._indexes.get(MESH_SIDE, 0)
 
+    def alias(self, key: int | str) -> str | None:
+        """Return the alias of the interface with this index or name; None where there is none such."""
+        return self._kernel.alias(key)
+
     def is_ours(self, name: str, index: int) -> bool:
         """Whether a link is one of the two that packets pass."""
         return name in self._names.values() or index in self._indexes.values()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from contextlib import suppress
 
 import structlog
@@ -24,6 +24,7 @@ from quilt_nodeagent.multicast.core.state import Flow, make_plan
 from quilt_nodeagent.multicast.core.sync import News
 from quilt_nodeagent.multicast.dataplane import DataplaneError, FlowCounters, MulticastDataplane, NotYetError
 from quilt_nodeagent.multicast.metrics import MulticastMetrics
+from quilt_nodeagent.multicast.namespaces import Admission
 from quilt_nodeagent.multicast.observer import Observer, Silent
 
 log = structlog.get_logger()
@@ -53,9 +54,10 @@ class Engine:
         self._open_monitor = open_monitor
         self._tell = tell
         self._observer = observer or Silent()
-        self.local = LocalMembers(limits)
+        self._admission = Admission(dataplane.alias)
+        self.local = LocalMembers(limits, self._admission.port)
         self.remote = RemoteMembers()
-        self.forwarding = Forwarding(self.local, self.remote, limits)
+        self.forwarding = Forwarding(self.local, self.remote, limits, self._admission.source)
         self._dirty: set[str] = set()
         self._full = "start"
         self._scheduled = False
@@ -106,8 +108,13 @@ class Engine:
         self._mark(self.remote.change(news.vtep, news.added, news.removed))
 
     def set_limits(self, limits: Limits) -> None:
-        """Follow changed limits; what is over them already stays."""
+        """Follow limits; what is over them already stays."""
         self.local.limits = self.forwarding.limits = limits
+
+    def choose(self, namespaces: Set[str]) -> None:
+        """Let pods of these namespaces take part, or all where there are none."""
+        if self._admission.choose(namespaces):
+            self.resync("namespaces")
 
     def counters(self) -> list[FlowCounters]:
         """Read what each flow has forwarded."""
@@ -117,16 +124,15 @@ class Engine:
         """Take in notifications of the kernel."""
         touched: set[str] = set()
         for event in events:
-            if isinstance(event, Overrun):
-                self.resync("overrun")
-                continue
-            match event.entry:
-                case BridgeGroup():
-                    self._member(event, event.entry, touched)
-                case VxlanGroup():
-                    self._copy(event.new, event.entry, touched)
-                case Link() if self._dataplane.is_ours(event.entry.name, event.entry.index):
-                    self.resync("link")
+            match event:
+                case Overrun():
+                    self.resync("overrun")
+                case Change(_, BridgeGroup() as member):
+                    self._member(event, member, touched)
+                case Change(new, VxlanGroup() as copy):
+                    self._copy(new, copy, touched)
+                case Change(_, Link() as link):
+                    self._link(link)
                 case _:
                     pass
         self._mark(touched)
@@ -144,6 +150,12 @@ class Engine:
         if changed:
             touched.add(entry.group)
             self._tell(entry.group, event.new)
+
+    def _link(self, link: Link) -> None:
+        if self._dataplane.is_ours(link.name, link.index):
+            self.resync("link")
+        elif self._admission.forget(link):
+            self.resync("pod")
 
     def _copy(self, new: bool, entry: VxlanGroup, touched: set[str]) -> None:
         if entry.ifindex != self._dataplane.device_index or entry.source:
@@ -184,8 +196,8 @@ class Engine:
 
     # -- what is done about it ----------------------------------------------------------------
     def _mark(self, groups: set[str]) -> None:
+        self._dirty |= groups
         if groups:
-            self._dirty |= groups
             self._soon()
 
     def _soon(self) -> None:
@@ -283,9 +295,6 @@ class Engine:
         self._mark({group for _, group in idle})
 
     def _count(self) -> None:
-        metrics, tracked = self._metrics, self._dataplane.tracked
-        metrics.groups.labels("local").set(len(self.local.groups))
-        metrics.groups.labels("remote").set(len(self.remote.groups))
-        metrics.flows.set(len(tracked.flows))
-        metrics.copies.set(len(tracked.copies))
-        metrics.refused_joins.set(len(self.local.refused))
+        local, tracked = self.local, self._dataplane.tracked
+        self._metrics.show_groups(len(local.groups), len(self.remote.groups), len(local.refused))
+        self._metrics.show_entries(len(tracked.flows), len(tracked.copies))

@@ -34,7 +34,9 @@ class MulticastMetrics:
         )
         self.upcalls = Counter("quilt_multicast_upcalls", "Questions of the kernel.", registry=r)
         self.refused_flows = Counter("quilt_multicast_refused_flows", "Flows over a limit.", registry=r)
-        self.refused_joins = Gauge("quilt_multicast_refused_members", "Members over a limit now.", registry=r)
+        self.refused_joins = Gauge(
+            "quilt_multicast_refused_members", "Members that do not count now.", registry=r
+        )
         self.repairs = Counter(
             "quilt_multicast_drift_repairs", "What others changed, mended.", ["kind"], registry=r
         )
@@ -50,6 +52,17 @@ class MulticastMetrics:
         self.pass_seconds = Histogram(
             "quilt_multicast_pass_seconds", "Duration of passes.", buckets=_BUCKETS, registry=r
         )
+
+    def show_groups(self, local: int, remote: int, refused: int) -> None:
+        """Show how many groups have members here and elsewhere, and how many members are refused."""
+        self.groups.labels("local").set(local)
+        self.groups.labels("remote").set(remote)
+        self.refused_joins.set(refused)
+
+    def show_entries(self, flows: int, copies: int) -> None:
+        """Show the sizes of the kernel's tables."""
+        self.flows.set(flows)
+        self.copies.set(copies)
 
     def serve_group_counters(self, read: Callable[[], Iterable[tuple[str, int, int]]]) -> Callable[[], None]:
         """Serve (group, packets, bytes) as read at each scrape; return what ends that."""

@@ -182,6 +182,7 @@ class Multicast:
         self._peers = {peer.vtep: peer for peer in voices.values()}
         self._limit = wanted.settings.limits.groups_per_node
         self._engine.set_limits(wanted.settings.limits)
+        self._engine.choose(wanted.settings.namespaces)
         gone = self._exchange.set_peers(topology.vtep, self._peers)
         self._engine.set_topology(topology, gone)
         if not self._engine.problem:

@@ -15,7 +15,7 @@ from ipaddress import IPv4Address
 
 import structlog
 
-from quilt_netlink import Kernel, Link, NetlinkError
+from quilt_netlink import Kernel, Link, MulticastKernel, NetlinkError
 from quilt_runtime.addresses import RECOVERED
 from quilt_runtime.app import Runtime
 from quilt_runtime.core import cni
@@ -67,11 +67,13 @@ def add(runtime: Runtime, request: Request, config: Config) -> Document:
     try:
         with (
             runtime.network.working_on(spec.host_interface),
-            Kernel.open() as host,
+            MulticastKernel.open() as host,
             _kernel(inside) as pod,
         ):
             bridge = _bridge(runtime, host)
             pods.connect(host, pod, netns, bridge, spec)
+            if alias := cni.pod_alias(request.environment):
+                host.set_alias(spec.host_interface, alias)
     except BaseException:
         if new:
             runtime.addresses.release([owner])

@@ -28,6 +28,8 @@ CHECK_FAILED = 101
 
 CONTAINER_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]{0,255}")
 INTERFACE = re.compile(r"[^\s/:]{1,15}")
+NAMESPACE = re.compile(r"[a-z0-9-]{1,63}")
+ALIAS_MAX = 254
 MAC = re.compile(r"([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}")
 
 Document = dict[str, Any]
@@ -117,6 +119,19 @@ def parse_owner(environment: Mapping[str, str]) -> Owner:
     return Owner(container_id, parse_interface(environment.get("CNI_IFNAME", "")))
 
 
+def pod_alias(environment: Mapping[str, str]) -> str:
+    """Return `namespace/name` of the pod as Kubernetes says it in CNI_ARGS; empty where nobody does.
+
+    Cut to what an interface's alias holds: a namespace always fits.
+    """
+    arguments = _arguments(environment)
+    namespace, name = arguments.get("K8S_POD_NAMESPACE", ""), arguments.get("K8S_POD_NAME", "")
+    text = f"{namespace}/{name}"
+    return (
+        text[:ALIAS_MAX] if NAMESPACE.fullmatch(namespace) and text.isascii() and text.isprintable() else ""
+    )
+
+
 def parse_interface(name: str) -> str:
     """Return the pod's interface name; raises CniError(4) where no interface can be called so."""
     if not INTERFACE.fullmatch(name) or name in {".", ".."} or not name.isprintable():
@@ -186,8 +201,7 @@ def _mapping(document: Document, key: str) -> Document:
 
 def _wishes(document: Document, environment: Mapping[str, str]) -> tuple[tuple[str, ...], str]:
     """Static addresses and MAC: capability arguments win over CNI_ARGS, which older runtimes use."""
-    pairs = (pair.partition("=") for pair in environment.get("CNI_ARGS", "").split(";"))
-    arguments = {key: value for key, _, value in pairs}
+    arguments = _arguments(environment)
     capabilities = _mapping(document, "runtimeConfig")
     ips = capabilities.get("ips") or ([arguments["IP"]] if arguments.get("IP") else [])
     mac = capabilities.get("mac") or arguments.get("MAC") or ""
@@ -196,6 +210,11 @@ def _wishes(document: Document, environment: Mapping[str, str]) -> tuple[tuple[s
     if not isinstance(mac, str) or (mac and (not MAC.fullmatch(mac) or int(mac[:2], 16) & 1)):
         raise CniError(INVALID_CONFIG, f"mac {mac!r} must be a unicast MAC address such as 0a:58:0a:2a:01:05")
     return tuple(ips), mac.lower()
+
+
+def _arguments(environment: Mapping[str, str]) -> dict[str, str]:
+    pairs = (pair.partition("=") for pair in environment.get("CNI_ARGS", "").split(";"))
+    return {key: value for key, _, value in pairs}
 
 
 def _one_of_each(ips: list[str]) -> bool:

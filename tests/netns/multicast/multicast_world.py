@@ -113,6 +113,7 @@ class PodSpace:
 
     path: str
     address: str
+    port: str
     sockets: list[socket.socket]
 
     def receiver(self, group: str, *, join: bool = True) -> Receiver:
@@ -265,24 +266,25 @@ def set_up(node: Node, names: dict[int, str]) -> None:
     node.space.run("nft", "-f", "-", stdin=ruleset(table))
 
 
-def add_pod(node: Node, make_netns: Callable[[], Any]) -> PodSpace:
+def add_pod(node: Node, make_netns: Callable[[], Any], namespace: str = "default") -> PodSpace:
     """One more pod on a node, as the runtime makes them: /32 address, fast leave on its port."""
     place = len(node.pods) + 10
     pod = make_netns()
-    port = f"v{place}"
+    address = f"10.42.{node.number}.{place}"
+    port = f"qv0a2a{node.number:02x}{place:02x}"
     node.space.run(
         "sh", "-ec",
         f"ip link add {port} type veth peer name eth0 netns {pod.name};"
+        f"ip link set {port} alias {namespace}/pod-{place};"
         f"ip link set {port} master quilt0 up;"
         f"bridge link set dev {port} hairpin on fastleave {'on' if node.settings.fast_leave else 'off'}",
     )  # fmt: skip
-    address = f"10.42.{node.number}.{place}"
     pod.run(
         "sh", "-ec",
         f"ip addr add {address}/32 dev eth0; ip link set eth0 up;"
         f"ip route add default via 10.42.{node.number}.1 dev eth0 onlink",
     )  # fmt: skip
-    made = PodSpace(pod.path, address, [])
+    made = PodSpace(pod.path, address, port, [])
     node.pods.append(made)
     return made
 

@@ -174,6 +174,7 @@ class Node:
         netns: str = "",
         version: str = "1.0.0",
         interface: str = "eth0",
+        arguments: str = "",
         **conf: Any,
     ) -> CniResult:
         """Call the real plugin binary as a container engine does."""
@@ -187,6 +188,8 @@ class Node:
         env = {"CNI_COMMAND": verb, "CNI_PATH": str(self.plugin.parent)}
         if container:
             env |= {"CNI_CONTAINERID": container, "CNI_IFNAME": interface, "CNI_NETNS": netns}
+        if arguments:
+            env["CNI_ARGS"] = arguments
         done = subprocess.run(
             [self.plugin],
             input=json.dumps(config),

@@ -73,3 +73,13 @@ def test_what_others_change_is_put_right(ready_node: Node) -> None:
     configure(ready_node, on=True)
     ready_node.netns.run("ip", "link", "set", "quilt0", "type", "bridge", "mcast_querier", "0")
     eventually(lambda: snooping(ready_node) == Snooping(), "the bridge is the querier again", timeout=5)
+
+
+def test_a_pods_interface_says_whose_it_is(ready_node: Node, make_netns: Callable[[], Namespace]) -> None:
+    kubernetes = "IgnoreUnknown=1;K8S_POD_NAMESPACE=media;K8S_POD_NAME=camera-0;K8S_POD_INFRA_CONTAINER_ID=x"
+    for arguments in (kubernetes, ""):
+        ready_node.add_pod(make_netns(), arguments=arguments)
+    with MulticastKernel.open(ready_node.netns.path) as kernel:
+        assert kernel.alias("qv0a2a0102") == "media/camera-0"
+        assert kernel.alias("qv0a2a0103") == ""
+        assert kernel.alias("qv0a2a0104") is None

@@ -82,6 +82,21 @@ def test_wishes_come_by_capability_or_by_arguments() -> None:
     assert (config.addresses, config.mac) == (("10.42.1.8/24",), "0a:58:0a:2a:01:08")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "alias"),
+    [
+        ("K8S_POD_NAMESPACE=media;K8S_POD_NAME=camera-0", "media/camera-0"),
+        ("K8S_POD_NAMESPACE=media", "media/"),
+        ("K8S_POD_NAMESPACE=Me/dia;K8S_POD_NAME=x", ""),
+        ("K8S_POD_NAMESPACE=media;K8S_POD_NAME=x\n", ""),
+        ("K8S_POD_NAMESPACE=media;K8S_POD_NAME=" + "x" * 300, "media/" + "x" * 248),
+        ("", ""),
+    ],
+)
+def test_a_pods_alias_is_its_namespace_and_name(arguments: str, alias: str) -> None:
+    assert cni.pod_alias({"CNI_ARGS": arguments}) == alias
+
+
 def test_attachments() -> None:
     listed = [{"containerID": "c1", "ifname": "eth0"}]
     config = cni.parse_config(json.dumps({**BASE, "cni.dev/valid-attachments": listed}), {})

@@ -9,7 +9,7 @@ sends to, so that a node's tables grow with what it sends, not with the mesh.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
@@ -64,10 +64,17 @@ class Topology:
 class Forwarding:
     """The table of flows, and what should stand in the kernel because of it."""
 
-    def __init__(self, local: LocalMembers, remote: RemoteMembers, limits: Limits) -> None:
+    def __init__(
+        self,
+        local: LocalMembers,
+        remote: RemoteMembers,
+        limits: Limits,
+        admits: Callable[[str], bool] = lambda _source: True,
+    ) -> None:
         self.local = local
         self.remote = remote
         self.limits = limits
+        self._admits = admits
         self.topology = Topology()
         self._arrived: dict[Flow, int] = {}
         self._groups: dict[str, set[str]] = defaultdict(set)
@@ -126,7 +133,8 @@ class Forwarding:
         source, group = flow
         side = self.topology.side(source)
         if side == POD_SIDE:
-            return Forward(POD_SIDE, frozenset({MESH_SIDE}) if wanted_elsewhere else frozenset())
+            out = wanted_elsewhere and self._admits(source)
+            return Forward(POD_SIDE, frozenset({MESH_SIDE}) if out else frozenset())
         if side == MESH_SIDE:
             return Forward(MESH_SIDE, frozenset({POD_SIDE}) if group in self.local else frozenset())
         return Forward(self._arrived[flow])

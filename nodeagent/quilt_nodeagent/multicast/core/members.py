@@ -1,13 +1,13 @@
 """Who is a member of what: pods of this node as the bridge snooped them, other nodes as they tell.
 
-Limits stand here, because a member that does not count must count nowhere: neither be told to other nodes nor
-be forwarded to.
+Limits stand here, and whose pods take part, because a member that does not count must count nowhere: neither
+be told to other nodes nor be forwarded to.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Set
+from collections.abc import Callable, Iterable, Set
 
 from quilt_nodeagent.multicast.core.settings import Limits
 
@@ -17,8 +17,9 @@ LINK_LOCAL = "224.0.0."
 class LocalMembers:
     """Groups with members among this node's pods; every method returns the groups that came or went."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, admits: Callable[[int], bool] = lambda _port: True) -> None:
         self.limits = limits
+        self._admits = admits
         self._ports: dict[str, set[int]] = {}
         self._groups: dict[int, set[str]] = defaultdict(set)
         self.refused: set[tuple[int, str]] = set()
@@ -40,7 +41,7 @@ class LocalMembers:
         if group.startswith(LINK_LOCAL) or port in self._ports.get(group, ()):
             return False
         full = group not in self._ports and len(self._ports) >= self.limits.groups_per_node
-        if full or len(self._groups[port]) >= self.limits.groups_per_pod:
+        if full or len(self._groups[port]) >= self.limits.groups_per_pod or not self._admits(port):
             self.refused.add((port, group))
             return False
         self._groups[port].add(group)
@@ -68,7 +69,7 @@ class LocalMembers:
         before = set(self._ports)
         wanted = set(members)
         for port, group in [(p, g) for g, ports in self._ports.items() for p in ports]:
-            if (port, group) not in wanted:
+            if (port, group) not in wanted or not self._admits(port):
                 self.leave(port, group)
         self.refused &= wanted
         for port, group in sorted(wanted):

@@ -19,11 +19,15 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class MulticastSettings:
-    """`fast_leave` stops a group at a pod's leave without asking the pod's bridge port again."""
+    """`fast_leave` stops a group at a pod's leave without asking the pod's bridge port again.
+
+    `namespaces` are those whose pods take part; empty: all.
+    """
 
     enabled: bool = False
     fast_leave: bool = True
     limits: Limits = Limits()
+    namespaces: frozenset[str] = frozenset()
 
 
 MULTICAST_OFF = MulticastSettings()
@@ -40,6 +44,7 @@ def read_multicast(spec: Mapping[str, Any]) -> MulticastSettings:
             groups_per_pod=_count(section, "maxGroupsPerPod", default.groups_per_pod),
             groups_per_node=_count(section, "maxGroupsPerNode", default.groups_per_node),
         ),
+        namespaces=frozenset(section.get("namespaces") or ()),
     )
 
 

@@ -1,0 +1,54 @@
+"""Whose pods take part in multicast: all, or those of chosen namespaces.
+
+A pod's namespace stands in the alias of its interface on the node, where the runtime writes it when it makes
+the interface; so it is known without asking the API, and after anybody's restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Set
+from ipaddress import IPv4Address
+
+from quilt_crds.names import POD_INTERFACE_PREFIX
+from quilt_netlink import Link, NetlinkError
+
+
+class Admission:
+    """`alias(key)` returns the alias of the interface with this index or name, None where there is none."""
+
+    def __init__(self, alias: Callable[[int | str], str | None]) -> None:
+        self._alias = alias
+        self._chosen: Set[str] = frozenset()
+        self._known: dict[int | str, str] = {}
+
+    def choose(self, namespaces: Set[str]) -> bool:
+        """Admit pods of these namespaces alone, or all where there are none; return whether that is new."""
+        changed = namespaces != self._chosen
+        self._chosen = namespaces
+        return changed
+
+    def port(self, port: int) -> bool:
+        """Whether the pod behind an interface may be a member."""
+        return not self._chosen or self._namespace(port) in self._chosen
+
+    def source(self, address: str) -> bool:
+        """Whether the pod with an address may send to other nodes."""
+        if not self._chosen:
+            return True
+        return self._namespace(f"{POD_INTERFACE_PREFIX}{int(IPv4Address(address)):08x}") in self._chosen
+
+    def forget(self, link: Link) -> bool:
+        """Follow a change of an interface: its name may be another pod's now. Returns whether it mattered."""
+        held = [self._known.pop(key, None) for key in (link.index, link.name)]
+        return any(held)
+
+    def _namespace(self, key: int | str) -> str:
+        known = self._known.get(key)
+        if known is None:
+            try:
+                known = (self._alias(key) or "").partition("/")[0]
+            except NetlinkError:
+                return ""  # asked again at the next look
+            if known:
+                self._known[key] = known
+        return known
