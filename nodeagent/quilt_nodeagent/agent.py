@@ -30,6 +30,7 @@ from quilt_nodeagent.kernel.dataplane import Dataplane
 from quilt_nodeagent.kernel.device import DeviceKeeper
 from quilt_nodeagent.kernel.drift import DriftWatch
 from quilt_nodeagent.kernel.hostcare import HostCare, Load
+from quilt_nodeagent.memory import give_back
 from quilt_nodeagent.metrics import Metrics
 from quilt_nodeagent.multicast.control.service import ControlService
 from quilt_nodeagent.multicast.metrics import MulticastMetrics
@@ -258,6 +259,7 @@ class Agent:
     def _settled(self) -> None:
         if self.reconciler.verified != self._device_stands:
             self._device_stands = self.reconciler.verified
+            give_back()
             self.node_routes.ensure("ready")
             self.multicast.changed()
         self._report_soon()

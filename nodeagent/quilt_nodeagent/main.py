@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import gc
 import logging
 import os
@@ -24,10 +23,10 @@ from quilt_nodeagent.api.client import ApiClient
 from quilt_nodeagent.cni import CniPaths
 from quilt_nodeagent.config import Config
 from quilt_nodeagent.kernel.hostcare import Checksum
+from quilt_nodeagent.memory import hold_little
 from quilt_nodeagent.multicast.control.core.config import ControlConfig
 from quilt_nodeagent.multicast.control.flags import control_options
 
-_M_MMAP_THRESHOLD = -3  # mallopt(3)
 _LEVELS = click.Choice(["debug", "info", "warning", "error"])
 
 
@@ -132,8 +131,7 @@ async def serve(config: Config) -> None:
     # among them would cost more than making them.
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
-    # A list of thousands goes back to the system when it is read, instead of leaving a hole in the heap.
-    ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 128 << 10)
+    hold_little()
     try:
         with Kernel.open() as kernel:
             async with ApiClient(access) as client:

@@ -7,8 +7,6 @@ recognises what a predecessor left.
 
 from __future__ import annotations
 
-from quilt_nodeagent.core.state import Entries
-
 MESH_PROTOCOL = 81
 # Routes that others had the runtime make; theirs to remove.
 INJECTED_PROTOCOL = 82
@@ -24,12 +22,3 @@ def owns_mac(mac: str) -> bool:
 def owns_route(protocol: int) -> bool:
     """Whether a route of the main table under this protocol number is the mesh's."""
     return protocol == MESH_PROTOCOL
-
-
-def owned(observed: Entries) -> Entries:
-    """Return the part of a device's observed state that is ours; routes are filtered when they are read."""
-    return Entries(
-        {address: mac for address, mac in observed.neighbours.items() if owns_mac(mac)},
-        {mac: dst for mac, dst in observed.fdb.items() if owns_mac(mac)},
-        dict(observed.routes),
-    )

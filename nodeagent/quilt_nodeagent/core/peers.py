@@ -8,8 +8,10 @@ never belong to two nodes here, whatever order events come in.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
+from sys import intern
+
+from msgspec import Struct
 
 from quilt_crds.vtep import vtep_mac
 from quilt_nodeagent.core.direct import Direct
@@ -20,8 +22,7 @@ DOWN = "Down"
 RELEASING = "Releasing"
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(Struct, frozen=True, gc=False):
     """One node subnet as published: `vtep` is the subnet's network address, `mac` its node's derived MAC.
 
     `host_ip` is the underlay address, empty while the operator has not confirmed one.
@@ -45,7 +46,9 @@ def make_peer(network: str, cidr: str, node: str, phase: str, host_ip: str, uid:
         ip_address(host_ip)
     if not node:
         raise ValueError(f"the claim to {cidr} names no node")
-    return Peer(cidr, node, phase, host_ip, str(subnet.network_address), vtep_mac(network, node), uid)
+    vtep, mac = str(subnet.network_address), vtep_mac(network, node)
+    # Of thousands of claims most say the same of their phase: that text is kept once.
+    return Peer(cidr, node, intern(phase), host_ip, vtep, mac, uid)
 
 
 class PeerTable:

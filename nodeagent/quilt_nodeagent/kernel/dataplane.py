@@ -35,14 +35,10 @@ class Dataplane:
 
         What is as `wanted` is kept in its words: thousands of equal texts in memory once.
         """
-        entries = read_layer2(self.kernel, self.index)
-        entries.routes = self.routes.read()
         wanted = wanted or Entries()
-        self.tracked = Entries(
-            wanted.neighbours if wanted.neighbours == entries.neighbours else entries.neighbours,
-            wanted.fdb if wanted.fdb == entries.fdb else entries.fdb,
-            wanted.routes if wanted.routes == entries.routes else entries.routes,
-        )
+        entries = read_layer2(self.kernel, self.index, wanted)
+        entries.routes = self.routes.read(wanted.routes)
+        self.tracked = entries
 
     def put(self, plan: Plan) -> list[str]:
         """Write neighbours and FDB entries in the plan's order; return what was refused, as sentences.

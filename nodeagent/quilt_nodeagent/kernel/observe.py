@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from quilt_netlink import FdbEntry, KernelLike, Link, Neighbour, NetlinkError, Nexthop, Route
+from quilt_netlink import KernelLike, Link, NetlinkError, Nexthop, Route
 from quilt_nodeagent.core.device import Device
-from quilt_nodeagent.core.ownership import MESH_PROTOCOL, owned
+from quilt_nodeagent.core.ownership import MESH_PROTOCOL, owns_mac
 from quilt_nodeagent.core.state import Entries, Hop
 
 # Linux errno of a kernel that has no nexthop objects; routes then carry their gateway themselves.
@@ -39,12 +39,22 @@ def addresses_of(kernel: KernelLike, ifindex: int) -> set[str]:
     return {address for address in found if not address.startswith("fe80:")}
 
 
-def read_layer2(kernel: KernelLike, ifindex: int) -> Entries:
-    """Read our neighbours and FDB entries on the VXLAN device."""
-    neighbours: list[Neighbour] = kernel.neighbours(ifindex)
-    fdb: list[FdbEntry] = kernel.fdb(ifindex)
-    entries = Entries({n.address: n.mac for n in neighbours}, {f.mac: f.dst for f in fdb})
-    return owned(entries)
+def read_layer2(kernel: KernelLike, ifindex: int, wanted: Entries | None = None) -> Entries:
+    """Read our neighbours and FDB entries on the VXLAN device, in the words of `wanted` where they are as it.
+
+    One table after the other: of thousands of entries only one reading is in memory at a time.
+    """
+    wanted = wanted or Entries()
+    return Entries(
+        _in_words_of(
+            wanted.neighbours, {n.address: n.mac for n in kernel.neighbours(ifindex) if owns_mac(n.mac)}
+        ),
+        _in_words_of(wanted.fdb, {f.mac: f.dst for f in kernel.fdb(ifindex) if owns_mac(f.mac)}),
+    )
+
+
+def _in_words_of(wanted: dict[str, str], found: dict[str, str]) -> dict[str, str]:
+    return wanted if wanted == found else found
 
 
 class RouteReader:
@@ -55,12 +65,19 @@ class RouteReader:
         self._names: dict[int, str] = {}
         self.nexthops: dict[int, Hop] = {}
 
-    def read(self) -> dict[str, Hop]:
-        """Return prefix -> Hop of every route under the mesh's protocol number."""
+    def read(self, wanted: dict[str, Hop] | None = None) -> dict[str, Hop]:
+        """Return prefix -> Hop of every route under the mesh's protocol number.
+
+        Where these are as `wanted`, nexthop objects are kept in its words too.
+        """
         self._names.clear()
         self.nexthops = {item.id: self._over(item) for item in self._nexthops()}
         routes = self._kernel.routes(protocol=MESH_PROTOCOL)
-        return {route.prefix: self.hop(route) for route in routes}
+        found = {route.prefix: self.hop(route) for route in routes}
+        if wanted is None or found != wanted:
+            return found
+        self.nexthops.update((route.nhid, wanted[route.prefix]) for route in routes if route.nhid)
+        return wanted
 
     def hop(self, route: Route) -> Hop:
         """Return where a route leads; a route over a nexthop that is not known leads nowhere we want."""
