@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bench.bench import Bench
 
 TITLE = "Starting and stopping a pod's network"
-ROUNDS = 150
+ROUNDS = 400
 PODS = 100
 CHURN = 10
 STANDARD = "bridge + host-local"

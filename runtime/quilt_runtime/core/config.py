@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.firewall import Firewall
-from quilt_runtime.core.requests import interface_name, parse_network
+from quilt_runtime.core.requests import all_canonical4, interface_name, parse_network
 
 DEFAULT_MTU = 1450  # an Ethernet underlay of 1500 less VXLAN over IPv4
 MTU_RANGE = range(1280, 65536)
@@ -68,13 +68,17 @@ class NodeConfig:
             mtu=_within("MTU", mtu, MTU_RANGE) or self.mtu,
             vxlan_interface=interface_name(vxlan_interface) if vxlan_interface else self.vxlan_interface,
             vxlan_port=_within("VXLAN port", vxlan_port, range(1, 65536)) or self.vxlan_port,
-            overlay_sources=frozenset(
-                # Thousands that are known come again with each new one.
-                text if text in self.overlay_sources else _host_address(text)
-                for text in overlay_sources
-            ),
+            overlay_sources=self._sources(overlay_sources),
             prefix_length=_within("Prefix length", prefix_length, PREFIX_LENGTHS) or self.prefix_length,
         )
+
+    def _sources(self, texts: Iterable[str]) -> frozenset[str]:
+        """Check addresses; thousands come at the start, and again with each new one."""
+        wanted = frozenset(texts)
+        unknown = wanted - self.overlay_sources
+        if all_canonical4(list(unknown)):
+            return wanted
+        return wanted - unknown | frozenset(map(_host_address, unknown))
 
     def with_multicast(self, on: bool, fast_leave: bool) -> Self:
         """Return the configuration with multicast on or off; `fast_leave` matters while it is on."""
