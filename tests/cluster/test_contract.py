@@ -141,3 +141,32 @@ def test_an_injected_route_survives_the_agent(mesh: Mesh, node: str, call: Call)
     until("the mesh's routes are back", lambda: int(mesh.on(node, *healed)) == peers, timeout=2)
     assert destination in mesh.on(node, "ip", "route", "show", "proto", "82")
     assert call("RemoveRoute", destination=destination) == {"success": True}
+
+
+def test_a_route_of_one_node_is_discovered_and_kept(mesh: Mesh, node: str) -> None:
+    """By the administrator's word in its QuiltNode, over the bridge that knows a machine's MAC."""
+    member, destination = "02:00:00:00:00:22", "10.60.0.0/24"
+
+    def bridge(name: str) -> None:
+        script = f"ip link add {name} up type bridge; ip link add guest0 up type veth peer name guest1"
+        mesh.on(node, "sh", "-ec", f"{script}; ip link set guest0 address {member} master {name}")
+
+    def wish(*routes: dict[str, str]) -> None:
+        patch = json.dumps({"spec": {"routes": routes}})
+        mesh.kubectl("patch", "quiltnode", node, "--type=merge", "-p", patch)
+
+    def leads_over(name: str) -> bool:
+        return f"dev {name}" in mesh.on(node, "ip", "route", "show", destination, "proto", "82")
+
+    try:
+        bridge("guests0")
+        wish({"destination": destination, "bridgeMember": member})
+        until("the route stands", lambda: leads_over("guests0"), timeout=20)
+        mesh.on(node, "sh", "-ec", "ip link del guest0; ip link del guests0")
+        bridge("guests1")
+        until("it follows to another bridge", lambda: leads_over("guests1"), timeout=20)
+        wish()
+        until("it goes with its wish", lambda: not leads_over("guests1"), timeout=20)
+    finally:
+        wish()
+        mesh.on(node, "sh", "-c", "ip link del guest0; ip link del guests0; ip link del guests1; true")
