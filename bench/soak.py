@@ -6,6 +6,7 @@ or leaked.
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import sys
@@ -49,22 +50,22 @@ class Rig:
         if not answer.success:
             raise SoakError(answer.error)
 
-    def call(self, verb: str, pod: str, **config: Any) -> Outcome:
-        """One call, as a kubelet makes it."""
+    def call(self, verb: str, pod: str, container: str = "", **config: Any) -> Outcome:
+        """One call, as a kubelet makes it; the container's id is the pod's name unless one is given."""
         socket = str(self.node.socket.with_name("cni.sock"))
         document = {"cniVersion": "1.1.0", "name": "quilt", "type": "quilt-cni", "socket": socket, **config}
         document["timeoutSeconds"] = 10
-        return call(Call(str(self.plugin), verb, pod, f"/run/netns/{pod}", document))
+        return call(Call(str(self.plugin), verb, container or pod, f"/run/netns/{pod}", document))
 
-    def insist(self, verb: str, pod: str) -> Outcome:
+    def insist(self, verb: str, pod: str, container: str = "") -> Outcome:
         """As a kubelet: try again until it succeeds, a failed ADD being deleted first."""
         deadline = time.monotonic() + PATIENCE_S
-        while (outcome := self.call(verb, pod)).code:
+        while (outcome := self.call(verb, pod, container)).code:
             if time.monotonic() > deadline:
                 raise SoakError(f"{verb} of {pod} failed for {PATIENCE_S} s, lastly: {outcome.text}")
             time.sleep(PAUSE_S)
             if verb == "ADD":
-                self.call("DEL", pod)
+                self.call("DEL", pod, container)
         return outcome
 
     def held(self) -> dict[str, str]:
@@ -185,11 +186,13 @@ def kill(operations: int, seed: int) -> None:
 @click.option("--cycles", default=10_000, show_default=True)
 def leak(cycles: int) -> None:
     """ADD and DEL again and again; nothing may grow."""
+    fresh = itertools.count()
     with rig(WORKERS) as (made, pods):
 
         def cycle(number: int) -> None:
-            made.insist("ADD", pods[number])
-            made.insist("DEL", pods[number])
+            container = f"container-{next(fresh)}"
+            made.insist("ADD", pods[number], container)
+            made.insist("DEL", pods[number], container)
 
         def run(count: int) -> tuple[int, float]:
             with ThreadPoolExecutor(WORKERS) as pool:
