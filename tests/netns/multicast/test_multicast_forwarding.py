@@ -121,3 +121,22 @@ async def test_any_ttl_crosses_the_mesh(world: World, ttl: int) -> None:
 
     await until("the first packet arrives", arrived)
     assert found[0] == max(1, ttl - 2)
+
+
+@pytest.mark.parametrize("strictness", ["0", "1"])
+async def test_beside_routes_without_encapsulation(world: World, strictness: str) -> None:
+    """Unicast takes the shared link, multicast the overlay: a packet comes another way than its source's route."""
+    one, two, three = world.nodes
+    for node in world.nodes:
+        # The agent sets the device's to 2 (loose), whatever the host's own is.
+        sysctls = f"net.ipv4.conf.all.rp_filter={strictness} net.ipv4.conf.vxlan100.rp_filter=2"
+        routes = "".join(
+            f"ip route replace 10.42.{other}.0/24 via 198.18.200.{other} dev eth0;"
+            for other in (1, 2, 3)
+            if other != node.number
+        )
+        node.space.run("sh", "-ec", f"sysctl -qw {sysctls};{routes}")
+    members = [one.pods[1].receiver(GROUP), two.pods[0].receiver(GROUP), three.pods[0].receiver(GROUP)]
+    await members_known(world, 1, GROUP, 2)
+    await stream(one.pods[0].sender(), GROUP, 50, *members)
+    assert [complete(member, 50) for member in members] == [True, True, True]
