@@ -15,12 +15,14 @@ from typing import Any
 from quilt_netlink import constants as c
 from quilt_netlink.channel import HEADER
 from quilt_netlink.decode import attributes
+from quilt_netlink.state import FdbEntry
 
 RTM_NEWMDB, RTM_DELMDB, RTM_GETMDB = 84, 85, 86
 RTNLGRP_MDB = 26
 
 _PORT = struct.Struct("=B3xI")
 _ATTR = struct.Struct("=HH")
+_NEIGH = struct.Struct("=B3xiHBB")
 # struct br_mdb_entry: ifindex, state, flags, vid, group (IPv4 in a field for IPv6), its EtherType.
 _ENTRY = struct.Struct("=IBBH4s12x2s2x")
 _IPV4 = b"\x08\x00"
@@ -75,6 +77,14 @@ def stamp_group(kind: int, flags: int, entry: VxlanGroup, seq: int) -> bytes:
         extra += _attribute(_MDBE_SOURCE, inet_pton(AF_INET, entry.source))
     body = _PORT.pack(c.AF_BRIDGE, entry.ifindex) + _attribute(_SET_ENTRY, wire)
     body += _attribute(_SET_ENTRY_ATTRS | _NESTED, extra)
+    return HEADER.pack(HEADER.size + len(body), kind, flags, seq, 0) + body
+
+
+def stamp_fdb(kind: int, flags: int, entry: FdbEntry, seq: int) -> bytes:
+    """Encode the making or removal of one destination of a group's MAC on a VXLAN device."""
+    body = _NEIGH.pack(c.AF_BRIDGE, entry.ifindex, c.NUD_PERMANENT | c.NUD_NOARP, c.NTF_SELF, 0)
+    body += _attribute(c.NDA_DST, inet_pton(AF_INET, entry.dst))
+    body += _attribute(c.NDA_LLADDR, bytes.fromhex(entry.mac.replace(":", "")))
     return HEADER.pack(HEADER.size + len(body), kind, flags, seq, 0) + body
 
 

@@ -6,8 +6,9 @@ Apart from Kernel, as most of its users have nothing to do with multicast.
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from quilt_netlink import constants as c
 from quilt_netlink import links, mrules
@@ -20,6 +21,7 @@ from quilt_netlink.groups import (
     VxlanGroup,
     dump_request,
     read_groups,
+    stamp_fdb,
     stamp_group,
 )
 from quilt_netlink.kernel import Kernel
@@ -32,7 +34,11 @@ from quilt_netlink.snooping import (
     set_fast_leave,
     set_snooping,
 )
+from quilt_netlink.state import FdbEntry
 
+T = TypeVar("T")
+_NLM_F_APPEND = 0x800
+_APPEND = c.NLM_F_REQUEST | c.NLM_F_CREATE | _NLM_F_APPEND
 _ADD = c.NLM_F_REQUEST | c.NLM_F_CREATE | c.NLM_F_EXCL
 
 
@@ -69,18 +75,41 @@ class MulticastKernel(Kernel):
         """Remove group entries; one that is not there is success, also when its device is gone."""
         return self._write(RTM_DELMDB, c.NLM_F_REQUEST, entries, (errno.ENOENT, errno.ENODEV))
 
+    def append_fdb(self, entries: Sequence[FdbEntry]) -> dict[tuple[str, str], str]:
+        """Send a group's MAC to one more destination each; one that is there is success.
+
+        Returns {(MAC, destination): why the kernel refused it}.
+        """
+        return self._write_fdb(c.RTM_NEWNEIGH, _APPEND, entries, (errno.EEXIST,))
+
+    def remove_fdb(self, entries: Sequence[FdbEntry]) -> dict[tuple[str, str], str]:
+        """Take destinations from groups' MACs; what is not there is success, also when its device is gone."""
+        return self._write_fdb(c.RTM_DELNEIGH, c.NLM_F_REQUEST, entries, (errno.ENOENT, errno.ENODEV))
+
+    def _write_fdb(
+        self, kind: int, flags: int, entries: Sequence[FdbEntry], fine: tuple[int, ...]
+    ) -> dict[tuple[str, str], str]:
+        refused = self._batch(entries, lambda entry, seq: stamp_fdb(kind, flags, entry, seq), fine)
+        return {(entry.mac, entry.dst): text for entry, _, text in refused}
+
     def _write(
         self, kind: int, flags: int, entries: Sequence[VxlanGroup], fine: tuple[int, ...]
     ) -> list[GroupFailure]:
+        refused = self._batch(entries, lambda entry, seq: stamp_group(kind, flags, entry, seq), fine)
+        return [GroupFailure(*item) for item in refused]
+
+    def _batch(
+        self, entries: Sequence[T], stamp: Callable[[T, int], bytes], fine: tuple[int, ...]
+    ) -> list[tuple[T, int, str]]:
         if not entries:
             return []
 
         def build(seq: int) -> list[bytes]:
-            return [stamp_group(kind, flags, entry, seq + place) for place, entry in enumerate(entries)]
+            return [stamp(entry, seq + place) for place, entry in enumerate(entries)]
 
         refused = self._channel.batch(build, len(entries))
         return [
-            GroupFailure(entries[place], number, text)
+            (entries[place], number, text)
             for place, (number, text) in sorted(refused.items())
             if number not in fine
         ]

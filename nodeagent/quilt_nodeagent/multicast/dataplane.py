@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import structlog
 
-from quilt_netlink import BridgeGroup, MulticastKernel, MulticastRule, NetlinkError, VxlanGroup
+from quilt_netlink import BridgeGroup, MulticastKernel, MulticastRule, NetlinkError
 from quilt_nodeagent.kernel.mroute import OWN_TABLE, MrouteError, MulticastTable, Upcall
+from quilt_nodeagent.multicast.copies import ByGroup, ByMac, Copies, choose
 from quilt_nodeagent.multicast.core.state import MESH_SIDE, POD_SIDE, Copy, Entries, Flow, Forward, Plan
 
 log = structlog.get_logger()
@@ -57,6 +58,7 @@ class MulticastDataplane:
         self._table: MulticastTable | None = None
         self._indexes: dict[int, int] = {}
         self.tracked = Entries()
+        self._copies: Copies = ByGroup(kernel)
 
     @property
     def bridge_index(self) -> int:
@@ -98,19 +100,25 @@ class MulticastDataplane:
             # Twice: a bridge's dump of more than 32 KB leaves out a member where another goes meanwhile, and
             # does not say so. One that went between the two is told by its notification.
             entries = {*self._kernel.groups(), *(last := self._kernel.groups())}
+            copied = self._copies.read(self.device_index, last)
         except (NetlinkError, MrouteError) as error:
             raise DataplaneError(str(error)) from error
-        device, bridge = self.device_index, self.bridge_index
-        self.tracked.copies = {
-            (item.group, item.dst)
-            for item in last
-            if isinstance(item, VxlanGroup) and item.ifindex == device and not item.source
-        }
+        bridge = self.bridge_index
+        self.tracked.copies = copied
         return {
             (item.port, item.group)
             for item in entries
             if isinstance(item, BridgeGroup) and item.bridge == bridge and self.counts(item)
         }
+
+    def key(self, group: str) -> str:
+        """What a group's copies are known by."""
+        return self._copies.key(group)
+
+    def about(self, groups: set[str], known: Iterable[str]) -> tuple[set[str], Entries]:
+        """Return these groups with those of `known` that share copies, and what is tracked of them."""
+        groups = set(self._copies.alike(groups, known))
+        return groups, self.tracked.restrict(groups, set(map(self.key, groups)))
 
     def counts(self, member: BridgeGroup) -> bool:
         """Whether an entry is a pod's membership: not the host's own, not one source's part of it."""
@@ -119,9 +127,9 @@ class MulticastDataplane:
     def write(self, plan: Plan) -> list[str]:
         """Carry out a plan in its order; return what was refused, as sentences."""
         refused = self._add_copies(plan.new_copies)
-        unmade = {group for group, _ in plan.new_copies} if refused else set()
+        unmade = {key for key, _ in plan.new_copies} if refused else set()
         for flow, forward in plan.flows:
-            if flow[1] in unmade and MESH_SIDE in forward.oifs:
+            if self._copies.key(flow[1]) in unmade and MESH_SIDE in forward.oifs:
                 continue
             refused += self._write_flow(flow, forward)
         for flow in plan.stale_flows:
@@ -147,10 +155,12 @@ class MulticastDataplane:
         """Remove everything of ours that outlives us: copies, and rules to our table."""
         link = self._kernel.link(self._names[MESH_SIDE])
         if link is not None:
-            entries = self._kernel.vxlan_groups(link.index)
-            self._kernel.remove_groups(entries)
-            if entries:
-                log.info("multicast_swept", copies=len(entries))
+            held = self._kernel.vxlan_groups(link.index)
+            for way in (ByGroup(self._kernel), ByMac(self._kernel)):
+                entries = sorted(way.read(link.index, held))
+                way.remove(link.index, entries)
+                if entries:
+                    log.info("multicast_swept", copies=len(entries))
         try:
             for rule in self._kernel.multicast_rules():
                 if rule.table == OWN_TABLE:
@@ -170,20 +180,25 @@ class MulticastDataplane:
             table.remove_interface(vif)
             table.add_interface(vif, link.index)
             self._indexes[vif] = link.index
+            if vif == MESH_SIDE:
+                self._choose_copies(link.index)
         if table.table == OWN_TABLE:
             self._kernel.add_multicast_rule(MulticastRule(name, OWN_TABLE, _PRIORITY))
 
+    def _choose_copies(self, device: int) -> None:
+        self._copies = choose(self._kernel, device)
+        if isinstance(self._copies, ByMac):
+            log.info("multicast_copies_by_mac", reason="before Linux 6.4 a VXLAN device has no group entries")
+
     def _add_copies(self, copies: tuple[Copy, ...]) -> list[str]:
-        failures = self._kernel.add_groups([VxlanGroup(self.device_index, *copy) for copy in copies])
-        bad = {(failure.entry.group, failure.entry.dst) for failure in failures}
-        self.tracked.copies |= set(copies) - bad
-        return [_sentence(failure.entry, failure.message, failure.errno) for failure in failures]
+        refused = self._copies.add(self.device_index, copies)
+        self.tracked.copies |= set(copies) - refused.keys()
+        return [_sentence(copy, why) for copy, why in refused.items()]
 
     def _remove_copies(self, copies: tuple[Copy, ...]) -> list[str]:
-        failures = self._kernel.remove_groups([VxlanGroup(self.device_index, *copy) for copy in copies])
-        bad = {(failure.entry.group, failure.entry.dst) for failure in failures}
-        self.tracked.copies -= set(copies) - bad
-        return [_sentence(failure.entry, failure.message, failure.errno) for failure in failures]
+        refused = self._copies.remove(self.device_index, copies)
+        self.tracked.copies -= set(copies) - refused.keys()
+        return [_sentence(copy, why) for copy, why in refused.items()]
 
     def _write_flow(self, flow: Flow, forward: Forward | None) -> list[str]:
         if self._table is None:
@@ -200,7 +215,5 @@ class MulticastDataplane:
         return []
 
 
-def _sentence(entry: VxlanGroup, message: str, number: int) -> str:
-    if number == errno.EOPNOTSUPP:
-        return "This kernel has no group entries on VXLAN devices; multicast needs Linux 6.4 or later."
-    return f"Copies of {entry.group} to {entry.dst}: {message}."
+def _sentence(copy: Copy, why: str) -> str:
+    return f"Copies of {copy[0]} to {copy[1]}: {why}."

@@ -57,7 +57,7 @@ class Engine:
         self._admission = Admission(dataplane.alias)
         self.local = LocalMembers(limits, self._admission.port)
         self.remote = RemoteMembers()
-        self.forwarding = Forwarding(self.local, self.remote, limits, self._admission.source)
+        self.forwarding = Forwarding(self.local, self.remote, limits, self._admission.source, dataplane.key)
         self._dirty: set[str] = set()
         self._full = "start"
         self._scheduled = False
@@ -97,8 +97,7 @@ class Engine:
         """Follow who is in the mesh; members of nodes that are gone count no longer."""
         self.forwarding.topology = topology
         for vtep in gone:
-            groups = self.remote.purge(vtep)
-            if groups:
+            if groups := self.remote.purge(vtep):
                 log.info("multicast_members_purged", vtep=vtep, groups=len(groups))
         self._mark({group for _, group in self.forwarding.flows})
 
@@ -231,7 +230,8 @@ class Engine:
                 self._full = cause
                 raise
         tracked = self._dataplane.tracked
-        actual = tracked if cause else tracked.restrict(groups)
+        groups, part = self._dataplane.about(groups, self.forwarding.groups)
+        actual = tracked if cause else part
         desired = self.forwarding.desired(None if cause else groups)
         plan = make_plan(desired, actual)
         before = {flow: tracked.flows.get(flow) for flow, _ in plan.flows}
@@ -278,8 +278,7 @@ class Engine:
 
     def _forget_idle(self) -> None:
         """Forget flows that carried nothing for some looks: their sources may never send again."""
-        held = self._idle
-        self._idle = {}
+        held, self._idle = self._idle, {}
         idle: set[Flow] = set()
         for counted in self.counters():
             flow = (counted.source, counted.group)

@@ -158,6 +158,7 @@ class Node:
     space: Any
     pods: list[PodSpace]
     world: World
+    reach: type[MulticastKernel] = MulticastKernel
     settings: MulticastSettings = field(default_factory=lambda: MulticastSettings(enabled=True))
     service: Multicast | None = None
     task: asyncio.Task[None] | None = None
@@ -171,7 +172,7 @@ class Node:
     def host(self) -> Host:
         path = self.space.path
         return Host(
-            open_kernel=lambda: MulticastKernel.open(path),
+            open_kernel=lambda: self.reach.open(path),
             open_table=lambda: inside(path, MulticastTable.open),
             open_monitor=lambda: Monitor.open(("group", "link"), path),
             make_socket=lambda: inside(path, udp_socket),
@@ -298,7 +299,9 @@ def all_heard(node: Node) -> bool:
 
 
 @asynccontextmanager
-async def make_world(make_netns: Callable[[], Any], tmp_path: Path) -> AsyncIterator[World]:
+async def make_world(
+    make_netns: Callable[[], Any], tmp_path: Path, reach: type[MulticastKernel] = MulticastKernel
+) -> AsyncIterator[World]:
     """Three nodes, two pods each, multicast started and every node knowing the others."""
     key = tmp_path / "key"
     key.write_bytes(b"0123456789abcdef0123456789abcdef")
@@ -309,7 +312,7 @@ async def make_world(make_netns: Callable[[], Any], tmp_path: Path) -> AsyncIter
     for number in (1, 2, 3):
         world.set_phase(number, "Up")
         names[number] = world.claims[f"10.42.{number}.0/24"].mac
-        node = Node(number, make_netns(), [], world)
+        node = Node(number, make_netns(), [], world, reach)
         node.space.run(
             "sh", "-ec",
             f"ip link add eth0 type veth peer name u{number} netns {underlay.name};"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import cast
 
-from quilt_netlink import BridgeGroup, GroupEntry, Link, MulticastKernel, VxlanGroup
+from quilt_netlink import BridgeGroup, GroupEntry, GroupFailure, Link, MulticastKernel, VxlanGroup
 from quilt_nodeagent.kernel.mroute import DEFAULT_TABLE, MulticastTable
 from quilt_nodeagent.multicast.dataplane import MulticastDataplane
 
@@ -33,6 +33,9 @@ class Dumps:
 
     def link(self, name: str) -> Link:
         return Link(name, index={"quilt0": BRIDGE, "vxlan100": DEVICE}[name], up=True)
+
+    def remove_groups(self, _entries: object) -> list[GroupFailure]:
+        return []
 
     def groups(self) -> list[GroupEntry]:
         return list(self._dumps.pop(0))

@@ -70,11 +70,14 @@ class Forwarding:
         remote: RemoteMembers,
         limits: Limits,
         admits: Callable[[str], bool] = lambda _source: True,
+        key: Callable[[str], str] = lambda group: group,
     ) -> None:
         self.local = local
         self.remote = remote
         self.limits = limits
         self._admits = admits
+        # What the copies of a group are known by: more than one may have the same.
+        self._key = key
         self.topology = Topology()
         self._arrived: dict[Flow, int] = {}
         self._groups: dict[str, set[str]] = defaultdict(set)
@@ -85,6 +88,11 @@ class Forwarding:
     def flows(self) -> Iterable[Flow]:
         """Every flow that is known."""
         return self._arrived.keys()
+
+    @property
+    def groups(self) -> Iterable[str]:
+        """Groups that somebody sends to."""
+        return self._groups.keys()
 
     def add(self, source: str, group: str, vif: int) -> bool:
         """Take in a flow that came in by interface `vif`; return False where a limit forbids it."""
@@ -122,7 +130,7 @@ class Forwarding:
                 forward = self._forward(flow, bool(hosts))
                 found.flows[flow] = forward
                 if MESH_SIDE in forward.oifs:
-                    found.copies |= {(group, host) for host in hosts}
+                    found.copies |= {(self._key(group), host) for host in hosts}
         return found
 
     def _hosts(self, group: str) -> set[str]:

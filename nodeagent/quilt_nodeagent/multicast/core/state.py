@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 
 POD_SIDE = 0
@@ -12,7 +12,7 @@ MESH_SIDE = 1
 Flow = tuple[str, str]
 """(source, group)."""
 Copy = tuple[str, str]
-"""(group, host address): packets of the group are sent to that node, too."""
+"""(key of a group, host address): packets of the group are sent to that node, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,11 @@ class Entries:
     copies: set[Copy] = field(default_factory=set)
     flows: dict[Flow, Forward] = field(default_factory=dict)
 
-    def restrict(self, groups: Iterable[str]) -> Entries:
-        """Return the part that is about these groups; costs a pass over what is held."""
+    def restrict(self, groups: Iterable[str], keys: Set[str]) -> Entries:
+        """Return the part that is about these groups and these keys of copies; looks at all that is held."""
         chosen = set(groups)
         return Entries(
-            {item for item in self.copies if item[0] in chosen},
+            {item for item in self.copies if item[0] in keys},
             {flow: value for flow, value in self.flows.items() if flow[1] in chosen},
         )
 

@@ -1,0 +1,102 @@
+"""Before Linux 6.4: copies by the groups' MACs, which groups may share."""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from multicast_streams import complete, members_known, stream
+from multicast_world import Node, World, make_world, until
+
+from quilt_netlink import FdbEntry, GroupFailure, MulticastKernel, VxlanGroup
+from quilt_nodeagent.multicast.core.settings import MulticastSettings
+
+GROUP, ALIAS = "239.129.1.1", "224.1.1.1"
+MAC = "01:00:5e:01:01:01"
+TWO, THREE = "198.18.200.2", "198.18.200.3"
+
+
+class OldKernel(MulticastKernel):
+    """As it answers that has no group entries on VXLAN devices."""
+
+    def add_groups(self, entries: Sequence[VxlanGroup]) -> list[GroupFailure]:
+        return [GroupFailure(entry, errno.EOPNOTSUPP, "Device is not a bridge") for entry in entries]
+
+    remove_groups = add_groups
+
+
+@pytest.fixture
+async def world(make_netns: Callable[[], Any], tmp_path: Path) -> AsyncIterator[World]:
+    async with make_world(make_netns, tmp_path, OldKernel) as made:
+        yield made
+
+
+def copies(node: Node) -> set[tuple[str, str]]:
+    with node.kernel() as kernel:
+        device = kernel.link("vxlan100")
+        assert device is not None
+        return {(entry.mac, entry.dst) for entry in kernel.fdb(device.index) if entry.mac[:2] == "01"}
+
+
+async def test_members_get_the_stream_once_and_other_nodes_none_of_it(world: World) -> None:
+    one, two, three = world.nodes
+    members = [one.pods[1].receiver(GROUP), two.pods[0].receiver(GROUP)]
+    await members_known(world, 1, GROUP, 1)
+    before, began = three.sent_packets(), time.monotonic()
+    await stream(one.pods[0].sender(), GROUP, 100, *members)
+    assert [complete(member, 100) for member in members] == [True, True]
+    assert copies(one) == {(MAC, TWO)}
+    digests = 2 * (time.monotonic() - began) + 4  # one a second to and from each of two peers
+    assert three.sent_packets()[0] - before[0] <= digests
+
+
+async def test_groups_of_one_mac_share_copies_and_nothing_else(world: World) -> None:
+    one, two, three = world.nodes
+    near, far = two.pods[0].receiver(GROUP), three.pods[0].receiver(ALIAS)
+    await members_known(world, 1, GROUP, 1)
+    await members_known(world, 1, ALIAS, 1)
+    first, second = one.pods[0].sender(), one.pods[1].sender()
+    await stream(first, GROUP, 20, near, far)
+    assert copies(one) == {(MAC, TWO)}
+    await stream(second, ALIAS, 20, near, far)
+    assert complete(near, 20)
+    assert complete(far, 20)
+    assert copies(one) == {(MAC, TWO), (MAC, THREE)}
+    # With the other group's last member the shared copies stay that this one needs.
+    far.leave()
+    await until("its copy ends", lambda: copies(one) == {(MAC, TWO)})
+    near.got.clear()
+    first.sent = 0
+    await stream(first, GROUP, 20, near)
+    assert complete(near, 20)
+    near.leave()
+    await until("no copy is left", lambda: not copies(one))
+
+
+async def test_what_a_dead_agent_left_is_taken_over_or_swept(world: World) -> None:
+    one, two, _ = world.nodes
+    member, sender = two.pods[0].receiver(GROUP), one.pods[0].sender()
+    await members_known(world, 1, GROUP, 1)
+    await stream(sender, GROUP, 5, member)
+    await one.stop()
+    with one.kernel() as kernel:
+        device = kernel.link("vxlan100")
+        assert device is not None
+        assert kernel.append_fdb([FdbEntry(device.index, "01:00:5e:63:00:01", THREE)]) == {}
+    assert copies(one) == {(MAC, TWO), ("01:00:5e:63:00:01", THREE)}
+    one.start()
+
+    def arrives() -> bool:
+        sender.send(GROUP)
+        return len(member.drain()) > 5
+
+    await until("the stream arrives again", arrives, 3)
+    await until("nothing stale is left", lambda: copies(one) == {(MAC, TWO)})
+    one.settings = MulticastSettings(enabled=False)
+    assert one.service is not None
+    one.service.changed()
+    await until("nothing is left", lambda: not copies(one))
