@@ -32,13 +32,17 @@ class PlanWriter:
         dataplane = self._dataplane
         errors: list[str] = []
         waiting: list[Hops] = []
+        *early, last = parts(plan, dataplane.tracked, _PART)
         async with asyncio.TaskGroup() as group:
             calls = []
-            for part in parts(plan, dataplane.tracked, _PART):
+            for part in early:
                 errors += dataplane.put(part)
                 routes, waiting = reachable((*waiting, *part.routes), dataplane.tracked, dataplane.device)
-                calls.append(group.create_task(self._write_routes(routes, part.stale_routes)))
+                calls.append(group.create_task(self._write_routes(routes, ())))
                 await asyncio.sleep(0)
+            errors += dataplane.put(last)
+            routes, _ = reachable((*waiting, *last.routes), dataplane.tracked, dataplane.device)
+            errors += await self._write_routes(routes, last.stale_routes)
         for call in calls:
             errors += call.result()
         kept = {hop.gateway for prefix in plan.stale_routes if (hop := dataplane.tracked.routes.get(prefix))}
