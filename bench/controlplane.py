@@ -14,8 +14,8 @@ import socket
 import ssl
 import subprocess
 import tempfile
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -105,6 +105,17 @@ class ControlPlane:
         calls += [("DELETE", f"{path}/{peers.peer_claim(n)['metadata']['name']}", None) for n in sorted(gone)]
         asyncio.run(self.requests(calls))
         self._claims = wanted
+
+    @contextmanager
+    def node(self, count: int) -> Iterator[Node]:
+        """A node whose agent has verified peers 1 to `count` in its kernel, runtime beside it."""
+        self.claims(count)
+        with Node() as node:
+            self.join(node)
+            node.start_runtime()
+            agent = node.start_agent(self.credentials, self.address, self.port)
+            agent.wait_event("dataplane_verified")
+            yield node
 
     async def requests(
         self, calls: Iterable[tuple[str, str, Json | None]], concurrent: int = CONCURRENT

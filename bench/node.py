@@ -103,6 +103,12 @@ class Node:
         return f"/run/netns/{self.name}"
 
     @property
+    def pids(self) -> dict[str, int]:
+        """Process ids of what runs here, by name."""
+        running = {"agent": self.agent, "runtime": self.runtime}
+        return {name: process.pid for name, process in running.items() if process}
+
+    @property
     def socket(self) -> Path:
         return self.folder / "run" / "runtime.sock"
 

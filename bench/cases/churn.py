@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from bench import peers
 from bench.controlplane import ControlPlane
-from bench.node import Node
 from bench.result import Line, Plot, Result, Series
 from bench.usage import descriptors, resident
 from quilt_crds.names import QUILTSUBNET, claim_name
@@ -28,13 +27,8 @@ STEP = 5_000
 
 def measure(bench: Bench) -> Result:
     control = bench.control()
-    control.claims(PEERS)
-    with Node() as node:
-        control.join(node)
-        runtime = node.start_runtime()
-        agent = node.start_agent(control.credentials, control.address, control.port)
-        agent.wait_event("dataplane_verified")
-        pids = {"agent": agent.pid, "runtime": runtime.pid}
+    with control.node(PEERS) as node:
+        pids = node.pids
         time.sleep(3)
         held = {name: [(0.0, resident(pid))] for name, pid in pids.items()}
         opened = {name: descriptors(pid) for name, pid in pids.items()}

@@ -34,12 +34,8 @@ Sample = list[float]
 
 def measure(bench: Bench) -> Result:
     control = bench.control()
-    control.claims(PEERS)
     numbers = range(PEERS + 1, PEERS + 1 + bench.rounds(300))
-    with Node() as node:
-        control.join(node)
-        node.start_runtime()
-        node.start_agent(control.credentials, control.address, control.port).wait_event("dataplane_verified")
+    with control.node(PEERS) as node:
         time.sleep(2)
         with Listener(node.netns) as listener, closing(control.session(node)) as session:
             with closing(control.session(node)) as watching:

@@ -26,17 +26,13 @@ SETTLE = 1.0
 
 def measure(bench: Bench) -> Result:
     control = bench.control()
-    control.claims(PEERS)
-    with Node() as node:
-        control.join(node)
-        runtime = node.start_runtime()
-        agent = node.start_agent(control.credentials, control.address, control.port)
-        agent.wait_event("dataplane_verified")
+    with control.node(PEERS) as node:
+        agent, runtime = node.pids["agent"], node.pids["runtime"]
         time.sleep(5)
         with Listener(node.netns) as listener:
-            resyncs = [_resync(node, agent.pid, runtime.pid) for _ in range(bench.rounds(10))]
+            resyncs = [_resync(node, agent, runtime) for _ in range(bench.rounds(10))]
             written = listener.forget()
-        idle = _idle(agent.pid, runtime.pid, 15 if bench.quick else 60)
+        idle = _idle(agent, runtime, 15 if bench.quick else 60)
     return Result(lines=_lines(resyncs, written, idle))
 
 

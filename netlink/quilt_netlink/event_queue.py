@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Hashable
+from types import TracebackType
+from typing import Self
 
 from quilt_netlink.events import Change, Event, Overrun
 from quilt_netlink.groups import BridgeGroup, GroupEntry, VxlanGroup, group_key
@@ -84,3 +86,35 @@ class EventQueue:
         while not self._pending and not self._closed:
             self._filled.clear()
             await self._filled.wait()
+
+
+class EventStream:
+    """What a consumer sees of a queue: `async for event in stream`, or `await stream.take_all()`."""
+
+    def __init__(self) -> None:
+        self._queue = EventQueue()
+
+    def close(self) -> None:
+        """Stop watching; an iteration ends after what it has not yet taken. Closing twice is allowed."""
+        self._queue.close()
+
+    async def take_all(self) -> list[Event]:
+        """Wait for an event and return all that wait, oldest first; empty once the stream is closed."""
+        return await self._queue.take_all()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        event = await self._queue.take()
+        if event is None:
+            raise StopAsyncIteration
+        return event
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

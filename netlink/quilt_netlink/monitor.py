@@ -12,15 +12,13 @@ import errno
 import socket
 from collections.abc import Iterable
 from contextlib import suppress
-from types import TracebackType
 from typing import Literal, Self
 
 from quilt_netlink import constants as c
 from quilt_netlink.channel import open_socket, set_queue, walk
 from quilt_netlink.damping import LinkDamper
 from quilt_netlink.event_decoder import EventDecoder
-from quilt_netlink.event_queue import EventQueue
-from quilt_netlink.events import Event
+from quilt_netlink.event_queue import EventStream
 from quilt_netlink.groups import RTNLGRP_MDB
 from quilt_netlink.namespaces import socket_in
 
@@ -45,7 +43,7 @@ _BUFFER = 256 << 10
 _READS_AT_ONCE = 256  # then the event loop gets its turn
 
 
-class Monitor:
+class Monitor(EventStream):
     """Changes of one network namespace: `async for event in monitor`, or `await monitor.take_all()`.
 
     `Overrun` means that events were lost and the state must be read again. Open the monitor before reading
@@ -54,8 +52,8 @@ class Monitor:
 
     def __init__(self, sock: socket.socket, groups: Iterable[Group] = ALL_GROUPS) -> None:
         """Take over a netlink socket, possibly of another namespace, and subscribe to the groups."""
+        super().__init__()
         self._sock = sock
-        self._queue = EventQueue()
         self._decoder = EventDecoder()
         self._buffer = memoryview(bytearray(_BUFFER))
         sock.setblocking(False)
@@ -80,28 +78,7 @@ class Monitor:
         if self._sock.fileno() >= 0:
             self._loop.remove_reader(self._sock.fileno())
             self._sock.close()
-        self._queue.close()
-
-    async def take_all(self) -> list[Event]:
-        """Wait for an event and return all that wait, oldest first; empty once the monitor is closed."""
-        return await self._queue.take_all()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Event:
-        event = await self._queue.take()
-        if event is None:
-            raise StopAsyncIteration
-        return event
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        super().close()
 
     def _read(self) -> None:
         decode = self._decoder.decode

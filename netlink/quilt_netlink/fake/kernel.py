@@ -14,8 +14,8 @@ from typing import Literal, Self, get_args
 from msgspec.structs import replace
 
 from quilt_netlink.errors import DumpInterruptedError, NetlinkError
-from quilt_netlink.event_queue import EventQueue
-from quilt_netlink.events import Change, Event
+from quilt_netlink.event_queue import EventStream
+from quilt_netlink.events import Change
 from quilt_netlink.fake.linkrules import LinkRules
 from quilt_netlink.fake.machine import Machine, refuse
 from quilt_netlink.ops import Create, Failure, Op
@@ -215,11 +215,11 @@ class FakeKernel:
             monitor.tell(None if overrun else Change(new, entry))
 
 
-class FakeMonitor:
+class FakeMonitor(EventStream):
     """The interface of Monitor on a FakeKernel."""
 
     def __init__(self) -> None:
-        self._queue = EventQueue()
+        super().__init__()
         self._loop = asyncio.get_running_loop()
 
     def tell(self, change: Change | None) -> None:
@@ -232,28 +232,3 @@ class FakeMonitor:
             self._queue.overrun()
         else:
             self._queue.put(change)
-
-    def close(self) -> None:
-        """Stop watching."""
-        self._queue.close()
-
-    async def take_all(self) -> list[Event]:
-        """Wait for an event and return all that wait, oldest first; empty once closed."""
-        return await self._queue.take_all()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Event:
-        event = await self._queue.take()
-        if event is None:
-            raise StopAsyncIteration
-        return event
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
