@@ -17,7 +17,7 @@ from quilt_nodeagent.api.backoff import Backoff
 from quilt_nodeagent.api.client import ApiClient, ApiError, ApiUnreachableError
 from quilt_nodeagent.api.registration import ensure_quiltnode, owner_reference, read_node
 from quilt_nodeagent.core.network import read_network
-from quilt_nodeagent.core.peers import Peer, PeerTable, make_peer
+from quilt_nodeagent.core.peers import Peer, PeerTable, make_peer, renewed
 from quilt_nodeagent.core.state import Keys
 from quilt_nodeagent.view import View
 from quilt_nodeagent.waiting import wait
@@ -59,8 +59,11 @@ class ClaimSource:
         spec, mesh = item.spec, item.mesh
         if spec.network != self._network:
             return None
+        uid, held = item.metadata.uid, self._table.claim(spec.cidr)
         try:
-            return make_peer(spec.network, spec.cidr, spec.node, mesh.phase, mesh.host_ip, item.metadata.uid)
+            if held is not None and uid and (held.uid, held.node) == (uid, spec.node):
+                return renewed(held, mesh.phase, mesh.host_ip)
+            return make_peer(spec.network, spec.cidr, spec.node, mesh.phase, mesh.host_ip, uid)
         except ValueError as error:
             log.warning("claim_unusable", claim=item.metadata.name, error=str(error))
             return None

@@ -12,6 +12,7 @@ from ipaddress import ip_address, ip_network
 from sys import intern
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from quilt_crds.vtep import vtep_mac
 from quilt_nodeagent.core.direct import Direct
@@ -51,6 +52,14 @@ def make_peer(network: str, cidr: str, node: str, phase: str, host_ip: str, uid:
     return Peer(cidr, node, intern(phase), host_ip, vtep, mac, uid)
 
 
+def renewed(peer: Peer, phase: str, host_ip: str) -> Peer:
+    """Return a claim as it is now: all but these never changes. ValueError as from make_peer."""
+    if host_ip and host_ip != peer.host_ip:
+        ip_address(host_ip)
+        return replace(peer, phase=intern(phase), host_ip=host_ip)
+    return replace(peer, phase=intern(phase), host_ip=host_ip and peer.host_ip)
+
+
 class PeerTable:
     """All claims of one network, seen from the node `own_node`.
 
@@ -87,13 +96,17 @@ class PeerTable:
         """Whether this node's only claims are being taken back."""
         return bool(self._own) and not self.own
 
+    def claim(self, cidr: str) -> Peer | None:
+        """Return the claim to a subnet, own ones included."""
+        return self._claims.get(cidr) or self._own.get(cidr)
+
     def claims(self) -> list[Peer]:
         """Return every claim, own ones included."""
         return [*self._claims.values(), *self._own.values()]
 
     def upsert(self, claim: Peer) -> Keys:
         """Take in a claim as it is now; return the keys whose desired value may have changed."""
-        previous = self._claims.get(claim.cidr) or self._own.get(claim.cidr)
+        previous = self.claim(claim.cidr)
         if previous == claim:
             return Keys()
         keys = self._forget(previous) if previous else Keys()
@@ -107,7 +120,7 @@ class PeerTable:
 
     def remove(self, cidr: str, uid: str = "") -> Keys:
         """Forget a claim; a `uid` that is not the held one's belongs to a predecessor and changes nothing."""
-        held = self._claims.get(cidr) or self._own.get(cidr)
+        held = self.claim(cidr)
         if held is None or (uid and held.uid and uid != held.uid):
             return Keys()
         return self._forget(held)

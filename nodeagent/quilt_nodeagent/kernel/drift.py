@@ -185,7 +185,7 @@ def different(keys: Keys, one: Entries, other: Entries) -> Keys:
 
 
 def _set(table: dict[str, str], key: str, value: str, new: bool) -> None:
-    if new:
-        table[key] = value
-    else:
+    if not new:
         table.pop(key, None)
+    elif table.get(key) != value:  # else it stays in the words that it is wanted in
+        table[key] = value

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from quilt_nodeagent.core.diff import diff
 from quilt_nodeagent.core.direct import Direct
 from quilt_nodeagent.core.ownership import owns_mac
-from quilt_nodeagent.core.peers import DOWN, RELEASING, UP, Peer, PeerTable, make_peer
+from quilt_nodeagent.core.peers import DOWN, RELEASING, UP, Peer, PeerTable, make_peer, renewed
 from quilt_nodeagent.core.plan import Plan, make_plan, reachable, without_routed
 from quilt_nodeagent.core.state import Entries, Hop, Keys
 
@@ -254,6 +254,18 @@ def test_own_claims_make_no_peer_and_one_being_released_counts_as_none() -> None
 def test_a_malformed_claim_is_refused_by_name(cidr: str) -> None:
     with pytest.raises(ValueError):
         make_peer("default", cidr, "a", UP, "198.18.0.1")
+
+
+@given(claims, st.sampled_from([UP, DOWN, RELEASING]), st.sampled_from(HOSTS))
+def test_a_renewed_claim_is_as_made_anew(claim: Peer, phase: str, host_ip: str) -> None:
+    anew = make_peer("default", claim.cidr, claim.node, phase, host_ip, claim.uid)
+    assert renewed(claim, phase, host_ip) == anew
+
+
+def test_a_renewed_claim_refuses_what_is_no_address() -> None:
+    claim = make_peer("default", "10.42.1.0/24", "a", UP, "198.18.0.1")
+    with pytest.raises(ValueError, match="nowhere"):
+        renewed(claim, UP, "nowhere")
 
 
 def test_a_route_waits_for_its_neighbour_and_layer_2_for_its_route() -> None:
