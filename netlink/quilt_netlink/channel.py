@@ -42,6 +42,7 @@ _U16 = struct.Struct("=H")
 _U32 = struct.Struct("=I")
 _ATTR = struct.Struct("=HH")
 _QUEUE = 4 << 20
+_TRUNCATED = int(socket.MSG_TRUNC)  # as an enumeration it would cost more than the receiving
 _ANSWER_COST = 2048  # what one error with its text occupies in a socket's queue, generously
 _BATCH_BYTES = 128 << 10
 _BUFFER = 256 << 10  # a dump's datagrams are up to 32 KiB
@@ -181,7 +182,7 @@ class Channel:
             raise NetlinkError(
                 error.errno or errno.EIO, f"cannot read from the kernel: {error.strerror}"
             ) from error
-        if flags & socket.MSG_TRUNC:
+        if flags & _TRUNCATED:
             raise NetlinkError(errno.EMSGSIZE, f"the kernel's answer is longer than {_BUFFER} bytes")
         return self._buffer[:size]
 

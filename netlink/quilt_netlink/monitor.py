@@ -38,6 +38,7 @@ _NUMBERS: dict[Group, tuple[int, ...]] = {
     "group": (RTNLGRP_MDB,),
 }
 _ADD_MEMBERSHIP = 1
+_TRUNCATED = int(socket.MSG_TRUNC)  # as an enumeration it would cost more than the receiving
 _QUEUE = 32 << 20  # the echo of programming 10,000 peers, some 1.3 KB an event, read only afterwards
 _BUFFER = 256 << 10
 _READS_AT_ONCE = 256  # then the event loop gets its turn
@@ -93,7 +94,7 @@ class Monitor(EventStream):
                     self.close()
                     raise
                 continue
-            if flags & socket.MSG_TRUNC:
+            if flags & _TRUNCATED:
                 self._queue.overrun()
                 continue
             view = self._buffer[:size]
