@@ -75,11 +75,12 @@ def _inject(channel: grpc.Channel, count: int) -> list[float]:
 def _bulk(node: Node, channel: grpc.Channel, rounds: int) -> tuple[list[float], list[float]]:
     stub = node_pb2_grpc.RouteTableStub(channel)
     numbers = range(1, BULK + 1)
-    routes = [
-        node_pb2.Route(destination=peers.subnet(n), gateway=peers.vtep(n), interface=peers.DEVICE)
-        for n in numbers
-    ]
-    request = node_pb2.ApplyRoutesRequest(add=routes, failures_only=True)
+    group = node_pb2.RouteGroup(
+        interface=peers.DEVICE,
+        destinations=[peers.subnet(n) for n in numbers],
+        gateways=[peers.vtep(n) for n in numbers],
+    )
+    request = node_pb2.ApplyRoutesRequest(groups=[group], failures_only=True)
     script = peers.iproute2(node.folder, numbers)[0]
     # Routes and nexthop objects alone: the neighbours are the agent's.
     lines = [line for line in script.read_text().splitlines() if not line.startswith("neigh")]
