@@ -9,9 +9,10 @@ link scope. Routes of other programs are never changed: an item that would is re
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from itertools import repeat
+from typing import Any, NamedTuple
 
 from quilt_netlink import SCOPE_LINK, Create, Delete, Nexthop, Op, Put, Route
 from quilt_netlink.messages import pack_ip
@@ -98,6 +99,21 @@ class Tables:
         if route.nhid:
             self.users[route.nhid] = self.users.get(route.nhid, 0) + 1
 
+    def put_new(self, routes: Sequence[Route], nexthops: Sequence[Nexthop]) -> bool:
+        """Take in routes, each over its own nexthop object, if nobody has their keys; else do nothing."""
+        prefixes = [route.prefix for route in routes]
+        ids = [nexthop.id for nexthop in nexthops]
+        hops = [(nexthop.gateway, nexthop.ifindex) for nexthop in nexthops]
+        new: tuple[tuple[Sequence[Hashable], Mapping[Any, object]], ...]
+        new = ((prefixes, self.by_prefix), (ids, self.nexthops), (hops, self.hops))
+        if any(len(set(keys)) < len(keys) or not held.keys().isdisjoint(keys) for keys, held in new):
+            return False
+        self.by_prefix.update(zip(prefixes, zip(routes), strict=True))
+        self.nexthops.update(zip(ids, nexthops, strict=True))
+        self.hops.update(zip(hops, ids, strict=True))
+        self.users.update(zip(ids, repeat(1)))
+        return True
+
     def drop(self, route: Route) -> None:
         """Take out a route that is there."""
         rest = list(self.by_prefix[route.prefix])
@@ -145,6 +161,23 @@ class Planner:
         self._tables = tables
         self._name_of = name_of
         self._left: set[int] = set()
+
+    def add_new(self, prefixes: Sequence[str], gateways: Sequence[str], ifindex: int, protocol: int) -> bool:
+        """Plan a cold start's routes, items 0, 1, 2, … in this order, without a step of Python for each.
+
+        Only where nobody has one of the prefixes or nexthop objects: else False, and nothing is planned.
+        """
+        if not self._tables.objects or not all(gateways):
+            return False
+        ids = list(map(preferred_id, gateways))
+        nexthops = list(map(Nexthop, ids, repeat(ifindex), gateways, repeat(PROTOCOL_MESH)))
+        routes = list(map(Route, prefixes, repeat(protocol), ids))
+        if not self._tables.put_new(routes, nexthops):
+            return False
+        items = list(range(len(routes)))
+        self.plan.nexthops = Steps(list(map(Create, nexthops)), items)
+        self.plan.routes = Steps(list(map(Create, routes)), items)
+        return True
 
     def add(self, item: int, wanted: Wanted, protocol: int, keep: frozenset[int] = frozenset()) -> None:
         """Plan one route; an equal one of a protocol in `keep` stays as it is."""

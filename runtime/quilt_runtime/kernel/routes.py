@@ -18,6 +18,8 @@ RETRYABLE = frozenset(
 )
 RACED = frozenset({errno.EEXIST, errno.ENOENT, errno.ESRCH, errno.EINVAL})
 ATTEMPTS = 3
+MANY = 100
+"""So many routes at once are a node's first, which can be planned in columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +64,16 @@ class RouteExecutor:
         """Add, then remove; one outcome per item, adds first. Raises NetlinkError where reading fails."""
         with self._lock:
             pending = list(range(len(adds) + len(removes)))
-            outcomes: dict[int, Outcome] = {}
+            outcomes = [UNCHANGED] * len(pending)
             for _ in range(ATTEMPTS):
-                outcomes |= _Attempt(self._view, adds, removes, terms).run(pending)
+                done = _Attempt(self._view, adds, removes, terms).run(pending)
+                for item, outcome in zip(pending, done, strict=True):
+                    outcomes[item] = outcome
                 pending = [item for item in pending if outcomes[item].raced]
                 if not pending:
                     break
                 self._view.forget()
-            return [outcomes[item] for item in range(len(adds) + len(removes))]
+            return outcomes
 
     def held(self, protocol: int = PROTOCOL_MESH) -> list[Asked]:
         """Return the routes of a protocol as the kernel holds them."""
@@ -136,7 +140,8 @@ class _Attempt:
         self._names = _Names(view)
         self._outcomes: dict[int, Outcome] = {}
 
-    def run(self, items: Sequence[int]) -> dict[int, Outcome]:
+    def run(self, items: Sequence[int]) -> list[Outcome]:
+        """Return an outcome for each of the items."""
         plan, fresh = self._plan(items)
         for item, text in plan.refused.items():
             # Nobody is refused on the ground of what may be gone by now.
@@ -147,16 +152,14 @@ class _Attempt:
         if failed or self._outcomes:
             self._view.forget()
         written = set(plan.routes.items)
-        return {
-            item: self._outcomes.get(item) or (CHANGED if item in written else UNCHANGED) for item in items
-        }
+        return [self._outcomes.get(item) or (CHANGED if item in written else UNCHANGED) for item in items]
 
     def _plan(self, items: Sequence[int]) -> tuple[Plan, bool]:
         tables, fresh = self._view.tables()
         planner = Planner(tables, self._names.of)
         adds, protocol, keep = len(self._adds), self._terms.protocol, self._terms.keep
         indexes: dict[str, int] = {}
-        for item in items:
+        for item in items[adds:] if self._plan_new(planner, items) else items:
             if item >= adds:
                 planner.remove(item, self._removes[item - adds], self._terms.removable)
                 continue
@@ -169,6 +172,16 @@ class _Attempt:
             else:
                 self._outcomes[item] = Outcome(f"Interface '{interface}' not found", retryable=True)
         return planner.finish(also=tables.unused() if fresh else ()), fresh
+
+    def _plan_new(self, planner: Planner, items: Sequence[int]) -> bool:
+        """Plan all adds at once where they are many, by one device, and to what nobody has."""
+        if len(self._adds) < MANY or len(items) < len(self._adds) + len(self._removes):
+            return False
+        destinations, gateways, interfaces = zip(*self._adds, strict=True)
+        if len(set(interfaces)) > 1:
+            return False
+        index = self._index(interfaces[0])
+        return bool(index) and planner.add_new(destinations, gateways, index, self._terms.protocol)
 
     def _index(self, interface: str) -> int:
         """Return the index of an interface that routes are to hang on, 0 where it does not exist."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from itertools import chain, repeat
 from typing import ParamSpec, TypeVar
 
@@ -36,17 +38,18 @@ class RouteTableService(rpc.RouteTableServicer):
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+        # Threads that work on thousands at the same time are in each other's way more than they help.
+        self._turn = asyncio.Lock()
 
     async def ApplyRoutes(self, request: pb.ApplyRoutesRequest, context: object) -> pb.ApplyRoutesResponse:  # noqa: N802
         """Add or replace, then remove."""
         grouped = sum(len(group.destinations) for group in request.groups)
         items = len(request.add) + grouped + len(request.remove)
-        done = await answer(
-            self._runtime.metrics,
-            "ApplyRoutes",
-            lambda: apply(self._runtime, request),
-            short=items <= FEW and not self._runtime.routes.busy,
-        )
+        short = items <= FEW and not self._runtime.routes.busy
+        async with nullcontext() if short else self._turn:
+            done = await answer(
+                self._runtime.metrics, "ApplyRoutes", lambda: apply(self._runtime, request), short=short
+            )
         outcomes = done.value or [Outcome(done.error, retryable=True)] * items
         if request.failures_only and not any(outcome.error for outcome in outcomes):
             return pb.ApplyRoutesResponse()

@@ -69,3 +69,19 @@ def test_what_is_wrong_in_a_group_spoils_nothing_else_in_it(ready_node: Node) ->
     assert results[1].error.startswith("Invalid gateway '10.42.03.0'")
     assert results[2].error == "Gateway fd42::4 must be IPv4 like its destination"
     assert results[4].error == "A group of 2 destinations has 1 gateways; give one for each, or none"
+
+
+def test_hundreds_at_once_are_as_one_by_one_also_where_one_is_anothers(ready_node: Node) -> None:
+    make_vxlan(ready_node.netns)
+    many = list(range(2, 202))
+    request = node_pb2.ApplyRoutesRequest(groups=[group(*many)], failures_only=True)
+    assert not ready_node.routes.ApplyRoutes(request).results
+    assert not ready_node.routes.ApplyRoutes(request).results
+    held = ready_node.routes.ListRoutes(node_pb2.ListRoutesRequest()).routes
+    assert {(r.destination, r.gateway) for r in held} == {(f"10.42.{n}.0/24", f"10.42.{n}.0") for n in many}
+    removal = node_pb2.ApplyRoutesRequest(remove=[f"10.42.{n}.0/24" for n in many], failures_only=True)
+    assert not ready_node.routes.ApplyRoutes(removal).results
+    ready_node.netns.run("ip", "route", "add", "10.42.7.0/24", "dev", "vxlan100")
+    (refused,) = ready_node.routes.ApplyRoutes(request).results
+    assert refused.destination == "10.42.7.0/24"
+    assert len(ready_node.routes.ListRoutes(node_pb2.ListRoutesRequest()).routes) == len(many) - 1

@@ -122,6 +122,27 @@ def test_a_second_plan_is_empty(wants: list[Wanted]) -> None:
     assert (plan.nexthops.ops, plan.routes.ops, plan.garbage) == ([], [], [])
 
 
+@given(
+    st.lists(foreign, max_size=2, unique_by=lambda r: (r.prefix, r.metric)),
+    foreign_hops,
+    st.lists(st.tuples(st.sampled_from(PREFIXES), st.sampled_from(GATEWAYS)), min_size=1, max_size=4),
+)
+def test_what_is_planned_at_once_is_what_is_planned_one_by_one(
+    others: list[Route], hops: list[Nexthop], asked: list[tuple[str, str]]
+) -> None:
+    at_once, one_by_one = (Planner(Tables(others, hops), str) for _ in range(2))
+    prefixes, gateways = [prefix for prefix, _ in asked], [gateway for _, gateway in asked]
+    if not at_once.add_new(prefixes, gateways, DEVICE, PROTOCOL_MESH):
+        assert at_once.finish() == Plan()
+        assert at_once._tables.by_prefix == Tables(others, hops).by_prefix
+        return
+    for item, (prefix, gateway) in enumerate(asked):
+        one_by_one.add(item, Wanted(prefix, DEVICE, gateway), PROTOCOL_MESH)
+    assert at_once.plan == one_by_one.plan
+    for name in ("by_prefix", "hops", "nexthops", "users"):
+        assert getattr(at_once._tables, name) == getattr(one_by_one._tables, name), name
+
+
 def test_leftover_nexthops_are_garbage_once_found() -> None:
     leftover = Nexthop(5, DEVICE, "10.42.9.0", PROTOCOL_MESH)
     tables = Tables([], [leftover])
