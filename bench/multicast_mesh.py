@@ -60,7 +60,7 @@ class MulticastMesh:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            key = folder / "key"
+            self._key = key = folder / "key"
             key.write_bytes(os.urandom(32).hex().encode())
             self._namespace(stack, "u")
             self._run("u", "ip link add br0 type bridge mcast_snooping 0; ip link set br0 up")
@@ -79,6 +79,15 @@ class MulticastMesh:
 
     def pid(self, number: int) -> int:
         return self._processes[number].pid
+
+    def restart(self, number: int) -> float:
+        """Kill a node's process as a fault does, start its successor; return when, by perf_counter."""
+        dead = self._processes[number]
+        dead.kill()
+        dead.wait()
+        started = time.perf_counter()
+        self._start(self._stack, number, self._key)
+        return started
 
     def node(self, number: int) -> str:
         return f"{_NAME}-n{number}"

@@ -1,10 +1,12 @@
 """Multicast between three nodes, each with the agent's multicast as a process of its own.
 
-A join is timed in the middle of a stream of 1,000 packets a second from another node: from the pod's call to
-its first packet, each time by a group's only member on its node. A leave: from the pod's call to the last
-packet that reaches its node, read off the VXLAN device's counter each millisecond. Then 200 groups with a
-sender each, 5 packets a second, on three nodes, while pods make 50 joins a second and as many leaves for two
-minutes: what is sent from 250 ms after a join until 50 ms before the leave must arrive, all of it.
+A join is timed in the middle of a stream of 1,000 packets a second from another node: from the pod's call
+to its first packet, each time by a group's only member on its node. A leave: from the pod's call to the
+last packet that reaches its node, read off the VXLAN device's counter each millisecond. In such a stream
+the process of the sender's and of the member's node is killed and started anew: timed from the start to the
+next packet that arrives. Then 200 groups with a sender each, 5 packets a second, on three nodes, while pods
+make 50 joins a second and as many leaves for two minutes: what is sent from 250 ms after a join until 50 ms
+before the leave must arrive, all of it.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ def measure(bench: Bench) -> Result:
     bench.say("joins and leaves")
     with MulticastMesh() as mesh:
         joins, fast = _joins_and_leaves(mesh, bench.rounds(200))
+        restarts = [_restarted(mesh, node) for _ in range(bench.rounds(5)) for node in (1, 2)]
     with MulticastMesh(fast_leave=False) as mesh:
         _, slow = _joins_and_leaves(mesh, bench.rounds(10))
     bench.say("churn")
@@ -49,6 +52,8 @@ def measure(bench: Bench) -> Result:
             Line(what="the same, longest", value=max(fast), unit="ms", target=500),
             Line(what="last leave to last packet without fast leave, longest", value=max(slow), unit="ms",
                  target=2500),
+            Line(what="start of a killed one's successor to next packet, longest", value=max(restarts),
+                 unit="ms", target=3000),
             *outcome.lines(),
         ],
         plots=[
@@ -88,6 +93,19 @@ def _joins_and_leaves(mesh: MulticastMesh, rounds: int) -> tuple[list[float], li
             leaves.append((_quiet_since(count) - started) * 1e3)
             _empty(receiver)
     return joins, [max(value, 0.0) for value in leaves]
+
+
+def _restarted(mesh: MulticastMesh, node: int) -> float:
+    """Time from a killed node's start to the stream's next packet, in ms."""
+    receiver = mesh.receiver(2, GROUP)
+    receiver.settimeout(10)
+    receiver.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership(GROUP))
+    with receiver, _Stream(mesh.sender(1), GROUP, RATE):
+        receiver.recv(100)
+        started = mesh.restart(node)
+        _empty(receiver)
+        receiver.recv(100)
+        return (time.perf_counter() - started) * 1e3
 
 
 def _quiet_since(count: Callable[[], int]) -> float:
