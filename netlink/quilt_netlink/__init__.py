@@ -9,6 +9,7 @@ from quilt_netlink.groups import BridgeGroup, GroupEntry, VxlanGroup
 from quilt_netlink.interface import KernelLike, MonitorLike
 from quilt_netlink.kernel import Kernel
 from quilt_netlink.monitor import ALL_GROUPS, Group, Monitor
+from quilt_netlink.mroutes import MulticastRoute
 from quilt_netlink.mrules import MulticastRule
 from quilt_netlink.multicast import GroupFailure, MulticastKernel
 from quilt_netlink.ops import Create, Delete, Failure, Op, Put, is_absent
@@ -65,6 +66,7 @@ __all__ = [
     "Monitor",
     "MonitorLike",
     "MulticastKernel",
+    "MulticastRoute",
     "MulticastRule",
     "Neighbour",
     "NetlinkError",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from quilt_netlink import constants as c
-from quilt_netlink import links, mrules
+from quilt_netlink import links, mroutes, mrules
 from quilt_netlink.errors import NetlinkError
 from quilt_netlink.groups import (
     RTM_DELMDB,
@@ -37,6 +37,7 @@ from quilt_netlink.snooping import (
 from quilt_netlink.state import FdbEntry
 
 T = TypeVar("T")
+_NO_TABLES = (errno.ENOENT, errno.EOPNOTSUPP)
 _NLM_F_APPEND = 0x800
 _APPEND = c.NLM_F_REQUEST | c.NLM_F_CREATE | _NLM_F_APPEND
 _ADD = c.NLM_F_REQUEST | c.NLM_F_CREATE | c.NLM_F_EXCL
@@ -117,6 +118,11 @@ class MulticastKernel(Kernel):
     def multicast_rules(self) -> list[mrules.MulticastRule]:
         """Return the rules that choose a multicast routing table by interface; EAFNOSUPPORT raises."""
         return self._table("multicast rules", mrules.dump_request(), mrules.read)
+
+    def multicast_routes(self, table: int) -> list[mroutes.MulticastRoute]:
+        """Return the entries of a multicast routing table."""
+        found = self._table("multicast routes", mroutes.dump_request(), mroutes.read, absent=_NO_TABLES)
+        return [route for route in found if route.table == table]
 
     def add_multicast_rule(self, rule: mrules.MulticastRule) -> None:
         """Make a rule, unless it is there."""

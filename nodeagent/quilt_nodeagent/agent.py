@@ -30,6 +30,7 @@ from quilt_nodeagent.kernel.dataplane import Dataplane
 from quilt_nodeagent.kernel.device import DeviceKeeper
 from quilt_nodeagent.kernel.drift import DriftWatch
 from quilt_nodeagent.kernel.hostcare import HostCare, Load
+from quilt_nodeagent.kernel.keeper import keeper_beside
 from quilt_nodeagent.memory import give_back
 from quilt_nodeagent.metrics import Metrics
 from quilt_nodeagent.multicast.control.service import ControlService
@@ -110,6 +111,7 @@ class Agent:
             MulticastMetrics(self.metrics.registry),
             observer=self.control.observer,
             reported=self._report_soon,
+            keeper=keeper_beside(config.runtime_addr, "multicast"),
         )
         self.control.show(self.multicast.state)
         self._connect(client, version)

@@ -19,6 +19,7 @@ from quilt_runtime.app import Runtime, Settings
 from quilt_runtime.cni.server import CniServer
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.drift import DriftRepair
+from quilt_runtime.keeper import Keeper
 from quilt_runtime.services.server import GrpcServer
 from quilt_runtime.status_http import StatusServer, not_ready
 
@@ -49,7 +50,9 @@ async def _serve(runtime: Runtime, settings: Settings, stop: asyncio.Event) -> N
     grpc_server = GrpcServer(runtime, settings)
     cni_server = CniServer(runtime, settings.socket_dir)
     status_server = StatusServer(runtime)
+    keeper = Keeper(settings.socket_dir)
     cni_server.start()
+    keeper.start()
     try:
         await grpc_server.start()
         if settings.health:
@@ -65,6 +68,7 @@ async def _serve(runtime: Runtime, settings: Settings, stop: asyncio.Event) -> N
         status_server.stop()
         await grpc_server.stop()
         await asyncio.to_thread(cni_server.stop)
+        await asyncio.to_thread(keeper.stop)
 
 
 def _settle() -> None:

@@ -88,6 +88,13 @@ class MulticastTable:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _QUEUE)
         return cls(sock, table)
 
+    @classmethod
+    def adopt(cls, descriptor: int) -> Self:
+        """Go on with our own table, whose socket a predecessor had; takes the descriptor over."""
+        sock = socket.socket(fileno=descriptor)
+        sock.setblocking(False)
+        return cls(sock, OWN_TABLE)
+
     def fileno(self) -> int:
         """Descriptor that becomes readable with upcalls."""
         return self._sock.fileno()

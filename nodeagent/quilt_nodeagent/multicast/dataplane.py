@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import structlog
 
 from quilt_netlink import BridgeGroup, MulticastKernel, MulticastRule, NetlinkError
+from quilt_nodeagent.kernel.keeper import Keeper
 from quilt_nodeagent.kernel.mroute import OWN_TABLE, MrouteError, MulticastTable, Upcall
 from quilt_nodeagent.multicast.copies import ByGroup, ByMac, Copies, choose
 from quilt_nodeagent.multicast.core.state import MESH_SIDE, POD_SIDE, Copy, Entries, Flow, Forward, Plan
@@ -51,10 +52,14 @@ class MulticastDataplane:
         bridge: str,
         device: str,
         open_table: Callable[[], MulticastTable] = MulticastTable.open,
+        keeper: Keeper | None = None,
     ) -> None:
         self._kernel = kernel
         self._names = {POD_SIDE: bridge, MESH_SIDE: device}
         self._open_table = open_table
+        self._keeper = keeper
+        self.adopted = False
+        self._unread = False
         self._table: MulticastTable | None = None
         self._indexes: dict[int, int] = {}
         self.tracked = Entries()
@@ -79,9 +84,14 @@ class MulticastDataplane:
         return name in self._names.values() or index in self._indexes.values()
 
     def open(self) -> int:
-        """Take the routing table; return a descriptor that becomes readable with upcalls. MrouteError."""
-        self._table = self._open_table()
-        log.info("multicast_table_taken", table=self._table.table)
+        """Take the routing table, a predecessor's where it was kept; MrouteError.
+
+        Returns a descriptor that becomes readable with upcalls.
+        """
+        kept = self._keeper.take() if self._keeper else None
+        self._table = self._open_table() if kept is None else MulticastTable.adopt(kept)
+        self.adopted = self._unread = kept is not None
+        log.info("multicast_table_taken", table=self._table.table, kept=self.adopted)
         return self._table.fileno()
 
     def close(self) -> None:
@@ -101,8 +111,11 @@ class MulticastDataplane:
             # does not say so. One that went between the two is told by its notification.
             entries = {*self._kernel.groups(), *(last := self._kernel.groups())}
             copied = self._copies.read(self.device_index, last)
+            flows = self._read_flows() if self._unread else {}
         except (NetlinkError, MrouteError) as error:
             raise DataplaneError(str(error)) from error
+        if self._unread:
+            self.tracked.flows, self._unread = flows, False
         bridge = self.bridge_index
         self.tracked.copies = copied
         return {
@@ -119,6 +132,11 @@ class MulticastDataplane:
         """Return these groups with those of `known` that share copies, and what is tracked of them."""
         groups = set(self._copies.alike(groups, known))
         return groups, self.tracked.restrict(groups, set(map(self.key, groups)))
+
+    def keep(self) -> None:
+        """Have the table kept: streams then go on while no agent is there."""
+        if self._keeper and self._table and self._table.table == OWN_TABLE:
+            self._keeper.keep(self._table.fileno())
 
     def counts(self, member: BridgeGroup) -> bool:
         """Whether an entry is a pod's membership: not the host's own, not one source's part of it."""
@@ -177,13 +195,24 @@ class MulticastDataplane:
         if table is None:
             raise DataplaneError("The multicast routing table is not open.")
         if self._indexes.get(vif) != link.index:
-            table.remove_interface(vif)
+            if vif in self._indexes or not self.adopted:
+                table.remove_interface(vif)
             table.add_interface(vif, link.index)
             self._indexes[vif] = link.index
             if vif == MESH_SIDE:
                 self._choose_copies(link.index)
         if table.table == OWN_TABLE:
             self._kernel.add_multicast_rule(MulticastRule(name, OWN_TABLE, _PRIORITY))
+
+    def _read_flows(self) -> dict[Flow, Forward]:
+        """Return what a predecessor wrote; an incoming interface that is no longer one of ours is -1."""
+        vifs = {index: vif for vif, index in self._indexes.items()}
+        return {
+            (route.source, route.group): Forward(
+                vifs.get(route.iif, -1), frozenset(vifs[oif] for oif in route.oifs if oif in vifs)
+            )
+            for route in self._kernel.multicast_routes(OWN_TABLE)
+        }
 
     def _choose_copies(self, device: int) -> None:
         self._copies = choose(self._kernel, device)

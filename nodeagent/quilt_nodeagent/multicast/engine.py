@@ -10,34 +10,38 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence, Set
-from contextlib import suppress
 
 import structlog
 
 from quilt_netlink import BridgeGroup, Change, Event, Link, MonitorLike, NetlinkError, Overrun, VxlanGroup
-from quilt_nodeagent.api.backoff import Backoff
 from quilt_nodeagent.kernel.mroute import NO_ENTRY
 from quilt_nodeagent.multicast.core.forwarding import Forwarding, Topology
 from quilt_nodeagent.multicast.core.members import LINK_LOCAL, LocalMembers, RemoteMembers
 from quilt_nodeagent.multicast.core.settings import Limits
-from quilt_nodeagent.multicast.core.state import Flow, make_plan
+from quilt_nodeagent.multicast.core.state import make_plan
 from quilt_nodeagent.multicast.core.sync import News
 from quilt_nodeagent.multicast.dataplane import DataplaneError, FlowCounters, MulticastDataplane, NotYetError
+from quilt_nodeagent.multicast.idle import IdleFlows
 from quilt_nodeagent.multicast.metrics import MulticastMetrics
 from quilt_nodeagent.multicast.namespaces import Admission
 from quilt_nodeagent.multicast.observer import Observer, Silent
+from quilt_nodeagent.multicast.trouble import Trouble
 
 log = structlog.get_logger()
 
-# Seconds: the safety net under the notifications, how often flows are looked at, and after how many looks
-# without a packet one is forgotten.
+# Seconds: the safety net under the notifications, how often flows are looked at, and how long peers may take
+# to tell their members before what a predecessor left is ended.
 RESYNC = 60.0
 LOOK = 30.0
-IDLE_LOOKS = 6
+SETTLE = 1.5
 
 
 class Engine:
-    """`tell(group, member)` is called when this node's pods become members of a group, or none is left."""
+    """`tell(group, member)` is called when this node's pods become members of a group, or none is left,
+    `looked()` when all of them were read.
+
+    What a predecessor left in the kernel goes on until every peer has told its members: `complete()`.
+    """
 
     def __init__(
         self,
@@ -48,6 +52,8 @@ class Engine:
         open_monitor: Callable[[], MonitorLike],
         tell: Callable[[str, bool], None],
         observer: Observer | None = None,
+        complete: Callable[[], bool] = lambda: True,
+        looked: Callable[[], None] = lambda: None,
     ) -> None:
         self._dataplane = dataplane
         self._metrics = metrics
@@ -62,17 +68,18 @@ class Engine:
         self._full = "start"
         self._scheduled = False
         self._heard_at = 0.0
-        self._backoff = Backoff(0.1, 5.0)
-        self._idle: dict[Flow, tuple[int, int]] = {}
-        self._handles: list[asyncio.TimerHandle] = []
+        self._trouble = Trouble(lambda: self.resync("retry"), metrics)
+        self._complete = complete
+        self._looked = looked
+        self._settling = False
+        self._idle = IdleFlows()
         self._fd = -1
-        self._waits = ""
-        self.problem = ""
 
     async def run(self) -> None:
         """Serve until cancelled; raises MrouteError where the routing table cannot be had."""
         loop = asyncio.get_running_loop()
         self._fd = self._dataplane.open()
+        self._settling = self._dataplane.adopted
         # Before the first look: what changes in between is then told.
         monitor = self._open_monitor()
         try:
@@ -80,12 +87,18 @@ class Engine:
             self.resync("start")
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._follow(monitor))
+                group.create_task(self._settle())
                 group.create_task(self._tick(RESYNC, lambda: self.resync("timer")))
                 group.create_task(self._tick(LOOK, self._forget_idle))
         finally:
             loop.remove_reader(self._fd)
             monitor.close()
             self._dataplane.close()
+
+    @property
+    def problem(self) -> str:
+        """What is wrong, as a sentence; empty where all is well."""
+        return self._trouble.problem
 
     # -- what happens -------------------------------------------------------------------------
     def resync(self, cause: str) -> None:
@@ -193,6 +206,12 @@ class Engine:
             await asyncio.sleep(seconds)
             act()
 
+    async def _settle(self) -> None:
+        await asyncio.sleep(SETTLE)
+        if self._settling:
+            self._settling = False
+            self.resync("settled")
+
     # -- what is done about it ----------------------------------------------------------------
     def _mark(self, groups: set[str]) -> None:
         self._dirty |= groups
@@ -210,9 +229,9 @@ class Engine:
         try:
             self._pass()
         except NotYetError as reason:
-            self._later(str(reason))
+            self._trouble.waits(str(reason))
         except (DataplaneError, NetlinkError) as error:
-            self._failed(str(error))
+            self._trouble.failed(str(error))
         now = time.perf_counter()
         self._metrics.pass_seconds.observe(now - started)
         if self._heard_at:
@@ -221,19 +240,28 @@ class Engine:
         self._count()
 
     def _pass(self) -> None:
+        if self._settling and self._complete():
+            self._settling, self._full = False, "settled"
         cause, self._full = self._full, ""
         groups, self._dirty = self._dirty, set()
         if cause:
             try:
                 self._take_members(self._dataplane.look())
+                self._dataplane.keep()
+                self._looked()
             except (DataplaneError, NetlinkError, NotYetError):
                 self._full = cause
                 raise
         tracked = self._dataplane.tracked
+        for flow, forward in tracked.flows.items() if self._settling else ():
+            if forward.iif >= 0:
+                self.forwarding.add(*flow, forward.iif)
         groups, part = self._dataplane.about(groups, self.forwarding.groups)
         actual = tracked if cause else part
         desired = self.forwarding.desired(None if cause else groups)
         plan = make_plan(desired, actual)
+        if self._settling:
+            plan = plan.growing(actual)
         before = {flow: tracked.flows.get(flow) for flow, _ in plan.flows}
         gone = {flow: tracked.flows.get(flow) for flow in plan.stale_flows}
         errors = self._dataplane.write(plan) if len(plan) else []
@@ -242,13 +270,9 @@ class Engine:
         for flow, old in gone.items():
             self._observer.flow(flow, old, None)
         if errors:
-            self._failed(errors[0], len(errors))
+            self._trouble.failed(errors[0], len(errors))
         else:
-            self._backoff.reset()
-            self._waits = ""
-            if self.problem:
-                self.problem = ""
-                log.info("multicast_problem_gone")
+            self._trouble.over()
 
     def _take_members(self, members: set[tuple[int, str]]) -> None:
         before = {(port, group) for group in self.local.groups for port in self.local.ports(group)}
@@ -258,37 +282,8 @@ class Engine:
         for port, group in before ^ after:
             self._observer.member(group, port, (port, group) in after)
 
-    def _failed(self, text: str, count: int = 1) -> None:
-        self._metrics.failures.inc(count)
-        if text != self.problem:
-            self.problem = text
-            log.warning("multicast_problem", error=text, failed=count)
-        asyncio.get_running_loop().call_later(self._backoff.delay(), self._again)
-
-    def _later(self, reason: str) -> None:
-        """A device is being made: its own notification brings us back, the clock is there in case."""
-        if reason != self._waits:
-            self._waits = reason
-            log.info("multicast_waits", reason=reason)
-        asyncio.get_running_loop().call_later(self._backoff.delay(), self._again)
-
-    def _again(self) -> None:
-        with suppress(RuntimeError):  # the loop may be closing
-            self.resync("retry")
-
     def _forget_idle(self) -> None:
-        """Forget flows that carried nothing for some looks: their sources may never send again."""
-        held, self._idle = self._idle, {}
-        idle: set[Flow] = set()
-        for counted in self.counters():
-            flow = (counted.source, counted.group)
-            total = counted.packets + counted.wrong_interface
-            last, looks = held.get(flow, (-1, 0))
-            looks = looks + 1 if last == total else 0
-            if looks >= IDLE_LOOKS:
-                idle.add(flow)
-            else:
-                self._idle[flow] = (total, looks)
+        idle = self._idle.look(self.counters())
         for flow in idle:
             self.forwarding.forget(flow)
         self._mark({group for _, group in idle})

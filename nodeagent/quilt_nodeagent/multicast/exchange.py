@@ -56,6 +56,7 @@ class Exchange:
         self._timer: asyncio.TimerHandle | None = None
         self._look_timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
+        self._knows = False
         self.problem = ""
 
     def set_peers(self, vtep: str, peers: Iterable[str]) -> set[str]:
@@ -70,6 +71,15 @@ class Exchange:
         """Tell the peers that this node has members of a group now, or none any more."""
         self._sync.change(group, member, time.monotonic())
         self._pump()
+
+    def speak(self) -> None:
+        """Begin to tell, as this node's members are known: before, peers would take it to have none."""
+        self._knows = True
+        self._pump()
+
+    def complete(self) -> bool:
+        """Whether every peer has told its members."""
+        return all(peer.version for peer in self._sync.peers.values())
 
     def close(self) -> None:
         """Stop talking and listening."""
@@ -114,7 +124,7 @@ class Exchange:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._sock is None:
+        if self._sock is None or not self._knows:
             return
         for envelope, body in self._sync.due(time.monotonic()):
             self._send(envelope, body)

@@ -18,6 +18,7 @@ from quilt_crds.names import BRIDGE_DEVICE
 from quilt_netlink import Monitor, MonitorLike, MulticastKernel, NetlinkError
 from quilt_nodeagent.api.backoff import Backoff
 from quilt_nodeagent.core.peers import UP, Peer
+from quilt_nodeagent.kernel.keeper import Keeper
 from quilt_nodeagent.kernel.mroute import MrouteError, MulticastTable
 from quilt_nodeagent.multicast.core.forwarding import MeshPeer, Topology
 from quilt_nodeagent.multicast.core.settings import MulticastSettings
@@ -70,6 +71,7 @@ class Multicast:
         host: Host | None = None,
         observer: Observer | None = None,
         reported: Callable[[], None] = lambda: None,
+        keeper: Keeper | None = None,
     ) -> None:
         self._wanted = wanted
         self._key_file = key_file
@@ -77,6 +79,7 @@ class Multicast:
         self._host = host or Host()
         self._observer = observer
         self._reported = reported
+        self._keeper = keeper
         self._wake = asyncio.Event()
         self._engine: Engine | None = None
         self._exchange: Exchange | None = None
@@ -137,7 +140,9 @@ class Multicast:
     def _start(self, wanted: Wanted) -> None:
         key = self._read_key()
         kernel = self._host.open_kernel()
-        dataplane = MulticastDataplane(kernel, BRIDGE_DEVICE, wanted.device, self._host.open_table)
+        dataplane = MulticastDataplane(
+            kernel, BRIDGE_DEVICE, wanted.device, self._host.open_table, self._keeper
+        )
         self._left_clean = False
         sync = Sync(time.time_ns() // 1000, lambda: self._limit)
         self._limit = wanted.settings.limits.groups_per_node
@@ -149,6 +154,8 @@ class Multicast:
             open_monitor=self._host.open_monitor,
             tell=exchange.change,
             observer=self._observer,
+            complete=exchange.complete,
+            looked=exchange.speak,
         )
         self._engine, self._exchange, self._device = engine, exchange, wanted.device
         self._task = asyncio.create_task(self._serve(engine, kernel))
@@ -199,6 +206,8 @@ class Multicast:
             return
         with self._host.open_kernel() as kernel:
             MulticastDataplane(kernel, BRIDGE_DEVICE, wanted.device).sweep()
+        if self._keeper:
+            self._keeper.drop()
         self._left_clean = True
 
     async def _stop(self) -> None:

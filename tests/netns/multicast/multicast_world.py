@@ -9,7 +9,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from quilt_netlink import Monitor, MulticastKernel, Snooping
 from quilt_nodeagent.core.peers import Peer, make_peer
+from quilt_nodeagent.kernel.keeper import Keeper
 from quilt_nodeagent.kernel.mroute import MulticastTable
 from quilt_nodeagent.multicast.core.settings import MulticastSettings
 from quilt_nodeagent.multicast.core.state import Flow, Forward
@@ -160,6 +161,7 @@ class Node:
     world: World
     reach: type[MulticastKernel] = MulticastKernel
     settings: MulticastSettings = field(default_factory=lambda: MulticastSettings(enabled=True))
+    keeper: Keeper | None = None
     service: Multicast | None = None
     task: asyncio.Task[None] | None = None
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
@@ -187,7 +189,12 @@ class Node:
     def start(self) -> None:
         self.registry = CollectorRegistry()
         self.service = Multicast(
-            self.wanted, self.world.key, MulticastMetrics(self.registry), host=self.host(), observer=self.log
+            self.wanted,
+            self.world.key,
+            MulticastMetrics(self.registry),
+            host=self.host(),
+            observer=self.log,
+            keeper=self.keeper,
         )
         self.task = asyncio.create_task(self.service.run())
         self.service.changed()
@@ -300,7 +307,10 @@ def all_heard(node: Node) -> bool:
 
 @asynccontextmanager
 async def make_world(
-    make_netns: Callable[[], Any], tmp_path: Path, reach: type[MulticastKernel] = MulticastKernel
+    make_netns: Callable[[], Any],
+    tmp_path: Path,
+    reach: type[MulticastKernel] = MulticastKernel,
+    keepers: Mapping[int, Keeper] | None = None,
 ) -> AsyncIterator[World]:
     """Three nodes, two pods each, multicast started and every node knowing the others."""
     key = tmp_path / "key"
@@ -313,6 +323,7 @@ async def make_world(
         world.set_phase(number, "Up")
         names[number] = world.claims[f"10.42.{number}.0/24"].mac
         node = Node(number, make_netns(), [], world, reach)
+        node.keeper = (keepers or {}).get(number)
         node.space.run(
             "sh", "-ec",
             f"ip link add eth0 type veth peer name u{number} netns {underlay.name};"

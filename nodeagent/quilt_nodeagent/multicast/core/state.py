@@ -48,6 +48,17 @@ class Plan:
     stale_flows: tuple[Flow, ...] = ()
     stale_copies: tuple[Copy, ...] = ()
 
+    def growing(self, actual: Entries) -> Plan:
+        """Return the part that ends nothing of what goes on."""
+        flows = []
+        for flow, forward in self.flows:
+            held = actual.flows.get(flow)
+            if held is not None and held.iif == forward.iif:
+                forward = Forward(forward.iif, forward.oifs | held.oifs)
+            if forward != held:
+                flows.append((flow, forward))
+        return Plan(self.new_copies, tuple(flows))
+
     def __len__(self) -> int:
         return len(self.new_copies) + len(self.flows) + len(self.stale_flows) + len(self.stale_copies)
 

@@ -1,0 +1,106 @@
+"""Keeps descriptors for the agent: what the kernel ends with its last descriptor outlives the agent here.
+
+The multicast routing table is such a thing: streams between nodes go on while the agent is away. A request
+is a JSON line, `{"do": "keep"|"take"|"drop", "name": "multicast"}`; the descriptor to keep comes with it, the
+one that is taken with the answer, `{"held": true|false}`. Whoever takes gets a duplicate: it stays kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import struct
+import threading
+from pathlib import Path
+
+import structlog
+
+from quilt_runtime.services.sockets import SocketFile
+
+log = structlog.get_logger()
+
+SOCKET = "keep.sock"
+NAMES = frozenset({"multicast"})
+MAX_REQUEST = 256
+TIMEOUT_S = 1.0
+_UMASK = 0o177
+_UCRED = struct.Struct("=iII")
+
+
+class Keeper:
+    """Serves one connection after the other in a thread of its own until stopped."""
+
+    def __init__(self, socket_dir: Path) -> None:
+        self._file = SocketFile(socket_dir / SOCKET)
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        self._thread = threading.Thread(target=self._accept, name="keeper", daemon=True)
+        self._held: dict[str, int] = {}
+
+    def start(self) -> None:
+        """Listen; the socket stands at its path when this returns."""
+        with self._file.binding(_UMASK) as path:
+            self._listener.bind(str(path))
+            self._listener.listen(8)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop listening and let everything go."""
+        self._file.remove()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._listener.close()
+        while self._held:
+            os.close(self._held.popitem()[1])
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return  # shut down
+            with connection:
+                try:
+                    connection.settimeout(TIMEOUT_S)
+                    self._serve(connection)
+                except (OSError, ValueError) as error:
+                    log.info("keeper_refused", reason=str(error))
+
+    def _serve(self, connection: socket.socket) -> None:
+        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+        _, uid, _ = _UCRED.unpack(credentials)
+        if uid != 0:
+            raise ValueError(f"only root may have descriptors kept, not uid {uid}")
+        data, received, _, _ = socket.recv_fds(connection, MAX_REQUEST, 1, socket.MSG_CMSG_CLOEXEC)
+        try:
+            name, act = _parse(data)
+            if act == "keep" and received:
+                self._swap(name, received.pop())
+            elif act == "drop":
+                self._swap(name, None)
+        finally:
+            for descriptor in received:
+                os.close(descriptor)
+        held = self._held.get(name)
+        answer = json.dumps({"held": held is not None}).encode() + b"\n"
+        given = [held] if act == "take" and held is not None else []
+        socket.send_fds(connection, [answer], given)
+
+    def _swap(self, name: str, descriptor: int | None) -> None:
+        before = self._held.pop(name, None)
+        if descriptor is not None:
+            self._held[name] = descriptor
+        if before is not None:
+            os.close(before)
+
+
+def _parse(data: bytes) -> tuple[str, str]:
+    document = json.loads(data)
+    if not isinstance(document, dict):
+        raise ValueError("a request is a JSON object")
+    name, act = document.get("name"), document.get("do")
+    if name not in NAMES or act not in ("keep", "take", "drop"):
+        raise ValueError(f"{str(act)[:32]!r} of {str(name)[:32]!r} is not known")
+    return str(name), str(act)
