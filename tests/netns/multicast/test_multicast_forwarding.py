@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 
 import pytest
-from multicast_streams import complete, members_known, stream
+from multicast_streams import complete, flowing, members_known, stream
 from multicast_world import World, until
 
 GROUP = "239.129.1.1"
@@ -25,11 +25,8 @@ async def test_each_member_gets_every_packet_once_and_nobody_else_any(world: Wor
     await members_known(world, 1, GROUP, 1)
     await members_known(world, 1, ALIAS, 1)
     sender = one.pods[0].sender()
-    await stream(sender, GROUP, 3, *members)
+    await flowing(sender, GROUP, *members)
     before, began = three.sent_packets(), time.monotonic()
-    for member in members:
-        member.got.clear()
-    sender.sent = 0
     await stream(sender, GROUP, 200, *members, *others, alias)
     assert [complete(member, 200) for member in members] == [True, True, True]
     assert [other.got for other in others] == [{}, {}]
@@ -58,12 +55,12 @@ async def test_who_joins_while_data_flows_gets_it(world: World) -> None:
     late = two.pods[0].receiver(GROUP)
     await members_known(world, 1, GROUP, 1)
     await until("the copy is made", lambda: one.copies() == {(GROUP, "198.18.200.2")})
-    sender.sent = 0
+    await flowing(sender, GROUP, late)
     await stream(sender, GROUP, 50, late)
     assert complete(late, 50)
     later = three.pods[0].receiver(GROUP)
     await members_known(world, 1, GROUP, 2)
-    sender.sent = 0
+    await flowing(sender, GROUP, later)
     await stream(sender, GROUP, 50, later)
     assert complete(later, 50)
 
@@ -138,5 +135,7 @@ async def test_beside_routes_without_encapsulation(world: World, strictness: str
         node.space.run("sh", "-ec", f"sysctl -qw {sysctls};{routes}")
     members = [one.pods[1].receiver(GROUP), two.pods[0].receiver(GROUP), three.pods[0].receiver(GROUP)]
     await members_known(world, 1, GROUP, 2)
-    await stream(one.pods[0].sender(), GROUP, 50, *members)
+    sender = one.pods[0].sender()
+    await flowing(sender, GROUP, *members)
+    await stream(sender, GROUP, 50, *members)
     assert [complete(member, 50) for member in members] == [True, True, True]

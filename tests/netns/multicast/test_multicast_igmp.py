@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from multicast_streams import complete, members_known, stream
+from multicast_streams import complete, flowing, members_known, stream
 from multicast_world import PodSpace, World, add_pod, inside, until
 
 GROUP = "239.11.0.1"
@@ -51,7 +51,9 @@ async def test_a_member_of_one_source_hears_that_source_alone(world: World) -> N
     await members_known(world, 3, GROUP, 1)
     await stream(far.sender(), GROUP, 20, member)
     assert member.got == {}
-    await stream(near.sender(), GROUP, 20, member)
+    sender = near.sender()
+    await flowing(sender, GROUP, member)
+    await stream(sender, GROUP, 20, member)
     assert complete(member, 20)
     member.sock.setsockopt(socket.IPPROTO_IP, IP_DROP_SOURCE_MEMBERSHIP, request)
     await until("the copies end", lambda: not one.copies(), 1.0)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from multicast_streams import complete, members_known, stream
+from multicast_streams import complete, flowing, members_known, stream
 from multicast_world import World, add_pod, until
 
 from quilt_nodeagent.multicast.core.settings import MulticastSettings
@@ -31,7 +31,9 @@ async def test_only_pods_of_chosen_namespaces_are_members(
     other = three.pods[0].receiver(GROUP)
     await members_known(world, 1, GROUP, 1)
     await until("the other is refused", lambda: three.metric("quilt_multicast_refused_members") == 1)
-    await stream(add_pod(one, make_netns, "media").sender(), GROUP, 50, chosen, other)
+    sender = add_pod(one, make_netns, "media").sender()
+    await flowing(sender, GROUP, chosen)
+    await stream(sender, GROUP, 50, chosen, other)
     assert complete(chosen, 50)
     assert other.got == {}
     assert one.copies() == {(GROUP, "198.18.200.2")}
@@ -56,8 +58,7 @@ async def test_a_changed_list_counts_at_once(world: World) -> None:
     one, two, _ = world.nodes
     member, sender = two.pods[0].receiver(GROUP), one.pods[0].sender()
     await members_known(world, 1, GROUP, 1)
-    await stream(sender, GROUP, 20, member)
-    assert complete(member, 20)
+    await flowing(sender, GROUP, member)
     choose(world, "media")
     await until("the copies end", lambda: not one.copies())
     choose(world, "media", "default")
@@ -76,8 +77,7 @@ async def test_an_address_of_another_pod_does_not_inherit(
     member = add_pod(two, make_netns, "media").receiver(GROUP)
     await members_known(world, 1, GROUP, 1)
     pod = add_pod(one, make_netns, "media")
-    await stream(pod.sender(), GROUP, 5, member)
-    assert complete(member, 5)
+    await flowing(pod.sender(), GROUP, member)
     one.space.run("ip", "link", "del", pod.port)
     one.pods.pop()
     again = add_pod(one, make_netns, "other")

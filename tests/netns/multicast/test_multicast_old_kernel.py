@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from multicast_streams import complete, members_known, stream
+from multicast_streams import complete, flowing, members_known, stream
 from multicast_world import Node, World, make_world, until
 
 from quilt_netlink import FdbEntry, GroupFailure, MulticastKernel, VxlanGroup
@@ -46,8 +46,10 @@ async def test_members_get_the_stream_once_and_other_nodes_none_of_it(world: Wor
     one, two, three = world.nodes
     members = [one.pods[1].receiver(GROUP), two.pods[0].receiver(GROUP)]
     await members_known(world, 1, GROUP, 1)
+    sender = one.pods[0].sender()
+    await flowing(sender, GROUP, *members)
     before, began = three.sent_packets(), time.monotonic()
-    await stream(one.pods[0].sender(), GROUP, 100, *members)
+    await stream(sender, GROUP, 100, *members)
     assert [complete(member, 100) for member in members] == [True, True]
     assert copies(one) == {(MAC, TWO)}
     digests = 2 * (time.monotonic() - began) + 4  # one a second to and from each of two peers
@@ -60,8 +62,10 @@ async def test_groups_of_one_mac_share_copies_and_nothing_else(world: World) -> 
     await members_known(world, 1, GROUP, 1)
     await members_known(world, 1, ALIAS, 1)
     first, second = one.pods[0].sender(), one.pods[1].sender()
+    await flowing(first, GROUP, near)
     await stream(first, GROUP, 20, near, far)
     assert copies(one) == {(MAC, TWO)}
+    await flowing(second, ALIAS, far)
     await stream(second, ALIAS, 20, near, far)
     assert complete(near, 20)
     assert complete(far, 20)
