@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from agent_behaviour import device, publish, routed
 from agent_doubles import Rig, eventually
+from agent_scene import device, publish, routed
 
 from quilt_nodeagent.core.state import Hop
 from quilt_nodeagent.kernel.observe import read_layer2

@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from agent_behaviour import device, mesh, publish, routed, stands
 from agent_doubles import Rig, eventually
+from agent_scene import device, mesh, publish, routed, stands
 
 from quilt_crds.vtep import vtep_mac
 from quilt_netlink import Delete, FdbEntry, Neighbour, Op, Put, Vxlan

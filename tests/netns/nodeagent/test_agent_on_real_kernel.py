@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from agent_behaviour import AgentBehaviour, device, mesh, stands
+from agent_behaviour import AgentBehaviour
 from agent_doubles import Rig, eventually
+from agent_scene import device, mesh, stands
 
 from quilt_crds.vtep import vtep_mac
 

@@ -7,57 +7,20 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import Any
 
 from agent_doubles import GROUP, Rig, eventually
+from agent_drift_behaviour import DriftBehaviour
 from agent_route_behaviour import NodeRouteBehaviour
+from agent_scene import device, mesh, publish, routed, stands
 
 from quilt_crds.vtep import vtep_mac
-from quilt_netlink import Address, Delete, FdbEntry, Link, Neighbour, Nexthop, Put, Route, Vxlan
+from quilt_netlink import Address, Delete, Put, Route, Vxlan
 from quilt_nodeagent.cni import CONFLIST
 from quilt_nodeagent.core.state import Hop
-from quilt_nodeagent.kernel.observe import RouteReader, read_layer2
+from quilt_nodeagent.kernel.observe import read_layer2
 
 
-def device(rig: Rig) -> Link:
-    link = rig.kernel.link("vxlan100")
-    assert link is not None
-    return link
-
-
-def routed(rig: Rig) -> dict[str, Hop]:
-    return RouteReader(rig.kernel).read()
-
-
-def stands(rig: Rig, *numbers: int) -> bool:
-    """Whether exactly these peers (10.42.N.0/24 on node nN) stand in the kernel, each as it must."""
-    link = rig.kernel.link("vxlan100")
-    if link is None:
-        return False
-    layer2 = read_layer2(rig.kernel, link.index)
-    return (
-        routed(rig) == {f"10.42.{n}.0/24": Hop(f"10.42.{n}.0", "vxlan100") for n in numbers}
-        and layer2.neighbours == {f"10.42.{n}.0": vtep_mac("default", f"n{n}") for n in numbers}
-        and layer2.fdb == {vtep_mac("default", f"n{n}"): f"198.18.0.{n}" for n in numbers}
-    )
-
-
-def publish(rig: Rig, *numbers: int, phase: str = "Up") -> None:
-    for number in numbers:
-        rig.api.claim(f"10.42.{number}.0/24", f"n{number}", f"198.18.0.{number}", phase)
-
-
-async def mesh(rig: Rig, *numbers: int) -> None:
-    """A ready agent with its own subnet and peers."""
-    rig.network()
-    rig.api.claim("10.42.1.0/24", "self", "198.18.0.1")
-    publish(rig, *numbers)
-    await rig.start()
-    await rig.ready()
-    assert stands(rig, *numbers)
-
-
-class AgentBehaviour(NodeRouteBehaviour):
+class AgentBehaviour(DriftBehaviour, NodeRouteBehaviour):
     async def test_a_node_joins_and_becomes_ready(self, rig: Rig) -> None:
         await mesh(rig, 2, 3)
         link = device(rig)
@@ -162,89 +125,6 @@ class AgentBehaviour(NodeRouteBehaviour):
         prefixes = {route.prefix for route in rig.kernel.routes() if route.ifindex == eth0.index}
         assert foreign.prefix in prefixes
         assert stale.prefix not in prefixes
-
-    async def test_row_3_a_deleted_device_is_made_again_with_all_its_peers(self, rig: Rig) -> None:
-        await mesh(rig, 2, 3)
-        rig.kernel.run(Delete(device(rig)))
-        await eventually(lambda: stands(rig, 2, 3) and not rig.agent.report.unready())
-        assert rig.counter("drift_repairs_total", kind="link") == 1
-        assert {a.address for a in rig.kernel.addresses(device(rig).index)} == {"10.42.1.0/32"}
-
-    async def test_a_device_with_wrong_parameters_is_mended(self, rig: Rig) -> None:
-        await mesh(rig, 2)
-        good = device(rig)
-        for wrong in (
-            replace(good, mtu=1400),
-            replace(good, mac="02:00:00:00:00:01"),
-            replace(good, vxlan=Vxlan(100, 4789, "198.18.0.1", learning=True)),
-            replace(good, up=False),
-        ):
-            rig.kernel.run(Put(wrong))
-            await eventually(lambda: device(rig) == good and stands(rig, 2))
-
-    async def test_a_foreign_device_of_our_name_with_another_vni_is_replaced(self, rig: Rig) -> None:
-        rig.kernel.run(Put(Link("vxlan100", kind="vxlan", up=True, vxlan=Vxlan(7, 4789, "198.18.0.1"))))
-        await mesh(rig, 2)
-        assert device(rig).vxlan == Vxlan(100, 4789, "198.18.0.1")
-
-    async def test_row_11_a_taken_vni_is_reported_with_the_name_of_its_holder(self, rig: Rig) -> None:
-        rig.kernel.run(Put(Link("other0", kind="vxlan", up=True, vxlan=Vxlan(100, 4789, "198.18.0.1"))))
-        rig.network()
-        await rig.start()
-        await eventually(lambda: "other0" in rig.condition("DataplaneInSync").get("message", ""))
-        assert rig.kernel.link("other0") is not None
-        assert rig.condition("DataplaneInSync")["status"] == "False"
-
-    async def test_every_drift_of_an_entry_is_repaired_and_counted(self, rig: Rig) -> None:
-        await mesh(rig, 2, 3)
-        index, mac = device(rig).index, vtep_mac("default", "n2")
-        drifts: list[tuple[str, Any]] = [
-            ("neighbour", Delete(Neighbour(index, "10.42.2.0", mac))),
-            ("neighbour", Put(Neighbour(index, "10.42.2.0", "02:00:00:00:00:09"))),
-            ("neighbour", Put(Neighbour(index, "10.42.99.0", "02:00:00:00:00:09"))),
-            ("fdb", Delete(FdbEntry(index, mac, "198.18.0.2"))),
-            ("fdb", Put(FdbEntry(index, mac, "198.18.0.99"))),
-            ("fdb", Put(FdbEntry(index, "02:00:00:00:00:09", "198.18.0.99"))),
-            ("address", Delete(Address(index, "10.42.1.0/32"))),
-        ]
-        for kind, drift in drifts:
-            before = rig.counter("drift_repairs_total", kind=kind)
-            rig.kernel.run(drift)
-            await eventually(lambda k=kind, b=before: rig.counter("drift_repairs_total", kind=k) > b)
-            await eventually(lambda: stands(rig, 2, 3))
-
-    async def test_a_route_that_goes_before_the_runtime_answers_comes_back(self, rig: Rig) -> None:
-        await mesh(rig, 2, 3)
-        meddled = asyncio.Event()
-
-        def known() -> bool:
-            return "10.42.2.0/24" in rig.agent.dataplane.tracked.routes
-
-        def remove() -> None:
-            held = rig.kernel.routes(protocol=81)
-            rig.kernel.run(Delete(next(route for route in held if route.prefix == "10.42.2.0/24")))
-
-        async def meddle() -> None:
-            await eventually(known)
-            remove()
-            await eventually(lambda: not known())
-            meddled.set()
-
-        rig.runtime.before_answer = meddle
-        remove()
-        await meddled.wait()
-        await eventually(lambda: stands(rig, 2, 3))
-
-    async def test_a_route_or_nexthop_that_goes_comes_back(self, rig: Rig) -> None:
-        await mesh(rig, 2, 3)
-        route = next(r for r in rig.kernel.routes(protocol=81) if r.prefix == "10.42.2.0/24")
-        rig.kernel.run(Delete(route))
-        await eventually(lambda: rig.counter("drift_repairs_total", kind="route") == 1 and stands(rig, 2, 3))
-        nexthop = next(n for n in rig.kernel.nexthops(protocol=81) if n.gateway == "10.42.3.0")
-        rig.kernel.run(Delete(Nexthop(nexthop.id, nexthop.ifindex)))
-        await eventually(
-            lambda: rig.counter("drift_repairs_total", kind="nexthop") == 1 and stands(rig, 2, 3)
-        )
 
     async def test_row_5_a_changed_host_address_is_followed(self, rig: Rig) -> None:
         await mesh(rig, 2)

@@ -1,29 +1,26 @@
-"""Stand-ins for what an agent talks to: an API server with faults on demand, and a runtime that only routes.
+"""An agent with stand-ins for what it talks to: here an API server with faults on demand.
 
-Both speak the real protocols (HTTP, gRPC), so that the agent under test is the whole one.
+They speak the real protocols (HTTP, gRPC), so that the agent under test is the whole one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-import grpc.aio
 from aiohttp import web
+from runtime_double import FakeRuntime
 
-from quilt_netlink import Create, Delete, KernelLike, Nexthop, Put, Route
+from quilt_netlink import KernelLike
 from quilt_nodeagent.agent import Agent
 from quilt_nodeagent.api.access import Access
 from quilt_nodeagent.api.client import ApiClient
 from quilt_nodeagent.cni import CniPaths
 from quilt_nodeagent.config import Config
-from quilt_proto import node_pb2, node_pb2_grpc, runtime_pb2, runtime_pb2_grpc
 
 Json = dict[str, Any]
 GROUP = "/apis/quilt.io/v1alpha1"
@@ -195,114 +192,6 @@ class FakeApi:
 
 def _status(code: int, message: str) -> web.Response:
     return web.json_response({"kind": "Status", "code": code, "message": message}, status=code)
-
-
-class FakeRuntime(
-    runtime_pb2_grpc.QuiltRuntimeServicer, node_pb2_grpc.RouteTableServicer, node_pb2_grpc.NodeConfigServicer
-):
-    """A runtime that routes and remembers; `refuse` holds destinations or subnets that it refuses.
-
-    `before_answer` runs once, between the writing of routes and the answer.
-    """
-
-    def __init__(self, kernel: KernelLike, folder: Path) -> None:
-        self.address = f"unix://{folder}/runtime.sock"
-        self.refuse: set[str] = set()
-        self.configured: list[node_pb2.ConfigureRequest] = []
-        self.subnet = ""
-        self.subnet_v6 = ""
-        self.calls = 0
-        self.before_answer: Callable[[], Awaitable[None]] | None = None
-        self._number = 1000
-        self._kernel = kernel
-        self._server: grpc.aio.Server | None = None
-
-    async def start(self) -> None:
-        """Serve; also again after `stop`."""
-        server = grpc.aio.server()
-        runtime_pb2_grpc.add_QuiltRuntimeServicer_to_server(self, server)
-        node_pb2_grpc.add_RouteTableServicer_to_server(self, server)
-        node_pb2_grpc.add_NodeConfigServicer_to_server(self, server)
-        server.add_insecure_port(self.address)
-        await server.start()
-        self._server = server
-
-    async def stop(self) -> None:
-        """Go away at once, as by a kill."""
-        if self._server is not None:
-            await self._server.stop(grace=None)
-
-    async def ConfigureNodeSubnet(self, request: Any, context: Any) -> Any:  # noqa: N802  gRPC's name
-        if request.subnet in self.refuse:
-            return runtime_pb2.ConfigureNodeSubnetResponse(success=False, error="3 addresses are allocated")
-        self.subnet = request.subnet
-        return runtime_pb2.ConfigureNodeSubnetResponse(success=True)
-
-    async def Configure(self, request: Any, context: Any) -> Any:  # noqa: N802  gRPC's name
-        self.configured.append(request)
-        self.subnet_v6 = request.subnet_v6 or self.subnet_v6
-        return node_pb2.ConfigureResponse(success=True)
-
-    async def GetStatus(self, request: Any, context: Any) -> Any:  # noqa: N802  gRPC's name
-        return node_pb2.GetStatusResponse(version="double", subnet=self.subnet, subnet_v6=self.subnet_v6)
-
-    async def InjectRoute(self, request: Any, context: Any) -> Any:  # noqa: N802  gRPC's name
-        link = self._kernel.link(request.via_interface)
-        if request.destination in self.refuse or link is None:
-            return runtime_pb2.InjectRouteResponse(success=False, error="refused on demand")
-        self._kernel.run(Put(Route(request.destination, 82, ifindex=link.index, scope=253)))
-        return runtime_pb2.InjectRouteResponse(success=True)
-
-    async def RemoveRoute(self, request: Any, context: Any) -> Any:  # noqa: N802  gRPC's name
-        if request.destination in self.refuse:
-            return runtime_pb2.RemoveRouteResponse(success=False, error="refused on demand")
-        for route in self._kernel.routes(protocol=82):
-            if route.prefix == request.destination:
-                self._kernel.run(Delete(route))
-        return runtime_pb2.RemoveRouteResponse(success=True)
-
-    async def ApplyRoutes(self, request: Any, context: Any) -> Any:  # noqa: N802  gRPC's name
-        self.calls += 1
-        links = {link.name: link.index for link in self._kernel.links()}
-        known = {(n.gateway, n.ifindex): n.id for n in self._kernel.nexthops(protocol=81)}
-        held = {route.prefix: route for route in self._kernel.routes(protocol=81)} if request.remove else {}
-        adds = [
-            node_pb2.Route(destination=destination, gateway=gateway, interface=group.interface)
-            for group in request.groups
-            for destination, gateway in zip_longest(group.destinations, group.gateways, fillvalue="")
-        ]
-        results = [self._result(r.destination, partial(self._add, r, links, known)) for r in adds]
-        results += [self._result(p, partial(self._remove, held.get(p))) for p in request.remove]
-        meddle, self.before_answer = self.before_answer, None
-        if meddle is not None:
-            await meddle()
-        return node_pb2.ApplyRoutesResponse(results=results)
-
-    def _result(self, destination: str, act: Callable[[], None]) -> Any:
-        if destination in self.refuse:
-            return node_pb2.RouteResult(destination=destination, error="refused on demand", retryable=True)
-        try:
-            act()
-        except OSError as error:
-            return node_pb2.RouteResult(destination=destination, error=str(error), retryable=True)
-        return node_pb2.RouteResult(destination=destination, success=True)
-
-    def _add(self, route: Any, links: dict[str, int], known: dict[tuple[str, int], int]) -> None:
-        if route.interface not in links:
-            raise OSError(f"Interface {route.interface!r} not found")
-        key = (route.gateway, links[route.interface])
-        if key not in known:
-            self._number += 1
-            self._kernel.run(Create(Nexthop(self._number, key[1], route.gateway)))
-            known[key] = self._number
-        self._kernel.run(Put(Route(route.destination, 81, nhid=known[key])))
-
-    def _remove(self, route: Route | None) -> None:
-        if route is None:
-            return
-        self._kernel.run(Delete(route))
-        if route.nhid:
-            self._kernel.run(Delete(Nexthop(route.nhid, 0)))
 
 
 class Rig:

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from agent_behaviour import AgentBehaviour, mesh, publish, stands
+from agent_behaviour import AgentBehaviour
 from agent_doubles import Rig, eventually
 from agent_doubles import rig as make_rig
+from agent_scene import mesh, publish, stands
 
 from quilt_netlink import Address, Delete, FakeKernel, Link, Put
 from quilt_netlink.fake import Fault

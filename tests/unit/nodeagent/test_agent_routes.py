@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from agent_doubles import FakeRuntime
+from runtime_double import FakeRuntime
 
 from quilt_netlink import FakeKernel, Link, Put
 from quilt_nodeagent.executor.client import RuntimeClient

@@ -1,0 +1,48 @@
+"""A mesh around the agent under test, and what its kernel holds of it."""
+
+from __future__ import annotations
+
+from agent_doubles import Rig
+
+from quilt_crds.vtep import vtep_mac
+from quilt_netlink import Link
+from quilt_nodeagent.core.state import Hop
+from quilt_nodeagent.kernel.observe import RouteReader, read_layer2
+
+
+def device(rig: Rig) -> Link:
+    link = rig.kernel.link("vxlan100")
+    assert link is not None
+    return link
+
+
+def routed(rig: Rig) -> dict[str, Hop]:
+    return RouteReader(rig.kernel).read()
+
+
+def stands(rig: Rig, *numbers: int) -> bool:
+    """Whether exactly these peers (10.42.N.0/24 on node nN) stand in the kernel, each as it must."""
+    link = rig.kernel.link("vxlan100")
+    if link is None:
+        return False
+    layer2 = read_layer2(rig.kernel, link.index)
+    return (
+        routed(rig) == {f"10.42.{n}.0/24": Hop(f"10.42.{n}.0", "vxlan100") for n in numbers}
+        and layer2.neighbours == {f"10.42.{n}.0": vtep_mac("default", f"n{n}") for n in numbers}
+        and layer2.fdb == {vtep_mac("default", f"n{n}"): f"198.18.0.{n}" for n in numbers}
+    )
+
+
+def publish(rig: Rig, *numbers: int, phase: str = "Up") -> None:
+    for number in numbers:
+        rig.api.claim(f"10.42.{number}.0/24", f"n{number}", f"198.18.0.{number}", phase)
+
+
+async def mesh(rig: Rig, *numbers: int) -> None:
+    """A ready agent with its own subnet and peers."""
+    rig.network()
+    rig.api.claim("10.42.1.0/24", "self", "198.18.0.1")
+    publish(rig, *numbers)
+    await rig.start()
+    await rig.ready()
+    assert stands(rig, *numbers)
