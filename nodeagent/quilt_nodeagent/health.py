@@ -15,7 +15,7 @@ log = structlog.get_logger()
 # Seconds that a client may take for its request.
 _PATIENCE = 5.0
 # Seconds that a predecessor may take to let go of the port: a pod deleted by force is replaced while it dies.
-_HANDOVER = 15.0
+_HANDOVER = 10.0
 _TEXT = "text/plain; charset=utf-8"
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -21,11 +21,13 @@ from quilt_runtime.core.errors import RequestError
 from quilt_runtime.drift import DriftRepair
 from quilt_runtime.keeper import Keeper
 from quilt_runtime.services.server import GrpcServer
+from quilt_runtime.services.sockets import until_free
 from quilt_runtime.status_http import StatusServer, not_ready
 
 log = structlog.get_logger()
 
 HEALTH_PERIOD_S = 0.5
+HANDOVER_S = 10.0
 M_MMAP_THRESHOLD = -3  # mallopt(3)
 
 
@@ -36,6 +38,9 @@ async def serve(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    # Nothing of a predecessor's is taken over before its ports are: until then it may still serve.
+    for host, port in (*settings.tcp, *((settings.health,) if settings.health else ())):
+        await until_free(host, port, HANDOVER_S)
     runtime = Runtime.open(settings)
     try:
         await _serve(runtime, settings, stop)

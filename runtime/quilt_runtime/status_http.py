@@ -6,8 +6,6 @@ Ready means that a pod can start here: the node has a subnet and its network sta
 from __future__ import annotations
 
 import asyncio
-import errno
-import time
 from contextlib import suppress
 
 import structlog
@@ -17,8 +15,6 @@ from quilt_runtime.app import Runtime
 log = structlog.get_logger()
 
 TIMEOUT_S = 5.0
-HANDOVER_S = 15.0
-"""For a predecessor to let go of the port: a pod deleted by force is replaced while it dies."""
 MAX_REQUEST = 8192
 TEXT = "text/plain; charset=utf-8"
 
@@ -30,16 +26,9 @@ class StatusServer:
         self._runtime = runtime
         self._server: asyncio.Server | None = None
 
-    async def start(self, host: str, port: int, handover_s: float = HANDOVER_S) -> None:
-        """Listen; raises OSError where the port is still taken after `handover_s` seconds."""
-        deadline = time.monotonic() + handover_s
-        while self._server is None:
-            try:
-                self._server = await asyncio.start_server(self._serve, host, port, limit=MAX_REQUEST)
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE or time.monotonic() >= deadline:
-                    raise
-                await asyncio.sleep(0.1)
+    async def start(self, host: str, port: int) -> None:
+        """Listen; raises OSError where the port is taken."""
+        self._server = await asyncio.start_server(self._serve, host, port, limit=MAX_REQUEST)
         log.info("status_serving", address=f"{host}:{port}")
 
     def stop(self) -> None:

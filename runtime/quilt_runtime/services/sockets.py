@@ -7,14 +7,22 @@ path can so never take the successor's away, and there is no moment without a so
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import errno
 import ipaddress
 import os
+import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from quilt_runtime.core.errors import RequestError
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +64,28 @@ def require_loopback(host: str, port: int) -> None:
 def joined(host: str, port: int) -> str:
     """Return host and port as one text, IPv6 in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+async def until_free(host: str, port: int, seconds: float) -> None:
+    """Wait until nobody has the TCP address, but no longer than so many seconds.
+
+    A pod deleted by force is replaced while its programs still die.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    deadline, told = time.monotonic() + seconds, False
+    while time.monotonic() < deadline:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    if not told:
+                        log.info("waits_for_port", address=joined(host, port), seconds=seconds)
+                    told = True
+                    await asyncio.sleep(0.1)
+                    continue
+        return
 
 
 class SocketFile:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,24 @@ def test_a_taken_port_is_named(make_node: Callable[[], Node]) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
     assert "Cannot listen on [::1]:50051" in done.stderr
+
+
+def test_a_successor_waits_until_its_predecessor_is_gone(make_node: Callable[[], Node]) -> None:
+    node = make_node()
+    node.start("--grpc-addr=127.0.0.1:50051")
+    first = node.process
+    assert first is not None
+
+    def stop_first() -> None:
+        eventually(lambda: '"waits_for_port"' in node.log, "the successor waits")
+        first.terminate()
+
+    with ThreadPoolExecutor() as pool:
+        stopping = pool.submit(stop_first)
+        node.start("--grpc-addr=127.0.0.1:50051")
+        stopping.result()
+    assert first.wait(5) == 0
+    node.give_subnet()
 
 
 def test_probes_and_metrics(node: Node) -> None:
