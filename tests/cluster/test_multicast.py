@@ -141,6 +141,12 @@ def test_every_member_gets_the_stream_once_and_no_one_else(mesh: Mesh, talkers: 
     assert vxlan_packets(mesh, bystander.pod.node) - before < 60
 
 
+def test_a_pods_interface_says_whose_it_is(mesh: Mesh, talkers: dict[str, Talker]) -> None:
+    """By this the agent knows whose namespace takes part."""
+    for name, talker in talkers.items():
+        assert f"alias default/{name}\n" in mesh.on(talker.pod.node, "ip", "link", "show", "type", "veth")
+
+
 def test_the_last_leave_ends_replication(mesh: Mesh, talkers: dict[str, Talker]) -> None:
     sender, _, far, far_too, _ = talkers.values()
     sender.post(f"/stream?group={GROUP}&rate=200")
