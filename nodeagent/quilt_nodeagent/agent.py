@@ -209,6 +209,7 @@ class Agent:
 
     def _runtime_restored(self) -> None:
         self.reconciler.resync("runtime")
+        self.multicast.keep()
         self.node_routes.ensure("recovery")
 
     def _underlay_event(self, entry: Link | Address | Route, new: bool) -> None:

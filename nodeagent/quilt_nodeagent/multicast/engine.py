@@ -128,6 +128,10 @@ class Engine:
         if self._admission.choose(namespaces):
             self.resync("namespaces")
 
+    def keep(self) -> None:
+        """Have the routing table kept for a successor."""
+        self._dataplane.keep()
+
     def counters(self) -> list[FlowCounters]:
         """Read what each flow has forwarded."""
         return self._dataplane.counters(list(self._dataplane.tracked.flows))
@@ -247,7 +251,7 @@ class Engine:
         if cause:
             try:
                 self._take_members(self._dataplane.look())
-                self._dataplane.keep()
+                self.keep()
                 self._looked()
             except (DataplaneError, NetlinkError, NotYetError):
                 self._full = cause

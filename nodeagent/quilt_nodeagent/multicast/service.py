@@ -104,6 +104,11 @@ class Multicast:
         """Tell that something about what is wanted may have changed."""
         self._wake.set()
 
+    def keep(self) -> None:
+        """Have the runtime keep the routing table: it is a new one, which holds nothing yet."""
+        if self._engine is not None:
+            self._engine.keep()
+
     async def run(self) -> None:
         """Follow what is wanted for ever; the kernel stays as it is when this ends."""
         pause: float | None = None

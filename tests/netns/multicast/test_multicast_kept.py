@@ -155,17 +155,8 @@ async def test_a_new_runtime_keeps_it_too(
         runtimes[1].stop()
         runtimes[1] = RuntimeKeeper(tmp_path / "run-1")
         runtimes[1].start()
-        # Looks come each minute, and with any change of the two devices.
-        one.space.run("ip", "link", "set", "quilt0", "alias", "changed")
-        assert one.keeper is not None
-
-        def kept() -> bool:
-            held = one.keeper.take() if one.keeper else None
-            if held is not None:
-                MulticastTable.adopt(held).close()
-            return held is not None
-
-        await until("it is kept", kept)
+        assert one.service is not None
+        one.service.keep()
         await one.stop()
         await asyncio.sleep(0.2)
     await until("everything has arrived", lambda: len(member.drain()) == sender.sent)
