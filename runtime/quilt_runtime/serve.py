@@ -88,7 +88,7 @@ def _settle() -> None:
     ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 128 << 10)
     gc.collect()
     gc.freeze()
-    gc.set_threshold(15_000, 20, 20)
+    gc.set_threshold(3_000, 20, 20)
 
 
 async def _until_stopped(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
