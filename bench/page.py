@@ -55,7 +55,7 @@ def _section(result: Result) -> str:
     used = [at for at in range(len(head)) if any(row[at] for row in rows)]
     table = [[head[at] for at in used], *([row[at] for at in used] for row in rows)]
     text = [f"## {result.title}", "", result.method, ""]
-    text += [f"`python -m bench {result.name}`, {result.machine}.", ""]
+    text += [f"`{result.command or f'python -m bench {result.name}'}`, {result.machine}.", ""]
     text += ["| " + " | ".join(table[0]) + " |", _rule(len(used))]
     text += ["| " + " | ".join(row) + " |" for row in table[1:]]
     text += ["", *(f"![{plot.title}](plots/{plot.name}.svg)\n" for plot in result.plots)]

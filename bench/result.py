@@ -67,6 +67,8 @@ class Result(msgspec.Struct, kw_only=True):
 
     name: str = ""
     title: str = ""
+    command: str = ""
+    """What measures it again, where that is not `python -m bench NAME`."""
     method: str = ""
     machine: str = ""
     lines: list[Line]

@@ -17,7 +17,7 @@ TITLE = "The control plane with thousands of nodes"
 def measure(nodes: int, watchers: int, peers: int, seconds: float) -> list[Line]:
     """All figures of one run, on two control planes one after the other."""
     lines: list[Line] = []
-    with plane.plane("load") as made:
+    with plane.plane("load") as made, made.alone():
         asyncio.run(joins.hosts(made, nodes + 1000))
         with plane.operator(made) as operator:
             click.echo("joining at once", err=True)

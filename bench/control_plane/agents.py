@@ -147,11 +147,10 @@ class Watchers(threading.Thread):
         self.read = 0
 
     def _connect(self, plane: Plane) -> ssl.SSLSocket:
-        import socket
-
-        host, _, port = plane.server.removeprefix("https://").partition(":")
-        stream = plane.tls.wrap_socket(socket.create_connection((host, int(port))), server_hostname=host)
-        stream.sendall(f"GET {QUILTSUBNET.path()}?watch=true HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
+        stream = plane.tls.wrap_socket(plane.dial(), server_hostname=plane.address)
+        stream.sendall(
+            f"GET {QUILTSUBNET.path()}?watch=true HTTP/1.0\r\nHost: {plane.address}\r\n\r\n".encode()
+        )
         stream.setblocking(False)
         return stream
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import re
 import socket
@@ -11,16 +12,18 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from bench.control_plane.wire import Wire
+from bench.node import in_namespace
 from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET
 from quilt_devcluster import Cluster, bringup
+from quilt_devcluster import state as devcluster_state
+from quilt_devcluster.machines import SWITCH
+from quilt_devcluster.plan import API_PORT
 
 NAMESPACE = "quilt-system"
 CHART = Path(__file__).parents[2] / "helm/quilt-mesh"
@@ -36,7 +39,10 @@ class Plane:
         self.folder = folder
         self._config = json.loads(cluster.kubeconfig.read_text())
         entry, user = self._config["clusters"][0]["cluster"], self._config["users"][0]["user"]
-        self.server = str(entry["server"])
+        facts = devcluster_state.load(cluster.name)
+        self._switch = facts.pids[SWITCH].pid
+        self.address = str(facts.addresses.control_plane)
+        self.server = f"https://{self.address}:{API_PORT}"
         self._authority = base64.b64decode(entry["certificate-authority-data"]).decode()
         self._token = ""
         self.tls = ssl.create_default_context(cadata=self._authority)
@@ -45,9 +51,30 @@ class Plane:
         identity.write_bytes(b"\n".join(base64.b64decode(user[part]) for part in parts))
         self.tls.load_cert_chain(identity)
 
+    @property
+    def netns(self) -> str:
+        """The cluster's network, where the API server is reached without the devcluster's relay."""
+        return f"/proc/{self._switch}/ns/net"
+
+    def dial(self) -> socket.socket:
+        """Connect to the API server, as a machine of its network does."""
+        return in_namespace(self.netns, lambda: socket.create_connection((self.address, API_PORT), 10))
+
     def wire(self, connections: int = 64) -> Wire:
         """Connections of the administrator, whom the API server never lets wait."""
-        return Wire(self.server, self.tls, connections)
+        return Wire(self.address, self.tls, connections, self.dial)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Only the API server and etcd at work: to the others, nodes without kubelets are lost and worth writes."""
+        others = ("kube-controller-manager", "kube-scheduler")
+        for name in others:
+            self.cluster.pause_program(name)
+        try:
+            yield
+        finally:
+            for name in others:
+                self.cluster.resume_program(name)
 
     def crowd(self, connections: int = 64) -> Wire:
         """Connections that wait their turn, as those of agents do: of a service account that may do all."""
@@ -63,7 +90,7 @@ class Plane:
             )
             self._token = run("create", "token", "crowd", "-n", "default", "--duration=3h").strip()
         tls = ssl.create_default_context(cadata=self._authority)
-        return Wire(self.server, tls, connections, self._token)
+        return Wire(self.address, tls, connections, self.dial, self._token)
 
     def install(self, *values: str) -> None:
         """Install the chart with a wide network."""
@@ -77,7 +104,8 @@ class Plane:
     def kubeconfig(self, name: str) -> Path:
         """Credentials of the operator's account."""
         token = self.cluster.kubectl("create", "token", "quilt-operator", "-n", NAMESPACE, "--duration=3h")
-        return self._write(name, self._config["clusters"][0]["cluster"], {"token": token.strip()})
+        server = {**self._config["clusters"][0]["cluster"], "server": self.server}
+        return self._write(name, server, {"token": token.strip()})
 
     def through(self, name: str, url: str) -> Path:
         """A way through a proxy that adds the administrator's credentials."""
@@ -92,16 +120,17 @@ class Plane:
 
 
 class Operator:
-    """One operator process."""
+    """One operator process: in the cluster's network, or here with a kubeconfig of one's own."""
 
     def __init__(self, plane: Plane, name: str, *arguments: str, kubeconfig: Path | None = None) -> None:
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{taken.getsockname()[1]}"
+        self._netns = plane.netns if kubeconfig is None else "/proc/self/ns/net"
+        self._port = in_namespace(self._netns, _free_port)
         self.log = plane.folder / f"{name}.log"
         program = [sys.executable, "-m", "quilt_operator", f"--identity={name}", *arguments]
         kubeconfig = kubeconfig or plane.kubeconfig(name)
-        self._command = [*program, f"--kubeconfig={kubeconfig}", f"--health-addr={self.address}"]
+        enter = ["nsenter", f"--net={self._netns}"] if self._netns == plane.netns else []
+        health = f"--health-addr=127.0.0.1:{self._port}"
+        self._command = [*enter, *program, f"--kubeconfig={kubeconfig}", health]
         self.start()
 
     def start(self) -> None:
@@ -119,11 +148,16 @@ class Operator:
 
     def get(self, path: str) -> str:
         """The answer of the probes' server, empty while it is not good."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=5)
         try:
-            with urllib.request.urlopen(f"http://{self.address}{path}", timeout=5) as answer:
-                return str(answer.read().decode())
-        except (urllib.error.URLError, OSError):
+            connection.sock = in_namespace(self._netns, lambda: _connect(self._port))
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.read().decode() if answer.status == 200 else ""
+        except (http.client.HTTPException, OSError):
             return ""
+        finally:
+            connection.close()
 
     def wait(self) -> float:
         """Wait until it leads and is ready; return the seconds that took."""
@@ -143,6 +177,16 @@ class Operator:
         """Writes other than the leader's Lease and Events."""
         every = self.metric("quilt_operator_api_writes_total")
         return every - self.metric("quilt_operator_api_writes_total", 'resource="(leases|events)"')
+
+
+def _free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+def _connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), 5)
 
 
 @contextmanager

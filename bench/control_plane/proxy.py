@@ -21,7 +21,6 @@ _GONE = (
     b'{"type":"ERROR","object":{"kind":"Status","status":"Failure","reason":"Expired","code":410,'
     b'"message":"too old resource version: drawn"}}\n'
 )
-_READS = {"GET", "HEAD"}
 
 
 @dataclass
@@ -87,14 +86,13 @@ class Proxy:
         return version == "HTTP/1.1"
 
     async def _forward(self, method: str, path: str, body: bytes, kind: str) -> tuple[int, bytes]:
-        if method in _READS:
-            return await self._wire.raw(method, path, body, kind)
+        # The leader's Lease stays: two that both lead are what is tried here.
         if "/leases" in path:
             return await self._wire.raw(method, path, body, kind)
         if self._strikes("killed"):
             self._kill()
             return 0, b""
-        if method != "POST" and self._strikes("conflict"):
+        if method in {"PUT", "PATCH", "DELETE"} and self._strikes("conflict"):
             return 409, _CONFLICT
         answer = await self._wire.raw(method, path, body, kind)
         if self._strikes("killed"):

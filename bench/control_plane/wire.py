@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import ssl
 from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Any
@@ -18,10 +19,16 @@ Call = tuple[str, str, Json | None, str]
 class Wire:
     """Kept-alive connections to an API server; `request` takes whichever is free."""
 
-    def __init__(self, server: str, tls: ssl.SSLContext, connections: int, token: str = "") -> None:
+    def __init__(
+        self,
+        host: str,
+        tls: ssl.SSLContext,
+        connections: int,
+        dial: Callable[[], socket.socket],
+        token: str = "",
+    ) -> None:
         self._authorization = f"Authorization: Bearer {token}\r\n" if token else ""
-        host, _, port = server.removeprefix("https://").partition(":")
-        self._host, self._port, self._tls = host, int(port or 443), tls
+        self._host, self._tls, self._dial = host, tls, dial
         self._free: asyncio.LifoQueue[tuple[asyncio.StreamReader, asyncio.StreamWriter] | None] = (
             asyncio.LifoQueue()
         )
@@ -86,7 +93,10 @@ class Wire:
             writer.close()
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection(self._host, self._port, ssl=self._tls, limit=1 << 24)
+        stream = await asyncio.to_thread(self._dial)
+        return await asyncio.open_connection(
+            sock=stream, ssl=self._tls, server_hostname=self._host, limit=1 << 24
+        )
 
     async def _exchange(
         self,

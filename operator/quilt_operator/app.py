@@ -38,6 +38,7 @@ class Options:
     identity: str
     network: str
     health_addr: str
+    watch_silence: float
 
 
 async def run(options: Options, connection: Connection) -> int:
@@ -52,7 +53,13 @@ async def run(options: Options, connection: Connection) -> int:
         if await _or_stop(_stand_by(client, election, probes), stop):
             return 0
         services = Services(
-            connection, client, election, options.network, options.namespace, options.identity
+            connection,
+            client,
+            election,
+            options.network,
+            options.namespace,
+            options.identity,
+            options.watch_silence,
         )
         return await _lead(services, probes, stop)
     finally:

@@ -89,18 +89,22 @@ class Heartbeats:
         """Judge each second until cancelled."""
         while True:
             await asyncio.sleep(_TICK)
+            await self.look()
+
+    async def look(self) -> None:
+        """Judge all nodes once and have changed verdicts carried out."""
+        judgement = self._judge()
+        if self.guard.active and not judgement.guard.active:
+            # Nodes come back one by one: those that are not yet back get a full time-out, or the first
+            # half to return would release the withdrawal of the other.
+            self._floor = time.monotonic()
             judgement = self._judge()
-            if self.guard.active and not judgement.guard.active:
-                # Nodes come back one by one: those that are not yet back get a full time-out, or the first
-                # half to return would release the withdrawal of the other.
-                self._floor = time.monotonic()
-                judgement = self._judge()
-            dying = withdrawn(judgement, self._standing)
-            if dying:
-                judgement = await self._confirm(judgement, dying)
-            self._note_guard(judgement.guard)
-            for name, health in judgement.changed.items():
-                self._carry_out(name, health)
+        dying = withdrawn(judgement, self._standing)
+        if dying:
+            judgement = await self._confirm(judgement, dying)
+        self._note_guard(judgement.guard)
+        for name, health in judgement.changed.items():
+            self._carry_out(name, health)
 
     def _judge(self) -> Judgement:
         return judge(

@@ -36,7 +36,7 @@ _WORKERS = 16
 # The safety net under the watches; Nodes are large and matter least.
 _RESYNC = 300.0
 _RESYNC_NODES = 1800.0
-# kopf reconnects a silent watch after 70 s; one that is older than this is broken.
+# kopf opens a silent watch anew after 70 s; one that is older than this is broken.
 _STALE_WATCH = 150.0
 _STUCK_QUEUE = 60.0
 # The Lease is renewed every 2 s: older means that the API server does not answer.
@@ -55,6 +55,7 @@ class Services:
     network: str
     namespace: str
     identity: str
+    watch_silence: float
 
 
 class Leader:
@@ -67,8 +68,7 @@ class Leader:
         self._objects = Objects(services.client)
         self._queue = WorkQueue()
         self._world = World(services.network, self._node_changed, self._replanned)
-        self._watches = watching.Watches(self._relisted)
-        self._relist: asyncio.Queue[str] = asyncio.Queue()
+        self._watches = watching.Watches(self._world, self._list)
         self._events = EventRecorder(services.client, services.identity, time.monotonic)
         self._heartbeats = Heartbeats(
             services.connection, services.client, self._judged, self._guarded, self._is_blind
@@ -180,7 +180,7 @@ class Leader:
     async def _run_kopf(self, ready: asyncio.Event) -> None:
         await kopf.operator(
             registry=watching.registry(self._world, self._services.connection, self._watches),
-            settings=watching.settings(),
+            settings=watching.settings(self._services.watch_silence),
             standalone=True,
             clusterwide=True,
             # Without one kopf looks up the name of the user, and a container's user id has none.
@@ -191,19 +191,16 @@ class Leader:
     async def _resync(self) -> None:
         last_nodes = time.monotonic()
         while True:
-            plurals = set(watching.PATHS)
+            await asyncio.sleep(_RESYNC * random.uniform(0.8, 1.2))  # noqa: S311 - spreads load, guards no secret
+            due = time.monotonic() - last_nodes >= _RESYNC_NODES
             try:
-                wait = _RESYNC * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards no secret
-                plurals = {await asyncio.wait_for(self._relist.get(), wait)}
-            except TimeoutError:
-                if time.monotonic() - last_nodes < _RESYNC_NODES:
-                    plurals -= {NODES}
-            try:
-                for plural in plurals:
-                    await self._list(plural)
-                    last_nodes = time.monotonic() if plural == NODES else last_nodes
+                for plural in watching.PATHS:
+                    if plural != NODES or due:
+                        await self._list(plural)
             except (ApiError, Unreachable) as error:
                 log.warning("resync_failed", error=str(error))
+            else:
+                last_nodes = time.monotonic() if due else last_nodes
 
     async def _dispatch(self, request: Request) -> float | None:
         return await (self._nodes if request.kind == "node" else self._network)(request)
@@ -217,9 +214,6 @@ class Leader:
 
     def _guarded(self) -> None:
         self._queue.add(self._network_request, urgent=True)
-
-    def _relisted(self, plural: str) -> None:
-        self._relist.put_nowait(plural)
 
     def _replanned(self) -> None:
         self._queue.add(self._network_request)

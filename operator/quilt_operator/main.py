@@ -33,14 +33,26 @@ from quilt_operator.app import Options, run
     type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
     default="info",
 )
+@click.option(
+    "--watch-silence",
+    type=click.FloatRange(min=1),
+    default=70.0,
+    help="Seconds without a word, API servers speak each minute, after which a watch is opened anew.",
+)
 @click.option("--kubeconfig", default="", help="Path of a kubeconfig.  [default: the Pod's account]")
 @click.version_option(package_name="quilt-mesh")
 def cli(
-    namespace: str, identity: str | None, network: str, health_addr: str, log_level: str, kubeconfig: str
+    namespace: str,
+    identity: str | None,
+    network: str,
+    health_addr: str,
+    log_level: str,
+    watch_silence: float,
+    kubeconfig: str,
 ) -> None:
     """Hand out node subnets and withdraw the routes of nodes that died."""
     logs.configure(log_level)
-    options = Options(namespace, identity or socket.gethostname(), network, health_addr)
+    options = Options(namespace, identity or socket.gethostname(), network, health_addr, watch_silence)
     try:
         sys.exit(asyncio.run(_run(options, kubeconfig)))
     except ConfigurationError as error:

@@ -1,23 +1,27 @@
 """kopf: follows the four kinds and keeps the view of the cluster up to date.
 
 Handlers only enter what they are told and put a name into the queue. They own no object: no finalizers, no
-annotations, no timers per object. Complete lists are read before kopf starts and again after each of its
-gaps, because a list by kopf shows what is there but not what went away. For the same reason there is no kopf
-index: it would keep what was deleted unseen, and know nothing of our own writes before their events.
+annotations, no timers per object. What kopf lists is thrown away: a list by kopf shows what is there, but not
+what went away, and it makes a task of every object. Instead each of its lists is answered with the version of
+a complete list of ours and no objects, so that its watch begins exactly where our view ends. For the same
+reason there is no kopf index: it would keep what was deleted unseen, and know nothing of our own writes
+before their events.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import aiohttp
 import kopf
+import msgspec
 import structlog
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 
 from quilt_crds.names import GROUP, QUILTNETWORK, QUILTNODE, QUILTSUBNET, VERSION
+from quilt_operator.api.client import ApiError, Unreachable
 from quilt_operator.api.connection import Connection
 from quilt_operator.world import NODES, World
 
@@ -33,11 +37,13 @@ PATHS = {
 
 
 class Watches:
-    """When each of kopf's watches was last heard of, and who wants to know when one began anew."""
+    """Stands between kopf and the API server: answers its lists, leaves out what we know, notes silence."""
 
-    def __init__(self, relisted: Callable[[str], None]) -> None:
+    def __init__(self, world: World, relist: Callable[[str], Awaitable[None]]) -> None:
+        """`relist(kind)` reads a complete list into the view; raises ApiError or Unreachable."""
         self.heard: dict[str, float] = {}
-        self._relisted = relisted
+        self._world = world
+        self._relist = relist
         self._paths = {path: plural for plural, path in PATHS.items()}
 
     def age(self, plural: str) -> float:
@@ -50,41 +56,96 @@ class Watches:
         plural = self._paths.get(request.url.path)
         if plural is None or response.status != 200:
             return response
-        known = plural in self.heard
-        self.heard[plural] = time.monotonic()
         if request.url.query.get("watch") == "true":
-            response.content = _Tap(response.content, self.heard, plural)  # type: ignore[assignment]
-        elif known:
-            log.info("watch_restarted", watch=plural)
-            self._relisted(plural)
+            response.content = _Tap(response.content, self, plural)  # type: ignore[assignment]
+        else:
+            await self._answer(response, plural)
+        self.heard[plural] = time.monotonic()
         return response
+
+    async def _answer(self, response: ClientResponse, plural: str) -> None:
+        # The first list was read before kopf began; every later one means that its watch was lost.
+        if plural in self.heard:
+            log.info("watch_restarted", watch=plural)
+            try:
+                await self._relist(plural)
+            except (ApiError, Unreachable) as error:
+                response.close()
+                raise aiohttp.ClientConnectionError(str(error)) from error
+        await response.read()
+        version = str(self._world.listed[plural])
+
+        async def empty(**_: Any) -> dict[str, Any]:
+            return {"metadata": {"resourceVersion": version}, "items": []}
+
+        response.json = empty  # type: ignore[method-assign]
+
+    def passes(self, plural: str, line: bytes) -> bool:
+        """Whether a line of a watch is news: most are echoes of our own writes, whose answers we have."""
+        try:
+            head = _decode_head(line)
+        except msgspec.MsgspecError:
+            return True
+        if head.type not in {"ADDED", "MODIFIED"}:
+            return True
+        meta = head.object.metadata
+        return not (meta.version.isdecimal() and self._world.knows(plural, meta.name, int(meta.version)))
+
+
+class _Meta(msgspec.Struct):
+    name: str = ""
+    version: str = msgspec.field(default="", name="resourceVersion")
+
+
+class _Object(msgspec.Struct):
+    metadata: _Meta = msgspec.field(default_factory=_Meta)
+
+
+class _Head(msgspec.Struct):
+    """As much of a watch event as says what it is about."""
+
+    type: str
+    object: _Object
+
+
+_decode_head = msgspec.json.Decoder(_Head).decode
 
 
 class _Tap:
-    """A response's content that notes when data arrive; everything else is the content's own."""
+    """A response's content, line by line, without what is no news; everything else is the content's own."""
 
-    def __init__(self, inner: aiohttp.StreamReader, heard: dict[str, float], plural: str) -> None:
+    def __init__(self, inner: aiohttp.StreamReader, watches: Watches, plural: str) -> None:
         self._inner = inner
-        self._heard = heard
+        self._watches = watches
         self._plural = plural
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
     async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
+        rest = b""
         async for data in self._inner.iter_chunked(size):
-            self._heard[self._plural] = time.monotonic()
-            yield data
+            self._watches.heard[self._plural] = time.monotonic()
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                if line and self._watches.passes(self._plural, line):
+                    yield line + b"\n"
 
 
-def settings() -> kopf.OperatorSettings:
-    """kopf's settings: only what is watched, nothing written, patient with an API server that is away."""
+def settings(silence: float) -> kopf.OperatorSettings:
+    """kopf's settings: only what is watched, nothing written, patient with an API server that is away.
+
+    A watch is opened anew after `silence` seconds without a word, be it a bookmark.
+    """
     made = kopf.OperatorSettings()
     made.scanning.disabled = True
     made.posting.enabled = False
-    made.networking.request_timeout = 10
+    # A request for a list waits for ours.
+    made.networking.request_timeout = 60
+    made.watching.chunk_size = 1
     made.networking.error_backoffs = (0.5, 1, 2, 4, *([5] * 120))
     made.watching.connect_timeout = 10
+    made.watching.inactivity_timeout = silence
     made.queueing.exit_timeout = 0.5
     # A worker task per object is kept this long after an event: shorter is less memory.
     made.queueing.idle_timeout = 1.0

@@ -38,9 +38,7 @@ class Shelf(Generic[_V]):
 
     def put(self, value: _V) -> bool:
         """Enter a state; False when it is not news."""
-        old = self.items.get(value.name)
-        known = old.version if old is not None else self._gone.get(value.name, -1)
-        if value.version <= known:
+        if self.knows(value.name, value.version):
             return False
         self.items[value.name] = value
         self._gone.pop(value.name, None)
@@ -57,6 +55,11 @@ class Shelf(Generic[_V]):
             del self._gone[next(iter(self._gone))]
         return True
 
+    def knows(self, name: str, version: int) -> bool:
+        """Whether this state or a newer one was entered, or the object's end."""
+        old = self.items.get(name)
+        return version <= (old.version if old is not None else self._gone.get(name, -1))
+
     def missing_from(self, names: set[str], version: int) -> list[str]:
         """Objects that a complete list as of `version` no longer has."""
         return [name for name, item in self.items.items() if name not in names and item.version <= version]
@@ -72,6 +75,8 @@ class World:
         self.claims: Shelf[Claim] = Shelf()
         self.book: Book | None = None
         self.network_raw: Raw = {}
+        self.listed: dict[str, int] = {}
+        """Version of the last complete list of each kind."""
         self.overlaps: list[str] = []
         """What stands in the way of the network's ranges, so that nothing is handed out from them."""
         self._changed = changed
@@ -120,7 +125,17 @@ class World:
         gone = self._missing_from(plural, names, version)
         for name in gone:
             self.forget(plural, name, version)
+        self.listed[plural] = version
         return len(gone)
+
+    def knows(self, plural: str, name: str, version: int) -> bool:
+        """Whether this state of an object, or a newer one, was entered already."""
+        shelves: dict[str, Shelf[Any]] = {
+            QUILTNODE.plural: self.nodes,
+            NODES: self.hosts,
+            QUILTSUBNET.plural: self.claims,
+        }
+        return plural in shelves and shelves[plural].knows(name, version)
 
     def _missing_from(self, plural: str, names: set[str], version: int) -> list[str]:
         if plural == QUILTNODE.plural:

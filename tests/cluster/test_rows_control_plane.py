@@ -231,7 +231,15 @@ def test_another_takes_over_within_20_seconds_of_a_kill(
 
 
 def test_row_15_two_leaders_late_news_conflicts_and_kills_between_writes_give_no_subnet_twice() -> None:
-    program = [sys.executable, "-m", "bench.control_plane", "chaos", "--cycles=60", "--kill=0.01"]
+    program = [
+        sys.executable,
+        "-m",
+        "bench.control_plane",
+        "chaos",
+        "--cycles=60",
+        "--kill=0.005",
+        "--no-save",
+    ]
     said = subprocess.run(program, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=240)
     assert said.returncode == 0, said.stdout + said.stderr[-3000:]
     assert ": 0 wrong" in said.stdout

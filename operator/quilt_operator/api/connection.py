@@ -36,6 +36,8 @@ class Connection:
         # Python 3.13 refuses certificates without an authority key identifier, which many clusters' CAs lack.
         configuration.disable_strict_ssl_verification = True
         configuration.connection_pool_maxsize = _CONNECTIONS
+        # As the watches, no proxy but a kubeconfig's: asking the environment takes two threads per request.
+        configuration.client_session_kwargs = {"trust_env": False}
         self._configuration = configuration
         self.api = ApiClient(configuration)
         """The official client; whoever made the connection closes it."""
