@@ -68,6 +68,8 @@ class Chaos:
                 task.cancel()
             for operator in self.operators:
                 operator.kill()
+            for proxy in proxies:
+                await proxy.stop()
 
     async def _operator(self, name: str, namespace: str) -> Proxy:
         index = len(self.operators)

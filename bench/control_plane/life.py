@@ -210,6 +210,7 @@ async def measure(made: Plane, interval: float, patience: float, outage: float) 
         return life.failed
     finally:
         process.kill()
+        await proxy.stop()
 
 
 @click.command()

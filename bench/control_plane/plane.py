@@ -66,7 +66,7 @@ class Plane:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Only the API server and etcd at work: to the others, nodes without kubelets are lost and worth writes."""
+        """Only the API server and etcd at work: for others, nodes without kubelets are lost."""
         others = ("kube-controller-manager", "kube-scheduler")
         for name in others:
             self.cluster.pause_program(name)

@@ -48,11 +48,20 @@ class Proxy:
         self.calm = False
         self._watching: dict[asyncio.StreamWriter, str] = {}
         self._expired: set[str] = set()
+        self._silent: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
 
     async def start(self) -> str:
         """Listen; return the address as a URL."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=1 << 24)
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def stop(self) -> None:
+        """Close all connections."""
+        self._server.close()
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
     def _strikes(self, fault: str) -> bool:
         if self.calm or self._random.random() >= getattr(self._faults, fault):
@@ -61,6 +70,10 @@ class Proxy:
         return True
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
         with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError, RuntimeError):
             while await self._one(reader, writer):
                 pass
@@ -113,6 +126,12 @@ class Proxy:
             await self._stream(path, start, writer, seen)
         finally:
             del self._watching[writer]
+            self._silent.discard(writer)
+
+    def mute(self) -> int:
+        """Let every watch stay open and say nothing any more; how many there are."""
+        self._silent = set(self._watching)
+        return len(self._silent)
 
     def cut(self) -> int:
         """Cut every watch, and answer 410 Gone when it is resumed; how many there were."""
@@ -124,6 +143,8 @@ class Proxy:
     async def _stream(self, path: str, start: bytes, writer: asyncio.StreamWriter, seen: list[bytes]) -> None:
         async with aclosing(self._wire.watch(path, lambda: writer.write(start))) as lines:
             async for line in lines:
+                if writer in self._silent:
+                    continue
                 if self._strikes("cut"):
                     return
                 if self._strikes("late"):

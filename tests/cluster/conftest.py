@@ -6,8 +6,11 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from controlplane import ControlPlane, control_plane
 from fresh import fresh_cluster
 from mesh import Mesh, Pod, install
+from operators import Fleet, Operator, eventually
+from operators import install as install_control_plane
 
 from quilt_devcluster import Cluster
 
@@ -63,3 +66,28 @@ def pods(mesh: Mesh) -> dict[str, Pod]:
     """A traffic pod on each of the first three nodes: {node: pod}."""
     placed = {f"traffic-{node}": node for node in mesh.nodes()[:3]}
     return {pod.node: pod for pod in mesh.start_pods(placed).values()}
+
+
+@pytest.fixture(scope="module")
+def plane() -> Iterator[ControlPlane]:
+    """A control plane without nodes, the chart with short times installed."""
+    with control_plane("operator") as plane:
+        install_control_plane(plane)
+        yield plane
+
+
+@pytest.fixture(scope="module")
+def operator(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    """An operator that leads."""
+    with Operator(plane, tmp_path_factory.mktemp("operator"), "leader") as operator:
+        eventually(operator.leads, "the operator leads", 30)
+        yield operator
+
+
+@pytest.fixture
+def fleet(plane: ControlPlane, operator: Operator) -> Iterator[Fleet]:
+    """Nodes that are gone after each test."""
+    fleet = Fleet(plane)
+    yield fleet
+    fleet.close()
+    fleet.clear(operator)

@@ -291,6 +291,6 @@ class Fleet:
 
 
 def address(name: str) -> str:
-    """The address of node `x-N`: one for each N below 65536."""
+    """The address of node `x-N`: one for each N below 65536, from where they begin again."""
     number = int(name.rpartition("-")[2])
-    return f"192.168.{number // 256}.{number % 256}"
+    return f"192.168.{number // 256 % 256}.{number % 256}"

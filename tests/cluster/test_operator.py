@@ -3,36 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
-import pytest
-from controlplane import ControlPlane, control_plane
-from operators import Fleet, Operator, eventually, install, names
+from operators import Fleet, Operator, eventually, names
 
 from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET, claim_name
 from quilt_crds.vtep import vtep_mac
-
-
-@pytest.fixture(scope="module")
-def plane() -> Iterator[ControlPlane]:
-    with control_plane("operator") as plane:
-        install(plane)
-        yield plane
-
-
-@pytest.fixture(scope="module")
-def operator(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
-    with Operator(plane, tmp_path_factory.mktemp("operator"), "leader") as operator:
-        eventually(operator.leads, "the operator leads", 30)
-        yield operator
-
-
-@pytest.fixture
-def fleet(plane: ControlPlane, operator: Operator) -> Iterator[Fleet]:
-    fleet = Fleet(plane)
-    yield fleet
-    fleet.close()
-    fleet.clear(operator)
 
 
 def test_three_nodes_get_the_first_three_subnets_in_two_writes_each(operator: Operator, fleet: Fleet) -> None:

@@ -2,35 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pytest
-from controlplane import ControlPlane, control_plane
-from operators import Fleet, Operator, eventually, install, names
-
-
-@pytest.fixture(scope="module")
-def plane() -> Iterator[ControlPlane]:
-    with control_plane("operators") as plane:
-        install(plane)
-        yield plane
-
-
-@pytest.fixture(scope="module")
-def operator(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
-    with Operator(plane, tmp_path_factory.mktemp("operator"), "leader") as operator:
-        eventually(operator.leads, "the operator leads", 30)
-        yield operator
-
-
-@pytest.fixture
-def fleet(plane: ControlPlane, operator: Operator) -> Iterator[Fleet]:
-    fleet = Fleet(plane)
-    yield fleet
-    fleet.close()
-    fleet.clear(operator)
+from controlplane import ControlPlane
+from faultyway import operator_on_its_way
+from operators import Fleet, Operator, eventually, names
 
 
 def test_row_18_a_restarted_api_server_takes_nobody_down(
@@ -89,6 +66,24 @@ def test_a_standby_is_ready_and_takes_over_at_once_when_the_leader_ends(
         eventually(lambda: operator.said("waiting_for_leadership"), "stands by in turn")
         assert standby.terminate() == 0
     eventually(operator.leads, "leads again", 10)
+
+
+def test_row_19_watches_that_die_silently_are_opened_anew_and_nobody_is_down(
+    plane: ControlPlane, operator: Operator, fleet: Fleet, tmp_path: Path
+) -> None:
+    fleet.join(*names(2))
+    eventually(lambda: all(fleet.phase(name) == "Up" for name in names(2)), "Up")
+    operator.kill()
+    with operator_on_its_way(plane, tmp_path, "--watch-silence=3") as (other, way):
+        assert way.mute() >= 6, "four kinds and two namespaces of Leases are watched"
+        fleet.join("node-3")
+        eventually(lambda: fleet.phase("node-3") == "Up", "a join in the silence is seen", 20)
+        assert way.mute() >= 6
+        fleet.leave("node-1")
+        eventually(lambda: fleet.claim_of("node-1").get("phase") != "Up", "and so is a deletion", 20)
+        assert not other.said("node_down")
+    operator.restart()
+    eventually(operator.leads, "leads again", 30)
 
 
 def test_row_21_an_operator_that_starts_without_an_api_server_waits(

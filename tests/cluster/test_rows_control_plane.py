@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from controlplane import NAMESPACE, Api, ControlPlane, claim, control_plane, thing
-from operators import Fleet, Operator, address, eventually, install, names
+from controlplane import NAMESPACE, Api, ControlPlane, claim, thing
+from operators import Fleet, Operator, address, eventually, names
 
 from quilt_crds.names import (
     AGENT_FIELD_MANAGER,
@@ -23,15 +23,9 @@ from quilt_crds.names import (
     QUILTSUBNET,
     claim_name,
 )
+from quilt_crds.vtep import vtep_mac
 
 SERVICES = "10.96.0.0/16"
-
-
-@pytest.fixture(scope="module")
-def plane() -> Iterator[ControlPlane]:
-    with control_plane("rows") as plane:
-        install(plane)
-        yield plane
 
 
 @pytest.fixture(scope="module")
@@ -216,6 +210,21 @@ def test_a_stolen_agent_token_moves_no_other_nodes_traffic(
     lease = f"/apis/coordination.k8s.io/v1/namespaces/{LEASE_NAMESPACE}/leases/node-1"
     thief.merge(lease, {"spec": {"renewTime": None}}).refused(403)
     assert {cidr: item["mesh"] for cidr, item in fleet.claims().items()} == before
+
+
+def test_of_two_names_with_one_vtep_mac_the_second_gets_no_subnet(operator: Operator, fleet: Fleet) -> None:
+    # Two names found among twelve million: nobody can choose a node's name to receive another's frames.
+    first, second = "node-2244370", "node-3551971"
+    assert vtep_mac("default", first) == vtep_mac("default", second)
+    begin(operator, fleet.api)
+    fleet.join(first)
+    eventually(lambda: fleet.claim_of(first).get("phase") == "Up", "Up")
+    fleet.join(second)
+    eventually(lambda: fleet.condition(second, "SubnetAllocated") == "False/MACCollision", "told why")
+    assert fleet.owners() == {first: ["10.42.1.0/24"]}
+    fleet.leave(first)
+    eventually(lambda: fleet.claim_of(second).get("phase") == "Up", "served once the other is gone", 30)
+    assert first not in fleet.owners()
 
 
 def test_another_takes_over_within_20_seconds_of_a_kill(

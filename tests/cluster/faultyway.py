@@ -1,0 +1,54 @@
+"""A way to a test's API server on which watches can fall silent, and an operator that takes it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from controlplane import ControlPlane
+
+from bench.control_plane.plane import Operator, Plane
+from bench.control_plane.proxy import Faults, Proxy
+
+
+class Way:
+    """A proxy in a thread of its own, without faults until told."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._proxy = Proxy(plane.wire(32), Faults(), 1, lambda: None)
+        self._proxy.calm = True
+        self.url = asyncio.run_coroutine_threadsafe(self._proxy.start(), self._loop).result(10)
+
+    def mute(self) -> int:
+        """Let every watch that is open say nothing any more; how many there are."""
+        return self._proxy.mute()
+
+    def close(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._proxy.stop(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+@contextmanager
+def operator_on_its_way(plane: ControlPlane, folder: Path, *arguments: str) -> Iterator[tuple[Operator, Way]]:
+    """An operator that leads, as the administrator, with a Lease in the namespace default."""
+    made = Plane(plane.cluster, folder)
+    way = Way(made)
+    kubeconfig = made.through("way", way.url)
+    operator = Operator(made, "way", "--namespace=default", *arguments, kubeconfig=kubeconfig)
+    try:
+        operator.wait()
+        yield operator, way
+    except BaseException:
+        print(operator.log.read_text())
+        raise
+    finally:
+        operator.kill()
+        way.close()
