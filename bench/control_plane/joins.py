@@ -12,6 +12,8 @@ from bench.control_plane.wire import Wire
 from bench.result import Line, median, percentile
 
 AT_ONCE = 64
+# Nothing written for this long means that nothing is left to write.
+_QUIET = 5.0
 
 
 async def join(wire: Wire, numbers: range) -> tuple[dict[str, float], float]:
@@ -58,20 +60,22 @@ async def at_once(plane: Plane, operator: Operator, count: int, watchers: int) -
     published = Published(plane.wire(4))
     await published.start()
     before, begin = operator.writes(), time.monotonic()
-    used = agents_processor = time.process_time()
+    used = time.process_time()
     _, writing = await join(wire, numbers)
-    agents_processor = time.process_time() - used
+    used = time.process_time() - used
     await published.wait(count, 180)
     taken = max(published.at.values()) - begin
     published.stop()
     crowd.stop()
-    await _settle(operator)
+    settled = await _settle(operator) - begin
     writes = (operator.writes() - before) / count
-    note = f"agents' own writes beside it took {writing:.1f} s ({agents_processor:.1f} s of a core)"
+    note = f"agents' own writes beside it took {writing:.1f} s ({used:.1f} s of a core)"
     return [
         Line(what=f"{count} nodes at once, {watchers} watchers: last claim published", value=taken, unit="s",
              target=40, note=note),
-        Line(what="API writes of the operator per node", value=writes, unit="", target=2.05),
+        Line(what="… last status written, for people", value=settled, unit="s"),
+        Line(what="API writes of the operator per node", value=writes, unit="", target=2.05,
+             note="a claim and a status; the agents' own three are a QuiltNode, a status and a Lease"),
     ]  # fmt: skip
 
 
@@ -115,12 +119,14 @@ async def at_a_rate(plane: Plane, rate: float, first: int, count: int) -> list[L
     ]  # fmt: skip
 
 
-async def _settle(operator: Operator) -> None:
-    """Wait until the operator has nothing more to write."""
-    last = -1.0
-    while (now := operator.writes()) != last:
-        last = now
-        await asyncio.sleep(2)
+async def _settle(operator: Operator) -> float:
+    """Wait until the operator has nothing more to write; when it last wrote."""
+    writes, last = -1.0, time.monotonic()
+    while time.monotonic() < last + _QUIET:
+        if (now := operator.writes()) != writes:
+            writes, last = now, time.monotonic()
+        await asyncio.sleep(0.25)
+    return last
 
 
 async def hosts(plane: Plane, count: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import structlog
@@ -28,6 +28,7 @@ from quilt_operator.core.network_status import overlapping
 from quilt_operator.core.status import Refusal
 from quilt_operator.core.times import grace_left, parse_time, rfc3339
 from quilt_operator.heartbeats import Heartbeats
+from quilt_operator.pacing import FirstWords
 from quilt_operator.workqueue import Request
 from quilt_operator.world import NODES, World
 
@@ -48,6 +49,7 @@ class NodeReconciler:
     claimer: Claimer
     heartbeats: Heartbeats
     events: EventRecorder
+    _first_words: FirstWords = field(default_factory=FirstWords, init=False)
 
     async def __call__(self, request: Request) -> float | None:
         """Make one node's claims and status right; answers in how many seconds to look again."""
@@ -55,6 +57,7 @@ class NodeReconciler:
         node = self.world.nodes.items.get(name)
         if node is None or node.deleting:
             self.heartbeats.forget(name)
+            self._first_words.forget(name)
             return await self._release_all(name)
         book = self.world.book
         if book is None:
@@ -88,7 +91,11 @@ class NodeReconciler:
             else:
                 self._tell(node, NORMAL, "SubnetAllocated", f"claimed {made.cidr}")
                 kept.append(made)
+                self._first_words.hold(node.name)
         waits = [await self._release(claim) for claim in plan.release]
+        held = self._first_words.wait(node.name)
+        if held and refusal is None and not health.down:
+            return _soonest([*waits, held])
         await self._say(node, kept, health, address, refusal)
         await self._clear_network_unavailable(node)
         return _soonest([*waits, _RETRY_REFUSED if refusal is not None else None])
