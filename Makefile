@@ -58,10 +58,17 @@ bench: setup binaries  ## measure, print the table, keep JSON and plots
 	pip install -q -r requirements-bench.lock
 	python -m bench
 
+bench-control-plane: setup binaries  ## thousands of nodes against one API server: load, chaos, deaths
+	pip install -q -r requirements-bench.lock
+	python -m bench.control_plane load
+	python -m bench.control_plane chaos
+	python -m bench.control_plane life
+	python -m bench --page
+
 soak: setup binaries  ## ten minutes of random faults on a three-node cluster
 	python -m bench.soak mesh
 
 full-node: setup binaries  ## 253 real pods on one node, and one more
 	python -m bench.soak full-node
 
-.PHONY: help demo demo-down test setup binaries image generate checks lint types format go-test unit netns cluster bench soak full-node
+.PHONY: help demo demo-down test setup binaries image generate checks lint types format go-test unit netns cluster bench bench-control-plane soak full-node

@@ -85,11 +85,15 @@ class Process:
 
 
 class Node:
-    """A namespace with loopback up; `join` connects it to a control plane. Leaves nothing behind."""
+    """A namespace with loopback up; `join` connects it to a control plane. Leaves nothing behind.
 
-    def __init__(self) -> None:
+    `of` is the name of the node that its agent speaks for.
+    """
+
+    def __init__(self, of: str = OWN_NODE) -> None:
         self._stack = ExitStack()
-        self.name = f"quilt-bench-{os.getpid()}"
+        self._of = of
+        self.name = f"quilt-bench-{os.getpid()}" + ("" if of == OWN_NODE else f"-{of}")
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="quilt-bench-")))
         subprocess.run(["ip", "netns", "add", self.name], check=True)
         self._stack.callback(subprocess.run, ["ip", "netns", "del", self.name], check=False)
@@ -159,7 +163,7 @@ class Node:
         for name in ("quilt-cni", "loopback", "portmap", "bandwidth"):
             (self.folder / "src" / name).write_text("")
         flags = [f"--{flag}={self.folder / folder}" for flag, folder in paths.items()]
-        flags += [f"--node-name={OWN_NODE}", f"--runtime-addr=unix://{self.socket}"]
+        flags += [f"--node-name={self._of}", f"--runtime-addr=unix://{self.socket}"]
         flags += ["--proc-sys-net=/proc/sys/net"]
         mount = (
             "mount -t tmpfs tmpfs /run && mkdir -p /run/secrets/kubernetes.io/serviceaccount && "

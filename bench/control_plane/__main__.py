@@ -61,7 +61,8 @@ def load(nodes: int, watchers: int, peer_nodes: int, seconds: float, *, save: bo
         ratio = f"{line.ratio:.2f} x {line.other:.1f}" if line.ratio and line.other else ""
         click.echo(f"{line.what}: {line.value:.3g} {line.unit} {ratio} {p99} {line.note} {verdict}")
     if save:
-        result = Result(name="control_plane", title=TITLE, method=" ".join((__doc__ or "").split()),
+        result = Result(name="control_plane", title=TITLE,
+                        command="python -m bench.control_plane load", method=" ".join((__doc__ or "").split()),
                         machine=machine(), lines=lines)  # fmt: skip
         result.save()
 

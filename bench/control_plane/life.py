@@ -1,7 +1,8 @@
 """Nodes that die, alone, together and seemingly all; clocks that jump; an API server that goes away.
 
-Every step says what must hold and fails the run when it does not. With the default times this is the mesh as
-installed; shorter ones show the same in less time.
+Every step says what must hold and fails the run when it does not. Most nodes are objects and renewed Leases;
+some are real agents and runtimes, each with a kernel's network of its own, whose routes are looked at. With
+the default times this is the mesh as installed; shorter ones show the same in less time.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 import click
@@ -17,12 +19,18 @@ import click
 from bench.control_plane.agents import host_calls, join_calls, lease, leases, name
 from bench.control_plane.plane import Operator, Plane, plane
 from bench.control_plane.proxy import Faults, Proxy
+from bench.control_plane.real import RealNode
 from bench.control_plane.wire import MERGE
+from bench.result import Line, Result, machine
 from quilt_crds.names import KUBELET_LEASE_NAMESPACE, LEASE_NAMESPACE, QUILTNETWORK, QUILTSUBNET
 
 NODES = 100
+# The last ones of them; none of these dies, they look at the others.
+REAL = range(98, 101)
 # The operator judges each second and a withdrawal is confirmed by a list.
 _SLACK = 3.0
+# From a published change to the kernels of all agents.
+_SPREAD = 2.0
 _BOTH = (LEASE_NAMESPACE, KUBELET_LEASE_NAMESPACE)
 
 
@@ -30,28 +38,44 @@ class Life:
     """A hundred nodes and what the API server says about them."""
 
     def __init__(
-        self, plane: Plane, operator: Operator, proxy: Proxy, interval: float, timeout: float
+        self,
+        plane: Plane,
+        operator: Operator,
+        proxy: Proxy,
+        reals: list[RealNode],
+        interval: float,
+        timeout: float,
     ) -> None:
-        self.plane, self.operator, self.proxy = plane, operator, proxy
+        self.plane, self.operator, self.proxy, self.reals = plane, operator, proxy, reals
         self.interval, self.timeout = interval, timeout
         self.wire = plane.wire(32)
         self.alive = {*range(1, NODES + 1)}
         self.clock: dict[int, timedelta] = {}
         self.down_at: dict[str, float] = {}
         self.phase: dict[str, str] = {}
+        self.cidr: dict[str, str] = {}
         self.failed: list[str] = []
+        self.expected = 0
+        self.lines: list[Line] = []
 
     def expect(self, holds: bool, what: str) -> None:
         click.echo(f"{'ok' if holds else 'FAILED'}: {what}")
+        self.expected += 1
         if not holds:
             self.failed.append(what)
 
     async def join(self) -> None:
-        await self.wire.all(host_calls(sorted(self.alive)), 8)
-        for number in sorted(self.alive):
+        simulated = sorted(self.alive - {*REAL})
+        await self.wire.all(host_calls(simulated), 8)
+        for number in simulated:
             for call in join_calls(number):
                 await self.wire.ok(*call)
+        for number in sorted(self.alive):
             await self.wire.ok("POST", leases(KUBELET_LEASE_NAMESPACE), lease(number))
+        for real in self.reals:
+            for call in real.calls():
+                await self.wire.ok(*call)
+            await asyncio.to_thread(real.start)
 
     async def renew(self) -> None:
         """Renew both Leases of every living node each interval, evenly spread."""
@@ -61,7 +85,7 @@ class Life:
             if number in self.alive:
                 moment = datetime.now(UTC) + self.clock.get(number, timedelta())
                 body = {"spec": {"renewTime": moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")}}
-                for namespace in _BOTH:
+                for namespace in (KUBELET_LEASE_NAMESPACE,) if number in REAL else _BOTH:
                     try:
                         await self.wire.request("PATCH", f"{leases(namespace)}/{name(number)}", body, MERGE)
                     except (OSError, asyncio.IncompleteReadError):
@@ -77,6 +101,7 @@ class Life:
         while True:
             try:
                 for claim in json.loads(await self.wire.ok("GET", QUILTSUBNET.path()))["items"]:
+                    self.cidr[claim["spec"]["node"]] = claim["spec"]["cidr"]
                     self._see(claim["spec"]["node"], claim["mesh"]["phase"])
             except (OSError, RuntimeError, asyncio.IncompleteReadError):
                 pass
@@ -89,6 +114,23 @@ class Life:
 
     def down(self) -> set[str]:
         return {node for node, phase in self.phase.items() if phase == "Down"}
+
+    def astray(self) -> dict[str, set[str]]:
+        """Subnets that real agents route to but should not, or should but do not."""
+        wanted = {self.cidr[node] for node, phase in self.phase.items() if phase == "Up"}
+        found = {real.name: real.routes() ^ (wanted - {self.cidr.get(real.name)}) for real in self.reals}
+        return {name: wrong for name, wrong in found.items() if wrong}
+
+    async def routed(self, what: str) -> None:
+        """Expect that every real agent routes to exactly the nodes that are Up."""
+        begin = time.monotonic()
+        right = await self.until(lambda: not self.astray(), _SPREAD)
+        took = time.monotonic() - begin
+        self.expect(right, f"{what} on all {len(self.reals)} agents, {took:.1f} s after it was published")
+        self.lines.append(Line(what=f"… {what} in the kernels of {len(self.reals)} agents", value=took,
+                               unit="s", target=_SPREAD))  # fmt: skip
+        if not right:
+            click.echo(f"astray: { {name: sorted(wrong)[:5] for name, wrong in self.astray().items()} }")
 
     async def until(self, holds: Callable[[], bool], within: float) -> bool:
         deadline = time.monotonic() + within
@@ -133,6 +175,9 @@ class Life:
             in_time and low <= first and last <= high,
             f"{len(dying)} of {NODES} die: Down after {first:.1f} to {last:.1f} s ({low:.0f} to {high:.0f})",
         )
+        self.lines.append(Line(what=f"{len(dying)} of {NODES} die: the last is Down", value=last, unit="s",
+                               target=high, note=f"the first after {first:.1f} s"))  # fmt: skip
+        await self.routed("withdrawn")
         self.expect(self.down() == {name(n) for n in range(1, NODES + 1) if n not in self.alive}, "no others")
 
     async def everyone(self) -> None:
@@ -140,11 +185,13 @@ class Life:
         # A node that was down twice is held down for 10 s.
         back = await self.until(lambda: not self.down(), 2 * self.interval + 15)
         self.expect(back, "all come back")
+        await self.routed("routed again")
 
     async def stays_up(self, seconds: float, what: str) -> None:
         begin = len(self.down_at)
         await asyncio.sleep(seconds)
         self.expect(not self.down() and len(self.down_at) == begin, what)
+        self.expect(not self.astray(), "every agent routes to all nodes")
 
 
 async def run(life: Life, outage: float) -> None:
@@ -154,7 +201,8 @@ async def run(life: Life, outage: float) -> None:
     full = life.timeout + _SLACK
     try:
         everyone = await life.until(lambda: [*life.phase.values()].count("Up") == NODES, 60)
-        life.expect(everyone, f"{NODES} nodes are Up")
+        life.expect(everyone, f"{NODES} nodes are Up, {len(REAL)} of them real")
+        await life.routed("routed")
         await asyncio.sleep(life.interval)
         life.clock = {50: timedelta(hours=1), 51: timedelta(hours=-1)}
         await life.stays_up(full, "clocks an hour ahead and behind: their nodes stay Up")
@@ -198,16 +246,18 @@ async def lose_api(life: Life, outage: float) -> None:
     life.expect(await life.pauses("", 10), "and it is cleared")
 
 
-async def measure(made: Plane, interval: float, patience: float, outage: float) -> list[str]:
-    """The run on a control plane with the chart installed; what failed."""
+async def measure(made: Plane, interval: float, patience: float, outage: float) -> Life:
+    """The run on a control plane with the chart installed."""
     proxy = Proxy(made.wire(32), Faults(), 1, lambda: None)
     proxy.calm = True
     process = Operator(made, "leader", kubeconfig=made.through("leader", await proxy.start()))
     try:
         await asyncio.to_thread(process.wait)
-        life = Life(made, process, proxy, interval, patience)
-        await run(life, outage)
-        return life.failed
+        with ExitStack() as stack:
+            reals = [stack.enter_context(RealNode(made, name(n), n - REAL[0] + 1)) for n in REAL]
+            life = Life(made, process, proxy, reals, interval, patience)
+            await run(life, outage)
+            return life
     finally:
         process.kill()
         await proxy.stop()
@@ -217,9 +267,20 @@ async def measure(made: Plane, interval: float, patience: float, outage: float) 
 @click.option("--interval", default=10.0, show_default=True, help="Seconds between heartbeats.")
 @click.option("--timeout", default=30.0, show_default=True, help="Seconds of silence until Down.")
 @click.option("--outage", default=300.0, show_default=True, help="Seconds without an API server.")
-def life(interval: float, timeout: float, outage: float) -> None:
+@click.option("--save/--no-save", default=True, show_default=True)
+def life(interval: float, timeout: float, outage: float, *, save: bool) -> None:
     """A hundred nodes: deaths, the guard, clock jumps, cut watches, a lost API server."""
     beat = (f"network.heartbeat.interval={interval:g}s", f"network.heartbeat.timeout={timeout:g}s")
     with plane("life", *beat) as made:
-        failed = asyncio.run(measure(made, interval, timeout, outage))
-    raise SystemExit(bool(failed))
+        done = asyncio.run(measure(made, interval, timeout, outage))
+    if save:
+        what = f"of {done.expected} expectations failed, the API server being away for {outage:g} s"
+        Result(
+            name="control_plane_life",
+            title="A hundred nodes that die, and seem to",
+            command="python -m bench.control_plane life",
+            method=" ".join((__doc__ or "").split()),
+            machine=machine(),
+            lines=[Line(what=what, value=len(done.failed), unit="", target=0), *done.lines],
+        ).save()
+    raise SystemExit(bool(done.failed))

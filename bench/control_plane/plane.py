@@ -40,12 +40,14 @@ class Plane:
         self._config = json.loads(cluster.kubeconfig.read_text())
         entry, user = self._config["clusters"][0]["cluster"], self._config["users"][0]["user"]
         facts = devcluster_state.load(cluster.name)
+        self._addresses = facts.addresses
         self._switch = facts.pids[SWITCH].pid
         self.address = str(facts.addresses.control_plane)
-        self.server = f"https://{self.address}:{API_PORT}"
-        self._authority = base64.b64decode(entry["certificate-authority-data"]).decode()
+        self.port = API_PORT
+        self.server = f"https://{self.address}:{self.port}"
+        self.authority = base64.b64decode(entry["certificate-authority-data"]).decode()
         self._token = ""
-        self.tls = ssl.create_default_context(cadata=self._authority)
+        self.tls = ssl.create_default_context(cadata=self.authority)
         identity = folder / "admin"
         parts = ("client-certificate-data", "client-key-data")
         identity.write_bytes(b"\n".join(base64.b64decode(user[part]) for part in parts))
@@ -55,6 +57,10 @@ class Plane:
     def netns(self) -> str:
         """The cluster's network, where the API server is reached without the devcluster's relay."""
         return f"/proc/{self._switch}/ns/net"
+
+    def machine(self, place: int) -> tuple[str, int]:
+        """Address and prefix length of a machine of the cluster's network, counted from 1."""
+        return str(self._addresses.node(place)), int(self._addresses.network.prefixlen)
 
     def dial(self) -> socket.socket:
         """Connect to the API server, as a machine of its network does."""
@@ -89,7 +95,7 @@ class Plane:
                 "--serviceaccount=default:crowd",
             )
             self._token = run("create", "token", "crowd", "-n", "default", "--duration=3h").strip()
-        tls = ssl.create_default_context(cadata=self._authority)
+        tls = ssl.create_default_context(cadata=self.authority)
         return Wire(self.address, tls, connections, self.dial, self._token)
 
     def install(self, *values: str) -> None:
