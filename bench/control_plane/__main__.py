@@ -1,4 +1,11 @@
-"""`python -m bench.control_plane [joins|steady|all]`: measure the control plane with many simulated nodes."""
+"""`python -m bench.control_plane load|chaos|life`: measure and torment the control plane.
+
+One generator plays all agents against a real API server, whose etcd, operator and 50 watchers share the
+machine. kube-controller-manager and the scheduler are stopped meanwhile: for them, nodes without kubelets
+would be lost. "The same writes alone" are the agents' three and the operator's two for each node, sent by the
+generator with no operator. kube-controller-manager's node IPAM runs afterwards at its default settings, alone
+with the API server, on fewer nodes.
+"""
 
 from __future__ import annotations
 
@@ -61,9 +68,11 @@ def load(nodes: int, watchers: int, peer_nodes: int, seconds: float, *, save: bo
         ratio = f"{line.ratio:.2f} x {line.other:.1f}" if line.ratio and line.other else ""
         click.echo(f"{line.what}: {line.value:.3g} {line.unit} {ratio} {p99} {line.note} {verdict}")
     if save:
-        result = Result(name="control_plane", title=TITLE,
-                        command="python -m bench.control_plane load", method=" ".join((__doc__ or "").split()),
-                        machine=machine(), lines=lines)  # fmt: skip
+        method = " ".join((__doc__ or "").partition("\n\n")[2].split())
+        command = "python -m bench.control_plane load"
+        result = Result(
+            name="control_plane", title=TITLE, command=command, method=method, machine=machine(), lines=lines
+        )
         result.save()
 
 
