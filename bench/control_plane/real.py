@@ -6,13 +6,15 @@ What these route to is what "withdrawn" means: their kernels are asked, not the 
 from __future__ import annotations
 
 import subprocess
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Self
 
 from bench.control_plane.plane import NAMESPACE, Plane
 from bench.control_plane.wire import JSON, Call
 from bench.node import Node
+from bench.peers import DEVICE
 from quilt_devcluster.machines import BRIDGE
 
 _MESH = 81
@@ -72,6 +74,23 @@ class RealNode:
     def routes(self) -> set[str]:
         """Subnets of peers that its kernel routes to."""
         return {route.prefix for route in self.node.kernel.routes(_MESH)}
+
+    def vteps(self) -> dict[str, str]:
+        """Host address by VTEP MAC, as its VXLAN device forwards."""
+        kernel = self.node.kernel
+        device = kernel.link(DEVICE)
+        return {entry.mac: entry.dst for entry in kernel.fdb(device.index)} if device is not None else {}
+
+    @contextmanager
+    def lost_routes(self) -> Iterator[list[str]]:
+        """Prefixes whose routes are deleted meanwhile; complete when the context has ended."""
+        lost: list[str] = []
+        command = self.node.inside("ip", "monitor", "route")
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as monitor:
+            yield lost
+            monitor.terminate()
+            said = monitor.stdout.read() if monitor.stdout is not None else ""
+        lost += [line.split()[1] for line in said.splitlines() if line.startswith("Deleted ")]
 
     def _connect(self) -> None:
         node = self.node

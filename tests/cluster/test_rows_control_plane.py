@@ -13,6 +13,8 @@ import pytest
 from controlplane import NAMESPACE, Api, ControlPlane, claim, thing
 from operators import Fleet, Operator, address, eventually, names
 
+from bench.control_plane.plane import Plane
+from bench.control_plane.real import RealNode
 from quilt_crds.names import (
     AGENT_FIELD_MANAGER,
     LEASE_NAMESPACE,
@@ -178,6 +180,32 @@ def test_row_20_a_duplicate_goes_and_the_claim_in_use_stays(operator: Operator, 
     eventually(lambda: "10.42.99.0/24" not in fleet.claims(), "the second one is given up", 20)
     kept = fleet.claims()["10.42.1.0/24"]
     assert (kept["metadata"]["uid"], kept["mesh"]["phase"]) == (uid, "Up")
+
+
+def test_row_20_a_real_agent_keeps_the_healthy_route_and_follows_a_subnet_to_its_next_owner(
+    plane: ControlPlane, operator: Operator, fleet: Fleet, tmp_path: Path
+) -> None:
+    begin(operator, fleet.api)
+    with RealNode(Plane(plane.cluster, tmp_path), "node-1", 1) as real:
+        for _, path, body, _ in real.calls():
+            fleet.api.create(path, body or {}).ok()
+        real.start()
+        fleet.join("node-2", "node-3")
+        wanted = {"10.42.2.0/24", "10.42.3.0/24"}
+        eventually(lambda: real.routes() == wanted, "routes to both")
+        with real.lost_routes() as lost:
+            doubled = {"phase": "Up", "hostIP": address("node-3")}
+            fleet.api.create(QUILTSUBNET.path(), claim("10.42.99.0/24", "node-3", mesh=doubled)).ok()
+            eventually(lambda: "10.42.99.0/24" not in fleet.claims(), "the duplicate is given up", 20)
+            fleet.leave("node-2")
+            eventually(lambda: real.routes() == {"10.42.3.0/24"}, "the former owner's is gone", 20)
+            eventually(lambda: not fleet.claim_of("node-2"), "and may be given again", 20)
+            fleet.join("node-4")
+            eventually(lambda: real.routes() == wanted, "routes to the next owner")
+        assert "10.42.3.0/24" not in lost, "the healthy owner's route was never touched"
+        assert "10.42.2.0/24" in lost, "losses are seen"
+        macs = {vtep_mac("default", name): address(name) for name in ("node-3", "node-4")}
+        assert real.vteps() == macs, "nothing of the former owner is left"
 
 
 def test_a_stolen_agent_token_moves_no_other_nodes_traffic(

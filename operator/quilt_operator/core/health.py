@@ -51,6 +51,9 @@ class Pulse:
         return self.agent if policy.agent_only else max(self.agent, self.kubelet)
 
 
+_NEVER = Pulse()
+
+
 @dataclass(frozen=True, slots=True)
 class Health:
     """The standing verdict on one node."""
@@ -104,10 +107,14 @@ def judge(
     `floor` is when observation last began anew (start, change of leader, lost watch): every node gets a full
     time-out from there. `blind` says that the operator cannot see Leases at all: no verdict changes then.
     """
-    guard = _guard(standing, pulses, policy, now=now, floor=floor, blind=blind)
+    doubtful = _doubtful(standing, pulses, policy, now=now, floor=floor)
+    silent = sum(
+        health.down or now - max(pulse.latest(policy), floor, health.since) >= policy.suspect_after
+        for _, health, pulse in doubtful
+    )
+    guard = _guard(silent, len(standing), policy, blind=blind)
     changed = {}
-    for name, health in () if blind else standing.items():
-        pulse = pulses.get(name, Pulse())
+    for name, health, pulse in () if blind else doubtful:
         new = _judge_one(health, pulse, policy, now=now, floor=floor, guarded=guard.active)
         if new != health:
             changed[name] = new
@@ -125,22 +132,24 @@ def spare(judgement: Judgement, names: Collection[str]) -> Judgement:
     return Judgement(kept, judgement.guard)
 
 
-def _guard(
-    standing: Mapping[str, Health],
-    pulses: Mapping[str, Pulse],
-    policy: Policy,
-    *,
-    now: float,
-    floor: float,
-    blind: bool,
-) -> Guard:
-    silent = 0
+def _doubtful(
+    standing: Mapping[str, Health], pulses: Mapping[str, Pulse], policy: Policy, *, now: float, floor: float
+) -> list[tuple[str, Health, Pulse]]:
+    """Nodes that need a judge: of thousands, nearly all are up and heard from, each second anew."""
+    lately = now - min(policy.suspect_after, policy.timeout)
+    found = []
     for name, health in standing.items():
-        latest = max(pulses.get(name, Pulse()).latest(policy), floor, health.since)
-        silent += health.down or now - latest >= policy.suspect_after
+        pulse = pulses.get(name, _NEVER)
+        heard = pulse.agent > lately or health.since > lately or floor > lately
+        if not heard or health.down or health.agent_unresponsive:
+            found.append((name, health, pulse))
+    return found
+
+
+def _guard(silent: int, total: int, policy: Policy, *, blind: bool) -> Guard:
     # Divided, not multiplied: 55 of 100 is exactly 55 %, while 0.55 * 100 is a little more than 55.
-    many = silent >= _GUARD_MINIMUM and silent / len(standing) >= policy.threshold
-    return Guard(active=many or blind, blind=blind, silent=silent, total=len(standing))
+    many = silent >= _GUARD_MINIMUM and silent / total >= policy.threshold
+    return Guard(active=many or blind, blind=blind, silent=silent, total=total)
 
 
 def _judge_one(
