@@ -175,7 +175,7 @@ def _result(run: Chaos, faults: Faults, wrong: int) -> Result:
 @click.command()
 @click.option("--cycles", default=5000, show_default=True, help="How often a node comes and goes.")
 @click.option("--seed", default=1, show_default=True)
-@click.option("--kill", default=0.001, show_default=True, help="Chance of SIGKILL at a request.")
+@click.option("--kill", default=0.003, show_default=True, help="Chance of SIGKILL at a request.")
 @click.option("--save/--no-save", default=True, show_default=True)
 def chaos(cycles: int, seed: int, kill: float, *, save: bool) -> None:
     """Two leaders, late and doubled news, conflicts, lost answers, SIGKILL between any two requests."""
