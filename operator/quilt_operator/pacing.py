@@ -18,12 +18,10 @@ class FirstWords:
 
     def __init__(self) -> None:
         self._due: dict[str, float] = {}
-        self._last = -float("inf")
 
     def hold(self, node: str) -> None:
         """The node has got a subnet just now."""
-        self._last = max(time.monotonic() + _MOMENT, self._last + 1 / _PER_SECOND)
-        self._due[node] = self._last
+        self._due[node] = time.monotonic() + _MOMENT + len(self._due) / _PER_SECOND
 
     def wait(self, node: str) -> float:
         """Seconds until the node's status may be written: 0 when it is time, or was all along."""
