@@ -20,6 +20,7 @@ from quilt_crds.names import (
     QUILTNODE,
     QUILTSUBNET,
 )
+from quilt_crds.vtep import vtep_mac
 
 _DRAIN = 0.1
 
@@ -75,7 +76,17 @@ def operator_calls(number: int) -> list[Call]:
              "metadata": {"name": cidr.replace("/", "-")},
              "spec": {"cidr": cidr, "network": "default", "node": name(number)},
              "mesh": {"phase": "Up", "hostIP": address(number)}}  # fmt: skip
-    status = {"phase": "Up", "subnets": [cidr]}
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    said = [
+        {"type": kind, "status": status, "reason": reason, "message": text, "lastTransitionTime": now}
+        for kind, status, reason, text in (
+            ("SubnetAllocated", "True", "Claimed", cidr),
+            ("Ready", "True", "InMesh", ""),
+            ("AgentUnresponsive", "False", "LeaseRenewed", ""),
+        )
+    ]
+    status = {"phase": "Up", "subnets": [cidr], "mac": vtep_mac("default", name(number)),
+              "lastTransitionTime": now, "conditions": said}  # fmt: skip
     thing = {"apiVersion": API_VERSION, "kind": QUILTNODE.kind, "metadata": {"name": name(number)}}
     query = "?fieldManager=quilt-operator&force=true"
     return [
