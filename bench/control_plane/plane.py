@@ -201,7 +201,9 @@ def plane(name: str, *values: str, allocate: bool = False, chart: bool = True) -
     name = f"bench-control-{name}"
     bringup.down(name)
     with (
-        Cluster.up(name=name, nodes=0, images=(), allocate_node_cidrs=allocate) as cluster,
+        Cluster.up(
+            name=name, nodes=0, images=(), allocate_node_cidrs=allocate, node_cidrs=CLUSTER_CIDR
+        ) as cluster,
         tempfile.TemporaryDirectory(prefix="quilt-bench-") as folder,
     ):
         made = Plane(cluster, Path(folder))

@@ -42,6 +42,7 @@ class Kind:
 
     allocate_node_cidrs: bool = False
     dual_stack: bool = False
+    node_cidrs: str = ""
 
 
 def up(name: str, count: int, images: Sequence[Path] | None, kind: Kind, progress: Progress) -> State:
@@ -101,7 +102,12 @@ def _start(facts: State, count: int, to_load: Images, kind: Kind, step: Callable
     controlplane.start_apiserver(facts)
     step("etcd and the API server are starting; preparing the nodes")
     with ThreadPoolExecutor(max_workers=2) as pool:
-        rest = pool.submit(controlplane.start_rest, facts, allocate_node_cidrs=kind.allocate_node_cidrs)
+        rest = pool.submit(
+            controlplane.start_rest,
+            facts,
+            allocate_node_cidrs=kind.allocate_node_cidrs,
+            node_cidrs=kind.node_cidrs,
+        )
         add_nodes(facts, range(1, count + 1), to_load, step)
         step(f"{count} nodes are started")
         rest.result()

@@ -41,15 +41,17 @@ class Cluster:
         images: Sequence[Path] | None = None,
         allocate_node_cidrs: bool = False,
         dual_stack: bool = False,
+        node_cidrs: str = "",
         progress: Progress = _silent,
     ) -> Cluster:
         """Start a cluster and return it when its API is ready and its Nodes are registered.
 
         `images` are archives loaded on every node besides the base ones; None means the product's, as built
-        last. `nodes=0` starts a control plane alone; with `dual_stack` everything has IPv6 too. Raises
-        DevclusterError; what was started is then taken down again.
+        last. `nodes=0` starts a control plane alone; with `dual_stack` everything has IPv6 too. With
+        `allocate_node_cidrs` the controller-manager gives the Nodes ranges of `node_cidrs`, by default of the
+        pod network. Raises DevclusterError; what was started is then taken down again.
         """
-        kind = bringup.Kind(allocate_node_cidrs, dual_stack)
+        kind = bringup.Kind(allocate_node_cidrs, dual_stack, node_cidrs)
         return cls(bringup.up(name, nodes, images, kind, progress))
 
     @classmethod

@@ -62,8 +62,13 @@ def apiserver_args(addresses: plan.Addresses, pki: Path) -> list[str]:
     ]
 
 
-def controller_manager_args(addresses: plan.Addresses, pki: Path, *, allocate_node_cidrs: bool) -> list[str]:
-    """Return kube-controller-manager's flags; pod ranges it gives only with `allocate_node_cidrs`."""
+def controller_manager_args(
+    addresses: plan.Addresses, pki: Path, *, allocate_node_cidrs: bool, node_cidrs: str = ""
+) -> list[str]:
+    """Return kube-controller-manager's flags; pod ranges it gives only with `allocate_node_cidrs`.
+
+    They come from `node_cidrs`, by default the cluster's pod networks.
+    """
     args = [
         f"--kubeconfig={pki}/controller-manager.kubeconfig",
         f"--service-account-private-key-file={pki}/service-accounts.key",
@@ -75,7 +80,7 @@ def controller_manager_args(addresses: plan.Addresses, pki: Path, *, allocate_no
     ]
     if allocate_node_cidrs:
         # Its default is a /24 of IPv4 and, in dual stack, a /64 of IPv6.
-        args += ["--allocate-node-cidrs=true", f"--cluster-cidr={addresses.pod_cidrs}"]
+        args += ["--allocate-node-cidrs=true", f"--cluster-cidr={node_cidrs or addresses.pod_cidrs}"]
     return args
 
 

@@ -50,6 +50,14 @@ def test_node_ranges_are_allocated_only_when_asked_for(allocate: bool) -> None:
     assert ("--allocate-node-cidrs=true" in args) == allocate
 
 
+def test_node_ranges_come_from_the_pod_network_unless_told_otherwise() -> None:
+    args = render.controller_manager_args(ADDRESSES, PKI, allocate_node_cidrs=True)
+    assert f"--cluster-cidr={ADDRESSES.pod_cidrs}" in args
+    wide = "10.128.0.0/9"
+    args = render.controller_manager_args(ADDRESSES, PKI, allocate_node_cidrs=True, node_cidrs=wide)
+    assert f"--cluster-cidr={wide}" in args
+
+
 def test_kube_proxy_leaves_sysctls_alone_that_a_namespace_cannot_set() -> None:
     config = render.kube_proxy_config(ADDRESSES, PKI, "node-1")
     assert config["mode"] == "nftables"
