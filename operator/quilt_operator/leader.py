@@ -32,7 +32,8 @@ from quilt_operator.world import NODES, World
 
 log = structlog.get_logger()
 
-_WORKERS = 16
+# At 5,000 joins at once an answer takes a tenth of a second: this many in flight keep up with the agents.
+_WORKERS = 32
 # The safety net under the watches; Nodes are large and matter least.
 _RESYNC = 300.0
 _RESYNC_NODES = 1800.0
@@ -118,8 +119,7 @@ class Leader:
         """Work until cancelled; returns (or raises) only when something that must run has ended."""
         await self._read_all()
         await self._heartbeats.start()
-        for name in self._world.known_nodes():
-            self._node_changed(name)
+        self._look_at_all()
         self._note_outage()
         self._queue.add(self._network_request)
         endless = [
@@ -217,8 +217,16 @@ class Leader:
 
     def _replanned(self) -> None:
         self._queue.add(self._network_request)
+        self._look_at_all()
+
+    def _look_at_all(self) -> None:
+        """Thousands that are as they should be must not keep the few waiting that have no subnet yet."""
+        served = self._world.book.nodes() if self._world.book is not None else set()
         for name in self._world.known_nodes():
-            self._node_changed(name)
+            if name in served:
+                self._queue.add_spare(Request("node", name))
+            else:
+                self._node_changed(name)
 
     def _is_blind(self) -> bool:
         return time.monotonic() - self._services.election.renewed > _BLIND_AFTER

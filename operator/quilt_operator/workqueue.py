@@ -1,7 +1,8 @@
 """A level-triggered queue: it carries which object to look at, never what happened to it.
 
 An object waits at most once, is never handled by two workers at a time, and is looked at again when it was
-added meanwhile. Failures come back later and later. Withdrawals go first.
+added meanwhile. Failures come back later and later. Withdrawals go first, and what is looked at only to be
+sure goes last.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class WorkQueue:
 
     def __init__(self) -> None:
         self._ready: deque[Request] = deque()
+        self._spare: dict[Request, None] = {}
         self._waiting: set[Request] = set()
         self._active: set[Request] = set()
         self._again: set[Request] = set()
@@ -53,13 +55,14 @@ class WorkQueue:
         """Monotonic time at which a worker last took or finished a request, or found none."""
 
     def __len__(self) -> int:
-        return len(self._ready)
+        return len(self._ready) + len(self._spare)
 
     def add(self, request: Request, *, urgent: bool = False) -> None:
         """Have `request` looked at soon; urgent ones before all others."""
         if request in self._active:
             self._again.add(request)
             return
+        self._spare.pop(request, None)
         if request in self._waiting:
             if not urgent:
                 return
@@ -67,6 +70,12 @@ class WorkQueue:
         self._waiting.add(request)
         self._ready.appendleft(request) if urgent else self._ready.append(request)
         self._wake.set()
+
+    def add_spare(self, request: Request) -> None:
+        """Have `request` looked at when no other waits."""
+        if request not in self._active and request not in self._waiting:
+            self._spare[request] = None
+            self._wake.set()
 
     def add_after(self, request: Request, delay: float) -> None:
         """Have `request` looked at in `delay` seconds; the earlier of several times counts."""
@@ -81,12 +90,11 @@ class WorkQueue:
     async def work(self, handler: Handler) -> None:
         """Be a worker until cancelled."""
         while True:
-            while self._closed or not self._ready:
+            while self._closed or not len(self):
                 self._wake.clear()
                 self.progressed = time.monotonic()
                 await self._wake.wait()
-            request = self._ready.popleft()
-            self._waiting.discard(request)
+            request = self._take()
             self._active.add(request)
             try:
                 await self._handle(request, handler)
@@ -98,6 +106,15 @@ class WorkQueue:
                 if request in self._again:
                     self._again.discard(request)
                     self.add(request)
+
+    def _take(self) -> Request:
+        if self._ready:
+            request = self._ready.popleft()
+            self._waiting.discard(request)
+            return request
+        request = next(iter(self._spare))
+        del self._spare[request]
+        return request
 
     async def drain(self) -> None:
         """Begin nothing any more, and return when all that was begun has ended."""

@@ -22,7 +22,7 @@ SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 USER_AGENT = "quilt-operator"
 _TOKEN = "BearerToken"  # noqa: S105 - the name under which the client keeps it
 # More than there are workers; the long watches are not among them.
-_CONNECTIONS = 32
+_CONNECTIONS = 48
 
 
 class ConfigurationError(Exception):

@@ -191,6 +191,28 @@ async def test_withdrawals_overtake_and_failures_come_back(queue: WorkQueue) -> 
         worker.cancel()
 
 
+async def test_what_is_looked_at_to_be_sure_comes_last_and_once(queue: WorkQueue) -> None:
+    order: list[str] = []
+    done = asyncio.Event()
+
+    async def handle(request: Request) -> None:
+        order.append(request.name)
+        if not len(queue):
+            done.set()
+
+    for name in ("a", "b", "c", "c"):
+        queue.add_spare(Request("node", name))
+    queue.add(Request("node", "new"))
+    queue.add(Request("node", "b"))
+    queue.add_spare(Request("node", "new"))
+    assert len(queue) == 4
+    workers = await run(queue, handle, workers=1)
+    await asyncio.wait_for(done.wait(), 5)
+    assert order == ["new", "b", "a", "c"]
+    for worker in workers:
+        worker.cancel()
+
+
 async def test_a_drained_queue_begins_nothing(queue: WorkQueue) -> None:
     seen: list[str] = []
 
