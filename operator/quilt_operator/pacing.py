@@ -11,6 +11,9 @@ import time
 
 _MOMENT = 0.5
 _PER_SECOND = 50.0
+# While so many wait, the API server is busy with joins, and every status of others would prolong them.
+_MANY = 60
+_WHILE_MANY = 20.0
 
 
 class FirstWords:
@@ -21,7 +24,9 @@ class FirstWords:
 
     def hold(self, node: str) -> None:
         """The node has got a subnet just now."""
-        self._due[node] = time.monotonic() + _MOMENT + len(self._due) / _PER_SECOND
+        waiting = len(self._due)
+        moment = _MOMENT if waiting < _MANY else _WHILE_MANY
+        self._due[node] = time.monotonic() + moment + waiting / _PER_SECOND
 
     def wait(self, node: str) -> float:
         """Seconds until the node's status may be written: 0 when it is time, or was all along."""
