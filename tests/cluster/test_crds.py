@@ -146,6 +146,37 @@ def test_a_claim_that_is_none_is_refused(operator: Api, network: Json, body: Jso
     operator.create(QUILTSUBNET.path(), body).refused(422, words)
 
 
+@pytest.mark.parametrize(
+    ("routes", "words"),
+    [
+        ([{"destination": "10.60.0.1/24", "interface": "br0"}], "canonical CIDRs without host bits"),
+        ([{"destination": "fd60::/64", "interface": "br0"}], "destinations must be IPv4 CIDRs"),
+        ([{"destination": "10.60.0.0/24"}], "needs one of interface and bridgeMember"),
+        (
+            [{"destination": "10.60.0.0/24", "interface": "br0", "bridgeMember": "02:00:00:00:00:22"}],
+            "needs one of interface and bridgeMember",
+        ),
+        ([{"destination": "10.60.0.0/24", "bridgeMember": "01:00:5e:00:00:01"}], "should match"),
+        ([{"destination": "10.60.0.0/24", "interface": name} for name in ("a", "b")], "Duplicate value"),
+    ],
+)
+def test_a_route_of_a_node_that_is_none_is_refused(
+    plane: ControlPlane, network: Json, routes: list[Json], words: str
+) -> None:
+    body = thing(QUILTNODE, "worker-r", spec={"routes": routes})
+    plane.admin.create(QUILTNODE.path() + "?dryRun=All", body).refused(422, words)
+
+
+def test_routes_of_a_node_are_kept_as_written(plane: ControlPlane, network: Json) -> None:
+    routes = [
+        {"destination": "10.60.0.0/24", "interface": "br0"},
+        {"destination": "10.61.0.0/24", "bridgeMember": "02:00:00:00:00:22"},
+    ]
+    body = thing(QUILTNODE, "worker-r", spec={"routes": routes})
+    made = plane.admin.create(QUILTNODE.path() + "?dryRun=All", body).ok()
+    assert made["spec"] == {"routes": routes}
+
+
 def test_a_claim_is_published_changed_and_found_by_node(operator: Api, network: Json) -> None:
     made = operator.create(QUILTSUBNET.path(), claim("10.42.1.0/24")).ok()
     assert made["mesh"]["hostIP"] == "192.0.2.1", "claim and publication are one request"

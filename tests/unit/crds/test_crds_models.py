@@ -163,3 +163,25 @@ def test_percentages() -> None:
     for text in ("101%", "55", "-1%", "5.5%", "055%", "55%\n"):
         with pytest.raises(ValueError, match="is not a percentage"):
             parse_percent(text)
+
+
+@pytest.mark.parametrize(
+    ("route", "words"),
+    [
+        ({"destination": "10.60.0.0/24"}, "needs one of interface and bridgeMember"),
+        ({"destination": "fd60::/64", "interface": "br0"}, "fd60::/64 is not IPv4"),
+        (
+            {"destination": "10.60.0.0/24", "bridgeMember": "01:00:5e:00:00:01"},
+            "not the MAC of a network card",
+        ),
+    ],
+)
+def test_a_nodes_route_that_is_none_says_why(route: dict[str, str], words: str) -> None:
+    with pytest.raises(InvalidObjectError, match=words):
+        QuiltNode.parse({**NODE, "spec": {"routes": [route]}})
+
+
+def test_a_nodes_routes_are_read_and_written_alike() -> None:
+    routes = [{"destination": "10.60.0.0/24", "bridgeMember": "02:00:00:00:00:22"}]
+    node = QuiltNode.parse({**NODE, "spec": {"routes": routes}})
+    assert node.wire()["spec"]["routes"] == routes
