@@ -127,8 +127,8 @@ class Life:
         right = await self.until(lambda: not self.astray(), _SPREAD)
         took = time.monotonic() - begin
         self.expect(right, f"{what} on all {len(self.reals)} agents, {took:.1f} s after it was published")
-        self.lines.append(Line(what=f"… {what} in the kernels of {len(self.reals)} agents", value=took,
-                               unit="s", target=_SPREAD))  # fmt: skip
+        where = f"… {what} in {len(self.reals)} agents' kernels, once that was seen"
+        self.lines.append(Line(what=where, value=took, unit="s", target=_SPREAD))
         if not right:
             click.echo(f"astray: { {name: sorted(wrong)[:5] for name, wrong in self.astray().items()} }")
 
