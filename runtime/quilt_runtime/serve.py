@@ -28,6 +28,7 @@ log = structlog.get_logger()
 
 HEALTH_PERIOD_S = 0.5
 HANDOVER_S = 10.0
+GIVE_BACK_PERIOD_S = 30.0
 M_MMAP_THRESHOLD = -3  # mallopt(3)
 
 
@@ -65,6 +66,7 @@ async def _serve(runtime: Runtime, settings: Settings, stop: asyncio.Event) -> N
         tasks = [
             asyncio.create_task(DriftRepair(runtime.network, runtime.metrics).run()),
             asyncio.create_task(_tell_health(runtime, grpc_server)),
+            asyncio.create_task(_give_back()),
         ]
         _settle()
         log.info("started", subnet=str(runtime.addresses.subnet or ""), allocated=len(runtime.addresses))
@@ -121,3 +123,11 @@ async def _tell_health(runtime: Runtime, server: GrpcServer) -> None:
             await server.set_cni(able)
             told = able
         await asyncio.sleep(HEALTH_PERIOD_S)
+
+
+async def _give_back() -> None:
+    """Return freed memory to the system now and then: what calls leave between long-lived objects adds up."""
+    trim = ctypes.CDLL(None).malloc_trim
+    while True:
+        await asyncio.sleep(GIVE_BACK_PERIOD_S)
+        trim(0)
