@@ -5,7 +5,8 @@ annotations, no timers per object. What kopf lists is thrown away: a list by kop
 what went away, and it makes a task of every object. Instead each of its lists is answered with the version of
 a complete list of ours and no objects, so that its watch begins exactly where our view ends. For the same
 reason there is no kopf index: it would keep what was deleted unseen, and know nothing of our own writes
-before their events.
+before their events. And news of QuiltNodes and QuiltSubnets that exist, of which thousands come when nodes
+join, enter the view as they are read: kopf would make a task of each.
 """
 
 from __future__ import annotations
@@ -36,8 +37,11 @@ PATHS = {
 """Collections in the order in which they are listed: claims before the nodes that might need one."""
 
 
+_MANY = {QUILTSUBNET.plural, QUILTNODE.plural}
+
+
 class Watches:
-    """Stands between kopf and the API server: answers its lists, leaves out what we know, notes silence."""
+    """Stands between kopf and the API server: answers its lists, takes the many news, notes silence."""
 
     def __init__(self, world: World, relist: Callable[[str], Awaitable[None]]) -> None:
         """`relist(kind)` reads a complete list into the view; raises ApiError or Unreachable."""
@@ -81,15 +85,23 @@ class Watches:
         response.json = empty  # type: ignore[method-assign]
 
     def passes(self, plural: str, line: bytes) -> bool:
-        """Whether a line of a watch is news: most are echoes of our own writes, whose answers we have."""
+        """Whether kopf has to see a line of a watch: not one that is entered here, or known already.
+
+        Most are known: they are echoes of our own writes, whose answers we have.
+        """
         try:
             head = _decode_head(line)
         except msgspec.MsgspecError:
             return True
-        if head.type not in {"ADDED", "MODIFIED"}:
-            return True
         meta = head.object.metadata
-        return not (meta.version.isdecimal() and self._world.knows(plural, meta.name, int(meta.version)))
+        if head.type not in {"ADDED", "MODIFIED"} or not meta.version.isdecimal():
+            return True
+        if self._world.knows(plural, meta.name, int(meta.version)):
+            return False
+        if plural not in _MANY:
+            return True
+        self._world.observe(plural, msgspec.json.decode(line)["object"])
+        return False
 
 
 class _Meta(msgspec.Struct):

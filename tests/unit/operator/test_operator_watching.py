@@ -34,7 +34,8 @@ class ApiServer:
         self.stream = b""
         self.relists = 0
         self.away = False
-        self.world = World("default", lambda _: None, lambda: None)
+        self.told: list[str] = []
+        self.world = World("default", self.told.append, lambda: None)
         self.world.replace(NODES, [node("a", 5), node("b", 6)], 10)
         self.watches = Watches(self.world, self._relist)
 
@@ -111,13 +112,28 @@ async def test_without_a_list_of_ours_kopf_gets_none_and_tries_again(server: Api
     assert (await kopf.list())["metadata"]["resourceVersion"] == "20"
 
 
-async def test_echoes_are_left_out_and_news_come_whole(server: ApiServer, kopf: Kopf) -> None:
-    bookmark = event("BOOKMARK", "", 40)
-    news = [event("MODIFIED", "a", 7), event("ADDED", "c", 30), event("DELETED", "b", 6), bookmark]
+async def test_news_enter_the_view_and_kopf_sees_what_went_away(server: ApiServer, kopf: Kopf) -> None:
+    news = [event("MODIFIED", "a", 7), event("ADDED", "c", 30)]
+    rest = [event("DELETED", "b", 6), event("BOOKMARK", "", 40)]
     echoes = [event("ADDED", "a", 5), event("MODIFIED", "b", 6), event("MODIFIED", "b", 4)]
-    server.stream = b"".join([echoes[0], news[0], echoes[1], news[1], news[2], echoes[2], news[3]])
-    assert await kopf.watch() == news
+    server.stream = b"".join([echoes[0], news[0], echoes[1], rest[0], news[1], echoes[2], rest[1]])
+    assert await kopf.watch() == rest
+    assert {name: item.version for name, item in server.world.nodes.items.items()} == {
+        "a": 7,
+        "b": 6,
+        "c": 30,
+    }
+    assert set(server.told) == {"a", "b", "c"}
     assert server.watches.age(NODES) < 60
+
+
+async def test_a_deletion_that_kopf_tells_late_does_not_end_the_successor(
+    server: ApiServer, kopf: Kopf
+) -> None:
+    server.stream = event("DELETED", "a", 7) + event("ADDED", "a", 9)
+    assert await kopf.watch() == [event("DELETED", "a", 7)]
+    server.world.forget(NODES, "a", 7)
+    assert server.world.nodes.items["a"].version == 9
 
 
 async def test_what_is_not_understood_is_passed_on(server: ApiServer, kopf: Kopf) -> None:
