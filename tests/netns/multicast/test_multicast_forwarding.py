@@ -17,7 +17,7 @@ ALIAS = "224.1.1.1"
 IP_RECVTTL = 12  # Python 3.11 does not name it
 
 
-async def test_each_member_gets_every_packet_once_and_nobody_else_any(world: World) -> None:
+async def test_row_27_members_get_every_packet_once_and_a_group_of_the_same_mac_none(world: World) -> None:
     one, two, three = world.nodes
     members = [one.pods[1].receiver(GROUP), two.pods[0].receiver(GROUP), two.pods[1].receiver(GROUP)]
     others = [two.pods[0].receiver(ALIAS, join=False), three.pods[0].receiver(GROUP, join=False)]
@@ -47,7 +47,7 @@ async def test_link_local_groups_never_cross(world: World) -> None:
     assert one.metric("quilt_multicast_flows") == 0
 
 
-async def test_who_joins_while_data_flows_gets_it(world: World) -> None:
+async def test_row_27_who_joins_while_data_flows_gets_it(world: World) -> None:
     one, two, three = world.nodes
     sender = one.pods[0].sender(ttl=3)
     await stream(sender, GROUP, 20)
@@ -65,7 +65,7 @@ async def test_who_joins_while_data_flows_gets_it(world: World) -> None:
     assert complete(later, 50)
 
 
-async def test_the_last_leave_ends_the_copies(world: World) -> None:
+async def test_row_27_the_last_leave_ends_the_copies(world: World) -> None:
     one, two, _ = world.nodes
     first, second = two.pods[0].receiver(GROUP), two.pods[1].receiver(GROUP)
     await members_known(world, 1, GROUP, 1)
@@ -102,7 +102,7 @@ async def test_a_source_of_no_subnet_is_dropped(world: World) -> None:
 
 
 @pytest.mark.parametrize("ttl", [1, 2, 64])
-async def test_any_ttl_crosses_the_mesh(world: World, ttl: int) -> None:
+async def test_row_27_any_ttl_crosses_the_mesh(world: World, ttl: int) -> None:
     one, two, _ = world.nodes
     member = two.pods[0].receiver(GROUP)
     member.sock.setsockopt(socket.IPPROTO_IP, IP_RECVTTL, 1)

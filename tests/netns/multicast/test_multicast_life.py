@@ -43,7 +43,7 @@ async def arrives_again(sender: Any, receiver: Any) -> float:
 
 
 @pytest.mark.parametrize("which", [1, 2])
-async def test_a_killed_agent_recovers(world: World, which: int) -> None:
+async def test_row_27_a_killed_agent_recovers_and_nothing_stale_is_left(world: World, which: int) -> None:
     sender, receiver = await streaming(world)
     node = world.nodes[which - 1]
     await node.stop()
@@ -68,7 +68,7 @@ async def test_members_of_a_node_that_is_down_are_purged(world: World) -> None:
     await until("back", lambda: one.copies() == {COPY})
 
 
-async def test_members_of_a_node_that_is_gone_are_purged_everywhere(world: World) -> None:
+async def test_row_27_members_of_a_node_that_is_gone_are_purged_everywhere(world: World) -> None:
     await streaming(world)
     world.set_phase(2, "")
     for node in (world.nodes[0], world.nodes[2]):

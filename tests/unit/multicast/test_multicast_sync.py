@@ -158,7 +158,7 @@ def test_a_datagram_for_another_node_is_not_taken() -> None:
         assert pair.nodes[B].receive(envelope, body, pair.now) == (None, None)
 
 
-def test_a_silent_peer_is_forgotten_and_heard_again() -> None:
+def test_row_27_a_silent_peer_is_forgotten_and_heard_again() -> None:
     pair = Pair()
     pair.nodes[A].change(group(1), True, pair.now)
     pair.run(0.1)
