@@ -11,6 +11,7 @@ import grpc.aio
 
 from quilt_nodeagent.core.state import Hop
 from quilt_nodeagent.executor.errors import RouteFailed, RuntimeUnavailable
+from quilt_nodeagent.executor.stream import RouteStream
 from quilt_proto import node_pb2, node_pb2_grpc, runtime_pb2, runtime_pb2_grpc
 
 T = TypeVar("T")
@@ -25,6 +26,8 @@ _OPTIONS = [
 ]
 # Routes in one call: some hundred kilobytes, programmed in some milliseconds.
 CHUNK = 10_000
+# So few wait for nothing but the way there; thousands go in calls of their own, which overlap.
+FEW = 8
 # Seconds; only a runtime that hangs takes so long, and the heartbeat does not wait for it.
 _BULK_TIMEOUT = 30.0
 
@@ -74,6 +77,7 @@ class RuntimeClient:
         self.channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
         self._contract = runtime_pb2_grpc.QuiltRuntimeStub(self.channel)
         self._routes = node_pb2_grpc.RouteTableStub(self.channel)
+        self._few_routes = RouteStream(self._routes.StreamRoutes)
         self._node = node_pb2_grpc.NodeConfigStub(self.channel)
 
     async def close(self) -> None:
@@ -132,7 +136,10 @@ class RuntimeClient:
                 remove=remove[max(0, start - len(add)) : max(0, start + CHUNK - len(add))],
                 failures_only=True,
             )
-            answer = await self._call(self._routes.ApplyRoutes(request, timeout=_BULK_TIMEOUT))
+            if total <= FEW:
+                answer = await self._call(self._few_routes.ask(request, self._timeout))
+            else:
+                answer = await self._call(self._routes.ApplyRoutes(request, timeout=_BULK_TIMEOUT))
             refused += [Refusal(r.destination, r.error, r.retryable) for r in answer.results if not r.success]
         return refused
 
@@ -146,6 +153,11 @@ class RuntimeClient:
             raise RuntimeUnavailable(text) from error
         except grpc.aio.UsageError as error:
             raise RuntimeUnavailable(f"The connection to the runtime at {self.address} is closed.") from error
+        except TimeoutError as error:
+            text = f"The runtime at {self.address} did not answer within {self._timeout:g} s."
+            raise RuntimeUnavailable(text) from error
+        except EOFError as error:
+            raise RuntimeUnavailable(f"The runtime at {self.address} does not answer: {error}.") from error
 
 
 def _groups(routes: Sequence[tuple[str, Hop]]) -> list[node_pb2.RouteGroup]:

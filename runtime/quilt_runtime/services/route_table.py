@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import nullcontext
 from itertools import chain, repeat
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import grpc
 import structlog
@@ -38,6 +38,9 @@ class RouteTableService(rpc.RouteTableServicer):
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+        self._ending = False
+        # Streams that wait for a request: what may be cut short when the runtime stops.
+        self._waiting: set[asyncio.Task[Any]] = set()
         # Threads that work on thousands at the same time are in each other's way more than they help.
         self._turn = asyncio.Lock()
 
@@ -70,6 +73,33 @@ class RouteTableService(rpc.RouteTableServicer):
                 if outcome.error or not request.failures_only
             ]
         )
+
+    async def StreamRoutes(  # noqa: N802
+        self, requests: AsyncIterator[pb.ApplyRoutesRequest], context: object
+    ) -> AsyncIterator[pb.ApplyRoutesResponse]:
+        """ApplyRoutes for each request in its turn, until the caller or the runtime goes."""
+        while request := await self._next(requests):
+            yield await self.ApplyRoutes(request, context)
+
+    async def _next(self, requests: AsyncIterator[pb.ApplyRoutesRequest]) -> pb.ApplyRoutesRequest | None:
+        task = asyncio.current_task()
+        if task is None or self._ending:
+            return None
+        self._waiting.add(task)
+        try:
+            return await anext(requests, None)
+        except asyncio.CancelledError:
+            if not self._ending:
+                raise
+            return None
+        finally:
+            self._waiting.discard(task)
+
+    def end_streams(self) -> None:
+        """Let every stream end with the request that it works on: their callers would keep them open."""
+        self._ending = True
+        for task in self._waiting:
+            task.cancel()
 
     async def ListRoutes(  # noqa: N802
         self,

@@ -49,6 +49,7 @@ class GrpcServer:
     def __init__(self, runtime: Runtime, settings: Settings) -> None:
         self._server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=256)
         self._health = HealthServicer()
+        self._routes = RouteTableService(runtime)
         self._file = SocketFile(settings.socket_dir / "runtime.sock")
         self._register(runtime)
         with self._file.binding(SOCKET_UMASK) as path:
@@ -73,12 +74,13 @@ class GrpcServer:
         """Refuse new calls, let running ones end."""
         await self._health.enter_graceful_shutdown()
         self._file.remove()
+        self._routes.end_streams()
         await self._server.stop(DRAIN_S)
 
     def _register(self, runtime: Runtime) -> None:
         server = self._server
         runtime_pb2_grpc.add_QuiltRuntimeServicer_to_server(QuiltRuntimeService(runtime), server)
-        node_pb2_grpc.add_RouteTableServicer_to_server(RouteTableService(runtime), server)
+        node_pb2_grpc.add_RouteTableServicer_to_server(self._routes, server)
         node_pb2_grpc.add_IpamServicer_to_server(IpamService(runtime), server)
         node_pb2_grpc.add_NodeConfigServicer_to_server(NodeConfigService(runtime), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
