@@ -11,6 +11,7 @@ import errno
 import os
 import struct
 from collections.abc import Callable, Sequence
+from itertools import groupby
 
 from quilt_netlink import constants as c
 from quilt_netlink import links
@@ -33,27 +34,33 @@ class Writer:
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
         """Do the operations in order; return those refused, by their place."""
         failures: list[Failure] = []
-        hot = [type(op.entry) in STAMPERS for op in ops]
-        hot.append(False)
-        at = 0
-        while at < len(ops):
-            end = hot.index(False, at)
-            if end > at:
-                self._batch(ops, range(at, end), failures)
-                at = end
-            else:
-                self._single(ops[at], at, failures)
-                at += 1
+        runs: list[range] = []
+        end = 0
+        for kind, run in groupby(type(op.entry) for op in ops):
+            start, end = end, end + sum(1 for _ in run)
+            if kind in STAMPERS:
+                runs.append(range(start, end))
+                continue
+            self._batch(ops, runs, failures)
+            runs = []
+            for place in range(start, end):
+                self._single(ops[place], place, failures)
+        self._batch(ops, runs, failures)
         return failures
 
-    def _batch(self, ops: Sequence[Op], places: range, failures: list[Failure]) -> None:
+    def _batch(self, ops: Sequence[Op], runs: Sequence[range], failures: list[Failure]) -> None:
+        """Write runs of operations, each on entries of one type, one after the other."""
+        if not runs:
+            return
         invalid: dict[int, Failure] = {}
 
         def build(seq: int) -> list[bytes]:
             messages: list[bytes] = []
-            _encode(ops, places, seq, messages, invalid)
+            for run in runs:
+                _encode(ops, run, seq, messages, invalid)
             return messages
 
+        places = range(runs[0].start, runs[-1].stop)
         refused = self._channel.batch(build, len(places))
         if not refused and not invalid:
             return

@@ -6,7 +6,7 @@ of one peer costs one peer; `look` reads everything again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from quilt_netlink import Delete, Failure, FdbEntry, KernelLike, Neighbour, Op, Put
 from quilt_nodeagent.core.plan import Pair, Plan
@@ -15,6 +15,10 @@ from quilt_nodeagent.kernel.observe import RouteReader, read_layer2
 from quilt_nodeagent.metrics import Metrics
 
 Pairs = Sequence[Pair]
+_ENTRY: dict[str, Callable[[int, str, str], Neighbour | FdbEntry]] = {
+    "neighbour": Neighbour,
+    "fdb": FdbEntry,
+}
 
 
 class Dataplane:
@@ -45,44 +49,40 @@ class Dataplane:
 
         A device that is gone is no refusal: its own notification is on its way, and nothing was confirmed.
         """
-        new, fdb, moved = plan.new_neighbours, plan.fdb, plan.moved_neighbours
-        return (
-            self._put("neighbour", [Put(Neighbour(self.index, *pair)) for pair in new], new)
-            + self._put("fdb", [Put(FdbEntry(self.index, *pair)) for pair in fdb], fdb)
-            + self._put("neighbour", [Put(Neighbour(self.index, *pair)) for pair in moved], moved)
+        return self._write(
+            Put, (("neighbour", plan.new_neighbours), ("fdb", plan.fdb), ("neighbour", plan.moved_neighbours))
         )
 
     def drop(self, plan: Plan) -> list[str]:
         """Remove stale FDB entries and neighbours; return what was refused, as sentences."""
-        fdb, neighbours = plan.stale_fdb, plan.stale_neighbours
-        return self._drop("fdb", [Delete(FdbEntry(self.index, *pair)) for pair in fdb], fdb) + self._drop(
-            "neighbour", [Delete(Neighbour(self.index, *pair)) for pair in neighbours], neighbours
-        )
+        return self._write(Delete, (("fdb", plan.stale_fdb), ("neighbour", plan.stale_neighbours)))
 
-    def _put(self, kind: str, ops: list[Op], pairs: Pairs) -> list[str]:
-        refused = self._apply(kind, ops)
-        keep = pairs if not refused else [pair for at, pair in enumerate(pairs) if at not in refused]
-        self._table(kind).update(keep)
-        return self._sentences(kind, pairs, refused)
+    def _write(self, how: type[Put | Delete], kinds: Sequence[tuple[str, Pairs]]) -> list[str]:
+        """Write all in one batch, in order; confirm and count what was not refused, for all at once."""
+        ops: list[Op] = []
+        for kind, pairs in kinds:
+            entry = _ENTRY[kind]
+            ops += [how(entry(self.index, *pair)) for pair in pairs]
+        failures = self.kernel.apply(ops) if ops else []
+        errors: list[str] = []
+        first = 0
+        for kind, pairs in kinds:
+            refused = {f.index - first: f for f in failures if first <= f.index < first + len(pairs)}
+            first += len(pairs)
+            self._confirm(how, kind, pairs, refused)
+            errors += self._sentences(kind, pairs, refused)
+        return errors
 
-    def _drop(self, kind: str, ops: list[Op], pairs: Pairs) -> list[str]:
-        refused = self._apply(kind, ops)
-        table = self._table(kind)
-        for at, (key, _) in enumerate(pairs):
-            if at not in refused or refused[at].absent:
-                table.pop(key, None)
-        return self._sentences(kind, pairs, refused)
-
-    def _table(self, kind: str) -> dict[str, str]:
-        return self.tracked.neighbours if kind == "neighbour" else self.tracked.fdb
-
-    def _apply(self, kind: str, ops: list[Op]) -> dict[int, Failure]:
-        """Write; return what failed by its place. Counted once for all: thousands come together."""
-        if not ops:
-            return {}
-        refused = {failure.index: failure for failure in self.kernel.apply(ops)}
-        self._metrics.writes.labels(kind).inc(len(ops) - len(refused))
-        return refused
+    def _confirm(self, how: type[Put | Delete], kind: str, pairs: Pairs, refused: dict[int, Failure]) -> None:
+        table = self.tracked.neighbours if kind == "neighbour" else self.tracked.fdb
+        if how is Put:
+            table.update(pairs if not refused else [p for at, p in enumerate(pairs) if at not in refused])
+        else:
+            for at, (key, _) in enumerate(pairs):
+                if at not in refused or refused[at].absent:
+                    table.pop(key, None)
+        if pairs:
+            self._metrics.writes.labels(kind).inc(len(pairs) - len(refused))
 
     def _sentences(self, kind: str, pairs: Pairs, refused: dict[int, Failure]) -> list[str]:
         failed = {at: failure for at, failure in refused.items() if not failure.absent}

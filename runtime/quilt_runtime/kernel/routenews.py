@@ -21,9 +21,8 @@ class RouteNews:
     def __init__(self) -> None:
         self._decoder = EventDecoder()
 
-    def take(self, data: bytes, tables: Tables) -> bool:
+    def take(self, view: memoryview, tables: Tables) -> bool:
         """Take in a datagram of route and nexthop notifications; whether the tables are still true."""
-        view = memoryview(data)
         return all(
             self._take_one(kind, bool(flags & NLM_F_REPLACE), view, start, end, tables)
             for kind, flags, _, start, end in walk(view, len(view))

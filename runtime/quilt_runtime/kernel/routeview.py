@@ -48,6 +48,8 @@ class RouteView:
         self.kernel = Kernel(sock)
         self._tables: Tables | None = None
         self._decode = RouteNews()
+        # One for all: a new one for each look would be 16 pages of memory to map and give back.
+        self._buffer = memoryview(bytearray(BUFFER))
         self._devices: set[int] = set()
         self._links: dict[str | int, Link] = {}
 
@@ -87,7 +89,7 @@ class RouteView:
         """Empty the socket, taking in what it has to say; tables that are no longer true are dropped."""
         while True:
             try:
-                data = self._news.recv(BUFFER)
+                size = self._news.recv_into(self._buffer)
             except BlockingIOError:
                 return
             except OSError as error:
@@ -96,10 +98,10 @@ class RouteView:
                 self._links.clear()
                 self._tables = None
                 continue
-            if not self._take(data):
+            if not self._take(self._buffer[:size]):
                 self._tables = None
 
-    def _take(self, data: bytes) -> bool:
+    def _take(self, data: memoryview) -> bool:
         """Take in a datagram, which is of one kind; whether the tables are still true."""
         kind = struct.unpack_from("=H", data, 4)[0]
         if kind not in ABOUT_A_DEVICE:
