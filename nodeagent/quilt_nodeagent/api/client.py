@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import asyncio.sslproto
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -13,6 +14,9 @@ from quilt_nodeagent.api.access import Access, without_public_authorities
 
 with without_public_authorities():
     import aiohttp
+
+# A TLS record is 16 KiB at most. asyncio would read by 256 KiB, which the C library maps for each event anew.
+asyncio.sslproto.SSLProtocol.max_size = 64 << 10
 
 JSON = "application/json"
 APPLY = "application/apply-patch+yaml"

@@ -15,9 +15,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from quilt_crds.vtep import vtep_mac
+from quilt_netlink.messages import pack_ip
 from quilt_nodeagent.core.direct import Direct
 from quilt_nodeagent.core.state import Entries, Hop, Keys
 
+# Thousands of claims come at once, and the ipaddress module takes longer for one than all the rest.
+_LENGTHS4 = {str(length): length for length in range(33)}
 UP = "Up"
 DOWN = "Down"
 RELEASING = "Releasing"
@@ -40,16 +43,33 @@ class Peer(Struct, frozen=True, gc=False):
 
 def make_peer(network: str, cidr: str, node: str, phase: str, host_ip: str, uid: str = "") -> Peer:
     """Build a Peer from a claim's fields; ValueError names the field that cannot be used."""
-    subnet = ip_network(cidr)
-    if str(subnet) != cidr:
-        raise ValueError(f"cidr {cidr} is not canonical; expected {subnet}")
-    if host_ip:
+    vtep = _network_address(cidr)
+    if host_ip and _packed4(host_ip) is None:
         ip_address(host_ip)
     if not node:
         raise ValueError(f"the claim to {cidr} names no node")
-    vtep, mac = str(subnet.network_address), vtep_mac(network, node)
     # Of thousands of claims most say the same of their phase: that text is kept once.
-    return Peer(cidr, node, intern(phase), host_ip, vtep, mac, uid)
+    return Peer(cidr, node, intern(phase), host_ip, vtep, vtep_mac(network, node), uid)
+
+
+def _network_address(cidr: str) -> str:
+    address, _, length = cidr.partition("/")
+    packed, size = _packed4(address), _LENGTHS4.get(length)
+    if packed is not None and size is not None and not packed & (0xFFFFFFFF >> size):
+        return address
+    subnet = ip_network(cidr)
+    if str(subnet) != cidr:
+        raise ValueError(f"cidr {cidr} is not canonical; expected {subnet}")
+    return str(subnet.network_address)
+
+
+def _packed4(address: str) -> int | None:
+    """Return an IPv4 address as a number, None for whatever the ipaddress module must look at."""
+    try:
+        packed = pack_ip(address)
+    except (OSError, ValueError):  # ValueError: a zero character within
+        return None
+    return int.from_bytes(packed) if len(packed) == 4 else None
 
 
 def renewed(peer: Peer, phase: str, host_ip: str) -> Peer:
