@@ -14,8 +14,8 @@ import socket
 import ssl
 import subprocess
 import tempfile
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -36,7 +36,20 @@ CHART = Path(__file__).parents[1] / "helm/quilt-mesh"
 CONCURRENT = 32
 MERGE = "application/merge-patch+json"
 Json = dict[str, Any]
-Call = Callable[[aiohttp.ClientSession], Awaitable[None]]
+Request = tuple[str, str, Json | None]
+
+
+@contextmanager
+def api_server_alone(cluster: Cluster) -> Iterator[None]:
+    """Only the API server and etcd at work: for others, nodes without kubelets are lost."""
+    others = ("kube-controller-manager", "kube-scheduler")
+    for name in others:
+        cluster.pause_program(name)
+    try:
+        yield
+    finally:
+        for name in others:
+            cluster.resume_program(name)
 
 
 class ControlPlane:
@@ -48,11 +61,10 @@ class ControlPlane:
         facts = devcluster_state.load(NAME)
         self._switch = facts.pids[SWITCH].pid
         self.address, self.port = facts.addresses.control_plane, API_PORT
-        self._node_address = facts.addresses.node(1)
-        self._prefix = facts.addresses.network.prefixlen
+        self._addresses = facts.addresses
         self._cluster = Cluster.attach(NAME)
-        config = json.loads(self._cluster.kubeconfig.read_text())
-        cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
+        self._config = json.loads(self._cluster.kubeconfig.read_text())
+        cluster, user = self._config["clusters"][0]["cluster"], self._config["users"][0]["user"]
         self.local = cluster["server"]
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="quilt-bench-")))
         self.authority = base64.b64decode(cluster["certificate-authority-data"])
@@ -82,8 +94,21 @@ class ControlPlane:
         """Folder with the agent's token and ca.crt."""
         return self.folder / "account"
 
-    def join(self, node: Node) -> None:
-        """Give a node its eth0 on the network of the API server."""
+    @property
+    def kubeconfig(self) -> Path:
+        """File with the administrator's credentials, for a program within a node."""
+        config = json.loads(json.dumps(self._config))
+        config["clusters"][0]["cluster"]["server"] = f"https://{self.address}:{self.port}"
+        path = self.folder / "admin.kubeconfig"
+        path.write_text(json.dumps(config))
+        return path
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Nobody of the control plane at work but the API server and etcd."""
+        return api_server_alone(self._cluster)
+
+    def join(self, node: Node, place: int = 1) -> None:
+        """Give a node its eth0 on the network of the API server: the address of the machine at `place`."""
         host = ["nsenter", f"--target={self._switch}", "--net", "ip"]
         # The kernel takes the last node's port away a moment after its namespace: a new name for each.
         self._ports += 1
@@ -91,7 +116,8 @@ class ControlPlane:
         pair = ["link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", node.name]
         subprocess.run([*host, *pair], check=True)
         subprocess.run([*host, "link", "set", port, "master", BRIDGE, "up"], check=True)
-        node.run("ip", "address", "add", f"{self._node_address}/{self._prefix}", "dev", "eth0")
+        address = f"{self._addresses.node(place)}/{self._addresses.network.prefixlen}"
+        node.run("ip", "address", "add", address, "dev", "eth0")
         node.run("ip", "link", "set", "eth0", "up")
         # Peers' hosts are behind the gateway, as on most networks; nothing answers there.
         node.run("ip", "route", "add", "default", "dev", "eth0")
@@ -101,7 +127,7 @@ class ControlPlane:
         wanted = set(range(1, count + 1))
         added, gone = wanted - self._claims, self._claims - wanted
         path = QUILTSUBNET.path()
-        calls = [("POST", path, peers.peer_claim(number)) for number in sorted(added)]
+        calls: list[Request] = [("POST", path, peers.peer_claim(number)) for number in sorted(added)]
         calls += [("DELETE", f"{path}/{peers.peer_claim(n)['metadata']['name']}", None) for n in sorted(gone)]
         asyncio.run(self.requests(calls))
         self._claims = wanted
@@ -117,9 +143,7 @@ class ControlPlane:
             agent.wait_event("dataplane_verified")
             yield node
 
-    async def requests(
-        self, calls: Iterable[tuple[str, str, Json | None]], concurrent: int = CONCURRENT
-    ) -> None:
+    async def requests(self, calls: Iterable[Request], concurrent: int = CONCURRENT) -> None:
         """Send requests, some at a time."""
         waiting = iter(list(calls))
         connector = aiohttp.TCPConnector(ssl=self.tls, limit=0)
@@ -161,8 +185,8 @@ class ControlPlane:
         (self.credentials / "token").write_text(text.strip())
         (self.credentials / "ca.crt").write_bytes(self.authority)
 
-    def _objects(self) -> list[tuple[str, str, Json | None]]:
-        node, address = peers.OWN_NODE, self._node_address
+    def _objects(self) -> list[Request]:
+        node, address = peers.OWN_NODE, self._addresses.node(1)
         network = {"clusterCIDRs": peers.CLUSTER_CIDRS}
         pod = {
             "nodeName": node,

@@ -2,54 +2,122 @@
 
 A real API server, agent and runtime. A claim is timed from sending the request that makes it routable to the
 kernel's own notification of the route; drift from the change to the notification of the entry as it should
-be. Times are taken in the thread that makes the change. The limit beside it is the API server alone: from the
-same request to the event on a bare watch. Changes come one by one, at most 20 a second.
+be. Times are taken in the thread that makes the change. Changes come one by one, at most 20 a second.
+
+Beside it is Flannel (see bench/flannel.py), a node of its own on the same API server, with 5,000 Nodes for
+its peers: there it is a Node, with all that makes it routable, from the request to the route. Both are
+measured in turns of fifty, the other one idle meanwhile. The limit of both is the API server alone, measured
+before either runs: from the same request to the event on a bare watch. kube-controller-manager and the
+scheduler are stopped for all of it, as Nodes without kubelets would keep them busy.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
-import random
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bench import peers
+from bench import flannel, peers
+from bench.controlplane import ControlPlane
+from bench.drift import PAUSE, PEERS, samples_of_all
 from bench.events import Listener
 from bench.node import Node
 from bench.result import Line, Plot, Result, Series, distribution, median, percentile
 from quilt_crds.names import QUILTSUBNET, claim_name
-from quilt_netlink import Change, Delete, FdbEntry, Neighbour, Nexthop, Op, Put, Route
+from quilt_netlink import Change, Route
 
 if TYPE_CHECKING:
     from bench.bench import Bench
 
 TITLE = "One change at 5,000 peers"
-PEERS = 5000
-PAUSE = 0.05
+TURN = 50
 Sample = list[float]
+Session = http.client.HTTPSConnection
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """What is published for a peer to be routed: where, and for the peer's number its body and name."""
+
+    collection: str
+    body: Callable[[int], dict[str, Any]]
+    name: Callable[[int], str]
+
+    def path(self, number: int) -> str:
+        return f"{self.collection}/{self.name(number)}"
+
+
+CLAIM = Thing(QUILTSUBNET.path(), peers.peer_claim, lambda number: claim_name(peers.subnet(number)))
+NODE = Thing(flannel.NODES, flannel.peer_node, peers.node)
+
+
+@dataclass(slots=True)
+class Way:
+    """From a thing in the API to one agent's route, and back: milliseconds of every time so far."""
+
+    thing: Thing
+    session: Session
+    listener: Listener
+    published: Sample = field(default_factory=list)
+    deleted: Sample = field(default_factory=list)
+
+    def publish(self, number: int) -> None:
+        body = self.thing.body(number)
+        self.listener.forget()
+        self.published.append(
+            _timed(self.session, "POST", self.thing.collection, body, lambda: self._route(number, there=True))
+        )
+
+    def delete(self, number: int) -> None:
+        path = self.thing.path(number)
+        self.listener.forget()
+        self.deleted.append(
+            _timed(self.session, "DELETE", path, None, lambda: self._route(number, there=False))
+        )
+
+    def _route(self, number: int, *, there: bool) -> float:
+        prefix = peers.subnet(number)
+
+        def told(change: Change) -> bool:
+            return change.new is there and isinstance(change.entry, Route) and change.entry.prefix == prefix
+
+        return self.listener.wait(told)
 
 
 def measure(bench: Bench) -> Result:
     control = bench.control()
+    control.claims(PEERS)
     numbers = range(PEERS + 1, PEERS + 1 + bench.rounds(300))
-    with control.node(PEERS) as node:
-        time.sleep(2)
-        with Listener(node.netns) as listener, closing(control.session(node)) as session:
-            with closing(control.session(node)) as watching:
-                alone = _alone(session, watching, numbers)
-            added = [_publish(session, listener, number) for number in numbers]
-            removed = [_delete(session, listener, number) for number in numbers]
+    with control.alone():
+        alone = _limits(control, numbers)
+        with control.node(PEERS) as node, Listener(node.netns) as listener:
+            with flannel.flannel(control, PEERS, bench.say) as peer, Listener(peer.netns) as theirs:
+                peer.start_flanneld(PEERS)
+                with closing(control.session(node)) as session:
+                    ours, flannels = Way(CLAIM, session, listener), Way(NODE, session, theirs)
+                    _in_turn((ours, flannels), numbers)
             time.sleep(1)
-            drift = _all_drift(node, listener, bench.rounds(60))
-    return _result(alone, added, removed, drift)
+            drift = samples_of_all(node, listener, bench.rounds(60))
+    return _result(alone, ours, flannels, drift)
 
 
-def _timed(
-    session: http.client.HTTPSConnection, method: str, path: str, body: Any, heard: Callable[[], float]
-) -> float:
+def _in_turn(ways: tuple[Way, ...], numbers: range) -> None:
+    time.sleep(2)
+    for at in range(0, len(numbers), TURN):
+        for way in ways:
+            for number in numbers[at : at + TURN]:
+                way.publish(number)
+        for way in ways:
+            for number in numbers[at : at + TURN]:
+                way.delete(number)
+
+
+def _timed(session: Session, method: str, path: str, body: Any, heard: Callable[[], float]) -> float:
     """Send a request and wait for what it brings about; return the milliseconds between."""
     time.sleep(PAUSE)
     payload = json.dumps(body).encode() if body else None
@@ -62,183 +130,66 @@ def _timed(
     return (end - start) * 1e3
 
 
-def _path(number: int) -> str:
-    return QUILTSUBNET.path(claim_name(peers.subnet(number)))
+def _limits(control: ControlPlane, numbers: range) -> tuple[Sample, Sample]:
+    """What the API server takes to tell a watch of a claim, and of a Node; no agent runs."""
+    with Node() as node:
+        control.join(node)
+        return _alone(control, node, CLAIM, numbers), _alone(control, node, NODE, numbers)
 
 
-def _publish(session: http.client.HTTPSConnection, listener: Listener, number: int) -> float:
-    prefix = peers.subnet(number)
-    listener.forget()
-    return _timed(
-        session,
-        "POST",
-        QUILTSUBNET.path(),
-        peers.peer_claim(number),
-        lambda: listener.wait(lambda c: c.new and isinstance(c.entry, Route) and c.entry.prefix == prefix),
-    )
-
-
-def _delete(session: http.client.HTTPSConnection, listener: Listener, number: int) -> float:
-    prefix = peers.subnet(number)
-    listener.forget()
-    return _timed(
-        session,
-        "DELETE",
-        _path(number),
-        None,
-        lambda: listener.wait(
-            lambda c: not c.new and isinstance(c.entry, Route) and c.entry.prefix == prefix
-        ),
-    )
-
-
-def _alone(
-    session: http.client.HTTPSConnection, watching: http.client.HTTPSConnection, numbers: range
-) -> Sample:
-    """What the API server takes from a request to the event of a watch, nobody else involved."""
-    watching.request("GET", QUILTSUBNET.path() + "?limit=1")
-    version = json.loads(watching.getresponse().read())["metadata"]["resourceVersion"]
-    watching.request("GET", f"{QUILTSUBNET.path()}?watch=true&resourceVersion={version}")
-    stream = watching.getresponse()
-
-    def heard(number: int) -> float:
-        name = claim_name(peers.subnet(number)).encode()
-        while name not in stream.readline():
-            pass
-        return time.perf_counter()
-
+def _alone(control: ControlPlane, node: Node, thing: Thing, numbers: range) -> Sample:
     taken = []
-    for number in numbers:
-        body = peers.peer_claim(number)
-        taken.append(_timed(session, "POST", QUILTSUBNET.path(), body, lambda n=number: heard(n)))
-        _timed(session, "DELETE", _path(number), None, lambda n=number: heard(n))
+    with closing(control.session(node)) as session, closing(control.session(node)) as watching:
+        watching.request("GET", f"{thing.collection}?limit=1")
+        version = json.loads(watching.getresponse().read())["metadata"]["resourceVersion"]
+        watching.request("GET", f"{thing.collection}?watch=true&resourceVersion={version}")
+        stream = watching.getresponse()
+
+        def heard(number: int) -> float:
+            name = thing.name(number).encode()
+            while name not in stream.readline():
+                pass
+            return time.perf_counter()
+
+        for number in numbers:
+            body = thing.body(number)
+            taken.append(_timed(session, "POST", thing.collection, body, partial(heard, number)))
+            _timed(session, "DELETE", thing.path(number), None, partial(heard, number))
     return taken
 
 
-class Drift:
-    """What can be done to a peer's entries behind the agent's back, and how it shows that they are mended."""
-
-    def __init__(self, node: Node, listener: Listener) -> None:
-        self._node = node
-        self._listener = listener
-        link = node.kernel.link(peers.DEVICE)
-        assert link is not None
-        self._index = link.index
-
-    def sample(self, kind: str) -> float:
-        """Milliseconds until the mesh is right again."""
-        number = random.randint(1, PEERS - 1)
-        op, mended = getattr(self, f"_{kind}")(number)
-        self._listener.forget()
-        start = time.perf_counter()
-        self._node.kernel.run(op)
-        end = self._listener.wait(lambda change: change.new and mended(change))
-        time.sleep(PAUSE)
-        return (end - start) * 1e3
-
-    def _neighbour(self, number: int) -> Neighbour:
-        return Neighbour(self._index, peers.vtep(number), peers.mac(number))
-
-    def _fdb(self, number: int) -> FdbEntry:
-        return FdbEntry(self._index, peers.mac(number), peers.host(number))
-
-    def _route(self, number: int) -> Route:
-        address = peers.vtep(number).removesuffix("0") + "1"
-        route = self._node.kernel.route_get(address, fib_match=True)
-        assert route is not None
-        return route
-
-    def _neighbour_deleted(self, number: int) -> tuple[Op, Callable[[Change], bool]]:
-        right = self._neighbour(number)
-        return Delete(right), lambda change: change.entry == right
-
-    def _neighbour_modified(self, number: int) -> tuple[Op, Callable[[Change], bool]]:
-        right = self._neighbour(number)
-        wrong = Neighbour(right.ifindex, right.address, "02:00:00:00:00:01")
-        return Put(wrong), lambda change: change.entry == right
-
-    def _fdb_deleted(self, number: int) -> tuple[Op, Callable[[Change], bool]]:
-        right = self._fdb(number)
-        return Delete(right), lambda change: change.entry == right
-
-    def _fdb_modified(self, number: int) -> tuple[Op, Callable[[Change], bool]]:
-        right = self._fdb(number)
-        wrong = FdbEntry(right.ifindex, right.mac, "198.18.255.1")
-        return Put(wrong), lambda change: change.entry == right
-
-    def _route_deleted(self, number: int) -> tuple[Op, Callable[[Change], bool]]:
-        right = self._route(number)
-        return Delete(right), lambda change: _is_route(change, number)
-
-    def _route_modified(self, number: int) -> tuple[Op, Callable[[Change], bool]]:
-        other = self._route(number + 1).nhid
-        wrong = Route(peers.subnet(number), 81, nhid=other)
-        return Put(wrong), lambda change: _is_route(change, number) and change.entry.nhid != other  # type: ignore[union-attr]
-
-    def _nexthop_deleted(self, number: int) -> tuple[Op, Callable[[Change], bool]]:
-        nexthop = Nexthop(self._route(number).nhid, self._index, peers.vtep(number))
-        return Delete(nexthop), lambda change: _is_route(change, number)
-
-    def _nexthop_modified(self, number: int) -> tuple[Op, Callable[[Change], bool]]:
-        nhid, gateway = self._route(number).nhid, peers.vtep(number)
-
-        def mended(change: Change) -> bool:
-            """In place, or the route hangs on another one; the damage itself is told for the route too."""
-            if isinstance(change.entry, Nexthop):
-                return change.entry.gateway == gateway
-            return _is_route(change, number) and change.entry != Route(peers.subnet(number), 81, nhid=nhid)
-
-        return Put(Nexthop(nhid, self._index, "10.42.250.0")), mended
+def _spread(what: str, sample: Sample, **more: Any) -> Line:
+    value = median(sample)
+    return Line(what=what, value=value, unit="ms", p50=value, p99=percentile(sample, 99), **more)
 
 
-def _is_route(change: Change, number: int) -> bool:
-    entry = change.entry
-    return isinstance(entry, Route) and entry.prefix == peers.subnet(number) and bool(entry.nhid)
-
-
-KINDS = [
-    f"{what}_{how}" for what in ("route", "nexthop", "fdb", "neighbour") for how in ("deleted", "modified")
-]
-
-
-def _all_drift(node: Node, listener: Listener, each: int) -> dict[str, Sample]:
-    drift = Drift(node, listener)
-    samples: dict[str, Sample] = {kind: [] for kind in KINDS}
-    for _ in range(each):
-        for kind in KINDS:
-            samples[kind].append(drift.sample(kind))
-    time.sleep(1)
-    assert len(node.kernel.routes(81)) == PEERS
-    return samples
-
-
-def _result(alone: Sample, added: Sample, removed: Sample, drift: dict[str, Sample]) -> Result:
+def _result(alone: tuple[Sample, Sample], ours: Way, theirs: Way, drift: dict[str, Sample]) -> Result:
     everything = [value for sample in drift.values() for value in sample]
-    limit = "the API server alone"
+    peer = "Flannel, Node to route"
+    named = {
+        "API server alone, claim": alone[0],
+        "claim published": ours.published,
+        "claim deleted": ours.deleted,
+        "Flannel, Node published": theirs.published,
+        "Flannel, Node deleted": theirs.deleted,
+    }
     lines = [
         Line(
-            what="claim published to route in the kernel, p50",
-            value=median(added),
+            what=f"claim published to route in the kernel, p{percent}",
+            value=percentile(ours.published, percent),
             unit="ms",
-            against=limit,
-            other=median(alone),
-            target=5,
-        ),
-        Line(
-            what="claim published to route in the kernel, p99",
-            value=percentile(added, 99),
-            unit="ms",
-            against=limit,
-            other=percentile(alone, 99),
-            target=15,
-        ),
-        Line(
-            what="claim deleted to route gone",
-            value=median(removed),
-            unit="ms",
-            p50=median(removed),
-            p99=percentile(removed, 99),
-        ),
+            against=peer,
+            other=percentile(theirs.published, percent),
+            target=target,
+        )
+        for percent, target in ((50, 5), (99, 15))
+    ]
+    lines += [
+        _spread("claim deleted to route gone", ours.deleted, against=peer, other=median(theirs.deleted)),
+        _spread("Flannel: Node published to route in the kernel", theirs.published),
+        _spread("Flannel: Node deleted to route gone", theirs.deleted),
+        _spread("the API server alone: claim published to event", alone[0]),
+        _spread("the API server alone: Node published to event", alone[1]),
         Line(
             what="any drift repaired, p99",
             value=percentile(everything, 99),
@@ -248,17 +199,7 @@ def _result(alone: Sample, added: Sample, removed: Sample, drift: dict[str, Samp
             target=50,
         ),
     ]
-    lines += [
-        Line(
-            what=f"{kind.replace('_', ' ')}, repaired",
-            value=median(sample),
-            unit="ms",
-            p50=median(sample),
-            p99=percentile(sample, 99),
-        )
-        for kind, sample in drift.items()
-    ]
-    named = {"API server alone": alone, "claim published": added, "claim deleted": removed}
+    lines += [_spread(f"{kind.replace('_', ' ')}, repaired", sample) for kind, sample in drift.items()]
     series = [Series(name=name, points=distribution(sample)) for name, sample in named.items()]
     claims = Plot(
         name="claims", title="A claim to the kernel's route", kind="cdf", x="ms", y="share", series=series

@@ -13,11 +13,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from bench.control_plane.wire import Wire
+from bench.controlplane import api_server_alone
 from bench.node import in_namespace
 from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET
 from quilt_devcluster import Cluster, bringup
@@ -70,17 +71,9 @@ class Plane:
         """Connections of the administrator, whom the API server never lets wait."""
         return Wire(self.address, self.tls, connections, self.dial)
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Only the API server and etcd at work: for others, nodes without kubelets are lost."""
-        others = ("kube-controller-manager", "kube-scheduler")
-        for name in others:
-            self.cluster.pause_program(name)
-        try:
-            yield
-        finally:
-            for name in others:
-                self.cluster.resume_program(name)
+    def alone(self) -> AbstractContextManager[None]:
+        """Nobody of the control plane at work but the API server and etcd."""
+        return api_server_alone(self.cluster)
 
     def crowd(self, connections: int = 64) -> Wire:
         """Connections that wait their turn, as those of agents do: of a service account that may do all."""

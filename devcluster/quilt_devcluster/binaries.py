@@ -72,6 +72,13 @@ def build_all(progress: Progress) -> None:
             _timed(progress, "pause", _build_pause)
 
 
+def build(tool: Tool, progress: Progress) -> Path:
+    """Build one tool's programs, if the cache lacks them, and return the folder with them."""
+    with locked(paths.cache_dir() / "bin" / f".{tool.name}.lock"):
+        _build_missing(tool, progress)
+    return tool.folder()
+
+
 def _build_missing(tool: Tool, progress: Progress) -> None:
     missing = [name for name in tool.programs if not (tool.folder() / name).exists()]
     if not missing:

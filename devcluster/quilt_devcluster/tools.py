@@ -1,7 +1,7 @@
 """Which programs the devcluster is made of, and the key under which each build of them is cached.
 
 Every tool is a small Go module in `tools/<name>` that pins one upstream project by go.mod and go.sum. A
-build is a pure function of those two files and the flags here, so their hash names the folder that keeps the
+build is a pure function of the files there and the flags here, so their hash names the folder that keeps the
 result.
 """
 
@@ -51,8 +51,9 @@ class Tool:
     def key(self) -> str:
         """Return the 12 hexadecimal digits that stand for all inputs of this tool's build."""
         digest = hashlib.sha256()
-        for name in ("go.mod", "go.sum"):
-            digest.update((self.module / name).read_bytes())
+        # go.mod, go.sum, and what go.mod may replace a dependency with.
+        for path in sorted(path for path in self.module.rglob("*") if path.is_file()):
+            digest.update(path.read_bytes())
         flags = {"flags": self.go_flags(), "programs": self.programs, "cgo": self.cgo}
         digest.update(json.dumps(flags, sort_keys=True).encode())
         return digest.hexdigest()[:12]

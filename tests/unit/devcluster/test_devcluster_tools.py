@@ -31,6 +31,13 @@ def test_key_follows_the_pinned_versions(tool: Tool, name: str) -> None:
     assert tool.key() != before
 
 
+def test_key_follows_what_a_dependency_is_replaced_with(tool: Tool) -> None:
+    before = tool.key()
+    (tool.module / "instead").mkdir()
+    (tool.module / "instead" / "instead.go").write_text("package instead\n")
+    assert tool.key() != before
+
+
 @pytest.mark.parametrize(
     "change", [{"tags": ("x",)}, {"ldflags": "-X a=b"}, {"cgo": True}, {"programs": {"e": "e"}}]
 )

@@ -1,0 +1,130 @@
+"""Flannel as a peer: flanneld in a network of its own, told of its mesh by Nodes of a real API server.
+
+It is built from its Go module when first asked for, which takes a minute or two, and kept; the SDK of a cloud
+whose backend nobody asks for here is left out. flanneld runs as in its DaemonSet: VXLAN, subnets from the
+Nodes, less masquerading and forward rules, which have no part in what is measured. Its credentials are the
+administrator's, whom the API server never lets wait. Its peers are Nodes as flanneld on each would leave
+them, small ones: no kubelet adds conditions and images. Whoever makes them does so under
+`ControlPlane.alone`: kube-controller-manager would take nodes without kubelets for dead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bench import peers
+from bench.controlplane import ControlPlane
+from bench.events import Listener
+from bench.node import BenchError, Node
+from quilt_devcluster import binaries
+from quilt_devcluster.tools import Tool
+from quilt_netlink import Change, Delete, Link, Route
+
+VERSION = "0.28.10"
+PACKAGE = "github.com/flannel-io/flannel"
+# Its UDP backend, which cannot be left out, is C.
+TOOL = Tool(
+    "flannel",
+    {"flanneld": PACKAGE},
+    ldflags=f"-X {PACKAGE}/pkg/version.Version=v{VERSION}",
+    cgo=True,
+    source=Path(__file__).parent / "tools",
+)
+NODES = "/api/v1/nodes"
+DEVICE = "flannel.1"
+OWN_NODE = "flannel"
+OWN_SUBNET = "10.42.2.0/24"
+ANNOTATION = "flannel.alpha.coreos.com"
+PLACE = 2
+Json = dict[str, Any]
+NETWORK: Json = {"Network": "10.0.0.0/8", "EnableNFTables": True, "Backend": {"Type": "vxlan"}}
+
+
+def program(say: Callable[[str], None]) -> Path:
+    """Return flanneld, built if need be."""
+    built = TOOL.folder() / "flanneld"
+    return built if built.exists() else binaries.build(TOOL, say) / built.name
+
+
+def node_object(name: str, subnet: str, **annotations: str) -> Json:
+    """A Node with a pod range."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, "annotations": annotations},
+        "spec": {"podCIDR": subnet, "podCIDRs": [subnet]},
+    }
+
+
+def peer_node(number: int) -> Json:
+    """A peer's Node: all that makes it routable."""
+    told = {
+        "kube-subnet-manager": "true",
+        "backend-type": "vxlan",
+        "backend-data": json.dumps({"VNI": 1, "VtepMAC": peers.mac(number)}, separators=(",", ":")),
+        "public-ip": peers.host(number),
+    }
+    annotations = {f"{ANNOTATION}/{key}": value for key, value in told.items()}
+    return node_object(peers.node(number), peers.subnet(number), **annotations)
+
+
+class Flannel(Node):
+    """A node on which flanneld is the agent."""
+
+    def __init__(self, program: Path, kubeconfig: Path) -> None:
+        super().__init__(OWN_NODE)
+        self._program, self._kubeconfig = program, kubeconfig
+        (self.folder / "net-conf.json").write_text(json.dumps(NETWORK))
+
+    def start_flanneld(self, count: int) -> float:
+        """Start it on a kernel without its device; return the seconds until the last route to a peer."""
+        if self.kernel.link(DEVICE):
+            self.kernel.run(Delete(Link(DEVICE)))
+        missing = {peers.subnet(number) for number in range(1, count + 1)}
+
+        def complete(change: Change) -> bool:
+            if change.new and isinstance(change.entry, Route):
+                missing.discard(change.entry.prefix)
+            return not missing
+
+        with Listener(self.netns) as listener:
+            self.agent = self._start("flanneld", self._command(), {"NODE_NAME": OWN_NODE})
+            try:
+                return listener.wait(complete) - self.agent.started
+            except TimeoutError as error:
+                log = (self.folder / "flanneld.log").read_text()[-2000:]
+                raise BenchError(f"flanneld did not make {len(missing)} routes:\n{log}") from error
+
+    def _command(self) -> list[str]:
+        options = {
+            "kube-subnet-mgr": "true",
+            "kubeconfig-file": self._kubeconfig,
+            "net-config-path": self.folder / "net-conf.json",
+            "subnet-file": self.folder / "subnet.env",
+            "iface": "eth0",
+            "ip-masq": "false",
+            "iptables-forward-rules": "false",
+        }
+        return [str(self._program), *(f"--{name}={value}" for name, value in options.items())]
+
+
+@contextmanager
+def flannel(control: ControlPlane, count: int, say: Callable[[str], None]) -> Iterator[Flannel]:
+    """A node for flanneld, and the Nodes of peers 1 to `count`; all gone afterwards."""
+    built = program(say)
+    # flanneld relies on a Node's having annotations, as a kubelet's has.
+    own = node_object(OWN_NODE, OWN_SUBNET, **{"node.alpha.kubernetes.io/ttl": "0"})
+    nodes = [own, *(peer_node(number) for number in range(1, count + 1))]
+    asyncio.run(control.requests(("POST", NODES, node) for node in nodes))
+    try:
+        with Flannel(built, control.kubeconfig) as node:
+            control.join(node, PLACE)
+            yield node
+    finally:
+        gone = [f"{NODES}/{node['metadata']['name']}" for node in nodes]
+        asyncio.run(control.requests(("DELETE", path, None) for path in gone))
