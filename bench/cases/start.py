@@ -4,6 +4,9 @@ The agent starts as in its pod: imports, the list of claims from a real API serv
 device, all entries through netlink and the runtime, and a dump that shows them. The kernel has no device
 before. The limit beside it: the list of claims alone, read and thrown away. Memory is resident memory some
 seconds later, of processes that have only started.
+
+At 5,000 peers Flannel is started as well (see bench/flannel.py), with as many Nodes for its peers: until the
+kernel told of its last route, as it does not look whether all is there.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import http.client
 import time
 from typing import TYPE_CHECKING
 
-from bench import peers
+from bench import flannel, peers
 from bench.controlplane import ControlPlane
 from bench.node import Node
 from bench.result import Line, Plot, Result, Series, median
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 TITLE = "Agent start to all peers verified"
 SIZES = (254, 1000, 5000, 20000)
+BESIDE = 5000
 SETTLE = 3.0
 
 
@@ -33,12 +37,15 @@ def measure(bench: Bench) -> Result:
     taken: dict[int, float] = {}
     listed: dict[int, float] = {}
     memory: dict[int, tuple[float, float]] = {}
+    peer = 0.0, 0.0
     for count in SIZES:
         bench.say(f"{count} claims")
         control.claims(count)
         listed[count] = median([_list(control) for _ in range(bench.rounds(5))])
         taken[count], memory[count] = _size(control, count, bench.rounds(5))
-    return _result(taken, listed, memory)
+        if count == BESIDE:
+            peer = _flannel(bench, count)
+    return _result(taken, listed, memory, peer)
 
 
 def _size(control: ControlPlane, count: int, rounds: int) -> tuple[float, tuple[float, float]]:
@@ -61,6 +68,19 @@ def _size(control: ControlPlane, count: int, rounds: int) -> tuple[float, tuple[
     return median(times), memory
 
 
+def _flannel(bench: Bench, count: int) -> tuple[float, float]:
+    """Median seconds of Flannel's start, and its MB after the first one."""
+    control = bench.control()
+    with control.alone(), flannel.flannel(control, count, bench.say) as node:
+        times = [node.start_flanneld(count)]
+        time.sleep(SETTLE)
+        memory = resident(node.pids["agent"])
+        for _ in range(bench.rounds(5) - 1):
+            node.stop_agent()
+            times.append(node.start_flanneld(count))
+    return median(times), memory
+
+
 def _list(control: ControlPlane) -> float:
     """Seconds to read the list of claims."""
     address = control.local.removeprefix("https://")
@@ -75,7 +95,10 @@ def _list(control: ControlPlane) -> float:
 
 
 def _result(
-    taken: dict[int, float], listed: dict[int, float], memory: dict[int, tuple[float, float]]
+    taken: dict[int, float],
+    listed: dict[int, float],
+    memory: dict[int, tuple[float, float]],
+    peer: tuple[float, float],
 ) -> Result:
     lines = [
         Line(
@@ -84,7 +107,7 @@ def _result(
             unit="ms",
             against="the list of claims alone",
             other=listed[count] * 1e3,
-            target=1500 if count == 5000 else None,
+            target=1500 if count == BESIDE else None,
         )
         for count in taken
     ]
@@ -94,13 +117,14 @@ def _result(
                 what=f"{name}, memory with {count:,} peers",
                 value=memory[count][place],
                 unit="MB",
-                target=limit if count == 5000 else None,
+                target=limit if count == BESIDE else None,
             )
             for count in memory
         ]
         small, large = 1000, 20000
         each = (memory[large][place] - memory[small][place]) / (large - small) * 1e3
         lines.append(Line(what=f"{name}, memory for each peer", value=each, unit="KB", target=1.5))
+    lines += _beside_flannel(taken[BESIDE], sum(memory[BESIDE]), peer)
     series = [
         Series(name="agent start to verified", points=[(n, round(t * 1e3)) for n, t in taken.items()]),
         Series(name="list of claims alone", points=[(n, round(t * 1e3, 1)) for n, t in listed.items()]),
@@ -112,3 +136,22 @@ def _result(
     ]
     used = Plot(name="memory", title="Resident memory", kind="time", x="peers", y="MB", series=series)
     return Result(lines=lines, plots=[start, used])
+
+
+def _beside_flannel(seconds: float, megabytes: float, peer: tuple[float, float]) -> list[Line]:
+    return [
+        Line(
+            what=f"start with {BESIDE:,} peers",
+            value=seconds * 1e3,
+            unit="ms",
+            against="Flannel, to its last route",
+            other=peer[0] * 1e3,
+        ),
+        Line(
+            what=f"agent and runtime, memory with {BESIDE:,} peers",
+            value=megabytes,
+            unit="MB",
+            against="Flannel",
+            other=peer[1],
+        ),
+    ]

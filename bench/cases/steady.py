@@ -2,15 +2,17 @@
 
 Idle is the processor time of both over a minute with a watched API server, heartbeats and the resync that is
 due in it. A resync is provoked by a notification of the device in which nothing differs (its alias); that
-nothing is written is what the kernel's own notifications say.
+nothing is written is what the kernel's own notifications say. Flannel's minute, with as many Nodes for its
+peers (see bench/flannel.py), follows ours.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bench import peers
+from bench import flannel, peers
 from bench.events import Listener
 from bench.node import Node
 from bench.result import Line, Result, median
@@ -32,8 +34,12 @@ def measure(bench: Bench) -> Result:
         with Listener(node.netns) as listener:
             resyncs = [_resync(node, agent, runtime) for _ in range(bench.rounds(10))]
             written = listener.forget()
-        idle = _idle(agent, runtime, 15 if bench.quick else 60)
-    return Result(lines=_lines(resyncs, written, idle))
+        idle = _idle((agent, runtime), 15 if bench.quick else 60)
+    with control.alone(), flannel.flannel(control, PEERS, bench.say) as peer:
+        peer.start_flanneld(PEERS)
+        time.sleep(5)
+        (flannels,) = _idle((peer.pids["agent"],), 15 if bench.quick else 60)
+    return Result(lines=_lines(resyncs, written, idle, flannels))
 
 
 def _resync(node: Node, agent: int, runtime: int) -> float:
@@ -44,23 +50,27 @@ def _resync(node: Node, agent: int, runtime: int) -> float:
     return (processor(agent) + processor(runtime) - before) * 1e3
 
 
-def _idle(agent: int, runtime: int, seconds: float) -> tuple[float, float]:
-    """Per cent of a core of agent and runtime."""
-    before = processor(agent), processor(runtime)
+def _idle(pids: Sequence[int], seconds: float) -> list[float]:
+    """Per cent of a core of each."""
+    before = [processor(pid) for pid in pids]
     start = time.perf_counter()
     time.sleep(seconds)
     taken = time.perf_counter() - start
-    return (
-        (processor(agent) - before[0]) / taken * 100,
-        (processor(runtime) - before[1]) / taken * 100,
-    )
+    return [(processor(pid) - used) / taken * 100 for pid, used in zip(pids, before, strict=True)]
 
 
-def _lines(resyncs: list[float], written: int, idle: tuple[float, float]) -> list[Line]:
+def _lines(resyncs: list[float], written: int, idle: list[float], flannels: float) -> list[Line]:
     return [
         Line(what="full resync, processor time", value=median(resyncs), unit="ms", target=60),
         Line(what="entries written by all resyncs", value=written, unit="", target=0),
-        Line(what="idle, agent and runtime", value=sum(idle), unit="% of a core", target=0.5),
+        Line(
+            what="idle, agent and runtime",
+            value=sum(idle),
+            unit="% of a core",
+            against="Flannel",
+            other=flannels,
+            target=0.5,
+        ),
         Line(what="idle, agent", value=idle[0], unit="% of a core"),
         Line(what="idle, runtime", value=idle[1], unit="% of a core"),
     ]
