@@ -79,6 +79,7 @@ class Flannel(Node):
     def __init__(self, program: Path, kubeconfig: Path) -> None:
         super().__init__(OWN_NODE)
         self._program, self._kubeconfig = program, kubeconfig
+        self._said = self.folder / "said"
         (self.folder / "net-conf.json").write_text(json.dumps(NETWORK))
 
     def start_flanneld(self, count: int) -> float:
@@ -97,7 +98,7 @@ class Flannel(Node):
             try:
                 return listener.wait(complete) - self.agent.started
             except TimeoutError as error:
-                log = (self.folder / "flanneld.log").read_text()[-2000:]
+                log = self._said.read_text()[-2000:]
                 raise BenchError(f"flanneld did not make {len(missing)} routes:\n{log}") from error
 
     def _command(self) -> list[str]:
@@ -110,7 +111,9 @@ class Flannel(Node):
             "ip-masq": "false",
             "iptables-forward-rules": "false",
         }
-        return [str(self._program), *(f"--{name}={value}" for name, value in options.items())]
+        # It writes much for each peer: into a file, or whoever reads it would slow it down.
+        shell = ["sh", "-c", f'exec "$@" >{self._said} 2>&1', "-"]
+        return [*shell, str(self._program), *(f"--{name}={value}" for name, value in options.items())]
 
 
 @contextmanager
