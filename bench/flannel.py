@@ -2,7 +2,7 @@
 
 It is built from its Go module when first asked for, which takes a minute or two, and kept; the SDK of a cloud
 whose backend nobody asks for here is left out. flanneld runs as in its DaemonSet: VXLAN, subnets from the
-Nodes, less masquerading and forward rules, which have no part in what is measured. Its credentials are the
+Nodes, less masquerading and forward rules unless these are asked for. Its credentials are the
 administrator's, whom the API server never lets wait. Its peers are Nodes as flanneld on each would leave
 them, small ones: no kubelet adds conditions and images. Whoever makes them does so under
 `ControlPlane.alone`: kube-controller-manager would take nodes without kubelets for dead.
@@ -42,7 +42,7 @@ OWN_SUBNET = "10.42.2.0/24"
 ANNOTATION = "flannel.alpha.coreos.com"
 PLACE = 2
 Json = dict[str, Any]
-NETWORK: Json = {"Network": "10.0.0.0/8", "EnableNFTables": True, "Backend": {"Type": "vxlan"}}
+NETWORK: Json = {"Network": "10.0.0.0/8", "Backend": {"Type": "vxlan"}}
 
 
 def program(say: Callable[[str], None]) -> Path:
@@ -80,10 +80,12 @@ class Flannel(Node):
         super().__init__(OWN_NODE)
         self._program, self._kubeconfig = program, kubeconfig
         self._said = self.folder / "said"
-        (self.folder / "net-conf.json").write_text(json.dumps(NETWORK))
 
-    def start_flanneld(self, count: int) -> float:
-        """Start it on a kernel without its device; return the seconds until the last route to a peer."""
+    def start_flanneld(self, count: int, *, rules: bool = False) -> float:
+        """Start it on a kernel without its device; return the seconds until the last route to a peer.
+
+        With `rules` it keeps those of its DaemonSet: masquerading and forwarding, by iptables.
+        """
         if self.kernel.link(DEVICE):
             self.kernel.run(Delete(Link(DEVICE)))
         missing = {peers.subnet(number) for number in range(1, count + 1)}
@@ -94,22 +96,24 @@ class Flannel(Node):
             return not missing
 
         with Listener(self.netns) as listener:
-            self.agent = self._start("flanneld", self._command(), {"NODE_NAME": OWN_NODE})
+            self.agent = self._start("flanneld", self._command(rules), {"NODE_NAME": OWN_NODE})
             try:
                 return listener.wait(complete) - self.agent.started
             except TimeoutError as error:
                 log = self._said.read_text()[-2000:]
                 raise BenchError(f"flanneld did not make {len(missing)} routes:\n{log}") from error
 
-    def _command(self) -> list[str]:
+    def _command(self, rules: bool) -> list[str]:
+        network = self.folder / "net-conf.json"
+        network.write_text(json.dumps({**NETWORK, "EnableNFTables": not rules}))
         options = {
             "kube-subnet-mgr": "true",
             "kubeconfig-file": self._kubeconfig,
-            "net-config-path": self.folder / "net-conf.json",
+            "net-config-path": network,
             "subnet-file": self.folder / "subnet.env",
             "iface": "eth0",
-            "ip-masq": "false",
-            "iptables-forward-rules": "false",
+            "ip-masq": str(rules).lower(),
+            "iptables-forward-rules": str(rules).lower(),
         }
         # It writes much for each peer: into a file, or whoever reads it would slow it down.
         shell = ["sh", "-c", f'exec "$@" >{self._said} 2>&1', "-"]

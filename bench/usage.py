@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import time
 from pathlib import Path
@@ -10,6 +11,12 @@ from pathlib import Path
 def processor(pid: int) -> float:
     """Processor seconds of a process and its finished threads, to the nanosecond (its CPU clock)."""
     return time.clock_gettime((~pid << 3) | 2)
+
+
+def ended_children(pid: int) -> float:
+    """Processor seconds, to the hundredth, of the programs that a process ran and that have ended."""
+    after_the_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, after_the_name[13:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def own_processor() -> float:
