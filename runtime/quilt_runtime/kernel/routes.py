@@ -90,6 +90,7 @@ class RouteExecutor:
     def interface(self, name: str) -> Link:
         """Return an interface by name; raises RequestError where it does not exist."""
         with self._lock:
+            self._view.hear()
             link = self._view.link(name)
         if link is None:
             raise RequestError(f"Interface '{name}' not found", retryable=True)

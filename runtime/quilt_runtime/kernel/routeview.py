@@ -54,10 +54,9 @@ class RouteView:
         self._links: dict[str | int, Link] = {}
 
     def link(self, key: str | int) -> Link | None:
-        """Return an interface by name or index, or None; asked of the kernel when something about links was
-        heard.
+        """Return an interface by name or index, or None, as of the last `hear` or `tables`; what is not known
+        since is asked of the kernel.
         """
-        self._hear()
         found = self._links.get(key) or self.kernel.link(key)
         if found is not None:
             self._links[key] = found
@@ -65,7 +64,7 @@ class RouteView:
 
     def tables(self) -> tuple[Tables, bool]:
         """Return what the kernel holds, and whether it was read just now."""
-        self._hear()
+        self.hear()
         if self._tables is not None:
             return self._tables, False
         self._tables = read_tables(self.kernel)
@@ -85,7 +84,7 @@ class RouteView:
         self._news.close()
         self.kernel.close()
 
-    def _hear(self) -> None:
+    def hear(self) -> None:
         """Empty the socket, taking in what it has to say; tables that are no longer true are dropped."""
         while True:
             try:
