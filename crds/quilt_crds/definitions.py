@@ -96,8 +96,8 @@ class Definition:
         return schema
 
 
-# string(cidr(x)) == x is what makes the spelling unique, for IPv6 above all.
-_CANONICAL = "isCIDR({0}) && cidr({0}) == cidr({0}).masked() && string(cidr({0})) == {0}"
+# The text of the network is what makes the spelling unique, for IPv6 above all.
+_CANONICAL = "isCIDR({0}) && string(cidr({0}).masked()) == {0}"
 _CIDR = Rule(
     _CANONICAL.format("self"),
     "must be a canonical CIDR without host bits, for example 10.42.1.0/24 or fd42:0:0:1::/64",

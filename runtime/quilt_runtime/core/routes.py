@@ -9,7 +9,7 @@ link scope. Routes of other programs are never changed: an item that would is re
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Any, NamedTuple
@@ -44,14 +44,6 @@ class Steps:
         """Append a write."""
         self.ops.append(op)
         self.items.append(item)
-
-    def without(self, items: Container[int]) -> Steps:
-        """Return those that are for other items."""
-        kept = Steps()
-        for op, item in zip(self.ops, self.items, strict=True):
-            if item not in items:
-                kept.add(item, op)
-        return kept
 
 
 @dataclass(slots=True)

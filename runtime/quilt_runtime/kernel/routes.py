@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from quilt_netlink import Delete, Failure, Link, NetlinkError, Op
 from quilt_runtime.core.errors import RequestError
-from quilt_runtime.core.routes import OURS, PROTOCOL_MESH, Plan, Planner, Steps, Wanted, described
+from quilt_runtime.core.routes import OURS, PROTOCOL_MESH, Plan, Planner, Wanted, described
 from quilt_runtime.kernel.routeview import RouteView
 
 RETRYABLE = frozenset(
@@ -56,9 +56,9 @@ UNCHANGED, CHANGED = Outcome(), Outcome(changed=True)
 class RouteExecutor:
     """One call at a time; another program's change between reading and writing is met by reading again."""
 
-    def __init__(self) -> None:
+    def __init__(self, view: RouteView | None = None) -> None:
         self._lock = threading.Lock()
-        self._view = RouteView()
+        self._view = view or RouteView()
 
     def apply(self, adds: Sequence[Asked], removes: Sequence[str], terms: Terms) -> list[Outcome]:
         """Add, then remove; one outcome per item, adds first. Raises NetlinkError where reading fails."""
@@ -147,8 +147,7 @@ class _Attempt:
         for item, text in plan.refused.items():
             # Nobody is refused on the ground of what may be gone by now.
             self._outcomes[item] = Outcome(text, raced=not fresh)
-        self._write(plan.nexthops)
-        self._write(plan.routes.without(self._outcomes) if self._outcomes else plan.routes)
+        self._write(plan)
         failed = self._view.kernel.apply(plan.garbage)
         if failed or self._outcomes:
             self._view.forget()
@@ -192,10 +191,16 @@ class _Attempt:
         self._view.depend_on(link.index)
         return link.index
 
-    def _write(self, steps: Steps) -> None:
-        for failure in self._view.kernel.apply(steps.ops):
+    def _write(self, plan: Plan) -> None:
+        """Write in one batch, each nexthop object before its routes; what is refused first is what is told.
+
+        A route over an id that another program took this very moment stands until the next attempt, which
+        follows at once.
+        """
+        items = plan.nexthops.items + plan.routes.items
+        for failure in self._view.kernel.apply(plan.nexthops.ops + plan.routes.ops):
             if not (isinstance(failure.op, Delete) and failure.absent):
-                self._outcomes[steps.items[failure.index]] = _refusal(failure)
+                self._outcomes.setdefault(items[failure.index], _refusal(failure))
 
 
 def _refusal(failure: Failure) -> Outcome:

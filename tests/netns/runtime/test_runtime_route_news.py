@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from quilt_netlink import Create, Delete, Kernel, Link, Nexthop, Op, Put, Route, Vxlan
+from quilt_netlink import Create, Delete, Failure, Kernel, Link, Nexthop, Op, Put, Route, Vxlan
 from quilt_netlink.namespaces import socket_in
 from quilt_runtime.core.routes import Tables
 from quilt_runtime.kernel import routeview
+from quilt_runtime.kernel.routes import Asked, RouteExecutor, Terms
 from quilt_runtime.kernel.routeview import RouteView
 
 from .conftest import Namespace
@@ -73,6 +74,36 @@ def test_news_and_dump_agree(view: RouteView, netns: Namespace) -> None:
     agree()
     other.close()
     assert counted["kept"] > counted["read"]
+
+
+def test_a_nexthop_id_taken_this_very_moment_is_left_to_its_owner(
+    view: RouteView, netns: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Kernel.open(f"/run/netns/{netns.name}")
+    other.run(Create(Link("vxlan100", kind="vxlan", up=True, vxlan=Vxlan(100, 4789, "127.0.0.1"))))
+    link = other.link("vxlan100")
+    assert link is not None
+    foreign: list[Nexthop] = []
+    write = view.kernel.apply
+
+    def taken_before(ops: Sequence[Op]) -> list[Failure]:
+        """Let another program be faster by one message."""
+        wanted = [op.entry for op in ops if isinstance(op, Create) and isinstance(op.entry, Nexthop)]
+        if wanted and not foreign:
+            foreign.append(Nexthop(wanted[0].id, link.index, "10.42.9.0", 199))
+            other.run(Create(foreign[0]))
+        return write(ops)
+
+    monkeypatch.setattr(view.kernel, "apply", taken_before)
+    executor = RouteExecutor(view)
+    asked = [Asked(f"10.42.{n}.0/24", f"10.42.{n}.0", "vxlan100") for n in (2, 3)]
+    assert [outcome.error for outcome in executor.apply(asked, [], Terms(81))] == ["", ""]
+    assert sorted(executor.held()) == asked
+    hops = {nexthop.id: nexthop.gateway for nexthop in other.nexthops()}
+    assert hops[foreign[0].id] == "10.42.9.0"
+    routes = {route.prefix: hops[route.nhid] for route in other.routes(81)}
+    assert routes == {"10.42.2.0/24": "10.42.2.0", "10.42.3.0/24": "10.42.3.0"}
+    other.close()
 
 
 def _on(op: Op, index: int) -> Op:
