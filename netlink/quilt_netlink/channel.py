@@ -47,6 +47,7 @@ _ANSWER_COST = 2048  # what one error with its text occupies in a socket's queue
 _BATCH_BYTES = 128 << 10
 _BUFFER = 256 << 10  # a dump's datagrams are up to 32 KiB
 _TIMEOUT = struct.pack("@ll", 10, 0)
+_MAX_ERRNO = 4095  # the kernel's own limit
 
 
 def open_socket() -> socket.socket:
@@ -215,11 +216,13 @@ def refusal(view: memoryview, flags: int, start: int, end: int) -> Refusal:
     """Return the errno (0: none) and text of an NLMSG_ERROR or NLMSG_DONE message."""
     if end - start < 20:
         return 0, ""
-    error = -_INT.unpack_from(view, start + 16)[0]
-    if error <= 0 or not flags & NLM_F_ACK_TLVS:
-        return max(error, 0), ""
+    error = min(max(0, -_INT.unpack_from(view, start + 16)[0]), _MAX_ERRNO)
+    if not error or not flags & NLM_F_ACK_TLVS:
+        return error, ""
     at = start + 20
     if HEADER.unpack_from(view, start)[1] == NLMSG_ERROR:
+        if at + 16 > end:  # it does not say what it answers
+            return error, ""
         at += 16 if flags & NLM_F_CAPPED else (_U32.unpack_from(view, at)[0] + 3) & ~3
     while at + 4 <= end:
         length, kind = _ATTR.unpack_from(view, at)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from netlink_entries import entries, reference, verbs
 
@@ -48,11 +48,18 @@ def messages(draw: st.DrawFn) -> bytes:
     return bytes(data[: draw(st.integers(16, len(data)))] if draw(st.booleans()) else data)
 
 
+def bare_error(flags: int) -> bytes:
+    """An error that does not say what it answers, with a number that no error has."""
+    return struct.pack("=IHHIIi", 20, 2, flags, SEQ, 0, -(2**31))
+
+
 datagrams = st.lists(messages(), max_size=4).map(b"".join) | st.binary(max_size=200)
 
 
 @settings(max_examples=400)
 @given(datagrams, st.sampled_from(READERS))
+@example(bare_error(0), READERS[0])
+@example(bare_error(0x200), READERS[0])
 def test_any_datagram_of_a_dump_is_read_or_refused(
     data: bytes, make: Callable[[], WalkingReader[object]]
 ) -> None:
