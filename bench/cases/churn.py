@@ -2,7 +2,7 @@
 
 Each change is a claim that goes Down or comes Up, so a route, a nexthop object, a neighbour and an FDB entry
 that go or come. The first tenth warms up. From there memory is read after every 5,000 changes, and the median
-of the last five readings is compared with that of the first five: any single one may meet a message under way.
+of the last five readings is compared with that of the first five: a single one may meet a message under way.
 """
 
 from __future__ import annotations
