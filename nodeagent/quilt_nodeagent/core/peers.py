@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from quilt_crds.vtep import vtep_mac
-from quilt_netlink.messages import pack_ip
+from quilt_netlink.messages import number4
 from quilt_nodeagent.core.direct import Direct
 from quilt_nodeagent.core.state import Entries, Hop, Keys
 
@@ -44,7 +44,7 @@ class Peer(Struct, frozen=True, gc=False):
 def make_peer(network: str, cidr: str, node: str, phase: str, host_ip: str, uid: str = "") -> Peer:
     """Build a Peer from a claim's fields; ValueError names the field that cannot be used."""
     vtep = _network_address(cidr)
-    if host_ip and _packed4(host_ip) is None:
+    if host_ip and number4(host_ip) < 0:
         ip_address(host_ip)
     if not node:
         raise ValueError(f"the claim to {cidr} names no node")
@@ -54,22 +54,13 @@ def make_peer(network: str, cidr: str, node: str, phase: str, host_ip: str, uid:
 
 def _network_address(cidr: str) -> str:
     address, _, length = cidr.partition("/")
-    packed, size = _packed4(address), _LENGTHS4.get(length)
-    if packed is not None and size is not None and not packed & (0xFFFFFFFF >> size):
+    number, size = number4(address), _LENGTHS4.get(length)
+    if number >= 0 and size is not None and not number & (0xFFFFFFFF >> size):
         return address
     subnet = ip_network(cidr)
     if str(subnet) != cidr:
         raise ValueError(f"cidr {cidr} is not canonical; expected {subnet}")
     return str(subnet.network_address)
-
-
-def _packed4(address: str) -> int | None:
-    """Return an IPv4 address as a number, None for whatever the ipaddress module must look at."""
-    try:
-        packed = pack_ip(address)
-    except (OSError, ValueError):  # ValueError: a zero character within
-        return None
-    return int.from_bytes(packed) if len(packed) == 4 else None
 
 
 def renewed(peer: Peer, phase: str, host_ip: str) -> Peer:

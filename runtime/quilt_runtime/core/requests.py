@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
 
-from quilt_netlink.messages import pack_ip, pack_ips
+from quilt_netlink.messages import number4, pack_ips
 from quilt_runtime.core.errors import RequestError
 
 LONGEST_CIDR = 43  # an IPv6 address with an embedded IPv4 one, and /128
@@ -79,20 +79,11 @@ def canonical4(text: str) -> str:
     The ipaddress module would take 15 us for each.
     """
     address, _, size = text.partition("/")
-    packed, length = _packed4(address), _LENGTH.get(size, 0)
+    packed, length = number4(address), _LENGTH.get(size, 0)
     if packed < 0 or not length or packed & (0xFFFFFFFF >> length):
         return ""
     first = packed >> 24
     return text if 0 < first < 224 and first != 127 and packed >> 16 != 0xA9FE else ""
-
-
-def _packed4(text: str) -> int:
-    """Return a canonically spelled IPv4 address as a number, -1 for anything else."""
-    try:
-        packed = pack_ip(text)
-    except (OSError, ValueError):  # ValueError: a zero character within
-        return -1
-    return int.from_bytes(packed) if len(packed) == 4 else -1
 
 
 def all_canonical4(addresses: Sequence[str]) -> bool:
@@ -121,7 +112,7 @@ def gateway(text: str, family: int) -> str:
     """Return the canonical gateway address of the destination's family (4 or 6); empty stays empty."""
     if not text:
         return ""
-    if family == 4 and _packed4(text) >= 0:
+    if family == 4 and number4(text) >= 0:
         return text
     if len(text) > LONGEST_CIDR:
         raise RequestError(f"Gateway is {len(text)} characters long, an address has at most 39")
