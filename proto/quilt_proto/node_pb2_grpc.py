@@ -40,11 +40,6 @@ class RouteTableStub:
                 request_serializer=quilt__proto_dot_node__pb2.ApplyRoutesRequest.SerializeToString,
                 response_deserializer=quilt__proto_dot_node__pb2.ApplyRoutesResponse.FromString,
                 _registered_method=True)
-        self.StreamRoutes = channel.stream_stream(
-                '/quilt.RouteTable/StreamRoutes',
-                request_serializer=quilt__proto_dot_node__pb2.ApplyRoutesRequest.SerializeToString,
-                response_deserializer=quilt__proto_dot_node__pb2.ApplyRoutesResponse.FromString,
-                _registered_method=True)
         self.ListRoutes = channel.unary_unary(
                 '/quilt.RouteTable/ListRoutes',
                 request_serializer=quilt__proto_dot_node__pb2.ListRoutesRequest.SerializeToString,
@@ -62,14 +57,6 @@ class RouteTableServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def StreamRoutes(self, request_iterator, context):
-        """The same for whoever keeps the table: each request is answered in its turn, over one call that stays open,
-        which takes half the time of a call for each.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
     def ListRoutes(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -81,11 +68,6 @@ def add_RouteTableServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'ApplyRoutes': grpc.unary_unary_rpc_method_handler(
                     servicer.ApplyRoutes,
-                    request_deserializer=quilt__proto_dot_node__pb2.ApplyRoutesRequest.FromString,
-                    response_serializer=quilt__proto_dot_node__pb2.ApplyRoutesResponse.SerializeToString,
-            ),
-            'StreamRoutes': grpc.stream_stream_rpc_method_handler(
-                    servicer.StreamRoutes,
                     request_deserializer=quilt__proto_dot_node__pb2.ApplyRoutesRequest.FromString,
                     response_serializer=quilt__proto_dot_node__pb2.ApplyRoutesResponse.SerializeToString,
             ),
@@ -121,33 +103,6 @@ class RouteTable:
             request,
             target,
             '/quilt.RouteTable/ApplyRoutes',
-            quilt__proto_dot_node__pb2.ApplyRoutesRequest.SerializeToString,
-            quilt__proto_dot_node__pb2.ApplyRoutesResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def StreamRoutes(request_iterator,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.stream_stream(
-            request_iterator,
-            target,
-            '/quilt.RouteTable/StreamRoutes',
             quilt__proto_dot_node__pb2.ApplyRoutesRequest.SerializeToString,
             quilt__proto_dot_node__pb2.ApplyRoutesResponse.FromString,
             options,

@@ -34,10 +34,6 @@ class RouteTableStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RouteTableAsyncStub: ...
     ApplyRoutes: _grpc.UnaryUnaryMultiCallable[_node_pb2.ApplyRoutesRequest, _node_pb2.ApplyRoutesResponse]
-    StreamRoutes: _grpc.StreamStreamMultiCallable[_node_pb2.ApplyRoutesRequest, _node_pb2.ApplyRoutesResponse]
-    """The same for whoever keeps the table: each request is answered in its turn, over one call that stays open,
-    which takes half the time of a call for each.
-    """
     ListRoutes: _grpc.UnaryUnaryMultiCallable[_node_pb2.ListRoutesRequest, _node_pb2.ListRoutesResponse]
 
 @_typing.type_check_only
@@ -46,10 +42,6 @@ class RouteTableAsyncStub(RouteTableStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ApplyRoutes: _aio.UnaryUnaryMultiCallable[_node_pb2.ApplyRoutesRequest, _node_pb2.ApplyRoutesResponse]  # type: ignore[assignment]
-    StreamRoutes: _aio.StreamStreamMultiCallable[_node_pb2.ApplyRoutesRequest, _node_pb2.ApplyRoutesResponse]  # type: ignore[assignment]
-    """The same for whoever keeps the table: each request is answered in its turn, over one call that stays open,
-    which takes half the time of a call for each.
-    """
     ListRoutes: _aio.UnaryUnaryMultiCallable[_node_pb2.ListRoutesRequest, _node_pb2.ListRoutesResponse]  # type: ignore[assignment]
 
 class RouteTableServicer(metaclass=_abc_1.ABCMeta):
@@ -61,16 +53,6 @@ class RouteTableServicer(metaclass=_abc_1.ABCMeta):
         request: _node_pb2.ApplyRoutesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_node_pb2.ApplyRoutesResponse, _abc.Awaitable[_node_pb2.ApplyRoutesResponse]]: ...
-
-    @_abc_1.abstractmethod
-    def StreamRoutes(
-        self,
-        request_iterator: _MaybeAsyncIterator[_node_pb2.ApplyRoutesRequest],
-        context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_node_pb2.ApplyRoutesResponse], _abc.AsyncIterator[_node_pb2.ApplyRoutesResponse]]:
-        """The same for whoever keeps the table: each request is answered in its turn, over one call that stays open,
-        which takes half the time of a call for each.
-        """
 
     @_abc_1.abstractmethod
     def ListRoutes(

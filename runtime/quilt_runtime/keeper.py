@@ -11,13 +11,12 @@ import contextlib
 import json
 import os
 import socket
-import struct
 import threading
 from pathlib import Path
 
 import structlog
 
-from quilt_runtime.services.sockets import SocketFile
+from quilt_runtime.services.sockets import SocketFile, peer_uid
 
 log = structlog.get_logger()
 
@@ -26,7 +25,6 @@ NAMES = frozenset({"multicast"})
 MAX_REQUEST = 256
 TIMEOUT_S = 1.0
 _UMASK = 0o177
-_UCRED = struct.Struct("=iII")
 
 
 class Keeper:
@@ -69,9 +67,7 @@ class Keeper:
                     log.info("keeper_refused", reason=str(error))
 
     def _serve(self, connection: socket.socket) -> None:
-        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-        _, uid, _ = _UCRED.unpack(credentials)
-        if uid != 0:
+        if uid := peer_uid(connection):
             raise ValueError(f"only root may have descriptors kept, not uid {uid}")
         data, received, _, _ = socket.recv_fds(connection, MAX_REQUEST, 1, socket.MSG_CMSG_CLOEXEC)
         try:

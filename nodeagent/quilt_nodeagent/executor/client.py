@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -11,7 +12,7 @@ import grpc.aio
 
 from quilt_nodeagent.core.state import Hop
 from quilt_nodeagent.executor.errors import RouteFailed, RuntimeUnavailable
-from quilt_nodeagent.executor.stream import RouteStream
+from quilt_nodeagent.executor.route_socket import NotServedError, route_socket_beside
 from quilt_proto import node_pb2, node_pb2_grpc, runtime_pb2, runtime_pb2_grpc
 
 T = TypeVar("T")
@@ -28,7 +29,7 @@ _OPTIONS = [
 ]
 # Routes in one call: some hundred kilobytes, programmed in some milliseconds.
 CHUNK = 10_000
-# So few wait for nothing but the way there; thousands go in calls of their own, which overlap.
+# So few wait for nothing but the way there, which is short over a packet socket.
 FEW = 8
 # Seconds; only a runtime that hangs takes so long, and the heartbeat does not wait for it.
 _BULK_TIMEOUT = 30.0
@@ -79,11 +80,13 @@ class RuntimeClient:
         self.channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
         self._contract = runtime_pb2_grpc.QuiltRuntimeStub(self.channel)
         self._routes = node_pb2_grpc.RouteTableStub(self.channel)
-        self._few_routes = RouteStream(self._routes.StreamRoutes)
+        self._route_socket = route_socket_beside(address)
         self._node = node_pb2_grpc.NodeConfigStub(self.channel)
 
     async def close(self) -> None:
         """Close the connection, calls under way included."""
+        if self._route_socket is not None:
+            self._route_socket.close()
         await self.channel.close(grace=None)
 
     async def status(self) -> RuntimeStatus:
@@ -138,12 +141,18 @@ class RuntimeClient:
                 remove=remove[max(0, start - len(add)) : max(0, start + CHUNK - len(add))],
                 failures_only=True,
             )
-            if total <= FEW:
-                answer = await self._call(self._few_routes.ask(request, self._timeout))
-            else:
-                answer = await self._call(self._routes.ApplyRoutes(request, timeout=_BULK_TIMEOUT))
+            answer = await self._call(self._apply(request, few=total <= FEW))
             refused += [Refusal(r.destination, r.error, r.retryable) for r in answer.results if not r.success]
         return refused
+
+    async def _apply(
+        self, request: node_pb2.ApplyRoutesRequest, *, few: bool
+    ) -> node_pb2.ApplyRoutesResponse:
+        if few and self._route_socket is not None:
+            # Where the socket is not served, or no longer, the call tells what is the matter.
+            with suppress(NotServedError):
+                return await self._route_socket.ask(request, self._timeout)
+        return await self._routes.ApplyRoutes(request, timeout=_BULK_TIMEOUT)
 
     async def _call(self, call: Awaitable[T]) -> T:
         try:
@@ -158,8 +167,6 @@ class RuntimeClient:
         except TimeoutError as error:
             text = f"The runtime at {self.address} did not answer within {self._timeout:g} s."
             raise RuntimeUnavailable(text) from error
-        except EOFError as error:
-            raise RuntimeUnavailable(f"The runtime at {self.address} does not answer: {error}.") from error
 
 
 def _groups(routes: Sequence[tuple[str, Hop]]) -> list[node_pb2.RouteGroup]:

@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import socket
-import struct
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +22,7 @@ from quilt_runtime.app import Runtime
 from quilt_runtime.cni.verbs import Request, execute
 from quilt_runtime.core import cni
 from quilt_runtime.core.cni import CniError, Document
-from quilt_runtime.services.sockets import SocketFile
+from quilt_runtime.services.sockets import SocketFile, peer_uid
 
 log = structlog.get_logger()
 
@@ -33,7 +32,6 @@ MAX_DESCRIPTORS = 2
 WORKERS = 16
 BACKLOG = 512  # containerd may start every pod of a node at once
 TIMEOUT_S = 10.0  # for the request to arrive and the answer to leave
-UCRED = struct.Struct("=iII")
 
 
 class CniServer:
@@ -77,10 +75,7 @@ class CniServer:
         with connection:
             connection.settimeout(TIMEOUT_S)
             try:
-                _, uid, _ = UCRED.unpack(
-                    connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size)
-                )
-                if uid != 0:
+                if uid := peer_uid(connection):
                     raise CniError(
                         cni.INVALID_ENVIRONMENT, f"only root may ask for pod networking, not uid {uid}"
                     )

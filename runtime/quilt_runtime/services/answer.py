@@ -38,9 +38,16 @@ async def answer(metrics: Metrics, method: str, work: Callable[[], T], *, short:
     Short is what takes less than the way to a thread and back (0.2 ms): a few system calls, and no lock that
     is held for long by others.
     """
-    begun = time.perf_counter()
+    if short:
+        return answer_now(metrics, method, work)
+    return await asyncio.to_thread(answer_now, metrics, method, work, time.perf_counter())
+
+
+def answer_now(metrics: Metrics, method: str, work: Callable[[], T], begun: float | None = None) -> Answer[T]:
+    """Do `work` here, asked for at `begun` (perf_counter; None: now); log and count what fails."""
+    begun = time.perf_counter() if begun is None else begun
     try:
-        return Answer(work() if short else await asyncio.to_thread(work))
+        return Answer(work())
     except (RequestError, NetlinkError, StateError) as error:
         log.info("rpc_refused", method=method, reason=str(error))
         text = str(error)

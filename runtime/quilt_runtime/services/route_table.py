@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
 from itertools import chain, repeat
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 import grpc
 import structlog
@@ -18,7 +17,7 @@ from quilt_runtime.core import requests
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.routes import PROTOCOL_MESH
 from quilt_runtime.kernel.routes import Asked, Outcome, Terms
-from quilt_runtime.services.answer import answer
+from quilt_runtime.services.answer import Answer, answer, answer_now
 
 log = structlog.get_logger()
 
@@ -38,68 +37,25 @@ class RouteTableService(rpc.RouteTableServicer):
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._ending = False
-        # Streams that wait for a request: what may be cut short when the runtime stops.
-        self._waiting: set[asyncio.Task[Any]] = set()
         # Threads that work on thousands at the same time are in each other's way more than they help.
         self._turn = asyncio.Lock()
 
     async def ApplyRoutes(self, request: pb.ApplyRoutesRequest, context: object) -> pb.ApplyRoutesResponse:  # noqa: N802
         """Add or replace, then remove."""
-        grouped = sum(len(group.destinations) for group in request.groups)
-        items = len(request.add) + grouped + len(request.remove)
-        short = items <= FEW and not self._runtime.routes.busy
-        async with nullcontext() if short else self._turn:
-            done = await answer(
-                self._runtime.metrics, "ApplyRoutes", lambda: apply(self._runtime, request), short=short
-            )
-        outcomes = done.value or [Outcome(done.error, retryable=True)] * items
-        if request.failures_only and not any(outcome.error for outcome in outcomes):
-            return pb.ApplyRoutesResponse()
-        destinations = chain(
-            (route.destination for route in request.add),
-            *(group.destinations for group in request.groups),
-            request.remove,
-        )
-        return pb.ApplyRoutesResponse(
-            results=[
-                pb.RouteResult(
-                    destination=destination,
-                    success=not outcome.error,
-                    error=outcome.error,
-                    retryable=outcome.retryable,
-                )
-                for destination, outcome in zip(destinations, outcomes, strict=True)
-                if outcome.error or not request.failures_only
-            ]
-        )
+        if self.short(request):
+            return self.apply_now(request)
+        async with self._turn:
+            done = await answer(self._runtime.metrics, "ApplyRoutes", lambda: apply(self._runtime, request))
+        return _response(request, done)
 
-    async def StreamRoutes(  # noqa: N802
-        self, requests: AsyncIterator[pb.ApplyRoutesRequest], context: object
-    ) -> AsyncIterator[pb.ApplyRoutesResponse]:
-        """ApplyRoutes for each request in its turn, until the caller or the runtime goes."""
-        while request := await self._next(requests):
-            yield await self.ApplyRoutes(request, context)
+    def short(self, request: pb.ApplyRoutesRequest) -> bool:
+        """Whether a request is done sooner than a thread is woken for it."""
+        return _items(request) <= FEW and not self._runtime.routes.busy
 
-    async def _next(self, requests: AsyncIterator[pb.ApplyRoutesRequest]) -> pb.ApplyRoutesRequest | None:
-        task = asyncio.current_task()
-        if task is None or self._ending:
-            return None
-        self._waiting.add(task)
-        try:
-            return await anext(requests, None)
-        except asyncio.CancelledError:
-            if not self._ending:
-                raise
-            return None
-        finally:
-            self._waiting.discard(task)
-
-    def end_streams(self) -> None:
-        """Let every stream end with the request that it works on: their callers would keep them open."""
-        self._ending = True
-        for task in self._waiting:
-            task.cancel()
+    def apply_now(self, request: pb.ApplyRoutesRequest) -> pb.ApplyRoutesResponse:
+        """ApplyRoutes of a short request, here and now."""
+        done = answer_now(self._runtime.metrics, "ApplyRoutes", lambda: apply(self._runtime, request))
+        return _response(request, done)
 
     async def ListRoutes(  # noqa: N802
         self,
@@ -117,6 +73,34 @@ class RouteTableService(rpc.RouteTableServicer):
                 for route in done.value
             ]
         )
+
+
+def _items(request: pb.ApplyRoutesRequest) -> int:
+    grouped = sum(len(group.destinations) for group in request.groups)
+    return len(request.add) + grouped + len(request.remove)
+
+
+def _response(request: pb.ApplyRoutesRequest, done: Answer[list[Outcome]]) -> pb.ApplyRoutesResponse:
+    outcomes = done.value or [Outcome(done.error, retryable=True)] * _items(request)
+    if request.failures_only and not any(outcome.error for outcome in outcomes):
+        return pb.ApplyRoutesResponse()
+    destinations = chain(
+        (route.destination for route in request.add),
+        *(group.destinations for group in request.groups),
+        request.remove,
+    )
+    return pb.ApplyRoutesResponse(
+        results=[
+            pb.RouteResult(
+                destination=destination,
+                success=not outcome.error,
+                error=outcome.error,
+                retryable=outcome.retryable,
+            )
+            for destination, outcome in zip(destinations, outcomes, strict=True)
+            if outcome.error or not request.failures_only
+        ]
+    )
 
 
 def apply(runtime: Runtime, request: pb.ApplyRoutesRequest) -> list[Outcome]:

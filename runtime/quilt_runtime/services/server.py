@@ -18,6 +18,7 @@ from quilt_runtime.core.errors import RequestError
 from quilt_runtime.services.contract import QuiltRuntimeService
 from quilt_runtime.services.ipam import IpamService
 from quilt_runtime.services.node_config import NodeConfigService
+from quilt_runtime.services.route_socket import RouteSocket
 from quilt_runtime.services.route_table import RouteTableService
 from quilt_runtime.services.sockets import SocketFile, TlsFiles, joined
 
@@ -52,6 +53,7 @@ class GrpcServer:
         self._server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=256)
         self._health = HealthServicer()
         self._routes = RouteTableService(runtime)
+        self._route_socket = RouteSocket(self._routes, settings.socket_dir)
         self._file = SocketFile(settings.socket_dir / "runtime.sock")
         self._register(runtime)
         with self._file.binding(SOCKET_UMASK) as path:
@@ -63,6 +65,7 @@ class GrpcServer:
     async def start(self) -> None:
         """Serve; raises RequestError where an address cannot be had."""
         await self._server.start()
+        self._route_socket.start()
         for name in ("", *NAMES):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         log.info("grpc_serving", socket=str(self._file.path))
@@ -76,7 +79,7 @@ class GrpcServer:
         """Refuse new calls, let running ones end."""
         await self._health.enter_graceful_shutdown()
         self._file.remove()
-        self._routes.end_streams()
+        await self._route_socket.stop()
         await self._server.stop(DRAIN_S)
 
     def _register(self, runtime: Runtime) -> None:

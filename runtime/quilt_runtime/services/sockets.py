@@ -13,6 +13,7 @@ import errno
 import ipaddress
 import os
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ import structlog
 from quilt_runtime.core.errors import RequestError
 
 log = structlog.get_logger()
+
+_UCRED = struct.Struct("=iII")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,12 @@ async def until_free(host: str, port: int, seconds: float) -> None:
                     await asyncio.sleep(0.1)
                     continue
         return
+
+
+def peer_uid(connection: socket.socket) -> int:
+    """Return the user that a Unix socket's other end was connected by."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    return int(_UCRED.unpack(credentials)[1])
 
 
 class SocketFile:

@@ -95,10 +95,6 @@ class FakeRuntime(
             await meddle()
         return node_pb2.ApplyRoutesResponse(results=results)
 
-    async def StreamRoutes(self, requests: Any, context: Any) -> Any:  # noqa: N802  gRPC's name
-        async for request in requests:
-            yield await self.ApplyRoutes(request, context)
-
     def _result(self, destination: str, act: Callable[[], None]) -> Any:
         if destination in self.refuse:
             return node_pb2.RouteResult(destination=destination, error="refused on demand", retryable=True)
