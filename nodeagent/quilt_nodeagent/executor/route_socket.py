@@ -11,11 +11,13 @@ import socket
 from itertools import count
 from pathlib import Path
 
+from google.protobuf.message import DecodeError
+
 from quilt_proto.node_pb2 import ApplyRoutesRequest, ApplyRoutesResponse
 
 _NUMBER = 4
-# Bytes: more than the answer to the longest request can be.
-_BUFFER = 256 << 10
+# Bytes: many times the answer to the few routes that go this way.
+_BUFFER = 16 << 10
 
 
 class NotServedError(Exception):
@@ -71,17 +73,18 @@ class RouteSocket:
 
     def _read(self, sock: socket.socket) -> None:
         try:
-            data = sock.recv(_BUFFER)
+            data, _, flags, _ = sock.recvmsg(_BUFFER)
+            response = ApplyRoutesResponse.FromString(data[_NUMBER:])
         except BlockingIOError:
             return
-        except OSError:
+        except (OSError, DecodeError):
             data = b""
-        if not data:
+        if not data or flags & socket.MSG_TRUNC:
             self.close()
             return
         answer = self._waiting.get(data[:_NUMBER])
         if answer is not None and not answer.done():
-            answer.set_result(ApplyRoutesResponse.FromString(data[_NUMBER:]))
+            answer.set_result(response)
 
 
 def route_socket_beside(runtime_addr: str) -> RouteSocket | None:

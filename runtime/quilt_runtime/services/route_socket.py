@@ -46,6 +46,7 @@ class RouteSocket:
         self._table = table
         self._file = SocketFile(socket_dir / SOCKET)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+        self._loop = asyncio.get_running_loop()
         self._connections: set[socket.socket] = set()
         self._long: set[asyncio.Task[None]] = set()
 
@@ -54,7 +55,6 @@ class RouteSocket:
         with self._file.binding(_UMASK) as path:
             self._listener.bind(str(path))
             self._listener.listen(_BACKLOG)
-        self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._listener, self._accept)
 
     async def stop(self) -> None:

@@ -175,6 +175,24 @@ async def test_what_is_no_request_ends_the_connection_and_nothing_else(
     assert await client.apply_routes(routes(2), ()) == []
 
 
+@pytest.mark.parametrize("answer", [b"\xff" * 9, bytes(20_000)], ids=["message", "length"])
+async def test_an_answer_that_cannot_be_read_is_made_up_for_by_a_call(
+    answer: bytes, calls: FakeRuntime, client: RuntimeClient, tmp_path: Path
+) -> None:
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(tmp_path / SOCKET))
+        listener.listen()
+        listener.setblocking(False)
+        asking = asyncio.create_task(client.apply_routes(routes(1), ()))
+        connection, _ = await loop.sock_accept(listener)
+        with connection:
+            await loop.sock_recv(connection, MAX_REQUEST)
+            await loop.sock_sendall(connection, answer)
+            assert await asking == []
+    assert calls.calls == 1
+
+
 async def test_only_root_may_connect(table: Table) -> None:
     script = (
         "import os, socket, sys; os.setuid(65534); s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET);"
