@@ -152,7 +152,8 @@ class RuntimeClient:
             # Where the socket is not served, or no longer, the call tells what is the matter.
             with suppress(NotServedError):
                 return await self._route_socket.ask(request, self._timeout)
-        return await self._routes.ApplyRoutes(request, timeout=_BULK_TIMEOUT)
+        timeout = self._timeout if few else _BULK_TIMEOUT
+        return await self._routes.ApplyRoutes(request, timeout=timeout)
 
     async def _call(self, call: Awaitable[T]) -> T:
         try:

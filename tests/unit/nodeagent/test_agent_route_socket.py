@@ -111,6 +111,21 @@ async def test_where_nobody_serves_the_socket_a_call_is_made_until_somebody_does
     assert (table.asked, calls.calls) == (2, 2)
 
 
+async def test_a_runtime_that_goes_fails_all_under_way_and_is_found_again(
+    calls: FakeRuntime, client: RuntimeClient
+) -> None:
+    calls.before_answer = calls.stop
+    results = await asyncio.gather(
+        *(client.apply_routes(routes(n), ()) for n in range(3)), return_exceptions=True
+    )
+    assert [type(result) for result in results] == [RuntimeUnavailable] * 3
+    with pytest.raises(RuntimeUnavailable):
+        await client.apply_routes(routes(4), ())
+    await calls.start()
+    await asyncio.wait_for(client.channel.channel_ready(), 10)
+    assert await client.apply_routes(routes(5), ()) == []
+
+
 async def test_a_connection_lost_before_the_answer_is_made_up_for_by_a_call(
     calls: FakeRuntime, served: RouteSocket, table: Table, client: RuntimeClient
 ) -> None:
