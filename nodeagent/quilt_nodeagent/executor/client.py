@@ -12,7 +12,7 @@ import grpc.aio
 
 from quilt_nodeagent.core.state import Hop
 from quilt_nodeagent.executor.errors import RouteFailed, RuntimeUnavailable
-from quilt_nodeagent.executor.route_socket import NotServedError, route_socket_beside
+from quilt_nodeagent.executor.route_socket import NotServedError, RouteSocket, socket_beside
 from quilt_proto import node_pb2, node_pb2_grpc, runtime_pb2, runtime_pb2_grpc
 
 T = TypeVar("T")
@@ -80,7 +80,8 @@ class RuntimeClient:
         self.channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
         self._contract = runtime_pb2_grpc.QuiltRuntimeStub(self.channel)
         self._routes = node_pb2_grpc.RouteTableStub(self.channel)
-        self._route_socket = route_socket_beside(address)
+        beside = socket_beside(address, "routes.sock")
+        self._route_socket = RouteSocket(beside) if beside else None
         self._node = node_pb2_grpc.NodeConfigStub(self.channel)
 
     async def close(self) -> None:

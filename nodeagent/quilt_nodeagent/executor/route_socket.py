@@ -87,9 +87,7 @@ class RouteSocket:
             answer.set_result(response)
 
 
-def route_socket_beside(runtime_addr: str) -> RouteSocket | None:
-    """Return the socket of the runtime at a gRPC address; None where that is not a Unix socket."""
+def socket_beside(runtime_addr: str, name: str) -> Path | None:
+    """Return the path of another socket beside a gRPC address; None where that is no Unix socket."""
     scheme, _, path = runtime_addr.partition("unix:")
-    if scheme or not path:
-        return None
-    return RouteSocket(Path(path.removeprefix("//")).with_name("routes.sock"))
+    return Path(path.removeprefix("//")).with_name(name) if not scheme and path else None

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import structlog
 
+from quilt_nodeagent.executor.route_socket import socket_beside
+
 log = structlog.get_logger()
 
 # Seconds: called inside the event loop, of a thread that has nothing else to do.
@@ -60,5 +62,5 @@ class Keeper:
 
 def keeper_beside(runtime_addr: str, name: str) -> Keeper | None:
     """Return the keeper of the runtime at a gRPC address; None where that is not a Unix socket."""
-    scheme, _, path = runtime_addr.partition("unix://")
-    return Keeper(Path(path).with_name("keep.sock"), name) if not scheme and path else None
+    path = socket_beside(runtime_addr, "keep.sock")
+    return Keeper(path, name) if path else None
