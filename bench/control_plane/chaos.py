@@ -8,6 +8,7 @@ other claim is left.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import random
 import time
@@ -45,8 +46,8 @@ class Chaos:
         self.operators: list[Operator] = []
         self.truth = Truth(GRACE)
 
-    async def run(self, cycles: int) -> list[str]:
-        """Nodes come and go so often; return what was wrong."""
+    async def run(self, cycles: int, kills: int) -> list[str]:
+        """Nodes come and go at least so often, and until so many operators were killed; what was wrong."""
         # Each finds a leader's Lease of its own, so that both lead.
         proxies = [
             await self._operator(f"operator-{n}", space)
@@ -58,7 +59,7 @@ class Chaos:
             await ready.wait()
             for operator in self.operators:
                 await asyncio.to_thread(operator.wait)
-            await self._come_and_go(cycles)
+            await self._come_and_go(cycles, kills)
             for proxy in proxies:
                 proxy.calm = True
             wrong = self.truth.faults + await self._calm()
@@ -100,9 +101,9 @@ class Chaos:
             event = json.loads(line)
             self.truth.see(event["type"], event["object"])
 
-    async def _come_and_go(self, cycles: int) -> None:
+    async def _come_and_go(self, cycles: int, kills: int) -> None:
         """Have ALIVE nodes come and go next to each other, each under names of its own."""
-        turns = iter(range(cycles))
+        turns = itertools.takewhile(lambda turn: turn < cycles or self.kills < kills, itertools.count())
         begin = time.monotonic()
 
         async def slot(number: int) -> None:
@@ -176,15 +177,16 @@ def _result(run: Chaos, faults: Faults, wrong: int) -> Result:
 @click.option("--cycles", default=5000, show_default=True, help="How often a node comes and goes.")
 @click.option("--seed", default=1, show_default=True)
 @click.option("--kill", default=0.003, show_default=True, help="Chance of SIGKILL at a request.")
+@click.option("--kills", default=1, show_default=True, help="Go on until so many were killed.")
 @click.option("--save/--no-save", default=True, show_default=True)
-def chaos(cycles: int, seed: int, kill: float, *, save: bool) -> None:
+def chaos(cycles: int, seed: int, kill: float, kills: int, *, save: bool) -> None:
     """Two leaders, late and doubled news, conflicts, lost answers, SIGKILL between any two requests."""
     faults = Faults(killed=kill)
     values = ("network.heartbeat.interval=100s", "network.heartbeat.timeout=1000s",
               f"network.reuseGracePeriod={GRACE:g}s", f"network.clusterCIDRs={{{CIDR}}}")  # fmt: skip
     with plane("chaos", *values) as made:
         run = Chaos(made, seed, faults)
-        wrong = asyncio.run(run.run(cycles))
+        wrong = asyncio.run(run.run(cycles, kills))
     click.echo(
         f"{run.done} cycles, {run.served} served, {run.kills} kills, faults {dict(faults.drawn)}, "
         f"{run.truth.made} claims, at most {run.truth.most} at once: {len(wrong)} wrong"
