@@ -14,4 +14,4 @@ def vtep_mac(network: str, node: str) -> str:
     digest = bytearray(sha256(f"{network}/{node}".encode()).digest()[:6])
     # IEEE 802: bit 0 of the first byte is "group", bit 1 "locally administered".
     digest[0] = (digest[0] & 0xFC) | 0x02
-    return ":".join(f"{byte:02x}" for byte in digest)
+    return digest.hex(":")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import asyncio.sslproto
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
 from quilt_nodeagent.api.access import Access, without_public_authorities
+from quilt_nodeagent.api.line_stream import AnswerError, LineStream
 
 with without_public_authorities():
     import aiohttp
@@ -86,25 +88,32 @@ class ApiClient:
         query = {"fieldManager": manager, "force": "true"}
         return await self._request("PATCH", path, query=query, body=body, content=APPLY)
 
-    async def stream(
-        self, path: str, query: Mapping[str, str], silence: float
-    ) -> AsyncIterator[Sequence[bytes]]:
-        """Yield the lines of a watch as they come, all of one read together; none at first, when it stands.
+    async def follow(
+        self, path: str, query: Mapping[str, str], silence: float, take: Callable[[Sequence[bytes]], None]
+    ) -> None:
+        """Hand the lines of a watch to `take` as they come, all of one read together; none when it begins.
 
-        Ends when the server ends the stream; ApiUnreachableError after `silence` seconds without a byte.
+        Returns when the server ends the watch; ApiUnreachableError after `silence` seconds without a byte.
+        Raises whatever `take` raises.
         """
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout, sock_read=silence)
+        server, tls = urlsplit(self._access.server), self._access.tls
+        stream = LineStream(take)
         try:
-            async with self._open("GET", path, query, None, JSON, timeout) as response:
-                await _check(response)
-                yield []
-                rest = b""
-                async for chunk in response.content.iter_any():
-                    *lines, rest = (rest + chunk).split(b"\n")
-                    if lines:
-                        yield lines
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            headers = {"Host": server.netloc, "Connection": "close", **self._headers()}
+            lines = [f"GET {server.path}{path}?{urlencode(query)} HTTP/1.1"]
+            lines += [f"{name}: {value}" for name, value in headers.items()]
+            async with asyncio.timeout(self._timeout):
+                transport, _ = await asyncio.get_running_loop().create_connection(
+                    lambda: stream, server.hostname or "", server.port or (443 if tls else 80), ssl=tls
+                )
+            try:
+                transport.write("\r\n".join([*lines, "", ""]).encode())
+                await stream.follow(silence)
+            finally:
+                transport.abort()
+        except (TimeoutError, OSError, AnswerError) as error:
             raise ApiUnreachableError(_describe(error)) from error
+        _check(stream.status, stream.refusal, "refused")
 
     async def _request(
         self,
@@ -119,10 +128,11 @@ class ApiClient:
         timeout = limits or aiohttp.ClientTimeout(total=self._timeout)
         try:
             async with self._open(method, path, query, body, content, timeout) as response:
-                await _check(response)
-                return bytes(await response.read())
+                answer = bytes(await response.read())
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise ApiUnreachableError(_describe(error)) from error
+        _check(response.status, answer, response.reason)
+        return answer
 
     def _open(
         self,
@@ -135,25 +145,28 @@ class ApiClient:
     ) -> Any:
         if self._session is None:
             raise RuntimeError("use ApiClient as an async context manager")
-        headers = {"Accept": JSON, "User-Agent": "quilt-agent"}
-        if token := self._access.bearer():
-            headers["Authorization"] = f"Bearer {token}"
+        headers = self._headers()
         data = None if body is None else msgspec.json.encode(body)
         if data is not None:
             headers["Content-Type"] = content
         url = self._access.server + path
         return self._session.request(method, url, params=query, data=data, headers=headers, timeout=timeout)
 
+    def _headers(self) -> dict[str, str]:
+        headers = {"Accept": JSON, "User-Agent": "quilt-agent"}
+        if token := self._access.bearer():
+            headers["Authorization"] = f"Bearer {token}"
+        return headers
 
-async def _check(response: aiohttp.ClientResponse) -> None:
-    if response.status < 400:
+
+def _check(status: int, body: bytes, reason: str | None) -> None:
+    if status < 400:
         return
-    body = await response.read()
     try:
         message = msgspec.json.decode(body, type=_Status).message
     except msgspec.DecodeError:
         message = body[:200].decode(errors="replace")
-    raise ApiError(response.status, message or response.reason or "refused")
+    raise ApiError(status, message or reason or "refused")
 
 
 def _describe(error: BaseException) -> str:

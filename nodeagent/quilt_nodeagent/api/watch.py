@@ -130,14 +130,16 @@ class Watch(Generic[T]):
             "timeoutSeconds": str(random.randint(300, 600)),  # noqa: S311
         }
         try:
-            async for lines in self._client.stream(self._path, query, _SILENCE):
-                self._alive()
-                if events := [event for line in lines if line and (event := self._read(line))]:
-                    self._changed(events)
+            await self._client.follow(self._path, query, _SILENCE, self._take)
         except ApiError as error:
             if error.status == 410:
                 raise _ExpiredError from error
             raise
+
+    def _take(self, lines: Sequence[bytes]) -> None:
+        self._alive()
+        if events := [event for line in lines if line and (event := self._read(line))]:
+            self._changed(events)
 
     def _read(self, line: bytes) -> tuple[str, T] | None:
         event = self._event.decode(line)
