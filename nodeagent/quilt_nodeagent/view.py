@@ -39,6 +39,7 @@ class View:
         self._node_name = node_name
         self._network_name = network
         self._flag = host_ip
+        self._mac = vtep_mac(network, node_name)
         self.network: Network | None = None
         self.node: Node | None = None
         self.spec_host_ip: str | None = None
@@ -128,7 +129,7 @@ class View:
             vni=network.vni,
             port=network.port,
             local=underlay.host_ip.address,
-            mac=vtep_mac(self._network_name, self._node_name),
+            mac=self._mac,
             mtu=network.device_mtu(underlay.mtu, underlay.host_ip.address),
         )
         own = self._table.own
