@@ -1,8 +1,8 @@
 """A watch's connection, whose lines are handed on by the very callback that reads them.
 
-An HTTP client's stream lies behind a parser, a buffer and one more turn of the event loop: an event comes 0.1 ms
-later through it (decision 20). Of HTTP/1.1 this knows what a watch needs: an answer in chunks,
-or up to the end of the connection.
+An HTTP client's stream lies behind a parser, a buffer and one more turn of the event loop: an event comes
+0.1 ms later through it (decision 20). Of HTTP/1.1 this knows what a watch needs: an answer in chunks, or up
+to the end of the connection.
 """
 
 from __future__ import annotations
