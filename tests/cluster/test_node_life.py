@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from mesh import Mesh, Pod, all_up, in_sync, until
+from mesh import NAMESPACE, Mesh, Pod, all_up, in_sync, until
 
 from quilt_devcluster import binaries
 
@@ -61,11 +61,24 @@ def phases(mesh: Mesh, node: str) -> Iterator[dict[str, float]]:
         thread.join()
 
 
+@contextmanager
+def operators_heard(mesh: Mesh) -> Iterator[None]:
+    """Add to a failure within the block where the operators run and what they said."""
+    try:
+        yield
+    except AssertionError as error:
+        chosen = ("-n", NAMESPACE, "-l", "app.kubernetes.io/component=operator")
+        where = mesh.kubectl("get", "pods", *chosen, "-o", "wide")
+        said = mesh.kubectl("logs", *chosen, "--prefix", "--tail=40", "--ignore-errors")
+        raise AssertionError(f"{error}\n{where}\n{said}") from error
+
+
 @pytest.fixture
 def victim(mesh: Mesh, pods: dict[str, Pod]) -> str:
     """A node beside those that carry the shared pods."""
     node = next((node for node in mesh.nodes() if node not in pods), None) or mesh.cluster.add_node()
     until("every node is Up", lambda: all_up(mesh), timeout=120, every=0.5)
+    until("both of its Leases were renewed", lambda: renewed(mesh, node), timeout=30)
     return node
 
 
@@ -79,7 +92,8 @@ def test_a_dead_node_is_withdrawn_and_comes_back_with_its_subnet(
         until("the watch runs", lambda: "Up" in seen, timeout=10)
         mesh.cluster.kill_node(victim)
         last = renewed(mesh, victim)
-        until("the node is Down", lambda: "Down" in seen, timeout=45, every=0.05)
+        with operators_heard(mesh):
+            until("the node is Down", lambda: "Down" in seen, timeout=45, every=0.05)
         gone_by = seen["Down"] + 1
         for node in pods:
             wait = max(0.2, gone_by - time.time())
