@@ -108,10 +108,12 @@ class Node:
         self, path: Path | None = None, credentials: grpc.ChannelCredentials | None = None, name: str = ""
     ) -> grpc.Channel:
         target = f"unix:{path or self.socket_dir / 'runtime.sock'}"
+        # Else gRPC hands out the connection of an earlier channel, whose runtime may have been killed since.
+        own = ("grpc.use_local_subchannel_pool", 1)
         if credentials is None:
-            channel = grpc.insecure_channel(target)
+            channel = grpc.insecure_channel(target, [own])
         else:
-            channel = grpc.secure_channel(target, credentials, [("grpc.ssl_target_name_override", name)])
+            channel = grpc.secure_channel(target, credentials, [own, ("grpc.ssl_target_name_override", name)])
         self.channels.append(channel)
         return channel
 
