@@ -1,4 +1,7 @@
-"""Counts the tests by what they need; a skipped test fails the run: nothing is left out silently."""
+"""Counts the tests by what they need; a skipped test fails the run: nothing is left out silently.
+
+An example of Hypothesis may take as long as it takes: a busy machine is no finding.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 KINDS = ("unit", "netns", "cluster")
+
+settings.register_profile("quilt", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("quilt")
 
 
 def kind_of(nodeid: str) -> str:
