@@ -20,7 +20,8 @@ T = TypeVar("T")
 # Milliseconds: a restarted runtime is found again at once; nobody else uses this socket.
 _OPTIONS = [
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # Not a pause but the time for one attempt: on a busy node the runtime's first answer takes a while.
+    ("grpc.min_reconnect_backoff_ms", 5_000),
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.enable_http_proxy", 0),
     # No pings that measure the line: it is a socket of this host, and each would wake the other side.
