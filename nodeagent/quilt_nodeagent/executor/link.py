@@ -66,9 +66,14 @@ class RuntimeLink:
         return self._told_subnet
 
     def serves(self, subnet: str, subnet_v6: str = "") -> bool:
-        """Whether the runtime is configured, with these subnets; an empty second one asks for IPv4 alone."""
-        told = self._told_settings.subnet_v6 if self._told_settings else ""
-        return self.configured and self._told_subnet == subnet and (not subnet_v6 or told == subnet_v6)
+        """Whether the runtime is there and took these subnets; an empty second one asks for IPv4 alone.
+
+        What it is being told meanwhile, of a peer that comes or goes, takes nothing of that away.
+        """
+        told = self._told_settings
+        if not self.reachable or self.refusal or told is None or self._told_subnet != subnet:
+            return False
+        return not subnet_v6 or told.subnet_v6 == subnet_v6
 
     def want(self, settings: NodeSettings, subnet: str) -> None:
         """Set what the runtime should hold; an empty subnet leaves the one that it has."""
