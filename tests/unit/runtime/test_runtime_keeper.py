@@ -10,11 +10,20 @@ from pathlib import Path
 
 import pytest
 
+from quilt_nodeagent.kernel import keeper as agent_keeper
 from quilt_nodeagent.kernel.keeper import Keeper as AgentKeeper
 from quilt_nodeagent.kernel.keeper import keeper_beside
+from quilt_runtime import keeper as runtime_keeper
 from quilt_runtime.keeper import SOCKET, Keeper
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="descriptors are kept for root alone")
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ends wait for each other as long as it takes: the other's thread may get its turn late."""
+    monkeypatch.setattr(agent_keeper, "_TIMEOUT", 60.0)
+    monkeypatch.setattr(runtime_keeper, "TIMEOUT_S", 60.0)
 
 
 @pytest.fixture
@@ -85,7 +94,7 @@ def test_what_is_not_understood_ends_nothing(keeper: Keeper, tmp_path: Path, req
         if request_line:
             socket.send_fds(client, [request_line], [writing])
         client.shutdown(socket.SHUT_WR)
-        client.settimeout(5)
+        client.settimeout(60)
         with suppress(ConnectionResetError):  # it had not read all
             assert client.recv(100) == b""
     os.close(writing)
