@@ -29,7 +29,7 @@ LEASES = "/apis/coordination.k8s.io/v1/namespaces/quilt-node-lease/leases"
 
 async def eventually(condition: Callable[[], object]) -> None:
     """Wait until a condition holds; the timeout is the test's, not a promise."""
-    async with asyncio.timeout(10.0):
+    async with asyncio.timeout(60.0):
         while not condition():  # noqa: ASYNC110  kernel state has no event that covers every condition
             await asyncio.sleep(0.002)
 
@@ -160,10 +160,10 @@ class FakeApi:
 
     async def _patch(self, request: web.Request) -> web.Response:
         collection, _, name = request.path.removesuffix("/status").rpartition("/")
+        status = (await request.json())["status"]
         held = self.objects.get(collection, {}).get(name)
         if held is None:
             return _status(404, f"{name} not found")
-        status = (await request.json())["status"]
         return web.json_response(
             self.put(collection, {**held, "status": {**held.get("status", {}), **status}})
         )

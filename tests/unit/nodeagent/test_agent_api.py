@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 
@@ -120,13 +121,14 @@ async def test_row_19_a_watch_that_fell_silent_is_noticed(
 
 
 async def test_row_21_an_api_server_that_is_down_at_the_start_is_waited_for() -> None:
-    fake, seen = FakeApi(), Seen()
-    async with fake.serve() as url:
-        pass
-    async with ApiClient(Access(url)) as client, watching(client, seen) as watch:
-        await eventually(lambda: watch._backoff._next > 0.5)
-        assert not watch.connected
-        assert not seen.lists
+    seen = Seen()
+    with socket.socket() as taken:  # so that nobody else serves the port meanwhile
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        async with ApiClient(Access(url)) as client, watching(client, seen) as watch:
+            await eventually(lambda: watch._backoff._next > 0.5)
+            assert not watch.connected
+            assert not seen.lists
 
 
 async def test_errors_are_told_apart(api: tuple[FakeApi, ApiClient]) -> None:

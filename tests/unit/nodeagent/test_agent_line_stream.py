@@ -104,7 +104,7 @@ async def server(
         await listener.wait_closed()
 
 
-async def follow(client: ApiClient, silence: float = 5.0) -> list[list[bytes]]:
+async def follow(client: ApiClient, silence: float = 60.0) -> list[list[bytes]]:
     told: list[list[bytes]] = []
     await client.follow(
         "/apis/x", {"fieldSelector": "metadata.name=a"}, silence, lambda lines: told.append(list(lines))
@@ -158,7 +158,7 @@ async def test_what_the_taker_raises_ends_it_and_the_connection() -> None:
 
     async with server(HEAD, stay=True) as (client, requests):
         with pytest.raises(LookupError):
-            await client.follow("/x", {}, 5.0, take)
-        async with asyncio.timeout(5):
+            await client.follow("/x", {}, 60.0, take)
+        async with asyncio.timeout(60):
             assert await requests.get()
             assert await requests.get() == b"closed"
