@@ -28,15 +28,14 @@ async def flowing(sender: Sender, group: str, *members: Receiver) -> None:
         return all([member.drain() for member in members])  # noqa: C419 - every one is read
 
     await until("the stream arrives", arrives)
-    await asyncio.sleep(0.05)
     for member in members:
-        member.drain()
-        member.got.clear()
+        member.forget()
     sender.sent = 0
 
 
-def complete(receiver: Receiver, count: int) -> bool:
-    """Whether every packet came, once."""
+async def complete(receiver: Receiver, count: int) -> bool:
+    """Whether every packet came, once; the last may still be on their way."""
+    await until(f"{count} packets", lambda: len(receiver.drain()) >= count)
     return receiver.got == dict.fromkeys(range(count), 1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import json
 import os
 import socket
 import struct
@@ -30,6 +31,8 @@ from quilt_runtime.core.firewall import Firewall, ruleset
 
 T = TypeVar("T")
 PORT = 5000
+# Seconds: without fast leave a bridge asks for so long before it believes that a member left.
+UNASKED = 2.0
 UNDERLAY = frozenset(f"198.18.200.{number}" for number in (1, 2, 3))
 
 NODE = """
@@ -40,6 +43,20 @@ ip link add quilt0 type bridge
 ip addr add 10.42.{i}.1/24 dev quilt0
 ip link set quilt0 up
 sysctl -qw net.ipv4.ip_forward=1
+"""
+
+CROSSING = """table ip crossing {{
+  counter came {{}}
+  counter went {{}}
+  chain in {{
+    type filter hook prerouting priority 0
+    iifname vxlan100 ip daddr {group} counter name came
+  }}
+  chain out {{
+    type filter hook postrouting priority 0
+    oifname vxlan100 ip daddr {group} counter name went
+  }}
+}}
 """
 
 
@@ -73,17 +90,22 @@ class Receiver:
     sock: socket.socket
     group: str
     got: dict[int, int] = field(default_factory=dict)
-    first: float = 0.0
+    since: float = 0.0
 
     def drain(self) -> dict[int, int]:
         """Read what waits; {number: times received}."""
         while True:
             try:
-                number, _ = struct.unpack("!Id", self.sock.recv(100))
+                number, sent = struct.unpack("!Id", self.sock.recv(100))
             except BlockingIOError:
                 return self.got
-            self.first = self.first or time.time()
-            self.got[number] = self.got.get(number, 0) + 1
+            if sent >= self.since:
+                self.got[number] = self.got.get(number, 0) + 1
+
+    def forget(self) -> None:
+        """Count only what is sent from now on; what is still on its way does not count."""
+        self.since = time.monotonic()
+        self.got.clear()
 
     def join(self) -> None:
         self.sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, self._request())
@@ -104,7 +126,7 @@ class Sender:
 
     def send(self, group: str, count: int = 1) -> None:
         for _ in range(count):
-            self.sock.sendto(struct.pack("!Id", self.sent, time.time()), (group, PORT))
+            self.sock.sendto(struct.pack("!Id", self.sent, time.monotonic()), (group, PORT))
             self.sent += 1
 
 
@@ -217,11 +239,16 @@ class Node:
             assert link is not None
             return {(item.group, item.dst) for item in kernel.vxlan_groups(link.index)}
 
-    def sent_packets(self) -> tuple[int, int]:
-        """(received, sent) packets of the VXLAN device."""
-        text = self.space.run("cat", "/proc/net/dev")
-        numbers = next(line.split(":")[1].split() for line in text.splitlines() if "vxlan100:" in line)
-        return int(numbers[1]), int(numbers[9])
+    def count_crossing(self, group: str) -> None:
+        """Begin to count packets of a group over the VXLAN device."""
+        self.space.run("nft", "-f", "-", stdin=CROSSING.format(group=group))
+
+    def crossed(self) -> tuple[int, int]:
+        """How many came from other nodes and went to them, since `count_crossing`."""
+        listed = json.loads(self.space.run("nft", "-j", "list", "counters", "table", "ip", "crossing"))
+        counters = [item["counter"] for item in listed["nftables"] if "counter" in item]
+        packets = {counter["name"]: counter["packets"] for counter in counters}
+        return packets["came"], packets["went"]
 
 
 @dataclass
@@ -244,8 +271,8 @@ class World:
                 node.service.changed()
 
 
-async def until(what: str, check: Callable[[], Any], within: float = 5.0) -> float:
-    """Poll; return how long it took in seconds."""
+async def until(what: str, check: Callable[[], Any], within: float = 20.0) -> float:
+    """Poll; return how long it took in seconds. What waits for a timer of the agent's takes 30 and more."""
     started = time.monotonic()
     while not check():
         assert time.monotonic() - started < within, f"not within {within} s: {what}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from multicast_streams import complete, flowing, members_known, stream
-from multicast_world import PodSpace, World, add_pod, inside, until
+from multicast_world import UNASKED, PodSpace, World, add_pod, inside, until
 
 GROUP = "239.11.0.1"
 # Python does not name them.
@@ -33,6 +33,7 @@ async def test_a_leave_between_the_first_query_and_its_answer_counts(
     member = pod.receiver(GROUP)
     await members_known(world, 1, GROUP, 1)
     await stream(one.pods[0].sender(), GROUP, 3)
+    assert await complete(member, 3)
     assert one.copies() == {(GROUP, "198.18.200.2")}
     before = heard(pod)
     two.space.run(*querier, "1")
@@ -54,6 +55,6 @@ async def test_a_member_of_one_source_hears_that_source_alone(world: World) -> N
     sender = near.sender()
     await flowing(sender, GROUP, member)
     await stream(sender, GROUP, 20, member)
-    assert complete(member, 20)
+    assert await complete(member, 20)
     member.sock.setsockopt(socket.IPPROTO_IP, IP_DROP_SOURCE_MEMBERSHIP, request)
-    await until("the copies end", lambda: not one.copies(), 1.0)
+    await until("the copies end", lambda: not one.copies(), UNASKED)

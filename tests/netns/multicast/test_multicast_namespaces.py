@@ -34,7 +34,7 @@ async def test_only_pods_of_chosen_namespaces_are_members(
     sender = add_pod(one, make_netns, "media").sender()
     await flowing(sender, GROUP, chosen)
     await stream(sender, GROUP, 50, chosen, other)
-    assert complete(chosen, 50)
+    assert await complete(chosen, 50)
     assert other.got == {}
     assert one.copies() == {(GROUP, "198.18.200.2")}
 
@@ -48,7 +48,7 @@ async def test_only_pods_of_chosen_namespaces_send_to_other_nodes(
     await members_known(world, 1, GROUP, 1)
     await until("the near one is refused", lambda: one.metric("quilt_multicast_refused_members") == 1)
     await stream(one.pods[0].sender(), GROUP, 20, far, near)
-    assert complete(near, 20)
+    assert await complete(near, 20)
     assert far.got == {}
     assert one.copies() == set()
     assert two.metric("quilt_multicast_flows") == 0
@@ -83,6 +83,6 @@ async def test_an_address_of_another_pod_does_not_inherit(
     again = add_pod(one, make_netns, "other")
     assert again.address == pod.address
     await until("the copies end", lambda: not one.copies())
-    member.got.clear()
+    member.forget()
     await stream(again.sender(), GROUP, 20, member)
     assert member.got == {}

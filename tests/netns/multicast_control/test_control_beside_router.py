@@ -21,6 +21,7 @@ from pim_speaker import Speaker, entered
 sys.path.append(str(Path(__file__).parents[1] / "multicast"))
 pytest.register_assert_rewrite("multicast_world")
 
+from multicast_streams import flowing  # noqa: E402
 from multicast_world import Node, World, inside, make_world, until  # noqa: E402
 
 from quilt_nodeagent.core.peers import PeerTable  # noqa: E402
@@ -125,6 +126,7 @@ async def test_smcroute_beside_the_agent(world: World, make_netns: Callable[[], 
             sock = inside(outside.path, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
             outer = type(inner)(sock)
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 4)
+            await flowing(inner, GROUP, far)
             for _ in range(50):
                 inner.send(GROUP)
                 outer.send(IMPORTED)
