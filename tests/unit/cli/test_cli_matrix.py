@@ -96,19 +96,21 @@ def server_port() -> Iterator[int]:
 
 
 def test_the_probe_itself_answers_and_asks(server_port: int) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        nobody = free.getsockname()[1]
-    asked = [
-        Target("a", "tcp", "127.0.0.1", server_port),
-        Target("a", "udp", "127.0.0.1", server_port),
-        Target("a", "knock", "127.0.0.1", nobody),
-        Target("a", "name", "localhost", server_port),
-        Target("b", "tcp", "127.0.0.1", nobody),
-    ]
-    container = manifests.asker("pod-0", Source("a"), "image", asked)["spec"]["containers"][0]
-    env = {item["name"]: item["value"] for item in container["env"]} | {"QUILT_ATTEMPTS": "1"}
-    command = [sys.executable, *container["command"][1:]]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=30)
+    # Bound while it is asked, and never listening: nobody else can come to answer there.
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        nobody = closed.getsockname()[1]
+        asked = [
+            Target("a", "tcp", "127.0.0.1", server_port),
+            Target("a", "udp", "127.0.0.1", server_port),
+            Target("a", "knock", "127.0.0.1", nobody),
+            Target("a", "name", "localhost", server_port),
+            Target("b", "tcp", "127.0.0.1", nobody),
+        ]
+        container = manifests.asker("pod-0", Source("a"), "image", asked)["spec"]["containers"][0]
+        env = {item["name"]: item["value"] for item in container["env"]} | {"QUILT_ATTEMPTS": "5"}
+        command = [sys.executable, *container["command"][1:]]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=60)
     found = answers(json.loads(done.stdout.splitlines()[-1]))
     assert [answer.ok for answer in found] == [True, True, True, True, False]
     assert found[1].mtu > 1000

@@ -104,6 +104,8 @@ async def serving(
         control_sock=str(folder / "control.sock"), rpf_sock=str(folder / "rpf.sock"), **settings
     )
     running = Running(ControlPlane(config, state))
+    # Providers run in this very process, which a busy machine may hold up for longer than the agent's second.
+    running.plane.rpf._timeout = TIMEOUT
     task = asyncio.create_task(running.plane.run())
     try:
         ready = asyncio.create_task(running.plane.serving.wait())

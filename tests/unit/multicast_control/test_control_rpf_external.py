@@ -10,7 +10,7 @@ from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
-from control_doubles import Provider, eventually, serving
+from control_doubles import TIMEOUT, Provider, eventually, serving
 
 from quilt_nodeagent.multicast.control.core.errors import ControlError
 from quilt_nodeagent.multicast.control.core.rpf import RpfInfo
@@ -49,7 +49,7 @@ async def test_cached_answers_expire(tmp_path: Path) -> None:
     provider = Provider(tmp_path / "provider.sock")
     provider.answers["10.1.0.5"] = WIRE
     async with provider.serve():
-        rpf = RpfProvider(str(provider.path), 0.05, Counters())
+        rpf = RpfProvider(str(provider.path), 0.05, Counters(), TIMEOUT)
         assert (await rpf.lookup("10.1.0.5")).info == ETH0
         provider.answers["10.1.0.5"] = {"upstream_interface": "eth1"}
         async with asyncio.timeout(5):
@@ -63,7 +63,7 @@ async def test_an_answer_of_a_provider_that_is_chosen_no_longer_does_not_count(t
     provider.answers["10.1.0.5"] = WIRE
     provider.hold.clear()
     async with provider.serve():
-        rpf = RpfProvider(str(provider.path), 30, Counters())
+        rpf = RpfProvider(str(provider.path), 30, Counters(), TIMEOUT)
         asked = asyncio.create_task(rpf.lookup("10.1.0.5"))
         await eventually(lambda: provider.asked)
         rpf.static.add(ip_network("10.1.0.0/16"), RpfInfo("eth7"))
@@ -76,7 +76,7 @@ async def test_many_who_wait_for_one_source_ask_once(tmp_path: Path) -> None:
     provider = Provider(tmp_path / "provider.sock")
     provider.answers["10.1.0.5"] = WIRE
     async with provider.serve():
-        rpf = RpfProvider(str(provider.path), 30, Counters())
+        rpf = RpfProvider(str(provider.path), 30, Counters(), TIMEOUT)
         found = await asyncio.gather(*(rpf.lookup("10.1.0.5") for _ in range(20)))
         assert {item.info for item in found} == {ETH0}
         assert len(provider.asked) == 1
@@ -128,7 +128,7 @@ async def test_an_answer_may_end_with_the_stream_instead_of_a_newline(tmp_path: 
     provider = Provider(tmp_path / "provider.sock")
     provider.answers["10.1.0.5"] = json.dumps(WIRE).encode()
     async with provider.serve():
-        rpf = RpfProvider(str(provider.path), 30, Counters())
+        rpf = RpfProvider(str(provider.path), 30, Counters(), TIMEOUT)
         assert (await rpf.lookup("10.1.0.5")).info == ETH0
 
 
