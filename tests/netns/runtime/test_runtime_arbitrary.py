@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 
 from quilt_proto import node_pb2, runtime_pb2
 
-from .conftest import Node
+from .conftest import TIMEOUT, Node
 
 bounded = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 METHODS: list[MethodDescriptor] = [
     method
@@ -59,7 +61,7 @@ def answered_clearly(node: Node, method: MethodDescriptor, payload: bytes) -> No
     path = f"/{method.containing_service.full_name}/{method.name}"
     call = node.shared_channel.unary_unary(path, lambda data: data, response.FromString)
     try:
-        answer = call(payload, timeout=10)
+        answer = call(payload, timeout=TIMEOUT)
     except grpc.RpcError as error:
         if error.code() not in CLEAR and "Error parsing message" not in str(error.details()):
             raise
@@ -118,7 +120,7 @@ verbs = st.sampled_from(["ADD", "DEL", "CHECK", "STATUS", "GC", "VERSION", "add"
 
 def ask(node: Node, line: bytes) -> dict[str, Any]:
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(10)
+        client.settimeout(TIMEOUT)
         client.connect(str(node.socket_dir / "cni.sock"))
         client.sendall(line)
         client.shutdown(socket.SHUT_WR)

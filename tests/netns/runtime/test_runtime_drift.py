@@ -51,7 +51,7 @@ def test_it_is_repaired_and_counted(
     one, first, two, second = pods
     before = (show(ready_node.netns, "link", "show", "dev", "quilt0")[0]["address"], table(ready_node))
     ready_node.netns.run(*command.split())
-    eventually(lambda: repaired(ready_node, kind), f"{kind} is repaired:\n{ready_node.log}", timeout=5)
+    eventually(lambda: repaired(ready_node, kind), f"{kind} is repaired:\n{ready_node.log}")
     assert [event["kind"] for event in ready_node.events("drift_repaired")].count(kind) >= 1
     ping(one, second)
     ping(two, first)
@@ -67,7 +67,7 @@ def table(node: Node) -> str:
 def test_an_address_of_an_earlier_subnet_goes(ready_node: Node) -> None:
     """FIELD-BUGS 2: a node gets another subnet, the old bridge address stays."""
     ready_node.netns.run("ip", "addr", "add", "10.42.9.1/24", "dev", "quilt0")
-    eventually(lambda: repaired(ready_node, "bridge_address"), "the stray address is removed", timeout=5)
+    eventually(lambda: repaired(ready_node, "bridge_address"), "the stray address is removed")
     (link,) = show(ready_node.netns, "-4", "addr", "show", "dev", "quilt0")
     assert [address["local"] for address in link["addr_info"]] == ["10.42.1.1"]
 
@@ -76,7 +76,7 @@ def test_what_is_foreign_is_left_alone(ready_node: Node) -> None:
     ready_node.netns.run("ip", "link", "add", "br7", "type", "bridge")
     ready_node.netns.run("nft", "-f", "-", stdin="table inet other { chain c { tcp dport 1 drop; }; }")
     ready_node.netns.run("ip", "link", "del", "quilt0")
-    eventually(lambda: repaired(ready_node, "bridge"), "the bridge is back", timeout=5)
+    eventually(lambda: repaired(ready_node, "bridge"), "the bridge is back")
     assert "tcp dport 1 drop" in ready_node.netns.run("nft", "list", "table", "inet", "other")
     assert show(ready_node.netns, "link", "show", "dev", "br7")
 

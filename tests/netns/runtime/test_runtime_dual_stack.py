@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 
 import pytest
@@ -34,12 +33,14 @@ def test_pods_reach_each_other_the_gateway_and_the_node_at_once(dual: Node, make
     one, two = make_netns(), make_netns()
     dual.add_pod(one)
     result = dual.cni("ADD", two.name, two.path, version="1.1.0")
-    begun = time.monotonic()
     ping(one, "fd42:42:0:1::3", "-6")
     ping(two, "fd42:42:0:1::2", "-6", "-M", "do", "-s", str(1450 - 48))
     ping(one, "fd42:42:0:1::1", "-6")
     ping(dual.netns, "fd42:42:0:1::2", "-6")
-    assert time.monotonic() - begun < 0.9, "no duplicate address detection, which takes a second"
+    for netns, device in ((one, "eth0"), (two, "eth0"), (dual.netns, "quilt0")):
+        (link,) = show(netns, "-6", "addr", "show", "dev", device)
+        (held,) = (address for address in link["addr_info"] if address["local"].startswith("fd42:"))
+        assert held["nodad"], "duplicate address detection takes a second"
     ips = [(ip["address"], ip["gateway"]) for ip in result.document["ips"]]
     assert ips == [("10.42.1.3/32", "10.42.1.1"), ("fd42:42:0:1::3/128", "fd42:42:0:1::1")]
     assert {route["dst"] for route in result.document["routes"]} == {"0.0.0.0/0", "::/0"}
@@ -88,7 +89,7 @@ def test_drift_is_repaired(dual: Node, make_netns: Make, command: str, kind: str
     dual.add_pod(two)
     dual.netns.run(*command.split())
     sample = f'quilt_runtime_drift_repairs_total{{kind="{kind}"}}'
-    eventually(lambda: dual.metric(sample) >= 1, f"{kind} is repaired:\n{dual.log}", timeout=5)
+    eventually(lambda: dual.metric(sample) >= 1, f"{kind} is repaired:\n{dual.log}")
     ping(one, "fd42:42:0:1::3", "-6")
     ping(dual.netns, "fd42:42:0:1::2", "-6")
 
@@ -182,7 +183,7 @@ def test_pods_leave_masqueraded_and_keep_their_address_inside(dual: Node, make_n
     outside.run("ip", "route", "add", "fd42:42:0:1::/64", "via", "fd00::1", "dev", "eth0")
     outside.run("nft", "-f", "-", stdin=COUNTERS)
     # Until both ends have found out that the link is up.
-    eventually(lambda: _pings(pod, "fd00::2"), "the outside answers", timeout=5)
+    eventually(lambda: _pings(pod, "fd00::2"), "the outside answers")
     ping(pod, "fd42:42:0:2::5", "-6")
     counters = json.loads(outside.run("nft", "-j", "list", "counters"))["nftables"]
     packets = {entry["counter"]["name"]: entry["counter"]["packets"] for entry in counters[1:]}

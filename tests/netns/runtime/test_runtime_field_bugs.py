@@ -13,7 +13,7 @@ RECEIVE = """
 import socket, sys
 receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 receiver.bind(("0.0.0.0", int(sys.argv[2])))
-receiver.settimeout(5)
+receiver.settimeout(30)
 print("ready", flush=True)
 for _ in range(int(sys.argv[1])):
     print(receiver.recvfrom(99)[1][1], flush=True)

@@ -12,7 +12,7 @@ import pytest
 
 from quilt_proto import node_pb2, runtime_pb2
 
-from .conftest import Namespace, Node, eventually, make_vxlan, show
+from .conftest import TIMEOUT, Namespace, Node, eventually, make_vxlan, show
 
 
 def test_sockets_are_protected(node: Node) -> None:
@@ -26,7 +26,7 @@ def test_a_predecessor_that_stops_late_takes_nothing_away(node: Node) -> None:
     assert old is not None
     node.start("--health-addr=127.0.0.1:9571")
     old.terminate()
-    old.wait(15)
+    old.wait(TIMEOUT)
     node.give_subnet()
     assert node.cni("STATUS", version="1.1.0").code == 0
     node.stop()
@@ -87,7 +87,7 @@ def test_a_successor_waits_until_its_predecessor_is_gone(make_node: Callable[[],
         stopping = pool.submit(stop_first)
         node.start("--grpc-addr=127.0.0.1:50051")
         stopping.result()
-    assert first.wait(5) == 0
+    assert first.wait(TIMEOUT) == 0
     node.give_subnet()
 
 

@@ -64,15 +64,15 @@ def test_it_survives_restart_and_new_bridge(ready_node: Node, make_netns: Callab
     ready_node.kill()
     ready_node.netns.run("ip", "link", "del", "quilt0")
     ready_node.start()
-    eventually(lambda: snooping(ready_node) == Snooping(), "the new bridge snoops", timeout=5)
-    eventually(lambda: fast_leave(ready_node, "qv0a2a0102"), "the port leaves at once", timeout=5)
+    eventually(lambda: snooping(ready_node) == Snooping(), "the new bridge snoops")
+    eventually(lambda: fast_leave(ready_node, "qv0a2a0102"), "the port leaves at once")
     assert CHAIN in rules(ready_node)
 
 
 def test_what_others_change_is_put_right(ready_node: Node) -> None:
     configure(ready_node, on=True)
     ready_node.netns.run("ip", "link", "set", "quilt0", "type", "bridge", "mcast_querier", "0")
-    eventually(lambda: snooping(ready_node) == Snooping(), "the bridge is the querier again", timeout=5)
+    eventually(lambda: snooping(ready_node) == Snooping(), "the bridge is the querier again")
 
 
 def test_a_pods_interface_says_whose_it_is(ready_node: Node, make_netns: Callable[[], Namespace]) -> None:

@@ -61,7 +61,11 @@ def test_news_and_dump_agree(view: RouteView, netns: Namespace) -> None:
     index = link.index
     counted = {"kept": 0, "read": 0}
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(
+        max_examples=60,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
     @given(st.lists(OPS, max_size=12))
     def agree(ops: list[Op]) -> None:
         view.tables()

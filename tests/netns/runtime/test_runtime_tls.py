@@ -11,7 +11,7 @@ import pytest
 from quilt_proto import node_pb2, node_pb2_grpc
 
 from .certificates import SERVER, Authority, client, tls_flags
-from .conftest import Node, eventually
+from .conftest import TIMEOUT, Node, eventually
 
 ADDRESS = "127.0.0.1:50051"
 
@@ -20,7 +20,7 @@ def answered(node: Node, relay: Path, credentials: grpc.ChannelCredentials | Non
     """Whether a new connection with these credentials gets an answer."""
     channel = node.channel(relay, credentials, SERVER)
     try:
-        node_pb2_grpc.NodeConfigStub(channel).GetStatus(node_pb2.GetStatusRequest(), timeout=10)
+        node_pb2_grpc.NodeConfigStub(channel).GetStatus(node_pb2.GetStatusRequest(), timeout=TIMEOUT)
     except grpc.RpcError as error:
         if error.code() != grpc.StatusCode.UNAVAILABLE:
             raise
