@@ -40,7 +40,7 @@ class Seen:
 @pytest.fixture
 async def api() -> AsyncIterator[tuple[FakeApi, ApiClient]]:
     fake = FakeApi()
-    async with fake.serve() as url, ApiClient(Access(url, token="t")) as client:
+    async with fake.serve() as url, ApiClient(Access(url, token="t"), timeout=60.0) as client:
         yield fake, client
 
 
@@ -112,11 +112,10 @@ async def test_row_19_a_watch_that_fell_silent_is_noticed(
 ) -> None:
     """Silent death of a watch: the connection stands, nothing comes any more."""
     fake, client = api
-    monkeypatch.setattr(api_watch, "_SILENCE", 0.05)
+    monkeypatch.setattr(api_watch, "_SILENCE", 0.2)
     seen = Seen()
     async with watching(client, seen) as watch:
-        await eventually(lambda: fake.count("GET", "watch=true") >= 3)
-        assert watch.age < 5
+        await eventually(lambda: fake.count("GET", "watch=true") >= 3 and watch.age < 5)
     assert len(seen.lists) == 1
 
 
@@ -222,7 +221,7 @@ async def test_probes_say_what_speaks_against_them() -> None:
 async def test_probes_wait_for_a_predecessor_that_is_being_stopped() -> None:
     first, second = HealthServer(list, list, bytes), HealthServer(list, list, bytes)
     port = await first.start("127.0.0.1:0")
-    waiting = asyncio.create_task(second.start(f"127.0.0.1:{port}"))
+    waiting = asyncio.create_task(second.start(f"127.0.0.1:{port}", handover=60.0))
     assert not (await asyncio.wait([waiting], timeout=0.3))[0]
     await first.stop()
     assert await waiting == port

@@ -95,9 +95,9 @@ async def server(
         writer.close()
 
     listener = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = listener.sockets[0].getsockname()[1]
+    access = Access(f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/proxied", token="t")
     try:
-        async with ApiClient(Access(f"http://127.0.0.1:{port}/proxied", token="t")) as client:
+        async with ApiClient(access, timeout=60.0) as client:
             yield client, requests
     finally:
         listener.close()

@@ -69,7 +69,7 @@ async def served(table: Table, tmp_path: Path) -> AsyncIterator[RouteSocket]:
 
 @pytest.fixture
 async def client(calls: FakeRuntime) -> AsyncIterator[RuntimeClient]:
-    connected = RuntimeClient(calls.address)
+    connected = RuntimeClient(calls.address, timeout=60.0)
     yield connected
     await connected.close()
 

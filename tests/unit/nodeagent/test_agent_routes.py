@@ -46,7 +46,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     kernel = FakeKernel(links)
     runtime = FakeRuntime(kernel, tmp_path)
     await runtime.start()
-    client = RuntimeClient(runtime.address)
+    client = RuntimeClient(runtime.address, timeout=60.0)
     yield Bench(kernel, runtime, client)
     await client.close()
     await runtime.stop()
@@ -103,7 +103,7 @@ async def test_routes_beyond_one_call_are_split(bench: Bench, monkeypatch: pytes
     from quilt_nodeagent.executor import client
 
     monkeypatch.setattr(client, "CHUNK", 3)
-    runtime = RuntimeClient(bench.runtime.address)
+    runtime = RuntimeClient(bench.runtime.address, timeout=60.0)
     add = [(f"10.42.{n}.0/24", Hop(f"10.42.{n}.0", "vxlan100")) for n in range(5)]
     assert await runtime.apply_routes(add, []) == []
     assert len(bench.kernel.routes(protocol=81)) == 5
