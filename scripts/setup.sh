@@ -4,6 +4,16 @@ set -euo pipefail
 venv=$1
 cd "$(dirname "$0")/.."
 
+# Downloads fail now and then: three attempts.
+insist() {
+  local pause
+  for pause in 3 15; do
+    "$@" && return
+    sleep "$pause"
+  done
+  "$@"
+}
+
 packages=(
   buildah conntrack curl ethtool gcc git iproute2 iptables iputils-ping jq kmod libc6-dev libcap2-bin
   libseccomp-dev make mmdebstrap nftables pkg-config procps python3-venv smcroute socat util-linux
@@ -18,8 +28,9 @@ if ((${#missing[@]})); then
     exit 1
   fi
   echo "Installing ${missing[*]}"
-  apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  insist apt-get update -qq
+  # A machine that has just started may be installing its updates: they are waited for.
+  DEBIAN_FRONTEND=noninteractive insist apt-get install -y -qq -o DPkg::Lock::Timeout=300 --no-install-recommends "${missing[@]}" >/dev/null
 fi
 command -v go >/dev/null || { echo "Go is missing: install Go 1.26 or newer and put it on the PATH." >&2; exit 1; }
 
@@ -31,5 +42,5 @@ done
 
 echo "Setting up the Python environment in $venv"
 "$python" -m venv "$venv"
-"$venv/bin/pip" install -q -r requirements-dev.lock
-"$venv/bin/pip" install -q --no-deps -e .
+insist "$venv/bin/pip" install -q -r requirements-dev.lock
+insist "$venv/bin/pip" install -q --no-deps -e .

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from quilt_devcluster import paths
 from quilt_devcluster.errors import DevclusterError
-from quilt_devcluster.shell import run
+from quilt_devcluster.shell import fetch, run
 from quilt_devcluster.tools import BY_PROGRAM, TOOLS, Tool
 
 Progress = Callable[[str], None]
@@ -99,7 +99,7 @@ def _build(tool: Tool, name: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     # A name of its own and a rename: an interrupted build must never look like a finished one.
     part = folder / f".{name}.part"
-    run(
+    fetch(
         [go_program(), "build", *tool.go_flags(), "-o", part, tool.programs[name]],
         what=f"Building {name} from {tool.module}",
         hint="read the log; a module that cannot be fetched means that no Go module proxy is reachable",

@@ -35,6 +35,8 @@ NEEDED: dict[str, str] = {
     "setpriv": "util-linux",
     "socat": "socat",
 }
+# A machine that has just started may be installing its updates.
+_WAIT = ("-o", "DPkg::Lock::Timeout=300")
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -67,7 +69,7 @@ def install_missing(progress: Callable[[str], None]) -> None:
         # One unreachable third-party source fails the update although Debian's own lists are fresh.
         progress(f"warning: {error.message} Going on with the lists that there are.")
     run(
-        ["apt-get", "install", "-q", "-y", "--no-install-recommends", *packages],
+        ["apt-get", "install", "-q", "-y", *_WAIT, "--no-install-recommends", *packages],
         what=f"Installing {names}",
         hint="look at the output above; `apt-get update` first may help",
         env=env,

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from quilt_devcluster import archive, binaries, images, paths, render, roots
 from quilt_devcluster.errors import DevclusterError
-from quilt_devcluster.shell import run
+from quilt_devcluster.shell import fetch, run
 
 Progress = Callable[[str], None]
 TARGETS: dict[str, str] = {"node": render.NODE_IMAGE, "operator": render.OPERATOR_IMAGE}
@@ -108,7 +108,8 @@ def _buildah(*arguments: str | Path, what: str, log: Path | None = None, timeout
             "buildah is not installed.", hint="run `quilt-devcluster build`, which installs it"
         )
     flags = [f"--root={storage / 'storage'}", f"--runroot={storage / 'run'}", f"--storage-driver={_driver()}"]
-    return run(
+    work = fetch if arguments[0] == "build" else run
+    return work(
         ["buildah", *flags, *arguments],
         what=what,
         hint="read the log; packages that cannot be fetched mean that no package index is reachable",

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from quilt_devcluster.errors import DevclusterError
+
+# Seconds before a download is tried again, and once more.
+PAUSES = (3.0, 15.0)
 
 
 def run(
@@ -58,3 +63,16 @@ def run(
             f"{what} failed with exit code {done.returncode}.", hint=hint, log=log, output=output
         )
     return done.stdout or ""
+
+
+def fetch(argv: Sequence[str | Path], **options: Any) -> str:
+    """Do as `run` does, up to three times: for what downloads, and goes on where an attempt ended.
+
+    Neither Go nor an image build tries again by itself when one of hundreds of downloads fails.
+    """
+    for pause in PAUSES:
+        try:
+            return run(argv, **options)
+        except DevclusterError:
+            time.sleep(pause)
+    return run(argv, **options)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from quilt_devcluster import binaries, hostpackages, paths
+from quilt_devcluster import binaries, hostpackages, paths, shell
 from quilt_devcluster.errors import DevclusterError
 from quilt_devcluster.tools import BY_PROGRAM, KUBERNETES_VERSION, TOOLS, Tool
 
@@ -77,3 +77,18 @@ def test_missing_packages_are_named_once(monkeypatch: pytest.MonkeyPatch) -> Non
         hostpackages, "NEEDED", {"no-such-a": "pkg", "no-such-b": "pkg", "/no/such": "other", "sh": "dash"}
     )
     assert hostpackages.missing_packages() == ["other", "pkg"]
+
+
+@pytest.mark.parametrize(("succeeds_at", "attempts"), [(1, 1), (3, 3), (9, 3)])
+def test_downloads_get_three_attempts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, succeeds_at: int, attempts: int
+) -> None:
+    monkeypatch.setattr(shell, "PAUSES", (0.0, 0.0))
+    tried = tmp_path / "tried"
+    script = f"echo x >> {tried}; test $(wc -l < {tried}) -eq {succeeds_at}"
+    if succeeds_at <= attempts:
+        shell.fetch(["sh", "-c", script])
+    else:
+        with pytest.raises(DevclusterError, match="The download failed"):
+            shell.fetch(["sh", "-c", script], what="The download")
+    assert len(tried.read_text().split()) == attempts
