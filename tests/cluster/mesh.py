@@ -20,16 +20,20 @@ Answer = TypeVar("Answer")
 
 
 def until(what: str, check: Callable[[], Answer | None], timeout: float, every: float = 0.1) -> Answer:
-    """Poll `check` until it answers something true; the failure says what was awaited and what came last."""
+    """Poll `check` until it answers something true; the failure says what was awaited and what came last.
+
+    A check that began in time and took long decides nothing: there is always one after the deadline.
+    """
     deadline = time.monotonic() + timeout
     last: object = None
     while True:
+        final = time.monotonic() > deadline
         try:
             if last := check():
                 return last
         except (DevclusterError, KeyError, IndexError, StopIteration, json.JSONDecodeError) as error:
             last = error
-        if time.monotonic() > deadline:
+        if final:
             raise AssertionError(f"not within {timeout:g} s: {what}; last: {last!r}")
         time.sleep(every)
 
@@ -115,6 +119,12 @@ class Mesh:
         pod: dict[str, Any] = next(item for item in live if node in (None, item["spec"].get("nodeName")))
         return pod
 
+    def leader(self) -> dict[str, Any]:
+        """The pod of the operator that leads."""
+        holder = self.get("lease", "quilt-operator", "-n", NAMESPACE)["spec"]["holderIdentity"]
+        pod: dict[str, Any] = self.get("pod", holder, "-n", NAMESPACE)
+        return pod
+
     # -- nodes --------------------------------------------------------------------------------
     def on(self, node: str, *command: str, check: bool = True) -> str:
         """Run a command in a node's namespaces; its output."""
@@ -122,7 +132,7 @@ class Mesh:
 
     def reaches(self, node: str, url: str) -> bool:
         """Whether an HTTP request from the node itself is answered."""
-        result = self.cluster.exec(node, ["curl", "-sf", "-m", "1", "-o", "/dev/null", url], check=False)
+        result = self.cluster.exec(node, ["curl", "-sf", "-m", "5", "-o", "/dev/null", url], check=False)
         return result.returncode == 0
 
     # -- pods ---------------------------------------------------------------------------------

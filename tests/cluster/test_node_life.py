@@ -17,13 +17,13 @@ from mesh import NAMESPACE, Mesh, Pod, all_up, in_sync, until
 from quilt_devcluster import binaries
 
 
-def renewed(mesh: Mesh, node: str) -> float:
-    """The Unix time of the later of a node's two heartbeats."""
+def renewals(mesh: Mesh, node: str) -> list[float]:
+    """The Unix times of a node's two heartbeats."""
     times = []
     for namespace in ("quilt-node-lease", "kube-node-lease"):
         text = mesh.get("lease", node, "-n", namespace)["spec"]["renewTime"]
         times.append(datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC).timestamp())
-    return max(times)
+    return times
 
 
 def entries_of(mesh: Mesh, node: str, subnet: str, host: str) -> str:
@@ -78,8 +78,34 @@ def victim(mesh: Mesh, pods: dict[str, Pod]) -> str:
     """A node beside those that carry the shared pods."""
     node = next((node for node in mesh.nodes() if node not in pods), None) or mesh.cluster.add_node()
     until("every node is Up", lambda: all_up(mesh), timeout=120, every=0.5)
-    until("both of its Leases were renewed", lambda: renewed(mesh, node), timeout=30)
+    led_from_elsewhere(mesh, node)
     return node
+
+
+def led_from_elsewhere(mesh: Mesh, node: str) -> None:
+    """Wait for a leader on another node that has seen both Leases of this one renewed.
+
+    One that dies with the node is followed by one that gives every node a full time-out from then on, and so
+    does one that has only begun.
+    """
+
+    def elsewhere() -> bool:
+        pod = mesh.leader()
+        if pod["spec"]["nodeName"] != node:
+            return works(mesh, pod["spec"]["nodeName"])
+        mesh.kubectl("delete", "pod", "-n", NAMESPACE, pod["metadata"]["name"])
+        return False
+
+    until("the leader is on another node and at work", elsewhere, timeout=120, every=0.5)
+    since = time.time()
+    until("both of its Leases were renewed", lambda: min(renewals(mesh, node)) > since, timeout=60)
+
+
+def works(mesh: Mesh, node: str) -> bool:
+    """Whether the operator on a node leads and has read the cluster's state: a standby is ready too."""
+    probes = "http://127.0.0.1:9472"
+    leads = "quilt_operator_leader 1.0" in mesh.on(node, "curl", "-sf", "-m", "5", f"{probes}/metrics")
+    return leads and mesh.reaches(node, f"{probes}/readyz")
 
 
 def test_a_dead_node_is_withdrawn_and_comes_back_with_its_subnet(
@@ -91,7 +117,7 @@ def test_a_dead_node_is_withdrawn_and_comes_back_with_its_subnet(
     with phases(mesh, victim) as seen:
         until("the watch runs", lambda: "Up" in seen, timeout=10)
         mesh.cluster.kill_node(victim)
-        last = renewed(mesh, victim)
+        last = max(renewals(mesh, victim))
         with operators_heard(mesh):
             until("the node is Down", lambda: "Down" in seen, timeout=45, every=0.05)
         gone_by = seen["Down"] + 1
