@@ -144,13 +144,30 @@ class ControlPlane:
         return self.account("quilt-agent", *bound)
 
     def install(self, *arguments: str, chart: Path = CHART) -> str:
-        """Install or upgrade the chart as the README says, wait for its CRDs; answers what Helm said."""
+        """Install or upgrade the chart as the README says, wait until it is in force; what Helm said."""
         said = self.cluster.helm(
             "upgrade", "--install", "quilt", str(chart), "-n", NAMESPACE, "--create-namespace", *arguments
         )
         names = [resource.crd_name for resource in (QUILTNETWORK, QUILTNODE, QUILTSUBNET)]
-        self.cluster.kubectl("wait", "crd", *names, "--for=condition=Established", "--timeout=30s")
+        self.cluster.kubectl("wait", "crd", *names, "--for=condition=Established", "--timeout=60s")
+        self._wait_enforced()
         return said
+
+    def _wait_enforced(self) -> None:
+        """Wait until both policies are obeyed: the API server learns of them by and by."""
+        admin, agent = self.admin, self.account("quilt-agent")
+        tried = (
+            (admin, QUILTSUBNET, claim("192.0.2.0/24"), ("no params found", "is not a node subnet")),
+            (agent, QUILTNODE, thing(QUILTNODE, "nobody", spec={}), ("must use a token bound",)),
+        )
+        deadline = time.monotonic() + 60
+        for api, resource, body, words in tried:
+            while True:
+                said = api.create(resource.path() + "?dryRun=All", body).message
+                if any(word in said for word in words):
+                    break
+                assert time.monotonic() < deadline, f"{resource.plural}: {said or 'accepted'}"
+                time.sleep(0.05)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from controlplane import CHART, NAMESPACE, ControlPlane, Json, claim, control_plane, thing
+from operators import eventually
 
 from quilt_crds.names import API_VERSION, LEASE_NAMESPACE, QUILTNETWORK, QUILTNODE, QUILTSUBNET
 from quilt_devcluster import DevclusterError
@@ -32,7 +33,12 @@ def installed(plane: ControlPlane) -> Json:
     """The release, with a network and a claim in it."""
     plane.install()
     plane.admin.create(QUILTNETWORK.path(), thing(QUILTNETWORK, "default", spec={}))
-    plane.admin.create(QUILTSUBNET.path(), claim("10.42.1.0/24"))
+
+    def claimed() -> bool:
+        """Not at once: the policy for claims sees the network a moment later."""
+        return plane.admin.create(QUILTSUBNET.path(), claim("10.42.1.0/24")).status in {201, 409}
+
+    eventually(claimed, "a claim is made")
     return plane.admin.get(QUILTSUBNET.path("10.42.1.0-24")).ok()
 
 
@@ -99,8 +105,8 @@ def test_row_25_the_documented_removal_of_the_crds_does_not_hang(
 ) -> None:
     plane.cluster.helm("uninstall", "quilt", "-n", NAMESPACE, "--wait", "--timeout", "60s")
     names = [resource.crd_name for resource in (QUILTNETWORK, QUILTNODE, QUILTSUBNET)]
-    plane.cluster.kubectl("delete", "crd", *names, "--timeout=30s")
-    assert API_VERSION not in plane.cluster.kubectl("api-versions")
+    plane.cluster.kubectl("delete", "crd", *names, "--timeout=60s")
+    eventually(lambda: API_VERSION not in plane.cluster.kubectl("api-versions"), "it is served no longer")
 
 
 def test_installing_prints_the_next_commands(plane: ControlPlane) -> None:

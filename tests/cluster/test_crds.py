@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from controlplane import Api, ControlPlane, Json, claim, control_plane, thing
+from operators import eventually
 
 from quilt_crds.names import (
     OPERATOR_FIELD_MANAGER,
@@ -28,6 +29,8 @@ def plane() -> Iterator[ControlPlane]:
 def network(plane: ControlPlane) -> Json:
     """The network `default` as the server completed it."""
     plane.admin.create(QUILTNETWORK.path(), thing(QUILTNETWORK, "default", spec={}))
+    trial = QUILTSUBNET.path() + "?dryRun=All", claim("10.42.250.0/24")
+    eventually(lambda: plane.admin.create(*trial).status == 201, "the policy for claims sees it")
     return plane.admin.get(QUILTNETWORK.path("default")).ok()
 
 
