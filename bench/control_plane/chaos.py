@@ -59,6 +59,8 @@ class Chaos:
             await ready.wait()
             for operator in self.operators:
                 await asyncio.to_thread(operator.wait)
+            for proxy in proxies:
+                proxy.calm = False
             await self._come_and_go(cycles, kills)
             for proxy in proxies:
                 proxy.calm = True
@@ -76,6 +78,8 @@ class Chaos:
         index = len(self.operators)
         proxy = Proxy(self._plane.wire(64), self._faults, self._random.randrange(1 << 30),
                       lambda: self._kill(index))  # fmt: skip
+        # Until all have begun: who waits for that takes one that was killed for one that cannot.
+        proxy.calm = True
         path = self._plane.through(name, await proxy.start())
         self.operators.append(Operator(self._plane, name, f"--namespace={namespace}", kubeconfig=path))
         return proxy
