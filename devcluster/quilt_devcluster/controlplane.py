@@ -12,7 +12,7 @@ from quilt_devcluster.pki import Authority, kubeconfig, signing_key
 from quilt_devcluster.state import State
 
 APISERVER = "kube-apiserver"
-START_TIMEOUT = 60.0
+START_TIMEOUT = 120.0
 # Kubeconfig name → (user, groups): the identities of Kubernetes' own default roles.
 _CLIENTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "controller-manager": ("system:kube-controller-manager", ()),

@@ -121,7 +121,7 @@ def plug_in(state: State, role: str, port: str, address: str, mac: str) -> None:
     target = state.pids[role].pid
     # Without --pid: the number of the machine's first process means something only outside.
     outer = ["nsenter", f"--target={state.pids[SWITCH].pid}", "--net", "ip"]
-    deadline = time.monotonic() + 5.0
+    deadline = time.monotonic() + 30.0
     while port in _ports(run([*outer, "-brief", "link", "show", "master", BRIDGE])):
         # The kernel takes a dead machine's interfaces apart a moment after its last process.
         if time.monotonic() > deadline:

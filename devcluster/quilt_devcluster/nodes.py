@@ -16,8 +16,8 @@ from quilt_devcluster.shell import run
 from quilt_devcluster.state import State
 
 PROGRAMS = ("kube-proxy", "kubelet", "containerd")
-CONTAINERD_TIMEOUT = 30.0
-REGISTER_TIMEOUT = 60.0
+CONTAINERD_TIMEOUT = 60.0
+REGISTER_TIMEOUT = 120.0
 
 
 def program_name(node: str, name: str) -> str:
