@@ -116,6 +116,7 @@ class NodeSource:
         self._view = view
         self._changed = changed
         self._absent = True
+        self._told = 0
         self._wake = asyncio.Event()
 
     @property
@@ -125,6 +126,7 @@ class NodeSource:
 
     def listed(self, items: Iterable[objects.QuiltNode]) -> None:
         """Take in the list of the own QuiltNode: itself, or nothing when somebody deleted it."""
+        self._told += 1
         item = next(iter(items), None)
         if item is not None:
             self._take(item)
@@ -133,6 +135,7 @@ class NodeSource:
 
     def changed(self, events: Sequence[tuple[str, objects.QuiltNode]]) -> None:
         """Take in events of a watch."""
+        self._told += 1
         for kind, item in events:
             if kind == "DELETED":
                 self._gone()
@@ -166,10 +169,13 @@ class NodeSource:
     async def _register(self) -> None:
         node = await read_node(self._client, self._name)
         self._view.node = node
-        if self._absent:
-            self._take(await ensure_quiltnode(self._client, self._name, node))
-        else:
+        if not self._absent:
             self._changed(None)
+            return
+        told = self._told
+        item = await ensure_quiltnode(self._client, self._name, node)
+        if told == self._told:  # else the watch told something newer, maybe that it is gone again
+            self._take(item)
 
     def _take(self, item: objects.QuiltNode) -> None:
         self._absent = False

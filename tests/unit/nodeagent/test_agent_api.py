@@ -6,10 +6,12 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import pytest
 from agent_doubles import GROUP, LEASES, FakeApi, eventually
 
+from quilt_netlink import FakeKernel
 from quilt_nodeagent.api import objects
 from quilt_nodeagent.api import watch as api_watch
 from quilt_nodeagent.api.access import Access
@@ -17,8 +19,11 @@ from quilt_nodeagent.api.backoff import Backoff
 from quilt_nodeagent.api.client import ApiClient, ApiError, ApiUnreachableError
 from quilt_nodeagent.api.heartbeat import Heartbeat
 from quilt_nodeagent.api.watch import Watch
+from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.health import HealthServer
 from quilt_nodeagent.metrics import Metrics
+from quilt_nodeagent.sources import NodeSource
+from quilt_nodeagent.view import View
 
 CLAIMS = f"{GROUP}/quiltsubnets"
 
@@ -183,6 +188,29 @@ async def test_a_failing_heartbeat_is_not_a_stalled_one(api: tuple[FakeApi, ApiC
         assert not beat.stalled()
         fake.refuse = 0
         await eventually(lambda: metrics.registry.get_sample_value("quilt_agent_lease_renewals_total"))
+
+
+async def test_a_quiltnode_deleted_before_its_making_is_answered_is_made_again(
+    api: tuple[FakeApi, ApiClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake, client = api
+    fake.put("/api/v1/nodes", {"metadata": {"name": "self"}})
+    view = View(FakeKernel(), PeerTable("self", "vxlan100"), "self", "default", "")
+    source = NodeSource(client, "self", view, changed=lambda item: None)
+    post = client.post
+
+    async def overtaken(path: str, body: Any) -> bytes:
+        answer = await post(path, body)
+        monkeypatch.undo()
+        fake.delete(f"{GROUP}/quiltnodes", "self")
+        source.changed([("DELETED", objects.QuiltNode())])
+        return answer
+
+    monkeypatch.setattr(client, "post", overtaken)
+    async with running(source.run):
+        await eventually(
+            lambda: fake.count("POST", "quiltnodes") == 2 and "self" in fake.objects[f"{GROUP}/quiltnodes"]
+        )
 
 
 def test_delays_double_up_to_a_limit() -> None:
