@@ -15,7 +15,7 @@ for folder in (Path(__file__).parent, Path(__file__).parents[2] / "unit" / "mult
         sys.path.insert(0, str(folder))
 pytest.register_assert_rewrite("control_doubles", "pim_speaker")
 
-from pim_speaker import Speaker, entered  # noqa: E402
+from pim_speaker import Speaker, entered, until_up  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ def link(make_netns: Callable[[], Any]) -> Iterator[Link]:
         side.run("ip", "addr", "add", address, "dev", "eth1")
         side.run("ip", "link", "set", "eth1", "up")
     router.run("ip", "addr", "add", "10.9.0.3/24", "dev", "eth1")
+    until_up(node, router)
     with entered(node.path):
         yield Link(node, router)
 

@@ -7,8 +7,10 @@ import ctypes
 import os
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from quilt_nodeagent.multicast.control.core.pim import (
     Entry,
@@ -40,6 +42,14 @@ def entered(path: str) -> Iterator[None]:
     finally:
         os.close(there)
         os.close(home)
+
+
+def until_up(*spaces: Any) -> None:
+    """Wait until both ends of a link send: the one that came up first throws away what it is given until the
+    kernel has found out that the other is there, too."""
+    deadline = time.monotonic() + 20
+    while not all("state UP" in space.run("ip", "link", "show", "eth1") for space in spaces):
+        assert time.monotonic() < deadline, "the link does not come up"
 
 
 class Speaker:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from control_doubles import Client, Provider, Running, eventually, serving
-from pim_speaker import Speaker, entered
+from pim_speaker import Speaker, entered, until_up
 
 from quilt_nodeagent.multicast.control.core.pim import Hello
 
@@ -201,6 +201,7 @@ async def test_an_external_provider_decides_over_joins_and_fails_closed(
         assert running.plane.counters["rpf_cache_hits"] == 1
         speaker.join(GROUP, "10.7.0.6")
         await counted(running, "rpf_invalid")
+        running.plane.rpf._timeout = 0.5
         provider.silent = True
         speaker.join(GROUP, "10.7.0.7")
         await counted(running, "rpf_timeouts")
@@ -255,6 +256,7 @@ async def test_an_interface_that_is_made_anew_is_heard_again(
             link.router.run("ip", "link", "set", "eth1", "up")
             link.node.run("ip", "addr", "add", "10.9.0.1/24", "dev", "eth1")
             link.node.run("ip", "link", "set", "eth1", "up")
+            until_up(link.node, link.router)
             speakers = running.plane.pim.speakers
             await eventually(lambda: speakers.get("eth1").socket is not None)  # noqa: B023
             with entered(link.router.path):

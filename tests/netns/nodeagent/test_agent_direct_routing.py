@@ -49,7 +49,7 @@ async def test_it_follows_addresses_and_routes_of_the_host(rig: Rig, netns: Name
     await start(rig)
     # A shorter prefix puts the far peer on the link, a host route behind a router takes the near one off.
     netns.run("ip", "address", "add", "198.18.0.9/16", "dev", "eth0")
-    await eventually(lambda: routed(rig)[FAR] == Hop("198.18.7.3", "eth0"))
+    await eventually(lambda: routed(rig).get(FAR) == Hop("198.18.7.3", "eth0"))
     netns.run("ip", "address", "del", "198.18.0.9/16", "dev", "eth0")
     await becomes(rig, BY_LINK)
     netns.run("ip", "route", "add", "198.18.0.2/32", "via", "198.18.0.254", "dev", "eth0")

@@ -204,7 +204,7 @@ def test_row_8_no_stall_through_a_port_rewriting_masquerade(
         "import socket; s=socket.create_server(('10.42.2.0', 8000)); c,_=s.accept(); c.sendall(b'x'*200000)"
     )
     client = (
-        "import socket; s=socket.create_connection(('10.42.2.0', 8000), 3); s.settimeout(3); n=0\n"
+        "import socket; s=socket.create_connection(('10.42.2.0', 8000), 30); n=0\n"
         "while (d:=s.recv(65536)): n+=len(d)\nassert n == 200000, n"
     )
     background = subprocess.Popen(["ip", "netns", "exec", peer_netns.name, "python3", "-c", server])
