@@ -106,7 +106,7 @@ def _delegate(folder: Path) -> None:
             (folder / "cgroup.subtree_control").write_text(f"+{controller}")
 
 
-def remove(group: str, timeout: float = 10.0) -> None:
+def remove(group: str, timeout: float = 30.0) -> None:
     """Remove `group` with all below it from every tree. Its processes must be dead already.
 
     The kernel lets go of a group a moment after its last process: tried again until `timeout` seconds are

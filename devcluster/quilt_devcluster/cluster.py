@@ -259,7 +259,7 @@ class Cluster:
             time.sleep(0.05)
         self.wait_api()
 
-    def wait_api(self, timeout: float = 60.0) -> None:
+    def wait_api(self, timeout: float = 120.0) -> None:
         """Wait until the API server is ready. Raises DevclusterError after `timeout` seconds."""
         controlplane.api(self._state).wait_ready(timeout, self._state.log(controlplane.APISERVER))
 

@@ -33,7 +33,7 @@ class KubeApi:
         self._context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
         self._context.load_cert_chain(pki / "admin.crt", pki / "admin.key")
 
-    def request(self, method: str, path: str, body: Any = None, timeout: float = 10.0) -> tuple[int, bytes]:
+    def request(self, method: str, path: str, body: Any = None, timeout: float = 30.0) -> tuple[int, bytes]:
         """Return (HTTP status, body). Raises OSError when nobody answers."""
         connection = http.client.HTTPSConnection(
             "127.0.0.1", self._port, context=self._context, timeout=timeout

@@ -79,7 +79,7 @@ def end_machine(holder: Pid) -> None:
     # and an nsenter whose program was paused does not reap.
     entered = procs.find("nsenter", f"--target={holder.pid}") if holder.alive() else []
     # The first process becomes reapable only when all others of its PID namespace are gone.
-    gone = all(procs.end(process) for process in entered) and procs.end(holder, timeout=20.0)
+    gone = all(procs.end(process) for process in entered) and procs.end(holder, timeout=60.0)
     if not gone:
         raise DevclusterError(
             f"The machine held by process {holder.pid} does not end.",

@@ -65,7 +65,7 @@ def find(*arguments: str) -> list[Pid]:
     return found
 
 
-def end(process: Pid, *, signal_number: int = signal.SIGKILL, timeout: float = 10.0) -> bool:
+def end(process: Pid, *, signal_number: int = signal.SIGKILL, timeout: float = 30.0) -> bool:
     """Send a signal to exactly this process and wait for its end; true when it is gone, also if it was."""
     try:
         handle = os.pidfd_open(process.pid)
