@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -82,10 +83,12 @@ def test_only_the_very_process_is_ended() -> None:
 
 
 def test_processes_are_found_by_whole_arguments() -> None:
-    child = subprocess.Popen(["sleep", "60.25"])
+    # Seconds that no other run of this test uses, also not one that was killed a moment ago.
+    seconds = f"60.{os.getpid()}"
+    child = subprocess.Popen(["sleep", f"{seconds}5"])
     try:
-        assert [found.pid for found in procs.find("sleep", "60.25")] == [child.pid]
-        assert procs.find("sleep", "60.2") == []
+        assert [found.pid for found in procs.find("sleep", f"{seconds}5")] == [child.pid]
+        assert procs.find("sleep", seconds) == []
     finally:
         child.kill()
         child.wait()

@@ -111,11 +111,12 @@ async def test_a_path_that_cannot_be_had_is_told_once_and_ends_nothing(
 
 
 async def test_a_path_that_becomes_free_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("quilt_nodeagent.multicast.control.service.Backoff", lambda *_: Immediately())
+    backoff = Immediately()
+    monkeypatch.setattr("quilt_nodeagent.multicast.control.service.Backoff", lambda *_: backoff)
     (tmp_path / "run").touch()
     config = ControlConfig(str(tmp_path / "run" / "control.sock"), str(tmp_path / "run" / "rpf.sock"))
     async with following(PeerTable("node-1", "vxlan100"), config) as service:
-        await asyncio.sleep(0.05)
+        await eventually(lambda: backoff.failures)
         (tmp_path / "run").unlink()
         await eventually(service.plane.serving.is_set)
         client = Client(*await asyncio.open_unix_connection(config.control_sock))
@@ -124,7 +125,10 @@ async def test_a_path_that_becomes_free_is_taken(tmp_path: Path, monkeypatch: py
 
 
 class Immediately:
+    failures = 0
+
     def delay(self) -> float:
+        self.failures += 1
         return 0.01
 
 
