@@ -49,14 +49,14 @@ def test_nodes_on_one_link_need_no_encapsulation(mesh: Mesh, pods: dict[str, Pod
     # Not a datagram is lost while the way changes, there and back.
     with mesh.flow(ends) as flow:
         with direct_routing(mesh):
-            until("pods are reached by the link", lambda: all_by(mesh, ends, overlay=False), timeout=20)
+            until("pods are reached by the link", lambda: all_by(mesh, ends, overlay=False), timeout=60)
             before = [overlay_packets(mesh, pod.node) for pod in ends]
             for one, other in (ends, reversed(ends)):
                 for _ in range(20):
                     assert mesh.reaches(one.node, f"http://{other.ip}:8080/")
                 assert mesh.http(one, other.ip)
             assert [overlay_packets(mesh, pod.node) for pod in ends] == before
-        until("pods are reached by the overlay", lambda: all_by(mesh, ends, overlay=True), timeout=20)
+        until("pods are reached by the overlay", lambda: all_by(mesh, ends, overlay=True), timeout=60)
     flow.assert_complete(at_least=100)
 
 

@@ -64,6 +64,6 @@ def test_damage_heals(mesh: Mesh, pods: dict[str, Pod], what: str) -> None:
     assert mesh.reaches(node, f"http://{other.ip}:8080/")
     until("the repair is counted", lambda: repairs(mesh, node, port) > counted, timeout=2)
     agent = mesh.system_pod("node", node)["metadata"]["name"]
-    since = f"--since={int(time.time() - began) + 2}s"
-    log = mesh.kubectl("logs", "-n", NAMESPACE, agent, "-c", container, since)
-    assert "drift_repaired" in log
+    since = f"--since={int(time.time() - began) + 12}s"
+    log = ("logs", "-n", NAMESPACE, agent, "-c", container, since)
+    until("the repair is logged", lambda: "drift_repaired" in mesh.kubectl(*log), timeout=10)

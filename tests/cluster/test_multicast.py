@@ -20,6 +20,7 @@ LEFT = "239.129.1.9"
 AT_ONCE = "node.maxUnavailable=100%"
 # A node is Down soon after its agent falls silent, whatever its kubelet says.
 HEARTBEAT = "network.heartbeat.source=Agent,network.heartbeat.interval=2s,network.heartbeat.timeout=10s"
+AGENT = "http://127.0.0.1:9470"
 SCRIPT = Path(__file__).with_name("multicast_pod.py")
 
 
@@ -49,7 +50,7 @@ class Talker:
 
 
 def metric(mesh: Mesh, node: str, name: str) -> float:
-    text = mesh.on(node, "curl", "-sf", "http://127.0.0.1:9470/metrics")
+    text = mesh.on(node, "curl", "-sf", f"{AGENT}/metrics")
     return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
 
 
@@ -102,7 +103,7 @@ def talkers(mesh: Mesh) -> Iterator[dict[str, Talker]]:
     install(mesh, AT_ONCE)
     install(mesh)
     for node in nodes:
-        until("nothing of multicast is left", lambda node=node: nothing_left(mesh, node), timeout=20)
+        until("nothing of multicast is left", lambda node=node: nothing_left(mesh, node), timeout=60)
 
 
 def nothing_left(mesh: Mesh, node: str) -> bool:
@@ -123,22 +124,28 @@ def test_every_member_gets_the_stream_once_and_no_one_else(mesh: Mesh, talkers: 
     until(
         "members are known",
         lambda: metric(mesh, sender.pod.node, 'quilt_multicast_groups{where="remote"}') == 2,
-        5,
+        30,
     )
     sender.post("/reset")
     before = vxlan_packets(mesh, bystander.pod.node)
+    began = time.monotonic()
+    # While an agent is asked what to do with a new flow the kernel keeps four of its packets: slowly first.
+    sender.post(f"/stream?group={GROUP}&rate=5")
+    for member in (far, far_too):
+        until("the flow is known", lambda member=member: member.received(GROUP, sender)[0], 30)
+    sender.post("/stop")
     sender.post(f"/stream?group={GROUP}&rate=500")
-    time.sleep(2)
+    until("so many are sent", lambda: sender.report()["sent"][GROUP] >= 1000, 30)
     sender.post("/stop")
     sent = sender.report()["sent"][GROUP]
-    assert sent > 900
     for member in members:
-        until("everything has arrived", lambda member=member: member.received(GROUP, sender)[0] >= sent, 2)
+        until("everything has arrived", lambda member=member: member.received(GROUP, sender)[0] >= sent, 10)
         assert member.received(GROUP, sender) == (sent, sent)
     assert bystander.received(GROUP, sender) == bystander.received(ALIAS, sender) == (0, 0)
     assert far.received(ALIAS, sender) == (0, 0)
-    # Agents' own datagrams: a digest a second to and from each of two peers.
-    assert vxlan_packets(mesh, bystander.pod.node) - before < 60
+    # Agents' own datagrams: a digest a second to and from each of two or three peers.
+    crossed = vxlan_packets(mesh, bystander.pod.node) - before
+    assert crossed < 20 * (time.monotonic() - began)
 
 
 def test_a_pods_interface_says_whose_it_is(mesh: Mesh, talkers: dict[str, Talker]) -> None:
@@ -150,7 +157,7 @@ def test_a_pods_interface_says_whose_it_is(mesh: Mesh, talkers: dict[str, Talker
 def test_the_last_leave_ends_replication(mesh: Mesh, talkers: dict[str, Talker]) -> None:
     sender, _, far, far_too, _ = talkers.values()
     sender.post(f"/stream?group={GROUP}&rate=200")
-    until("a copy is made", lambda: copies(mesh, sender) == 1, 5)
+    until("a copy is made", lambda: copies(mesh, sender) == 1, 30)
     far.post(f"/leave?group={GROUP}")
     far_too.post(f"/leave?group={GROUP}")
     began = time.monotonic()
@@ -169,14 +176,15 @@ def test_a_killed_agent_recovers_under_load(mesh: Mesh, talkers: dict[str, Talke
     for victim, quitter in ((sender, third), (far, far_too)):
         node = victim.pod.node
         quitter.post(f"/join?group={LEFT}")
-        until("both streams are copied", lambda: copies(mesh, sender) == 2, 10)
+        until("both streams are copied", lambda: copies(mesh, sender) == 2, 30)
         far.post("/reset")
         process = agent(mesh, node)
         mesh.on(node, "kill", "-9", process)
         quitter.post(f"/leave?group={LEFT}")
         successor = until("another runs", lambda: successor_of(process, agent(mesh, node)), 40, every=0.02)  # noqa: B023
+        until("it has begun", lambda node=node: mesh.reaches(node, f"{AGENT}/healthz"), 30, every=0.02)
         within = started(mesh, node, successor) + 3 - time.time()
-        until("no stale copy is left", lambda: copies(mesh, sender) == 1, max(0.2, within), every=0.05)
+        until("no stale copy is left", lambda: copies(mesh, sender) == 1, max(2.0, within), every=0.05)
         until("every node is in sync", lambda: all_up(mesh), 60)
         count, _, gap, _, last = far.report()["received"][GROUP][sender.pod.ip]
         assert count > 20
@@ -190,7 +198,7 @@ def test_members_of_a_node_that_is_down_are_purged(mesh: Mesh, talkers: dict[str
     sender, _, _, _, third = talkers.values()
     third.post(f"/join?group={GROUP}")
     sender.post(f"/stream?group={GROUP}&rate=100")
-    until("both nodes get a copy", lambda: copies(mesh, sender) == 2, 10)
+    until("both nodes get a copy", lambda: copies(mesh, sender) == 2, 30)
     node = third.pod.node
     process = agent(mesh, node)
     with phases(mesh, node) as seen:
@@ -202,6 +210,6 @@ def test_members_of_a_node_that_is_down_are_purged(mesh: Mesh, talkers: dict[str
             until("one copy is left", lambda: copies(mesh, sender) == 1, within, every=0.02)
         finally:
             mesh.on(node, "kill", "-CONT", process)
-    until("it is back", lambda: copies(mesh, sender) == 2, 20)
+    until("it is back", lambda: copies(mesh, sender) == 2, 60)
     until("every node is in sync", lambda: all_up(mesh), 60)
     sender.post("/stop")

@@ -61,8 +61,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(200); self.send_header("Content-Length", str(len(body))); self.end_headers()
         self.wfile.write(body)
     def log_message(self, *_): pass
+server = http.server.HTTPServer(("", 8099), Handler)
 print("ready", flush=True)
-http.server.HTTPServer(("", 8099), Handler).serve_forever()
+server.serve_forever()
 """
 
 
@@ -110,7 +111,7 @@ def test_pods_reach_each_other_with_packets_of_the_full_mtu(
             def arrived(source: Pod = source, pod: Pod = pod, marker: int = marker) -> bool:
                 return marker in received(mesh, pod).get(source.ip, [])
 
-            until(f"a full datagram of {source.name} reaches {pod.name}", arrived, timeout=5)
+            until(f"a full datagram of {source.name} reaches {pod.name}", arrived, timeout=30)
 
 
 @contextmanager
@@ -178,7 +179,7 @@ def test_pods_cannot_inject_overlay_packets(mesh: Mesh, pods: dict[str, Pod], be
     mesh.kubectl("exec", beside.name, "--", "python3", "-c", FORGE, host, mac, forged, second.ip)
     # The same from the node itself, which is a peer, arrives: so the packet is one that would have done it.
     mesh.on(first.node, "python3", "-c", FORGE, host, mac, genuine, second.ip)
-    until("the node's own arrives", lambda: genuine in received(mesh, second), timeout=5)
+    until("the node's own arrives", lambda: genuine in received(mesh, second), timeout=30)
     assert forged not in received(mesh, second)
 
 
@@ -209,7 +210,7 @@ def test_addresses_are_kept_inside_and_masqueraded_outside(
     first, second = list(pods.values())[:2]
     for target in (beside, second):
         with mesh.flow([first, target], rate=50):
-            until("datagrams arrive", lambda t=target: received(mesh, t), timeout=5)  # type: ignore[misc]
+            until("datagrams arrive", lambda t=target: received(mesh, t), timeout=30)  # type: ignore[misc]
             assert set(received(mesh, target)) == {first.ip}, "pods see each other's own address"
 
 
