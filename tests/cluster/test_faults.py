@@ -100,7 +100,7 @@ def test_no_packet_is_lost_when_this_dies(mesh: Mesh, pods: dict[str, Pod], faul
         struck = time.monotonic()
         watched_for(struck + AFTER - time.monotonic())
     flow.assert_complete(at_least=(BEFORE + AFTER) * RATE * 9 // 10)
-    until("the API server answers", lambda: mesh.kubectl("get", "--raw", "/readyz"), timeout=30)
+    until("the API server answers", lambda: mesh.kubectl("get", "--raw", "/readyz"), timeout=60)
     for node in pods:
         until(f"{node} is in sync", lambda node=node: is_in_sync(mesh, node), timeout=60, every=0.5)
 

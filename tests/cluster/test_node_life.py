@@ -115,7 +115,7 @@ def test_a_dead_node_is_withdrawn_and_comes_back_with_its_subnet(
     subnet, host = claim["spec"]["cidr"], claim["mesh"]["hostIP"]
     assert all(entries_of(mesh, node, subnet, host) for node in pods)
     with phases(mesh, victim) as seen:
-        until("the watch runs", lambda: "Up" in seen, timeout=10)
+        until("the watch runs", lambda: "Up" in seen, timeout=30)
         mesh.cluster.kill_node(victim)
         last = max(renewals(mesh, victim))
         with operators_heard(mesh):
@@ -158,7 +158,7 @@ def test_a_removed_node_frees_its_subnet_after_the_grace_period(
         found: dict[str, Any] = mesh.get("quiltsubnet", name)
         return str(found["mesh"]["phase"])
 
-    until("the claim is Releasing", lambda: phase() == "Releasing", timeout=10)
+    until("the claim is Releasing", lambda: phase() == "Releasing", timeout=30)
     for node in pods:
         until(
             f"{node} forgets",
