@@ -114,13 +114,18 @@ async def test_where_nobody_serves_the_socket_a_call_is_made_until_somebody_does
 async def test_a_runtime_that_goes_fails_all_under_way_and_is_found_again(
     calls: FakeRuntime, client: RuntimeClient
 ) -> None:
-    calls.before_answer = calls.stop
+    async def go() -> None:
+        calls.before_answer = go  # for each call: none shall be answered while the first one ends the runtime
+        await calls.stop()
+
+    calls.before_answer = go
     results = await asyncio.gather(
         *(client.apply_routes(routes(n), ()) for n in range(3)), return_exceptions=True
     )
     assert [type(result) for result in results] == [RuntimeUnavailable] * 3
     with pytest.raises(RuntimeUnavailable):
         await client.apply_routes(routes(4), ())
+    calls.before_answer = None
     await calls.start()
     await asyncio.wait_for(client.channel.channel_ready(), 10)
     assert await client.apply_routes(routes(5), ()) == []
