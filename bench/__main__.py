@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -52,6 +53,8 @@ def main(chosen: tuple[str, ...], quick: bool, listing: bool, page: bool) -> Non
         return
     if os.geteuid():
         sys.exit("The benchmarks make network namespaces: run as root.")
+    # Ended from outside, a run takes down what it made, too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     results = []
     with Bench(quick=quick) as bench:
         for name in known:

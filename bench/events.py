@@ -16,19 +16,21 @@ from quilt_netlink.namespaces import socket_in
 
 _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
 _SO_RCVBUFFORCE = 33
-_NEIGHBOUR, _ROUTE4, _NEXTHOP = 3, 7, 32
+NEIGHBOURS, ROUTES, NEXTHOPS = 3, 7, 32
+"""Groups of rtnetlink: neighbours and FDB entries, IPv4 routes, nexthop objects."""
 _TIMEOUT = struct.pack("@ll", 10, 0)
 
 
 class Listener:
-    """Hears of neighbours, FDB entries, IPv4 routes and nexthop objects in a namespace."""
+    """Hears of changes in a namespace."""
 
-    def __init__(self, netns: str) -> None:
+    def __init__(self, netns: str, *groups: int) -> None:
+        """Listen to groups, by default to all three; each notice costs time on a CPU that others may want."""
         self._sock = socket_in(netns)
         self._sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 64 << 20)
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEOUT)
         self._sock.bind((0, 0))
-        for group in (_NEIGHBOUR, _ROUTE4, _NEXTHOP):
+        for group in groups or (NEIGHBOURS, ROUTES, NEXTHOPS):
             self._sock.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
         self._decoder = EventDecoder()
         self._buffer = memoryview(bytearray(1 << 18))

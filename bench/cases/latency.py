@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from bench import flannel, peers
 from bench.controlplane import ControlPlane
 from bench.drift import PAUSE, PEERS, samples_of_all
-from bench.events import Listener
+from bench.events import ROUTES, Listener
 from bench.node import Node
 from bench.result import Line, Plot, Result, Series, distribution, median, percentile
 from quilt_crds.names import QUILTSUBNET, claim_name
@@ -96,19 +96,23 @@ def measure(bench: Bench) -> Result:
     numbers = range(PEERS + 1, PEERS + 1 + bench.rounds(300))
     with control.alone():
         alone = _limits(control, numbers)
-        with control.node(PEERS) as node, Listener(node.netns) as listener:
+        with control.node(PEERS) as node, closing(control.session(node)) as session:
             time.sleep(2)
             # Before there is a Flannel: a namespace full of routes that goes away holds up the kernel.
-            drift = samples_of_all(node, listener, bench.rounds(60))
-            with closing(control.session(node)) as session:
+            with Listener(node.netns) as listener:
+                drift = samples_of_all(node, listener, bench.rounds(60))
+            with Listener(node.netns, ROUTES) as listener:
                 by_itself = Way(CLAIM, session, listener)
                 _in_turn((by_itself,), numbers)
-            with flannel.flannel(control, PEERS, bench.say) as peer, Listener(peer.netns) as theirs:
+            with (
+                flannel.flannel(control, PEERS, bench.say) as peer,
+                Listener(node.netns, ROUTES) as listener,
+                Listener(peer.netns, ROUTES) as theirs,
+            ):
                 peer.start_flanneld(PEERS)
                 time.sleep(5)
-                with closing(control.session(node)) as session:
-                    ours, flannels = Way(CLAIM, session, listener), Way(NODE, session, theirs)
-                    _in_turn((ours, flannels), numbers)
+                ours, flannels = Way(CLAIM, session, listener), Way(NODE, session, theirs)
+                _in_turn((ours, flannels), numbers)
     return _result(alone, by_itself, ours, flannels, drift)
 
 
@@ -124,12 +128,16 @@ def _in_turn(ways: tuple[Way, ...], numbers: range) -> None:
 
 def _timed(session: Session, method: str, path: str, body: Any, heard: Callable[[], float]) -> float:
     """Send a request and wait for what it brings about; return the milliseconds between."""
+    payload = json.dumps(body).encode() if body else b""
+    fields = {"Host": session.host, "Content-Type": "application/json", "Content-Length": len(payload)}
+    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
+    request = "\r\n".join(lines).encode() + payload
     time.sleep(PAUSE)
-    payload = json.dumps(body).encode() if body else None
     start = time.perf_counter()
-    session.request(method, path, payload, {"Content-Type": "application/json"})
+    session.sock.sendall(request)
     end = heard()
-    answer = session.getresponse()
+    answer = http.client.HTTPResponse(session.sock, method=method)
+    answer.begin()
     text = answer.read()
     assert answer.status < 300, text
     return (end - start) * 1e3
