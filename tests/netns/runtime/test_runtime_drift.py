@@ -11,7 +11,7 @@ import pytest
 
 from quilt_proto import node_pb2
 
-from .conftest import Namespace, Node, eventually, ping, show
+from .conftest import Namespace, Node, eventually, ping, show, veths
 
 REPAIRED = "quilt_runtime_drift_repairs_total"
 
@@ -116,6 +116,9 @@ def test_nothing_is_written_when_nothing_differs(
     )
     assert ready_node.config.Configure(config).success
     ping(pods[0], pods[3])
+    for device in ("quilt0", *veths(ready_node)):
+        # Whoever asks for a link's state has the kernel tell at once what it else tells up to a second later.
+        ready_node.netns.run("ethtool", device)
     with changes(ready_node) as lines:
         ready_node.stop()
         ready_node.start()
