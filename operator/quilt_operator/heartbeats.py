@@ -132,7 +132,7 @@ class Heartbeats:
         leases, _ = await self._client.list(path)
         seen = watch.snapshot()
         now_there = {
-            lease["metadata"]["name"]: (lease.get("spec") or {}).get("renewTime") for lease in leases
+            lease["metadata"]["name"]: (lease.get("spec") or {}).get("renewTime") or "" for lease in leases
         }
         newer = {name for name in names & now_there.keys() if now_there[name] != seen.get(name)}
         if newer:

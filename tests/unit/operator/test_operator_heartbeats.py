@@ -19,8 +19,11 @@ NODES = [f"node-{number}" for number in range(10)]
 class NoNewerLeases:
     """A second look at the Leases that finds what the watch has seen."""
 
+    def __init__(self) -> None:
+        self.leases: list[dict[str, Any]] = []
+
     async def list(self, path: str) -> tuple[list[dict[str, Any]], int]:
-        return [], 1
+        return self.leases, 1
 
 
 class Clocked:
@@ -29,8 +32,9 @@ class Clocked:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
         monkeypatch.setattr(heartbeats, "time", SimpleNamespace(monotonic=lambda: self.now))
+        self.client = NoNewerLeases()
         self.beats = Heartbeats(
-            cast(Connection, None), cast(Client, NoNewerLeases()), lambda _: None, lambda: None, lambda: False
+            cast(Connection, None), cast(Client, self.client), lambda _: None, lambda: None, lambda: False
         )
         for name in NODES:
             self.beats.health(name)
@@ -79,4 +83,12 @@ async def test_without_a_guard_a_silent_node_goes_down_after_the_time_out(clocke
     await clocked.pass_time(29, NODES[1:])
     assert not clocked.down()
     await clocked.pass_time(1, NODES[1:])
+    assert clocked.down() == {NODES[0]}
+
+
+async def test_a_lease_that_was_never_renewed_keeps_no_node_up(clocked: Clocked) -> None:
+    clocked.client.leases = [{"metadata": {"name": NODES[0]}, "spec": {"holderIdentity": NODES[0]}}]
+    for watch in clocked.beats.watches.values():
+        watch._seen = {NODES[0]: ""}
+    await clocked.pass_time(30, NODES[1:])
     assert clocked.down() == {NODES[0]}
