@@ -2,7 +2,9 @@
 
 A real API server, agent and runtime. A claim is timed from sending the request that makes it routable to the
 kernel's own notification of the route; drift from the change to the notification of the entry as it should
-be. Times are taken in the thread that makes the change. Changes come one by one, at most 20 a second.
+be. Times are taken in the thread that makes the change. Changes come one by one: at most 20 a second, when
+every program on the way has gone to sleep and its code has left the caches, and then without a pause, each as
+soon as the last one is through.
 
 Then Flannel comes beside it (see bench/flannel.py), a node of its own on the same API server, with 5,000
 Nodes for its peers, which the API server holds too: there it is a Node, with all that makes it routable, from
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 
 TITLE = "One change at 5,000 peers"
 TURN = 50
+PACES = {"20 a second": PAUSE, "one after the other": 0.0}
+"""Seconds between two changes."""
 Sample = list[float]
 Session = http.client.HTTPSConnection
 
@@ -59,16 +63,21 @@ NODE = Thing(flannel.NODES, flannel.peer_node, peers.node)
 
 @dataclass(slots=True)
 class Way:
-    """From a thing in the API to one agent's route, and back: milliseconds of every time so far."""
+    """From a thing in the API to one agent's route, and back: milliseconds of every time so far.
+
+    There are `pause` seconds before each change.
+    """
 
     thing: Thing
     session: Session
     listener: Listener
+    pause: float = PAUSE
     published: Sample = field(default_factory=list)
     deleted: Sample = field(default_factory=list)
 
     def publish(self, number: int) -> None:
         body = self.thing.body(number)
+        time.sleep(self.pause)
         self.listener.forget()
         self.published.append(
             _timed(self.session, "POST", self.thing.collection, body, lambda: self._route(number, there=True))
@@ -76,6 +85,7 @@ class Way:
 
     def delete(self, number: int) -> None:
         path = self.thing.path(number)
+        time.sleep(self.pause)
         self.listener.forget()
         self.deleted.append(
             _timed(self.session, "DELETE", path, None, lambda: self._route(number, there=False))
@@ -102,8 +112,9 @@ def measure(bench: Bench) -> Result:
             with Listener(node.netns) as listener:
                 drift = samples_of_all(node, listener, bench.rounds(60))
             with Listener(node.netns, ROUTES) as listener:
-                by_itself = Way(CLAIM, session, listener)
-                _in_turn((by_itself,), numbers)
+                by_itself = {pace: Way(CLAIM, session, listener, pause) for pace, pause in PACES.items()}
+                for way in by_itself.values():
+                    _in_turn((way,), numbers)
             with (
                 flannel.flannel(control, PEERS, bench.say) as peer,
                 Listener(node.netns, ROUTES) as listener,
@@ -111,9 +122,13 @@ def measure(bench: Bench) -> Result:
             ):
                 peer.start_flanneld(PEERS)
                 time.sleep(5)
-                ours, flannels = Way(CLAIM, session, listener), Way(NODE, session, theirs)
-                _in_turn((ours, flannels), numbers)
-    return _result(alone, by_itself, ours, flannels, drift)
+                in_turns = {
+                    pace: (Way(CLAIM, session, listener, pause), Way(NODE, session, theirs, pause))
+                    for pace, pause in PACES.items()
+                }
+                for ways in in_turns.values():
+                    _in_turn(ways, numbers)
+    return _result(alone, by_itself, in_turns, drift)
 
 
 def _in_turn(ways: tuple[Way, ...], numbers: range) -> None:
@@ -132,7 +147,6 @@ def _timed(session: Session, method: str, path: str, body: Any, heard: Callable[
     fields = {"Host": session.host, "Content-Type": "application/json", "Content-Length": len(payload)}
     lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
     request = "\r\n".join(lines).encode() + payload
-    time.sleep(PAUSE)
     start = time.perf_counter()
     session.sock.sendall(request)
     end = heard()
@@ -166,7 +180,9 @@ def _alone(control: ControlPlane, node: Node, thing: Thing, numbers: range) -> S
 
         for number in numbers:
             body = thing.body(number)
+            time.sleep(PAUSE)
             taken.append(_timed(session, "POST", thing.collection, body, partial(heard, number)))
+            time.sleep(PAUSE)
             _timed(session, "DELETE", thing.path(number), None, partial(heard, number))
     return taken
 
@@ -176,43 +192,47 @@ def _spread(what: str, sample: Sample, **more: Any) -> Line:
     return Line(what=what, value=value, unit="ms", p50=value, p99=percentile(sample, 99), **more)
 
 
+def _against(what: str, ours: Sample, theirs: Sample, percent: int) -> Line:
+    return Line(
+        what=f"… in turns with Flannel, {what}, p{percent}",
+        value=percentile(ours, percent),
+        unit="ms",
+        against="Flannel, a Node",
+        other=percentile(theirs, percent),
+    )
+
+
 def _result(
-    alone: tuple[Sample, Sample], by_itself: Way, ours: Way, theirs: Way, drift: dict[str, Sample]
+    alone: tuple[Sample, Sample],
+    by_itself: dict[str, Way],
+    in_turns: dict[str, tuple[Way, Way]],
+    drift: dict[str, Sample],
 ) -> Result:
     everything = [value for sample in drift.values() for value in sample]
-    peer = "Flannel, Node to route"
-    named = {
-        "API server alone, claim": alone[0],
-        "claim published": by_itself.published,
-        "claim deleted": by_itself.deleted,
-        "claim published, beside Flannel": ours.published,
-        "Flannel, Node published": theirs.published,
-        "Flannel, Node deleted": theirs.deleted,
-    }
-    lines = [
-        Line(
-            what=f"claim published to route in the kernel, p{percent}",
-            value=percentile(by_itself.published, percent),
-            unit="ms",
-            target=target,
-        )
-        for percent, target in ((50, 5), (99, 15))
-    ]
-    lines += [
-        _spread("claim deleted to route gone", by_itself.deleted),
-        *(
+    named = {"API server alone, claim": alone[0]}
+    lines = []
+    for pace, way in by_itself.items():
+        ours, theirs = in_turns[pace]
+        named |= {
+            f"claim published, {pace}": way.published,
+            f"the same, beside Flannel, {pace}": ours.published,
+            f"Flannel, Node published, {pace}": theirs.published,
+        }
+        lines += [
             Line(
-                what=f"… in turns with Flannel, p{percent}",
-                value=percentile(ours.published, percent),
+                what=f"claim published to route in the kernel, {pace}, p{percent}",
+                value=percentile(way.published, percent),
                 unit="ms",
-                against=peer,
-                other=percentile(theirs.published, percent),
+                target=target,
             )
-            for percent in (50, 99)
-        ),
-        _spread("… deleted, in turns", ours.deleted, against=peer, other=median(theirs.deleted)),
-        _spread("Flannel: Node published to route in the kernel", theirs.published),
-        _spread("Flannel: Node deleted to route gone", theirs.deleted),
+            for percent, target in ((50, 5), (99, 15))
+        ]
+        lines += [_against(f"published, {pace}", ours.published, theirs.published, at) for at in (50, 99)]
+        lines += [
+            _spread(f"claim deleted to route gone, {pace}", way.deleted),
+            _against(f"deleted, {pace}", ours.deleted, theirs.deleted, 50),
+        ]
+    lines += [
         _spread("the API server alone: claim published to event", alone[0]),
         _spread("the API server alone: Node published to event", alone[1]),
         Line(
