@@ -18,7 +18,7 @@ import structlog
 from quilt_netlink import NetlinkError
 from quilt_nodeagent.api.backoff import Backoff
 from quilt_nodeagent.core.device import Device
-from quilt_nodeagent.core.diff import diff
+from quilt_nodeagent.core.diff import Diff, diff
 from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.core.plan import Plan, make_plan
 from quilt_nodeagent.core.state import Entries, Keys
@@ -147,16 +147,21 @@ class Reconciler:
         if target != self._held_target:
             cause = cause or "target"
         expected, keys = self._take()
-        scope: Keys | None = keys
+        scope = None if cause else keys
+        desired = self._table.desired(scope)
         if cause:
-            self._look(target)
+            self._look(target, desired)
             self._metrics.resyncs.labels(cause).inc()
             self._resync_at = time.monotonic() + random.uniform(0.9, 1.1) * RESYNC  # noqa: S311
-            scope = None
         actual = self._actual(scope)
-        plan = make_plan(diff(self._table.desired(scope), actual), actual)
-        errors = await self._writer.write(plan) if len(plan) else []
-        self._conclude(scope, errors)
+        plan = make_plan(diff(desired, actual), actual)
+        if len(plan):
+            errors = await self._writer.write(plan)
+            # Meanwhile claims may have changed.
+            self._conclude(diff(self._table.desired(scope), self._actual(scope)), errors)
+        else:
+            errors = []
+            self._conclude(Diff(), errors)
         if self.verified:
             self._count_drift(plan, expected, self._retry if errors else Keys())
         if not self.verified and not self.problems and not self._retry:
@@ -182,7 +187,7 @@ class Reconciler:
         self._retry = expected
         return expected, keys
 
-    def _look(self, target: Target) -> None:
+    def _look(self, target: Target, desired: Entries) -> None:
         cared = self._keeper.ensure(target.device, target.addresses)
         if cared.mended and target == self._held_target:
             for kind in cared.mended:
@@ -191,15 +196,14 @@ class Reconciler:
         self._dataplane.index, self._dataplane.device = cared.index, target.device.name
         self._held_target = target
         self._care(target.device.name)
-        self._dataplane.look(self._table.desired())
+        self._dataplane.look(desired)
 
     def _actual(self, scope: Keys | None) -> Entries:
         tracked = self._dataplane.tracked
         return tracked if scope is None else tracked.restrict(scope)
 
-    def _conclude(self, scope: Keys | None, errors: list[str]) -> None:
+    def _conclude(self, rest: Diff, errors: list[str]) -> None:
         """Remember what is left of the difference, and when to try it again."""
-        rest = diff(self._table.desired(scope), self._actual(scope))
         left = Keys(
             rest.put.neighbours.keys() | rest.drop.neighbours.keys(),
             rest.put.fdb.keys() | rest.drop.fdb.keys(),

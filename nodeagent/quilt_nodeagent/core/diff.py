@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from quilt_nodeagent.core.state import Entries
@@ -14,15 +14,18 @@ V = TypeVar("V")
 class Diff:
     """`put` is missing or different, with the wanted values; `drop` is not wanted, with the values it has."""
 
-    put: Entries
-    drop: Entries
+    put: Entries = field(default_factory=Entries)
+    drop: Entries = field(default_factory=Entries)
 
     def __bool__(self) -> bool:
         return any((e.neighbours or e.fdb or e.routes) for e in (self.put, self.drop))
 
 
 def diff(desired: Entries, actual: Entries) -> Diff:
-    """Compare two states that cover the same keys; equal states give an empty Diff."""
+    """Compare two states that cover the same keys; equal states give an empty Diff.
+
+    A dump that shows what is wanted is kept in its very words, and then there is nothing to compare.
+    """
     return Diff(
         Entries(
             _missing(desired.neighbours, actual.neighbours),
@@ -38,9 +41,11 @@ def diff(desired: Entries, actual: Entries) -> Diff:
 
 
 def _missing(desired: dict[str, V], actual: dict[str, V]) -> dict[str, V]:
+    if desired is actual:
+        return {}
     # Into an empty kernel all of it goes as it is.
     return {key: value for key, value in desired.items() if actual.get(key) != value} if actual else desired
 
 
 def _unwanted(desired: dict[str, V], actual: dict[str, V]) -> dict[str, V]:
-    return {key: value for key, value in actual.items() if key not in desired}
+    return {} if desired is actual else {key: value for key, value in actual.items() if key not in desired}
