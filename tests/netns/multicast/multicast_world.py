@@ -31,8 +31,8 @@ from quilt_runtime.core.firewall import Firewall, ruleset
 
 T = TypeVar("T")
 PORT = 5000
-# Seconds: without fast leave a bridge asks for so long before it believes that a member left.
-UNASKED = 2.0
+# Seconds: without fast leave a bridge asks for two before it believes that a member left.
+UNASKED = 1.0
 UNDERLAY = frozenset(f"198.18.200.{number}" for number in (1, 2, 3))
 
 NODE = """

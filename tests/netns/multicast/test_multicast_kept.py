@@ -112,14 +112,14 @@ async def test_what_changed_meanwhile_is_followed(world: World) -> None:
         joins.join()
         await asyncio.sleep(0.1)
         one.start()
-        await until("nothing stale is left", lambda: COPIES[3] not in one.copies())
+        await until("nothing stale is left", lambda: COPIES[3] not in one.copies(), 3)
         assert COPIES[2] in one.copies()
 
         def arrives() -> bool:
             other.send("239.13.0.2")
             return bool(joins.drain())
 
-        await until("who joined gets its group", arrives)
+        await until("who joined gets its group", arrives, 3)
 
 
 async def test_without_every_peers_word_what_is_stale_ends_by_time(world: World) -> None:
@@ -129,7 +129,7 @@ async def test_without_every_peers_word_what_is_stale_ends_by_time(world: World)
         await one.stop()
         await three.stop()
         one.start()
-        assert await until("it ends", lambda: one.copies() == {COPIES[2]}) > 1
+        assert await until("it ends", lambda: one.copies() == {COPIES[2]}, 3) > 1
 
 
 async def test_turned_off_nothing_is_kept(world: World) -> None:

@@ -98,7 +98,7 @@ async def test_what_a_dead_agent_left_is_taken_over_or_swept(world: World) -> No
         sender.send(GROUP)
         return len(member.drain()) > 5
 
-    await until("the stream arrives again", arrives)
+    await until("the stream arrives again", arrives, 3)
     await until("nothing stale is left", lambda: copies(one) == {(MAC, TWO)})
     one.settings = MulticastSettings(enabled=False)
     assert one.service is not None
