@@ -32,6 +32,8 @@ from quilt_devcluster.plan import API_PORT
 
 NAME = "bench"
 NAMESPACE = "quilt-system"
+OPERATOR, ANYTHING = "quilt-operator", "default"
+"""Service accounts: the chart's, and one that may do anything."""
 CHART = Path(__file__).parents[1] / "helm/quilt-mesh"
 CONCURRENT = 32
 MERGE = "application/merge-patch+json"
@@ -157,13 +159,22 @@ class ControlPlane:
                 for _ in range(concurrent):
                     group.create_task(work())
 
-    def session(self, node: Node) -> http.client.HTTPSConnection:
-        """Open a connection to the API server from within a node: the machine's own way to it is a proxy."""
-        connection = http.client.HTTPSConnection(self.address, self.port, context=self.tls, timeout=10)
+    def session(self, node: Node, *, nobody: bool = False) -> http.client.HTTPSConnection:
+        """Open a connection to the API server from within a node: the machine's own way to it is a proxy.
+
+        The administrator's, or `nobody`'s: then requests bring a token.
+        """
+        tls = ssl.create_default_context(cadata=self.authority.decode()) if nobody else self.tls
+        connection = http.client.HTTPSConnection(self.address, self.port, context=tls, timeout=10)
         raw = in_namespace(node.netns, lambda: socket.create_connection((self.address, self.port), 10))
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.sock = self.tls.wrap_socket(raw, server_hostname=self.address)
+        connection.sock = tls.wrap_socket(raw, server_hostname=self.address)
         return connection
+
+    def token(self, account: str, *more: str) -> str:
+        """Return a token of a service account in the chart's namespace."""
+        command = ("create", "token", account, "-n", NAMESPACE, "--duration=3h", *more)
+        return self._cluster.kubectl(*command).strip()
 
     def _prepare(self) -> None:
         cluster = self._cluster
@@ -171,18 +182,9 @@ class ControlPlane:
         crds = [resource.crd_name for resource in (QUILTNETWORK, QUILTNODE, QUILTSUBNET)]
         cluster.kubectl("wait", "crd", *crds, "--for=condition=Established", "--timeout=30s")
         asyncio.run(self.requests(self._objects(), concurrent=1))
-        token = (
-            "create",
-            "token",
-            "quilt-agent",
-            "-n",
-            NAMESPACE,
-            "--duration=3h",
-            "--bound-object-kind=Pod",
-        )
-        text = cluster.kubectl(*token, "--bound-object-name=bench-agent")
+        token = self.token("quilt-agent", "--bound-object-kind=Pod", "--bound-object-name=bench-agent")
         self.credentials.mkdir(mode=0o700)
-        (self.credentials / "token").write_text(text.strip())
+        (self.credentials / "token").write_text(token)
         (self.credentials / "ca.crt").write_bytes(self.authority)
 
     def _objects(self) -> list[Request]:
@@ -196,6 +198,14 @@ class ControlPlane:
         }
         addresses = {"addresses": [{"type": "InternalIP", "address": address}]}
         meta = {"metadata": {"name": node}}
+        everything = {
+            "roleRef": {
+                "apiGroup": "rbac.authorization.k8s.io",
+                "kind": "ClusterRole",
+                "name": "cluster-admin",
+            },
+            "subjects": [{"kind": "ServiceAccount", "name": ANYTHING, "namespace": NAMESPACE}],
+        }
         return [
             ("POST", QUILTNETWORK.path(), _thing(QUILTNETWORK.kind, DEFAULT_NETWORK, spec=network)),
             ("POST", "/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", **meta, "status": addresses}),
@@ -205,6 +215,11 @@ class ControlPlane:
                 {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "bench-agent"}, "spec": pod},
             ),
             ("POST", QUILTSUBNET.path(), peers.claim(peers.OWN_SUBNET, node, address)),
+            (
+                "POST",
+                "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+                {"metadata": {"name": "bench"}, **everything},
+            ),
         ]
 
 

@@ -36,8 +36,8 @@ class Writer:
         failures: list[Failure] = []
         runs: list[range] = []
         end = 0
-        for kind, run in groupby(type(op.entry) for op in ops):
-            start, end = end, end + sum(1 for _ in run)
+        for kind, run in groupby([type(op.entry) for op in ops]):
+            start, end = end, end + len(list(run))
             if kind in STAMPERS:
                 runs.append(range(start, end))
                 continue

@@ -176,13 +176,10 @@ class Reconciler:
         log.info("dataplane_verified", peers=len(self._dataplane.tracked.routes))
 
     def _take(self) -> tuple[Keys, Keys]:
-        expected = Keys()
-        expected.update(self._dirty)
-        expected.update(self._retry)
-        keys = Keys()
-        keys.update(expected)
-        keys.update(self._drift)
+        expected, keys = self._dirty, self._drift
         self._dirty, self._drift = Keys(), Keys()
+        expected.update(self._retry)
+        keys.update(expected)
         # Kept until the pass concludes: if it fails, what claims asked for is still not drift.
         self._retry = expected
         return expected, keys

@@ -18,6 +18,7 @@ from quilt_proto.node_pb2 import ApplyRoutesRequest, ApplyRoutesResponse
 _NUMBER = 4
 # Bytes: many times the answer to the few routes that go this way.
 _BUFFER = 16 << 10
+_TRUNCATED = int(socket.MSG_TRUNC)  # an enumeration's `&` would cost more than the receiving
 
 
 class NotServedError(Exception):
@@ -79,7 +80,7 @@ class RouteSocket:
             return
         except (OSError, DecodeError):
             data = b""
-        if not data or flags & socket.MSG_TRUNC:
+        if not data or flags & _TRUNCATED:
             self.close()
             return
         answer = self._waiting.get(data[:_NUMBER])

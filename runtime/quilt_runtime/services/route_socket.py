@@ -22,6 +22,7 @@ log = structlog.get_logger()
 SOCKET = "routes.sock"
 MAX_REQUEST = 4096
 NUMBER = 4
+_TRUNCATED = int(socket.MSG_TRUNC)  # an enumeration's `&` would cost more than the receiving
 _UMASK = 0o177
 _BACKLOG = 4
 
@@ -90,7 +91,7 @@ class RouteSocket:
             self._disconnect(connection)
             return
         try:
-            if flags & socket.MSG_TRUNC:
+            if flags & _TRUNCATED:
                 raise ValueError(f"it is longer than {MAX_REQUEST} bytes")
             if len(data) < NUMBER:
                 raise ValueError("it has no number")
