@@ -19,7 +19,7 @@ class Empty(node_pb2_grpc.NodeConfigServicer):
 
 async def serve(address: str) -> None:
     server = grpc.aio.server()
-    node_pb2_grpc.add_NodeConfigServicer_to_server(Empty(), server)
+    node_pb2_grpc.add_NodeConfigServicer_to_server(Empty(), server)  # type: ignore[abstract]
     server.add_insecure_port(address)
     await server.start()
     print("serving", flush=True)

@@ -90,7 +90,7 @@ class FullNode:
             failed = (e["message"] for e in events if e["reason"] == "FailedCreatePodSandBox")
             return next((text for text in failed if wanted in text and str(self.subnet) in text), None)
 
-        text = until(f"an Event of {name} says {wanted!r}", told, SAY_S, POLL_S)
+        text: str = until(f"an Event of {name} says {wanted!r}", told, SAY_S, POLL_S)
         (status,) = self._mesh.get("pod", name)["status"]["containerStatuses"]
         assert status["state"]["waiting"]["reason"] == "ContainerCreating", status
         assert len(self.addresses()) == self.capacity, "others lost their address"

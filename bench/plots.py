@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 from bench.result import Plot, Result
 
 COLOURS = ("#2f6f4f", "#c05a2b", "#3b5f8a", "#8a6d3b", "#6b4c86", "#9a3b4f", "#5a7d2a", "#707070")
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "quilt",
     "font.family": "sans-serif",

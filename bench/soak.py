@@ -149,7 +149,7 @@ class Churn:
 def verify(rig: Rig, alive: dict[str, str]) -> None:
     """After GC the runtime knows the living, and nobody else; so does the kernel."""
     valid = [{"containerID": pod, "ifname": "eth0"} for pod in alive]
-    collected = rig.call("GC", "", **{"cni.dev/valid-attachments": valid})
+    collected = rig.call("GC", "", "", **{"cni.dev/valid-attachments": valid})
     if collected.code:
         raise SoakError(f"GC failed: {collected.text}")
     if rig.held() != alive:

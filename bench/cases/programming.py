@@ -187,7 +187,9 @@ def _result(found: dict[int, Times], call_by_call: float) -> Result:
     series = [
         Series(name=name, points=[(n, round(t * 1e3, 2)) for n, t in c.items()]) for name, c in curves.items()
     ]
-    slope = [(n, round(call_by_call / BY_CALL * n * 1e3, 1)) for n in found if n <= BY_CALL]
+    slope: list[tuple[float, float]] = [
+        (n, round(call_by_call / BY_CALL * n * 1e3, 1)) for n in found if n <= BY_CALL
+    ]
     series.append(Series(name="pyroute2 call by call", points=slope))
     plot = Plot(
         name="programming",
