@@ -51,10 +51,18 @@ class Listener:
             except BlockingIOError as error:
                 raise TimeoutError("the kernel told of no such change") from error
             now = time.perf_counter()
-            for kind, _, _, start, end in walk(self._buffer, size):
-                change = self._decoder.decode(kind, self._buffer, start, end)
-                if change is not None and wanted(change):
-                    return now
+            if any(map(wanted, self._decoded(size))):
+                return now
+
+    def heard(self) -> list[Change]:
+        """Return what was told so far, and not waited for."""
+        found: list[Change] = []
+        while True:
+            try:
+                size = self._sock.recv_into(self._buffer, 0, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return found
+            found += self._decoded(size)
 
     def forget(self) -> int:
         """Throw away what was told so far; return how many datagrams that were."""
@@ -65,3 +73,8 @@ class Listener:
             except BlockingIOError:
                 return count
             count += 1
+
+    def _decoded(self, size: int) -> list[Change]:
+        messages = walk(self._buffer, size)
+        found = [self._decoder.decode(kind, self._buffer, start, end) for kind, _, _, start, end in messages]
+        return [change for change in found if change is not None]

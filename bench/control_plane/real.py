@@ -13,9 +13,11 @@ from typing import Self
 
 from bench.control_plane.plane import NAMESPACE, Plane
 from bench.control_plane.wire import JSON, Call
+from bench.events import ROUTES, Listener
 from bench.node import Node
 from bench.peers import DEVICE
 from quilt_devcluster.machines import BRIDGE
+from quilt_netlink import Route
 
 _MESH = 81
 
@@ -85,12 +87,10 @@ class RealNode:
     def lost_routes(self) -> Iterator[list[str]]:
         """Prefixes whose routes are deleted meanwhile; complete when the context has ended."""
         lost: list[str] = []
-        command = self.node.inside("ip", "monitor", "route")
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as monitor:
+        with Listener(self.node.netns, ROUTES) as listener:
             yield lost
-            monitor.terminate()
-            said = monitor.stdout.read() if monitor.stdout is not None else ""
-        lost += [line.split()[1] for line in said.splitlines() if line.startswith("Deleted ")]
+            changes = [change for change in listener.heard() if not change.new]
+        lost += [change.entry.prefix for change in changes if isinstance(change.entry, Route)]
 
     def _connect(self) -> None:
         node = self.node

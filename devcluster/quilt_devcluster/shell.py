@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import click
+
 from quilt_devcluster.errors import DevclusterError
 
 # Seconds before a download is tried again, and once more.
@@ -73,6 +75,7 @@ def fetch(argv: Sequence[str | Path], **options: Any) -> str:
     for pause in PAUSES:
         try:
             return run(argv, **options)
-        except DevclusterError:
+        except DevclusterError as error:
+            click.echo(f"{error.message} Trying again in {pause:g} s.", err=True)
             time.sleep(pause)
     return run(argv, **options)

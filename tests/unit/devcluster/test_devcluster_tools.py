@@ -80,15 +80,21 @@ def test_missing_packages_are_named_once(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize(("succeeds_at", "attempts"), [(1, 1), (3, 3), (9, 3)])
-def test_downloads_get_three_attempts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, succeeds_at: int, attempts: int
+def test_downloads_get_three_attempts_and_say_so(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    succeeds_at: int,
+    attempts: int,
 ) -> None:
     monkeypatch.setattr(shell, "PAUSES", (0.0, 0.0))
     tried = tmp_path / "tried"
     script = f"echo x >> {tried}; test $(wc -l < {tried}) -eq {succeeds_at}"
     if succeeds_at <= attempts:
-        shell.fetch(["sh", "-c", script])
+        shell.fetch(["sh", "-c", script], what="The download")
     else:
         with pytest.raises(DevclusterError, match="The download failed"):
             shell.fetch(["sh", "-c", script], what="The download")
     assert len(tried.read_text().split()) == attempts
+    again = "The download failed with exit code 1. Trying again in 0 s.\n"
+    assert capsys.readouterr().err == again * (attempts - 1)
