@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -56,23 +56,19 @@ class Listener:
 
     def heard(self) -> list[Change]:
         """Return what was told so far, and not waited for."""
-        found: list[Change] = []
-        while True:
-            try:
-                size = self._sock.recv_into(self._buffer, 0, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return found
-            found += self._decoded(size)
+        return [change for size in self._queued() for change in self._decoded(size)]
 
     def forget(self) -> int:
         """Throw away what was told so far; return how many datagrams that were."""
-        count = 0
+        return sum(1 for _ in self._queued())
+
+    def _queued(self) -> Iterator[int]:
+        """Take what waits into the buffer, a datagram at a time; yield its size."""
         while True:
             try:
-                self._sock.recv_into(self._buffer, 0, socket.MSG_DONTWAIT)
+                yield self._sock.recv_into(self._buffer, 0, socket.MSG_DONTWAIT)
             except BlockingIOError:
-                return count
-            count += 1
+                return
 
     def _decoded(self, size: int) -> list[Change]:
         messages = walk(self._buffer, size)
