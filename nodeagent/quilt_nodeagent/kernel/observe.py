@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from quilt_netlink import KernelLike, Link, NetlinkError, Nexthop, Route
 from quilt_nodeagent.core.device import Device
 from quilt_nodeagent.core.ownership import MESH_PROTOCOL, owns_mac
@@ -9,6 +11,7 @@ from quilt_nodeagent.core.state import Entries, Hop
 
 # Linux errno of a kernel that has no nexthop objects; routes then carry their gateway themselves.
 _EOPNOTSUPP = 95
+V = TypeVar("V")
 
 
 def read_device(link: Link | None) -> Device | None:
@@ -53,8 +56,15 @@ def read_layer2(kernel: KernelLike, ifindex: int, wanted: Entries | None = None)
     )
 
 
-def _in_words_of(wanted: dict[str, str], found: dict[str, str]) -> dict[str, str]:
-    return wanted if wanted == found else found
+def _in_words_of(wanted: dict[str, V], found: dict[str, V]) -> dict[str, V]:
+    """Return what was found, made of the very objects of `wanted` wherever the two say the same.
+
+    While peers come and go a reading is never quite as wanted: it must not double all the others.
+    """
+    if wanted == found:
+        return wanted
+    same = {key: value for key, value in wanted.items() if found.get(key) == value}
+    return same | {key: value for key, value in found.items() if key not in same}
 
 
 class RouteReader:
@@ -68,16 +78,16 @@ class RouteReader:
     def read(self, wanted: dict[str, Hop] | None = None) -> dict[str, Hop]:
         """Return prefix -> Hop of every route under the mesh's protocol number.
 
-        Where these are as `wanted`, nexthop objects are kept in its words too.
+        Where one is as `wanted`, it and its nexthop object are kept in its words.
         """
         self._names.clear()
         self.nexthops = {item.id: self._over(item) for item in self._nexthops()}
         routes = self._kernel.routes(protocol=MESH_PROTOCOL)
-        found = {route.prefix: self.hop(route) for route in routes}
-        if wanted is None or found != wanted:
-            return found
-        self.nexthops.update((route.nhid, wanted[route.prefix]) for route in routes if route.nhid)
-        return wanted
+        found = _in_words_of(wanted or {}, {route.prefix: self.hop(route) for route in routes})
+        for route in routes:
+            if self.nexthops.get(route.nhid) == found[route.prefix]:
+                self.nexthops[route.nhid] = found[route.prefix]
+        return found
 
     def hop(self, route: Route) -> Hop:
         """Return where a route leads; a route over a nexthop that is not known leads nowhere we want."""

@@ -286,6 +286,24 @@ class AgentBehaviour(DriftBehaviour, NodeRouteBehaviour):
         assert conflist.exists()
         assert rig.runtime.subnet_v6 == "fd42:0:0:1::/64"
 
+    async def test_a_look_in_the_midst_of_changes_keeps_no_second_copy_of_the_rest(self, rig: Rig) -> None:
+        await mesh(rig, 2, 3)
+        dataplane, wanted = rig.agent.dataplane, rig.agent.table.desired()
+        for table in (wanted.neighbours, wanted.fdb, wanted.routes):
+            table.popitem()
+        dataplane.look(wanted)
+        held = dataplane.tracked
+        for table, tracked in (
+            (wanted.neighbours, held.neighbours),
+            (wanted.fdb, held.fdb),
+            (wanted.routes, held.routes),
+        ):
+            assert len(tracked) == 2
+            assert {id(part) for item in table.items() for part in item} < {
+                id(part) for item in tracked.items() for part in item
+            }
+        assert set(map(id, wanted.routes.values())) < set(map(id, dataplane.routes.nexthops.values()))
+
     async def test_row_6_a_start_with_thousands_of_peers_does_not_stop_at_a_queues_size(
         self, rig: Rig
     ) -> None:
