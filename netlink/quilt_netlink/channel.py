@@ -50,9 +50,9 @@ _TIMEOUT = struct.pack("@ll", 10, 0)
 _MAX_ERRNO = 4095  # the kernel's own limit
 
 
-def open_socket() -> socket.socket:
-    """Open a raw rtnetlink socket in the calling thread's network namespace."""
-    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+def open_socket(protocol: int = socket.NETLINK_ROUTE) -> socket.socket:
+    """Open a raw netlink socket in the calling thread's network namespace."""
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
 
 
 class Channel:

@@ -12,8 +12,8 @@ from quilt_netlink.channel import open_socket
 _CLONE_NEWNET = 0x40000000
 
 
-def socket_in(netns_path: str) -> socket.socket:
-    """Open a raw rtnetlink socket in the namespace at a path.
+def socket_in(netns_path: str, protocol: int = socket.NETLINK_ROUTE) -> socket.socket:
+    """Open a raw netlink socket in the namespace at a path.
 
     A thread of its own enters the namespace and ends there, so that the caller never leaves its own. Raises
     OSError when there is no such namespace or entering it is not allowed.
@@ -23,7 +23,7 @@ def socket_in(netns_path: str) -> socket.socket:
     def enter_and_open() -> None:
         try:
             _enter(netns_path)
-            result.append(open_socket())
+            result.append(open_socket(protocol))
         except OSError as error:
             result.append(error)
 

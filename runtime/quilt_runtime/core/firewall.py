@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from quilt_netlink.nftsets import SetChange
 from quilt_runtime.core import multicast
 
 TABLE = "quilt"
@@ -43,16 +44,14 @@ def ruleset(wanted: Firewall) -> str:
     return f"table inet {TABLE} {{}}\ndelete table inet {TABLE}\ntable inet {TABLE} {{\n{body}\n}}\n"
 
 
-def source_changes(held: frozenset[str], wanted: frozenset[str]) -> str:
-    """Return the transaction from one set of overlay sources to another, empty where they are equal."""
-    lines = []
-    for verb, addresses in (("add", wanted - held), ("delete", held - wanted)):
-        for family, members in zip((4, 6), split(addresses), strict=True):
-            if members:
-                lines.append(
-                    f"{verb} element inet {TABLE} overlay_sources_v{family} {{ {', '.join(members)} }}"
-                )
-    return "\n".join(lines) + "\n" if lines else ""
+def source_changes(held: frozenset[str], wanted: frozenset[str]) -> list[SetChange]:
+    """Return what leads from one set of overlay sources to another, nothing where they are equal."""
+    return [
+        SetChange(f"overlay_sources_v{family}", members, new)
+        for new, addresses in ((True, wanted - held), (False, held - wanted))
+        for family, members in zip((4, 6), split(addresses), strict=True)
+        if members
+    ]
 
 
 def without_sources(listing: str) -> tuple[str, frozenset[str]]:

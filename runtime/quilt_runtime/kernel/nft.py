@@ -1,7 +1,7 @@
-"""Runs the `nft` program: every change is one transaction, reads are its own canonical text.
+"""Our way to nftables: every change is one transaction, reads are the program nft's own canonical text.
 
-The kernel's notification of a change names who made it, by the port of its socket: the process id of nft. So
-our own changes can be told from others' (`made_here`).
+The kernel's notification of a change names who made it, by the port of its socket: nft's is its process id.
+So our own changes can be told from others' (`made_here`).
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import json
 import subprocess
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
+from quilt_netlink.nftsets import MOST, NftSets, SetChange
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.firewall import TABLE
 
 TIMEOUT = 10.0  # seconds; a transaction of 5,000 elements takes 30 ms
-
-
-RECENT_S = 5.0  # how long a process id is taken for ours: others get it again some day
+RECENT_S = 5.0  # how long a port is taken for ours: others get it again some day
 _recent: deque[tuple[int, float]] = deque(maxlen=16)
 
 
@@ -35,10 +35,35 @@ def apply(transaction: str) -> None:
         raise NftError(f"nft refused the table {TABLE}: {done.stderr.strip()[:500]}")
 
 
+class Sets:
+    """The sets of our table, over one socket. Not for several threads."""
+
+    def __init__(self) -> None:
+        self._open: NftSets | None = None
+
+    def change(self, changes: Sequence[SetChange]) -> None:
+        """Commit changes; raises NftError where that cannot be, or is too much for one transaction."""
+        if sum(len(change.addresses) for change in changes) > MOST:
+            raise NftError(f"more than {MOST} addresses in one change")
+        try:
+            sets = self._open = self._open or NftSets.open(TABLE)
+            _recent.append((sets.port, time.monotonic()))
+            sets.change(changes)
+        except OSError as error:
+            self.close()
+            raise NftError(f"nftables refused to change sets of the table {TABLE}: {error}") from error
+
+    def close(self) -> None:
+        """Close the socket; the next change opens another one."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+
 def made_here(port: int) -> bool:
-    """Whether a change that the kernel tells of was made by `apply`, a moment ago."""
+    """Whether a change that the kernel tells of was made by `apply` or `Sets`, a moment ago."""
     now = time.monotonic()
-    return any(port == pid and now - since < RECENT_S for pid, since in _recent.copy())
+    return any(port == own and now - since < RECENT_S for own, since in _recent.copy())
 
 
 def listing() -> str:

@@ -19,6 +19,7 @@ class FirewallTable:
     def __init__(self) -> None:
         self._held: Firewall | None = None
         self._rest = ""
+        self._sets = nft.Sets()
 
     @property
     def stands(self) -> bool:
@@ -47,9 +48,9 @@ class FirewallTable:
         return self.ensure(wanted)
 
     def _follow(self, held: Firewall, wanted: Firewall) -> bool:
-        """Write the difference of the sources; false where someone else's change is in its way."""
+        """Write the difference of the sources; false where its size or others' change is in its way."""
         try:
-            nft.apply(firewall.source_changes(held.overlay_sources, wanted.overlay_sources))
+            self._sets.change(firewall.source_changes(held.overlay_sources, wanted.overlay_sources))
         except nft.NftError:
             return False
         return True
