@@ -45,10 +45,10 @@ from quilt_nodeagent.writer import PlanWriter
 
 log = structlog.get_logger()
 
-# Seconds in which joins are collected before the runtime hears of new hosts: it always gets the whole list.
+# Seconds in which joins are collected before the runtime hears of new hosts.
 _SETTINGS_DELAY = 0.02
-# While many join: thousands of hosts are not sent again for each one.
-_SETTINGS_PAUSE = 0.5
+# While many join: thousands of hosts are not gone through again for each one.
+_SETTINGS_PAUSE = 0.1
 # Seconds in which changes of the underlay's link and routes are collected before it is looked at.
 _UNDERLAY_DELAY = 0.02
 

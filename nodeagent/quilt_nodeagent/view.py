@@ -146,7 +146,7 @@ class View:
             mtu=self.network.device_mtu(self.underlay.mtu, self.underlay.host_ip.address),
             device=self.network.device,
             port=self.network.port,
-            overlay_sources=tuple(self._table.host_ips()),
+            overlay_sources=self._table.host_ips(),
             subnet_v6=self.claim_v6.cidr if self.claim_v6 else "",
             multicast=self.network.multicast.enabled,
             fast_leave=self.network.multicast.fast_leave,

@@ -319,6 +319,11 @@ class NodeConfigStub:
                 request_serializer=quilt__proto_dot_node__pb2.ConfigureRequest.SerializeToString,
                 response_deserializer=quilt__proto_dot_node__pb2.ConfigureResponse.FromString,
                 _registered_method=True)
+        self.ChangeOverlaySources = channel.unary_unary(
+                '/quilt.NodeConfig/ChangeOverlaySources',
+                request_serializer=quilt__proto_dot_node__pb2.ChangeOverlaySourcesRequest.SerializeToString,
+                response_deserializer=quilt__proto_dot_node__pb2.ConfigureResponse.FromString,
+                _registered_method=True)
         self.GetStatus = channel.unary_unary(
                 '/quilt.NodeConfig/GetStatus',
                 request_serializer=quilt__proto_dot_node__pb2.GetStatusRequest.SerializeToString,
@@ -337,6 +342,13 @@ class NodeConfigServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ChangeOverlaySources(self, request, context):
+        """Changes overlay_sources alone; idempotent. For one peer among thousands that comes or goes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetStatus(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -349,6 +361,11 @@ def add_NodeConfigServicer_to_server(servicer, server):
             'Configure': grpc.unary_unary_rpc_method_handler(
                     servicer.Configure,
                     request_deserializer=quilt__proto_dot_node__pb2.ConfigureRequest.FromString,
+                    response_serializer=quilt__proto_dot_node__pb2.ConfigureResponse.SerializeToString,
+            ),
+            'ChangeOverlaySources': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeOverlaySources,
+                    request_deserializer=quilt__proto_dot_node__pb2.ChangeOverlaySourcesRequest.FromString,
                     response_serializer=quilt__proto_dot_node__pb2.ConfigureResponse.SerializeToString,
             ),
             'GetStatus': grpc.unary_unary_rpc_method_handler(
@@ -384,6 +401,33 @@ class NodeConfig:
             target,
             '/quilt.NodeConfig/Configure',
             quilt__proto_dot_node__pb2.ConfigureRequest.SerializeToString,
+            quilt__proto_dot_node__pb2.ConfigureResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeOverlaySources(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quilt.NodeConfig/ChangeOverlaySources',
+            quilt__proto_dot_node__pb2.ChangeOverlaySourcesRequest.SerializeToString,
             quilt__proto_dot_node__pb2.ConfigureResponse.FromString,
             options,
             channel_credentials,

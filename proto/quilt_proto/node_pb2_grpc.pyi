@@ -118,6 +118,8 @@ class NodeConfigStub:
     def __new__(cls, channel: _aio.Channel) -> NodeConfigAsyncStub: ...
     Configure: _grpc.UnaryUnaryMultiCallable[_node_pb2.ConfigureRequest, _node_pb2.ConfigureResponse]
     """Applies the whole configuration; idempotent. Sent by the agent whenever it changes."""
+    ChangeOverlaySources: _grpc.UnaryUnaryMultiCallable[_node_pb2.ChangeOverlaySourcesRequest, _node_pb2.ConfigureResponse]
+    """Changes overlay_sources alone; idempotent. For one peer among thousands that comes or goes."""
     GetStatus: _grpc.UnaryUnaryMultiCallable[_node_pb2.GetStatusRequest, _node_pb2.GetStatusResponse]
 
 @_typing.type_check_only
@@ -127,6 +129,8 @@ class NodeConfigAsyncStub(NodeConfigStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Configure: _aio.UnaryUnaryMultiCallable[_node_pb2.ConfigureRequest, _node_pb2.ConfigureResponse]  # type: ignore[assignment]
     """Applies the whole configuration; idempotent. Sent by the agent whenever it changes."""
+    ChangeOverlaySources: _aio.UnaryUnaryMultiCallable[_node_pb2.ChangeOverlaySourcesRequest, _node_pb2.ConfigureResponse]  # type: ignore[assignment]
+    """Changes overlay_sources alone; idempotent. For one peer among thousands that comes or goes."""
     GetStatus: _aio.UnaryUnaryMultiCallable[_node_pb2.GetStatusRequest, _node_pb2.GetStatusResponse]  # type: ignore[assignment]
 
 class NodeConfigServicer(metaclass=_abc_1.ABCMeta):
@@ -139,6 +143,14 @@ class NodeConfigServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_node_pb2.ConfigureResponse, _abc.Awaitable[_node_pb2.ConfigureResponse]]:
         """Applies the whole configuration; idempotent. Sent by the agent whenever it changes."""
+
+    @_abc_1.abstractmethod
+    def ChangeOverlaySources(
+        self,
+        request: _node_pb2.ChangeOverlaySourcesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_pb2.ConfigureResponse, _abc.Awaitable[_node_pb2.ConfigureResponse]]:
+        """Changes overlay_sources alone; idempotent. For one peer among thousands that comes or goes."""
 
     @_abc_1.abstractmethod
     def GetStatus(

@@ -7,7 +7,7 @@ so a start, a repeated Configure or a false alarm never disturbs traffic.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -59,6 +59,11 @@ class NodeNetwork:
                 self.ensure_firewall()
             else:
                 self.ensure()
+
+    def change_sources(self, add: Iterable[str], remove: Iterable[str]) -> None:
+        """Take the overlay's packets from more hosts and from others no longer; as configure."""
+        with self._lock:
+            self.configure(self.config.with_sources(add, remove))
 
     def configure_subnet(self, subnet: IPv4Network) -> None:
         """Make `subnet` the node's, in the kernel too; raises RequestError, StateError."""

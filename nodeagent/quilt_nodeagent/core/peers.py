@@ -216,9 +216,9 @@ class PeerTable:
         link = self._direct
         return sum(1 for host in self.host_ips() if link.reaches(host)) if link else 0
 
-    def host_ips(self) -> list[str]:
-        """Underlay addresses of all wanted peers, sorted, each once."""
-        return sorted({peers[0].host_ip for peers in self._by_mac.values()})
+    def host_ips(self) -> frozenset[str]:
+        """Underlay addresses of all wanted peers."""
+        return frozenset(peers[0].host_ip for peers in self._by_mac.values())
 
     def _hop(self, peer: Peer) -> Hop:
         """By the shared link where there is one and it speaks the subnet's family, else by the overlay."""

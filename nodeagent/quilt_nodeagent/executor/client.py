@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import grpc
@@ -47,10 +47,14 @@ class NodeSettings:
     mtu: int
     device: str
     port: int
-    overlay_sources: tuple[str, ...]
+    overlay_sources: frozenset[str]
     subnet_v6: str = ""
     multicast: bool = False
     fast_leave: bool = True
+
+    def but_sources(self, other: NodeSettings) -> bool:
+        """Whether the two differ in nothing but the overlay's sources."""
+        return replace(self, overlay_sources=other.overlay_sources) == other
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +107,19 @@ class RuntimeClient:
             mtu=settings.mtu,
             vxlan_interface=settings.device,
             vxlan_port=settings.port,
-            overlay_sources=settings.overlay_sources,
+            overlay_sources=sorted(settings.overlay_sources),
             subnet_v6=settings.subnet_v6,
             multicast=settings.multicast,
             multicast_fast_leave=settings.fast_leave,
         )
         answer = await self._call(self._node.Configure(request, timeout=self._timeout))
+        if not answer.success:
+            raise RouteFailed(answer.error)
+
+    async def change_overlay_sources(self, add: Iterable[str], remove: Iterable[str]) -> None:
+        """Change the overlay's sources alone, where thousands of others stay."""
+        request = node_pb2.ChangeOverlaySourcesRequest(add=sorted(add), remove=sorted(remove))
+        answer = await self._call(self._node.ChangeOverlaySources(request, timeout=self._timeout))
         if not answer.success:
             raise RouteFailed(answer.error)
 

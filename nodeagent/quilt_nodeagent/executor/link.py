@@ -7,6 +7,7 @@ whole configuration is sent again and the kernel is looked at again.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import grpc
@@ -22,6 +23,8 @@ log = structlog.get_logger()
 
 # Seconds between questions to a runtime that has nothing to do.
 _POLL = 10.0
+# Seconds for which the runtime is believed to hold the settings but for what it was told since.
+_ALL = 60.0
 
 
 class RuntimeLink:
@@ -47,6 +50,7 @@ class RuntimeLink:
         self._subnet = ""
         self._told_settings: NodeSettings | None = None
         self._told_subnet = ""
+        self._told_all = float("-inf")
         self.reachable = False
         self.error = f"The runtime at {client.address} was not reached yet."
         self.refusal = ""
@@ -128,7 +132,7 @@ class RuntimeLink:
     async def _tell(self) -> None:
         settings, subnet = self._settings, self._subnet
         if settings is not None and settings != self._told_settings:
-            await self.client.configure(settings)
+            await self._configure(settings)
             self._told_settings = settings
             self._tell_changed(f"runtime_configured mtu={settings.mtu}")
         if settings is not None and subnet and subnet != self._told_subnet:
@@ -139,6 +143,16 @@ class RuntimeLink:
         if self.refusal:
             self.refusal = ""
             self._changed()
+
+    async def _configure(self, settings: NodeSettings) -> None:
+        """Tell all settings, or these peers alone that came or went."""
+        told, now = self._told_settings, time.monotonic()
+        if told is None or not told.but_sources(settings) or now - self._told_all > _ALL:
+            await self.client.configure(settings)
+            self._told_all = now
+            return
+        more, less = settings.overlay_sources, told.overlay_sources
+        await self.client.change_overlay_sources(more - less, less - more)
 
     def _tell_changed(self, what: str) -> None:
         log.debug(what)

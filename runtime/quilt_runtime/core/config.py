@@ -72,6 +72,11 @@ class NodeConfig:
             prefix_length=_within("Prefix length", prefix_length, PREFIX_LENGTHS) or self.prefix_length,
         )
 
+    def with_sources(self, add: Iterable[str], remove: Iterable[str]) -> Self:
+        """Return the configuration with some overlay sources more and others less; raises RequestError."""
+        left = self.overlay_sources - self._sources(remove)
+        return replace(self, overlay_sources=left | self._sources(add))
+
     def _sources(self, texts: Iterable[str]) -> frozenset[str]:
         """Check addresses; thousands come at the start, and again with each new one."""
         wanted = frozenset(texts)

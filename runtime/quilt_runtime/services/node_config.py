@@ -39,6 +39,17 @@ class NodeConfigService(rpc.NodeConfigServicer):
         done = await answer(self._runtime.metrics, "Configure", work)
         return pb.ConfigureResponse(success=done.success, error=done.error)
 
+    async def ChangeOverlaySources(  # noqa: N802
+        self, request: pb.ChangeOverlaySourcesRequest, context: object
+    ) -> pb.ConfigureResponse:
+        """Follow peers' hosts that come and go."""
+
+        def work() -> None:
+            self._runtime.network.change_sources(request.add, request.remove)
+
+        done = await answer(self._runtime.metrics, "ChangeOverlaySources", work)
+        return pb.ConfigureResponse(success=done.success, error=done.error)
+
     async def GetStatus(self, request: pb.GetStatusRequest, context: object) -> pb.GetStatusResponse:  # noqa: N802
         """Tell subnet, use of addresses and what is wrong."""
         addresses = self._runtime.addresses

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -120,6 +120,12 @@ def configure(world: World, *sources: str) -> None:
     assert answer.success, answer.error
 
 
+def change_sources(world: World, add: Sequence[str] = (), remove: Sequence[str] = ()) -> None:
+    request = node_pb2.ChangeOverlaySourcesRequest(add=add, remove=remove)
+    answer = world.node.config.ChangeOverlaySources(request)
+    assert answer.success, answer.error
+
+
 def test_overlay_packets_are_taken_from_peers_alone(world: World) -> None:
     assert accepts_overlay_from(world, world.outside, "198.18.0.1", "198.18.0.2"), (
         "no peers known: nobody shut out"
@@ -138,6 +144,22 @@ def handle(world: World) -> str:
     return (
         world.node.netns.run("nft", "-a", "list", "table", "inet", "quilt").partition("handle ")[2].split()[0]
     )
+
+
+def test_peers_come_and_go_without_the_others_being_told(world: World) -> None:
+    configure(world, "198.18.0.3")
+    change_sources(world, add=["198.18.0.2"])
+    change_sources(world, add=["198.18.0.2"], remove=["198.18.0.9"])
+    assert accepts_overlay_from(world, world.outside, "198.18.0.1", "198.18.0.2")
+    change_sources(world, remove=["198.18.0.3"])
+    assert not accepts_overlay_from(world, world.outside, "198.18.0.1", "198.18.0.3")
+    refused = world.node.config.ChangeOverlaySources(node_pb2.ChangeOverlaySourcesRequest(add=["peer"]))
+    assert not refused.success
+    assert "'peer' is not an address" in refused.error
+    world.node.kill()
+    world.node.start()
+    assert accepts_overlay_from(world, world.outside, "198.18.0.1", "198.18.0.2")
+    assert not accepts_overlay_from(world, world.outside, "198.18.0.1", "198.18.0.3")
 
 
 def test_a_peer_more_or_less_is_one_element_and_no_reason_to_look(world: World) -> None:

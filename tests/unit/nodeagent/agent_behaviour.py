@@ -20,6 +20,10 @@ from quilt_nodeagent.core.state import Hop
 from quilt_nodeagent.kernel.observe import read_layer2
 
 
+def sources(rig: Rig) -> set[str]:
+    return set(rig.runtime.configured[-1].overlay_sources) if rig.runtime.configured else set()
+
+
 class AgentBehaviour(DriftBehaviour, NodeRouteBehaviour):
     async def test_a_node_joins_and_becomes_ready(self, rig: Rig) -> None:
         await mesh(rig, 2, 3)
@@ -46,6 +50,23 @@ class AgentBehaviour(DriftBehaviour, NodeRouteBehaviour):
         publish(rig, 3)
         await eventually(lambda: stands(rig, 2, 3))
         assert rig.counter("drift_repairs_total", kind="route") == 0
+
+    async def test_the_runtime_is_told_the_peers_that_come_and_go_and_all_of_them_after_a_restart(
+        self, rig: Rig
+    ) -> None:
+        await mesh(rig, 2, 3)
+        told = len(rig.runtime.changes)
+        publish(rig, 4)
+        publish(rig, 3, phase="Down")
+        await eventually(lambda: sources(rig) == {"198.18.0.2", "198.18.0.4"})
+        changes = rig.runtime.changes[told:]
+        assert {host for change in changes for host in change.add} == {"198.18.0.4"}
+        assert {host for change in changes for host in change.remove} == {"198.18.0.3"}
+        await rig.runtime.stop()
+        rig.runtime.configured.clear()
+        await rig.runtime.start()
+        await eventually(lambda: sources(rig) == {"198.18.0.2", "198.18.0.4"})
+        assert rig.runtime.configured[0].cluster_cidrs == ["10.42.0.0/16"]
 
     async def test_a_node_that_is_down_stays_routed_where_the_network_says_so(self, rig: Rig) -> None:
         await mesh(rig, 2)

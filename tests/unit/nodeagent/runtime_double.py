@@ -26,6 +26,7 @@ class FakeRuntime(
         self.address = f"unix://{folder}/runtime.sock"
         self.refuse: set[str] = set()
         self.configured: list[node_pb2.ConfigureRequest] = []
+        self.changes: list[node_pb2.ChangeOverlaySourcesRequest] = []
         self.subnet = ""
         self.subnet_v6 = ""
         self.calls = 0
@@ -58,6 +59,15 @@ class FakeRuntime(
     async def Configure(self, request: Any, context: Any) -> Any:  # noqa: N802  gRPC's name
         self.configured.append(request)
         self.subnet_v6 = request.subnet_v6 or self.subnet_v6
+        return node_pb2.ConfigureResponse(success=True)
+
+    async def ChangeOverlaySources(self, request: Any, context: Any) -> Any:  # noqa: N802  gRPC's name
+        held = node_pb2.ConfigureRequest()
+        held.CopyFrom(self.configured[-1])
+        sources = set(held.overlay_sources) - set(request.remove) | set(request.add)
+        held.overlay_sources[:] = sorted(sources)
+        self.configured.append(held)
+        self.changes.append(request)
         return node_pb2.ConfigureResponse(success=True)
 
     async def GetStatus(self, request: Any, context: Any) -> Any:  # noqa: N802  gRPC's name

@@ -123,6 +123,16 @@ def test_what_a_configuration_leaves_out_stays() -> None:
     assert config.cluster_cidrs_v4 == CLUSTER
 
 
+def test_overlay_sources_change_one_by_one_as_in_the_whole() -> None:
+    config = merged(NodeConfig(), overlay_sources=["198.18.0.2", "fd00::2"])
+    changed = config.with_sources(["198.18.0.3", "FD00::3", "198.18.0.2"], ["fd00:0::2", "198.18.0.9"])
+    assert changed == merged(config, overlay_sources=["198.18.0.2", "198.18.0.3", "fd00::3"])
+    assert changed.with_sources([], changed.overlay_sources).overlay_sources == frozenset()
+    for add, remove in ((["peer"], []), ([], ["peer"])):
+        with pytest.raises(RequestError, match="peer"):
+            config.with_sources(add, remove)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
