@@ -96,7 +96,7 @@ class NodeConfig:
     def document(self) -> dict[str, Any]:
         """Return the JSON form that the state keeps."""
         held = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {**held, "overlay_sources": sorted(self.overlay_sources)}
+        return {**held, "overlay_sources": list(self.overlay_sources)}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
