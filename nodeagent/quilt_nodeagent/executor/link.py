@@ -145,7 +145,7 @@ class RuntimeLink:
             self._changed()
 
     async def _configure(self, settings: NodeSettings) -> None:
-        """Tell all settings, or these peers alone that came or went."""
+        """Tell all settings, or only the peers that came or went."""
         told, now = self._told_settings, time.monotonic()
         if told is None or not told.but_sources(settings) or now - self._told_all > _ALL:
             await self.client.configure(settings)
