@@ -94,7 +94,9 @@ class Node:
         self._stack = ExitStack()
         self._of = of
         self.name = f"quilt-bench-{os.getpid()}" + ("" if of == OWN_NODE else f"-{of}")
-        self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="quilt-bench-")))
+        # In memory, as a node's /run, where the runtime has its sockets and state.
+        folder = tempfile.TemporaryDirectory(prefix="quilt-bench-", dir="/dev/shm")
+        self.folder = Path(self._stack.enter_context(folder))
         subprocess.run(["ip", "netns", "add", self.name], check=True)
         self._stack.callback(subprocess.run, ["ip", "netns", "del", self.name], check=False)
         self.kernel = self._stack.enter_context(Kernel.open(self.netns))

@@ -77,7 +77,7 @@ def start_program(state: State, role: str, name: str, argv: list[str]) -> None:
 
 def start_etcd(state: State) -> None:
     """Start etcd."""
-    etcd = [str(program("etcd")), *render.etcd_args(state.folder / "etcd")]
+    etcd = [str(program("etcd")), *render.etcd_args(state.etcd)]
     start_program(state, machines.CONTROL_PLANE, "etcd", etcd)
 
 

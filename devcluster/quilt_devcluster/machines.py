@@ -162,9 +162,16 @@ def _ports(brief: str) -> set[str]:
 
 
 def set_up_control_plane(state: State) -> None:
-    """Give the control plane its host name, its /proc and its network."""
-    script = f"hostname {CONTROL_PLANE}\nmount -t proc proc /proc\n"
-    in_machine(state, CONTROL_PLANE, ["sh", "-euc", script])
+    """Give the control plane its host name, its /proc, etcd's disk and its network."""
+    disk = shlex.quote(str(state.etcd))
+    lines = [
+        f"hostname {CONTROL_PLANE}",
+        "mount -t proc proc /proc",
+        # In memory: nothing of it has to outlive the cluster, and the API server waits for what etcd writes.
+        f"mkdir -p {disk}",
+        f"mount -t tmpfs -o mode=0700 tmpfs {disk}",
+    ]
+    in_machine(state, CONTROL_PLANE, ["sh", "-euc", "\n".join(lines)])
     plug_in(state, CONTROL_PLANE, "cp", state.addresses.control_plane, plan.node_mac(state.slot, 0))
 
 

@@ -53,6 +53,11 @@ class State:
         """The log file of one supervised process."""
         return self.folder / "logs" / f"{process}.log"
 
+    @property
+    def etcd(self) -> Path:
+        """Where the control plane has etcd's data, in its own view of the files."""
+        return self.folder / "etcd"
+
     def node_folder(self, node: str) -> Path:
         """What a node has on its disk."""
         return self.folder / "nodes" / node
