@@ -28,7 +28,7 @@ def etcd_args(data: Path) -> list[str]:
         "--listen-peer-urls=http://127.0.0.1:2380",
         "--initial-advertise-peer-urls=http://127.0.0.1:2380",
         "--initial-cluster=quilt=http://127.0.0.1:2380",
-        # A cluster for tests may lose its last seconds when the machine loses power; it gains much speed.
+        # Its disk is memory, where nothing is safer for being synced.
         "--unsafe-no-fsync",
         "--quota-backend-bytes=8589934592",
         "--auto-compaction-mode=periodic",

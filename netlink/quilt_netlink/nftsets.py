@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import Self
 
 from quilt_netlink import constants as c
-from quilt_netlink.channel import HEADER, open_socket, refusal, walk
+from quilt_netlink.channel import open_socket, refusal, walk
 from quilt_netlink.errors import NetlinkError
-from quilt_netlink.messages import pack_ips
+from quilt_netlink.messages import Attributes, encode
 from quilt_netlink.namespaces import socket_in
+from quilt_netlink.schema import IP, TEXT, Nested, Schema
 
 NETLINK_NETFILTER = 12
 MOST = 2_000
@@ -27,12 +28,17 @@ _INET = 1  # NFPROTO_INET
 _SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES
 _NEW, _DELETE = (_SUBSYSTEM << 8 | kind for kind in (12, 14))  # NFT_MSG_{NEW,DEL}SETELEM
 _BEGIN, _END = 16, 17  # NFNL_MSG_BATCH_{BEGIN,END}
-_TABLE, _SET, _ELEMENTS = 1, 2, 3  # NFTA_SET_ELEM_LIST_{TABLE,SET,ELEMENTS}
-# NFTA_LIST_ELEM, NFTA_SET_ELEM_KEY and NFTA_DATA_VALUE are all the first of their kind.
-_FIRST = 1
-_NESTED = 1 << 15
-_ATTR = struct.Struct("=HH")
-_GENERIC = struct.Struct(">BBH")  # struct nfgenmsg: family, version, resource
+_KEY = Nested({"NFTA_DATA_VALUE": (1, IP)})
+_ELEMENT = Nested({"NFTA_SET_ELEM_KEY": (1, _KEY)})
+_SETELEM = Schema(
+    struct.Struct(">BBH"),  # struct nfgenmsg
+    ("family", "version", "resource"),
+    {
+        "NFTA_SET_ELEM_LIST_TABLE": (1, TEXT),
+        "NFTA_SET_ELEM_LIST_SET": (2, TEXT),
+        "NFTA_SET_ELEM_LIST_ELEMENTS": (3, Nested({"NFTA_LIST_ELEM": (1, _ELEMENT)})),
+    },
+)
 _TIMEOUT = struct.pack("@ll", 10, 0)
 _BUFFER = 64 << 10
 
@@ -83,7 +89,7 @@ class NftSets:
             messages = [self._elements(change, seq) for seq, change in enumerate(changes, 1)]
         except (OSError, ValueError) as error:
             raise NetlinkError(errno.EINVAL, f"not an address: {error}") from error
-        batch = [_message(_BEGIN, 0, _SUBSYSTEM), *messages, _message(_END, len(changes) + 1, _SUBSYSTEM)]
+        batch = [_limit(_BEGIN, 0), *messages, _limit(_END, len(changes) + 1)]
         try:
             self._sock.send(b"".join(batch))
             self._confirmed(len(changes))
@@ -93,17 +99,15 @@ class NftSets:
             raise NetlinkError(error.errno or errno.EIO, f"nftables does not answer: {error}") from error
 
     def _elements(self, change: SetChange, seq: int) -> bytes:
-        members = b"".join(
-            _attr(_FIRST | _NESTED, _attr(_FIRST | _NESTED, _attr(_FIRST, packed)))
-            for packed in pack_ips(change.addresses)
-        )
-        body = (
-            _attr(_TABLE, self._table.encode() + b"\0")
-            + _attr(_SET, change.name.encode() + b"\0")
-            + _attr(_ELEMENTS | _NESTED, members)
-        )
-        flags = c.NLM_F_ACK | (c.NLM_F_CREATE if change.new else 0)
-        return _message(_NEW if change.new else _DELETE, seq, 0, flags, body)
+        keys = [{"attrs": [("NFTA_DATA_VALUE", address)]} for address in change.addresses]
+        elements = [("NFTA_LIST_ELEM", {"attrs": [("NFTA_SET_ELEM_KEY", key)]}) for key in keys]
+        attrs: Attributes = [
+            ("NFTA_SET_ELEM_LIST_TABLE", self._table),
+            ("NFTA_SET_ELEM_LIST_SET", change.name),
+            ("NFTA_SET_ELEM_LIST_ELEMENTS", {"attrs": elements}),
+        ]
+        kind, flags = (_NEW, c.NLM_F_CREATE) if change.new else (_DELETE, 0)
+        return encode(_SETELEM, kind, c.NLM_F_REQUEST | c.NLM_F_ACK | flags, {"family": _INET}, attrs, seq)
 
     def _confirmed(self, last: int) -> None:
         """Read until the last change's answer; the first refusal is raised."""
@@ -119,11 +123,6 @@ class NftSets:
                     return
 
 
-def _attr(number: int, value: bytes) -> bytes:
-    return _ATTR.pack(len(value) + 4, number) + value + bytes(-len(value) & 3)
-
-
-def _message(kind: int, seq: int, resource: int, flags: int = 0, body: bytes = b"") -> bytes:
-    family = _INET if body else 0
-    head = HEADER.pack(HEADER.size + 4 + len(body), kind, c.NLM_F_REQUEST | flags, seq, 0)
-    return head + _GENERIC.pack(family, 0, resource) + body
+def _limit(kind: int, seq: int) -> bytes:
+    """Encode the beginning or the end of a transaction."""
+    return encode(_SETELEM, kind, c.NLM_F_REQUEST, {"resource": _SUBSYSTEM}, [], seq)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import grpc
 import grpc.aio
@@ -34,6 +34,16 @@ CHUNK = 10_000
 FEW = 8
 # Seconds; only a runtime that hangs takes so long, and the heartbeat does not wait for it.
 _BULK_TIMEOUT = 30.0
+
+
+class _Answer(Protocol):
+    """What every call that asks for a change is answered."""
+
+    @property
+    def success(self) -> bool: ...
+
+    @property
+    def error(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,37 +122,27 @@ class RuntimeClient:
             multicast=settings.multicast,
             multicast_fast_leave=settings.fast_leave,
         )
-        answer = await self._call(self._node.Configure(request, timeout=self._timeout))
-        if not answer.success:
-            raise RouteFailed(answer.error)
+        await self._done(self._node.Configure(request, timeout=self._timeout))
 
     async def change_overlay_sources(self, add: Iterable[str], remove: Iterable[str]) -> None:
         """Change the overlay's sources alone, where thousands of others stay."""
         request = node_pb2.ChangeOverlaySourcesRequest(add=sorted(add), remove=sorted(remove))
-        answer = await self._call(self._node.ChangeOverlaySources(request, timeout=self._timeout))
-        if not answer.success:
-            raise RouteFailed(answer.error)
+        await self._done(self._node.ChangeOverlaySources(request, timeout=self._timeout))
 
     async def configure_subnet(self, subnet: str) -> None:
         """Give the node its pod subnet, e.g. `10.42.1.0/24`."""
         request = runtime_pb2.ConfigureNodeSubnetRequest(subnet=subnet)
-        answer = await self._call(self._contract.ConfigureNodeSubnet(request, timeout=self._timeout))
-        if not answer.success:
-            raise RouteFailed(answer.error)
+        await self._done(self._contract.ConfigureNodeSubnet(request, timeout=self._timeout))
 
     async def inject_route(self, destination: str, interface: str) -> None:
         """Make one route over an interface by the contract's call, outside of the mesh's own."""
         request = runtime_pb2.InjectRouteRequest(destination=destination, via_interface=interface)
-        answer = await self._call(self._contract.InjectRoute(request, timeout=self._timeout))
-        if not answer.success:
-            raise RouteFailed(answer.error)
+        await self._done(self._contract.InjectRoute(request, timeout=self._timeout))
 
     async def remove_route(self, destination: str) -> None:
         """Remove one route by the contract's call; an absent one is fine."""
         request = runtime_pb2.RemoveRouteRequest(destination=destination)
-        answer = await self._call(self._contract.RemoveRoute(request, timeout=self._timeout))
-        if not answer.success:
-            raise RouteFailed(answer.error)
+        await self._done(self._contract.RemoveRoute(request, timeout=self._timeout))
 
     async def apply_routes(self, add: Sequence[tuple[str, Hop]], remove: Sequence[str]) -> list[Refusal]:
         """Make and remove routes in as few calls as can be; return what was refused."""
@@ -167,6 +167,11 @@ class RuntimeClient:
                 return await self._route_socket.ask(request, self._timeout)
         timeout = self._timeout if few else _BULK_TIMEOUT
         return await self._routes.ApplyRoutes(request, timeout=timeout)
+
+    async def _done(self, call: Awaitable[_Answer]) -> None:
+        answer = await self._call(call)
+        if not answer.success:
+            raise RouteFailed(answer.error)
 
     async def _call(self, call: Awaitable[T]) -> T:
         try:

@@ -14,10 +14,10 @@ import struct
 import sys
 from collections.abc import Iterator
 
+from quilt_netlink.nftsets import NETLINK_NETFILTER
 from quilt_runtime.core.firewall import BRIDGE, TABLE
 from quilt_runtime.kernel.nft import made_here
 
-NETLINK_NETFILTER = 12
 SOL_NETLINK, NETLINK_ADD_MEMBERSHIP = 270, 1
 RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_NETCONF = 1, 5, 24
 RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_NETCONF = 9, 25

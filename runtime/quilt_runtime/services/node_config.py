@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 from quilt_proto import node_pb2 as pb
@@ -36,8 +37,7 @@ class NodeConfigService(rpc.NodeConfigServicer):
                 cidrs = network.config.cluster_cidrs_v6
                 network.configure_subnet6(node_subnet6(request.subnet_v6, cidrs))
 
-        done = await answer(self._runtime.metrics, "Configure", work)
-        return pb.ConfigureResponse(success=done.success, error=done.error)
+        return await self._done("Configure", work)
 
     async def ChangeOverlaySources(  # noqa: N802
         self, request: pb.ChangeOverlaySourcesRequest, context: object
@@ -47,7 +47,10 @@ class NodeConfigService(rpc.NodeConfigServicer):
         def work() -> None:
             self._runtime.network.change_sources(request.add, request.remove)
 
-        done = await answer(self._runtime.metrics, "ChangeOverlaySources", work)
+        return await self._done("ChangeOverlaySources", work)
+
+    async def _done(self, call: str, work: Callable[[], None]) -> pb.ConfigureResponse:
+        done = await answer(self._runtime.metrics, call, work)
         return pb.ConfigureResponse(success=done.success, error=done.error)
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: object) -> pb.GetStatusResponse:  # noqa: N802

@@ -28,8 +28,8 @@ def members(netns: Any, name: str) -> set[str]:
     return set(found.get("elem", ()))
 
 
-def change(netns: Any, *changes: SetChange, table: str = "t") -> None:
-    with closing(NftSets.open(table, netns.path)) as opened:
+def change(netns: Any, *changes: SetChange) -> None:
+    with closing(NftSets.open("t", netns.path)) as opened:
         opened.change(changes)
 
 
