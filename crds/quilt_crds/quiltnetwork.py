@@ -146,11 +146,12 @@ class QuiltNetworkSpec(ApiModel):
     cluster_cidrs: Cidrs = Field(default=["10.42.0.0/16"])
     """IPv4 ranges that node subnets are cut from; may only be extended."""
     node_prefix_length: Int = Field(default=24, ge=16, le=28)
-    """Prefix length of a node's IPv4 subnet; immutable."""
+    """Prefix length of a node's IPv4 subnet; immutable. With `ipam.mode: kubernetes` podCIDRs of any length
+    are taken, and this is only the unit in which status counts them."""
     cluster_cidrs_v6: Cidrs | None = Field(default=None)
     """IPv6 ranges, for a dual-stack mesh; may only be extended."""
     node_prefix_length_v6: Int = Field(default=64, ge=48, le=124)
-    """Prefix length of a node's IPv6 subnet; immutable."""
+    """As nodePrefixLength, of a node's IPv6 subnet."""
     ipam: Ipam = Ipam()
     vxlan: Vxlan = Vxlan()
     heartbeat: Heartbeat = Heartbeat()

@@ -43,6 +43,7 @@ class Kind:
     allocate_node_cidrs: bool = False
     dual_stack: bool = False
     node_cidrs: str = ""
+    node_cidr_length: int = 0
 
 
 def up(name: str, count: int, images: Sequence[Path] | None, kind: Kind, progress: Progress) -> State:
@@ -107,6 +108,7 @@ def _start(facts: State, count: int, to_load: Images, kind: Kind, step: Callable
             facts,
             allocate_node_cidrs=kind.allocate_node_cidrs,
             node_cidrs=kind.node_cidrs,
+            node_cidr_length=kind.node_cidr_length,
         )
         add_nodes(facts, range(1, count + 1), to_load, step)
         step(f"{count} nodes are started")

@@ -42,6 +42,7 @@ class Cluster:
         allocate_node_cidrs: bool = False,
         dual_stack: bool = False,
         node_cidrs: str = "",
+        node_cidr_length: int = 0,
         progress: Progress = _silent,
     ) -> Cluster:
         """Start a cluster and return it when its API is ready and its Nodes are registered.
@@ -49,9 +50,10 @@ class Cluster:
         `images` are archives loaded on every node besides the base ones; None means the product's, as built
         last. `nodes=0` starts a control plane alone; with `dual_stack` everything has IPv6 too. With
         `allocate_node_cidrs` the controller-manager gives the Nodes ranges of `node_cidrs`, by default of the
-        pod network. Raises DevclusterError; what was started is then taken down again.
+        pod network; each a /24, or of `node_cidr_length`, which needs one family alone. Raises
+        DevclusterError; what was started is then taken down again.
         """
-        kind = bringup.Kind(allocate_node_cidrs, dual_stack, node_cidrs)
+        kind = bringup.Kind(allocate_node_cidrs, dual_stack, node_cidrs, node_cidr_length)
         return cls(bringup.up(name, nodes, images, kind, progress))
 
     @classmethod

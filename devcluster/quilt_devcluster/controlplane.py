@@ -87,12 +87,18 @@ def start_apiserver(state: State) -> None:
     start_program(state, machines.CONTROL_PLANE, APISERVER, argv)
 
 
-def start_rest(state: State, *, allocate_node_cidrs: bool, node_cidrs: str = "") -> None:
+def start_rest(
+    state: State, *, allocate_node_cidrs: bool, node_cidrs: str = "", node_cidr_length: int = 0
+) -> None:
     """Wait for the API server, create the base objects, start the controller-manager and the scheduler."""
     client = api(state)
     client.wait_ready(START_TIMEOUT, state.log(APISERVER))
     manager = render.controller_manager_args(
-        state.addresses, state.pki, allocate_node_cidrs=allocate_node_cidrs, node_cidrs=node_cidrs
+        state.addresses,
+        state.pki,
+        allocate_node_cidrs=allocate_node_cidrs,
+        node_cidrs=node_cidrs,
+        node_cidr_length=node_cidr_length,
     )
     name = "kube-controller-manager"
     start_program(state, machines.CONTROL_PLANE, name, [str(program(name)), *manager])

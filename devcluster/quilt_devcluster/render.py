@@ -63,11 +63,16 @@ def apiserver_args(addresses: plan.Addresses, pki: Path) -> list[str]:
 
 
 def controller_manager_args(
-    addresses: plan.Addresses, pki: Path, *, allocate_node_cidrs: bool, node_cidrs: str = ""
+    addresses: plan.Addresses,
+    pki: Path,
+    *,
+    allocate_node_cidrs: bool,
+    node_cidrs: str = "",
+    node_cidr_length: int = 0,
 ) -> list[str]:
     """Return kube-controller-manager's flags; pod ranges it gives only with `allocate_node_cidrs`.
 
-    They come from `node_cidrs`, by default the cluster's pod networks.
+    They come from `node_cidrs`, by default the cluster's pod networks; `node_cidr_length` 0 is its default.
     """
     args = [
         f"--kubeconfig={pki}/controller-manager.kubeconfig",
@@ -81,6 +86,7 @@ def controller_manager_args(
     if allocate_node_cidrs:
         # Its default is a /24 of IPv4 and, in dual stack, a /64 of IPv6.
         args += ["--allocate-node-cidrs=true", f"--cluster-cidr={node_cidrs or addresses.pod_cidrs}"]
+        args += [f"--node-cidr-mask-size={node_cidr_length}"] if node_cidr_length else []
     return args
 
 

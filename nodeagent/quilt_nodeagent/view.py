@@ -137,6 +137,11 @@ class View:
         # Without a claim the addresses stay: pods of the lost subnet may still have traffic.
         return Target(device, addresses if own else None)
 
+    def _prefix_length(self, network: Network) -> int:
+        """Length of the subnet that the runtime is to accept, 0 where nobody knows it yet."""
+        own = int(self.claim.cidr.partition("/")[2]) if self.claim else 0
+        return network.prefix_length or own
+
     def settings(self) -> NodeSettings | None:
         """Return what the runtime needs to know, or None before the first complete list."""
         if self.network is None or self.underlay is None or not self._table.complete:
@@ -147,6 +152,7 @@ class View:
             device=self.network.device,
             port=self.network.port,
             overlay_sources=self._table.host_ips(),
+            prefix_length=self._prefix_length(self.network),
             subnet_v6=self.claim_v6.cidr if self.claim_v6 else "",
             multicast=self.network.multicast.enabled,
             fast_leave=self.network.multicast.fast_leave,

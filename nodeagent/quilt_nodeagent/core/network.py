@@ -19,7 +19,11 @@ OVERHEAD_V6 = 70
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Settings of one mesh; times in seconds, `mtu` 0 means: the underlay's less the encapsulation."""
+    """Settings of one mesh; times in seconds, `mtu` 0 means: the underlay's less the encapsulation.
+
+    `prefix_length` is that of every node's IPv4 subnet, 0 where Kubernetes hands them out: then each node's
+    is as long as its podCIDR.
+    """
 
     cluster_cidrs: tuple[str, ...] = ("10.42.0.0/16",)
     device: str = VXLAN_DEVICE
@@ -31,6 +35,7 @@ class Network:
     keep_down: bool = False
     direct_routing: bool = False
     multicast: MulticastSettings = MULTICAST_OFF
+    prefix_length: int = 24
 
     @property
     def dual_stack(self) -> bool:
@@ -48,6 +53,7 @@ def read_network(spec: Mapping[str, Any]) -> Network:
     vxlan, heartbeat = spec.get("vxlan") or {}, spec.get("heartbeat") or {}
     cidrs = [*(spec.get("clusterCIDRs") or default.cluster_cidrs), *(spec.get("clusterCIDRsV6") or ())]
     mtu = vxlan.get("mtu", "auto")
+    adopts = (spec.get("ipam") or {}).get("mode") == "kubernetes"
     return Network(
         cluster_cidrs=tuple(cidrs),
         device=_field(str, vxlan, "device", default.device),
@@ -59,6 +65,7 @@ def read_network(spec: Mapping[str, Any]) -> Network:
         keep_down=spec.get("nodeDownPolicy") == "Keep",
         direct_routing=vxlan.get("directRouting") is True,
         multicast=read_multicast(spec),
+        prefix_length=0 if adopts else _field(int, spec, "nodePrefixLength", default.prefix_length),
     )
 
 

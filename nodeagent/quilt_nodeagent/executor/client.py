@@ -50,7 +50,8 @@ class _Answer(Protocol):
 class NodeSettings:
     """What the runtime needs of the mesh; see ConfigureRequest in node.proto.
 
-    `subnet_v6` is the node's, empty where there is none: the contract's own call knows IPv4 alone.
+    `prefix_length` is the one that a node's IPv4 subnet has, 0: as before. `subnet_v6` is the node's, empty
+    where there is none: the contract's own call knows IPv4 alone.
     """
 
     cluster_cidrs: tuple[str, ...]
@@ -58,6 +59,7 @@ class NodeSettings:
     device: str
     port: int
     overlay_sources: frozenset[str]
+    prefix_length: int = 0
     subnet_v6: str = ""
     multicast: bool = False
     fast_leave: bool = True
@@ -118,6 +120,7 @@ class RuntimeClient:
             vxlan_interface=settings.device,
             vxlan_port=settings.port,
             overlay_sources=sorted(settings.overlay_sources),
+            node_prefix_length=settings.prefix_length,
             subnet_v6=settings.subnet_v6,
             multicast=settings.multicast,
             multicast_fast_leave=settings.fast_leave,

@@ -70,6 +70,15 @@ class Pool:
         found = self.overlapped(network)
         return found[0].start if found else None
 
+    def contains(self, network: Network) -> bool:
+        """Whether `network`, whatever its length, lies in one of the ranges."""
+        return any(
+            int(item.network_address) <= int(network.network_address)
+            and int(network.broadcast_address) <= int(item.broadcast_address)
+            for item in self.ranges
+            if item.version == network.version
+        )
+
     def overlapped(self, network: Network) -> tuple[range, ...]:
         """The slots that `network` overlaps, whatever its length; empty outside the ranges."""
         shift = network.max_prefixlen - self.prefix_length

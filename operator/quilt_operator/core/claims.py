@@ -60,7 +60,8 @@ class _Entry:
         """Whether the claim's node really has this subnet.
 
         One outside the ranges still counts: taking a running node's addresses away is worse than an untidy
-        plan. One of another length or network does not: no agent could use it.
+        plan. One of another network does not, nor one of another length unless Kubernetes cut it: no agent
+        could use it.
         """
         return self.problem is None or self.problem.reason == OUT_OF_RANGE
 
@@ -199,10 +200,10 @@ class Book:
         if claim.network != self.plan.network:
             text = f"belongs to network {claim.network}, not {self.plan.network}"
             return Problem(claim.name, FOREIGN_NETWORK, text)
-        if pool is not None and network.prefixlen != pool.prefix_length:
+        if pool is not None and network.prefixlen != pool.prefix_length and not self.plan.adopts:
             text = f"is a /{network.prefixlen}, this network's node subnets are /{pool.prefix_length}"
             return Problem(claim.name, WRONG_LENGTH, text)
-        if pool is None or pool.slot_of(network) is None:
+        if pool is None or not pool.contains(network):
             return Problem(claim.name, OUT_OF_RANGE, "lies outside the network's clusterCIDRs")
         return None
 

@@ -14,7 +14,7 @@ from quilt_runtime.core.requests import all_canonical4, interface_name, parse_ne
 
 DEFAULT_MTU = 1450  # an Ethernet underlay of 1500 less VXLAN over IPv4
 MTU_RANGE = range(1280, 65536)
-PREFIX_LENGTHS = range(16, 29)
+PREFIX_LENGTHS = range(1, 33)  # whatever kube-controller-manager cuts; core.requests tells which have room
 
 
 @dataclass(frozen=True, slots=True)

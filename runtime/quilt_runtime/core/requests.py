@@ -9,6 +9,7 @@ from ipaddress import IPv4Network, IPv6Network
 
 from quilt_netlink.messages import number4, pack_ips
 from quilt_runtime.core.errors import RequestError
+from quilt_runtime.core.ipam import capacity
 
 LONGEST_CIDR = 43  # an IPv6 address with an embedded IPv4 one, and /128
 LONGEST_INTERFACE = 15  # IFNAMSIZ - 1
@@ -51,7 +52,10 @@ def parse_network4(what: str, text: str) -> IPv4Network:
 
 
 def node_subnet(text: str, cluster_cidrs: Sequence[IPv4Network], prefix_length: int) -> IPv4Network:
-    """Return the node subnet that `text` spells, which must be one of the cluster's CIDRs' parts."""
+    """Return the node subnet that `text` spells, which must be one of the cluster's CIDRs' parts.
+
+    Raises RequestError; also for one that has no address left beside its network, gateway and broadcast ones.
+    """
     subnet = parse_network4("Subnet", text)
     if subnet.prefixlen != prefix_length:
         raise RequestError(f"Subnet must be /{prefix_length}, got /{subnet.prefixlen}")
@@ -59,6 +63,8 @@ def node_subnet(text: str, cluster_cidrs: Sequence[IPv4Network], prefix_length: 
         noun = "CIDR" if len(cluster_cidrs) == 1 else "CIDRs"
         allowed = ", ".join(map(str, cluster_cidrs))
         raise RequestError(f"Subnet {subnet} must be within cluster {noun} {allowed}")
+    if not capacity(subnet):
+        raise RequestError(f"Subnet {subnet} has no room for a pod: a /30 is the smallest that has")
     return subnet
 
 

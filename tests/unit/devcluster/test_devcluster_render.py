@@ -56,6 +56,9 @@ def test_node_ranges_come_from_the_pod_network_unless_told_otherwise() -> None:
     wide = "10.128.0.0/9"
     args = render.controller_manager_args(ADDRESSES, PKI, allocate_node_cidrs=True, node_cidrs=wide)
     assert f"--cluster-cidr={wide}" in args
+    assert not [arg for arg in args if arg.startswith("--node-cidr-mask-size")]
+    args = render.controller_manager_args(ADDRESSES, PKI, allocate_node_cidrs=True, node_cidr_length=25)
+    assert "--node-cidr-mask-size=25" in args
 
 
 def test_kube_proxy_leaves_sysctls_alone_that_a_namespace_cannot_set() -> None:

@@ -29,6 +29,7 @@ class FakeRuntime(
         self.changes: list[node_pb2.ChangeOverlaySourcesRequest] = []
         self.subnet = ""
         self.subnet_v6 = ""
+        self.prefix_length = 24
         self.calls = 0
         self.before_answer: Callable[[], Awaitable[None]] | None = None
         self._number = 1000
@@ -53,12 +54,17 @@ class FakeRuntime(
     async def ConfigureNodeSubnet(self, request: Any, context: Any) -> Any:  # noqa: N802  gRPC's name
         if request.subnet in self.refuse:
             return runtime_pb2.ConfigureNodeSubnetResponse(success=False, error="3 addresses are allocated")
+        length = int(request.subnet.partition("/")[2])
+        if length != self.prefix_length:
+            text = f"Subnet must be /{self.prefix_length}, got /{length}"
+            return runtime_pb2.ConfigureNodeSubnetResponse(success=False, error=text)
         self.subnet = request.subnet
         return runtime_pb2.ConfigureNodeSubnetResponse(success=True)
 
     async def Configure(self, request: Any, context: Any) -> Any:  # noqa: N802  gRPC's name
         self.configured.append(request)
         self.subnet_v6 = request.subnet_v6 or self.subnet_v6
+        self.prefix_length = request.node_prefix_length or self.prefix_length
         return node_pb2.ConfigureResponse(success=True)
 
     async def ChangeOverlaySources(self, request: Any, context: Any) -> Any:  # noqa: N802  gRPC's name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from agent_behaviour import AgentBehaviour
@@ -60,3 +61,34 @@ class TestOnFakeKernel(AgentBehaviour):
         rig.agent.reconciler.resync("test")
         await eventually(lambda: rig.counter("resyncs_total", cause="test") == 1)
         assert (rig.kernel.writes, rig.runtime.calls) == (writes, calls)
+
+    @pytest.mark.parametrize(
+        ("spec", "cidr"),
+        [
+            ({"nodePrefixLength": 25}, "10.42.1.128/25"),
+            ({"nodePrefixLength": 22}, "10.42.4.0/22"),
+            ({"nodePrefixLength": 28}, "10.42.1.16/28"),
+            ({"ipam": {"mode": "kubernetes"}}, "10.42.1.0/25"),
+            ({"ipam": {"mode": "kubernetes"}, "nodePrefixLength": 24}, "10.42.8.0/21"),
+        ],
+    )
+    async def test_a_node_serves_a_subnet_of_any_length(
+        self, rig: Rig, spec: dict[str, Any], cidr: str
+    ) -> None:
+        """t11: The agent tells the runtime which length node subnets have, whoever hands them out."""
+        rig.network(**spec)
+        rig.api.claim(cidr, "self", "198.18.0.1")
+        await rig.start()
+        await eventually(lambda: rig.runtime.subnet or rig.agent.runtime.refusal)
+        assert (rig.runtime.subnet, rig.agent.runtime.refusal) == (cidr, "")
+
+    async def test_a_pod_cidr_of_another_length_takes_the_place_of_the_first(self, rig: Rig) -> None:
+        """t11: A Node that is made again with a longer or shorter podCIDR is served again."""
+        rig.network(ipam={"mode": "kubernetes"})
+        rig.api.claim("10.42.1.0/24", "self", "198.18.0.1")
+        await rig.start()
+        await rig.ready()
+        rig.api.unclaim("10.42.1.0/24")
+        rig.api.claim("10.42.2.0/26", "self", "198.18.0.1")
+        await eventually(lambda: rig.runtime.subnet == "10.42.2.0/26" or rig.agent.runtime.refusal)
+        assert rig.agent.runtime.refusal == ""

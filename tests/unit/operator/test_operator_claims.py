@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from quilt_crds.names import claim_name
-from quilt_crds.quiltnetwork import QuiltNetworkSpec
+from quilt_crds.quiltnetwork import Ipam, QuiltNetworkSpec
 from quilt_crds.vtep import vtep_mac
 from quilt_operator.core.claims import (
     FOREIGN_NETWORK,
@@ -63,6 +63,15 @@ def test_row_16_nothing_is_given_out_that_overlaps_a_claim_of_another_length() -
     book = Book(plan(), [claim("10.42.0.0/22", node="old"), claim("10.42.4.128/25", node="old")])
     assert str(book.lowest_free(4)) == "10.42.5.0/24"
     assert not book.owned_by("old"), "no agent could use them"
+
+
+@pytest.mark.parametrize("cidr", ["10.42.8.0/22", "10.42.9.128/25", "10.42.9.16/28", "10.42.9.0/24"])
+def test_a_claim_of_any_length_is_its_nodes_where_kubernetes_cut_it(cidr: str) -> None:
+    """t11: With `ipam.mode: kubernetes` a Node's podCIDR is its subnet, however long it is."""
+    adopting = Plan.of("default", QuiltNetworkSpec(ipam=Ipam(mode="kubernetes")))
+    book = Book(adopting, [claim(cidr), claim("10.43.1.0/25", node="node-2")])
+    assert [item.cidr for _, item in book.owned_by("node-1")] == [cidr]
+    assert {name: found.reason for name, found in book.problems.items()} == {"10.43.1.0-25": OUT_OF_RANGE}
 
 
 def test_a_claim_outside_the_ranges_stays_its_nodes() -> None:

@@ -60,10 +60,15 @@ def test_every_ordinary_canonical_ipv4_network_takes_the_fast_way(
     assert requests.canonical4(str(network)) == (str(network) if ordinary else "")
 
 
-@given(st.integers(0, 255))
-def test_every_part_of_the_cluster_is_a_node_subnet(number: int) -> None:
-    text = f"10.42.{number}.0/24"
-    assert requests.node_subnet(text, CLUSTER, 24) == IPv4Network(text)
+@given(st.integers(0, 0xFFFF), st.integers(16, 32))
+def test_every_part_of_the_cluster_that_has_room_is_a_node_subnet(number: int, length: int) -> None:
+    """t11: A node subnet may have any length that leaves room for a pod."""
+    wanted = IPv4Network((int(CLUSTER[0].network_address) + number, length), strict=False)
+    subnet, error = tried(requests.node_subnet, str(wanted), CLUSTER, length)
+    if length <= 30:
+        assert (subnet, error) == (wanted, "")
+    else:
+        assert error == f"Subnet {wanted} has no room for a pod: a /30 is the smallest that has"
 
 
 def test_several_cluster_cidrs_are_all_named() -> None:
@@ -142,7 +147,7 @@ def test_overlay_sources_change_one_by_one_as_in_the_whole() -> None:
         {"cluster_cidrs": ["10.42.0.1/16"]},
         {"overlay_sources": ["peer"]},
         {"vxlan_interface": "a b"},
-        {"prefix_length": 30},
+        {"prefix_length": 33},
     ],
 )
 def test_a_wrong_configuration_is_refused(changes: dict[str, object]) -> None:
