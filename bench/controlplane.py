@@ -24,6 +24,7 @@ import aiohttp
 
 from bench import peers
 from bench.node import BenchError, Node, in_namespace
+from quilt_crds.connections import trust_as_kubectl
 from quilt_crds.names import API_VERSION, DEFAULT_NETWORK, QUILTNETWORK, QUILTNODE, QUILTSUBNET
 from quilt_devcluster import Cluster
 from quilt_devcluster import state as devcluster_state
@@ -70,7 +71,7 @@ class ControlPlane:
         self.local = cluster["server"]
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="quilt-bench-")))
         self.authority = base64.b64decode(cluster["certificate-authority-data"])
-        self.tls = ssl.create_default_context(cadata=self.authority.decode())
+        self.tls = trust_as_kubectl(ssl.create_default_context(cadata=self.authority.decode()))
         identity = self.folder / "admin"
         parts = ("client-certificate-data", "client-key-data")
         identity.write_bytes(b"\n".join(base64.b64decode(user[part]) for part in parts))
@@ -164,7 +165,9 @@ class ControlPlane:
 
         The administrator's, or `nobody`'s: then requests bring a token.
         """
-        tls = ssl.create_default_context(cadata=self.authority.decode()) if nobody else self.tls
+        tls = self.tls
+        if nobody:
+            tls = trust_as_kubectl(ssl.create_default_context(cadata=self.authority.decode()))
         connection = http.client.HTTPSConnection(self.address, self.port, context=tls, timeout=10)
         raw = in_namespace(node.netns, lambda: socket.create_connection((self.address, self.port), 10))
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -20,6 +20,7 @@ from typing import Any
 from bench.control_plane.wire import Wire
 from bench.controlplane import api_server_alone
 from bench.node import in_namespace
+from quilt_crds.connections import trust_as_kubectl
 from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET
 from quilt_devcluster import Cluster, bringup
 from quilt_devcluster import state as devcluster_state
@@ -48,7 +49,7 @@ class Plane:
         self.server = f"https://{self.address}:{self.port}"
         self.authority = base64.b64decode(entry["certificate-authority-data"]).decode()
         self._token = ""
-        self.tls = ssl.create_default_context(cadata=self.authority)
+        self.tls = trust_as_kubectl(ssl.create_default_context(cadata=self.authority))
         identity = folder / "admin"
         parts = ("client-certificate-data", "client-key-data")
         identity.write_bytes(b"\n".join(base64.b64decode(user[part]) for part in parts))
@@ -88,7 +89,7 @@ class Plane:
                 "--serviceaccount=default:crowd",
             )
             self._token = run("create", "token", "crowd", "-n", "default", "--duration=3h").strip()
-        tls = ssl.create_default_context(cadata=self.authority)
+        tls = trust_as_kubectl(ssl.create_default_context(cadata=self.authority))
         return Wire(self.address, tls, connections, self.dial, self._token)
 
     def install(self, *values: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from quilt_crds.connections import trust_as_kubectl
 from quilt_devcluster.errors import DevclusterError
 
 # Where each kind that we apply lives: (path below the root, whether it has a namespace).
@@ -30,7 +31,7 @@ class KubeApi:
     def __init__(self, port: int, pki: Path) -> None:
         """Load the certificates; connects only when asked something."""
         self._port = port
-        self._context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
+        self._context = trust_as_kubectl(ssl.create_default_context(cafile=str(pki / "ca.crt")))
         self._context.load_cert_chain(pki / "admin.crt", pki / "admin.key")
 
     def request(self, method: str, path: str, body: Any = None, timeout: float = 30.0) -> tuple[int, bytes]:

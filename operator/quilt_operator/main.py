@@ -8,6 +8,7 @@ import sys
 
 import click
 
+from quilt_crds.connections import SILENCE
 from quilt_operator import logs
 from quilt_operator.api.connection import ConfigurationError, connect
 from quilt_operator.app import Options, run
@@ -36,7 +37,7 @@ from quilt_operator.app import Options, run
 @click.option(
     "--watch-silence",
     type=click.FloatRange(min=1),
-    default=70.0,
+    default=SILENCE,
     help="Seconds without a word, API servers speak each minute, after which a watch is opened anew.",
 )
 @click.option("--kubeconfig", default="", help="Path of a kubeconfig.  [default: the Pod's account]")

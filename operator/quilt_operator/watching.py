@@ -11,6 +11,7 @@ join, enter the view as they are read: kopf would make a task of each.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -21,6 +22,7 @@ import msgspec
 import structlog
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 
+from quilt_crds.connections import CONNECT
 from quilt_crds.names import GROUP, QUILTNETWORK, QUILTNODE, QUILTSUBNET, VERSION
 from quilt_operator.api.client import ApiError, Unreachable
 from quilt_operator.api.connection import Connection
@@ -38,6 +40,10 @@ PATHS = {
 
 
 _MANY = {QUILTSUBNET.plural, QUILTNODE.plural}
+# What the API server says of a version that is too old to go on from.
+_EXPIRED = b'{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired"}}'
+_GONE = 410
+_AFTER_AN_ERROR = 0.5
 
 
 class Watches:
@@ -84,24 +90,28 @@ class Watches:
 
         response.json = empty  # type: ignore[method-assign]
 
-    def passes(self, plural: str, line: bytes) -> bool:
-        """Whether kopf has to see a line of a watch: not one that is entered here, or known already.
+    def shown(self, plural: str, line: bytes) -> bytes:
+        """What kopf has to see for a line of a watch: nothing when it is entered here, or known already.
 
-        Most are known: they are echoes of our own writes, whose answers we have.
+        Most are known: they are echoes of our own writes, whose answers we have. An error of any kind is
+        shown as an expired version, for which all is listed again: any other makes kopf end.
         """
         try:
             head = _decode_head(line)
         except msgspec.MsgspecError:
-            return True
+            return line
+        if head.type == "ERROR" and head.object.code != _GONE:
+            log.info("watch_failed", watch=plural, code=head.object.code, message=head.object.message)
+            return _EXPIRED
         meta = head.object.metadata
         if head.type not in {"ADDED", "MODIFIED"} or not meta.version.isdecimal():
-            return True
+            return line
         if self._world.knows(plural, meta.name, int(meta.version)):
-            return False
+            return b""
         if plural not in _MANY:
-            return True
+            return line
         self._world.observe(plural, msgspec.json.decode(line)["object"])
-        return False
+        return b""
 
 
 class _Meta(msgspec.Struct):
@@ -110,7 +120,11 @@ class _Meta(msgspec.Struct):
 
 
 class _Object(msgspec.Struct):
+    """An object, or the Status that an error comes as."""
+
     metadata: _Meta = msgspec.field(default_factory=_Meta)
+    code: int = 0
+    message: str = ""
 
 
 class _Head(msgspec.Struct):
@@ -140,8 +154,12 @@ class _Tap:
             self._watches.heard[self._plural] = time.monotonic()
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
-                if line and self._watches.passes(self._plural, line):
-                    yield line + b"\n"
+                shown = self._watches.shown(self._plural, line) if line else b""
+                if shown is _EXPIRED:
+                    # An API server that has only errors to tell is not asked for list after list.
+                    await asyncio.sleep(_AFTER_AN_ERROR)
+                if shown:
+                    yield shown + b"\n"
 
 
 def settings(silence: float) -> kopf.OperatorSettings:
@@ -156,7 +174,7 @@ def settings(silence: float) -> kopf.OperatorSettings:
     made.networking.request_timeout = 60
     made.watching.chunk_size = 1
     made.networking.error_backoffs = (0.5, 1, 2, 4, *([5] * 120))
-    made.watching.connect_timeout = 10
+    made.networking.connect_timeout = made.watching.connect_timeout = CONNECT
     made.watching.inactivity_timeout = silence
     made.queueing.exit_timeout = 0.5
     # A worker task per object is kept this long after an event: shorter is less memory.

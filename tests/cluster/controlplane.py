@@ -67,6 +67,7 @@ class Api:
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
         self._trust = ssl.create_default_context(cadata=authority)
+        self._trust.verify_flags &= ~ssl.VERIFY_X509_STRICT  # as kubectl
         if not token:
             with tempfile.NamedTemporaryFile() as file:
                 for part in ("client-certificate-data", "client-key-data"):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from quilt_cli.api.access import Access, AccessError
+from quilt_crds.connections import trust_as_kubectl
 
 _LISTS = ("clusters", "contexts", "users")
 
@@ -81,7 +82,7 @@ def _access(cluster: Mapping[str, Any], user: Mapping[str, Any], context: str) -
 def _tls(
     cluster: Mapping[str, Any], folder: Path, user: Mapping[str, Any], user_folder: Path
 ) -> ssl.SSLContext:
-    tls = ssl.create_default_context()
+    tls = trust_as_kubectl(ssl.create_default_context())
     if cluster.get("insecure-skip-tls-verify"):
         tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
     elif authority := _material(cluster, "certificate-authority", folder):

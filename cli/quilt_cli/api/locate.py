@@ -9,6 +9,7 @@ from pathlib import Path
 
 from quilt_cli.api.access import Access, AccessError
 from quilt_cli.api.kubeconfig import from_kubeconfig
+from quilt_crds.connections import trust_as_kubectl
 
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -38,7 +39,7 @@ def _in_cluster(environment: Mapping[str, str], folder: Path) -> Access:
     host, port = environment["KUBERNETES_SERVICE_HOST"], environment.get("KUBERNETES_SERVICE_PORT", "443")
     name = f"[{host}]" if ":" in host else host
     try:
-        tls = ssl.create_default_context(cafile=str(folder / "ca.crt"))
+        tls = trust_as_kubectl(ssl.create_default_context(cafile=str(folder / "ca.crt")))
     except OSError as error:
         raise AccessError(f"{folder / 'ca.crt'} cannot be read: {error}") from error
     return Access(f"https://{name}:{port}", "in-cluster", tls, folder / "token")

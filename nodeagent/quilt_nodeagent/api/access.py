@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from quilt_crds.connections import trust_as_kubectl
+
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
@@ -59,7 +61,8 @@ def in_cluster(environment: Mapping[str, str], folder: Path = _SERVICE_ACCOUNT) 
     if not token.is_file():
         raise AccessError(f"{token} does not exist: mount a service account token, or pass --kubeconfig")
     name = f"[{host}]" if ":" in host else host
-    return Access(f"https://{name}:{port}", ssl.create_default_context(cafile=authority), token)
+    tls = trust_as_kubectl(ssl.create_default_context(cafile=authority))
+    return Access(f"https://{name}:{port}", tls, token)
 
 
 def from_kubeconfig(path: Path) -> Access:
@@ -87,7 +90,7 @@ def _access(cluster: dict[str, Any], user: dict[str, Any], folder: Path) -> Acce
     server = str(cluster["server"])
     if not server.startswith("https://"):
         return Access(server, token=str(user.get("token", "")))
-    tls = ssl.create_default_context()
+    tls = trust_as_kubectl(ssl.create_default_context())
     if cluster.get("insecure-skip-tls-verify"):
         tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
     elif authority := _material(cluster, "certificate-authority", folder):

@@ -11,8 +11,9 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
+from quilt_crds.connections import CONNECT, open_socket
 from quilt_nodeagent.api.access import Access, without_public_authorities
-from quilt_nodeagent.api.line_stream import AnswerError, LineStream
+from quilt_nodeagent.api.line_stream import AnswerError, LineStream, connect
 
 with without_public_authorities():
     import aiohttp
@@ -56,7 +57,9 @@ class ApiClient:
 
     async def __aenter__(self) -> Self:
         # The API server address is a Service or a name that may move: no DNS answer is kept for long.
-        connector = aiohttp.TCPConnector(ssl=self._access.tls or True, limit=0, ttl_dns_cache=10)
+        connector = aiohttp.TCPConnector(
+            ssl=self._access.tls or True, limit=0, ttl_dns_cache=10, socket_factory=open_socket
+        )
         self._session = aiohttp.ClientSession(connector=connector, trust_env=False, auto_decompress=True)
         return self
 
@@ -72,7 +75,7 @@ class ApiClient:
 
     async def list(self, path: str, query: Mapping[str, str]) -> bytes:
         """Read a list; it may be megabytes over a slow line, so only a pause in it is a failure."""
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout, sock_read=self._timeout)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT, sock_read=self._timeout)
         return await self._request("GET", path, query=query, limits=timeout)
 
     async def post(self, path: str, body: Any) -> bytes:
@@ -103,8 +106,12 @@ class ApiClient:
             lines = [f"GET {server.path}{path}?{urlencode(query)} HTTP/1.1"]
             lines += [f"{name}: {value}" for name, value in headers.items()]
             async with asyncio.timeout(self._timeout):
+                connection = await connect(server.hostname or "", server.port or (443 if tls else 80))
                 transport, _ = await asyncio.get_running_loop().create_connection(
-                    lambda: stream, server.hostname or "", server.port or (443 if tls else 80), ssl=tls
+                    lambda: stream,
+                    sock=connection,
+                    ssl=tls,
+                    server_hostname=server.hostname if tls else None,
                 )
             try:
                 transport.write("\r\n".join([*lines, "", ""]).encode())
@@ -125,7 +132,7 @@ class ApiClient:
         content: str = JSON,
         limits: aiohttp.ClientTimeout | None = None,
     ) -> bytes:
-        timeout = limits or aiohttp.ClientTimeout(total=self._timeout)
+        timeout = limits or aiohttp.ClientTimeout(total=self._timeout, sock_connect=CONNECT)
         try:
             async with self._open(method, path, query, body, content, timeout) as response:
                 answer = bytes(await response.read())

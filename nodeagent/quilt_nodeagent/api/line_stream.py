@@ -8,7 +8,10 @@ to the end of the connection.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Sequence
+
+from quilt_crds.connections import CONNECT, open_socket
 
 _HEX = b"0123456789abcdefABCDEF"
 # Bytes.
@@ -85,6 +88,26 @@ def _size(text: bytes) -> int:
     if not digits or digits.strip(_HEX):
         raise AnswerError(f"the server sends a chunk of {text[:20]!r} bytes")
     return int(digits, 16)
+
+
+async def connect(host: str, port: int) -> socket.socket:
+    """Connect to the first address of a host that answers; raises OSError, of which TimeoutError is one."""
+    loop = asyncio.get_running_loop()
+    failure = OSError(f"{host} has no address")
+    for address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        connection = open_socket(address)
+        connection.setblocking(False)
+        try:
+            async with asyncio.timeout(CONNECT):
+                await loop.sock_connect(connection, address[-1])
+            return connection
+        except OSError as error:
+            connection.close()
+            failure = error
+        except BaseException:
+            connection.close()
+            raise
+    raise failure
 
 
 class LineStream(asyncio.Protocol):

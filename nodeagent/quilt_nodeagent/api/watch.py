@@ -15,6 +15,7 @@ from typing import Generic, Protocol, TypeVar
 import msgspec
 import structlog
 
+from quilt_crds.connections import SILENCE
 from quilt_nodeagent.api.backoff import Backoff
 from quilt_nodeagent.api.client import ApiClient, ApiError, ApiUnreachableError
 from quilt_nodeagent.api.objects import Meta
@@ -26,9 +27,6 @@ class _Identified(Protocol):
 
 T = TypeVar("T", bound=_Identified)
 log = structlog.get_logger()
-
-# The server sends a bookmark about once a minute: this much silence means that the connection is dead.
-_SILENCE = 150.0
 
 
 class _Any(msgspec.Struct):
@@ -130,7 +128,7 @@ class Watch(Generic[T]):
             "timeoutSeconds": str(random.randint(300, 600)),  # noqa: S311
         }
         try:
-            await self._client.follow(self._path, query, _SILENCE, self._take)
+            await self._client.follow(self._path, query, SILENCE, self._take)
         except ApiError as error:
             if error.status == 410:
                 raise _ExpiredError from error
@@ -138,10 +136,16 @@ class Watch(Generic[T]):
 
     def _take(self, lines: Sequence[bytes]) -> None:
         self._alive()
-        if events := [event for line in lines if line and (event := self._read(line))]:
-            self._changed(events)
+        events: list[tuple[str, T]] = []
+        try:
+            for line in filter(None, lines):
+                self._read(line, events)
+        finally:
+            # What came before a failure counts: the watch goes on behind it.
+            if events:
+                self._changed(events)
 
-    def _read(self, line: bytes) -> tuple[str, T] | None:
+    def _read(self, line: bytes, events: list[tuple[str, T]]) -> None:
         event = self._event.decode(line)
         if event.type == "ERROR":
             failure = msgspec.json.decode(event.object, type=_Failure)
@@ -150,10 +154,10 @@ class Watch(Generic[T]):
             raise ApiError(failure.code, failure.message)
         if event.type == "BOOKMARK":
             self._version = self._meta.decode(event.object).metadata.resource_version or self._version
-            return None
+            return
         item = self._object.decode(event.object)
         self._version = item.metadata.resource_version or self._version
-        return event.type, item
+        events.append((event.type, item))
 
     def _alive(self) -> None:
         self._heard = time.monotonic()

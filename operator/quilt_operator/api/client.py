@@ -16,6 +16,7 @@ import msgspec
 from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.client.rest import RESTResponse
 
+from quilt_crds.connections import CONNECT
 from quilt_operator import metrics
 from quilt_operator.api.connection import USER_AGENT, Connection
 
@@ -23,8 +24,9 @@ MERGE_PATCH: Final = "application/merge-patch+json"
 STRATEGIC_PATCH: Final = "application/strategic-merge-patch+json"
 APPLY_PATCH: Final = "application/apply-patch+yaml"
 
-_SHORT = aiohttp.ClientTimeout(total=10)
-_LONG = aiohttp.ClientTimeout(total=120)
+_SHORT = aiohttp.ClientTimeout(total=10, sock_connect=CONNECT)
+# A server that hangs is noticed by a pause, however long a list may take.
+_LONG = aiohttp.ClientTimeout(total=120, sock_connect=CONNECT, sock_read=20)
 
 
 class ApiError(Exception):
@@ -72,7 +74,7 @@ class Client:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._api.close()
+        await self._connection.close()
 
     async def get(self, path: str, params: Mapping[str, str] | None = None) -> dict[str, Any]:
         """The object (or list) at `path`."""

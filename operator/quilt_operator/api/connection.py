@@ -7,7 +7,6 @@ users: the client's requests, kopf's session and the bare sockets on which Lease
 from __future__ import annotations
 
 import os
-import ssl
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +16,8 @@ from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, Clie
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+
+from quilt_crds.connections import open_socket, trust_as_kubectl
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 USER_AGENT = "quilt-operator"
@@ -33,16 +34,22 @@ class Connection:
     """An API server with credentials."""
 
     def __init__(self, configuration: Configuration) -> None:
-        # Python 3.13 refuses certificates without an authority key identifier, which many clusters' CAs lack.
-        configuration.disable_strict_ssl_verification = True
-        configuration.connection_pool_maxsize = _CONNECTIONS
         # As the watches, no proxy but a kubeconfig's: asking the environment takes two threads per request.
         configuration.client_session_kwargs = {"trust_env": False}
         self._configuration = configuration
         self.api = ApiClient(configuration)
-        """The official client; whoever made the connection closes it."""
+        """The official client."""
         self.server = str(configuration.host).rstrip("/")
-        self.ssl_context: ssl.SSLContext = self.api.rest_client.ssl_context
+        self.ssl_context = trust_as_kubectl(self.api.rest_client.ssl_context)
+        self._connector = aiohttp.TCPConnector(
+            ssl=self.ssl_context, limit=_CONNECTIONS, socket_factory=open_socket
+        )
+        configuration.client_session_kwargs["connector"] = self._connector
+
+    async def close(self) -> None:
+        """Close the official client and all its connections."""
+        await self.api.close()
+        await self._connector.close()
 
     async def authorization(self) -> dict[str, str]:
         """Headers that authenticate a request sent now; a token that was rotated is read again."""
@@ -55,14 +62,19 @@ class Connection:
         return {"Authorization": token} if token else {}
 
     def session(self, middlewares: Sequence[ClientMiddlewareType] = ()) -> aiohttp.ClientSession:
-        """A new session of any number of connections, for kopf; the caller closes it."""
+        """A new session of any number of connections, for kopf; the caller closes it.
+
+        Each request has its own, so that none is sent to a server that hangs since the one before.
+        """
 
         async def authenticate(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
             request.headers.update(await self.authorization())
             return await handler(request)
 
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=self.ssl_context, limit=0),
+            connector=aiohttp.TCPConnector(
+                ssl=self.ssl_context, limit=0, force_close=True, socket_factory=open_socket
+            ),
             middlewares=(*middlewares, authenticate),
             headers={"User-Agent": USER_AGENT},
         )

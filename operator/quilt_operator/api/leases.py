@@ -18,16 +18,17 @@ from urllib.parse import urlsplit
 import msgspec
 import structlog
 
+from quilt_crds.connections import CONNECT, SILENCE, notice_loss
 from quilt_operator.api.connection import Connection
 
 log = structlog.get_logger()
 
 # Renewals wait this long at most for being noticed; verdicts are in tens of seconds.
 _DRAIN_EVERY = 0.25
-# The API server sends a bookmark each minute: longer silence is a dead connection.
-_SILENT_AFTER = 90.0
 # A watch that is back within this time has missed nothing that matters and resumes where it stopped.
 _SHORT_GAP = 2.0
+# Seconds for the TLS handshake, and between the pieces of a list.
+_ANSWER = 10.0
 
 
 class Meta(msgspec.Struct, frozen=True, rename="camel"):
@@ -106,7 +107,7 @@ class LeaseWatch(threading.Thread):
     @property
     def connected(self) -> bool:
         """Whether the stream was alive lately."""
-        return time.monotonic() - self.heard < _SILENT_AFTER
+        return time.monotonic() - self.heard < SILENCE
 
     def snapshot(self) -> dict[str, str]:
         """Lease name -> renewTime as last seen (a copy)."""
@@ -145,7 +146,7 @@ class LeaseWatch(threading.Thread):
     def _list(self) -> None:
         """Read all Leases afresh; what changed unseen counts as renewed now."""
         with self._open("?resourceVersion=0") as stream:
-            stream.settimeout(10)
+            stream.settimeout(_ANSWER)
             body = bytearray()
             while data := stream.recv(1 << 20):
                 body += data
@@ -193,27 +194,35 @@ class LeaseWatch(threading.Thread):
 
     def _consume(self, buffer: bytearray) -> None:
         end = buffer.rfind(b"\n") + 1
-        renewed = []
-        for line in bytes(buffer[:end]).splitlines():
-            event = _decode_event(line)
-            if event.type == "ERROR":
-                raise WatchLostError(f"the API server ended the watch ({event.object.code})")
-            meta, text = event.object.metadata, event.object.spec.renew_time
-            self._version = meta.resource_version or self._version
-            if event.type == "DELETED":
-                self._seen.pop(meta.name, None)
-            elif event.type != "BOOKMARK" and self._seen.get(meta.name) != text:
-                self._seen[meta.name] = text
-                renewed.append(meta.name)
+        renewed: list[str] = []
+        try:
+            for line in bytes(buffer[:end]).splitlines():
+                self._read(line, renewed)
+        finally:
+            # What came before a failure counts: it is among what was seen.
+            if renewed:
+                self._renewed(renewed)
         del buffer[:end]
-        if renewed:
-            self._renewed(renewed)
+
+    def _read(self, line: bytes, renewed: list[str]) -> None:
+        event = _decode_event(line)
+        if event.type == "ERROR":
+            raise WatchLostError(f"the API server ended the watch ({event.object.code})")
+        meta, text = event.object.metadata, event.object.spec.renew_time
+        self._version = meta.resource_version or self._version
+        if event.type == "DELETED":
+            self._seen.pop(meta.name, None)
+        elif event.type != "BOOKMARK" and self._seen.get(meta.name) != text:
+            self._seen[meta.name] = text
+            renewed.append(meta.name)
 
     def _open(self, query: str) -> socket.socket:
         url = urlsplit(self._connection.server)
         host = url.hostname or ""
-        stream: socket.socket = socket.create_connection((host, url.port or 443), timeout=10)
+        stream: socket.socket = socket.create_connection((host, url.port or 443), timeout=CONNECT)
         try:
+            notice_loss(stream)
+            stream.settimeout(_ANSWER)
             if url.scheme == "https":
                 stream = self._connection.ssl_context.wrap_socket(stream, server_hostname=host)
             headers = {"Host": host, "Accept": "application/json", **self._connection.last_authorization()}

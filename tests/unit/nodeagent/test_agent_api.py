@@ -117,7 +117,7 @@ async def test_row_19_a_watch_that_fell_silent_is_noticed(
 ) -> None:
     """Silent death of a watch: the connection stands, nothing comes any more."""
     fake, client = api
-    monkeypatch.setattr(api_watch, "_SILENCE", 0.2)
+    monkeypatch.setattr(api_watch, "SILENCE", 0.2)
     seen = Seen()
     async with watching(client, seen) as watch:
         await eventually(lambda: fake.count("GET", "watch=true") >= 3 and watch.age < 5)

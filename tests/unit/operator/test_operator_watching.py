@@ -140,3 +140,18 @@ async def test_what_is_not_understood_is_passed_on(server: ApiServer, kopf: Kopf
     lines = [b'{"type":"ERROR","object":{"code":410}}\n', b"nonsense\n", b'{"type":"ADDED"}\n']
     server.stream = b"".join(lines)
     assert await kopf.watch() == lines
+
+
+@pytest.mark.parametrize("code", [0, 429, 500, 504])
+async def test_after_an_error_in_a_watch_all_is_listed_again(
+    server: ApiServer, kopf: Kopf, code: int
+) -> None:
+    """t7: What came before an ERROR in kopf's watch counts, and all is listed again; kopf goes on."""
+    error = {"type": "ERROR", "object": {"kind": "Status", "code": code, "message": "etcd has no time"}}
+    server.stream = event("MODIFIED", "a", 7) + json.dumps(error).encode() + b"\n"
+    await kopf.list()
+    (shown,) = await kopf.watch()
+    assert json.loads(shown)["object"]["code"] == 410, "kopf ends for any other code"
+    assert server.world.nodes.items["a"].version == 7
+    await kopf.list()
+    assert server.relists == 1
