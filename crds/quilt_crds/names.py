@@ -74,6 +74,7 @@ OPERATOR_STATUS_FIELDS: Final = ("phase", "subnets", "mac", "lastTransitionTime"
 NETWORK_ACCEPTED: Final = "Accepted"
 SUBNETS_AVAILABLE: Final = "SubnetsAvailable"
 WITHDRAWAL_PAUSED: Final = "WithdrawalPaused"
+AGENTS_RESPONSIVE: Final = "AgentsResponsive"
 
 # Devices on a node.
 VXLAN_DEVICE: Final = "vxlan100"

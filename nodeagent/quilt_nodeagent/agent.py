@@ -197,6 +197,7 @@ class Agent:
         self.reconciler.touch(keys)
         self.reconciler.resync("network")
         self._look_at_underlay()
+        self.heartbeat.changed()
         self.multicast.changed()
         self.control.changed()
         self._settings_soon()

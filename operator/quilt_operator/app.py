@@ -80,7 +80,9 @@ async def _lead(services: Services, probes: Probes, stop: asyncio.Event) -> int:
     keeping = asyncio.create_task(services.election.keep(_leave))
     working = asyncio.create_task(_work(leader))
     stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({keeping, working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if keeping.done():
+        _leave(f"the Lease is renewed no more: {keeping.exception()!r}")
     # Ending without an error is kopf's answer to a signal that reached it before our own handler was back.
     error = working.exception() if working.done() else None
     if error is not None:

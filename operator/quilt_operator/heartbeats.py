@@ -1,7 +1,8 @@
 """From renewed Leases to verdicts: keeps the times, asks the judge each second, has verdicts carried out.
 
-Before a node is taken down its Leases are read once more by a fresh request. That costs one list per
-withdrawal and means that no watch, however silently it died, ever takes a node down.
+Before a node is taken down, its agent called unresponsive or a guard begun, the Leases are read once more by
+a fresh request. That costs one list per verdict and means that no watch, however silently it died, takes a
+node down or marks thousands.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import structlog
 
@@ -17,7 +19,17 @@ from quilt_operator import metrics
 from quilt_operator.api.client import ApiError, Client, Unreachable
 from quilt_operator.api.connection import Connection
 from quilt_operator.api.leases import LeaseWatch
-from quilt_operator.core.health import Guard, Health, Judgement, Policy, Pulse, judge, spare, withdrawn
+from quilt_operator.core.health import (
+    Guard,
+    Health,
+    Judgement,
+    Policy,
+    Pulse,
+    accused,
+    judge,
+    spare,
+    withdrawn,
+)
 
 log = structlog.get_logger()
 
@@ -25,6 +37,8 @@ _TICK = 1.0
 _POLL = 0.05
 # A watch whose last word is older than this should have shown what a fresh list shows.
 _OVERDUE = 5.0
+# Work begins when all Leases were seen, or after this long without verdicts: joins need no Leases.
+_FIRST_LISTS = 10.0
 
 
 class Heartbeats:
@@ -50,25 +64,56 @@ class Heartbeats:
         self._standing: dict[str, Health] = {}
         self._pulses: dict[str, Pulse] = {}
         self._floor = time.monotonic()
-        self.policy = Policy()
+        self._agent_floor = self._floor
+        self._late = False
+        self._unconfirmed = False
+        self._policy = Policy()
         self.guard = Guard()
         self.watches = {
             field: LeaseWatch(connection, namespace, self._from_thread(field), self._restarted)
             for field, namespace in (("agent", LEASE_NAMESPACE), ("kubelet", KUBELET_LEASE_NAMESPACE))
         }
 
-    def health(self, name: str, *, down: bool = False) -> Health:
-        """The verdict on a node; from the first call on it is watched, `down` being what is known of it."""
+    @property
+    def policy(self) -> Policy:
+        """The rules by which nodes are judged; after a change everybody gets a full time-out of the new."""
+        return self._policy
+
+    @policy.setter
+    def policy(self, policy: Policy) -> None:
+        if policy == self._policy:
+            return
+        # An agent of an older release learns of a shorter interval when it has slept out the longer one.
+        asleep = max(0.0, self._policy.interval - policy.interval)
+        self._policy = policy
+        self._set_floor(time.monotonic() + asleep)
+
+    def health(self, name: str, *, down: bool = False, down_for: float = 0.0, spoke: bool = False) -> Health:
+        """The verdict on a node; from the first call on it is watched.
+
+        `down` and `down_for` (seconds) are what is known of it then, `spoke` whether its agent ever said
+        something. Who neither spoke nor has a Lease is not judged before it is heard.
+        """
         health = self._standing.get(name)
         if health is None:
-            now = time.monotonic()
-            health = Health(since=now, down=down, changed=now) if down else Health(since=now)
+            heard = spoke or self._has_lease(name)
+            since = time.monotonic()
+            health = Health(since, heard=heard)
+            if down and heard:
+                health = replace(health, down=True, changed=since - down_for)
             self._standing[name] = health
+        elif spoke and not health.heard:
+            health = self._standing[name] = replace(health, heard=True, since=time.monotonic())
         return health
 
     def forget(self, name: str) -> None:
         """Stop watching a node that left the mesh."""
         self._standing.pop(name, None)
+        self._pulses.pop(name, None)
+
+    def _has_lease(self, name: str) -> bool:
+        fields = ("agent",) if self._policy.agent_only else self.watches
+        return any(self.watches[field].saw(name) for field in fields)
 
     def stop(self) -> None:
         """End the threads."""
@@ -76,14 +121,19 @@ class Heartbeats:
             watch.stop()
 
     async def start(self) -> None:
-        """Start observing; returns once all Leases were seen."""
+        """Start observing; returns once all Leases were seen, or could not be for a while."""
         for watch in self.watches.values():
             watch.start()
-        while not all(  # noqa: ASYNC110 - the events are of threads
-            watch.listed.is_set() for watch in self.watches.values()
-        ):
+        due = time.monotonic() + _FIRST_LISTS
+        while not self._listed() and time.monotonic() < due:  # noqa: ASYNC110 - the events are of threads
             await asyncio.sleep(_POLL)
+        self._late = not self._listed()
+        if self._late:
+            log.warning("leases_not_seen", keeps="every node as it is until they are")
         self._floor = time.monotonic()
+
+    def _listed(self) -> bool:
+        return all(watch.listed.is_set() for watch in self.watches.values())
 
     async def run(self) -> None:
         """Judge each second until cancelled."""
@@ -94,52 +144,76 @@ class Heartbeats:
     async def look(self) -> None:
         """Judge all nodes once and have changed verdicts carried out."""
         judgement = self._judge()
-        if self.guard.active and not judgement.guard.active:
-            # Nodes come back one by one: those that are not yet back get a full time-out, or the first
-            # half to return would release the withdrawal of the other.
-            self._floor = time.monotonic()
+        asked = accused(judgement, self._standing)
+        if asked or self._guard_begins(judgement.guard):
+            seen = await self._look_afresh(judgement)
+            # What the lists show may end a silence and a guard; who is accused only now was not looked at.
             judgement = self._judge()
-        dying = withdrawn(judgement, self._standing)
-        if dying:
-            judgement = await self._confirm(judgement, dying)
+            judgement = spare(
+                judgement, accused(judgement, self._standing) - (asked if seen else frozenset())
+            )
         self._note_guard(judgement.guard)
         for name, health in judgement.changed.items():
             self._carry_out(name, health)
 
     def _judge(self) -> Judgement:
+        """New verdicts. When a guard ends, those that are not yet back get a full time-out.
+
+        Nodes come back one by one: else the first half to return would release the withdrawal of the other.
+        """
+        judgement = self._judge_once()
+        before, now = self.guard, judgement.guard
+        if before.active and not now.active:
+            self._set_floor(time.monotonic())
+        elif before.agents and not now.agents:
+            self._agent_floor = time.monotonic()
+        else:
+            return judgement
+        return self._judge_once()
+
+    def _judge_once(self) -> Judgement:
         return judge(
             self._standing,
             self._pulses,
-            self.policy,
+            self._policy,
             now=time.monotonic(),
             floor=self._floor,
-            blind=self._blind(),
+            agent_floor=self._agent_floor,
+            blind=self._blind() or (self._late and not self._listed()),
         )
 
-    async def _confirm(self, judgement: Judgement, dying: frozenset[str]) -> Judgement:
-        alive: set[str] = set()
-        try:
-            for field, watch in self.watches.items():
-                alive |= await self._newer(field, watch, dying)
-        except (ApiError, Unreachable) as error:
-            log.warning("withdrawal_not_confirmed", nodes=sorted(dying)[:10], error=str(error))
-            alive |= dying
-        return spare(judgement, alive) if alive else judgement
+    def _guard_begins(self, now: Guard) -> bool:
+        before = self.guard
+        return not now.blind and ((now.active and not before.active) or (now.agents and not before.agents))
 
-    async def _newer(self, field: str, watch: LeaseWatch, names: frozenset[str]) -> set[str]:
-        """Those of `names` whose Lease differs from what the watch has seen."""
+    async def _look_afresh(self, judgement: Judgement) -> bool:
+        """Read the Leases that decide once more; whether that worked."""
+        of_nodes = judgement.guard.active or withdrawn(judgement, self._standing)
+        both = of_nodes and not self._policy.agent_only
+        try:
+            for field in self.watches if both else ("agent",):
+                await self._read_leases(field, self.watches[field])
+        except (ApiError, Unreachable) as error:
+            if not self._unconfirmed:
+                log.warning("silence_not_confirmed", error=str(error), keeps="every node as it is")
+            self._unconfirmed = True
+        else:
+            self._unconfirmed = False
+        return not self._unconfirmed
+
+    async def _read_leases(self, field: str, watch: LeaseWatch) -> None:
+        """Count as renewed what differs from what the watch has seen."""
         path = f"/apis/coordination.k8s.io/v1/namespaces/{watch.namespace}/leases"
         leases, _ = await self._client.list(path)
         seen = watch.snapshot()
-        now_there = {
+        there = {
             lease["metadata"]["name"]: (lease.get("spec") or {}).get("renewTime") or "" for lease in leases
         }
-        newer = {name for name in names & now_there.keys() if now_there[name] != seen.get(name)}
+        newer = {name for name, text in there.items() if text != seen.get(name)}
         if newer:
             self._renewed(field, newer, time.monotonic())
             if time.monotonic() - watch.heard > _OVERDUE:
                 watch.distrust()
-        return newer
 
     def _carry_out(self, name: str, health: Health) -> None:
         old = self._standing.get(name)
@@ -151,7 +225,7 @@ class Heartbeats:
             metrics.TRANSITIONS.labels("down" if health.down else "up").inc()
         if old.agent_unresponsive != health.agent_unresponsive:
             log.info("agent_unresponsive" if health.agent_unresponsive else "agent_responsive", node=name)
-        if (old.down, old.agent_unresponsive) != (health.down, health.agent_unresponsive):
+        if _told(old) != _told(health):
             self._judged(name)
 
     def _note_guard(self, guard: Guard) -> None:
@@ -159,6 +233,9 @@ class Heartbeats:
         if (guard.active, guard.blind) != (before.active, before.blind):
             event = "withdrawal_paused" if guard.active else "withdrawal_resumed"
             log.warning(event, silent=guard.silent, total=guard.total, blind=guard.blind)
+        elif guard.agents != before.agents:
+            log.warning("agents_silent_at_once" if guard.agents else "agents_heard_again", total=guard.total)
+        if (guard.active, guard.blind, guard.agents) != (before.active, before.blind, before.agents):
             self._guarded()
 
     def measure(self) -> None:
@@ -183,5 +260,10 @@ class Heartbeats:
     def _restarted(self) -> None:
         self._loop.call_soon_threadsafe(self._set_floor, time.monotonic())
 
-    def _set_floor(self, now: float) -> None:
-        self._floor = now
+    def _set_floor(self, moment: float) -> None:
+        self._floor = max(self._floor, moment)
+
+
+def _told(health: Health) -> tuple[bool, bool, bool]:
+    """What of a verdict others live on."""
+    return health.down, health.agent_unresponsive, health.heard

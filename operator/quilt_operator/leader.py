@@ -66,11 +66,13 @@ class Leader:
         """`started()` is called once kopf runs: it puts signal handlers of its own."""
         self._services = services
         self._on_start = started
-        self._objects = Objects(services.client)
+        # A process that was paused may have lost the Lease without knowing it: its successor writes now.
+        client = services.client.fenced(lambda: services.election.held)
+        self._objects = Objects(client)
         self._queue = WorkQueue()
         self._world = World(services.network, self._node_changed, self._replanned)
         self._watches = watching.Watches(self._world, self._list)
-        self._events = EventRecorder(services.client, services.identity, time.monotonic)
+        self._events = EventRecorder(client, services.identity, time.monotonic)
         self._heartbeats = Heartbeats(
             services.connection, services.client, self._judged, self._guarded, self._is_blind
         )
@@ -140,6 +142,7 @@ class Leader:
             await self._list(plural)
         # Before the first claim: the admission policy for claims takes the network as its parameter.
         await self._network.follow_chart()
+        self._network.follow_policy()
         await self._network.look_for_overlaps()
         log.info(
             "state_read",

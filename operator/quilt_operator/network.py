@@ -66,11 +66,15 @@ class NetworkReconciler:
         del request  # There is only one.
         await self.follow_chart()
         await self.look_for_overlaps()
-        book = self.world.book
-        if book is not None and self.world.network_raw:
-            self.heartbeats.policy = book.plan.policy
-            await self._say(book)
+        self.follow_policy()
+        if self.world.book is not None and self.world.network_raw:
+            await self._say(self.world.book)
         return _LOOK_AGAIN
+
+    def follow_policy(self) -> None:
+        """Have nodes judged by the network's rules."""
+        if self.world.book is not None:
+            self.heartbeats.policy = self.world.book.plan.policy
 
     async def follow_chart(self) -> None:
         """Create the network when absent, and apply what the chart owns where it differs."""

@@ -26,7 +26,7 @@ from quilt_operator.core.health import Health
 from quilt_operator.core.model import DOWN, RELEASING, UP, Claim, KubeNode, Mesh, MeshNode
 from quilt_operator.core.network_status import overlapping
 from quilt_operator.core.status import Refusal
-from quilt_operator.core.times import grace_left, parse_time, rfc3339
+from quilt_operator.core.times import age, grace_left, parse_time, rfc3339
 from quilt_operator.heartbeats import Heartbeats
 from quilt_operator.pacing import FirstWords
 from quilt_operator.workqueue import Request
@@ -62,13 +62,18 @@ class NodeReconciler:
         book = self.world.book
         if book is None:
             refusal = Refusal("NoNetwork", f"there is no QuiltNetwork {self.world.network} yet")
-            health = self.heartbeats.health(name, down=node.phase == DOWN)
-            await self._say(node, (), health, Address(""), refusal)
+            await self._say(node, (), self._health(node), Address(""), refusal)
             return None
         return await self._settle(node, book)
 
+    def _health(self, node: MeshNode) -> Health:
+        """The verdict on a node; only an agent writes a host IP: one without may not have joined yet."""
+        down = node.phase == DOWN
+        down_for = age(node.since, datetime.now(UTC)) if down else 0.0
+        return self.heartbeats.health(node.name, down=down, down_for=down_for, spoke=bool(node.host_ip))
+
     async def _settle(self, node: MeshNode, book: Book) -> float | None:
-        health = self.heartbeats.health(node.name, down=node.phase == DOWN)
+        health = self._health(node)
         owned = book.owned_by(node.name)
         unused = all(claim.mesh.phase == RELEASING for _, claim in owned)
         if unused and not node.host_ip and not node.wanted_host_ip:
@@ -81,7 +86,7 @@ class NodeReconciler:
         wanted = desired.wishes(node, host, adopts=adopts)
         plan = desired.plan_claims(node, owned, book.plan.families, wanted, only_wanted=adopts)
         address = self._address(node, book, plan.keep)
-        mesh = desired.mesh(address.host_ip, down=health.down)
+        mesh = desired.mesh(address.host_ip, down=health.down or not health.heard)
         kept = [await self._publish(claim, mesh) for claim in plan.keep]
         refusal = self._missing(book, wanted) or self._overlap(book, host, plan.create)
         for family, cidr in plan.create if refusal is None else ():
@@ -232,7 +237,7 @@ class NodeReconciler:
             news = old is None or (old.status, old.reason) != (item.status, item.reason)
             if bad and news and item.message:
                 log.info("condition_changed", node=node.name, type=item.type, reason=item.reason)
-                if item.reason not in {"NodeDown", "Pending", "NoSubnet"}:
+                if item.reason not in {"NodeDown", "Pending", "NoSubnet", "NotJoined"}:
                     self._tell(node, WARNING, item.reason, item.message)
 
     def _tell(self, node: MeshNode, type_: str, reason: str, message: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from controlplane import thing
 from operators import Fleet, Operator, eventually, names
 
 from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET, claim_name
@@ -91,6 +92,26 @@ def test_row_18_most_nodes_silent_at_once_withdraws_nobody(operator: Operator, f
     fleet.revive("node-1", "node-2")
     eventually(lambda: not paused(), "the guard lets go")
     eventually(lambda: fleet.phase("node-3") == "Down", "the one that stayed silent is withdrawn")
+
+
+def test_prepared_nodes_are_pending_and_a_dead_one_beside_them_is_withdrawn(
+    operator: Operator, fleet: Fleet
+) -> None:
+    """t4: Prepared nodes are Pending, however many, and a node that dies beside them is withdrawn."""
+    prepared = [f"prepared-{number}" for number in range(4)]
+    for name in prepared:
+        fleet.api.create(QUILTNODE.path(), thing(QUILTNODE, name, spec={})).ok()
+    fleet.join(*names(3))
+    eventually(lambda: all(fleet.phase(name) == "Up" for name in names(3)), "Up")
+    eventually(lambda: fleet.everyone_has_one(prepared), "prepared nodes have their subnets")
+    fleet.silence("node-1")
+    eventually(lambda: fleet.phase("node-1") == "Down", "withdrawn")
+    assert {fleet.phase(name) for name in prepared} == {"Pending"}
+    assert fleet.condition("prepared-0", "Ready") == "False/NotJoined"
+    fleet.host("prepared-0")
+    fleet.revive("prepared-0")
+    fleet.register("prepared-0")
+    eventually(lambda: fleet.phase("prepared-0") == "Up", "it joins")
 
 
 def test_a_deleted_node_keeps_its_subnet_for_the_grace_period(operator: Operator, fleet: Fleet) -> None:

@@ -10,6 +10,7 @@ from quilt_cli.core.finding import Finding, fail, warn
 from quilt_cli.core.objects import Network
 from quilt_cli.core.snapshot import Snapshot
 from quilt_crds.names import (
+    AGENTS_RESPONSIVE,
     DEFAULT_NETWORK,
     NETWORK_ACCEPTED,
     NODE_DAEMONSET,
@@ -73,6 +74,7 @@ def _network(snapshot: Snapshot) -> Iterator[Finding]:
         (SUBNETS_AVAILABLE, "True", "subnets-exhausted", fail, _extend(network)),
         ("ClaimsConsistent", "True", "claims-inconsistent", fail, "kubectl get quiltsubnets -o wide"),
         (WITHDRAWAL_PAUSED, "False", "withdrawal-paused", warn, _DESCRIBE),
+        (AGENTS_RESPONSIVE, "True", "agents-silent", warn, _DESCRIBE),
     ):
         held = network.conditions.get(type_)
         if held is not None and held.status not in {good, "Unknown"}:

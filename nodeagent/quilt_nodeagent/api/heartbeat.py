@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from math import inf
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ from quilt_nodeagent.api.backoff import Backoff
 from quilt_nodeagent.api.client import ApiClient, ApiError, ApiUnreachableError
 from quilt_nodeagent.api.objects import Lease
 from quilt_nodeagent.metrics import Metrics
+from quilt_nodeagent.waiting import wait
 
 log = structlog.get_logger()
 
@@ -47,11 +49,16 @@ class Heartbeat:
         self._owner = owner
         self._lease: Lease | None = None
         self._failing = False
+        self._wake = asyncio.Event()
         self.attempted = time.monotonic()
 
     def stalled(self) -> bool:
         """Whether no attempt was made for three intervals: the task or the event loop hangs."""
         return time.monotonic() - self.attempted > max(30.0, 3 * self._interval())
+
+    def changed(self) -> None:
+        """Tell that `interval()` may answer something else: a shorter one counts from the last renewal on."""
+        self._wake.set()
 
     async def run(self) -> None:
         """Renew for ever, at even distances however long a renewal takes."""
@@ -63,12 +70,19 @@ class Heartbeat:
                 await self._renew()
             except (ApiError, ApiUnreachableError, msgspec.MsgspecError) as error:
                 self._failed(error)
-                due = time.monotonic() + min(backoff.delay(), self._interval())
+                due = await self._wait(time.monotonic(), backoff.delay())
             else:
                 self._succeeded()
                 backoff.reset()
-                due = max(due + self._interval(), time.monotonic())
-            await asyncio.sleep(due - time.monotonic())
+                due = await self._wait(due)
+
+    async def _wait(self, since: float, at_most: float = inf) -> float:
+        """Wait for `interval()` from `since` on, or `at_most`; answer when that was due, in no past."""
+        while True:
+            self._wake.clear()
+            due = max(since + min(self._interval(), at_most), time.monotonic())
+            if not await wait(self._wake, due - time.monotonic()):
+                return due
 
     async def _renew(self) -> None:
         path = f"{_LEASES}/{self._node}"

@@ -7,7 +7,7 @@ it raises for no status, and waits five minutes unless told otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -67,10 +67,16 @@ class Unreachable(Exception):  # noqa: N818 - reads as what it says where it is 
 class Client:
     """A thin client; one per process and event loop."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, may_write: Callable[[], bool] = lambda: True) -> None:
+        """Make one; while `may_write()` says no, every write is Unreachable and is not sent."""
         self._server = connection.server
         self._connection = connection
         self._api = connection.api
+        self._may_write = may_write
+
+    def fenced(self, may_write: Callable[[], bool]) -> Client:
+        """A client of the same connection that writes only while `may_write()` says so."""
+        return Client(self._connection, may_write)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -113,6 +119,8 @@ class Client:
         self, verb: str, path: str, body: Mapping[str, Any], params: Mapping[str, str], kind: str = ""
     ) -> dict[str, Any]:
         code = "unreachable"
+        if not self._may_write():
+            raise Unreachable(f"{verb} {path} was not sent: this process does not hold the leader's Lease")
         try:
             answer = await self._send(verb, path, body=body, params=params, kind=kind)
             code = "ok"
@@ -146,19 +154,22 @@ class Client:
             raise Unreachable(f"{verb} {self._server}{path}: {what}") from error
         if response.status >= 400:
             raise _error(response, text)
-        return _decode(text)
+        answer = _decode(text)
+        if answer is None:
+            raise Unreachable(f"{verb} {self._server}{path}: no JSON object in the answer: {text[:80]!r}")
+        return answer
 
 
-def _decode(text: bytes) -> dict[str, Any]:
+def _decode(text: bytes) -> dict[str, Any] | None:
     try:
         answer = msgspec.json.decode(text)
     except msgspec.DecodeError:
-        return {}
-    return answer if isinstance(answer, dict) else {}
+        return None
+    return answer if isinstance(answer, dict) else None
 
 
 def _error(response: RESTResponse, text: bytes) -> ApiError:
-    answer = _decode(text)
+    answer = _decode(text) or {}
     message = answer.get("message") or text[:200].decode(errors="replace") or str(response.reason)
     wait = response.headers.get("Retry-After", "")
     return ApiError(

@@ -54,6 +54,11 @@ class Election:
         self.renewed = -float("inf")
         """Monotonic time of the last renewal that succeeded."""
 
+    @property
+    def held(self) -> bool:
+        """Whether the Lease is surely ours: nobody else can hold it before its duration is over."""
+        return time.monotonic() - self.renewed < self._timing.deadline
+
     async def acquire(self) -> None:
         """Wait until this candidate leads. API failures only prolong the wait."""
         told = ""

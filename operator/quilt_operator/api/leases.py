@@ -113,6 +113,10 @@ class LeaseWatch(threading.Thread):
         """Lease name -> renewTime as last seen (a copy)."""
         return dict(self._seen)
 
+    def saw(self, name: str) -> bool:
+        """Whether there is a Lease of that name that was ever renewed."""
+        return bool(self._seen.get(name))
+
     def distrust(self) -> None:
         """Begin anew: somebody saw a change that this watch should have seen long ago."""
         self._suspect.set()

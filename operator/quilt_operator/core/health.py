@@ -5,6 +5,10 @@ compared with anything, so a node whose clock jumps stays up. Two Leases speak f
 kubelet's. The agent's silence alone means that nobody maintains the node's dataplane, which keeps forwarding;
 cutting it off for that would turn an image pull into an outage.
 
+Many that fall silent at once are a fault of what we look through rather than of theirs: a guard then stops
+withdrawal, and another one stops marking agents. Both count only nodes that tell something about now: not
+those that were never heard (prepared for a machine that is yet to come), nor those that are Down for long.
+
 All times are seconds of one monotonic clock; `-inf` stands for "never".
 """
 
@@ -22,6 +26,8 @@ _HOLD_FIRST = 10.0
 _HOLD_LONGEST = 300.0
 # A node that stayed up for this long is no longer flapping.
 _STABLE_AFTER = 600.0
+# A node that is Down for this long says nothing about a failure that spreads now.
+_LATELY = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,12 @@ class Health:
     """Withdrawals without a long time up in between."""
     back: float | None = None
     """While down: when renewals began again."""
+    heard: bool = True
+    """Whether its agent or a Lease that decides was ever there; silence of who never spoke is no news."""
+
+    def counts(self, now: float) -> bool:
+        """Whether its silence may be part of a failure that spreads now."""
+        return self.heard and not (self.down and now - self.changed >= _LATELY)
 
     @property
     def hold(self) -> float:
@@ -77,12 +89,13 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Whether withdrawal is stopped, and the numbers behind it."""
+    """Whether withdrawal is stopped, and the numbers behind it; whether agents are no longer marked."""
 
     active: bool = False
     blind: bool = False
     silent: int = 0
     total: int = 0
+    agents: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +106,14 @@ class Judgement:
     guard: Guard
 
 
+@dataclass(frozen=True, slots=True)
+class Since:
+    """From when on silence is counted at the earliest: of all Leases, and of agents' alone."""
+
+    all: float = -inf
+    agents: float = -inf
+
+
 def judge(
     standing: Mapping[str, Health],
     pulses: Mapping[str, Pulse],
@@ -100,23 +121,22 @@ def judge(
     *,
     now: float,
     floor: float = -inf,
+    agent_floor: float = -inf,
     blind: bool = False,
 ) -> Judgement:
     """New verdicts for all nodes.
 
-    `floor` is when observation last began anew (start, change of leader, lost watch): every node gets a full
-    time-out from there. `blind` says that the operator cannot see Leases at all: no verdict changes then.
+    `floor` is when observation last began anew (start, change of leader, lost watch, other rules): every node
+    gets a full time-out from there; from `agent_floor` every agent. `blind` says that the operator cannot see
+    Leases at all: no verdict changes then.
     """
     doubtful = _doubtful(standing, pulses, policy, now=now, floor=floor)
-    silent = sum(
-        health.down or now - max(pulse.latest(policy), floor, health.since) >= policy.suspect_after
-        for _, health, pulse in doubtful
-    )
-    guard = _guard(silent, len(standing), policy, blind=blind)
+    since = Since(floor, max(floor, agent_floor))
+    guard = _guard(doubtful, len(standing), policy, since, now=now, blind=blind)
     changed = {}
     for name, health, pulse in () if blind else doubtful:
-        new = _judge_one(health, pulse, policy, now=now, floor=floor, guarded=guard.active)
-        if new != health:
+        new = _judge_one(health, pulse, policy, since, now=now, guard=guard)
+        if new != standing[name]:
             changed[name] = new
     return Judgement(changed, guard)
 
@@ -126,42 +146,78 @@ def withdrawn(judgement: Judgement, standing: Mapping[str, Health]) -> frozenset
     return frozenset(name for name, new in judgement.changed.items() if new.down and not standing[name].down)
 
 
+def accused(judgement: Judgement, standing: Mapping[str, Health]) -> frozenset[str]:
+    """Nodes that a judgement takes down or whose agents it calls unresponsive."""
+    mute = {
+        name
+        for name, new in judgement.changed.items()
+        if new.agent_unresponsive and not standing[name].agent_unresponsive
+    }
+    return withdrawn(judgement, standing) | mute
+
+
 def spare(judgement: Judgement, names: Collection[str]) -> Judgement:
     """The judgement without `names`: a second look found them alive, and they are judged again soon."""
     kept = {name: new for name, new in judgement.changed.items() if name not in names}
     return Judgement(kept, judgement.guard)
 
 
+_Doubtful = list[tuple[str, Health, Pulse]]
+
+
 def _doubtful(
     standing: Mapping[str, Health], pulses: Mapping[str, Pulse], policy: Policy, *, now: float, floor: float
-) -> list[tuple[str, Health, Pulse]]:
+) -> _Doubtful:
     """Nodes that need a judge: of thousands, nearly all are up and heard from, each second anew."""
     lately = now - min(policy.suspect_after, policy.timeout)
     found = []
     for name, health in standing.items():
         pulse = pulses.get(name, _NEVER)
-        heard = pulse.agent > lately or health.since > lately or floor > lately
-        if not heard or health.down or health.agent_unresponsive:
+        alive = pulse.agent > lately or health.since > lately or floor > lately
+        if not alive or health.down or health.agent_unresponsive or not health.heard:
+            if not health.heard and pulse.latest(policy) > -inf:
+                health = replace(health, heard=True)
             found.append((name, health, pulse))
     return found
 
 
-def _guard(silent: int, total: int, policy: Policy, *, blind: bool) -> Guard:
+def _guard(
+    doubtful: _Doubtful, total: int, policy: Policy, since: Since, *, now: float, blind: bool
+) -> Guard:
+    """Whether so many are silent that it is hardly their own fault."""
+    counted = [(health, pulse) for _, health, pulse in doubtful if health.counts(now)]
+    total -= len(doubtful) - len(counted)
+    silent = sum(
+        health.down or now - max(pulse.latest(policy), since.all, health.since) >= policy.suspect_after
+        for health, pulse in counted
+    )
+    unmarked = [(health, pulse) for health, pulse in counted if not health.agent_unresponsive]
+    mute = sum(
+        now - max(pulse.agent, since.agents, health.since) >= policy.suspect_after
+        for health, pulse in unmarked
+    )
+    stop = blind or _too_many(silent, total, policy)
+    agents = stop or _too_many(mute, total - len(counted) + len(unmarked), policy)
+    return Guard(stop, blind, silent, total, agents)
+
+
+def _too_many(silent: int, total: int, policy: Policy) -> bool:
     # Divided, not multiplied: 55 of 100 is exactly 55 %, while 0.55 * 100 is a little more than 55.
-    many = silent >= _GUARD_MINIMUM and silent / total >= policy.threshold
-    return Guard(active=many or blind, blind=blind, silent=silent, total=total)
+    return silent >= _GUARD_MINIMUM and silent / total >= policy.threshold
 
 
 def _judge_one(
-    health: Health, pulse: Pulse, policy: Policy, *, now: float, floor: float, guarded: bool
+    health: Health, pulse: Pulse, policy: Policy, since: Since, *, now: float, guard: Guard
 ) -> Health:
-    begin = max(floor, health.since)
-    unresponsive = now - max(pulse.agent, begin) >= policy.timeout
-    if unresponsive != health.agent_unresponsive and not (unresponsive and guarded):
-        health = replace(health, agent_unresponsive=unresponsive)
+    if not health.heard:
+        return health
+    mute = now - max(pulse.agent, since.agents, health.since) >= policy.timeout
+    if mute != health.agent_unresponsive and not (mute and guard.agents):
+        health = replace(health, agent_unresponsive=mute)
     if health.down:
         return _consider_return(health, pulse.latest(policy), policy, now)
-    if now - max(pulse.latest(policy), begin) < policy.timeout or guarded:
+    silent = now - max(pulse.latest(policy), since.all, health.since)
+    if silent < policy.timeout or guard.active:
         return health
     flapping = now - health.changed < _STABLE_AFTER
     return replace(health, down=True, changed=now, strikes=health.strikes + 1 if flapping else 1, back=None)

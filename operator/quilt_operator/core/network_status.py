@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Final
 
-from quilt_crds.names import NETWORK_ACCEPTED, SUBNETS_AVAILABLE, WITHDRAWAL_PAUSED
+from quilt_crds.names import AGENTS_RESPONSIVE, NETWORK_ACCEPTED, SUBNETS_AVAILABLE, WITHDRAWAL_PAUSED
 from quilt_operator.core.allocator import parse_cidr
 from quilt_operator.core.claims import Book, Counts, Problem
 from quilt_operator.core.health import Guard
@@ -67,6 +67,7 @@ def desired(
         _available(counts),
         _consistent(book.problems.values()),
         _paused(guard, outage),
+        _agents(guard),
     )
     known = {item.type: item for item in old}
     return NetworkStatus(
@@ -139,6 +140,16 @@ def _paused(guard: Guard, outage: float) -> Condition:
         )
         return Condition(WITHDRAWAL_PAUSED, "True", "TooManySilent", text)
     return Condition(WITHDRAWAL_PAUSED, "False", "Normal")
+
+
+def _agents(guard: Guard) -> Condition:
+    if guard.agents and not guard.active:
+        text = (
+            "so many agents stopped renewing their Leases at once that the fault is one; their nodes are not "
+            "marked one by one; look at the agents' logs and their right to write Leases in quilt-node-lease"
+        )
+        return Condition(AGENTS_RESPONSIVE, "False", "TooManySilent", text)
+    return Condition(AGENTS_RESPONSIVE, "True", "LeasesRenewed")
 
 
 def _some(items: Sequence[str]) -> str:

@@ -110,7 +110,7 @@ def settle(new: Condition, old: Condition | None, now: str) -> Condition:
 def _phase(claims: Sequence[Claim], health: Health, address: Address) -> str:
     if health.down:
         return DOWN
-    return UP if claims and address.host_ip else PENDING
+    return UP if claims and address.host_ip and health.heard else PENDING
 
 
 def _subnet_allocated(claims: Sequence[Claim], refusal: Refusal | None) -> Condition:
@@ -136,6 +136,10 @@ def _ready(
         return Condition(READY, _FALSE, "NodeDown", text)
     if refusal is not None or not claims:
         return Condition(READY, _FALSE, "NoSubnet", refusal.message if refusal else "waiting for a subnet")
+    if not health.heard:
+        return Condition(
+            READY, _FALSE, "NotJoined", "prepared: no agent of a node of this name was heard yet"
+        )
     if address.reason:
         return Condition(READY, _FALSE, address.reason, address.message)
     if health.agent_unresponsive:

@@ -24,6 +24,12 @@ def parse_time(text: str) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+def age(text: str, now: datetime) -> float:
+    """Seconds since that moment; 0 for none that is readable, or one that a clock ahead of ours wrote."""
+    moment = parse_time(text)
+    return max(0.0, (now - moment).total_seconds()) if moment is not None else 0.0
+
+
 def grace_left(released_at: str, grace: float, now: datetime) -> float:
     """Seconds until a released subnet may be reused; never more than `grace`, 0 or less when it is over.
 

@@ -91,7 +91,7 @@ def test_ten_minutes_up_forgive_earlier_strikes() -> None:
 def fleet(
     silent: int, total: int, down: int = 0, now: float = 1000.0
 ) -> tuple[dict[str, Health], dict[str, Pulse]]:
-    standing = {f"n{i}": Health(since=0.0, down=i < down, changed=-inf) for i in range(total)}
+    standing = {f"n{i}": Health(since=0.0, down=i < down, changed=now - 500) for i in range(total)}
     pulses = {
         f"n{i}": Pulse(now - 500, now - 500) if i < silent + down else Pulse(now - 1, now - 1)
         for i in range(total)

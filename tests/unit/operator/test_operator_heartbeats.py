@@ -2,58 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from types import SimpleNamespace
-from typing import Any, cast
-
 import pytest
-
-from quilt_operator import heartbeats
-from quilt_operator.api.client import Client
-from quilt_operator.api.connection import Connection
-from quilt_operator.heartbeats import Heartbeats
+from operator_clock import FOLDERS, Clocked
 
 NODES = [f"node-{number}" for number in range(10)]
 
 
-class NoNewerLeases:
-    """A second look at the Leases that finds what the watch has seen."""
-
-    def __init__(self) -> None:
-        self.leases: list[dict[str, Any]] = []
-
-    async def list(self, path: str) -> tuple[list[dict[str, Any]], int]:
-        return self.leases, 1
-
-
-class Clocked:
-    """Heartbeats of ten nodes and the monotonic clock that they see."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 1000.0
-        monkeypatch.setattr(heartbeats, "time", SimpleNamespace(monotonic=lambda: self.now))
-        self.client = NoNewerLeases()
-        self.beats = Heartbeats(
-            cast(Connection, None), cast(Client, self.client), lambda _: None, lambda: None, lambda: False
-        )
-        for name in NODES:
-            self.beats.health(name)
-
-    def down(self) -> set[str]:
-        return {name for name in NODES if self.beats.health(name).down}
-
-    async def pass_time(self, seconds: int, alive: Iterable[str]) -> None:
-        """Let seconds go by, in each of which `alive` renew and all are judged."""
-        names = list(alive)
-        for _ in range(seconds):
-            self.now += 1
-            self.beats._renewed("agent", names, self.now)
-            await self.beats.look()
-
-
 @pytest.fixture
 async def clocked(monkeypatch: pytest.MonkeyPatch) -> Clocked:
-    return Clocked(monkeypatch)
+    made = Clocked(monkeypatch)
+    made.know(NODES)
+    return made
 
 
 async def test_row_18_the_first_to_return_do_not_release_the_withdrawal_of_the_others(
@@ -87,8 +46,8 @@ async def test_without_a_guard_a_silent_node_goes_down_after_the_time_out(clocke
 
 
 async def test_a_lease_that_was_never_renewed_keeps_no_node_up(clocked: Clocked) -> None:
-    clocked.client.leases = [{"metadata": {"name": NODES[0]}, "spec": {"holderIdentity": NODES[0]}}]
-    for watch in clocked.beats.watches.values():
+    for field, watch in clocked.beats.watches.items():
         watch._seen = {NODES[0]: ""}
+        clocked.client.folders[FOLDERS[field]] = {NODES[0]: ""}
     await clocked.pass_time(30, NODES[1:])
     assert clocked.down() == {NODES[0]}
