@@ -1,8 +1,8 @@
 """A real Kubernetes on one Linux machine, for the demo, the tests and the benchmarks.
 
 etcd, kube-apiserver, controller-manager, scheduler, kubelets, containerd and kube-proxy run from binaries
-built here out of pinned Go modules; the control plane and every node have namespaces of their own, joined by
-a bridge in one more namespace. Nothing is put into the root namespace but one supervisor process per
+built here out of pinned Go modules; every node has namespaces of its own, joined by a bridge in one more, and
+the first node has the control plane. Nothing is put into the root namespace but one supervisor process per
 cluster, which also listens on a loopback port for the host's own kubectl and helm.
 
     from quilt_devcluster import Cluster
@@ -13,5 +13,6 @@ cluster, which also listens on a loopback port for the host's own kubectl and he
 
 from quilt_devcluster.cluster import Cluster
 from quilt_devcluster.errors import DevclusterError
+from quilt_devcluster.kind import Kind
 
-__all__ = ["Cluster", "DevclusterError"]
+__all__ = ["Cluster", "DevclusterError", "Kind"]

@@ -27,6 +27,7 @@ from quilt_devcluster.binaries import locked
 from quilt_devcluster.errors import DevclusterError
 from quilt_devcluster.holder import HOLDER
 from quilt_devcluster.images import current_product_archives, ensure_base_archives
+from quilt_devcluster.kind import Kind
 from quilt_devcluster.shell import run
 from quilt_devcluster.state import State
 from quilt_devcluster.stores import Store
@@ -34,16 +35,6 @@ from quilt_devcluster.stores import Store
 Progress = Callable[[str], None]
 # Starting nodes is bound by two cores: more at once is not faster.
 PARALLEL = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """What a cluster is besides its size; see `Cluster.up`."""
-
-    allocate_node_cidrs: bool = False
-    dual_stack: bool = False
-    node_cidrs: str = ""
-    node_cidr_length: int = 0
 
 
 def up(name: str, count: int, images: Sequence[Path] | None, kind: Kind, progress: Progress) -> State:
@@ -55,11 +46,11 @@ def up(name: str, count: int, images: Sequence[Path] | None, kind: Kind, progres
     def step(text: str) -> None:
         progress(f"[{time.monotonic() - started:5.1f} s] {text}")
 
-    facts = state.claim(name, dual_stack=kind.dual_stack)
+    facts = state.claim(name, count, kind)
     try:
         with locked(paths.clusters_dir() / ".lock"):
             limits.raise_limits()
-        _start(facts, count, to_load, kind, step)
+        _start(facts, to_load, step)
     except BaseException as error:
         if os.environ.get("QUILT_DEVCLUSTER_KEEP"):
             raise
@@ -79,41 +70,46 @@ def _keep_log(error: BaseException) -> None:
         error.log = kept
 
 
-def _start(facts: State, count: int, to_load: Images, kind: Kind, step: Callable[[str], None]) -> None:
+def _start(facts: State, to_load: Images, step: Callable[[str], None]) -> None:
     step(f"slot {facts.slot}, network {facts.addresses.network}")
     controlplane.write_credentials(facts)
-    for role in (machines.SWITCH, machines.CONTROL_PLANE):
+    first = facts.servers[0]
+    for role in (machines.SWITCH, first):
         machines.switch_on(facts, role)
     machines.set_up_switch(facts)
-    machines.set_up_control_plane(facts)
+    if first in facts.nodes:
+        machines.set_up_node(facts, first)
+    else:
+        machines.set_up_control_plane(facts)
     facts.pids["supervisor"] = control.start_supervisor(facts.folder, facts.log("supervisor"))
-    netns = f"/proc/{facts.pids[machines.CONTROL_PLANE].pid}/ns/net"
-    answer = control.request(
-        facts.socket,
-        op="forward",
-        netns=netns,
-        host=facts.addresses.control_plane,
-        port=plan.API_PORT,
-        listen=facts.port,
-    )
-    facts.port = answer["port"]
-    facts.save()
+    _forward(facts, first)
     controlplane.write_admin_kubeconfig(facts)
     controlplane.start_etcd(facts)
     controlplane.start_apiserver(facts)
     step("etcd and the API server are starting; preparing the nodes")
     with ThreadPoolExecutor(max_workers=2) as pool:
-        rest = pool.submit(
-            controlplane.start_rest,
-            facts,
-            allocate_node_cidrs=kind.allocate_node_cidrs,
-            node_cidrs=kind.node_cidrs,
-            node_cidr_length=kind.node_cidr_length,
-        )
-        add_nodes(facts, range(1, count + 1), to_load, step)
-        step(f"{count} nodes are started")
+        rest = pool.submit(controlplane.start_rest, facts)
+        add_nodes(facts, list(facts.nodes.values()), to_load, step)
+        step(f"{len(facts.nodes)} nodes are started")
         rest.result()
     nodes.wait_registered(facts, list(facts.nodes))
+    if first in facts.nodes:
+        # No kubelet may say this of itself: kubeadm does it as administrator.
+        controlplane.api(facts).label_node(first, {plan.CONTROL_PLANE_LABEL: ""})
+
+
+def _forward(facts: State, server: str) -> None:
+    """Open the loopback port of the machine that leads to the API server on `server`."""
+    answer = control.request(
+        facts.socket,
+        op="forward",
+        netns=f"/proc/{facts.pids[server].pid}/ns/net",
+        host=facts.address(server),
+        port=plan.API_PORT,
+        listen=facts.port,
+    )
+    facts.port = answer["port"]
+    facts.save()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +136,8 @@ def add_nodes(facts: State, indexes: Sequence[int], to_load: Images, progress: P
     for name, index in zip(names, indexes, strict=True):
         facts.nodes[name] = index
         nodes.write_files(facts, name)
-        machines.switch_on(facts, name)
+        if name not in facts.pids:
+            machines.switch_on(facts, name)
     store = Store(to_load.all())
     with locked(store.lock):
         if names and not store.exists():

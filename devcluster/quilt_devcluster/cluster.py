@@ -11,10 +11,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from quilt_devcluster import bringup, control, controlplane, enter, nodes, plan, state
 from quilt_devcluster.binaries import program
 from quilt_devcluster.errors import DevclusterError
+from quilt_devcluster.kind import Kind
 from quilt_devcluster.shell import run
 
 Progress = Callable[[str], None]
@@ -39,22 +41,16 @@ class Cluster:
         nodes: int = 3,
         *,
         images: Sequence[Path] | None = None,
-        allocate_node_cidrs: bool = False,
-        dual_stack: bool = False,
-        node_cidrs: str = "",
-        node_cidr_length: int = 0,
         progress: Progress = _silent,
+        **switches: Any,
     ) -> Cluster:
         """Start a cluster and return it when its API is ready and its Nodes are registered.
 
         `images` are archives loaded on every node besides the base ones; None means the product's, as built
-        last. `nodes=0` starts a control plane alone; with `dual_stack` everything has IPv6 too. With
-        `allocate_node_cidrs` the controller-manager gives the Nodes ranges of `node_cidrs`, by default of the
-        pod network; each a /24, or of `node_cidr_length`, which needs one family alone. Raises
+        last. `nodes=0` starts a control plane alone. `switches` are the fields of `Kind`. Raises
         DevclusterError; what was started is then taken down again.
         """
-        kind = bringup.Kind(allocate_node_cidrs, dual_stack, node_cidrs, node_cidr_length)
-        return cls(bringup.up(name, nodes, images, kind, progress))
+        return cls(bringup.up(name, nodes, images, Kind(**switches), progress))
 
     @classmethod
     def attach(cls, name: str = DEFAULT_NAME) -> Cluster:
@@ -99,7 +95,8 @@ class Cluster:
 
     def node_ip(self, node: str) -> str:
         """Return the address of a node."""
-        return self._state.addresses.node(self._state.index(node))
+        self._state.index(node)
+        return self._state.address(node)
 
     def node_pid(self, node: str) -> int:
         """Return the id of the process that holds a node's namespaces. Raises DevclusterError when off."""

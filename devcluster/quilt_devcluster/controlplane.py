@@ -1,14 +1,18 @@
-"""The control plane of a cluster: its certificates, and its four programs."""
+"""The control plane of a cluster: its certificates, and its four programs.
+
+As kubeadm makes it, it is on the first node: in that node's network, with the node's own address. Only a
+control plane without nodes has a machine of its own.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from quilt_devcluster import cgroups, control, machines, manifests, plan, render
+from quilt_devcluster import cgroups, control, manifests, plan, render
 from quilt_devcluster.binaries import program
 from quilt_devcluster.enter import NODE_PATH, inside
 from quilt_devcluster.kube import KubeApi
-from quilt_devcluster.pki import Authority, kubeconfig, signing_key
+from quilt_devcluster.pki import Authority, Identity, kubeconfig, signing_key
 from quilt_devcluster.state import State
 
 APISERVER = "kube-apiserver"
@@ -16,7 +20,6 @@ START_TIMEOUT = 120.0
 # Kubeconfig name → (user, groups): the identities of Kubernetes' own default roles.
 _CLIENTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "controller-manager": ("system:kube-controller-manager", ()),
-    "kube-proxy": ("system:kube-proxy", ()),
     "scheduler": ("system:kube-scheduler", ()),
 }
 
@@ -34,11 +37,11 @@ def write_credentials(state: State) -> None:
     names = (
         *service,
         f"{service[-1]}.{plan.CLUSTER_DOMAIN}",
-        machines.CONTROL_PLANE,
+        plan.CONTROL_PLANE,
         "localhost",
         "127.0.0.1",
         plan.SERVICE_API,
-        state.addresses.control_plane,
+        *(state.address(server) for server in state.servers),
     )
     authority.sign("kube-apiserver", names=names, server=True).write(state.pki, "apiserver")
     authority.sign("quilt:apiserver-kubelet").write(state.pki, "apiserver-kubelet")
@@ -47,9 +50,14 @@ def write_credentials(state: State) -> None:
     (state.pki / "service-accounts.key").write_text(private)
     (state.pki / "service-accounts.pub").write_text(public)
     for name, (user, groups) in _CLIENTS.items():
-        identity = authority.sign(user, groups=groups)
-        text = kubeconfig(state.addresses.api_url, authority.identity.certificate, user, identity)
-        (state.pki / f"{name}.kubeconfig").write_text(text)
+        write_kubeconfig(state, name, state.servers[0], user, authority.sign(user, groups=groups))
+
+
+def write_kubeconfig(state: State, name: str, server: str, user: str, identity: Identity) -> None:
+    """Write the kubeconfig `name` of a program of the cluster that talks to the API server on `server`."""
+    authority = (state.pki / "ca.crt").read_text()
+    text = kubeconfig(plan.api_url(state.address(server)), authority, user, identity)
+    (state.pki / f"{name}.kubeconfig").write_text(text)
 
 
 def write_admin_kubeconfig(state: State) -> None:
@@ -76,34 +84,25 @@ def start_program(state: State, role: str, name: str, argv: list[str]) -> None:
 
 
 def start_etcd(state: State) -> None:
-    """Start etcd."""
+    """Start etcd on the first server."""
     etcd = [str(program("etcd")), *render.etcd_args(state.etcd)]
-    start_program(state, machines.CONTROL_PLANE, "etcd", etcd)
+    start_program(state, state.servers[0], "etcd", etcd)
 
 
 def start_apiserver(state: State) -> None:
     """Start the API server; it is ready a few seconds later, see `KubeApi.wait_ready`."""
-    argv = [str(program(APISERVER)), *render.apiserver_args(state.addresses, state.pki)]
-    start_program(state, machines.CONTROL_PLANE, APISERVER, argv)
+    server = state.servers[0]
+    arguments = render.apiserver_args(state.addresses, state.pki, state.address(server))
+    start_program(state, server, APISERVER, [str(program(APISERVER)), *arguments])
 
 
-def start_rest(
-    state: State, *, allocate_node_cidrs: bool, node_cidrs: str = "", node_cidr_length: int = 0
-) -> None:
+def start_rest(state: State) -> None:
     """Wait for the API server, create the base objects, start the controller-manager and the scheduler."""
     client = api(state)
     client.wait_ready(START_TIMEOUT, state.log(APISERVER))
-    manager = render.controller_manager_args(
-        state.addresses,
-        state.pki,
-        allocate_node_cidrs=allocate_node_cidrs,
-        node_cidrs=node_cidrs,
-        node_cidr_length=node_cidr_length,
-    )
-    name = "kube-controller-manager"
-    start_program(state, machines.CONTROL_PLANE, name, [str(program(name)), *manager])
-    name = "kube-scheduler"
-    start_program(
-        state, machines.CONTROL_PLANE, name, [str(program(name)), *render.scheduler_args(state.pki)]
-    )
+    for name, arguments in (
+        ("kube-controller-manager", render.controller_manager_args(state.addresses, state.pki, state.kind)),
+        ("kube-scheduler", render.scheduler_args(state.pki)),
+    ):
+        start_program(state, state.servers[0], name, [str(program(name)), *arguments])
     client.create(manifests.base_objects())

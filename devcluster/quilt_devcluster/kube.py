@@ -34,13 +34,15 @@ class KubeApi:
         self._context = trust_as_kubectl(ssl.create_default_context(cafile=str(pki / "ca.crt")))
         self._context.load_cert_chain(pki / "admin.crt", pki / "admin.key")
 
-    def request(self, method: str, path: str, body: Any = None, timeout: float = 30.0) -> tuple[int, bytes]:
+    def request(
+        self, method: str, path: str, body: Any = None, timeout: float = 30.0, kind: str = "application/json"
+    ) -> tuple[int, bytes]:
         """Return (HTTP status, body). Raises OSError when nobody answers."""
         connection = http.client.HTTPSConnection(
             "127.0.0.1", self._port, context=self._context, timeout=timeout
         )
         try:
-            headers = {"Content-Type": "application/json", "Accept": "application/json"}
+            headers = {"Content-Type": kind, "Accept": "application/json"}
             connection.request(method, path, None if body is None else json.dumps(body), headers)
             response = connection.getresponse()
             return response.status, response.read()
@@ -89,6 +91,17 @@ class KubeApi:
                 raise DevclusterError(
                     f"Creating {name} answered {status}.", output=body.decode(errors="replace")
                 )
+
+    def label_node(self, name: str, labels: dict[str, str]) -> None:
+        """Give the Node `name` labels that its kubelet may not. Raises DevclusterError when refused."""
+        body = {"metadata": {"labels": labels}}
+        status, answer = self.request(
+            "PATCH", f"/api/v1/nodes/{name}", body, kind="application/merge-patch+json"
+        )
+        if status != http.client.OK:
+            raise DevclusterError(
+                f"Labelling {name} answered {status}.", output=answer.decode(errors="replace")
+            )
 
     def nodes(self) -> dict[str, bool]:
         """Return the registered nodes by name, with whether each is Ready."""

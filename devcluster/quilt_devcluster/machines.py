@@ -21,7 +21,6 @@ from quilt_devcluster.shell import run
 from quilt_devcluster.state import State
 
 SWITCH = "switch"
-CONTROL_PLANE = "control-plane"
 BRIDGE = "br0"
 # The folders of a node's own disk: the first are layered over the machine's, the others must be plain
 # folders, since containerd puts overlays of its own on them.
@@ -162,17 +161,16 @@ def _ports(brief: str) -> set[str]:
 
 
 def set_up_control_plane(state: State) -> None:
-    """Give the control plane its host name, its /proc, etcd's disk and its network."""
+    """Give a control plane without nodes its host name, its /proc, etcd's disk and its network."""
+    lines = [f"hostname {plan.CONTROL_PLANE}", "mount -t proc proc /proc", *_etcd_disk(state)]
+    in_machine(state, plan.CONTROL_PLANE, ["sh", "-euc", "\n".join(lines)])
+    plug_in(state, plan.CONTROL_PLANE, "cp", state.addresses.control_plane, plan.node_mac(state.slot, 0))
+
+
+def _etcd_disk(state: State) -> list[str]:
+    # In memory: nothing of it has to outlive the cluster, and the API server waits for what etcd writes.
     disk = shlex.quote(str(state.etcd))
-    lines = [
-        f"hostname {CONTROL_PLANE}",
-        "mount -t proc proc /proc",
-        # In memory: nothing of it has to outlive the cluster, and the API server waits for what etcd writes.
-        f"mkdir -p {disk}",
-        f"mount -t tmpfs -o mode=0700 tmpfs {disk}",
-    ]
-    in_machine(state, CONTROL_PLANE, ["sh", "-euc", "\n".join(lines)])
-    plug_in(state, CONTROL_PLANE, "cp", state.addresses.control_plane, plan.node_mac(state.slot, 0))
+    return [f"mkdir -p {disk}", f"mount -t tmpfs -o mode=0700 tmpfs {disk}"]
 
 
 def set_up_node(state: State, node: str) -> None:
@@ -210,6 +208,7 @@ def node_script(state: State, node: str) -> str:
         file = f"{folder}/sysctl/{name.replace('/', '.')}"
         lines.append(f"[ ! -e /proc/sys/{name} ] || mount --bind {file} /proc/sys/{name}")
     hosts = render.hosts_file(state.addresses, state.nodes)
+    lines += _etcd_disk(state) if node == state.servers[0] else []
     lines += [
         "mkdir -p /etc/cni/net.d /opt/cni/bin /var/lib/cni /var/log/pods /var/log/containers",
         # At the first start only: what the machine under the test has there is not the node's.

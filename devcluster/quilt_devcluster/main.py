@@ -13,6 +13,7 @@ import click
 from quilt_devcluster import binaries, bringup, hostpackages, images, report, state
 from quilt_devcluster.cluster import DEFAULT_NAME, Cluster, exec_replace
 from quilt_devcluster.errors import DevclusterError
+from quilt_devcluster.kind import Kind
 
 _PASS_THROUGH = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 _name = click.option("--name", default=DEFAULT_NAME, show_default=True, help="The cluster's name.")
@@ -74,12 +75,18 @@ def image(load: bool, name: str) -> None:
 @click.option("--control-plane-only", is_flag=True, help="No nodes at all.")
 @click.option("--allocate-node-cidrs", is_flag=True, help="Let the controller-manager give nodes pod ranges.")
 @click.option("--dual-stack", is_flag=True, help="Services, nodes and pods have IPv6 beside IPv4.")
-def up(name: str, nodes: int, control_plane_only: bool, allocate_node_cidrs: bool, dual_stack: bool) -> None:
+@click.option(
+    "--proxy-mode",
+    type=click.Choice(["nftables", "iptables"]),
+    default=Kind().proxy_mode,
+    show_default=True,
+    help="How kube-proxy works.",
+)
+@click.option("--proxy-cluster-cidr", is_flag=True, help="Tell kube-proxy the pod networks (clusterCIDR).")
+def up(name: str, nodes: int, control_plane_only: bool, **switches: Any) -> None:
     """Start a cluster; returns when its API is ready and its nodes are registered."""
     count = 0 if control_plane_only else nodes
-    cluster = Cluster.up(
-        name, count, allocate_node_cidrs=allocate_node_cidrs, dual_stack=dual_stack, progress=_say
-    )
+    cluster = Cluster.up(name, count, progress=_say, **switches)
     _say(f"export KUBECONFIG={cluster.kubeconfig}")
 
 

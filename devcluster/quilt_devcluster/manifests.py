@@ -120,6 +120,11 @@ def _dns_deployment() -> dict[str, Any]:
                     "serviceAccountName": "coredns",
                     "priorityClassName": "system-cluster-critical",
                     "dnsPolicy": "Default",
+                    # As in kubeadm's manifest.
+                    "tolerations": [
+                        {"key": "CriticalAddonsOnly", "operator": "Exists"},
+                        {"key": plan.CONTROL_PLANE_LABEL, "effect": "NoSchedule"},
+                    ],
                     "containers": [_dns_container()],
                     "volumes": [{"name": "config", "configMap": {"name": "coredns"}}],
                 },

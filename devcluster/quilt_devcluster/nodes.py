@@ -9,9 +9,9 @@ from pathlib import Path
 
 from quilt_devcluster import cgroups, control, machines, render
 from quilt_devcluster.binaries import program
-from quilt_devcluster.controlplane import api, start_program
+from quilt_devcluster.controlplane import api, start_program, write_kubeconfig
 from quilt_devcluster.errors import DevclusterError
-from quilt_devcluster.pki import Authority, kubeconfig
+from quilt_devcluster.pki import Authority
 from quilt_devcluster.shell import run
 from quilt_devcluster.state import State
 
@@ -28,18 +28,23 @@ def program_name(node: str, name: str) -> str:
 def write_files(state: State, node: str) -> None:
     """Write the credentials and the configuration of a new node."""
     authority = Authority.load(state.pki, "ca")
-    address = state.addresses.node(state.index(node))
     user = f"system:node:{node}"
-    authority.sign(user, names=(node, address), server=True).write(state.pki, node)
-    client = authority.sign(user, groups=("system:nodes",))
-    text = kubeconfig(state.addresses.api_url, authority.identity.certificate, user, client)
-    (state.pki / f"{node}.kubeconfig").write_text(text)
+    authority.sign(user, names=(node, state.address(node)), server=True).write(state.pki, node)
+    server = state.servers[0]
+    write_kubeconfig(state, node, server, user, authority.sign(user, groups=("system:nodes",)))
+    user = "system:kube-proxy"
+    write_kubeconfig(state, f"{node}.kube-proxy", server, user, authority.sign(user))
     folder = config_folder(state, node)
     folder.mkdir(parents=True, exist_ok=True)
-    kubelet = render.kubelet_config(state.pki, node, cgroup_v1=cgroups.is_version_1())
+    kubelet = render.kubelet_config(
+        state.pki,
+        node,
+        cgroup_v1=cgroups.is_version_1(),
+        control_plane=node == state.servers[0],
+    )
     (folder / "kubelet.json").write_text(render.as_json(kubelet))
     (folder / "kube-proxy.json").write_text(
-        render.as_json(render.kube_proxy_config(state.addresses, state.pki, node))
+        render.as_json(render.kube_proxy_config(state.addresses, state.pki, node, state.kind))
     )
     (folder / "containerd.toml").write_text(render.containerd_config(program("runc")))
 
@@ -51,7 +56,9 @@ def config_folder(state: State, node: str) -> Path:
 
 def power_on(state: State, node: str) -> None:
     """Start a node's machine and its container runtime."""
-    machines.set_up_node(state, node)
+    # The machine of the first server is up since the control plane began.
+    if node != state.servers[0]:
+        machines.set_up_node(state, node)
     start_containerd(state, node)
 
 
@@ -103,7 +110,7 @@ def start_agents(state: State, node: str) -> None:
 
 def start_kubelet(state: State, node: str) -> None:
     """Start a node's kubelet."""
-    addresses = state.addresses.of_machine(state.addresses.node(state.index(node)))
+    addresses = state.addresses.of_machine(state.address(node))
     argv = [
         str(program("kubelet")),
         f"--config={config_folder(state, node) / 'kubelet.json'}",
@@ -122,6 +129,11 @@ def stop_program(state: State, node: str, name: str) -> None:
 def power_off(state: State, node: str) -> None:
     """Cut a node's power: nothing of it runs afterwards, its disk stays."""
     state.index(node)
+    if node == state.servers[0]:
+        raise DevclusterError(
+            f"The node {node} holds etcd, in memory: without power the cluster is gone for good.",
+            hint="choose another node; for an outage of the API, stop or pause the API server",
+        )
     # First told to the supervisor, which would start the programs again.
     for name in PROGRAMS:
         stop_program(state, node, name)
@@ -134,7 +146,7 @@ def power_off(state: State, node: str) -> None:
 def forget(state: State, node: str) -> None:
     """Delete a node that is off: its disk, its credentials and its Node object."""
     run(["rm", "-rf", "--one-file-system", state.node_folder(node)], what=f"Deleting the disk of {node}")
-    for suffix in ("crt", "key", "kubeconfig"):
+    for suffix in ("crt", "key", "kubeconfig", "kube-proxy.kubeconfig"):
         (state.pki / f"{node}.{suffix}").unlink(missing_ok=True)
     state.nodes.pop(node)
     state.save()

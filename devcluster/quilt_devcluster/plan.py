@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from quilt_devcluster.errors import DevclusterError
@@ -27,6 +27,9 @@ POD_CIDR_V6 = "fd42:42::/48"
 CLUSTER_DOMAIN = "cluster.local"
 API_PORT = 6443
 BASE_LOOPBACK_PORT = 16440
+# The machine of a control plane without nodes, and who may not run on the node that is one.
+CONTROL_PLANE = "control-plane"
+CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
 # Nodes count from 1 and get the addresses from .0.16 on; below are the switch and the control plane.
 _FIRST_NODE_OFFSET = 15
 MAX_NODES = 2 ** (32 - SLICE_LENGTH) - 2 - _FIRST_NODE_OFFSET
@@ -97,7 +100,7 @@ class Addresses:
 
     @property
     def control_plane(self) -> str:
-        """The address of the API server."""
+        """The address of a control plane without nodes."""
         return self._host(2)
 
     def node(self, index: int) -> str:
@@ -107,14 +110,19 @@ class Addresses:
         return self._host(_FIRST_NODE_OFFSET + index)
 
     @property
-    def api_url(self) -> str:
-        """The API server as seen by the nodes."""
-        return f"https://{self.control_plane}:{API_PORT}"
-
-    @property
     def loopback_port(self) -> int:
         """The port on 127.0.0.1 of the machine that leads to the API server."""
         return BASE_LOOPBACK_PORT + self.slot
+
+
+def api_url(address: str) -> str:
+    """Return the URL of the API server at `address`."""
+    return f"https://{address}:{API_PORT}"
+
+
+def servers(nodes: Sequence[str]) -> list[str]:
+    """Return the machines with an API server: nodes as with kubeadm, a machine of its own without nodes."""
+    return list(nodes[:1]) or [CONTROL_PLANE]
 
 
 def node_name(index: int) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from quilt_devcluster import plan
+from quilt_devcluster.kind import Kind
 
 PAUSE_IMAGE = "localhost/quilt-pause:dev"
 TEST_IMAGE = "docker.io/library/quilt-test:dev"
@@ -37,11 +38,11 @@ def etcd_args(data: Path) -> list[str]:
     ]
 
 
-def apiserver_args(addresses: plan.Addresses, pki: Path) -> list[str]:
-    """Return kube-apiserver's flags."""
+def apiserver_args(addresses: plan.Addresses, pki: Path, address: str) -> list[str]:
+    """Return the flags of the kube-apiserver of the machine with `address`."""
     return [
         "--etcd-servers=http://127.0.0.1:2379",
-        f"--advertise-address={addresses.control_plane}",
+        f"--advertise-address={address}",
         f"--secure-port={plan.API_PORT}",
         f"--service-cluster-ip-range={addresses.service_cidrs}",
         "--authorization-mode=Node,RBAC",
@@ -62,14 +63,7 @@ def apiserver_args(addresses: plan.Addresses, pki: Path) -> list[str]:
     ]
 
 
-def controller_manager_args(
-    addresses: plan.Addresses,
-    pki: Path,
-    *,
-    allocate_node_cidrs: bool,
-    node_cidrs: str = "",
-    node_cidr_length: int = 0,
-) -> list[str]:
+def controller_manager_args(addresses: plan.Addresses, pki: Path, kind: Kind) -> list[str]:
     """Return kube-controller-manager's flags; pod ranges it gives only with `allocate_node_cidrs`.
 
     They come from `node_cidrs`, by default the cluster's pod networks; `node_cidr_length` 0 is its default.
@@ -83,10 +77,10 @@ def controller_manager_args(
         "--bind-address=127.0.0.1",
         "--profiling=false",
     ]
-    if allocate_node_cidrs:
+    if kind.allocate_node_cidrs:
         # Its default is a /24 of IPv4 and, in dual stack, a /64 of IPv6.
-        args += ["--allocate-node-cidrs=true", f"--cluster-cidr={node_cidrs or addresses.pod_cidrs}"]
-        args += [f"--node-cidr-mask-size={node_cidr_length}"] if node_cidr_length else []
+        args += ["--allocate-node-cidrs=true", f"--cluster-cidr={kind.node_cidrs or addresses.pod_cidrs}"]
+        args += [f"--node-cidr-mask-size={kind.node_cidr_length}"] if kind.node_cidr_length else []
     return args
 
 
@@ -100,7 +94,7 @@ def scheduler_args(pki: Path) -> list[str]:
     ]
 
 
-def kubelet_config(pki: Path, node: str, *, cgroup_v1: bool) -> dict[str, Any]:
+def kubelet_config(pki: Path, node: str, *, cgroup_v1: bool, control_plane: bool = False) -> dict[str, Any]:
     """Return the KubeletConfiguration of `node`, as seen from inside the node."""
     config: dict[str, Any] = {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -134,26 +128,30 @@ def kubelet_config(pki: Path, node: str, *, cgroup_v1: bool) -> dict[str, Any]:
         "kubeAPIQPS": 100,
         "kubeAPIBurst": 200,
     }
+    if control_plane:
+        config["registerWithTaints"] = [{"key": plan.CONTROL_PLANE_LABEL, "effect": "NoSchedule"}]
     if cgroup_v1:
         # On version 1 the kubelet wants to be asked to go on, and to own the whole hierarchy.
         config |= {"failCgroupV1": False, "cgroupsPerQOS": False, "enforceNodeAllocatable": []}
     return config
 
 
-def kube_proxy_config(addresses: plan.Addresses, pki: Path, node: str) -> dict[str, Any]:
+def kube_proxy_config(addresses: plan.Addresses, pki: Path, node: str, kind: Kind) -> dict[str, Any]:
     """Return the KubeProxyConfiguration of `node`."""
-    return {
+    config: dict[str, Any] = {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
-        "mode": "nftables",
+        "mode": kind.proxy_mode,
         "hostnameOverride": node,
-        "clusterCIDR": addresses.pod_cidrs,
-        "clientConnection": {"kubeconfig": f"{pki}/kube-proxy.kubeconfig"},
+        "clientConnection": {"kubeconfig": f"{pki}/{node}.kube-proxy.kubeconfig"},
         "oomScoreAdj": 0,
         # These sysctls cannot be written outside the first network namespace; 0 leaves them alone.
         "conntrack": {"maxPerCore": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
         "metricsBindAddress": "127.0.0.1:10249",
     }
+    if kind.proxy_cluster_cidr:
+        config["clusterCIDR"] = addresses.pod_cidrs
+    return config
 
 
 def containerd_config(runc: Path, *, snapshotter: str = "overlayfs") -> str:
@@ -190,8 +188,8 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.tracing.processor
 
 
 def hosts_file(addresses: plan.Addresses, nodes: dict[str, int]) -> str:
-    """Return a node's /etc/hosts: itself, its fellows and the control plane."""
-    lines = ["127.0.0.1 localhost", "::1 localhost", f"{addresses.control_plane} control-plane"]
+    """Return a node's /etc/hosts: itself and its fellows."""
+    lines = ["127.0.0.1 localhost", "::1 localhost"]
     lines += [f"{addresses.node(index)} {name}" for name, index in sorted(nodes.items())]
     return "\n".join(lines) + "\n"
 

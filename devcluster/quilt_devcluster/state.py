@@ -9,12 +9,16 @@ from pathlib import Path
 from quilt_devcluster import paths, plan
 from quilt_devcluster.binaries import locked
 from quilt_devcluster.errors import DevclusterError
+from quilt_devcluster.kind import Kind
 from quilt_devcluster.procs import Pid
 
 
 @dataclass(slots=True)
 class State:
-    """One cluster's facts, kept in `<folder>/cluster.json`. `nodes` maps a node's name to its number."""
+    """One cluster's facts, kept in `<folder>/cluster.json`. `nodes` maps a node's name to its number.
+
+    `servers` are the machines with an API server; the first of them has etcd and the controllers too.
+    """
 
     name: str
     slot: int
@@ -22,7 +26,8 @@ class State:
     nodes: dict[str, int] = field(default_factory=dict)
     # Process ids with start times, by role: "supervisor", "switch", "control-plane" or a node's name.
     pids: dict[str, Pid] = field(default_factory=dict)
-    dual_stack: bool = False
+    kind: Kind = field(default_factory=Kind)
+    servers: list[str] = field(default_factory=lambda: [plan.CONTROL_PLANE])
 
     @property
     def folder(self) -> Path:
@@ -32,7 +37,7 @@ class State:
     @property
     def addresses(self) -> plan.Addresses:
         """The addresses that follow from the slot."""
-        return plan.Addresses(self.slot, self.dual_stack)
+        return plan.Addresses(self.slot, self.kind.dual_stack)
 
     @property
     def pki(self) -> Path:
@@ -71,6 +76,12 @@ class State:
             )
         return self.nodes[node]
 
+    def address(self, role: str) -> str:
+        """Return the address of the control plane's own machine or of a node."""
+        if role == plan.CONTROL_PLANE:
+            return self.addresses.control_plane
+        return self.addresses.node(self.index(role))
+
     def save(self) -> None:
         """Write the facts by rename, so that a crash leaves the old or the new ones."""
         part = self.folder / "cluster.json.part"
@@ -88,7 +99,8 @@ def load(name: str) -> State:
         )
     raw = json.loads(file.read_text())
     pids = {role: Pid(**pid) for role, pid in raw.pop("pids").items()}
-    return State(**raw, pids=pids)
+    raw_kind = raw.pop("kind")
+    return State(**raw, pids=pids, kind=Kind(**raw_kind))
 
 
 def names() -> list[str]:
@@ -97,8 +109,11 @@ def names() -> list[str]:
     return sorted(item.parent.name for item in folder.glob("*/cluster.json")) if folder.is_dir() else []
 
 
-def claim(name: str, *, dual_stack: bool = False) -> State:
-    """Reserve a slot and make the folder of a new cluster. Raises DevclusterError when the name is in use."""
+def claim(name: str, count: int = 0, kind: Kind | None = None) -> State:
+    """Reserve a slot and make the folder of a new cluster of `count` nodes.
+
+    Raises DevclusterError when the name is in use.
+    """
     plan.check_name(name)
     with locked(paths.clusters_dir() / ".lock"):
         existing = names()
@@ -108,7 +123,9 @@ def claim(name: str, *, dual_stack: bool = False) -> State:
                 hint=f"use it, or `quilt-devcluster down --name {name}` first, or choose another --name",
             )
         slot = plan.free_slot({load(other).slot for other in existing})
-        state = State(name, slot, plan.Addresses(slot).loopback_port, dual_stack=dual_stack)
+        state = State(name, slot, plan.Addresses(slot).loopback_port, kind=kind or Kind())
+        state.nodes = {plan.node_name(index): index for index in range(1, count + 1)}
+        state.servers = plan.servers(list(state.nodes))
         state.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         state.save()
         return state

@@ -47,7 +47,7 @@ def in_url(address: str) -> str:
 
 @pytest.fixture(scope="module")
 def dual() -> Iterator[Mesh]:
-    with fresh_cluster("dual", nodes=3, dual_stack=True) as cluster:
+    with fresh_cluster("dual", nodes=3, dual_stack=True, proxy_cluster_cidr=True) as cluster:
         mesh = Mesh(cluster)
         install(mesh, f"network.clusterCIDRsV6={{{V6}}}")
         yield mesh

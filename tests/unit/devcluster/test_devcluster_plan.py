@@ -19,7 +19,7 @@ def test_slot_zero_is_the_first_slice_of_the_test_range() -> None:
     assert str(addresses.network) == "198.18.0.0/20"
     assert (addresses.switch, addresses.control_plane) == ("198.18.0.1", "198.18.0.2")
     assert (addresses.node(1), addresses.node(3)) == ("198.18.0.16", "198.18.0.18")
-    assert addresses.api_url == "https://198.18.0.2:6443"
+    assert plan.api_url(addresses.node(1)) == "https://198.18.0.16:6443"
 
 
 def test_last_slot_ends_with_the_test_range() -> None:
@@ -48,6 +48,11 @@ def test_every_machine_has_an_address_of_its_own_in_the_slice(slot: int, index: 
 def test_a_node_outside_the_slice_is_refused(index: int) -> None:
     with pytest.raises(DevclusterError, match="no node number"):
         plan.Addresses(0).node(index)
+
+
+def test_the_first_node_is_the_control_plane() -> None:
+    assert plan.servers(["node-1", "node-2", "node-3"]) == ["node-1"]
+    assert plan.servers([]) == [plan.CONTROL_PLANE]
 
 
 @given(st.sets(SLOTS, max_size=plan.SLOTS - 1))

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from quilt_devcluster import cgroups, machines, manifests, plan, render
+from quilt_devcluster.kind import Kind
 from quilt_devcluster.state import State
 
 PKI = Path("/pki")
@@ -36,33 +37,46 @@ def test_kubelet_has_credentials_and_a_cgroup_of_its_own(cgroup_v1: bool) -> Non
     assert ("cgroupsPerQOS" in config) == cgroup_v1
 
 
+def test_no_pod_is_scheduled_on_the_control_planes_node() -> None:
+    taints = [{"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}]
+    config = render.kubelet_config(PKI, "node-1", cgroup_v1=False, control_plane=True)
+    assert config["registerWithTaints"] == taints
+    assert "registerWithTaints" not in render.kubelet_config(PKI, "node-2", cgroup_v1=False)
+
+
+def test_etcd_is_on_the_first_node_alone() -> None:
+    state = State("t", 0, 16440, {"node-1": 1, "node-2": 2}, servers=["node-1"])
+    assert f"tmpfs {state.etcd}" in machines.node_script(state, "node-1")
+    assert str(state.etcd) not in machines.node_script(state, "node-2")
+
+
 def test_apiserver_authorizes_nodes_as_nodes() -> None:
-    args = render.apiserver_args(ADDRESSES, PKI)
+    args = render.apiserver_args(ADDRESSES, PKI, "198.18.16.16")
     assert "--authorization-mode=Node,RBAC" in args
     assert "--enable-admission-plugins=NodeRestriction" in args
-    assert f"--advertise-address={ADDRESSES.control_plane}" in args
+    assert "--advertise-address=198.18.16.16" in args
     assert "--kubelet-preferred-address-types=InternalIP" in args
 
 
 @pytest.mark.parametrize("allocate", [True, False])
 def test_node_ranges_are_allocated_only_when_asked_for(allocate: bool) -> None:
-    args = render.controller_manager_args(ADDRESSES, PKI, allocate_node_cidrs=allocate)
+    args = render.controller_manager_args(ADDRESSES, PKI, Kind(allocate_node_cidrs=allocate))
     assert ("--allocate-node-cidrs=true" in args) == allocate
 
 
 def test_node_ranges_come_from_the_pod_network_unless_told_otherwise() -> None:
-    args = render.controller_manager_args(ADDRESSES, PKI, allocate_node_cidrs=True)
+    args = render.controller_manager_args(ADDRESSES, PKI, Kind(allocate_node_cidrs=True))
     assert f"--cluster-cidr={ADDRESSES.pod_cidrs}" in args
     wide = "10.128.0.0/9"
-    args = render.controller_manager_args(ADDRESSES, PKI, allocate_node_cidrs=True, node_cidrs=wide)
+    args = render.controller_manager_args(ADDRESSES, PKI, Kind(allocate_node_cidrs=True, node_cidrs=wide))
     assert f"--cluster-cidr={wide}" in args
     assert not [arg for arg in args if arg.startswith("--node-cidr-mask-size")]
-    args = render.controller_manager_args(ADDRESSES, PKI, allocate_node_cidrs=True, node_cidr_length=25)
+    args = render.controller_manager_args(ADDRESSES, PKI, Kind(allocate_node_cidrs=True, node_cidr_length=25))
     assert "--node-cidr-mask-size=25" in args
 
 
 def test_kube_proxy_leaves_sysctls_alone_that_a_namespace_cannot_set() -> None:
-    config = render.kube_proxy_config(ADDRESSES, PKI, "node-1")
+    config = render.kube_proxy_config(ADDRESSES, PKI, "node-1", Kind())
     assert config["mode"] == "nftables"
     assert config["conntrack"] == {
         "maxPerCore": 0,
@@ -71,8 +85,15 @@ def test_kube_proxy_leaves_sysctls_alone_that_a_namespace_cannot_set() -> None:
     }
 
 
+def test_kube_proxy_knows_the_pod_networks_only_when_told() -> None:
+    assert "clusterCIDR" not in render.kube_proxy_config(ADDRESSES, PKI, "node-1", Kind())
+    told = Kind(proxy_mode="iptables", proxy_cluster_cidr=True)
+    config = render.kube_proxy_config(ADDRESSES, PKI, "node-1", told)
+    assert (config["mode"], config["clusterCIDR"]) == ("iptables", plan.POD_CIDR)
+
+
 def test_json_configuration_is_yaml_too() -> None:
-    config = render.kube_proxy_config(ADDRESSES, PKI, "node-1")
+    config = render.kube_proxy_config(ADDRESSES, PKI, "node-1", Kind())
     assert yaml.safe_load(render.as_json(config)) == json.loads(render.as_json(config)) == config
 
 
@@ -98,7 +119,7 @@ def test_a_node_shields_the_machine() -> None:
 def test_hosts_file_names_every_machine() -> None:
     text = render.hosts_file(ADDRESSES, {"node-1": 1, "node-2": 2})
     assert f"{ADDRESSES.node(2)} node-2" in text
-    assert f"{ADDRESSES.control_plane} control-plane" in text
+    assert f"{ADDRESSES.node(1)} node-1" in text
 
 
 @pytest.mark.parametrize(
@@ -126,7 +147,10 @@ def test_control_groups_are_mounted_anew(mountinfo: str, expected: str) -> None:
 
 def test_a_dual_stack_cluster_has_both_families_everywhere() -> None:
     dual = plan.Addresses(1, dual_stack=True)
-    assert "--service-cluster-ip-range=10.96.0.0/16,fd10:96::/112" in render.apiserver_args(dual, PKI)
-    assert render.kube_proxy_config(dual, PKI, "node-1")["clusterCIDR"] == "10.42.0.0/16,fd42:42::/48"
+    told = Kind(dual_stack=True, proxy_cluster_cidr=True)
+    assert "--service-cluster-ip-range=10.96.0.0/16,fd10:96::/112" in render.apiserver_args(
+        dual, PKI, dual.node(1)
+    )
+    assert render.kube_proxy_config(dual, PKI, "node-1", told)["clusterCIDR"] == "10.42.0.0/16,fd42:42::/48"
     assert dual.of_machine(dual.node(1)) == ["198.18.16.16/20", "fd00:198:18:1::10/64"]
     assert ADDRESSES.of_machine(ADDRESSES.node(1)) == ["198.18.16.16/20"]

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from quilt_devcluster import bringup, procs, state
+from quilt_devcluster import bringup, nodes, procs, state
 from quilt_devcluster.errors import DevclusterError
+from quilt_devcluster.kind import Kind
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +39,18 @@ def test_saved_state_is_loaded_again() -> None:
     facts.pids["node-1"] = procs.Pid(1, 2)
     facts.save()
     assert state.load("a") == facts
+
+
+def test_the_switches_of_a_cluster_are_remembered() -> None:
+    facts = state.claim("a", 2, Kind(dual_stack=True, node_cidrs="10.0.0.0/8"))
+    assert (facts.nodes, facts.servers) == ({"node-1": 1, "node-2": 2}, ["node-1"])
+    assert state.load("a") == facts
+
+
+def test_the_node_of_the_control_plane_keeps_its_power() -> None:
+    facts = state.claim("a", 2)
+    with pytest.raises(DevclusterError, match="etcd"):
+        nodes.power_off(facts, "node-1")
 
 
 def test_an_unknown_cluster_names_those_there_are() -> None:
