@@ -183,6 +183,13 @@ def set_up_node(state: State, node: str) -> None:
     in_machine(state, node, ["sh", "-euc", node_script(state, node)], what=f"Setting up the machine {node}")
     index = state.index(node)
     plug_in(state, node, f"n{index}", state.addresses.node(index), plan.node_mac(state.slot, index))
+    in_machine(state, node, ["sh", "-euc", "\n".join(boot_settings())], what=f"Setting {node}'s sysctls")
+
+
+def boot_settings() -> list[str]:
+    """Return shell commands that set what a distribution sets at boot; the NIC is there."""
+    # Strict reverse-path filtering, as RHEL and its kin have it, also for interfaces that come later.
+    return ['for file in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 1 > "$file"; done']
 
 
 def node_script(state: State, node: str) -> str:

@@ -116,6 +116,10 @@ def test_a_node_shields_the_machine() -> None:
     assert script.splitlines()[-1] == "mount --make-rshared /"
 
 
+def test_a_node_filters_by_the_reverse_path() -> None:
+    assert "rp_filter; do echo 1" in "\n".join(machines.boot_settings())
+
+
 def test_hosts_file_names_every_machine() -> None:
     text = render.hosts_file(ADDRESSES, {"node-1": 1, "node-2": 2})
     assert f"{ADDRESSES.node(2)} node-2" in text
