@@ -26,6 +26,8 @@ from mesh import NAMESPACE, Mesh, install, until
 LABEL = "full-node"
 # Pods that are starting at any time: a kubelet that is given all at once lets its own calls time out.
 AT_ONCE = 24
+# More than a /24 has addresses: a full node is for the pod network to tell, not for the kubelet.
+MAX_PODS = 300
 POLL_S = 2.0
 START_S, SAY_S, RETRY_S, STOP_S = 600.0, 60.0, 150.0, 300.0
 HELD = (
@@ -204,7 +206,7 @@ def full_node(cluster: str) -> None:
     if cluster:
         run(_installed(Cluster.attach(cluster)))
     else:
-        with Cluster.up(name="full-node", nodes=1) as made:
+        with Cluster.up(name="full-node", nodes=1, max_pods=MAX_PODS) as made:
             run(_installed(made, "operator.replicas=1"))
     click.echo("a full node: every address in use once, one more pod refused and mended, nothing left")
 

@@ -14,6 +14,7 @@ class Kind:
     everything has IPv6 too. `proxy_mode` is kube-proxy's: nftables or
     iptables. It is told the pod networks (its clusterCIDR) only with `proxy_cluster_cidr`: kubeadm does so
     only where it was told them itself, and without them kube-proxy masquerades nothing of a node's own.
+    `max_pods` is the kubelets' limit.
     """
 
     allocate_node_cidrs: bool = False
@@ -22,3 +23,4 @@ class Kind:
     node_cidr_length: int = 0
     proxy_mode: str = "nftables"
     proxy_cluster_cidr: bool = False
+    max_pods: int = 110

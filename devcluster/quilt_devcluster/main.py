@@ -83,6 +83,7 @@ def image(load: bool, name: str) -> None:
     help="How kube-proxy works.",
 )
 @click.option("--proxy-cluster-cidr", is_flag=True, help="Tell kube-proxy the pod networks (clusterCIDR).")
+@click.option("--max-pods", default=Kind().max_pods, show_default=True, help="The kubelets' limit.")
 def up(name: str, nodes: int, control_plane_only: bool, **switches: Any) -> None:
     """Start a cluster; returns when its API is ready and its nodes are registered."""
     count = 0 if control_plane_only else nodes

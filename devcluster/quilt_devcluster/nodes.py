@@ -39,6 +39,7 @@ def write_files(state: State, node: str) -> None:
     kubelet = render.kubelet_config(
         state.pki,
         node,
+        max_pods=state.kind.max_pods,
         cgroup_v1=cgroups.is_version_1(),
         control_plane=node == state.servers[0],
     )

@@ -94,7 +94,9 @@ def scheduler_args(pki: Path) -> list[str]:
     ]
 
 
-def kubelet_config(pki: Path, node: str, *, cgroup_v1: bool, control_plane: bool = False) -> dict[str, Any]:
+def kubelet_config(
+    pki: Path, node: str, *, max_pods: int, cgroup_v1: bool, control_plane: bool = False
+) -> dict[str, Any]:
     """Return the KubeletConfiguration of `node`, as seen from inside the node."""
     config: dict[str, Any] = {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -122,8 +124,7 @@ def kubelet_config(pki: Path, node: str, *, cgroup_v1: bool, control_plane: bool
         "imageMinimumGCAge": "8760h",
         "evictionHard": {"nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%"},
         "makeIPTablesUtilChains": False,
-        # More than a /24 has addresses: a full node is the pod network's to tell, not the kubelet's.
-        "maxPods": 300,
+        "maxPods": max_pods,
         # The default of 50 makes a node with many pods wait for itself.
         "kubeAPIQPS": 100,
         "kubeAPIBurst": 200,

@@ -29,7 +29,7 @@ def test_containerd_uses_our_pause_and_its_own_loopback() -> None:
 
 @pytest.mark.parametrize("cgroup_v1", [True, False])
 def test_kubelet_has_credentials_and_a_cgroup_of_its_own(cgroup_v1: bool) -> None:
-    config = render.kubelet_config(PKI, "node-1", cgroup_v1=cgroup_v1)
+    config = render.kubelet_config(PKI, "node-1", max_pods=110, cgroup_v1=cgroup_v1)
     assert config["tlsCertFile"] == "/pki/node-1.crt"
     assert config["authentication"]["anonymous"]["enabled"] is False
     assert config["clusterDNS"] == [plan.SERVICE_DNS]
@@ -39,9 +39,9 @@ def test_kubelet_has_credentials_and_a_cgroup_of_its_own(cgroup_v1: bool) -> Non
 
 def test_no_pod_is_scheduled_on_the_control_planes_node() -> None:
     taints = [{"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}]
-    config = render.kubelet_config(PKI, "node-1", cgroup_v1=False, control_plane=True)
+    config = render.kubelet_config(PKI, "node-1", max_pods=110, cgroup_v1=False, control_plane=True)
     assert config["registerWithTaints"] == taints
-    assert "registerWithTaints" not in render.kubelet_config(PKI, "node-2", cgroup_v1=False)
+    assert "registerWithTaints" not in render.kubelet_config(PKI, "node-2", max_pods=110, cgroup_v1=False)
 
 
 def test_etcd_is_on_the_first_node_alone() -> None:
