@@ -183,13 +183,22 @@ def set_up_node(state: State, node: str) -> None:
     in_machine(state, node, ["sh", "-euc", node_script(state, node)], what=f"Setting up the machine {node}")
     index = state.index(node)
     plug_in(state, node, f"n{index}", state.addresses.node(index), plan.node_mac(state.slot, index))
-    in_machine(state, node, ["sh", "-euc", "\n".join(boot_settings())], what=f"Setting {node}'s sysctls")
+    in_machine(state, node, ["sh", "-euc", "\n".join(boot_settings(index))], what=f"Setting {node}'s sysctls")
 
 
-def boot_settings() -> list[str]:
-    """Return shell commands that set what a distribution sets at boot; the NIC is there."""
-    # Strict reverse-path filtering, as RHEL and its kin have it, also for interfaces that come later.
-    return ['for file in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 1 > "$file"; done']
+def boot_settings(index: int) -> list[str]:
+    """Return shell commands that set what is set at boot on node number `index`; the NIC is there."""
+    ipv4 = "/proc/sys/net/ipv4"
+    prepared = index % 2 == 0
+    return [
+        # Strict reverse-path filtering, as RHEL and its kin have it, also for interfaces that come later.
+        f'for file in {ipv4}/conf/*/rp_filter; do echo 1 > "$file"; done',
+        # A host does not forward until somebody asks for it. Every second one was prepared as kubeadm asks,
+        # and hardened: interfaces that come later do not forward by themselves. The switch is also that of
+        # every interface there is, so the order matters.
+        f"echo {int(prepared)} > {ipv4}/ip_forward",
+        f"echo 0 > {ipv4}/conf/default/forwarding",
+    ]
 
 
 def node_script(state: State, node: str) -> str:
