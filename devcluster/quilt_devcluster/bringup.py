@@ -82,10 +82,10 @@ def _start(facts: State, to_load: Images, step: Callable[[str], None]) -> None:
     else:
         machines.set_up_control_plane(facts)
     facts.pids["supervisor"] = control.start_supervisor(facts.folder, facts.log("supervisor"))
-    _forward(facts, first)
+    _forward(facts)
     controlplane.write_admin_kubeconfig(facts)
     controlplane.start_etcd(facts)
-    controlplane.start_apiserver(facts)
+    controlplane.start_apiserver(facts, first)
     step("etcd and the API server are starting; preparing the nodes")
     with ThreadPoolExecutor(max_workers=2) as pool:
         rest = pool.submit(controlplane.start_rest, facts)
@@ -93,22 +93,26 @@ def _start(facts: State, to_load: Images, step: Callable[[str], None]) -> None:
         step(f"{len(facts.nodes)} nodes are started")
         rest.result()
     nodes.wait_registered(facts, list(facts.nodes))
+    controlplane.wait_ready(facts)
     if first in facts.nodes:
         # No kubelet may say this of itself: kubeadm does it as administrator.
         controlplane.api(facts).label_node(first, {plan.CONTROL_PLANE_LABEL: ""})
 
 
-def _forward(facts: State, server: str) -> None:
-    """Open the loopback port of the machine that leads to the API server on `server`."""
-    answer = control.request(
-        facts.socket,
-        op="forward",
-        netns=f"/proc/{facts.pids[server].pid}/ns/net",
-        host=facts.address(server),
-        port=plan.API_PORT,
-        listen=facts.port,
-    )
-    facts.port = answer["port"]
+def _forward(facts: State) -> None:
+    """Open the loopback ports of the machine that lead to the API servers."""
+    for number, server in enumerate(facts.servers):
+        # To the first within its own network, which never ends before the cluster.
+        via = facts.pids[server if number == 0 else machines.SWITCH]
+        answer = control.request(
+            facts.socket,
+            op="forward",
+            netns=f"/proc/{via.pid}/ns/net",
+            host=facts.address(server),
+            port=plan.API_PORT,
+            listen=facts.ports[number],
+        )
+        facts.ports[number] = answer["port"]
     facts.save()
 
 

@@ -230,40 +230,59 @@ class Cluster:
         """Let a paused program go on."""
         self.signal_program(name, signal.SIGCONT)
 
+    @property
+    def apiservers(self) -> dict[str, str]:
+        """The machine (a node, where there are nodes) of each API server → its program's name."""
+        return {server: controlplane.apiserver(self._state, server) for server in self._state.servers}
+
     def pause_apiserver(self) -> None:
-        """Make the API server hang until `resume_apiserver`."""
-        self.pause_program(controlplane.APISERVER)
+        """Make all API servers hang until `resume_apiserver`."""
+        for name in self.apiservers.values():
+            self.pause_program(name)
 
     def resume_apiserver(self) -> None:
-        """Let the API server go on."""
-        self.resume_program(controlplane.APISERVER)
+        """Let the API servers go on."""
+        for name in self.apiservers.values():
+            self.resume_program(name)
 
     def kill_apiserver(self) -> None:
-        """Kill the API server (SIGKILL); it is started again at once, see `wait_api`."""
-        self.signal_program(controlplane.APISERVER, signal.SIGKILL)
+        """Kill all API servers (SIGKILL); they are started again at once, see `wait_api`."""
+        for name in self.apiservers.values():
+            self.signal_program(name, signal.SIGKILL)
 
     def stop_apiserver(self) -> None:
-        """Kill the API server and leave it off until `start_apiserver`."""
-        control.request(self._state.socket, op="stop", name=controlplane.APISERVER)
+        """Kill all API servers and leave them off until `start_apiserver`."""
+        for server in self.apiservers:
+            controlplane.stop_apiserver(self._state, server)
 
     def start_apiserver(self) -> None:
-        """Start the API server after `stop_apiserver`."""
-        controlplane.start_apiserver(self._state)
+        """Start the API servers after `stop_apiserver`."""
+        for server in self.apiservers:
+            controlplane.start_apiserver(self._state, server)
 
     def restart_apiserver(self) -> None:
-        """Kill the API server and return when its successor is ready."""
-        before = self._restarts(controlplane.APISERVER)
+        """Kill all API servers and return when their successors are ready."""
+        before = self._restarts()
         self.kill_apiserver()
-        while self._restarts(controlplane.APISERVER) == before:
+        while any(count == before[name] for name, count in self._restarts().items()):
             time.sleep(0.05)
         self.wait_api()
 
-    def wait_api(self, timeout: float = 120.0) -> None:
-        """Wait until the API server is ready. Raises DevclusterError after `timeout` seconds."""
-        controlplane.api(self._state).wait_ready(timeout, self._state.log(controlplane.APISERVER))
+    def cut_off_apiserver(self, server: str) -> None:
+        """End one API server as if its machine had lost power: no FIN, no RST, until `restore_apiserver`."""
+        controlplane.cut_off(self._state, server)
 
-    def _restarts(self, name: str) -> object:
-        return next(item["restarts"] for item in self.programs() if item["name"] == name)
+    def restore_apiserver(self, server: str) -> None:
+        """Start one API server again after `cut_off_apiserver`; it is ready after `wait_api`."""
+        controlplane.restore(self._state, server)
+
+    def wait_api(self, timeout: float = 120.0) -> None:
+        """Wait until all API servers are ready. Raises DevclusterError after `timeout` seconds."""
+        controlplane.wait_ready(self._state, timeout)
+
+    def _restarts(self) -> dict[str, object]:
+        names = self.apiservers.values()
+        return {str(item["name"]): item["restarts"] for item in self.programs() if item["name"] in names}
 
 
 def exec_replace(cluster: Cluster, node: str, argv: Sequence[str]) -> None:

@@ -1,14 +1,14 @@
-"""The control plane of a cluster: its certificates, and its four programs.
+"""The control plane of a cluster: its certificates and its programs.
 
-As kubeadm makes it, it is on the first node: in that node's network, with the node's own address. Only a
-control plane without nodes has a machine of its own.
+As kubeadm makes it, it is on the first node: in that node's network, with the node's own address. The second
+node has another API server. Only a control plane without nodes has a machine of its own.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from quilt_devcluster import cgroups, control, manifests, plan, render
+from quilt_devcluster import cgroups, control, machines, manifests, plan, render
 from quilt_devcluster.binaries import program
 from quilt_devcluster.enter import NODE_PATH, inside
 from quilt_devcluster.kube import KubeApi
@@ -17,6 +17,12 @@ from quilt_devcluster.state import State
 
 APISERVER = "kube-apiserver"
 START_TIMEOUT = 120.0
+# As if the machine of an API server had lost its power: nobody hears from it, not even that it ended.
+_CUT = f"""table inet devcluster_cut {{
+  chain heard {{ type filter hook input priority -300; tcp dport {plan.API_PORT} drop; }}
+  chain said {{ type filter hook output priority -300; tcp sport {plan.API_PORT} drop; }}
+}}
+"""
 # Kubeconfig name → (user, groups): the identities of Kubernetes' own default roles.
 _CLIENTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "controller-manager": ("system:kube-controller-manager", ()),
@@ -24,9 +30,15 @@ _CLIENTS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
-def api(state: State) -> KubeApi:
-    """Return a client of the cluster's API server with the administrator's rights."""
-    return KubeApi(state.port, state.pki)
+def api(state: State, number: int = 0) -> KubeApi:
+    """Return a client of the cluster's API server `number` with the administrator's rights."""
+    return KubeApi(state.ports[number], state.pki)
+
+
+def apiserver(state: State, server: str) -> str:
+    """Return under which name the supervisor knows the API server of the machine `server`."""
+    number = state.servers.index(server)
+    return f"{APISERVER}-{number + 1}" if number else APISERVER
 
 
 def write_credentials(state: State) -> None:
@@ -45,6 +57,8 @@ def write_credentials(state: State) -> None:
     )
     authority.sign("kube-apiserver", names=names, server=True).write(state.pki, "apiserver")
     authority.sign("quilt:apiserver-kubelet").write(state.pki, "apiserver-kubelet")
+    authority.sign("etcd", names=(state.address(state.servers[0]),), server=True).write(state.pki, "etcd")
+    authority.sign("quilt:apiserver-etcd").write(state.pki, "apiserver-etcd")
     authority.sign("quilt:admin", groups=("system:masters",)).write(state.pki, "admin")
     private, public = signing_key()
     (state.pki / "service-accounts.key").write_text(private)
@@ -85,15 +99,39 @@ def start_program(state: State, role: str, name: str, argv: list[str]) -> None:
 
 def start_etcd(state: State) -> None:
     """Start etcd on the first server."""
-    etcd = [str(program("etcd")), *render.etcd_args(state.etcd)]
-    start_program(state, state.servers[0], "etcd", etcd)
+    first, *others = state.servers
+    arguments = render.etcd_args(state.etcd, state.pki, state.address(first) if others else "")
+    start_program(state, first, "etcd", [str(program("etcd")), *arguments])
 
 
-def start_apiserver(state: State) -> None:
-    """Start the API server; it is ready a few seconds later, see `KubeApi.wait_ready`."""
-    server = state.servers[0]
-    arguments = render.apiserver_args(state.addresses, state.pki, state.address(server))
-    start_program(state, server, APISERVER, [str(program(APISERVER)), *arguments])
+def start_apiserver(state: State, server: str) -> None:
+    """Start the API server of a machine; it is ready seconds later, see `KubeApi.wait_ready`."""
+    etcd = state.address(state.servers[0]) if server != state.servers[0] else ""
+    arguments = render.apiserver_args(state.addresses, state.pki, state.address(server), etcd)
+    start_program(state, server, apiserver(state, server), [str(program(APISERVER)), *arguments])
+
+
+def stop_apiserver(state: State, server: str) -> None:
+    """Kill the API server of a machine and leave it off."""
+    control.request(state.socket, op="stop", name=apiserver(state, server))
+
+
+def wait_ready(state: State, timeout: float = START_TIMEOUT) -> None:
+    """Wait until every API server serves. Raises DevclusterError after `timeout` seconds."""
+    for number, server in enumerate(state.servers):
+        api(state, number).wait_ready(timeout, state.log(apiserver(state, server)))
+
+
+def cut_off(state: State, server: str) -> None:
+    """End the API server of a machine so that nobody hears of it: its connections just fall silent."""
+    machines.in_machine(state, server, ["nft", "-f", "-"], stdin=_CUT)
+    stop_apiserver(state, server)
+
+
+def restore(state: State, server: str) -> None:
+    """Start the API server of a machine again after `cut_off`."""
+    machines.in_machine(state, server, ["nft", "delete", "table", "inet", "devcluster_cut"])
+    start_apiserver(state, server)
 
 
 def start_rest(state: State) -> None:

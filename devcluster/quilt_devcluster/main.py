@@ -193,7 +193,7 @@ _node_command("start-kubelet", "start_kubelet", "Start a node's kubelet after st
 @cli.command(name="restart-apiserver")
 @_name
 def restart_apiserver(name: str) -> None:
-    """Kill the API server (SIGKILL) and wait until its successor is ready."""
+    """Kill the API servers (SIGKILL) and wait until their successors are ready."""
     Cluster.attach(name).restart_apiserver()
 
 

@@ -7,9 +7,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from quilt_devcluster import cgroups, control, machines, render
+from quilt_devcluster import cgroups, control, machines, plan, render
 from quilt_devcluster.binaries import program
-from quilt_devcluster.controlplane import api, start_program, write_kubeconfig
+from quilt_devcluster.controlplane import (
+    api,
+    start_apiserver,
+    start_program,
+    stop_apiserver,
+    write_kubeconfig,
+)
 from quilt_devcluster.errors import DevclusterError
 from quilt_devcluster.pki import Authority
 from quilt_devcluster.shell import run
@@ -30,7 +36,7 @@ def write_files(state: State, node: str) -> None:
     authority = Authority.load(state.pki, "ca")
     user = f"system:node:{node}"
     authority.sign(user, names=(node, state.address(node)), server=True).write(state.pki, node)
-    server = state.servers[0]
+    server = plan.server_of(state.servers, node, state.index(node))
     write_kubeconfig(state, node, server, user, authority.sign(user, groups=("system:nodes",)))
     user = "system:kube-proxy"
     write_kubeconfig(state, f"{node}.kube-proxy", server, user, authority.sign(user))
@@ -60,6 +66,8 @@ def power_on(state: State, node: str) -> None:
     # The machine of the first server is up since the control plane began.
     if node != state.servers[0]:
         machines.set_up_node(state, node)
+    if node in state.servers[1:]:
+        start_apiserver(state, node)
     start_containerd(state, node)
 
 
@@ -138,6 +146,8 @@ def power_off(state: State, node: str) -> None:
     # First told to the supervisor, which would start the programs again.
     for name in PROGRAMS:
         stop_program(state, node, name)
+    if node in state.servers:
+        stop_apiserver(state, node)
     machines.switch_off(state, node)
     state.pids.pop(node, None)
     state.save()
@@ -146,6 +156,8 @@ def power_off(state: State, node: str) -> None:
 
 def forget(state: State, node: str) -> None:
     """Delete a node that is off: its disk, its credentials and its Node object."""
+    if node in state.servers:
+        raise DevclusterError(f"The node {node} has an API server.", hint="choose another node to remove")
     run(["rm", "-rf", "--one-file-system", state.node_folder(node)], what=f"Deleting the disk of {node}")
     for suffix in ("crt", "key", "kubeconfig", "kube-proxy.kubeconfig"):
         (state.pki / f"{node}.{suffix}").unlink(missing_ok=True)

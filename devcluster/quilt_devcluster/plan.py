@@ -17,7 +17,7 @@ from quilt_devcluster.errors import DevclusterError
 
 TEST_RANGE = ipaddress.IPv4Network("198.18.0.0/15")
 SLICE_LENGTH = 20
-SLOTS = 2 ** (SLICE_LENGTH - TEST_RANGE.prefixlen)
+SLOTS: int = 2 ** (SLICE_LENGTH - TEST_RANGE.prefixlen)
 SERVICE_CIDR = "10.96.0.0/16"
 SERVICE_API = "10.96.0.1"
 SERVICE_DNS = "10.96.0.10"
@@ -109,10 +109,9 @@ class Addresses:
             raise DevclusterError(f"There is no node number {index}; 1 to {MAX_NODES} are possible.")
         return self._host(_FIRST_NODE_OFFSET + index)
 
-    @property
-    def loopback_port(self) -> int:
-        """The port on 127.0.0.1 of the machine that leads to the API server."""
-        return BASE_LOOPBACK_PORT + self.slot
+    def loopback_port(self, number: int = 0) -> int:
+        """Return the port on 127.0.0.1 of the machine that leads to API server `number`, counted from 0."""
+        return BASE_LOOPBACK_PORT + self.slot + number * SLOTS
 
 
 def api_url(address: str) -> str:
@@ -121,8 +120,13 @@ def api_url(address: str) -> str:
 
 
 def servers(nodes: Sequence[str]) -> list[str]:
-    """Return the machines with an API server: nodes as with kubeadm, a machine of its own without nodes."""
-    return list(nodes[:1]) or [CONTROL_PLANE]
+    """Return the machines with an API server: the first two nodes, a machine of its own without nodes."""
+    return list(nodes[:2]) or [CONTROL_PLANE]
+
+
+def server_of(servers: Sequence[str], node: str, index: int) -> str:
+    """Return whose API server node number `index` asks: its own where it has one, else by turns."""
+    return node if node in servers else servers[index % len(servers)]
 
 
 def node_name(index: int) -> str:

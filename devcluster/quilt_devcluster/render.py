@@ -19,12 +19,20 @@ NODE_IMAGE = "docker.io/library/quilt-mesh-node:dev"
 OPERATOR_IMAGE = "docker.io/library/quilt-mesh-operator:dev"
 
 
-def etcd_args(data: Path) -> list[str]:
-    """Return etcd's flags. It listens on the loopback of the control plane's own namespace only."""
+def etcd_args(data: Path, pki: Path, address: str = "") -> list[str]:
+    """Return etcd's flags. It listens on loopback, and with TLS at `address` for an API server elsewhere."""
+    elsewhere = [
+        f"--cert-file={pki}/etcd.crt",
+        f"--key-file={pki}/etcd.key",
+        f"--trusted-ca-file={pki}/ca.crt",
+        "--client-cert-auth=true",
+    ]
+    urls = ["http://127.0.0.1:2379", *([f"https://{address}:2379"] if address else [])]
     return [
         "--name=quilt",
         f"--data-dir={data}",
-        "--listen-client-urls=http://127.0.0.1:2379",
+        f"--listen-client-urls={','.join(urls)}",
+        *(elsewhere if address else []),
         "--advertise-client-urls=http://127.0.0.1:2379",
         "--listen-peer-urls=http://127.0.0.1:2380",
         "--initial-advertise-peer-urls=http://127.0.0.1:2380",
@@ -38,10 +46,20 @@ def etcd_args(data: Path) -> list[str]:
     ]
 
 
-def apiserver_args(addresses: plan.Addresses, pki: Path, address: str) -> list[str]:
-    """Return the flags of the kube-apiserver of the machine with `address`."""
+def apiserver_args(addresses: plan.Addresses, pki: Path, address: str, etcd: str = "") -> list[str]:
+    """Return the flags of the kube-apiserver of the machine with `address`.
+
+    `etcd` is the address of the machine with etcd where that is another one. All servers are behind the
+    `kubernetes` Service: each renews a lease in etcd, which is how the default reconciler counts them.
+    """
+    elsewhere = [
+        f"--etcd-servers=https://{etcd}:2379",
+        f"--etcd-cafile={pki}/ca.crt",
+        f"--etcd-certfile={pki}/apiserver-etcd.crt",
+        f"--etcd-keyfile={pki}/apiserver-etcd.key",
+    ]
     return [
-        "--etcd-servers=http://127.0.0.1:2379",
+        *(elsewhere if etcd else ["--etcd-servers=http://127.0.0.1:2379"]),
         f"--advertise-address={address}",
         f"--secure-port={plan.API_PORT}",
         f"--service-cluster-ip-range={addresses.service_cidrs}",

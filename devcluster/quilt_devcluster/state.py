@@ -22,7 +22,8 @@ class State:
 
     name: str
     slot: int
-    port: int
+    # On 127.0.0.1 of the machine, one for each of `servers`.
+    ports: list[int]
     nodes: dict[str, int] = field(default_factory=dict)
     # Process ids with start times, by role: "supervisor", "switch", "control-plane" or a node's name.
     pids: dict[str, Pid] = field(default_factory=dict)
@@ -33,6 +34,11 @@ class State:
     def folder(self) -> Path:
         """Everything of this cluster lies below here."""
         return paths.clusters_dir() / self.name
+
+    @property
+    def port(self) -> int:
+        """The loopback port that leads to the first API server."""
+        return self.ports[0]
 
     @property
     def addresses(self) -> plan.Addresses:
@@ -123,9 +129,10 @@ def claim(name: str, count: int = 0, kind: Kind | None = None) -> State:
                 hint=f"use it, or `quilt-devcluster down --name {name}` first, or choose another --name",
             )
         slot = plan.free_slot({load(other).slot for other in existing})
-        state = State(name, slot, plan.Addresses(slot).loopback_port, kind=kind or Kind())
+        state = State(name, slot, [], kind=kind or Kind())
         state.nodes = {plan.node_name(index): index for index in range(1, count + 1)}
         state.servers = plan.servers(list(state.nodes))
+        state.ports = [state.addresses.loopback_port(number) for number in range(len(state.servers))]
         state.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         state.save()
         return state

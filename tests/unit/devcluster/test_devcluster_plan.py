@@ -32,7 +32,7 @@ def test_clusters_do_not_overlap(one: int, other: int) -> None:
     first, second = plan.Addresses(one), plan.Addresses(other)
     assert first.network.subnet_of(plan.TEST_RANGE)
     assert first.network.overlaps(second.network) == (one == other)
-    assert (first.loopback_port == second.loopback_port) == (one == other)
+    assert (first.loopback_port() == second.loopback_port()) == (one == other)
 
 
 @given(SLOTS, st.integers(1, plan.MAX_NODES))
@@ -50,9 +50,21 @@ def test_a_node_outside_the_slice_is_refused(index: int) -> None:
         plan.Addresses(0).node(index)
 
 
-def test_the_first_node_is_the_control_plane() -> None:
-    assert plan.servers(["node-1", "node-2", "node-3"]) == ["node-1"]
+def test_the_first_two_nodes_have_api_servers() -> None:
+    assert plan.servers(["node-1", "node-2", "node-3"]) == ["node-1", "node-2"]
+    assert plan.servers(["node-1"]) == ["node-1"]
     assert plan.servers([]) == [plan.CONTROL_PLANE]
+
+
+def test_nodes_ask_either_api_server() -> None:
+    servers = ["node-1", "node-2"]
+    asked = [plan.server_of(servers, plan.node_name(index), index) for index in range(1, 5)]
+    assert asked == ["node-1", "node-2", "node-2", "node-1"]
+
+
+@given(SLOTS, SLOTS)
+def test_each_api_server_has_a_loopback_port_of_its_own(one: int, other: int) -> None:
+    assert plan.Addresses(one).loopback_port() != plan.Addresses(other).loopback_port(1)
 
 
 @given(st.sets(SLOTS, max_size=plan.SLOTS - 1))

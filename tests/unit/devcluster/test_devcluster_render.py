@@ -45,9 +45,21 @@ def test_no_pod_is_scheduled_on_the_control_planes_node() -> None:
 
 
 def test_etcd_is_on_the_first_node_alone() -> None:
-    state = State("t", 0, 16440, {"node-1": 1, "node-2": 2}, servers=["node-1"])
+    state = State("t", 0, [16440], {"node-1": 1, "node-2": 2}, servers=["node-1", "node-2"])
     assert f"tmpfs {state.etcd}" in machines.node_script(state, "node-1")
     assert str(state.etcd) not in machines.node_script(state, "node-2")
+
+
+def test_the_second_api_server_shares_etcd() -> None:
+    near = render.apiserver_args(ADDRESSES, PKI, "198.18.16.16")
+    far = render.apiserver_args(ADDRESSES, PKI, "198.18.16.17", "198.18.16.16")
+    assert "--etcd-servers=http://127.0.0.1:2379" in near
+    assert "--etcd-servers=https://198.18.16.16:2379" in far
+    assert "--etcd-certfile=/pki/apiserver-etcd.crt" in far
+    shared = render.etcd_args(Path("/data"), PKI, "198.18.16.16")
+    assert "--listen-client-urls=http://127.0.0.1:2379,https://198.18.16.16:2379" in shared
+    assert "--client-cert-auth=true" in shared
+    assert not any("https" in argument for argument in render.etcd_args(Path("/data"), PKI))
 
 
 def test_apiserver_authorizes_nodes_as_nodes() -> None:
@@ -107,7 +119,7 @@ def test_dns_answers_at_the_address_that_kubelets_hand_out() -> None:
 
 
 def test_a_node_shields_the_machine() -> None:
-    state = State("t", 0, 16440, {"node-1": 1})
+    state = State("t", 0, [16440], {"node-1": 1})
     script = machines.node_script(state, "node-1")
     for name in machines.FAKE_SYSCTLS:
         assert f"/proc/sys/{name}" in script

@@ -43,7 +43,7 @@ def test_saved_state_is_loaded_again() -> None:
 
 def test_the_switches_of_a_cluster_are_remembered() -> None:
     facts = state.claim("a", 2, Kind(dual_stack=True, node_cidrs="10.0.0.0/8"))
-    assert (facts.nodes, facts.servers) == ({"node-1": 1, "node-2": 2}, ["node-1"])
+    assert (facts.nodes, facts.servers) == ({"node-1": 1, "node-2": 2}, ["node-1", "node-2"])
     assert state.load("a") == facts
 
 
@@ -51,6 +51,12 @@ def test_the_node_of_the_control_plane_keeps_its_power() -> None:
     facts = state.claim("a", 2)
     with pytest.raises(DevclusterError, match="etcd"):
         nodes.power_off(facts, "node-1")
+
+
+def test_a_node_with_an_api_server_stays_in_the_cluster() -> None:
+    facts = state.claim("a", 2)
+    with pytest.raises(DevclusterError, match="API server"):
+        nodes.forget(facts, "node-2")
 
 
 def test_an_unknown_cluster_names_those_there_are() -> None:
