@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import http.client
 import json
-import ssl
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from quilt_crds.connections import trust_as_kubectl
 from quilt_devcluster.errors import DevclusterError
+from quilt_devcluster.pki import client_context
 
 # Where each kind that we apply lives: (path below the root, whether it has a namespace).
 _PATHS: dict[str, tuple[str, bool]] = {
@@ -31,7 +30,7 @@ class KubeApi:
     def __init__(self, port: int, pki: Path) -> None:
         """Load the certificates; connects only when asked something."""
         self._port = port
-        self._context = trust_as_kubectl(ssl.create_default_context(cafile=str(pki / "ca.crt")))
+        self._context = client_context((pki / "ca.crt").read_text())
         self._context.load_cert_chain(pki / "admin.crt", pki / "admin.key")
 
     def request(

@@ -1,4 +1,8 @@
-"""The cluster's certificates: one authority, elliptic keys, everything made in milliseconds at `up`."""
+"""The cluster's certificates: one authority, elliptic keys, everything made in milliseconds at `up`.
+
+They say no more than TLS needs: no key identifiers and no key usage, as authorities that a script or an older
+installer made. OpenSSL and Go accept them; Python from 3.13 on does not by itself (VERIFY_X509_STRICT).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import base64
 import datetime as dt
 import ipaddress
 import json
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +82,6 @@ class Authority:
             builder.issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)]))
             .public_key(key.public_key())
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .sign(key, hashes.SHA256())
         )
         return cls(Identity(certificate.public_bytes(serialization.Encoding.PEM).decode(), _pem(key)))
@@ -98,9 +102,6 @@ class Authority:
             .issuer_name(self._certificate.subject)
             .public_key(key.public_key())
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
-            )
         )
         if names:
             builder = builder.add_extension(
@@ -115,6 +116,14 @@ def _name(text: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(text))
     except ValueError:
         return x509.DNSName(text)
+
+
+def client_context(authority: str) -> ssl.SSLContext:
+    """Return what trusts servers of the authority with this certificate (PEM), whatever the Python."""
+    # By itself and not with the product's own: the devcluster also carries older versions of the product.
+    context = ssl.create_default_context(cadata=authority)
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
 
 
 def signing_key() -> tuple[str, str]:

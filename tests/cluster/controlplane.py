@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-import ssl
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from fresh import fresh_cluster
 
 from quilt_crds.names import API_VERSION, QUILTNETWORK, QUILTNODE, QUILTSUBNET, Resource, claim_name
 from quilt_devcluster import Cluster
+from quilt_devcluster.pki import client_context
 
 CHART = Path(__file__).parents[2] / "helm/quilt-mesh"
 NAMESPACE = "quilt-system"
@@ -66,8 +66,7 @@ class Api:
         self._address = cluster["server"].removeprefix("https://")
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
-        self._trust = ssl.create_default_context(cadata=authority)
-        self._trust.verify_flags &= ~ssl.VERIFY_X509_STRICT  # as kubectl
+        self._trust = client_context(authority)
         if not token:
             with tempfile.NamedTemporaryFile() as file:
                 for part in ("client-certificate-data", "client-key-data"):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from quilt_devcluster.pki import Authority, Identity, kubeconfig
+from quilt_devcluster.pki import Authority, Identity, client_context, kubeconfig
 
 
 def _handshake(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> dict[str, object]:
@@ -31,10 +31,11 @@ def _contexts(
     authority.identity.write(folder, "ca")
     serving.write(folder, "serving")
     client.write(folder, "client")
-    far = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(folder / "ca.crt"))
+    far = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    far.load_verify_locations(folder / "ca.crt")
     far.verify_mode = ssl.CERT_REQUIRED
     far.load_cert_chain(folder / "serving.crt", folder / "serving.key")
-    near = ssl.create_default_context(cafile=str(folder / "ca.crt"))
+    near = client_context(authority.identity.certificate)
     near.load_cert_chain(folder / "client.crt", folder / "client.key")
     return far, near
 
@@ -49,6 +50,15 @@ def test_both_sides_accept_each_other(tmp_path: Path, name: str) -> None:
         (("organizationName", "system:nodes"),),
         (("commonName", "system:node:node-1"),),
     )
+
+
+def test_certificates_are_as_bare_as_people_have_them(tmp_path: Path) -> None:
+    authority = Authority.create("test")
+    serving = authority.sign("api", names=("api",), server=True)
+    contexts = _contexts(tmp_path, authority, serving, authority.sign("c"))
+    contexts[1].verify_flags |= ssl.VERIFY_X509_STRICT
+    with pytest.raises(ssl.SSLCertVerificationError):
+        _handshake(*contexts, "api")
 
 
 def test_another_name_is_refused(tmp_path: Path) -> None:
