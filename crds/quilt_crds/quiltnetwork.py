@@ -156,6 +156,8 @@ class QuiltNetworkSpec(ApiModel):
     vxlan: Vxlan = Vxlan()
     heartbeat: Heartbeat = Heartbeat()
     multicast: Multicast = Multicast()
+    spoof_guard: Bool = True
+    """Whether a pod can send as itself alone, and to its node alone. False for pods that route for others."""
     node_down_policy: Literal["Withdraw", "Keep"] = "Withdraw"
     """What a node that is Down means for its peers' routes to it."""
     disruption_threshold: Percent = "55%"

@@ -14,6 +14,7 @@ from typing import Any
 from quilt_netlink.schema import (
     IP,
     MAC,
+    RAW,
     TEXT,
     Attrs,
     ByKind,
@@ -129,6 +130,8 @@ def _pack(kind: Type, value: Any, siblings: Attributes) -> bytes:
         return bytes(kind.head) + _attributes(kind.attrs, value["attrs"])
     if isinstance(kind, struct.Struct):
         return kind.pack(value)
+    if kind == RAW:
+        return bytes(value)
     return {TEXT: _pack_text, MAC: pack_mac, IP: pack_ip}[kind](value)
 
 
@@ -140,7 +143,7 @@ def _read(table: Attrs, data: bytes) -> dict[str, Any]:
     by_number = {number: (name, kind) for name, (number, kind) in table.items()}
     found: dict[str, Any] = {}
     late: list[tuple[str, ByKind, bytes]] = []
-    for number, value in _walk(data):
+    for number, value in walk_attributes(data):
         name, kind = by_number.get(number, ("", TEXT))
         if isinstance(kind, ByKind):
             late.append((name, kind, value))
@@ -153,7 +156,8 @@ def _read(table: Attrs, data: bytes) -> dict[str, Any]:
     return found
 
 
-def _walk(data: bytes) -> Sequence[tuple[int, bytes]]:
+def walk_attributes(data: bytes) -> Sequence[tuple[int, bytes]]:
+    """Return the attributes in `data` in their order: (type without its flags, value)."""
     found = []
     at = 0
     while at + 4 <= len(data):

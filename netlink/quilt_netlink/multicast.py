@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from quilt_netlink import constants as c
-from quilt_netlink import links, mroutes, mrules
+from quilt_netlink import links, mroutes, mrules, peer
 from quilt_netlink.errors import NetlinkError
 from quilt_netlink.groups import (
     RTM_DELMDB,
@@ -160,6 +160,15 @@ class MulticastKernel(Kernel):
     def set_alias(self, name: str, text: str) -> None:
         """Give an interface an alias, of at most 254 bytes."""
         self._channel.request(set_alias(name, text))
+
+    def peer_mac(self, name: str) -> str | None:
+        """Return the MAC of a veth's other end, whose namespace stays closed; None where there is none.
+
+        Raises NetlinkError where that namespace is not ours to ask about (EACCES).
+        """
+        message = self._link_message(name)
+        question = peer.ask(message) if message else None
+        return peer.read_mac(self._channel.request(question)[0]) if question else None
 
     def _link_message(self, key: int | str) -> bytes | None:
         try:

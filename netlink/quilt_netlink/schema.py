@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 
 U8, U16, U32, U64 = struct.Struct("=B"), struct.Struct("=H"), struct.Struct("=I"), struct.Struct("=Q")
 BE16 = struct.Struct(">H")
-TEXT, MAC, IP = "text", "mac", "ip"
-"""Text ends in a zero byte; a MAC has six bytes; an address is of either family, told by its size."""
+TEXT, MAC, IP, RAW = "text", "mac", "ip", "raw"
+"""Text ends in a zero byte; a MAC has six bytes; an address is of either family, told by its size; raw is
+bytes as they are.
+"""
 
 
 @dataclass(frozen=True, slots=True)

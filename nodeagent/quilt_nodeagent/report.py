@@ -137,6 +137,7 @@ class Report:
             host_ip=agent.view.host_ip_text(),
             runtime=runtime.error,
             runtime_problems=runtime.problems,
+            runtime_warnings=runtime.warnings,
             claim=claim.cidr if claim else "",
             had_claim=self._had_claim,
         )

@@ -156,6 +156,7 @@ class View:
             subnet_v6=self.claim_v6.cidr if self.claim_v6 else "",
             multicast=self.network.multicast.enabled,
             fast_leave=self.network.multicast.fast_leave,
+            spoof_guard=self.network.spoof_guard,
         )
 
     def status_facts(self, version: str) -> dict[str, Any]:

@@ -382,6 +382,7 @@ class ConfigureRequest(_message.Message):
     MULTICAST_FIELD_NUMBER: _builtins.int
     MULTICAST_FAST_LEAVE_FIELD_NUMBER: _builtins.int
     SUBNET_V6_FIELD_NUMBER: _builtins.int
+    SPOOF_GUARD_FIELD_NUMBER: _builtins.int
     mtu: _builtins.int
     """of pods and the bridge, in bytes"""
     vxlan_interface: _builtins.str
@@ -395,6 +396,8 @@ class ConfigureRequest(_message.Message):
     """a pod's leave ends its membership at once"""
     subnet_v6: _builtins.str
     """the node's, beside the one of ConfigureNodeSubnet; empty: unchanged"""
+    spoof_guard: _builtins.bool
+    """whether pods are held to their own addresses; not said: they are"""
     @_builtins.property
     def cluster_cidrs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """of both families: not masqueraded between each other"""
@@ -415,12 +418,15 @@ class ConfigureRequest(_message.Message):
         multicast: _builtins.bool = ...,
         multicast_fast_leave: _builtins.bool = ...,
         subnet_v6: _builtins.str = ...,
+        spoof_guard: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_spoof_guard", b"_spoof_guard", "spoof_guard", b"spoof_guard"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_cidrs", b"cluster_cidrs", "mtu", b"mtu", "multicast", b"multicast", "multicast_fast_leave", b"multicast_fast_leave", "node_prefix_length", b"node_prefix_length", "overlay_sources", b"overlay_sources", "subnet_v6", b"subnet_v6", "vxlan_interface", b"vxlan_interface", "vxlan_port", b"vxlan_port"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_spoof_guard", b"_spoof_guard", "cluster_cidrs", b"cluster_cidrs", "mtu", b"mtu", "multicast", b"multicast", "multicast_fast_leave", b"multicast_fast_leave", "node_prefix_length", b"node_prefix_length", "overlay_sources", b"overlay_sources", "spoof_guard", b"spoof_guard", "subnet_v6", b"subnet_v6", "vxlan_interface", b"vxlan_interface", "vxlan_port", b"vxlan_port"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__spoof_guard: _TypeAlias = _typing.Literal["spoof_guard"]  # noqa: Y015
+    _WhichOneofArgType__spoof_guard: _TypeAlias = _typing.Literal["_spoof_guard", b"_spoof_guard"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__spoof_guard) -> _WhichOneofReturnType__spoof_guard | None: ...
 
 Global___ConfigureRequest: _TypeAlias = ConfigureRequest  # noqa: Y015
 
@@ -497,6 +503,7 @@ class GetStatusResponse(_message.Message):
     CAPACITY_FIELD_NUMBER: _builtins.int
     PROBLEMS_FIELD_NUMBER: _builtins.int
     SUBNET_V6_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     subnet: _builtins.str
     """empty: not configured yet"""
@@ -508,6 +515,10 @@ class GetStatusResponse(_message.Message):
     def problems(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """what is wrong on this node and how to mend it"""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """what this node goes without, and how to have it"""
+
     def __init__(
         self,
         *,
@@ -517,10 +528,11 @@ class GetStatusResponse(_message.Message):
         capacity: _builtins.int = ...,
         problems: _abc.Iterable[_builtins.str] | None = ...,
         subnet_v6: _builtins.str = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "capacity", b"capacity", "problems", b"problems", "subnet", b"subnet", "subnet_v6", b"subnet_v6", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "capacity", b"capacity", "problems", b"problems", "subnet", b"subnet", "subnet_v6", b"subnet_v6", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -9,7 +9,7 @@ import structlog
 
 from quilt_netlink import Kernel, NetlinkError
 from quilt_runtime.addresses import Addresses
-from quilt_runtime.core import firewall
+from quilt_runtime.core import firewall, guard
 from quilt_runtime.core.config import NodeConfig
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.kernel import bridge, forward, nft
@@ -84,9 +84,10 @@ def cleanup(settings: Settings) -> list[str]:
     with Kernel.open() as kernel:
         if links := bridge.remove_links(kernel):
             removed.append(f"{links} interfaces (quilt0 and pods' veths)")
-    if nft.listing():
-        nft.apply(firewall.removal())
-        removed.append("nftables table inet quilt")
+    for family, removal in ((guard.FAMILY, guard.removal()), ("inet", firewall.removal())):
+        if nft.listing(family):
+            nft.apply(removal)
+            removed.append(f"nftables table {family} quilt")
     if forward.remove():
         removed.append("accept rules in FORWARD of iptables-nft")
     files = [path for folder, pattern in _files(settings) if folder.is_dir() for path in folder.glob(pattern)]

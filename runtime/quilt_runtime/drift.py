@@ -57,7 +57,11 @@ class DriftRepair:
         if everything or sysctls:
             repairs.append(self._network.ensure_sysctls)
         if everything or firewall:
-            repairs += [self._network.check_firewall, self._network.ensure_forward]
+            repairs += [
+                self._network.check_firewall,
+                self._network.check_guard,
+                self._network.ensure_forward,
+            ]
         done: list[str] = []
         for repair in repairs:
             try:

@@ -21,6 +21,7 @@ from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.firewall import BRIDGE, Firewall
 from quilt_runtime.core.ipam import Allocation, gateway, veth_address
 from quilt_runtime.core.ipam6 import fits, gateway6
+from quilt_runtime.guard import BridgeGuard
 from quilt_runtime.kernel import bridge, forward, snooping, sysctls
 from quilt_runtime.kernel.table import FirewallTable
 from quilt_runtime.metrics import Metrics
@@ -43,6 +44,7 @@ class NodeNetwork:
         held = store.meta("config")
         self.config = NodeConfig.from_document(held) if held else default
         self._table = FirewallTable()
+        self.guard = BridgeGuard(addresses, lambda: self.config.spoof_guard)
         self._busy: set[str] = set()
         self.problems: dict[str, str] = {}
 
@@ -89,7 +91,14 @@ class NodeNetwork:
     def ensure(self) -> None:
         """Bring everything to what it should be; raises the first error after everything was tried."""
         errors = []
-        for part in (self.ensure_sysctls, self.ensure_links, self.ensure_firewall, self.ensure_forward):
+        parts = (
+            self.ensure_sysctls,
+            self.ensure_guard,
+            self.ensure_links,
+            self.ensure_firewall,
+            self.ensure_forward,
+        )
+        for part in parts:
             try:
                 part()
             except RequestError as error:
@@ -128,6 +137,14 @@ class NodeNetwork:
         """Write the nftables table where it is not what the configuration says; returns what was written."""
         return self._tracked("nftables", lambda: self._table.ensure(self._firewall()))
 
+    def ensure_guard(self) -> list[str]:
+        """Hold pods to their own addresses where they share the bridge; returns what was written."""
+        return self._tracked("guard", self.guard.ensure)
+
+    def check_guard(self) -> list[str]:
+        """As ensure_guard, after reading whether someone else changed the table."""
+        return self._tracked("guard", self.guard.check)
+
     def ensure_forward(self) -> list[str]:
         """Let pods' packets pass other software's FORWARD policy DROP; returns what was inserted."""
         return self._tracked("forward", forward.ensure) if self._addresses.subnet else []
@@ -165,6 +182,8 @@ class NodeNetwork:
             if names is None or "bridge" in repaired:
                 names = {allocation.host_interface for allocation in self._addresses.held()}
             ours = [name for name in names if self._is_port(name)]
+            if not self.guard.knows(ours):
+                self.guard.ensure()
             ports = bridge.ensure_ports(kernel, ours)
             repaired += snooping.ensure(kernel, ours, self.config)
             self._free_vanished(kernel)

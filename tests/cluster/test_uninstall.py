@@ -7,6 +7,7 @@ from mesh import CHART, NAMESPACE, Mesh, Pod, install, until
 LEFT = (
     "ip -o link show vxlan100; ip -o link show quilt0; ip route show proto 81; ip route show proto 82;"
     "ip nexthop show proto 81; ip nexthop show proto 82; nft list table inet quilt; ls /run/quilt;"
+    "nft list table bridge quilt;"
     "ls /etc/cni/net.d/10-quilt.conflist /opt/cni/bin/quilt-cni; ip -o link show type veth | grep quilt"
 )
 

@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from quilt_crds.names import BRIDGE_DEVICE
@@ -113,12 +114,14 @@ def _apply(kernel: KernelLike, ops: list[Op]) -> str:
 
 
 def _nft() -> Iterator[Leftover]:
-    if shutil.which("nft") and _run("nft", "list", "table", "inet", NFT_TABLE).returncode == 0:
-        yield Leftover("nftables", f"nftables table inet {NFT_TABLE}", _remove_table)
+    for family in ("bridge", "inet") if shutil.which("nft") else ():
+        if _run("nft", "list", "table", family, NFT_TABLE).returncode == 0:
+            remove = partial(_remove_table, family)
+            yield Leftover("nftables", f"nftables table {family} {NFT_TABLE}", remove)
 
 
-def _remove_table() -> str:
-    done = _run("nft", "delete", "table", "inet", NFT_TABLE)
+def _remove_table(family: str) -> str:
+    done = _run("nft", "delete", "table", family, NFT_TABLE)
     return "" if done.returncode == 0 else done.stderr.strip()
 
 

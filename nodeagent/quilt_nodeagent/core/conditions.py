@@ -53,6 +53,7 @@ class Facts:
     host_ip: str = ""
     runtime: str = ""
     runtime_problems: Sequence[str] = ()
+    runtime_warnings: Sequence[str] = ()
     claim: str = ""
     had_claim: str = ""
 
@@ -79,6 +80,8 @@ def _runtime(facts: Facts) -> Condition:
         return Condition(RUNTIME_READY, "False", "Unavailable", facts.runtime)
     if facts.runtime_problems:
         return Condition(RUNTIME_READY, "False", "Problem", " ".join(facts.runtime_problems))
+    if facts.runtime_warnings:
+        return Condition(RUNTIME_READY, "True", "Warning", " ".join(facts.runtime_warnings))
     return Condition(RUNTIME_READY, "True", "Ready")
 
 

@@ -36,6 +36,7 @@ class Network:
     direct_routing: bool = False
     multicast: MulticastSettings = MULTICAST_OFF
     prefix_length: int = 24
+    spoof_guard: bool = True
 
     @property
     def dual_stack(self) -> bool:
@@ -66,6 +67,7 @@ def read_network(spec: Mapping[str, Any]) -> Network:
         direct_routing=vxlan.get("directRouting") is True,
         multicast=read_multicast(spec),
         prefix_length=0 if adopts else _field(int, spec, "nodePrefixLength", default.prefix_length),
+        spoof_guard=spec.get("spoofGuard") is not False,
     )
 
 

@@ -63,6 +63,7 @@ class NodeSettings:
     subnet_v6: str = ""
     multicast: bool = False
     fast_leave: bool = True
+    spoof_guard: bool = True
 
     def but_sources(self, other: NodeSettings) -> bool:
         """Whether the two differ in nothing but the overlay's sources."""
@@ -71,12 +72,16 @@ class NodeSettings:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeStatus:
-    """What the runtime says of itself; `subnet` and `subnet_v6` are empty until it has one."""
+    """What the runtime says of itself; `subnet` and `subnet_v6` are empty until it has one.
+
+    `problems` keep pods from starting, `warnings` do not.
+    """
 
     version: str
     subnet: str
     problems: tuple[str, ...]
     subnet_v6: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +115,8 @@ class RuntimeClient:
     async def status(self) -> RuntimeStatus:
         """Ask how the runtime is."""
         answer = await self._call(self._node.GetStatus(node_pb2.GetStatusRequest(), timeout=self._timeout))
-        return RuntimeStatus(answer.version, answer.subnet, tuple(answer.problems), answer.subnet_v6)
+        problems, warnings = tuple(answer.problems), tuple(answer.warnings)
+        return RuntimeStatus(answer.version, answer.subnet, problems, answer.subnet_v6, warnings)
 
     async def configure(self, settings: NodeSettings) -> None:
         """Apply the whole node configuration."""
@@ -124,6 +130,7 @@ class RuntimeClient:
             subnet_v6=settings.subnet_v6,
             multicast=settings.multicast,
             multicast_fast_leave=settings.fast_leave,
+            spoof_guard=settings.spoof_guard,
         )
         await self._done(self._node.Configure(request, timeout=self._timeout))
 

@@ -55,6 +55,7 @@ class RuntimeLink:
         self.error = f"The runtime at {client.address} was not reached yet."
         self.refusal = ""
         self.problems: tuple[str, ...] = ()
+        self.warnings: tuple[str, ...] = ()
         self.held_subnet = ""
 
     @property
@@ -119,7 +120,7 @@ class RuntimeLink:
         elif self._forgot(status):
             log.info("runtime_forgot", told=self._told_subnet, holds=status.subnet)
             self._found(status.version)
-        self._note(status.subnet, status.problems)
+        self._note(status)
         await self._tell()
 
     def _forgot(self, status: RuntimeStatus) -> bool:
@@ -167,9 +168,10 @@ class RuntimeLink:
         self._restored()
         self._changed()
 
-    def _note(self, subnet: str, problems: tuple[str, ...]) -> None:
-        if (subnet, problems) != (self.held_subnet, self.problems):
-            self.held_subnet, self.problems = subnet, problems
+    def _note(self, status: RuntimeStatus) -> None:
+        held = (self.held_subnet, self.problems, self.warnings)
+        if (status.subnet, status.problems, status.warnings) != held:
+            self.held_subnet, self.problems, self.warnings = status.subnet, status.problems, status.warnings
             self._changed()
 
     def _lost(self, error: RuntimeUnavailable) -> None:

@@ -71,11 +71,13 @@ def add(runtime: Runtime, request: Request, config: Config) -> Document:
             _kernel(inside) as pod,
         ):
             bridge = _bridge(runtime, host)
+            runtime.network.guard.admit(spec.port)
             pods.connect(host, pod, netns, bridge, spec)
             if alias := cni.pod_alias(request.environment):
                 host.set_alias(spec.host_interface, alias)
     except BaseException:
         if new:
+            runtime.network.guard.dismiss(spec.host_interface)
             runtime.addresses.release([owner])
         raise
     log.info("pod_connected", container=owner.container_id, address=str(spec.address))
@@ -184,6 +186,7 @@ def _disconnect(runtime: Runtime, allocation: Allocation) -> None:
     name = allocation.host_interface
     with runtime.network.working_on(name), Kernel.open() as host:
         pods.remove(host, name)
+    runtime.network.guard.dismiss(name)
     runtime.addresses.release([allocation.owner])
     log.info("pod_disconnected", container=allocation.owner.container_id, address=str(allocation.address))
 

@@ -29,6 +29,7 @@ class NodeConfig:
     prefix_length: int = 24
     multicast: bool = False
     fast_leave: bool = True
+    spoof_guard: bool = True
 
     @property
     def cluster_cidrs_v4(self) -> list[IPv4Network]:
@@ -44,7 +45,13 @@ class NodeConfig:
         """Return what the nftables table has to say for this configuration."""
         texts = str(subnet or ""), str(subnet6 or "")
         return Firewall(
-            texts[0], self.cluster_cidrs, self.vxlan_port, self.overlay_sources, texts[1], self.multicast
+            texts[0],
+            self.cluster_cidrs,
+            self.vxlan_port,
+            self.overlay_sources,
+            texts[1],
+            self.multicast,
+            self.spoof_guard,
         )
 
     def merged(
@@ -89,6 +96,10 @@ class NodeConfig:
         """Return the configuration with multicast on or off; `fast_leave` matters while it is on."""
         return replace(self, multicast=on, fast_leave=fast_leave)
 
+    def with_spoof_guard(self, on: bool) -> Self:
+        """Return the configuration with pods held to their own addresses, or not."""
+        return replace(self, spoof_guard=on)
+
     def but_sources(self, other: Self) -> bool:
         """Whether the two differ in nothing but the overlay's sources."""
         return replace(self, overlay_sources=other.overlay_sources) == other
@@ -96,6 +107,8 @@ class NodeConfig:
     def document(self) -> dict[str, Any]:
         """Return the JSON form that the state keeps."""
         held = {field.name: getattr(self, field.name) for field in fields(self)}
+        if self.spoof_guard:
+            del held["spoof_guard"]  # as by default: a release that knows no guard reads this, too
         return {**held, "overlay_sources": list(self.overlay_sources)}
 
     @classmethod

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from quilt_netlink.nftsets import SetChange
-from quilt_runtime.core import multicast
+from quilt_runtime.core import guard, multicast
 
 TABLE = "quilt"
 BRIDGE = "quilt0"
@@ -33,6 +33,7 @@ class Firewall:
     overlay_sources: frozenset[str]
     subnet6: str = ""
     multicast: bool = False
+    spoof_guard: bool = False
 
 
 def ruleset(wanted: Firewall) -> str:
@@ -40,6 +41,8 @@ def ruleset(wanted: Firewall) -> str:
     chains = [*_input(wanted), *_forward(wanted), *_output(wanted), *_postrouting(wanted)]
     if wanted.multicast:
         chains += multicast.chain(BRIDGE)
+    if wanted.spoof_guard:
+        chains += guard.outside(BRIDGE, wanted.subnet, wanted.subnet6)
     body = "\n".join([*_sets(wanted), *chains])
     return f"table inet {TABLE} {{}}\ndelete table inet {TABLE}\ntable inet {TABLE} {{\n{body}\n}}\n"
 

@@ -26,10 +26,11 @@ from quilt_netlink import (
 )
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.firewall import BRIDGE
+from quilt_runtime.core.guard import BRIDGE_LINK_LOCAL, bridge_mac
 from quilt_runtime.core.ipam import gateway, veth_address
 from quilt_runtime.core.ipam6 import gateway6
 
-LINK_LOCAL = "fe80::1/64"
+LINK_LOCAL = f"{BRIDGE_LINK_LOCAL}/64"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class BridgeSpec:
     @property
     def mac(self) -> str:
         """Locally administered, from the gateway's address: the same after any re-creation."""
-        return ":".join(f"{byte:02x}" for byte in b"\x02\x71" + gateway(self.subnet).packed)
+        return bridge_mac(self.subnet)
 
     @property
     def address(self) -> str:

@@ -6,20 +6,21 @@ So our own changes can be told from others' (`made_here`).
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import time
-from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from quilt_netlink.nftsets import MOST, NftSets, SetChange
+from quilt_netlink import NetlinkError
+from quilt_netlink.nftsets import INET, MOST, NftSets, SetChange
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.firewall import TABLE
 
 TIMEOUT = 10.0  # seconds; a transaction of 5,000 elements takes 30 ms
 RECENT_S = 5.0  # how long a port is taken for ours: others get it again some day
-_recent: deque[tuple[int, float]] = deque(maxlen=16)
+_recent: dict[int, float] = {}
 
 
 class NftError(RequestError):
@@ -35,10 +36,16 @@ def apply(transaction: str) -> None:
         raise NftError(f"nft refused the table {TABLE}: {done.stderr.strip()[:500]}")
 
 
-class Sets:
-    """The sets of our table, over one socket. Not for several threads."""
+def accepts(transaction: str) -> bool:
+    """Whether a transaction can be committed, which is not done."""
+    return _run(["--check", "-f", "-"], transaction).returncode == 0
 
-    def __init__(self) -> None:
+
+class Sets:
+    """The sets of one of our tables, over one socket. Not for several threads."""
+
+    def __init__(self, family: int = INET) -> None:
+        self._family = family
         self._open: NftSets | None = None
 
     def change(self, changes: Sequence[SetChange]) -> None:
@@ -46,12 +53,22 @@ class Sets:
         if sum(len(change.addresses) for change in changes) > MOST:
             raise NftError(f"more than {MOST} addresses in one change")
         try:
-            sets = self._open = self._open or NftSets.open(TABLE)
-            _recent.append((sets.port, time.monotonic()))
+            sets = self._opened()
+            _remember(sets.port)
             sets.change(changes)
         except OSError as error:
             self.close()
             raise NftError(f"nftables refused to change sets of the table {TABLE}: {error}") from error
+
+    def members(self, name: str) -> set[bytes]:
+        """Return the keys of a set, empty where there is none; raises NftError."""
+        try:
+            return self._opened().members(name)
+        except OSError as error:
+            self.close()
+            if isinstance(error, NetlinkError) and error.errno == errno.ENOENT:
+                return set()
+            raise NftError(f"nftables refused to list a set of the table {TABLE}: {error}") from error
 
     def close(self) -> None:
         """Close the socket; the next change opens another one."""
@@ -59,16 +76,20 @@ class Sets:
             self._open.close()
             self._open = None
 
+    def _opened(self) -> NftSets:
+        self._open = self._open or NftSets.open(TABLE, family=self._family)
+        return self._open
+
 
 def made_here(port: int) -> bool:
     """Whether a change that the kernel tells of was made by `apply` or `Sets`, a moment ago."""
-    now = time.monotonic()
-    return any(port == own and now - since < RECENT_S for own, since in _recent.copy())
+    since = _recent.get(port)
+    return since is not None and time.monotonic() - since < RECENT_S
 
 
-def listing() -> str:
-    """Return our table without counters, empty where it does not exist."""
-    done = _run(["--stateless", "list", "table", "inet", TABLE], "")
+def listing(family: str = "inet", *options: str) -> str:
+    """Return one of our tables without counters, empty where it does not exist."""
+    done = _run(["--stateless", *options, "list", "table", family, TABLE], "")
     return done.stdout if done.returncode == 0 else ""
 
 
@@ -79,11 +100,19 @@ def entries(what: str, *where: str) -> list[Any]:
     return found
 
 
+def _remember(port: int) -> None:
+    """Take what comes about through a port for ours, for a moment."""
+    now = time.monotonic()
+    for old in [old for old, since in list(_recent.items()) if now - since >= RECENT_S]:
+        _recent.pop(old, None)
+    _recent[port] = now
+
+
 def _run(arguments: list[str], text: str) -> subprocess.CompletedProcess[str]:
     pipe, command = subprocess.PIPE, ["nft", *arguments]
     try:
         with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as program:
-            _recent.append((program.pid, time.monotonic()))
+            _remember(program.pid)
             try:
                 out, told = program.communicate(text, timeout=TIMEOUT)
             except subprocess.TimeoutExpired as error:

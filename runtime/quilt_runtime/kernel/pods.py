@@ -28,6 +28,7 @@ from quilt_netlink import (
 )
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.firewall import BRIDGE
+from quilt_runtime.core.guard import Port, pod_mac
 
 PROTOCOL_STATIC = 4
 
@@ -51,7 +52,7 @@ class PodSpec:
     @property
     def mac(self) -> str:
         """The pod's MAC. It follows from the address, so a reused address is no stale neighbour to anyone."""
-        return self.wished_mac or _mac(b"\x0a\x58", self.address)
+        return self.wished_mac or pod_mac(self.address)
 
     @property
     def addresses(self) -> list[tuple[IPv4Address | IPv6Address, IPv4Address | IPv6Address]]:
@@ -62,7 +63,12 @@ class PodSpec:
     @property
     def host_mac(self) -> str:
         """The host end's MAC, which no packet carries."""
-        return _mac(b"\x0a\x59", self.address)
+        return f"0a:59:{self.address.packed.hex(':')}"
+
+    @property
+    def port(self) -> Port:
+        """What may come from the pod."""
+        return Port(self.host_interface, self.mac, self.address, self.address6)
 
 
 def connect(host: KernelLike, pod: KernelLike, netns: int, bridge: Link, spec: PodSpec) -> None:
@@ -167,7 +173,3 @@ def _host_route(address: IPv4Address | IPv6Address) -> str:
 
 def _default_route(gateway: IPv4Address | IPv6Address) -> str:
     return "0.0.0.0/0" if gateway.version == 4 else "::/0"
-
-
-def _mac(prefix: bytes, address: IPv4Address) -> str:
-    return ":".join(f"{byte:02x}" for byte in prefix + address.packed)

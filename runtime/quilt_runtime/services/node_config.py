@@ -31,7 +31,9 @@ class NodeConfigService(rpc.NodeConfigServicer):
                     vxlan_port=request.vxlan_port,
                     overlay_sources=request.overlay_sources,
                     prefix_length=request.node_prefix_length,
-                ).with_multicast(request.multicast, request.multicast_fast_leave)
+                )
+                .with_multicast(request.multicast, request.multicast_fast_leave)
+                .with_spoof_guard(request.spoof_guard if request.HasField("spoof_guard") else True)
             )
             if request.subnet_v6:
                 cidrs = network.config.cluster_cidrs_v6
@@ -63,6 +65,7 @@ class NodeConfigService(rpc.NodeConfigServicer):
             allocated=len(addresses),
             capacity=addresses.capacity,
             problems=list(self._runtime.network.problems.values()),
+            warnings=self._runtime.network.guard.warnings,
         )
 
 

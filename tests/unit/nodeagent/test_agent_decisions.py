@@ -130,6 +130,7 @@ def told(facts: Facts) -> dict[str, tuple[str, str]]:
         (Facts(listed=True, in_sync=True, problems=["p"]), "DataplaneInSync", ("False", "Problem")),
         (Facts(runtime="gone"), "RuntimeReady", ("False", "Unavailable")),
         (Facts(runtime_problems=["p"]), "RuntimeReady", ("False", "Problem")),
+        (Facts(runtime_warnings=["w"]), "RuntimeReady", ("True", "Warning")),
         (Facts(), "RuntimeReady", ("True", "Ready")),
         (Facts(), "ClaimLost", ("False", "AwaitingClaim")),
         (Facts(claim="10.42.1.0/24"), "ClaimLost", ("False", "Claimed")),

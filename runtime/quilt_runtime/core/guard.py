@@ -1,0 +1,209 @@
+"""The text of the nftables table `bridge quilt`: a pod speaks for itself alone, and only through its node.
+
+Pods share the bridge quilt0, and an ordinary container may send any frame (NET_RAW). So whatever comes from a
+pod's interface must carry the pod's own MAC and addresses, as source and in what ARP and neighbor discovery
+say; and go to the bridge or to a group, so that no pod reaches its neighbor around the node's IP layer, its
+firewall and its Services. Asked before the bridge learns from a frame and before br_netfilter, whatever
+`bridge-nf-call-iptables` is. Nothing but IPv4, IPv6 and ARP passes, untagged.
+
+Every pod's interface is shut but for what the sets name, which ADD and DEL write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
+
+from quilt_netlink.nftsets import SetChange, port_key
+from quilt_runtime.core.ipam import VETH_PREFIX, gateway
+
+TABLE = "quilt"
+FAMILY = "bridge"
+POD_MAC, BRIDGE_MAC = "0a:58", "02:71"
+"""How MACs begin that follow from an IPv4 address."""
+BRIDGE_LINK_LOCAL = "fe80::1"
+# Of type, and of what: nft 1.0.6 cannot name the target of an advertisement, an integer to it.
+SETS = {
+    "own_mac": "type ifname . ether_addr",
+    "own_v4": "type ifname . ether_addr . ipv4_addr",
+    "own_v6": "type ifname . ether_addr . ipv6_addr",
+    "own_target": "typeof iifname . ether saddr . @th,64,128",
+}
+_FROM = "iifname . ether saddr"
+_GROUP = "ether daddr & 01:00:00:00:00:00 != 00:00:00:00:00:00"
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A pod's interface on the bridge and what may come from it; the twin is None without IPv6."""
+
+    interface: str
+    mac: str
+    address: IPv4Address
+    address6: IPv6Address | None = None
+
+    @property
+    def link_local(self) -> str:
+        """The address that the kernel makes of the MAC (RFC 4291, appendix A)."""
+        first, *rest = bytes.fromhex(self.mac.replace(":", ""))
+        packed = bytes([first ^ 2, *rest[:2], 0xFF, 0xFE, *rest[2:]])
+        return str(IPv6Address(b"\xfe\x80" + bytes(6) + packed))
+
+    def keys(self) -> dict[str, list[bytes]]:
+        """Return the elements of each set that let the pod speak."""
+        own6 = [self.link_local, *([str(self.address6)] if self.address6 else [])]
+        of6 = [port_key(self.interface, self.mac, address) for address in own6]
+        return {
+            "own_mac": [port_key(self.interface, self.mac)],
+            "own_v4": [port_key(self.interface, self.mac, str(self.address))],
+            "own_v6": of6,
+            "own_target": of6,
+        }
+
+    def elements(self) -> dict[str, list[str]]:
+        """As `keys`, in nft's words."""
+        pair = f'"{self.interface}" . {self.mac}'
+        own6 = [self.link_local, *([str(self.address6)] if self.address6 else [])]
+        return {
+            "own_mac": [pair],
+            "own_v4": [f"{pair} . {self.address}"],
+            "own_v6": [f"{pair} . {address}" for address in own6],
+            "own_target": [f"{pair} . {int(IPv6Address(address)):#034x}" for address in own6],
+        }
+
+
+Ports = Mapping[str, Port]
+"""Ports by the name of their interface."""
+
+
+def keys(ports: Ports) -> dict[str, set[bytes]]:
+    """Return what each set holds for these ports."""
+    held: dict[str, set[bytes]] = {name: set() for name in SETS}
+    for port in ports.values():
+        for name, members in port.keys().items():
+            held[name].update(members)
+    return held
+
+
+def changes(old: Iterable[Port], new: Iterable[Port]) -> list[SetChange]:
+    """Return what leads from some ports to others: nobody is shut out meanwhile."""
+    before, after = (keys({port.interface: port for port in ports}) for ports in (old, new))
+    wanted = [SetChange(name, sorted(after[name] - before[name]), True) for name in SETS]
+    unwanted = [SetChange(name, sorted(before[name] - after[name]), False) for name in SETS]
+    return [change for change in (*wanted, *unwanted) if change.addresses]
+
+
+def ruleset(subnet: IPv4Network, bridge_mac: str, ports: Ports) -> str:
+    """Return the transaction that replaces the table as a whole."""
+    body = "\n".join([*_sets(ports), *_chains(interfaces(subnet), bridge_mac)])
+    return f"{removal()}table {FAMILY} {TABLE} {{\n{body}\n}}\n"
+
+
+def removal() -> str:
+    """Return the transaction after which the table is gone, whether it was there or not."""
+    return f"table {FAMILY} {TABLE} {{}}\ndelete table {FAMILY} {TABLE}\n"
+
+
+def probe() -> str:
+    """Return a transaction that changes nothing and succeeds where the kernel filters on bridges at all."""
+    table = f"table {FAMILY} quilt-probe"
+    chain = "chain probe { type filter hook prerouting priority -300; }"
+    return f"{table} {{ {chain} }}\ndelete {table}\n"
+
+
+def interfaces(subnet: IPv4Network) -> str:
+    """Return the pattern of the names of the subnet's pods' interfaces: no other program's begin so."""
+    digits = f"{int(subnet.network_address):08x}"[: subnet.prefixlen // 4]
+    return f"{VETH_PREFIX}{digits}*"
+
+
+def outside(bridge: str, subnet: str, subnet6: str) -> list[str]:
+    """Return the chain of the table `inet quilt` by which nobody outside speaks for a local pod."""
+    sources = [("ip", subnet), ("ip6", subnet6)]
+    rules = [
+        f'    iifname != {{ "{bridge}", "lo" }} {family} saddr {network} drop'
+        for family, network in sources
+        if network
+    ]
+    hook = "    type filter hook prerouting priority raw; policy accept;"
+    return ["  chain outside {", hook, *rules, "  }"] if rules else []
+
+
+def learned(mac: str | None, address: IPv4Address, subnet: IPv4Network) -> str:
+    """Return the MAC of a running pod: what the kernel says, unless it belongs to another address here."""
+    own = pod_mac(address)
+    if mac is None or mac == own or int(mac[:2], 16) & 1:
+        return own
+    follows_from = IPv4Address(bytes.fromhex(mac.replace(":", ""))[2:])
+    return own if mac[:5] in (POD_MAC, BRIDGE_MAC) and follows_from in subnet else mac
+
+
+def pod_mac(address: IPv4Address) -> str:
+    """Return the MAC of the pod that has an address, unless it wished for another one."""
+    return f"{POD_MAC}:{address.packed.hex(':')}"
+
+
+def bridge_mac(subnet: IPv4Network) -> str:
+    """Return the bridge's MAC: locally administered, from the gateway's address."""
+    return f"{BRIDGE_MAC}:{gateway(subnet).packed.hex(':')}"
+
+
+def _sets(ports: Ports) -> list[str]:
+    elements: dict[str, list[str]] = {name: [] for name in SETS}
+    for _, port in sorted(ports.items()):
+        for name, members in port.elements().items():
+            elements[name] += members
+    return [f"  set {name} {{ {kind}; {_members(elements[name])} }}" for name, kind in SETS.items()]
+
+
+def _members(elements: list[str]) -> str:
+    return f"elements = {{ {', '.join(elements)} }}" if elements else ""
+
+
+def _chains(names: str, mac: str) -> list[str]:
+    return [
+        "  chain prerouting {",
+        "    type filter hook prerouting priority -300; policy accept;",
+        f'    iifname "{names}" goto pod',
+        "  }",
+        "  chain pod {",
+        f"    ether daddr & 01:00:00:00:00:00 == 00:00:00:00:00:00 ether daddr != {mac} drop",
+        "    ether type vmap { arp : goto pod_arp, ip : goto pod_v4, ip6 : goto pod_v6 }",
+        "    drop",
+        "  }",
+        "  chain pod_arp {",
+        f"    {_FROM} . arp saddr ip @own_v4 iifname . arp saddr ether . arp saddr ip @own_v4 accept",
+        "    drop",
+        "  }",
+        "  chain pod_v4 {",
+        f"    {_GROUP} ip daddr != {{ 224.0.0.0/4, 255.255.255.255 }} drop",
+        f"    {_FROM} . ip saddr @own_v4 accept",
+        "    drop",
+        "  }",
+        *_chain_v6(),
+    ]
+
+
+def _chain_v6() -> list[str]:
+    """Link-local addresses need not follow from the MAC, but no other pod's or the bridge's is spoken for."""
+    reports = "{ mld-listener-report, mld-listener-done, mld2-listener-report, nd-router-solicit }"
+    others = f"{{ {BRIDGE_LINK_LOCAL}, fe80::858:0:0:0/80 }}"
+    return [
+        "  chain pod_advert {",
+        f"    {_FROM} . @th,64,128 @own_target {_FROM} . ip6 saddr @own_v6 accept",
+        "    drop",
+        "  }",
+        "  chain pod_v6 {",
+        f"    {_GROUP} ip6 daddr != ff00::/8 drop",
+        "    icmpv6 type { nd-router-advert, nd-redirect } drop",
+        "    icmpv6 type nd-neighbor-advert goto pod_advert",
+        f"    {_FROM} . ip6 saddr @own_v6 accept",
+        f"    ip6 saddr {others} drop",
+        f"    {_FROM} != @own_mac drop",
+        f"    ip6 saddr {{ ::, fe80::/10 }} icmpv6 type {reports} accept",
+        "    ip6 saddr fe80::/10 icmpv6 type nd-neighbor-solicit accept",
+        f"    ip6 saddr :: icmpv6 type nd-neighbor-solicit {_FROM} . @th,64,128 @own_target accept",
+        "    drop",
+        "  }",
+    ]
