@@ -179,9 +179,11 @@ def link(view: memoryview, start: int, end: int) -> Link:
     )
 
 
-def address(view: memoryview, start: int, end: int) -> Address:
-    """Decode an interface's address."""
-    _, length, _, scope, index = _ADDRESS.unpack_from(view, start + 16)
+def address(view: memoryview, start: int, end: int) -> Address | None:
+    """Decode an interface's IP address; None for one of another kind (Phonet, MCTP)."""
+    family, length, _, scope, index = _ADDRESS.unpack_from(view, start + 16)
+    if family not in (AF_INET, AF_INET6):
+        return None
     attrs = attributes(view, start + 24, end)
     text = _ip(attrs, c.IFA_LOCAL) or _ip(attrs, c.IFA_ADDRESS)
     plain = bool(_word(attrs, c.IFA_FLAGS) & c.IFA_F_NOPREFIXROUTE)

@@ -88,7 +88,7 @@ def stamp_fdb(kind: int, flags: int, entry: FdbEntry, seq: int) -> bytes:
     return HEADER.pack(HEADER.size + len(body), kind, flags, seq, 0) + body
 
 
-def read_groups(view: memoryview, start: int, end: int) -> list[GroupEntry]:
+def read_groups(view: memoryview, start: int, end: int) -> tuple[GroupEntry, ...]:
     """Decode a message of a dump or a notification; it may hold many entries, or none that we represent."""
     _, device = _PORT.unpack_from(view, start + HEADER.size)
     found: list[GroupEntry] = []
@@ -98,7 +98,7 @@ def read_groups(view: memoryview, start: int, end: int) -> list[GroupEntry]:
         for entry_kind, entry_at, entry_stop in _walk(view, at, stop):
             if entry_kind == _MDBA_MDB_ENTRY:
                 found += _entries(view, entry_at, entry_stop, device)
-    return found
+    return tuple(found)
 
 
 def _entries(view: memoryview, at: int, end: int, device: int) -> list[GroupEntry]:

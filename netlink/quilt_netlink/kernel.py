@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from quilt_netlink import decode, links, makers, tables
-from quilt_netlink.channel import Channel, open_socket
+from quilt_netlink.channel import HEADER, Channel, open_socket
 from quilt_netlink.errors import DumpInterruptedError, NetlinkError
 from quilt_netlink.layout import Layouts
 from quilt_netlink.namespaces import socket_in
@@ -34,7 +34,8 @@ _NAME_MAX = 15
 _INDEX_MAX = 0x7FFFFFFF
 _NO_DEVICE = (errno.ENODEV,)
 _NO_TABLE = (errno.ENODEV, errno.ENOENT)
-_NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL)
+# EOPNOTSUPP: a kernel without the address's family (`ipv6.disable=1`) has no route to it either.
+_NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL, errno.EOPNOTSUPP)
 
 
 class Kernel:
@@ -130,8 +131,14 @@ class Kernel:
     def _table(
         self, what: str, request: bytes, read: Layouts[T] | Decode[T], absent: tuple[int, ...] = _NO_DEVICE
     ) -> list[T]:
+        """Read a table of the family that the request names, each entry once.
+
+        Some tables (a VXLAN device's FDB, neighbours) are dumped by position, without a word where they
+        changed meanwhile: an entry that moved up is told twice.
+        """
+        family = request[HEADER.size]
         for _ in range(DUMP_ATTEMPTS):
-            reader = LayoutReader(read) if isinstance(read, Layouts) else WalkingReader(read)
+            reader = LayoutReader(read, family) if isinstance(read, Layouts) else WalkingReader(read, family)
             try:
                 self._channel.dump(request, reader.consume)
             except NetlinkError as error:
@@ -139,7 +146,7 @@ class Kernel:
                     return []
                 raise
             if not reader.torn:
-                return reader.entries
+                return list(dict.fromkeys(reader.entries))
         raise DumpInterruptedError(what, DUMP_ATTEMPTS)
 
 

@@ -57,8 +57,8 @@ class MulticastKernel(Kernel):
 
     def groups(self) -> list[GroupEntry]:
         """Return every bridge's members and every VXLAN device's group entries."""
-        found: list[list[GroupEntry]] = self._table("groups", dump_request(), read_groups)
-        return [entry for entries in found for entry in entries]
+        found = self._table("groups", dump_request(), read_groups)
+        return list(dict.fromkeys(entry for entries in found for entry in entries))
 
     def bridge_groups(self, bridge: int) -> list[BridgeGroup]:
         """Return the members behind a bridge's ports."""

@@ -3,6 +3,10 @@
 A dump that the kernel interrupted (NLM_F_DUMP_INTR: the table changed while it was being read) is torn,
 entries may be missing or double, and only one of its messages may say so: every message's flags are looked
 at.
+
+A kernel without the family that is asked for answers with the tables of all the families that it has
+(rtnetlink_rcv_msg falls back to PF_UNSPEC's handler, rtnl_dump_all; `ipv6.disable=1`): another family's
+entries are passed over.
 """
 
 from __future__ import annotations
@@ -21,10 +25,14 @@ Decode = Callable[[memoryview, int, int], T | None]
 
 
 class WalkingReader(Generic[T]):
-    """Collects the entries of one dump, each decoded by itself; `torn` tells whether it was interrupted."""
+    """Collects the entries of one dump, each decoded by itself; `torn` tells whether it was interrupted.
 
-    def __init__(self, decode: Decode[T]) -> None:
+    Entries of another address family than `family` are none of the answer; 0 takes every family's.
+    """
+
+    def __init__(self, decode: Decode[T], family: int = 0) -> None:
         self._decode = decode
+        self._family = family
         self.entries: list[T] = []
         self.torn = False
 
@@ -45,17 +53,20 @@ class WalkingReader(Generic[T]):
             self.torn = True
         if kind < c.NLMSG_MIN_TYPE:
             return end_of_dump(view, kind, flags, start, end)
-        entry = self._decode(view, start, end) if end - start >= _SHORTEST else None
+        entry = self._decode(view, start, end) if self._asked_for(view, start, end) else None
         if entry is not None:
             self.entries.append(entry)
         return False
+
+    def _asked_for(self, view: memoryview, start: int, end: int) -> bool:
+        return end - start >= _SHORTEST and self._family in (0, view[start + HEADER.size])
 
 
 class LayoutReader(WalkingReader[T]):
     """A reader for long tables: as long as the messages are of one shape it does one unpacking for each."""
 
-    def __init__(self, layouts: Layouts[T]) -> None:
-        super().__init__(layouts.decode)
+    def __init__(self, layouts: Layouts[T], family: int = 0) -> None:
+        super().__init__(layouts.decode, family)
         self._layouts = layouts
         self._layout: Layout | None = None
         self._head: tuple[int, ...] = ()
@@ -96,6 +107,6 @@ class LayoutReader(WalkingReader[T]):
 
     def _expect(self, view: memoryview, start: int, end: int, kind: int, flags: int, seq: int) -> None:
         """Take a message for what the next ones will be like; one that was interrupted is not."""
-        usable = kind >= c.NLMSG_MIN_TYPE and end - start >= _SHORTEST
+        usable = kind >= c.NLMSG_MIN_TYPE and self._asked_for(view, start, end)
         self._layout = self._layouts.find(view, start, end) if usable else None
         self._head = (end - start, kind, flags & ~c.NLM_F_DUMP_INTR, seq)

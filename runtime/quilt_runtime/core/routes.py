@@ -85,9 +85,11 @@ class Tables:
             self.put(route)
 
     def put(self, route: Route) -> None:
-        """Take in a route."""
-        held = self.by_prefix.get(route.prefix)
-        self.by_prefix[route.prefix] = (*held, route) if held else (route,)
+        """Take in a route, unless it is held: dropped once it is gone."""
+        held = self.by_prefix.get(route.prefix, ())
+        if route in held:
+            return
+        self.by_prefix[route.prefix] = (*held, route)
         if route.nhid:
             self.users[route.nhid] = self.users.get(route.nhid, 0) + 1
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from socket import AF_INET6
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from quilt_netlink import Create, Delete, Failure, Kernel, Link, Nexthop, Op, Put, Route, Vxlan
+from quilt_netlink.channel import Consumer
 from quilt_netlink.namespaces import socket_in
 from quilt_runtime.core.routes import Tables
 from quilt_runtime.kernel import routeview
@@ -107,6 +109,31 @@ def test_a_nexthop_id_taken_this_very_moment_is_left_to_its_owner(
     assert hops[foreign[0].id] == "10.42.9.0"
     routes = {route.prefix: hops[route.nhid] for route in other.routes(81)}
     assert routes == {"10.42.2.0/24": "10.42.2.0", "10.42.3.0/24": "10.42.3.0"}
+    other.close()
+
+
+def test_t12_a_deleted_route_is_made_again_where_the_kernel_has_no_ipv6(
+    view: RouteView, netns: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """t12: A deleted route is made again on a kernel that answers for IPv6 with its IPv4 routes."""
+    other = Kernel.open(f"/run/netns/{netns.name}")
+    other.run(Create(Link("vxlan100", kind="vxlan", up=True, vxlan=Vxlan(100, 4789, "127.0.0.1"))))
+    dump = view.kernel._channel.dump
+
+    def without_ipv6(message: bytes, consume: Consumer) -> None:
+        """Ask for IPv6 as for any family: the same handler answers that is IPv6's where there is none."""
+        dump(message[:16] + b"\0" + message[17:] if message[16] == AF_INET6 else message, consume)
+
+    monkeypatch.setattr(view.kernel._channel, "dump", without_ipv6)
+    executor = RouteExecutor(view)
+    asked = [Asked("10.42.2.0/24", "10.42.2.0", "vxlan100")]
+    for _ in range(2):
+        assert [outcome.error for outcome in executor.apply(asked, [], Terms(81))] == [""]
+        view.forget()
+        assert executor.held() == asked
+        other.run(Delete(Route("10.42.2.0/24", 81)))
+        executor.apply(asked, [], Terms(81))
+        assert [route.prefix for route in other.routes(81)] == ["10.42.2.0/24"]
     other.close()
 
 

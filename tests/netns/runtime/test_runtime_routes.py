@@ -130,6 +130,17 @@ def test_what_was_deleted_behind_our_back_is_written_again(meshed: Node) -> None
         assert len(show(meshed.netns, "nexthop")) == 2, command
 
 
+def test_t12_a_deleted_route_is_made_again_by_a_restarted_runtime(meshed: Node) -> None:
+    """t12: A route that was there before the runtime is made again once it is deleted, also without IPv6."""
+    assert apply(meshed, add=[wanted(2)]) == [""]
+    meshed.stop()
+    meshed.start()
+    assert listed(meshed) == [("10.42.2.0/24", "10.42.2.0", "vxlan100")]
+    meshed.netns.run("ip", "route", "del", "10.42.2.0/24")
+    assert apply(meshed, add=[wanted(2)]) == [""]
+    assert len(show(meshed.netns, "route", "show", "10.42.2.0/24")) == 1
+
+
 def test_a_lost_last_address_takes_routes_that_come_back(meshed: Node) -> None:
     meshed.netns.run("ip", "addr", "add", "10.42.1.0/32", "dev", "vxlan100")
     assert apply(meshed, add=[wanted(2)]) == [""]

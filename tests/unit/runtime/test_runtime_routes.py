@@ -28,6 +28,7 @@ wanted = st.builds(
 foreign = st.builds(
     Route, st.sampled_from(PREFIXES), st.just(4), ifindex=st.just(DEVICE), metric=st.sampled_from([0, 50])
 )
+mesh = st.builds(Route, st.sampled_from(PREFIXES), st.just(PROTOCOL_MESH), nhid=st.integers(1, 2))
 foreign_hops = st.lists(
     st.builds(
         Nexthop,
@@ -120,6 +121,18 @@ def test_a_second_plan_is_empty(wants: list[Wanted]) -> None:
         plan = planner.finish()
         world.execute(plan)
     assert (plan.nexthops.ops, plan.routes.ops, plan.garbage) == ([], [], [])
+
+
+@given(st.lists(foreign | mesh, max_size=6), st.data())
+def test_t12_tables_hold_no_route_twice(told: list[Route], data: st.DataObject) -> None:
+    """t12: A route that was told more than once is held once, and is gone once it is told to be gone."""
+    tables = Tables(told, [])
+    for held in tables.by_prefix.values():
+        assert len(set(held)) == len(held)
+    for route in data.draw(st.permutations(sorted(set(told), key=repr))):
+        tables.drop(route)
+        assert route not in tables.by_prefix.get(route.prefix, ())
+    assert (tables.by_prefix, tables.users) == ({}, {})
 
 
 @given(
