@@ -91,6 +91,9 @@ OPERATOR_HEALTH_PORT: Final = 9472
 # UDP, on the VTEP address alone: agents tell each other about multicast members.
 MULTICAST_PORT: Final = 9474
 
+# The least MTU that IPv6 works with (RFC 8200, 5): the kernel takes IPv6 off any device with less.
+IPV6_MTU: Final = 1280
+
 
 def claim_name(cidr: str) -> str:
     """Name of the QuiltSubnet that claims `cidr`: `10.42.1.0-24`, or `fd42-0-0-1---64` for fd42:0:0:1::/64.

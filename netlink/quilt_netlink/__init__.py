@@ -29,6 +29,7 @@ from quilt_netlink.state import (
     Nexthop,
     Observed,
     Route,
+    Unreachable,
     Vxlan,
 )
 
@@ -78,6 +79,7 @@ __all__ = [
     "ReplyLostError",
     "Route",
     "Snooping",
+    "Unreachable",
     "Vxlan",
     "VxlanGroup",
     "is_absent",

@@ -19,6 +19,7 @@ from quilt_netlink.state import (
     Neighbour,
     Nexthop,
     Route,
+    Unreachable,
     Vxlan,
 )
 
@@ -153,6 +154,14 @@ def route(
         _ip(attrs, c.RTA_PREFSRC),
         0 if family == AF_INET6 and metric == c.IP6_RT_PRIO_USER else metric,
     )
+
+
+def unreachable(view: memoryview, start: int, end: int) -> Unreachable | None:
+    """Decode an unreachable prefix; None for a route of any other kind."""
+    if view[start + 23] != c.RTN_UNREACHABLE:
+        return None
+    found = route(view, start, end, any_kind=True)
+    return Unreachable(found.prefix, found.protocol, found.metric, found.table) if found else None
 
 
 def link(view: memoryview, start: int, end: int) -> Link:

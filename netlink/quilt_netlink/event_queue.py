@@ -13,7 +13,17 @@ from typing import Self
 
 from quilt_netlink.events import Change, Event, Overrun
 from quilt_netlink.groups import BridgeGroup, GroupEntry, VxlanGroup, group_key
-from quilt_netlink.state import Address, BridgeFdbEntry, FdbEntry, Link, Neighbour, Nexthop, Observed, Route
+from quilt_netlink.state import (
+    Address,
+    BridgeFdbEntry,
+    FdbEntry,
+    Link,
+    Neighbour,
+    Nexthop,
+    Observed,
+    Route,
+    Unreachable,
+)
 
 _OVERRUN = "overrun"
 _NO_MAC = "00:00:00:00:00:00"
@@ -36,6 +46,8 @@ def key_of(entry: Observed | GroupEntry) -> Hashable:
             return ("nexthop", entry.id)
         case Route():
             return ("route", entry.table, entry.prefix, entry.metric)
+        case Unreachable():
+            return ("unreachable", entry.table, entry.prefix, entry.metric)
         case BridgeGroup() | VxlanGroup():
             return group_key(entry)
 

@@ -8,7 +8,17 @@ from typing import Protocol, Self
 
 from quilt_netlink.events import Event
 from quilt_netlink.ops import Failure, Op
-from quilt_netlink.state import TABLE_MAIN, Address, BridgeFdbEntry, FdbEntry, Link, Neighbour, Nexthop, Route
+from quilt_netlink.state import (
+    TABLE_MAIN,
+    Address,
+    BridgeFdbEntry,
+    FdbEntry,
+    Link,
+    Neighbour,
+    Nexthop,
+    Route,
+    Unreachable,
+)
 
 
 class KernelLike(Protocol):
@@ -51,6 +61,10 @@ class KernelLike(Protocol):
 
     def routes(self, protocol: int = 0, table: int = TABLE_MAIN, ifindex: int = 0) -> list[Route]:
         """Return unicast routes of both families in a table, of one protocol and one device where not 0."""
+        ...
+
+    def unreachables(self, protocol: int = 0) -> list[Unreachable]:
+        """Return unreachable prefixes of both families in the main table, of one protocol where not 0."""
         ...
 
     def route_get(self, dst: str, *, fib_match: bool = False) -> Route | None:

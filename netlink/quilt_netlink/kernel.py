@@ -25,6 +25,7 @@ from quilt_netlink.state import (
     Neighbour,
     Nexthop,
     Route,
+    Unreachable,
 )
 from quilt_netlink.writer import Writer
 
@@ -107,6 +108,15 @@ class Kernel:
             request = tables.routes(v6, protocol, table, ifindex)
             found += self._table("routes", request, self._routes, absent=_NO_TABLE)
         return [entry for entry in found if entry.table == table and protocol in (0, entry.protocol)]
+
+    def unreachables(self, protocol: int = 0) -> list[Unreachable]:
+        """Return unreachable prefixes of both families in the main table, of one protocol where not 0."""
+        found: list[Unreachable] = []
+        for v6 in (False, True):
+            read = self._table("routes", tables.unreachables(v6, protocol), decode.unreachable)
+            # A kernel without IPv6 answers with IPv4's.
+            found += [entry for entry in read if (":" in entry.prefix) == v6]
+        return [entry for entry in found if entry.table == TABLE_MAIN and protocol in (0, entry.protocol)]
 
     def route_get(self, dst: str, *, fib_match: bool = False) -> Route | None:
         """Return how the kernel would send to `dst` now, or None when it has no route."""

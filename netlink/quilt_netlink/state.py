@@ -147,7 +147,19 @@ class Route(Struct, frozen=True, gc=False):
     metric: int = 0
 
 
-Entry = Link | Address | Neighbour | FdbEntry | Nexthop | Route
+class Unreachable(Struct, frozen=True, gc=False):
+    """A prefix to which the kernel refuses to send (`unreachable` of ip-route(8)), beside any routes to it.
+
+    The kernel's key is (table, prefix, metric). A change is notified as that of a route that is gone.
+    """
+
+    prefix: str
+    protocol: int
+    metric: int = 0
+    table: int = TABLE_MAIN
+
+
+Entry = Link | Address | Neighbour | FdbEntry | Nexthop | Route | Unreachable
 """What can be written."""
 
 Observed = Entry | BridgeFdbEntry

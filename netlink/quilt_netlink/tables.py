@@ -6,6 +6,7 @@ from socket import AF_INET, AF_INET6
 
 from quilt_netlink import constants as c
 from quilt_netlink.messages import Attributes, encode, ndmsg, nhmsg, rtmsg
+from quilt_netlink.state import SCOPE_UNIVERSE, TABLE_MAIN, Unreachable
 
 _DUMP = c.NLM_F_REQUEST | c.NLM_F_DUMP
 
@@ -39,6 +40,28 @@ def routes(v6: bool, protocol: int, table: int, ifindex: int) -> bytes:
     if ifindex:
         attrs.append(("RTA_OIF", ifindex))
     return encode(rtmsg, c.RTM_GETROUTE, _DUMP, fields, attrs)
+
+
+def unreachables(v6: bool, protocol: int) -> bytes:
+    """Encode the dump of one family's unreachable prefixes in the main table."""
+    fields = {"family": AF_INET6 if v6 else AF_INET, "proto": protocol, "type": c.RTN_UNREACHABLE}
+    return encode(rtmsg, c.RTM_GETROUTE, _DUMP, fields, [("RTA_TABLE", TABLE_MAIN)])
+
+
+def unreachable_write(entry: Unreachable, kind: int, flags: int) -> bytes:
+    """Encode making or removing an unreachable prefix."""
+    address, _, length = entry.prefix.partition("/")
+    fields = {
+        "family": AF_INET6 if ":" in address else AF_INET,
+        "dst_len": int(length),
+        "table": entry.table if entry.table < 256 else c.RT_TABLE_COMPAT,
+        "proto": entry.protocol,
+        "scope": c.RT_SCOPE_NOWHERE if kind == c.RTM_DELROUTE else SCOPE_UNIVERSE,
+        "type": c.RTN_UNREACHABLE,
+    }
+    attrs: Attributes = [("RTA_DST", address), ("RTA_TABLE", entry.table)]
+    attrs += [("RTA_PRIORITY", entry.metric)] if entry.metric else []
+    return encode(rtmsg, kind, flags, fields, attrs)
 
 
 def route_get(dst: str, *, fib_match: bool) -> bytes:

@@ -1,8 +1,8 @@
 """Operations to messages and refusals back to operations.
 
-Neighbours, FDB entries, nexthops and routes go in batches; links and addresses one by one, in their place
-among the others. An entry that cannot even be encoded (no such address) is refused like one that the
-kernel refuses.
+Neighbours, FDB entries, nexthops and routes go in batches; links, addresses and unreachable prefixes one by
+one, in their place among the others. An entry that cannot even be encoded (no such address) is refused like
+one that the kernel refuses.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from quilt_netlink import constants as c
-from quilt_netlink import links
+from quilt_netlink import links, tables
 from quilt_netlink.channel import Channel, Refusal
 from quilt_netlink.errors import NetlinkError
 from quilt_netlink.ops import Create, Delete, Failure, Op
 from quilt_netlink.stamps import FLAGS, STAMPERS, stamp
-from quilt_netlink.state import Address, Link
+from quilt_netlink.state import Address, Link, Unreachable
 
 GetLink = Callable[[str | int], Link | None]
 
@@ -75,6 +75,8 @@ class Writer:
                 self._link(op, op.entry)
             elif isinstance(op.entry, Address):
                 self._address(op, op.entry)
+            elif isinstance(op.entry, Unreachable):
+                self._unreachable(op, op.entry)
             else:
                 failures.append(
                     Failure(place, op, errno.EOPNOTSUPP, f"cannot write a {type(op.entry).__name__}")
@@ -87,6 +89,10 @@ class Writer:
     def _address(self, op: Op, entry: Address) -> None:
         kind = c.RTM_DELADDR if isinstance(op, Delete) else c.RTM_NEWADDR
         self._channel.request(links.address_write(entry, kind, FLAGS[type(op)]))
+
+    def _unreachable(self, op: Op, entry: Unreachable) -> None:
+        kind = c.RTM_DELROUTE if isinstance(op, Delete) else c.RTM_NEWROUTE
+        self._channel.request(tables.unreachable_write(entry, kind, FLAGS[type(op)]))
 
     def _link(self, op: Op, link: Link) -> None:
         now = self._get_link(link.index or link.name)

@@ -237,6 +237,8 @@ class Agent:
             log.warning("underlay_not_read", error=str(error))
             asyncio.get_running_loop().call_later(1.0, self._look_at_underlay)
             return
+        if keys := self.table.set_reach(self.view.reach):
+            self.reconciler.touch(keys)
         if changed:
             self.reconciler.touch(self.table.set_direct(self.view.direct))
             self.reconciler.resync("underlay")

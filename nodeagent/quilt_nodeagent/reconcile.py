@@ -35,6 +35,8 @@ log = structlog.get_logger()
 RESYNC = 60.0
 COALESCE = 0.003
 GRACE = 5.0
+# So many peers' entries may be refused, and half of all in a larger mesh, before it is this node's fault.
+_FEW = 2
 
 
 class NotYetError(Exception):
@@ -80,6 +82,7 @@ class Reconciler:
         self._dirty = Keys()
         self._drift = Keys()
         self._retry = Keys()
+        self._refused = Keys()
         self._full = "start"
         self._held_target: Target | None = None
         self._backoff = Backoff(0.1, 10.0)
@@ -88,6 +91,7 @@ class Reconciler:
         self._behind_since = float("inf")
         self.verified = False
         self.problems: tuple[str, ...] = ()
+        self.warnings: tuple[str, ...] = ()
 
     @property
     def in_sync(self) -> bool:
@@ -155,6 +159,7 @@ class Reconciler:
             self._resync_at = time.monotonic() + random.uniform(0.9, 1.1) * RESYNC  # noqa: S311
         actual = self._actual(scope)
         plan = make_plan(diff(desired, actual), actual)
+        nothing_new = not plan.keys().without(self._refused)
         if len(plan):
             errors = await self._writer.write(plan)
             # Meanwhile claims may have changed.
@@ -164,11 +169,11 @@ class Reconciler:
             self._conclude(Diff(), errors)
         if self.verified:
             self._count_drift(plan, expected, self._retry if errors else Keys())
-        if not self.verified and not self.problems and not self._retry:
-            self._verify(dumped=bool(cause) and not len(plan))
+        if not self.verified and not self.problems and not self._retry.without(self._refused):
+            self._verify(dumped=bool(cause) and nothing_new)
 
     def _verify(self, *, dumped: bool) -> None:
-        """Believe only a dump that showed nothing to do: after the first writes, look once more."""
+        """Believe only a dump that showed nothing new to do: after the first writes, look once more."""
         if not dumped:
             self.resync("verify")
             return
@@ -208,29 +213,38 @@ class Reconciler:
         )
         # Every pass takes up all that is left, so nothing outside of its scope can be pending.
         self._retry = left
-        if left.neighbours or left.fdb:
+        fresh = left.without(self._refused) if errors else left
+        if fresh.neighbours or fresh.fdb:
             # The device itself may be another one: a look costs less than being wrong again.
             self._full = self._full or "retry"
+        self._refused = left if errors else Keys()
         if not errors:
             self._backoff.reset()
-        if left or errors:
+        few = bool(errors) and self._writer.reached and self._is_few(left)
+        if (left or errors) and not few:
             # What is left without an error was overtaken by another change, whose notification is on its way.
             self._behind_since = min(self._behind_since, time.monotonic())
-            self._retry_at = time.monotonic() + self._backoff.delay()
         else:
-            self._retry_at = self._behind_since = float("inf")
-        self._say(tuple(errors))
+            self._behind_since = float("inf")
+        self._retry_at = time.monotonic() + self._backoff.delay() if left or errors else float("inf")
+        self._say(() if few else tuple(errors), tuple(errors) if few else ())
         self._count_peers()
 
-    def _say(self, errors: tuple[str, ...]) -> None:
-        # One sentence of each batch is enough to know what to do; the log has them all.
-        problems = errors[:1] if len(errors) < 2 else (errors[0], "More entries failed: see the agent's log.")
-        if problems != self.problems:
-            self.problems = problems
-            if problems:
-                log.warning("dataplane_problem", errors=errors[:10], failed=len(errors))
-            else:
-                log.info("dataplane_problem_gone")
+    def _is_few(self, left: Keys) -> bool:
+        """Whether what was refused is a matter of those peers rather than of this node."""
+        peers = max(len(left.neighbours), len(left.fdb), len(left.routes))
+        return peers <= max(_FEW, self._table.routed // 2)
+
+    def _say(self, errors: tuple[str, ...], refused: tuple[str, ...] = ()) -> None:
+        """Take note of what makes the node unready, and of what was `refused` and does not."""
+        problems, warnings = _summary(errors), _summary(refused)
+        if (problems, warnings) == (self.problems, self.warnings):
+            return
+        self.problems, self.warnings = problems, warnings
+        if told := errors or refused:
+            log.warning("dataplane_problem", errors=told[:10], failed=len(told), unready=bool(errors))
+        else:
+            log.info("dataplane_problem_gone")
 
     def _count_peers(self) -> None:
         wanted = self._table.routed
@@ -266,3 +280,8 @@ class Reconciler:
         self._full = cause or "failure"
         # Not woken: the failure would only be repeated before anything could have changed.
         self._retry_at = time.monotonic() + self._backoff.delay()
+
+
+def _summary(errors: tuple[str, ...]) -> tuple[str, ...]:
+    """One sentence of each batch is enough to know what to do; the log has them all."""
+    return errors[:1] if len(errors) < 2 else (errors[0], "More entries failed: see the agent's log.")

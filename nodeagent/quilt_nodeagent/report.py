@@ -129,11 +129,12 @@ class Report:
         refusal = [f"The runtime refused: {runtime.refusal}"] if runtime.refusal else []
         foreign = [self._foreign] if self._foreign else []
         cni_problem = [self._cni_problem] if self._cni_problem else []
+        warnings = (*agent.view.warnings(), *agent.reconciler.warnings, *foreign)
         return Facts(
             listed=agent.table.complete,
             in_sync=agent.reconciler.in_sync,
             problems=(*agent.view.problems(), *refusal, *agent.reconciler.problems, *cni_problem),
-            warnings=(*foreign, *agent.node_routes.problems, *agent.multicast.problems),
+            warnings=(*warnings, *agent.node_routes.problems, *agent.multicast.problems),
             host_ip=agent.view.host_ip_text(),
             runtime=runtime.error,
             runtime_problems=runtime.problems,

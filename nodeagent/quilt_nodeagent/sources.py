@@ -7,6 +7,7 @@ and left out, so that one bad claim never holds up the others.
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -24,7 +25,8 @@ from quilt_nodeagent.waiting import wait
 
 log = structlog.get_logger()
 
-# Seconds between looks at a Node whose addresses do not fit what this host has.
+# Seconds between looks at the Node: nobody says when its addresses change. A watch would cost the API server
+# more than a thousand agents' reads.
 _NODE_AGAIN = 30.0
 
 
@@ -147,16 +149,15 @@ class NodeSource:
         self._wake.set()
 
     async def run(self) -> None:
-        """Read the Node when needed and create the QuiltNode when absent, for ever."""
+        """Read the Node now and then, or when asked to, and create the QuiltNode when absent; for ever."""
         backoff = Backoff(0.5, 10.0)
         waiting = ""
-        pause: float | None = None
         while True:
             self._wake.clear()
             try:
                 await self._register()
                 backoff.reset()
-                waiting, pause = "", None if self._view.host_ip_settled else _NODE_AGAIN
+                waiting, pause = "", _NODE_AGAIN * random.uniform(0.8, 1.2)  # noqa: S311  spreads load
             except (ApiError, ApiUnreachableError) as error:
                 pause = backoff.delay()
                 if str(error) != waiting:

@@ -20,6 +20,7 @@ from quilt_nodeagent.core.device import Device
 from quilt_nodeagent.core.direct import Direct
 from quilt_nodeagent.core.network import Network
 from quilt_nodeagent.core.peers import Peer, PeerTable
+from quilt_nodeagent.core.reach import Reach
 from quilt_nodeagent.core.resources import memory_mb
 from quilt_nodeagent.executor.client import NodeSettings
 from quilt_nodeagent.kernel.underlay import Underlay, find_direct, find_underlay, is_host_route
@@ -72,7 +73,8 @@ class View:
         if not self._flag and (self.node is None or self.spec_host_ip is None):
             return False
         internal = self.node.internal_ips if self.node else ()
-        found = self._unless_gone(find_underlay(self._kernel, self._flag, self.spec_host_ip or "", internal))
+        wish, peers = self.spec_host_ip or "", self._table.host_ips
+        found = self._unless_gone(find_underlay(self._kernel, self._flag, wish, internal, peers))
         direct = find_direct(self._kernel, found) if found and self.routes_directly else None
         if (found, direct) == (self.underlay, self.direct):
             return False
@@ -93,6 +95,13 @@ class View:
         if found is None:
             return replace(before, host_ip=replace(before.host_ip, local=False), ifindex=0, name="")
         return replace(found, mtu=before.mtu) if found.host_ip.address == before.host_ip.address else found
+
+    @property
+    def reach(self) -> Reach:
+        """What the overlay can carry, as far as network and underlay are known."""
+        if self.network is None or self.underlay is None:
+            return Reach()
+        return self.network.reach(self.underlay.mtu, self.underlay.host_ip.address)
 
     @property
     def routes_directly(self) -> bool:
@@ -133,7 +142,8 @@ class View:
             mtu=network.device_mtu(underlay.mtu, underlay.host_ip.address),
         )
         own = self._table.own
-        addresses = frozenset(f"{claim.vtep}/{128 if ':' in claim.vtep else 32}" for claim in own)
+        usable = [claim.vtep for claim in own if self.reach.subnet(claim.cidr)]
+        addresses = frozenset(f"{vtep}/{128 if ':' in vtep else 32}" for vtep in usable)
         # Without a claim the addresses stay: pods of the lost subnet may still have traffic.
         return Target(device, addresses if own else None)
 
@@ -178,13 +188,27 @@ class View:
 
     def problems(self) -> list[str]:
         """Return what is wrong with the node's place in the underlay, as sentences."""
-        if self.underlay is None or self.underlay.host_ip.local:
+        if self.underlay is None:
             return []
-        chosen = self.underlay.host_ip
-        return [
-            f"Host IP {chosen.address} ({chosen.reason}) is on no interface of this host; "
-            "peers cannot reach it."
-        ]
+        chosen, problems = self.underlay.host_ip, []
+        if not chosen.local:
+            problems.append(
+                f"Host IP {chosen.address} ({chosen.reason}) is on no interface of this host; "
+                "peers cannot reach it."
+            )
+        if self._table.is_odd:
+            problems.append(
+                f"Host IP {chosen.address} ({chosen.reason}) is of another IP family than the peers'; "
+                "correct the Node's InternalIP, pass --host-ip or set spec.hostIP of the QuiltNode."
+            )
+        return problems
+
+    def warnings(self) -> list[str]:
+        """Return which peers are left out, as sentences; none where it is this node that is the odd one."""
+        apart = [] if self._table.is_odd else self._table.apart
+        named = ", ".join(f"{peer.node} ({peer.host_ip})" for peer in apart[:3])
+        more = " and others" if len(apart) > 3 else ""
+        return [f"Left out, for a host address of the other IP family: {named}{more}."] if apart else []
 
     def _fallen_back(self) -> bool:
         return bool(

@@ -26,9 +26,14 @@ class PlanWriter:
         self._dataplane = dataplane
         self._runtime = runtime
         self._metrics = metrics
+        self.reached = True
 
     async def write(self, plan: Plan) -> list[str]:
-        """Carry out as much of a plan as can be; return what was refused, as sentences."""
+        """Carry out as much of a plan as can be; return what was refused, as sentences.
+
+        `reached` tells afterwards whether all of it was asked for: the runtime was there.
+        """
+        self.reached = True
         dataplane = self._dataplane
         errors: list[str] = []
         waiting: list[Hops] = []
@@ -61,6 +66,7 @@ class PlanWriter:
             self._confirm(add, remove, unheard - refused)
         except RuntimeUnavailable as error:
             self._runtime.failed(error)
+            self.reached = False
             return [str(error)]
         finally:
             unheard -= prefixes

@@ -22,7 +22,7 @@ from quilt_runtime.core.firewall import BRIDGE, Firewall
 from quilt_runtime.core.ipam import Allocation, gateway, veth_address
 from quilt_runtime.core.ipam6 import fits, gateway6
 from quilt_runtime.guard import BridgeGuard
-from quilt_runtime.kernel import bridge, forward, snooping, sysctls
+from quilt_runtime.kernel import bridge, forward, snooping, sysctls, unreachable
 from quilt_runtime.kernel.table import FirewallTable
 from quilt_runtime.metrics import Metrics
 from quilt_runtime.state import Store
@@ -43,6 +43,8 @@ class NodeNetwork:
         self._lock = threading.RLock()
         held = store.meta("config")
         self.config = NodeConfig.from_document(held) if held else default
+        # Before, the cluster's CIDRs are only a guess.
+        self._configured = bool(held)
         self._table = FirewallTable()
         self.guard = BridgeGuard(addresses, lambda: self.config.spoof_guard)
         self._busy: set[str] = set()
@@ -51,12 +53,12 @@ class NodeNetwork:
     def configure(self, config: NodeConfig) -> None:
         """Make `config` the node's, in the kernel too; raises RequestError, StateError."""
         with self._lock:
-            held = self.config
-            if config != held:
+            held, first = self.config, not self._configured
+            if config != held or first:
                 self._store.put_meta(config=config.document())
-                self.config = config
+                self.config, self._configured = config, True
                 log.info("node_configured", mtu=config.mtu, sources=len(config.overlay_sources))
-            if config.but_sources(held) and not self.problems and self._table.stands:
+            if not first and config.but_sources(held) and not self.problems and self._table.stands:
                 # A peer more or less: all else stands, and what others break is mended at once.
                 self.ensure_firewall()
             else:
@@ -97,6 +99,7 @@ class NodeNetwork:
             self.ensure_links,
             self.ensure_firewall,
             self.ensure_forward,
+            self.ensure_unreachable,
         )
         for part in parts:
             try:
@@ -149,6 +152,10 @@ class NodeNetwork:
         """Let pods' packets pass other software's FORWARD policy DROP; returns what was inserted."""
         return self._tracked("forward", forward.ensure) if self._addresses.subnet else []
 
+    def ensure_unreachable(self) -> list[str]:
+        """Have the cluster's addresses refused to which there is no route; returns what was made."""
+        return self._tracked("unreachable", self._ensure_unreachable) if self._configured else []
+
     def check_firewall(self) -> list[str]:
         """As ensure_firewall, after reading whether someone else changed the table."""
         return self._tracked("nftables", lambda: self._table.check(self._firewall()))
@@ -178,7 +185,8 @@ class NodeNetwork:
             repaired = bridge.ensure_bridge(kernel, bridge.BridgeSpec(subnet, self.config.mtu))
             if "bridge" in repaired:
                 sysctls.ensure(self._proc_sys_net, sysctls.BRIDGE)
-            repaired += self._ensure_addresses6(kernel, subnet)
+            if not self.config.lacks_ipv6:
+                repaired += self._ensure_addresses6(kernel, subnet)
             if names is None or "bridge" in repaired:
                 names = {allocation.host_interface for allocation in self._addresses.held()}
             ours = [name for name in names if self._is_port(name)]
@@ -187,6 +195,8 @@ class NodeNetwork:
             ports = bridge.ensure_ports(kernel, ours)
             repaired += snooping.ensure(kernel, ours, self.config)
             self._free_vanished(kernel)
+        if self._addresses.subnet6 is not None and self.config.lacks_ipv6:
+            raise RequestError(self.config.lacks_ipv6)
         return repaired + ["port"] * len(ports)
 
     def _ensure_addresses6(self, kernel: Kernel, subnet: IPv4Network) -> list[str]:
@@ -198,6 +208,10 @@ class NodeNetwork:
         # Before the addresses: an interface without IPv6 takes none.
         changed = sysctls.ensure(self._proc_sys_net, sysctls.BRIDGE6)
         return changed + bridge.ensure_addresses6(kernel, subnet6)
+
+    def _ensure_unreachable(self) -> list[str]:
+        with Kernel.open() as kernel:
+            return unreachable.ensure(kernel, self.config.cluster_cidrs)
 
     def _is_port(self, name: str) -> bool:
         address = veth_address(name)

@@ -70,6 +70,7 @@ def foreign_plugins(places: Places) -> list[str]:
 
 def _routes(kernel: KernelLike) -> Iterator[Leftover]:
     ops: list[Op] = [Delete(route) for protocol in PROTOCOLS for route in kernel.routes(protocol)]
+    ops += [Delete(refused) for protocol in PROTOCOLS for refused in kernel.unreachables(protocol)]
     if ops:
         yield Leftover("routes", f"{len(ops)} routes of protocol 81 or 82", lambda: _apply(kernel, ops))
 

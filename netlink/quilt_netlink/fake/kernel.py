@@ -29,6 +29,7 @@ from quilt_netlink.state import (
     Nexthop,
     Observed,
     Route,
+    Unreachable,
 )
 
 Fault = Literal["dump_interrupted", "overrun", "eexist", "enodev", "eperm", "partial_batch"]
@@ -136,13 +137,22 @@ class FakeKernel:
             and ifindex in (0, self._expand(entry).ifindex)
         ]
 
+    def unreachables(self, protocol: int = 0) -> list[Unreachable]:
+        """Return unreachable prefixes of both families in the main table, of one protocol where not 0."""
+        self._reading("routes")
+        found = self._machine.unreachables.values()
+        return [entry for entry in found if entry.table == TABLE_MAIN and protocol in (0, entry.protocol)]
+
     def route_get(self, dst: str, *, fib_match: bool = False) -> Route | None:
         """Return the route of the longest prefix and lowest metric for `dst`."""
         address = ip_address(dst)
-        found = [entry for entry in self.routes() if address in ip_network(entry.prefix)]
+        entries: list[Route | Unreachable] = [*self.routes(), *self.unreachables()]
+        found = [entry for entry in entries if address in ip_network(entry.prefix)]
         if not found:
             return None
         best = max(found, key=lambda entry: (ip_network(entry.prefix).prefixlen, -entry.metric))
+        if isinstance(best, Unreachable):
+            return None
         if fib_match:
             return best
         return replace(self._expand(best), prefix=str(ip_network(dst)), nhid=0)
@@ -168,13 +178,16 @@ class FakeKernel:
         for failure in self.apply([op]):
             raise NetlinkError(failure.errno, failure.message, op)
 
-    def _write(self, op: Op) -> None:
+    def _refuse_as_asked(self, op: Op) -> None:
         if self._hit("eperm"):
             raise refuse(errno.EPERM)
         if self._hit("enodev"):
             raise refuse(errno.ENODEV)
         if isinstance(op, Create) and self._hit("eexist"):
             raise refuse(errno.EEXIST)
+
+    def _write(self, op: Op) -> None:
+        self._refuse_as_asked(op)
         match op.entry:
             case Link():
                 self._rules.write(op, op.entry)
@@ -189,6 +202,8 @@ class FakeKernel:
                 self._machine.nexthop(op, op.entry)
             case Route():
                 self._machine.route(op, op.entry)
+            case Unreachable():
+                self._machine.unreachable(op, op.entry)
         self.writes += 1
 
     def _need_nexthop_objects(self) -> None:

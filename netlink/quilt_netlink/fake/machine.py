@@ -18,7 +18,17 @@ from quilt_netlink.errors import NetlinkError
 from quilt_netlink.event_queue import key_of
 from quilt_netlink.messages import pack_ip, pack_mac
 from quilt_netlink.ops import Create, Delete, Op
-from quilt_netlink.state import SCOPE_LINK, Address, FdbEntry, Link, Neighbour, Nexthop, Observed, Route
+from quilt_netlink.state import (
+    SCOPE_LINK,
+    Address,
+    FdbEntry,
+    Link,
+    Neighbour,
+    Nexthop,
+    Observed,
+    Route,
+    Unreachable,
+)
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -42,6 +52,7 @@ class Machine:
         self.fdb: dict[object, FdbEntry] = {}
         self.nexthops: dict[int, Nexthop] = {}
         self.routes: dict[tuple[int, str, int], Route] = {}
+        self.unreachables: dict[tuple[int, str, int], Unreachable] = {}
 
     def device(self, index: int) -> Link:
         """Return a link; refused with ENODEV when there is none."""
@@ -111,6 +122,20 @@ class Machine:
             if entry.gateway and not entry.onlink and not self._on_link(entry.ifindex, entry.gateway):
                 raise refuse(errno.ENETUNREACH, "Nexthop has invalid gateway")
         self._store(self.routes, key, op, replace_entry(entry, prefix=prefix), errno.ESRCH)
+
+    def unreachable(self, op: Op, entry: Unreachable) -> None:
+        """Write an unreachable prefix; its change is told as that of a route that is gone."""
+        key = (entry.table, str(ip_network(entry.prefix)), entry.metric)
+        there = self.unreachables.get(key)
+        if isinstance(op, Delete):
+            if there is None or there.protocol != entry.protocol:
+                raise refuse(errno.ESRCH)
+            del self.unreachables[key]
+        elif isinstance(op, Create) and there is not None:
+            raise refuse(errno.EEXIST)
+        else:
+            self.unreachables[key] = entry
+        self.notify(False, Route(entry.prefix, entry.protocol, table=entry.table, metric=entry.metric))
 
     def connected(self) -> list[Route]:
         """Return the routes that the kernel makes for the addresses of devices that are up."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from quilt_crds.durations import parse_duration
-from quilt_crds.names import VXLAN_DEVICE, VXLAN_PORT
+from quilt_crds.names import IPV6_MTU, VXLAN_DEVICE, VXLAN_PORT
+from quilt_nodeagent.core.reach import Reach
 from quilt_nodeagent.multicast.core.settings import MULTICAST_OFF, MulticastSettings, read_multicast
 
 T = TypeVar("T")
@@ -46,6 +47,10 @@ class Network:
     def device_mtu(self, underlay: int, host_ip: str) -> int:
         """MTU of the VXLAN device, the bridge and pods over an underlay with MTU `underlay`."""
         return self.mtu or underlay - (OVERHEAD_V6 if ":" in host_ip else OVERHEAD_V4)
+
+    def reach(self, underlay: int, host_ip: str) -> Reach:
+        """What the overlay can carry; why it is not IPv6 is for the runtime to say."""
+        return Reach(":" in host_ip, self.device_mtu(underlay, host_ip) >= IPV6_MTU)
 
 
 def read_network(spec: Mapping[str, Any]) -> Network:

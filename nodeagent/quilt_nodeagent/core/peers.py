@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from quilt_crds.vtep import vtep_mac
 from quilt_netlink.messages import number4
 from quilt_nodeagent.core.direct import Direct
+from quilt_nodeagent.core.reach import Reach
 from quilt_nodeagent.core.state import Entries, Hop, Keys
 
 # Thousands of claims come at once, and the ipaddress module takes longer for one than all the rest.
@@ -83,6 +84,8 @@ class PeerTable:
         self.complete = False
         self._keep_down = keep_down
         self._direct: Direct | None = None
+        self._reach = Reach()
+        self._apart: dict[str, Peer] = {}
         self._claims: dict[str, Peer] = {}
         self._own: dict[str, Peer] = {}
         # Several claims of a node share its MAC; the smallest CIDR decides, so that order never matters.
@@ -125,8 +128,7 @@ class PeerTable:
             self._own[claim.cidr] = claim
         else:
             self._claims[claim.cidr] = claim
-            if self._wanted(claim):
-                keys.update(self._enter(claim))
+            keys.update(self._enter_where_wanted(claim))
         return keys
 
     def remove(self, cidr: str, uid: str = "") -> Keys:
@@ -158,8 +160,7 @@ class PeerTable:
             keys.update(self._leave(claim))
         self._keep_down = keep
         for claim in down:
-            if self._wanted(claim):
-                keys.update(self._enter(claim))
+            keys.update(self._enter_where_wanted(claim))
         return keys
 
     def set_device(self, device: str) -> Keys:
@@ -168,6 +169,27 @@ class PeerTable:
             return Keys()
         self.device = device
         return Keys(routes={peer.cidr for peers in self._by_vtep.values() for peer in peers})
+
+    def set_reach(self, reach: Reach) -> Keys:
+        """Follow what the overlay can carry."""
+        keys, claims = Keys(), self._claims.values() if reach != self._reach else ()
+        for claim in claims:
+            keys.update(self._leave(claim))
+        self._reach = reach
+        for claim in claims:
+            keys.update(self._enter_where_wanted(claim))
+        return keys
+
+    @property
+    def apart(self) -> list[Peer]:
+        """Peers left out for nothing but their host address, which is of the other IP family; by CIDR."""
+        return [self._apart[cidr] for cidr in sorted(self._apart)]
+
+    @property
+    def is_odd(self) -> bool:
+        """Whether it is rather this node whose host address is of the wrong family; IPv6's if in doubt."""
+        others, alike = len({peer.node for peer in self._apart.values()}), 1 + len(self._by_mac)
+        return others > alike or (others == alike and bool(self._reach.host_v6))
 
     def set_direct(self, direct: Direct | None) -> Keys:
         """Follow what is known of the link shared with peers (None: encapsulate everything)."""
@@ -227,8 +249,12 @@ class PeerTable:
             return Hop(host, direct.device)
         return Hop(peer.vtep, self.device)
 
+    def _alive(self, peer: Peer) -> bool:
+        there = peer.phase == UP or (self._keep_down and peer.phase == DOWN)
+        return there and bool(peer.host_ip) and self._reach.subnet(peer.cidr)
+
     def _wanted(self, peer: Peer) -> bool:
-        return bool(peer.host_ip) and (peer.phase == UP or (self._keep_down and peer.phase == DOWN))
+        return self._alive(peer) and self._reach.host(peer.host_ip)
 
     def _routed(self, cidr: str) -> bool:
         peer = self._claims.get(cidr)
@@ -236,7 +262,16 @@ class PeerTable:
 
     def _forget(self, peer: Peer) -> Keys:
         self._own.pop(peer.cidr, None)
+        self._apart.pop(peer.cidr, None)
         return self._leave(peer) if self._claims.pop(peer.cidr, None) else Keys()
+
+    def _enter_where_wanted(self, peer: Peer) -> Keys:
+        self._apart.pop(peer.cidr, None)
+        if self._wanted(peer):
+            return self._enter(peer)
+        if self._alive(peer):
+            self._apart[peer.cidr] = peer
+        return Keys()
 
     def _enter(self, peer: Peer) -> Keys:
         alone = (peer,)

@@ -29,6 +29,10 @@ class Keys:
     def __bool__(self) -> bool:
         return bool(self.neighbours or self.fdb or self.routes)
 
+    def without(self, other: Keys) -> Keys:
+        """Return the keys that `other` has not."""
+        return Keys(self.neighbours - other.neighbours, self.fdb - other.fdb, self.routes - other.routes)
+
     def update(self, other: Keys) -> None:
         """Add the keys of `other`."""
         self.neighbours |= other.neighbours

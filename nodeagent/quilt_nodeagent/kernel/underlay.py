@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from quilt_netlink import TABLE_MAIN, KernelLike, Route
+from quilt_netlink import TABLE_MAIN, KernelLike, Link, Route
 from quilt_nodeagent.core.direct import Direct, on_link
 from quilt_nodeagent.core.hostip import Candidates, HostIP, choose
 from quilt_nodeagent.core.ownership import INJECTED_PROTOCOL, MESH_PROTOCOL
@@ -14,11 +14,13 @@ from quilt_nodeagent.core.ownership import INJECTED_PROTOCOL, MESH_PROTOCOL
 _SOMEWHERE = ("192.0.2.1", "2001:db8::1")
 # Assumed while no interface has the host's address (it may come later): what nearly every network carries.
 _USUAL_MTU = 1500
+# The kernel's LOOPBACK_IFINDEX.
+_LOOPBACK = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Underlay:
-    """The chosen host address, the index (0: none has it), MTU and name of its interface."""
+    """The chosen host address; index (0: there is none), MTU and name of the interface to the peers."""
 
     host_ip: HostIP
     ifindex: int
@@ -26,20 +28,49 @@ class Underlay:
     name: str = ""
 
 
-def find_underlay(kernel: KernelLike, flag: str, spec: str, internal_ips: Sequence[str]) -> Underlay | None:
-    """Choose the host address from what is configured and what this kernel has; None while nothing fits."""
-    owners = {item.address.partition("/")[0]: item.ifindex for item in kernel.addresses()}
+def find_underlay(
+    kernel: KernelLike,
+    flag: str,
+    spec: str,
+    internal_ips: Sequence[str],
+    peers: Callable[[], Iterable[str]] = tuple,
+) -> Underlay | None:
+    """Choose the host address from what is configured and what this kernel has; None while nothing fits.
+
+    `peers()` are the others' host addresses.
+    """
+    owners: dict[str, list[int]] = {}
+    for item in kernel.addresses():
+        owners.setdefault(item.address.partition("/")[0], []).append(item.ifindex)
     source = ""
     if not flag and not spec and not any(ip in owners for ip in internal_ips):
         source = default_source(kernel)
     chosen = choose(Candidates(flag, spec, internal_ips, source, owners.keys()))
     if chosen is None:
         return None
-    ifindex = owners.get(chosen.address, 0)
-    link = kernel.link(ifindex) if ifindex else None
-    if link is None:
-        return Underlay(chosen, 0, _USUAL_MTU)
-    return Underlay(chosen, ifindex, link.mtu, link.name)
+    link = _interface(kernel, owners.get(chosen.address, ()), lambda: _one(peers(), chosen.address))
+    return Underlay(chosen, link.index, link.mtu, link.name) if link else Underlay(chosen, 0, _USUAL_MTU)
+
+
+def _interface(kernel: KernelLike, holders: Iterable[int], peer: Callable[[], str]) -> Link | None:
+    """Return the interface by which peers are reached; None while there is none.
+
+    It is the one that has the host address, unless nothing is reached by that: kube-proxy's IPVS mode keeps
+    addresses on a dummy device, and a host that routes by itself has its own on the loopback device.
+    """
+    links = [link for index in holders if (link := kernel.link(index)) is not None]
+    real = [link for link in links if link.index != _LOOPBACK and link.kind != "dummy"]
+    if not links or len(real) == 1:
+        return real[0] if real else None
+    route = kernel.route_get(peer())
+    used = kernel.link(route.ifindex) if route is not None and route.ifindex else None
+    return next((link for link in real if used and link.index == used.index), real[0] if real else used)
+
+
+def _one(peers: Iterable[str], own: str) -> str:
+    """Return an address that stands for all peers; without any, one that the default route leads to."""
+    v6 = ":" in own
+    return min((peer for peer in peers if (":" in peer) == v6), default=_SOMEWHERE[v6])
 
 
 def find_direct(kernel: KernelLike, underlay: Underlay) -> Direct | None:

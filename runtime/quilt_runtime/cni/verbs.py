@@ -160,6 +160,8 @@ def _spec(runtime: Runtime, allocation: Allocation, config: Config) -> pods.PodS
     if subnet is None:
         raise NoSubnetError
     subnet6 = runtime.addresses.subnet6
+    if subnet6 is not None and runtime.network.config.lacks_ipv6:
+        raise RequestError(runtime.network.config.lacks_ipv6, retryable=True)
     return pods.PodSpec(
         host_interface=allocation.host_interface,
         interface=allocation.owner.interface,

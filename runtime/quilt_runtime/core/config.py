@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
+from quilt_crds.names import IPV6_MTU
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.firewall import Firewall
 from quilt_runtime.core.requests import all_canonical4, interface_name, parse_network
 
+T = TypeVar("T")
+
 DEFAULT_MTU = 1450  # an Ethernet underlay of 1500 less VXLAN over IPv4
-MTU_RANGE = range(1280, 65536)
+MTU_RANGE = range(576, 65536)
 PREFIX_LENGTHS = range(1, 33)  # whatever kube-controller-manager cuts; core.requests tells which have room
 
 
@@ -41,6 +44,16 @@ class NodeConfig:
         """The IPv6 ones of the cluster's CIDRs."""
         return [IPv6Network(cidr) for cidr in self.cluster_cidrs if ":" in cidr]
 
+    @property
+    def lacks_ipv6(self) -> str:
+        """Why this node can have no IPv6, where it should have; empty when it can."""
+        if self.mtu >= IPV6_MTU or not self.cluster_cidrs_v6:
+            return ""
+        return (
+            f"MTU {self.mtu} is too small for IPv6, which needs {IPV6_MTU}: raise the underlay's by "
+            f"{IPV6_MTU - self.mtu}, or remove clusterCIDRsV6 from the QuiltNetwork"
+        )
+
     def firewall(self, subnet: IPv4Network | None, subnet6: IPv6Network | None = None) -> Firewall:
         """Return what the nftables table has to say for this configuration."""
         texts = str(subnet or ""), str(subnet6 or "")
@@ -61,23 +74,41 @@ class NodeConfig:
         mtu: int,
         vxlan_interface: str,
         vxlan_port: int,
-        overlay_sources: Iterable[str],
+        overlay_sources: Collection[str],
         prefix_length: int,
-    ) -> Self:
-        """Return the configuration that a request asks for; what it leaves empty or zero stays as it is.
+    ) -> tuple[Self, list[str]]:
+        """Return the configuration that a request asks for, and why some of it cannot be.
 
-        The overlay sources are always the request's. Raises RequestError.
+        What the request leaves empty or zero stays as it is, and so does what cannot be used: peers are taken
+        in whatever is wrong with the rest. The overlay sources are always the request's.
         """
-        cidrs = tuple(str(parse_network("Cluster CIDR", text)) for text in cluster_cidrs)
-        return replace(
+        refused: list[str] = []
+
+        def read(reading: Callable[[], T], held: T) -> T:
+            try:
+                return reading() or held
+            except RequestError as error:
+                refused.append(str(error))
+                return held
+
+        sources = read(lambda: self._sources(overlay_sources), self.overlay_sources)
+        config = replace(
             self,
-            cluster_cidrs=cidrs or self.cluster_cidrs,
-            mtu=_within("MTU", mtu, MTU_RANGE) or self.mtu,
-            vxlan_interface=interface_name(vxlan_interface) if vxlan_interface else self.vxlan_interface,
-            vxlan_port=_within("VXLAN port", vxlan_port, range(1, 65536)) or self.vxlan_port,
-            overlay_sources=self._sources(overlay_sources),
-            prefix_length=_within("Prefix length", prefix_length, PREFIX_LENGTHS) or self.prefix_length,
+            cluster_cidrs=read(
+                lambda: tuple(str(parse_network("Cluster CIDR", text)) for text in cluster_cidrs),
+                self.cluster_cidrs,
+            ),
+            mtu=read(lambda: _within("MTU", mtu, MTU_RANGE), self.mtu),
+            vxlan_interface=read(
+                lambda: interface_name(vxlan_interface) if vxlan_interface else "", self.vxlan_interface
+            ),
+            vxlan_port=read(lambda: _within("VXLAN port", vxlan_port, range(1, 65536)), self.vxlan_port),
+            overlay_sources=sources if overlay_sources else frozenset(),
+            prefix_length=read(
+                lambda: _within("Prefix length", prefix_length, PREFIX_LENGTHS), self.prefix_length
+            ),
         )
+        return config, refused
 
     def with_sources(self, add: Iterable[str], remove: Iterable[str]) -> Self:
         """Return the configuration with some overlay sources more and others less; raises RequestError."""

@@ -101,11 +101,12 @@ class RouteExecutor:
         with self._lock:
             kernel = self._view.kernel
             routes = [route for route in kernel.routes() if route.protocol in OURS]
-            ops: list[Op] = [Delete(route) for route in routes]
+            refused = [entry for entry in kernel.unreachables() if entry.protocol in OURS]
+            ops: list[Op] = [*map(Delete, routes), *map(Delete, refused)]
             ops += [Delete(nexthop) for nexthop in kernel.nexthops(PROTOCOL_MESH)]
             kernel.apply(ops)
             self._view.forget()
-            return len(routes)
+            return len(routes) + len(refused)
 
     def close(self) -> None:
         """Close the sockets."""

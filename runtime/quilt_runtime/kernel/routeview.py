@@ -8,18 +8,16 @@ whatever is not understood, makes the next call read anew.
 
 from __future__ import annotations
 
-import array
 import errno
 import socket
 import struct
-import sys
 
 from quilt_netlink import Kernel, KernelLike, Link, NetlinkError
 from quilt_runtime.core.routes import Tables
 from quilt_runtime.kernel.routenews import RouteNews
+from quilt_runtime.kernel.socketfilter import DROP, JUMP_EQUAL, KEEP, LOAD_WORD, as_loaded, attach
 
 SOL_NETLINK, NETLINK_ADD_MEMBERSHIP = 270, 1
-SO_ATTACH_FILTER = 26
 RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE = 1, 5, 7
 RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE, RTNLGRP_NEXTHOP = 9, 11, 32
 GROUPS = (
@@ -132,17 +130,8 @@ def _subscribe(own_port: int) -> socket.socket:
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
     )
     news.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-    # Classic BPF: drop when the header's port id (bytes 12 to 16, loaded as big-endian) is ours.
-    port = int.from_bytes(own_port.to_bytes(4, sys.byteorder), "big")
-    program = array.array(
-        "B",
-        struct.pack("=HBBI", 0x20, 0, 0, 12)  # ld [12]
-        + struct.pack("=HBBI", 0x15, 0, 1, port)  # jeq port, next, skip
-        + struct.pack("=HBBI", 0x06, 0, 0, 0)  # ret 0: drop
-        + struct.pack("=HBBI", 0x06, 0, 0, 0xFFFFFFFF),  # ret all: keep
-    )
-    address, size = program.buffer_info()
-    news.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("@HP", size // 8, address))
+    # The port id in a message's header.
+    attach(news, [(LOAD_WORD, 0, 0, 12), (JUMP_EQUAL, 0, 1, as_loaded(own_port, 4)), DROP, KEEP])
     news.bind((0, 0))
     for group in GROUPS:
         try:

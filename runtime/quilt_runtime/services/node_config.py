@@ -8,6 +8,7 @@ from functools import cache
 from quilt_proto import node_pb2 as pb
 from quilt_proto import node_pb2_grpc as rpc
 from quilt_runtime.app import Runtime
+from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.requests import node_subnet6
 from quilt_runtime.services.answer import answer
 
@@ -23,18 +24,21 @@ class NodeConfigService(rpc.NodeConfigServicer):
 
         def work() -> None:
             network = self._runtime.network
-            network.configure(
-                network.config.merged(
-                    cluster_cidrs=request.cluster_cidrs,
-                    mtu=request.mtu,
-                    vxlan_interface=request.vxlan_interface,
-                    vxlan_port=request.vxlan_port,
-                    overlay_sources=request.overlay_sources,
-                    prefix_length=request.node_prefix_length,
-                )
-                .with_multicast(request.multicast, request.multicast_fast_leave)
-                .with_spoof_guard(request.spoof_guard if request.HasField("spoof_guard") else True)
+            config, refused = network.config.merged(
+                cluster_cidrs=request.cluster_cidrs,
+                mtu=request.mtu,
+                vxlan_interface=request.vxlan_interface,
+                vxlan_port=request.vxlan_port,
+                overlay_sources=request.overlay_sources,
+                prefix_length=request.node_prefix_length,
             )
+            network.configure(
+                config.with_multicast(request.multicast, request.multicast_fast_leave).with_spoof_guard(
+                    request.spoof_guard if request.HasField("spoof_guard") else True
+                )
+            )
+            if refused:
+                raise RequestError("; ".join(refused))
             if request.subnet_v6:
                 cidrs = network.config.cluster_cidrs_v6
                 network.configure_subnet6(node_subnet6(request.subnet_v6, cidrs))

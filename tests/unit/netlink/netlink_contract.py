@@ -28,6 +28,7 @@ from quilt_netlink import (
     Op,
     Put,
     Route,
+    Unreachable,
 )
 
 
@@ -147,6 +148,26 @@ class KernelContract(LinkContract):
         assert (found.prefix, found.ifindex, found.gateway) == ("10.42.2.9/32", device, "10.42.2.0")
         assert kernel.route_get("10.42.2.9", fib_match=True) == Route("10.42.2.0/24", 81, nhid=2)
         assert kernel.route_get("203.0.113.1") is None
+
+    @pytest.mark.parametrize("prefix", ["10.42.0.0/16", "fd42::/48"])
+    def test_an_unreachable_prefix_is_no_route_and_stands_behind_all_routes(
+        self, kernel: KernelLike, device: int, prefix: str
+    ) -> None:
+        refused = Unreachable(prefix, 81, metric=0xFFFFFFFF)
+        address = prefix.partition("/")[0]
+        for _ in range(2):
+            assert kernel.apply([Put(refused)]) == []
+        assert kernel.unreachables(protocol=81) == kernel.unreachables() == [refused]
+        assert kernel.unreachables(protocol=82) == kernel.routes(protocol=81) == []
+        assert kernel.route_get(address) is None
+        kernel.run(Put(Route(prefix, 81, ifindex=device, scope=0 if ":" in prefix else SCOPE_LINK)))
+        found = kernel.route_get(address)
+        assert found is not None
+        assert found.ifindex == device
+        assert refusal(kernel, Delete(replace(refused, protocol=82))) == errno.ESRCH
+        assert kernel.apply([Delete(refused)]) == []
+        assert refusal(kernel, Delete(refused)) == errno.ESRCH
+        assert kernel.unreachables() == []
 
     def test_bad_entries_do_not_spoil_the_others(self, kernel: KernelLike, device: int) -> None:
         ops: list[Op] = []

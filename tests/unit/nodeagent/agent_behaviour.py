@@ -12,6 +12,7 @@ from agent_doubles import GROUP, Rig, eventually
 from agent_drift_behaviour import DriftBehaviour
 from agent_route_behaviour import NodeRouteBehaviour
 from agent_scene import device, mesh, publish, routed, stands
+from agent_underlay_behaviour import UnderlayBehaviour
 
 from quilt_crds.vtep import vtep_mac
 from quilt_netlink import Address, Delete, Put, Route, Vxlan
@@ -24,7 +25,7 @@ def sources(rig: Rig) -> set[str]:
     return set(rig.runtime.configured[-1].overlay_sources) if rig.runtime.configured else set()
 
 
-class AgentBehaviour(DriftBehaviour, NodeRouteBehaviour):
+class AgentBehaviour(DriftBehaviour, NodeRouteBehaviour, UnderlayBehaviour):
     async def test_a_node_joins_and_becomes_ready(self, rig: Rig) -> None:
         await mesh(rig, 2, 3)
         link = device(rig)
@@ -196,12 +197,11 @@ class AgentBehaviour(DriftBehaviour, NodeRouteBehaviour):
         rig.network()
         rig.api.claim("10.42.1.0/24", "self", "198.18.0.1")
         publish(rig, 2, 3)
-        agent = await rig.start()
-        await eventually(lambda: "10.42.2.0/24" in " ".join(agent.reconciler.problems))
+        await rig.start()
+        await eventually(lambda: "10.42.2.0/24" in rig.condition("DataplaneInSync").get("message", ""))
         assert routed(rig).keys() == {"10.42.3.0/24"}
         rig.runtime.refuse.clear()
-        await rig.ready()
-        assert stands(rig, 2, 3)
+        await eventually(lambda: stands(rig, 2, 3))
 
     async def test_a_lost_claim_keeps_everything_and_says_so(self, rig: Rig) -> None:
         await mesh(rig, 2)

@@ -118,7 +118,10 @@ def merged(config: NodeConfig, **changes: object) -> NodeConfig:
         "overlay_sources": [],
         "prefix_length": 0,
     }
-    return config.merged(**{**empty, **changes})  # type: ignore[arg-type]
+    found, refused = config.merged(**{**empty, **changes})  # type: ignore[arg-type]
+    if refused:
+        raise RequestError(refused[0])
+    return found
 
 
 def test_what_a_configuration_leaves_out_stays() -> None:
