@@ -75,6 +75,7 @@ NETWORK_ACCEPTED: Final = "Accepted"
 SUBNETS_AVAILABLE: Final = "SubnetsAvailable"
 WITHDRAWAL_PAUSED: Final = "WithdrawalPaused"
 AGENTS_RESPONSIVE: Final = "AgentsResponsive"
+PODS_FIT: Final = "PodsFit"
 
 # Devices on a node.
 VXLAN_DEVICE: Final = "vxlan100"

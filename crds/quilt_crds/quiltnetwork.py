@@ -64,10 +64,10 @@ Cidrs = Annotated[
 ]
 
 
-# DNS labels, as namespaces are called.
+# DNS labels, as namespaces are called. Replaced as a whole: of a set, a hand's entry could not be taken back.
 Namespaces = Annotated[
     list[Annotated[str, Field(max_length=63, json_schema_extra={"pattern": NAMESPACE_PATTERN})]],
-    Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"}),
+    Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
 ]
 
 

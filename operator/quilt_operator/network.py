@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -25,7 +25,7 @@ from quilt_operator.api.client import ApiError
 from quilt_operator.api.events import NORMAL, WARNING, About, EventRecorder
 from quilt_operator.api.objects import Objects
 from quilt_operator.core import network_status, parse
-from quilt_operator.core.chart import covers, merged
+from quilt_operator.core.chart import covers, differences, merged
 from quilt_operator.core.claims import Book
 from quilt_operator.core.network_status import NetworkStatus
 from quilt_operator.core.times import rfc3339
@@ -58,6 +58,10 @@ class NetworkReconciler:
     outage_until: float = 0.0
     """Monotonic time until which that is worth telling."""
     _complained: str = field(default="", init=False)
+    _followed: Mapping[str, Any] | None = field(default=None, init=False)
+    """What the chart said when the network was last seen to say so too."""
+    _applied: tuple[Mapping[str, Any], Mapping[str, Any]] | None = field(default=None, init=False)
+    """What the chart said when it was last applied, and what came of it."""
     _services: tuple[str, ...] = field(default=(), init=False)
     _services_due: float = field(default=-float("inf"), init=False)
 
@@ -80,9 +84,13 @@ class NetworkReconciler:
         """Create the network when absent, and apply what the chart owns where it differs."""
         chart = await self._chart()
         live = self.world.network_raw.get("spec")
-        if chart is None or (live is not None and covers(live, chart)):
-            self.refused = "" if chart is not None else self.refused
+        if chart is None:
             return
+        if live is not None and covers(live, chart):
+            self.refused, self._followed = "", chart
+            return
+        if self._applied == (chart, live):
+            return  # The API server took it and kept something of another's all the same.
         try:
             raw = await self.objects.apply_network_spec(self.world.network, merged(live or {}, chart))
         except ApiError as error:
@@ -92,7 +100,17 @@ class NetworkReconciler:
             return
         self.refused = ""
         log.info("network_applied", network=self.world.network, created=live is None)
+        self._applied = chart, raw.get("spec") or {}
         self.world.observe(QUILTNETWORK.plural, raw)
+        if live is not None and chart == self._followed:
+            self._tell_undone(differences(live, chart), raw)
+
+    def _tell_undone(self, edits: Sequence[str], raw: Mapping[str, Any]) -> None:
+        """Tell who edited by hand what the chart decides that it was taken back."""
+        about = About(QUILTNETWORK.kind, self.world.network, raw["metadata"].get("uid", ""))
+        text = f"taken back: {'; '.join(edits)}. The chart decides this: change the values of the release"
+        log.warning("hand_edit_undone", network=self.world.network, edits=list(edits))
+        self.events.note(about, WARNING, "HandEditUndone", text)
 
     async def _chart(self) -> Mapping[str, Any] | None:
         raw = await self.objects.config_map(self.namespace, NETWORK_CONFIGMAP)
@@ -125,8 +143,9 @@ class NetworkReconciler:
         conditions = parse.conditions(old)
         now = rfc3339(datetime.now(UTC))
         outage = self.outage if time.monotonic() < self.outage_until else 0.0
+        crowds = network_status.crowded(book.plan, self.world.hosts.items.values())
         wanted = network_status.desired(
-            book, self.heartbeats.guard, self.refused, self.world.overlaps, conditions, now, outage
+            book, self.heartbeats.guard, self.refused, self.world.overlaps, conditions, now, outage, crowds
         )
         before = network_status.current(old, conditions)
         if wanted == before:

@@ -16,6 +16,7 @@ from quilt_cli.core import cluster_checks, finding
 from quilt_cli.core.finding import EXIT_CANNOT_TELL, EXIT_HEALTHY, EXIT_PROBLEMS, Finding, Level, ok
 from quilt_cli.core.objects import Network
 from quilt_cli.output import console, counts, lines, print_json
+from quilt_crds.capacity import DEFAULT_PREFIX_LENGTH
 from quilt_crds.names import VXLAN_DEVICE, VXLAN_PORT
 
 DEFAULT_CIDRS = ("10.42.0.0/16",)
@@ -32,6 +33,11 @@ _FOLDER = click.Path(path_type=Path)
     multiple=True,
     help="Range that the mesh will use; repeatable.  [default: the QuiltNetwork's, or 10.42.0.0/16]",
 )
+@click.option(
+    "--node-prefix-length",
+    type=click.IntRange(16, 28),
+    help="Length of the subnets that nodes will get.  [default: the QuiltNetwork's, or 24]",
+)
 @click.option("--nodes", is_flag=True, help="Look at every node too, by a pod on each.")
 @click.option("--image", help="For --nodes: the node image.  [default: that of the DaemonSet quilt-mesh]")
 @output
@@ -42,6 +48,7 @@ def check(
     when: str | None,
     namespace: str,
     cidrs: tuple[str, ...],
+    node_prefix_length: int | None,
     nodes: bool,
     image: str | None,
     as_json: bool,
@@ -59,7 +66,8 @@ def check(
     network = facts.mesh.network
     ranges = cidrs or (network.cidrs if network else DEFAULT_CIDRS)
     post = when == "post" or (when is None and facts.mesh.agents is not None)
-    found = (cluster_checks.after if post else cluster_checks.before)(facts, ranges)
+    length = node_prefix_length or (network.prefix_length if network else DEFAULT_PREFIX_LENGTH)
+    found = cluster_checks.after(facts, ranges) if post else cluster_checks.before(facts, ranges, length)
     if nodes:
         found += _nodes(client, image, network, ranges, installed=post)
     tell(found, f"cluster ({'post' if post else 'pre'}-install)", as_json=as_json)

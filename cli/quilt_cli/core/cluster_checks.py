@@ -11,6 +11,7 @@ from quilt_cli.core.cluster_facts import ClusterFacts
 from quilt_cli.core.finding import Finding, fail, ok, unknown, warn
 from quilt_cli.core.node_checks import kernel_version
 from quilt_cli.core.objects import Workload
+from quilt_crds.capacity import DEFAULT_PREFIX_LENGTH, crowding, pod_addresses
 from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET, VERSION
 
 # CIDR functions in CEL, selectable fields of CRDs, tokens that name their node.
@@ -19,13 +20,16 @@ _KINDS = (QUILTNETWORK, QUILTNODE, QUILTSUBNET)
 _NAMED = 5
 
 
-def before(facts: ClusterFacts, cidrs: Sequence[str]) -> list[Finding]:
-    """What to know before an install with these clusterCIDRs."""
+def before(
+    facts: ClusterFacts, cidrs: Sequence[str], prefix_length: int = DEFAULT_PREFIX_LENGTH
+) -> list[Finding]:
+    """What to know before an install with these clusterCIDRs, cut into subnets of `prefix_length`."""
     return [
         *_version(facts),
         *_crds(facts, installed=False),
         *_foreign(facts),
         *_overlaps(facts, cidrs),
+        *_pods_fit(facts, prefix_length),
         *_kernels(facts),
         *_pod_security(facts),
     ]
@@ -130,6 +134,17 @@ def _node_overlaps(facts: ClusterFacts, cidrs: Sequence[str]) -> Iterator[Findin
             "start it with --allocate-node-cidrs=false; harmless as long as nothing else reads spec.podCIDR"
         )
         yield warn("podcidr-overlap", "Nodes", message, todo)
+
+
+def _pods_fit(facts: ClusterFacts, prefix_length: int) -> Iterator[Finding]:
+    nodes = facts.nodes or ()
+    text = crowding((node.name, node.pods, prefix_length) for node in nodes)
+    if text:
+        todo = "choose a shorter network.nodePrefixLength, or set maxPods of the kubelets"
+        yield warn("pods-do-not-fit", "Nodes", text, todo)
+    elif nodes:
+        message = f"none may run more than the {pod_addresses(prefix_length)} pods that find an address"
+        yield ok("pods-fit", "Nodes", message)
 
 
 def _kernels(facts: ClusterFacts) -> Iterator[Finding]:

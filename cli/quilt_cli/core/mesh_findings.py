@@ -15,6 +15,7 @@ from quilt_crds.names import (
     NETWORK_ACCEPTED,
     NODE_DAEMONSET,
     OPERATOR_COMPONENT,
+    PODS_FIT,
     SUBNETS_AVAILABLE,
     WITHDRAWAL_PAUSED,
 )
@@ -75,6 +76,7 @@ def _network(snapshot: Snapshot) -> Iterator[Finding]:
         ("ClaimsConsistent", "True", "claims-inconsistent", fail, "kubectl get quiltsubnets -o wide"),
         (WITHDRAWAL_PAUSED, "False", "withdrawal-paused", warn, _DESCRIBE),
         (AGENTS_RESPONSIVE, "True", "agents-silent", warn, _DESCRIBE),
+        (PODS_FIT, "True", "pods-do-not-fit", warn, "set maxPods in the configuration of these kubelets"),
     ):
         held = network.conditions.get(type_)
         if held is not None and held.status not in {good, "Unknown"}:

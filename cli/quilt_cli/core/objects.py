@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from quilt_crds.capacity import DEFAULT_PREFIX_LENGTH
+
 Raw = Mapping[str, Any]
 # A container engine tells the same failure at three levels, each quoting the one below.
 _MESSAGE_SHOWN = 120
@@ -31,7 +33,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class KubeNode:
-    """A Kubernetes Node; `addresses` are its IP addresses, InternalIP first."""
+    """A Kubernetes Node; `addresses` are its IP addresses, InternalIP first; `pods` may run (0: unknown)."""
 
     name: str
     ready: bool
@@ -39,6 +41,7 @@ class KubeNode:
     pod_cidrs: tuple[str, ...] = ()
     kernel: str = ""
     linux: bool = True
+    pods: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,7 @@ class Network:
     device: str
     counts: Mapping[str, int]
     conditions: Mapping[str, Condition]
+    prefix_length: int = DEFAULT_PREFIX_LENGTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +144,7 @@ def kube_node(raw: Raw) -> KubeNode:
         pod_cidrs=tuple(spec.get("podCIDRs") or ()),
         kernel=str(info.get("kernelVersion") or ""),
         linux=info.get("operatingSystem", "linux") == "linux",
+        pods=int(pods) if (pods := str((status.get("capacity") or {}).get("pods", ""))).isdecimal() else 0,
     )
 
 
@@ -180,6 +185,7 @@ def network(raw: Raw) -> Network:
         device=str(vxlan.get("device") or "vxlan100"),
         counts={name: int(count) for name, count in (_status(raw).get("subnets") or {}).items()},
         conditions=conditions(raw),
+        prefix_length=int(spec.get("nodePrefixLength") or DEFAULT_PREFIX_LENGTH),
     )
 
 

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 # Lists that may only grow: an administrator's entries are kept beside the chart's.
 _EXTENDABLE = ("clusterCIDRs", "clusterCIDRsV6")
+# An Event has room for 1 KiB.
+_SHOWN = 100
 
 
 def covers(live: Mapping[str, Any], chart: Mapping[str, Any]) -> bool:
     """Whether `live` already says everything that the chart says."""
     return all(_covers_field(key, live.get(key), wanted) for key, wanted in chart.items())
+
+
+def differences(live: Mapping[str, Any], chart: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """What the chart says otherwise than `live`, a phrase for each field."""
+    found = []
+    for key, wanted in chart.items():
+        held, name = live.get(key), f"{prefix}{key}"
+        if isinstance(wanted, Mapping) and isinstance(held, Mapping):
+            found += differences(held, wanted, f"{name}.")
+        elif not _covers_field(key, held, wanted):
+            found.append(f"{name} was {_shown(held)}, the chart says {_shown(wanted)}")
+    return found
 
 
 def merged(live: Mapping[str, Any], chart: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,4 +44,10 @@ def _covers_field(key: str, live: Any, wanted: Any) -> bool:
         return set(wanted or ()) <= set(live or ())
     if isinstance(wanted, Mapping):
         return isinstance(live, Mapping) and covers(live, wanted)
+    if isinstance(live, list) and isinstance(wanted, list):
+        return set(live) == set(wanted)
     return bool(live == wanted)
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value)[:_SHOWN]

@@ -61,6 +61,8 @@ class KubeNode:
     addresses: frozenset[str] = frozenset()
     network_unavailable: bool = False
     pod_cidrs: tuple[str, ...] = ()
+    pods: int = 0
+    """How many pods its kubelet runs at most; 0 while it has not said so."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Final
 
-from quilt_crds.names import AGENTS_RESPONSIVE, NETWORK_ACCEPTED, SUBNETS_AVAILABLE, WITHDRAWAL_PAUSED
+from quilt_crds.capacity import crowding
+from quilt_crds.names import (
+    AGENTS_RESPONSIVE,
+    NETWORK_ACCEPTED,
+    PODS_FIT,
+    SUBNETS_AVAILABLE,
+    WITHDRAWAL_PAUSED,
+)
 from quilt_operator.core.allocator import parse_cidr
 from quilt_operator.core.claims import Book, Counts, Problem
 from quilt_operator.core.health import Guard
@@ -55,11 +62,13 @@ def desired(
     old: Sequence[Condition],
     now: str,
     outage: float = 0.0,
+    crowds: str = "",
 ) -> NetworkStatus:
     """The status that the network should have.
 
     `refused` is the API server's answer to the chart's last change ("" when it took it), `overlaps` what
-    `overlapping` found, `outage` the seconds for which nobody could lead while its aftermath lasts.
+    `overlapping` found, `outage` the seconds for which nobody could lead while its aftermath lasts, `crowds`
+    which nodes may run more pods than they have addresses for.
     """
     counts = {family: book.counts(family) for family in book.plan.families}
     verdicts = (
@@ -68,12 +77,29 @@ def desired(
         _consistent(book.problems.values()),
         _paused(guard, outage),
         _agents(guard),
+        _fits(crowds),
     )
     known = {item.type: item for item in old}
     return NetworkStatus(
         counts=next(iter(counts.values()), Counts()),
         conditions=tuple(settle(item, known.get(item.type), now) for item in verdicts),
     )
+
+
+def crowded(plan: Plan, nodes: Iterable[KubeNode]) -> str:
+    """Which nodes may run more pods than their IPv4 subnets have addresses for; empty when none."""
+    pool = plan.pools.get(4)
+    if pool is None:
+        return ""
+    lengths = ((node, _prefix_length(plan, node, pool.prefix_length)) for node in nodes)
+    return crowding((node.name, node.pods, length) for node, length in lengths)
+
+
+def _prefix_length(plan: Plan, node: KubeNode, planned: int) -> int:
+    if not plan.adopts:
+        return planned
+    own = (network for text in node.pod_cidrs if (network := parse_cidr(text)) is not None)
+    return next((network.prefixlen for network in own if network.version == 4), planned)
 
 
 def overlapping(plan: Plan, nodes: Collection[KubeNode], services: Iterable[str] = ()) -> list[str]:
@@ -150,6 +176,12 @@ def _agents(guard: Guard) -> Condition:
         )
         return Condition(AGENTS_RESPONSIVE, "False", "TooManySilent", text)
     return Condition(AGENTS_RESPONSIVE, "True", "LeasesRenewed")
+
+
+def _fits(text: str) -> Condition:
+    if text:
+        return Condition(PODS_FIT, "False", "MorePodsThanAddresses", text)
+    return Condition(PODS_FIT, "True", "EnoughAddresses")
 
 
 def _some(items: Sequence[str]) -> str:

@@ -51,6 +51,7 @@ def kube_node(raw: Raw) -> KubeNode:
         ),
         network_unavailable=any(c.type == "NetworkUnavailable" and c.status != "False" for c in found),
         pod_cidrs=tuple(item for item in _items(spec, "podCIDRs") if isinstance(item, str)),
+        pods=_count(_text(_part(status, "capacity"), "pods")),
     )
 
 
@@ -92,6 +93,11 @@ def name(raw: Raw) -> str:
 def version(raw: Raw) -> int:
     """metadata.resourceVersion as a number: comparable for one resource (KEP-5504); 0 when absent."""
     text = _text(_part(raw, "metadata"), "resourceVersion")
+    return int(text) if text.isdecimal() else 0
+
+
+def _count(text: str) -> int:
+    """A quantity that is a plain number, as kubelets write that of pods; 0 for any other."""
     return int(text) if text.isdecimal() else 0
 
 

@@ -96,3 +96,14 @@ def test_the_help_lists_every_command_and_each_has_help() -> None:
     assert all(name in found.output for name in ("status", "check", "connectivity", "cleanup"))
     for command in (["status"], ["check"], ["check", "node"], ["connectivity", "test"], ["cleanup"]):
         assert run(*command, "--help").exit_code == 0
+
+
+def test_more_pods_than_addresses_are_told_before_an_install(api: FakeApi, kubeconfig: str) -> None:
+    """u5: `quilt check --pre` warns with both numbers where kubelets run more pods than find an address."""
+    nodes = [{"metadata": {"name": name}, "status": {"capacity": {"pods": "110"}}} for name in ("n1", "n2")]
+    api.answers["/api/v1/nodes"] = (200, {"items": nodes})
+    small = run("check", "--pre", "--node-prefix-length", "26", "--kubeconfig", kubeconfig)
+    assert "61 addresses for pods (/26)" in small.output
+    assert "110 on n1, 110 on n2" in small.output
+    large = run("check", "--pre", "--kubeconfig", kubeconfig)
+    assert "addresses for pods (/24)" not in large.output

@@ -94,6 +94,7 @@ def test_the_operator_is_told_when_none_is_ready_and_when_there_is_none() -> Non
         ("ClaimsConsistent", "False", "claims-inconsistent", Level.FAIL),
         ("WithdrawalPaused", "True", "withdrawal-paused", Level.WARN),
         ("AgentsResponsive", "False", "agents-silent", Level.WARN),
+        ("PodsFit", "False", "pods-do-not-fit", Level.WARN),
     ],
 )
 def test_conditions_of_the_network_are_told(type_: str, status: str, code: str, level: Level) -> None:

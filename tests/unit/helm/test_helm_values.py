@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -141,3 +142,12 @@ def pairs(
     assert chart.get("properties", {}).keys() == api.get("properties", {}).keys(), path
     for name, part in chart.get("properties", {}).items():
         yield from pairs(part, api["properties"][name], f"{path}.{name}")
+
+
+def test_the_notes_name_the_pods_that_find_an_address() -> None:
+    """u5: The notes of an install with short subnets name how many pods fit, and that a kubelet runs 110."""
+    notes = (CHART / "templates" / "NOTES.txt").read_text()
+    named = {int(length): int(pods) for length, pods in re.findall(r'"(\d\d)" (\d+)', notes)}
+    lengths = range(16, 29)
+    assert named == {length: 2 ** (32 - length) - 3 for length in lengths if 2 ** (32 - length) - 3 < 110}
+    assert "110" in notes
