@@ -29,9 +29,11 @@ from quilt_netlink.snooping import (
     Snooping,
     read_alias,
     read_fast_leave,
+    read_max_groups,
     read_snooping,
     set_alias,
     set_fast_leave,
+    set_max_groups,
     set_snooping,
 )
 from quilt_netlink.state import FdbEntry
@@ -151,6 +153,18 @@ class MulticastKernel(Kernel):
     def set_fast_leave(self, port: int, on: bool) -> None:
         """Let a bridge's port stop at a leave at once: right where one member can be behind it."""
         self._channel.request(set_fast_leave(port, on))
+
+    def max_groups(self, port: int) -> int | None:
+        """Return how many groups are learned behind a bridge's port (0: any number); None for no port.
+
+        Before Linux 6.3 there is no such limit: None, too.
+        """
+        message = self._link_message(port)
+        return read_max_groups(message) if message else None
+
+    def set_max_groups(self, port: int, most: int) -> None:
+        """Let no more groups be learned behind a bridge's port; one pod then fills not the whole table."""
+        self._channel.request(set_max_groups(port, most))
 
     def alias(self, key: int | str) -> str | None:
         """Return the alias of the interface with this index or name; None where there is none such."""

@@ -16,12 +16,14 @@ _ATTR = struct.Struct("=HH")
 _NESTED = 0x8000
 # include/uapi/linux/if_link.h
 _LINKINFO, _KIND, _DATA, _SLAVE_KIND, _SLAVE_DATA = 18, 1, 2, 4, 5
-_NAME, _ALIAS, _FAST_LEAVE = 3, 20, 7
+_NAME, _ALIAS, _FAST_LEAVE, _MAX_GROUPS = 3, 20, 7, 42
+_NUMBER = struct.Struct("=I")
 _SHAPES: dict[str, tuple[int, str]] = {
     "router": (22, "=B"),
     "snooping": (23, "=B"),
     "query_use_ifaddr": (24, "=B"),
     "querier": (25, "=B"),
+    "hash_max": (27, "=I"),
     "startup_query_cnt": (29, "=I"),
     "last_member_intvl": (30, "=Q"),
     "query_response_intvl": (34, "=Q"),
@@ -34,6 +36,7 @@ _SHAPES: dict[str, tuple[int, str]] = {
 class Snooping:
     """How a bridge treats IPv4 multicast; intervals in hundredths of a second, as the kernel counts them.
 
+    `hash_max` is how many groups it can know: asked to learn one more the kernel turns snooping off.
     `router` 2 hands every group's packets to the host as well, 1 only where the kernel heard a router.
     A host that hears a query of version 2 changes to that version, and a leave that it makes before it has
     answered is never sent: the group would go on for minutes.
@@ -48,6 +51,7 @@ class Snooping:
     startup_query_cnt: int = 4
     startup_query_intvl: int = 200
     igmp_version: int = 3
+    hash_max: int = 64 * 4096
 
 
 PLAIN = Snooping(
@@ -58,6 +62,7 @@ PLAIN = Snooping(
     startup_query_cnt=2,
     startup_query_intvl=3125,
     igmp_version=2,
+    hash_max=4096,
 )
 """What the kernel gives a new bridge."""
 
@@ -108,6 +113,17 @@ def read_fast_leave(message: bytes) -> bool | None:
     """Read a port's setting; None for what is no port of a bridge."""
     data = _nested(message, _SLAVE_KIND, _SLAVE_DATA)
     return None if data is None or _FAST_LEAVE not in data else data[_FAST_LEAVE] != b"\x00"
+
+
+def set_max_groups(port: int, most: int) -> bytes:
+    """Encode how many groups the kernel learns behind a bridge's port; 0: any number."""
+    return _change(port, _SLAVE_KIND, "bridge", _SLAVE_DATA, [(_MAX_GROUPS, _NUMBER.pack(most))])
+
+
+def read_max_groups(message: bytes) -> int | None:
+    """Read a port's limit; None for what is no port of a bridge, and before Linux 6.3."""
+    data = _nested(message, _SLAVE_KIND, _SLAVE_DATA)
+    return None if data is None or _MAX_GROUPS not in data else int(_NUMBER.unpack(data[_MAX_GROUPS])[0])
 
 
 def _nested(message: bytes, kind: int, data: int) -> dict[int, bytes] | None:

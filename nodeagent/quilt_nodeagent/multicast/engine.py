@@ -63,7 +63,14 @@ class Engine:
         self._admission = Admission(dataplane.alias)
         self.local = LocalMembers(limits, self._admission.port)
         self.remote = RemoteMembers()
-        self.forwarding = Forwarding(self.local, self.remote, limits, self._admission.source, dataplane.key)
+        self.forwarding = Forwarding(
+            self.local,
+            self.remote,
+            limits,
+            self._admission.source,
+            dataplane.key,
+            self._admission.exists,
+        )
         self._dirty: set[str] = set()
         self._full = "start"
         self._scheduled = False
@@ -74,6 +81,7 @@ class Engine:
         self._settling = False
         self._idle = IdleFlows()
         self._fd = -1
+        self._running = False
 
     async def run(self) -> None:
         """Serve until cancelled; raises MrouteError where the routing table cannot be had."""
@@ -96,6 +104,11 @@ class Engine:
             self._dataplane.close()
 
     @property
+    def running(self) -> bool:
+        """Whether the routing table is ours and all was read at least once."""
+        return self._running
+
+    @property
     def problem(self) -> str:
         """What is wrong, as a sentence; empty where all is well."""
         return self._trouble.problem
@@ -113,6 +126,7 @@ class Engine:
             if groups := self.remote.purge(vtep):
                 log.info("multicast_members_purged", vtep=vtep, groups=len(groups))
         self._mark({group for _, group in self.forwarding.flows})
+        self.forwarding.reconsider()
 
     def heard(self, news: News) -> None:
         """Follow what a peer tells of its members."""
@@ -191,12 +205,11 @@ class Engine:
             self._metrics.upcalls.inc()
             if upcall.kind != NO_ENTRY or upcall.group.startswith(LINK_LOCAL):
                 continue
-            if self.forwarding.add(upcall.source, upcall.group, upcall.vif):
-                # The kernel asks about what it does not have, whatever we believe.
-                self._dataplane.tracked.flows.pop((upcall.source, upcall.group), None)
-                touched.add(upcall.group)
-            else:
+            if not self.forwarding.add(upcall.source, upcall.group, upcall.vif):
                 self._metrics.refused_flows.inc()
+            # The kernel asks about what it does not have, whatever we believe.
+            self._dataplane.tracked.flows.pop((upcall.source, upcall.group), None)
+            touched.add(upcall.group)
         if touched:
             self._dirty |= touched
             self._run()
@@ -249,9 +262,11 @@ class Engine:
         cause, self._full = self._full, ""
         groups, self._dirty = self._dirty, set()
         if cause:
+            self._admission.ask_anew()
             try:
                 self._take_members(self._dataplane.look())
                 self.keep()
+                self._running = True
                 self._looked()
             except (DataplaneError, NetlinkError, NotYetError):
                 self._full = cause
@@ -260,6 +275,8 @@ class Engine:
         for flow, forward in tracked.flows.items() if self._settling else ():
             if forward.iif >= 0:
                 self.forwarding.add(*flow, forward.iif)
+        groups |= self.forwarding.displaced
+        self.forwarding.displaced.clear()
         groups, part = self._dataplane.about(groups, self.forwarding.groups)
         actual = tracked if cause else part
         desired = self.forwarding.desired(None if cause else groups)
@@ -290,7 +307,7 @@ class Engine:
         idle = self._idle.look(self.counters())
         for flow in idle:
             self.forwarding.forget(flow)
-        self._mark({group for _, group in idle})
+        self._mark({group for _, group in idle} | self.forwarding.reconsider(all_=True))
 
     def _count(self) -> None:
         local, tracked = self.local, self._dataplane.tracked

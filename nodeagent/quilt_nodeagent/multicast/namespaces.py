@@ -35,7 +35,18 @@ class Admission:
         """Whether the pod with an address may send to other nodes."""
         if not self._chosen:
             return True
-        return self._namespace(f"{POD_INTERFACE_PREFIX}{int(IPv4Address(address)):08x}") in self._chosen
+        return self._namespace(_interface(address)) in self._chosen
+
+    def exists(self, address: str) -> bool:
+        """Whether an address of this node's subnets is a pod's."""
+        try:
+            return self._alias(_interface(address)) is not None
+        except NetlinkError:
+            return True  # the kernel did not answer: nobody is shut out for that
+
+    def ask_anew(self) -> None:
+        """Believe nothing that was known: notifications may have been lost."""
+        self._known.clear()
 
     def forget(self, link: Link) -> bool:
         """Follow a change of an interface: its name may be another pod's now. Returns whether it mattered."""
@@ -52,3 +63,7 @@ class Admission:
             if known:
                 self._known[key] = known
         return known
+
+
+def _interface(address: str) -> str:
+    return f"{POD_INTERFACE_PREFIX}{int(IPv4Address(address)):08x}"

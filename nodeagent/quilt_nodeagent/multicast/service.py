@@ -88,6 +88,8 @@ class Multicast:
         self._peers: dict[str, MeshPeer] = {}
         self._fault = ""
         self._left_clean = False
+        self._stands = False
+        self._again_at = float("-inf")
         self._backoff = Backoff(0.2, 10.0)
         self.state = MulticastState(lambda: self._engine, lambda: self._peers)
         metrics.serve_group_counters(self.state.group_totals)
@@ -136,7 +138,11 @@ class Multicast:
             return
         if not wanted.device or not wanted.own:
             return
-        if self._task is not None and (self._task.done() or wanted.device != self._device):
+        if self._task is not None and wanted.device != self._device:
+            await self._stop()
+        if self._task is not None and self._task.done():
+            if asyncio.get_running_loop().time() < self._again_at:
+                return  # Whatever else changed: what made it end is not over yet.
             await self._stop()
         if self._engine is None:
             self._start(wanted)
@@ -160,19 +166,30 @@ class Multicast:
             tell=exchange.change,
             observer=self._observer,
             complete=exchange.complete,
-            looked=exchange.speak,
+            looked=self._looked,
         )
         self._engine, self._exchange, self._device = engine, exchange, wanted.device
         self._task = asyncio.create_task(self._serve(engine, kernel))
-        self._metrics.enabled.set(1)
-        log.info("multicast_started", device=wanted.device)
+
+    def _looked(self) -> None:
+        """The engine has read all that there is: it stands, whatever came of it."""
+        if self._exchange is None:
+            return
+        self._exchange.speak()
+        if not self._stands:
+            self._stands = True
+            self._metrics.enabled.set(1)
+            log.info("multicast_started", device=self._device)
+            self._well()
 
     async def _serve(self, engine: Engine, kernel: MulticastKernel) -> None:
         try:
             await engine.run()
         except* (MrouteError, NetlinkError, OSError) as group:
             self._say(str(group.exceptions[0]))
-            asyncio.get_running_loop().call_later(self._backoff.delay(), self.changed)
+            loop = asyncio.get_running_loop()
+            self._again_at = loop.time() + self._backoff.delay()
+            loop.call_at(self._again_at, self.changed)
         finally:
             kernel.close()
 
@@ -197,7 +214,11 @@ class Multicast:
         self._engine.choose(wanted.settings.namespaces)
         gone = self._exchange.set_peers(topology.vtep, self._peers)
         self._engine.set_topology(topology, gone)
-        if not self._engine.problem:
+        self._well()
+
+    def _well(self) -> None:
+        """Forget an earlier failure once the engine really runs: one that only began may fail as before."""
+        if self._engine is not None and self._engine.running and not self._engine.problem:
             self._backoff.reset()
             self._say("")
 
@@ -224,8 +245,10 @@ class Multicast:
             return
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        self._metrics.enabled.set(0)
-        log.info("multicast_stopped")
+        if self._stands:
+            self._stands = False
+            self._metrics.enabled.set(0)
+            log.info("multicast_stopped")
 
     def _read_key(self) -> bytes:
         try:

@@ -1,4 +1,8 @@
-"""IGMP snooping of quilt0 and fast leave of its ports: what differs is written, and off means untouched."""
+"""IGMP snooping of quilt0, fast leave and limits of its ports: what differs is written, off means untouched.
+
+A bridge whose table of groups is full gives up snooping for all. So it is large, and each pod fills its own
+part of it alone: as many as a QuiltNetwork's maxGroupsPerPod can be.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +17,15 @@ from quilt_runtime.core.firewall import BRIDGE
 log = structlog.get_logger()
 
 WANTED = Snooping()
+MOST_GROUPS = 4096
 
 
 def ensure(kernel: MulticastKernel, names: Iterable[str], config: NodeConfig) -> list[str]:
-    """Make bridge and ports as wanted; returns ["snooping"] for the bridge and one "fast_leave" per port.
+    """Make bridge and ports as wanted; returns ["snooping"] for the bridge and one "multicast_port" per port.
 
     A bridge that nobody made a querier of is left alone while multicast is off.
     """
-    on, fast_leave = config.multicast, config.fast_leave
+    on = config.multicast
     bridge = kernel.link(BRIDGE)
     held = kernel.snooping(bridge.index) if bridge is not None else None
     if bridge is None or held is None:
@@ -33,7 +38,7 @@ def ensure(kernel: MulticastKernel, names: Iterable[str], config: NodeConfig) ->
         kernel.set_snooping(bridge.index, PLAIN)
         repaired.append("snooping")
     if on or repaired:
-        repaired += ["fast_leave" for name in names if _ensure_port(kernel, name, on and fast_leave)]
+        repaired += ["multicast_port" for name in names if _ensure_port(kernel, name, config)]
     return repaired
 
 
@@ -41,19 +46,26 @@ def ensure_port(name: str, config: NodeConfig) -> None:
     """Make a new pod's port as wanted; where that fails the next look at the links does it."""
     try:
         with MulticastKernel.open() as kernel:
-            _ensure_port(kernel, name, config.multicast and config.fast_leave)
+            _ensure_port(kernel, name, config)
     except NetlinkError as error:
-        log.warning("fast_leave_not_set", interface=name, error=str(error))
+        log.warning("multicast_port_not_set", interface=name, error=str(error))
 
 
-def _ensure_port(kernel: MulticastKernel, name: str, wanted: bool) -> bool:
+def _ensure_port(kernel: MulticastKernel, name: str, config: NodeConfig) -> bool:
     link = kernel.link(name)
-    if link is None or kernel.fast_leave(link.index) in (None, wanted):
+    if link is None:
         return False
+    fast_leave = config.multicast and config.fast_leave
+    most = MOST_GROUPS if config.multicast else 0
     try:
-        kernel.set_fast_leave(link.index, wanted)
+        leaves = kernel.fast_leave(link.index) in (None, fast_leave)
+        if not leaves:
+            kernel.set_fast_leave(link.index, fast_leave)
+        bounded = kernel.max_groups(link.index) in (None, most)
+        if not bounded:
+            kernel.set_max_groups(link.index, most)
     except NetlinkError as error:
         if error.errno is not None and is_absent(error.errno):
             return False
         raise
-    return True
+    return not (leaves and bounded)

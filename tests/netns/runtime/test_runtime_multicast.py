@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
-from quilt_netlink import PLAIN, MulticastKernel, Snooping
+from quilt_netlink import PLAIN, BridgeGroup, MulticastKernel, Snooping
 from quilt_proto import node_pb2
 
 from .conftest import Namespace, Node, eventually
@@ -83,3 +86,52 @@ def test_a_pods_interface_says_whose_it_is(ready_node: Node, make_netns: Callabl
         assert kernel.alias("qv0a2a0102") == "media/camera-0"
         assert kernel.alias("qv0a2a0103") == ""
         assert kernel.alias("qv0a2a0104") is None
+
+
+JOINS = """
+import socket, struct, sys
+sockets, first, count = [], int(sys.argv[1]), int(sys.argv[2])
+for number in range(count):
+    if number % 20 == 0:
+        sockets.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    group = struct.pack("!I", first + number)
+    sockets[-1].setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group + bytes(4))
+print("joined", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def member_of(pod: Namespace, first: str, count: int) -> Iterator[None]:
+    """A pod's program without privileges that is a member of so many groups from `first` on."""
+    number = int.from_bytes(socket.inet_aton(first))
+    command = ["ip", "netns", "exec", pod.name, "setpriv", "--reuid=65534", "--clear-groups"]
+    command += ["/usr/bin/python3", "-c", JOINS, str(number), str(count)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        assert program.stdout.readline() == b"joined\n"
+        yield
+        program.stdin.close()
+
+
+def learned(node: Node) -> set[str]:
+    with MulticastKernel.open(node.netns.path) as kernel:
+        return {entry.group for entry in kernel.groups() if isinstance(entry, BridgeGroup)}
+
+
+def test_a_pod_that_joins_thousands_of_groups_does_not_end_snooping_for_all(
+    ready_node: Node, make_netns: Callable[[], Namespace]
+) -> None:
+    """s6: A pod's 5,000 joins fill its own part of the bridge's table; snooping and others' joins go on."""
+    configure(ready_node, on=True)
+    greedy, modest = make_netns(), make_netns()
+    for pod in (greedy, modest):
+        ready_node.add_pod(pod)
+    with member_of(greedy, "239.2.0.1", 5000):
+        eventually(lambda: len(learned(ready_node)) >= 4000, "the bridge learns")
+        with member_of(modest, "239.9.0.1", 1):
+            eventually(lambda: "239.9.0.1" in learned(ready_node), "another pod's join counts")
+            assert snooping(ready_node) == Snooping()
+    repairs = [line for line in ready_node.log.splitlines() if "drift" in line and "snooping" in line]
+    assert not repairs, "the kernel never gave snooping up"

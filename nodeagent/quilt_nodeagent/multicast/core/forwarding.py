@@ -4,6 +4,10 @@ A flow is a (source, group) that the kernel asked about because packets of it ca
 from where its source lives, never from where the packet came in: the source's subnet is the reverse path, and
 the kernel drops what comes another way. Copies to other nodes are only held for groups that somebody here
 sends to, so that a node's tables grow with what it sends, not with the mesh.
+
+Sources can be made up, and a pod can send to any number of groups. What comes from nobody's address, by the
+wrong way or over a limit is shut out: the kernel is told to drop it, as it would ask again and again and hold
+up others' flows, and the oldest of these makes room for the next. So they cost nobody else's budget.
 """
 
 from __future__ import annotations
@@ -71,23 +75,29 @@ class Forwarding:
         limits: Limits,
         admits: Callable[[str], bool] = lambda _source: True,
         key: Callable[[str], str] = lambda group: group,
+        exists: Callable[[str], bool] = lambda _source: True,
     ) -> None:
+        """Make an empty one; `exists` says whether an address of this node's subnets is a pod's."""
         self.local = local
         self.remote = remote
         self.limits = limits
         self._admits = admits
         # What the copies of a group are known by: more than one may have the same.
         self._key = key
+        self._exists = exists
         self.topology = Topology()
         self._arrived: dict[Flow, int] = {}
+        self._shut: dict[Flow, int] = {}
+        self.displaced: set[str] = set()
+        """Groups with a flow that made room for another one; whoever acts on it clears it."""
         self._groups: dict[str, set[str]] = defaultdict(set)
-        self._of_source: dict[str, int] = defaultdict(int)
+        self._of_source: dict[str, int] = {}
         self.refused_flows = 0
 
     @property
     def flows(self) -> Iterable[Flow]:
         """Every flow that is known."""
-        return self._arrived.keys()
+        return [*self._arrived, *self._shut]
 
     @property
     def groups(self) -> Iterable[str]:
@@ -95,27 +105,61 @@ class Forwarding:
         return self._groups.keys()
 
     def add(self, source: str, group: str, vif: int) -> bool:
-        """Take in a flow that came in by interface `vif`; return False where a limit forbids it."""
+        """Take in a flow that came in by interface `vif`; return False where it is shut out."""
         flow = (source, group)
         if flow in self._arrived:
             return True
-        limits = self.limits
-        if len(self._arrived) >= limits.flows_per_node or self._of_source[source] >= limits.flows_per_pod:
+        if not self._may_pass(source, vif):
             self.refused_flows += 1
+            self._shut_out(flow, vif)
             return False
+        self.forget(flow)
         self._arrived[flow] = vif
-        self._of_source[source] += 1
+        self._of_source[source] = self._of_source.get(source, 0) + 1
         self._groups[group].add(source)
         return True
 
+    def _may_pass(self, source: str, vif: int) -> bool:
+        limits = self.limits
+        if len(self._arrived) >= limits.flows_per_node:
+            return False
+        if self._of_source.get(source, 0) >= limits.flows_per_pod:
+            return False
+        return self._comes_right(source, vif)
+
+    def _comes_right(self, source: str, vif: int) -> bool:
+        side = self.topology.side(source)
+        return side == vif and (side != POD_SIDE or self._exists(source))
+
+    def _shut_out(self, flow: Flow, vif: int) -> None:
+        if flow not in self._shut and len(self._shut) >= self.limits.shut_out:
+            oldest = next(iter(self._shut))
+            self.forget(oldest)
+            self.displaced.add(oldest[1])
+        self._shut[flow] = vif
+        self._groups[flow[1]].add(flow[0])
+
+    def reconsider(self, *, all_: bool = False) -> set[str]:
+        """Forget what is shut out though it comes the right way now, or all, to be asked about it anew.
+
+        Returns the groups that this is about.
+        """
+        flows = [flow for flow, vif in self._shut.items() if all_ or self._comes_right(flow[0], vif)]
+        for flow in flows:
+            self.forget(flow)
+        return {group for _, group in flows}
+
     def forget(self, flow: Flow) -> None:
         """Take out a flow that fell silent."""
-        if self._arrived.pop(flow, None) is None:
+        arrived = self._arrived.pop(flow, None) is not None
+        if not arrived and self._shut.pop(flow, None) is None:
             return
         source, group = flow
         self._groups[group].discard(source)
         if not self._groups[group]:
             del self._groups[group]
+        if not arrived:
+            return
         self._of_source[source] -= 1
         if not self._of_source[source]:
             del self._of_source[source]
@@ -140,6 +184,10 @@ class Forwarding:
     def _forward(self, flow: Flow, wanted_elsewhere: bool) -> Forward:
         source, group = flow
         side = self.topology.side(source)
+        shut = self._shut.get(flow)
+        if shut is not None and (shut == side or side is None):
+            return Forward(shut)
+        # One that came by the wrong way gets the right way's entry: it is dropped by that, a real one passes.
         if side == POD_SIDE:
             out = wanted_elsewhere and self._admits(source)
             return Forward(POD_SIDE, frozenset({MESH_SIDE}) if out else frozenset())

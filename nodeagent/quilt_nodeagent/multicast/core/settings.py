@@ -9,12 +9,16 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much one pod, and one node, may ask for. A flow is a (source, group) that packets came for."""
+    """How much one pod, and one node, may ask for. A flow is a (source, group) that packets came for.
+
+    `shut_out` is how many of those that may not be forwarded are remembered, so that the kernel asks once.
+    """
 
     groups_per_pod: int = 64
     groups_per_node: int = 1024
     flows_per_pod: int = 256
     flows_per_node: int = 8192
+    shut_out: int = 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,12 @@ from quilt_nodeagent.multicast.core.wire import (
 # How many changes are kept for deltas; a peer further behind gets all groups.
 HISTORY = 1024
 _DELTA_MOST = 200
+# The highest boot number, 250,000 years of microseconds: who claims to know a higher one is not believed, and
+# at this one it is the counter that grows from start to start.
+LAST_BOOT = 1 << 63
+# Seconds between boot numbers that a peer makes this node take, doubling up to the last: each has all groups
+# told again to all peers.
+_BOOT_PAUSE = (0.2, 60.0)
 # Seconds until what was not acknowledged is sent again, doubling up to the last.
 _AGAIN = (0.05, 2.0)
 
@@ -79,6 +85,8 @@ class Sync:
 
     def __init__(self, boot: int, most_groups: Callable[[], int]) -> None:
         self.boot = boot
+        self._began = boot
+        self._boot_due, self._boot_pause = float("-inf"), _BOOT_PAUSE[0]
         self._most_groups = most_groups
         self._counter = 0
         self.vtep = ""
@@ -208,7 +216,14 @@ class Sync:
 
     def _acked(self, peer: PeerState, ack: Ack, now: float) -> None:
         if ack.boot > self.boot:
-            self.boot, self._counter = ack.boot + 1, 0
+            if self.boot == LAST_BOOT or now < self._boot_due:
+                return
+            self._boot_due, self._boot_pause = (
+                now + self._boot_pause,
+                min(_BOOT_PAUSE[1], 2 * self._boot_pause),
+            )
+            self.boot = min(ack.boot + 1, LAST_BOOT)
+            self._counter = self._began if self.boot == LAST_BOOT else 0
             for name, other in self.peers.items():
                 other.acked, other.due = 0, now
                 self._schedule(name, now)
