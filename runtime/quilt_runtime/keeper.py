@@ -7,15 +7,14 @@ one that is taken with the answer, `{"held": true|false}`. Whoever takes gets a 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import socket
-import threading
 from pathlib import Path
 
 import structlog
 
+from quilt_runtime.services.acceptor import Acceptor
 from quilt_runtime.services.sockets import SocketFile, peer_uid
 
 log = structlog.get_logger()
@@ -33,7 +32,8 @@ class Keeper:
     def __init__(self, socket_dir: Path) -> None:
         self._file = SocketFile(socket_dir / SOCKET)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        self._thread = threading.Thread(target=self._accept, name="keeper", daemon=True)
+        self._acceptor = Acceptor(self._listener, self._take_request, "keeper")
+        self.wrong = self._acceptor.wrong
         self._held: dict[str, int] = {}
 
     def start(self) -> None:
@@ -41,30 +41,23 @@ class Keeper:
         with self._file.binding(_UMASK) as path:
             self._listener.bind(str(path))
             self._listener.listen(8)
-        self._thread.start()
+        self._acceptor.start()
 
     def stop(self) -> None:
         """Stop listening and let everything go."""
         self._file.remove()
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._thread.join()
+        self._acceptor.stop()
         self._listener.close()
         while self._held:
             os.close(self._held.popitem()[1])
 
-    def _accept(self) -> None:
-        while True:
+    def _take_request(self, connection: socket.socket) -> None:
+        with connection:
             try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return  # shut down
-            with connection:
-                try:
-                    connection.settimeout(TIMEOUT_S)
-                    self._serve(connection)
-                except (OSError, ValueError) as error:
-                    log.info("keeper_refused", reason=str(error))
+                connection.settimeout(TIMEOUT_S)
+                self._serve(connection)
+            except (OSError, ValueError) as error:
+                log.info("keeper_refused", reason=str(error))
 
     def _serve(self, connection: socket.socket) -> None:
         if uid := peer_uid(connection):

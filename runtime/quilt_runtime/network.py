@@ -14,7 +14,7 @@ from pathlib import Path
 
 import structlog
 
-from quilt_netlink import Kernel, MulticastKernel, NetlinkError
+from quilt_netlink import Kernel, MulticastKernel
 from quilt_runtime.addresses import Addresses
 from quilt_runtime.core.config import NodeConfig
 from quilt_runtime.core.errors import RequestError
@@ -165,7 +165,8 @@ class NodeNetwork:
         with self._lock:
             try:
                 done = act()
-            except (RequestError, NetlinkError) as error:
+            except (RequestError, OSError) as error:
+                # The kernel refused, the state cannot be written, or no descriptor is left for either.
                 text = str(error)
                 if self.problems.get(area) != text:
                     log.error("node_network_failed", area=area, reason=text)

@@ -55,8 +55,8 @@ async def serve(settings: Settings) -> None:
 async def _serve(runtime: Runtime, settings: Settings, stop: asyncio.Event) -> None:
     grpc_server = GrpcServer(runtime, settings)
     cni_server = CniServer(runtime, settings.socket_dir)
-    status_server = StatusServer(runtime)
     keeper = Keeper(settings.socket_dir)
+    status_server = StatusServer(runtime, lambda: cni_server.wrong() + keeper.wrong())
     cni_server.start()
     keeper.start()
     try:

@@ -1,11 +1,13 @@
 """/healthz, /readyz and /metrics over plain HTTP/1.1, for probes and Prometheus on the node itself.
 
-Ready means that a pod can start here: the node has a subnet and its network stands.
+Healthy means that all that serves is there, else the kubelet restarts us. Ready means that a pod can start
+here: the node has a subnet and its network stands.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import structlog
@@ -22,8 +24,10 @@ TEXT = "text/plain; charset=utf-8"
 class StatusServer:
     """Answers GET; anything else is refused."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, wrong: Callable[[], list[str]]) -> None:
+        """`wrong` returns what of the runtime has ended that should serve."""
         self._runtime = runtime
+        self._wrong = wrong
         self._server: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> None:
@@ -55,10 +59,9 @@ class StatusServer:
         if method != b"GET":
             return response(405, TEXT, b"only GET\n")
         if path == "/healthz":
-            return response(200, TEXT, b"ok\n")
+            return verdict(self._wrong())
         if path == "/readyz":
-            wrong = not_ready(self._runtime)
-            return response(503 if wrong else 200, TEXT, ("; ".join(wrong) or "ok").encode() + b"\n")
+            return verdict(not_ready(self._runtime))
         if path == "/metrics":
             return response(200, "text/plain; version=0.0.4; charset=utf-8", self._runtime.metrics.text())
         return response(404, TEXT, b"try /healthz, /readyz or /metrics\n")
@@ -68,6 +71,11 @@ def not_ready(runtime: Runtime) -> list[str]:
     """Return why no pod can start here, empty when one can."""
     problems = list(runtime.network.problems.values())
     return problems if runtime.addresses.subnet else ["this node has no pod subnet yet", *problems]
+
+
+def verdict(wrong: Sequence[str]) -> bytes:
+    """Return the response of a probe: what is wrong, or that nothing is."""
+    return response(503 if wrong else 200, TEXT, ("; ".join(wrong) or "ok").encode() + b"\n")
 
 
 def response(status: int, kind: str, body: bytes) -> bytes:

@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import socket
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +21,7 @@ from quilt_runtime.app import Runtime
 from quilt_runtime.cni.verbs import Request, execute
 from quilt_runtime.core import cni
 from quilt_runtime.core.cni import CniError, Document
+from quilt_runtime.services.acceptor import Acceptor
 from quilt_runtime.services.sockets import SocketFile, peer_uid
 
 log = structlog.get_logger()
@@ -42,32 +42,25 @@ class CniServer:
         self._file = SocketFile(socket_dir / "cni.sock")
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="cni")
-        self._thread = threading.Thread(target=self._accept, name="cni-accept", daemon=True)
+        self._acceptor = Acceptor(
+            self._listener, lambda connection: self._pool.submit(self._serve, connection), "cni-accept"
+        )
+        self.wrong = self._acceptor.wrong
 
     def start(self) -> None:
         """Listen; the socket stands at its path when this returns."""
         with self._file.binding(SOCKET_UMASK) as path:
             self._listener.bind(str(path))
             self._listener.listen(BACKLOG)
-        self._thread.start()
+        self._acceptor.start()
         log.info("cni_serving", socket=str(self._file.path))
 
     def stop(self) -> None:
         """Accept nothing more and finish what is under way."""
         self._file.remove()
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._thread.join()
+        self._acceptor.stop()
         self._listener.close()
         self._pool.shutdown(wait=True)
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return  # shut down
-            self._pool.submit(self._serve, connection)
 
     def _serve(self, connection: socket.socket) -> None:
         begun = time.perf_counter()

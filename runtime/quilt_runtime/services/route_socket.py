@@ -15,6 +15,7 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from quilt_proto import node_pb2 as pb
+from quilt_runtime.services.acceptor import RETRY_S
 from quilt_runtime.services.sockets import SocketFile, peer_uid
 
 log = structlog.get_logger()
@@ -50,17 +51,23 @@ class RouteSocket:
         self._loop = asyncio.get_running_loop()
         self._connections: set[socket.socket] = set()
         self._long: set[asyncio.Task[None]] = set()
+        self._retry: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Listen; the socket stands at its path when this returns."""
         with self._file.binding(_UMASK) as path:
             self._listener.bind(str(path))
             self._listener.listen(_BACKLOG)
+        self._listen()
+
+    def _listen(self) -> None:
         self._loop.add_reader(self._listener, self._accept)
 
     async def stop(self) -> None:
         """Accept nothing more, finish what is under way, and disconnect everybody."""
         self._file.remove()
+        if self._retry is not None:
+            self._retry.cancel()
         self._loop.remove_reader(self._listener)
         self._listener.close()
         await asyncio.gather(*self._long)
@@ -70,8 +77,18 @@ class RouteSocket:
     def _accept(self) -> None:
         try:
             connection, _ = self._listener.accept()
-        except OSError:
+        except BlockingIOError:
             return  # who asked is gone again
+        except OSError as error:
+            # Want of descriptors, most likely: the listener stays readable, so do not spin until it is over.
+            if self._retry is None:
+                log.error("accept_failed", socket=str(self._file.path), reason=str(error), again_in_s=RETRY_S)
+            self._loop.remove_reader(self._listener)
+            self._retry = self._loop.call_later(RETRY_S, self._listen)
+            return
+        if self._retry is not None:
+            self._retry = None
+            log.info("accept_recovered", socket=str(self._file.path))
         if uid := peer_uid(connection):
             log.info("route_socket_refused", reason=f"only root may change routes, not uid {uid}")
             connection.close()

@@ -77,11 +77,11 @@ class Node:
         written = self.log.rpartition("\n")[0]  # what follows the last newline is still being written
         return [event for event in map(json.loads, written.splitlines()) if event["event"] == name]
 
-    def start(self, *arguments: str) -> None:
-        """Start the runtime and return once it serves."""
+    def start(self, *arguments: str, program: tuple[str, ...] = ("-m", "quilt_runtime")) -> None:
+        """Start the runtime, or a `program` of Python that runs it, and return once it serves."""
         with (self.directory / "log").open("ab") as log:
             before = log.tell()
-            command = [sys.executable, "-m", "quilt_runtime", f"--socket-dir={self.socket_dir}", *arguments]
+            command = [sys.executable, *program, f"--socket-dir={self.socket_dir}", *arguments]
             enter = ("ip", "netns", "exec", self.netns.name, *NET_ADMIN_ALONE)
             self.process = subprocess.Popen([*enter, *command], stdout=log, stderr=log)
         eventually(lambda: self._serving(before), f"the runtime serves; its log:\n{self.log}")
