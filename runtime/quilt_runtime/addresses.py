@@ -8,14 +8,20 @@ database was lost has no known owner: it is held for as long as its veth exists.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+import structlog
 
 from quilt_runtime.core.errors import AddressTakenError, NoSubnetError, RequestError
 from quilt_runtime.core.ipam import Allocation, Owner, capacity, next_free
 from quilt_runtime.core.ipam6 import static_addresses, twin
-from quilt_runtime.state import Store
+from quilt_runtime.state import StateError, Store
+
+log = structlog.get_logger()
 
 RECOVERED = "recovered"
 """The container id of an address whose owner is not known any more."""
@@ -42,6 +48,8 @@ class Addresses:
         self._store = store
         self._lock = threading.Lock()
         self._pool = _Pool(cursor=store.meta("cursor") or 0)
+        self._connecting: Counter[Owner] = Counter()
+        self._owed: set[Owner] = set()
         self._subnet = store.subnet()
         held6 = store.meta("subnet6")
         self._subnet6 = IPv6Network(held6) if held6 else None
@@ -118,7 +126,8 @@ class Addresses:
                     )
                 return held, False
             allocation = Allocation(owner, self._choose(self._subnet, wishes), network)
-            self._store.insert(allocation)
+            self._store.insert(allocation, forget=self._owed)
+            self._owed.clear()
             self._pool.put(allocation)
             self._pool.cursor = int(allocation.address)
             return allocation, True
@@ -135,11 +144,28 @@ class Addresses:
         """Free what these owners hold and return it; nothing held is no error. Raises StateError."""
         with self._lock:
             freed = [self._pool.by_owner[owner] for owner in set(owners) if owner in self._pool.by_owner]
-            if freed:
-                self._store.delete(allocation.owner for allocation in freed)
-            for allocation in freed:
-                self._pool.drop(allocation.owner)
-            return freed
+            return self._free(freed, gone=False)
+
+    def release_gone(self, owner: Owner) -> None:
+        """As release, of a container whose interface is gone: free even where no space is left to record it.
+
+        A pod must be deletable on a full file system, and a later start sees that the interface is gone.
+        """
+        with self._lock:
+            held = self._pool.by_owner.get(owner)
+            self._free([held] if held else [], gone=True)
+
+    @contextmanager
+    def connecting(self, owner: Owner) -> Iterator[None]:
+        """While its interface is being made, an address without one is not that of a dead container."""
+        with self._lock:
+            self._connecting[owner] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._connecting[owner] -= 1
+                self._connecting += Counter()  # drops who is done
 
     def recover(self, found: Iterable[IPv4Address]) -> list[Allocation]:
         """Record addresses that the kernel shows in use and nobody has; returns those taken on."""
@@ -147,20 +173,28 @@ class Addresses:
             missing = [address for address in found if int(address) not in self._pool.owners]
             recovered = [Allocation(Owner(RECOVERED, str(address)), address) for address in missing]
             for allocation in recovered:
-                self._store.insert(allocation)
+                self._store.insert(allocation, forget=self._owed)
+                self._owed.clear()
                 self._pool.put(allocation)
             return recovered
 
     def forget_vanished(
         self, exists: Callable[[Allocation], bool], *, also_owned: bool = False
     ) -> list[Allocation]:
-        """Free recovered addresses whose interface is gone, with `also_owned` those of CNI containers too."""
-        vanished = [
-            held
-            for held in self.held()
-            if (held.owner.container_id == RECOVERED or (also_owned and held.network)) and not exists(held)
-        ]
-        return self.release(held.owner for held in vanished)
+        """Free recovered addresses whose interface is gone, with `also_owned` those of CNI containers too.
+
+        Their DEL may have been answered while no runtime ran, before the interface went.
+        """
+        with self._lock:
+            vanished = [
+                held
+                for held in self._pool.by_owner.values()
+                if held.owner not in self._connecting
+                and (also_owned or held.owner.container_id == RECOVERED)
+                and _goes_with_interface(held)
+                and not exists(held)
+            ]
+            return self._free(vanished, gone=True)
 
     def held(self) -> list[Allocation]:
         """Return all allocations by address."""
@@ -169,6 +203,21 @@ class Addresses:
 
     def __len__(self) -> int:
         return len(self._pool.by_owner)
+
+    def _free(self, freed: list[Allocation], *, gone: bool) -> list[Allocation]:
+        owners = {allocation.owner for allocation in freed}
+        if owners:
+            try:
+                self._store.delete(self._owed | owners)
+                self._owed.clear()
+            except StateError as error:
+                if not gone or any(not _goes_with_interface(allocation) for allocation in freed):
+                    raise
+                log.warning("release_not_recorded", reason=str(error), addresses=len(freed))
+                self._owed |= owners
+        for owner in owners:
+            self._pool.drop(owner)
+        return freed
 
     def _choose(self, subnet: IPv4Network, wishes: Sequence[str]) -> IPv4Address:
         if not wishes:
@@ -180,3 +229,8 @@ class Addresses:
                 f"Static address {address} is held by {holder.container_id}/{holder.interface}"
             )
         return address
+
+
+def _goes_with_interface(allocation: Allocation) -> bool:
+    """Whether the runtime frees it by itself, at a start at the latest, once its interface is gone."""
+    return bool(allocation.network) or allocation.owner.container_id == RECOVERED

@@ -42,7 +42,7 @@ class NodeNetwork:
         self._proc_sys_net = proc_sys_net
         self._lock = threading.RLock()
         held = store.meta("config")
-        self.config = NodeConfig.from_document(held) if held else default
+        self.config = NodeConfig.from_document(held) if isinstance(held, dict) else default
         # Before, the cluster's CIDRs are only a guess.
         self._configured = bool(held)
         self._table = FirewallTable()
@@ -188,6 +188,7 @@ class NodeNetwork:
                 sysctls.ensure(self._proc_sys_net, sysctls.BRIDGE)
             if not self.config.lacks_ipv6:
                 repaired += self._ensure_addresses6(kernel, subnet)
+            everything = names is None
             if names is None or "bridge" in repaired:
                 names = {allocation.host_interface for allocation in self._addresses.held()}
             ours = [name for name in names if self._is_port(name)]
@@ -195,7 +196,7 @@ class NodeNetwork:
                 self.guard.ensure()
             ports = bridge.ensure_ports(kernel, ours)
             repaired += snooping.ensure(kernel, ours, self.config)
-            self._free_vanished(kernel)
+            self._free_vanished(kernel, also_owned=everything)
         if self._addresses.subnet6 is not None and self.config.lacks_ipv6:
             raise RequestError(self.config.lacks_ipv6)
         return repaired + ["port"] * len(ports)
@@ -230,10 +231,7 @@ class NodeNetwork:
         return self.config.firewall(self._addresses.subnet, self._addresses.subnet6)
 
     def free_dead(self) -> None:
-        """Free the addresses of containers whose interface went while no runtime ran.
-
-        Only before CNI is served: an ADD under way has its address before it has its interface.
-        """
+        """Free the addresses of containers whose interface went while no runtime ran."""
         with Kernel.open() as kernel:
             self._free_vanished(kernel, also_owned=True)
 
@@ -242,6 +240,7 @@ class NodeNetwork:
             return kernel.link(held.host_interface) is not None
 
         for freed in self._addresses.forget_vanished(exists, also_owned=also_owned):
+            self.guard.dismiss(freed.host_interface)
             log.info("address_freed", address=str(freed.address), reason="its interface is gone")
 
     def recover(self) -> None:

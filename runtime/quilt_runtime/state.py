@@ -2,8 +2,13 @@
 
 It has to outlive the process (`kill -9` at any instruction) but not the machine: pods do not survive a
 reboot, and addresses recorded for dead ones would stand in the way of the node's next subnet. So nothing is
-ever synced to a disk. A database that cannot be read is kept aside for people and a new one is begun; the
-caller fills it from the kernel.
+ever synced to a disk. A database that is corrupt or not ours is kept aside for people and a new one is
+begun; the caller fills it from the kernel. One that cannot be opened for another reason (no space, no
+descriptors) is as good as ever: the start fails, and is tried again, rather than forget who has which
+address.
+
+A later release may add columns and keys, which this one leaves alone; only what it could not serve at all
+gets another SCHEMA_VERSION.
 """
 
 from __future__ import annotations
@@ -32,10 +37,22 @@ CREATE TABLE allocations (
 ) WITHOUT ROWID;
 """
 FILE = "state.db"
+Statement = tuple[str, tuple[Any, ...]]
+_PUT_META = "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)"
+
+
+# By name, as a later release may have added some.
+_SELECT = "SELECT container_id, interface, address, network FROM allocations"
+_INSERT = "INSERT INTO allocations (container_id, interface, address, network) VALUES (?, ?, ?, ?)"
+_NOT_A_DATABASE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
 class StateError(OSError):
-    """The state cannot be written, e.g. on a full file system; nothing was changed."""
+    """The state cannot be opened or written, e.g. on a full file system; nothing was changed."""
+
+
+class _ForeignError(sqlite3.DatabaseError):
+    """A database that is not ours."""
 
 
 class Store:
@@ -49,6 +66,10 @@ class Store:
         try:
             self._connection = self._open()
         except sqlite3.DatabaseError as error:
+            if not _is_lost(error):
+                raise StateError(
+                    f"cannot open {self.path}: {error}; free space there, it is intact"
+                ) from error
             self._set_aside(error)
             self._connection = self._open()
             self.rebuilt = True
@@ -67,38 +88,39 @@ class Store:
     def put_meta(self, **values: Any) -> None:
         """Store JSON values under keys, all or none; raises StateError."""
         rows = [(key, json.dumps(value)) for key, value in values.items()]
-        self._write([("INSERT OR REPLACE INTO meta VALUES (?, ?)", row) for row in rows])
+        self._write([(_PUT_META, row) for row in rows])
 
     def allocations(self) -> list[Allocation]:
         """Return all allocations."""
         with self._lock:
-            rows = self._connection.execute(
-                "SELECT container_id, interface, address, network FROM allocations"
-            )
+            rows = self._connection.execute(_SELECT)
             return [Allocation(Owner(row[0], row[1]), IPv4Address(row[2]), row[3]) for row in rows]
 
-    def insert(self, allocation: Allocation) -> None:
-        """Record an allocation, and that the next search begins behind it; raises StateError."""
+    def insert(self, allocation: Allocation, forget: Iterable[Owner] = ()) -> None:
+        """Record an allocation, that the next search begins behind it, and that others have none any more.
+
+        Raises StateError.
+        """
         owner, address = allocation.owner, int(allocation.address)
         row = (owner.container_id, owner.interface, address, allocation.network)
         self._write(
             [
-                ("INSERT INTO allocations VALUES (?, ?, ?, ?)", row),
-                ("INSERT OR REPLACE INTO meta VALUES ('cursor', ?)", (str(address),)),
+                *map(_deletion, forget),
+                (_INSERT, row),
+                (_PUT_META, ("cursor", str(address))),
             ]
         )
 
     def delete(self, owners: Iterable[Owner]) -> None:
         """Forget what these owners had; raises StateError."""
-        statement = "DELETE FROM allocations WHERE container_id = ? AND interface = ?"
-        self._write([(statement, (owner.container_id, owner.interface)) for owner in owners])
+        self._write(map(_deletion, owners))
 
     def subnet(self) -> IPv4Network | None:
         """Return the node's subnet, None where it has none yet."""
         text = self.meta("subnet")
         return IPv4Network(text) if text else None
 
-    def _write(self, statements: Iterable[tuple[str, tuple[Any, ...]]]) -> None:
+    def _write(self, statements: Iterable[Statement]) -> None:
         with self._lock:
             try:
                 with self._connection:
@@ -117,7 +139,7 @@ class Store:
             connection.execute("PRAGMA synchronous = OFF")
             (check,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if check != "ok":
-                raise sqlite3.DatabaseError(check)
+                raise _ForeignError(check)
             self._prepare(connection)
         except BaseException:
             connection.close()
@@ -129,7 +151,12 @@ class Store:
         if version == 0 and not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
             connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
         elif version != SCHEMA_VERSION:
-            raise sqlite3.DatabaseError(f"has schema version {version}, this program reads {SCHEMA_VERSION}")
+            raise _ForeignError(f"has schema version {version}, this program reads {SCHEMA_VERSION}")
+        try:
+            connection.execute(f"{_SELECT} LIMIT 0")
+            connection.execute("SELECT key, value FROM meta LIMIT 0")
+        except sqlite3.OperationalError as error:
+            raise _ForeignError(str(error)) from error
 
     def _set_aside(self, error: Exception) -> None:
         kept = self.path.with_name(f"{FILE}.unreadable-{int(time.time())}")
@@ -138,3 +165,14 @@ class Store:
             self.path.with_name(FILE + suffix).unlink(missing_ok=True)
         if self.path.exists():
             self.path.rename(kept)
+
+
+def _is_lost(error: sqlite3.DatabaseError) -> bool:
+    """Whether the file itself is at fault, so that nothing can be had from it."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
+    return isinstance(error, _ForeignError) or code & 0xFF in _NOT_A_DATABASE
+
+
+def _deletion(owner: Owner) -> Statement:
+    statement = "DELETE FROM allocations WHERE container_id = ? AND interface = ?"
+    return statement, (owner.container_id, owner.interface)

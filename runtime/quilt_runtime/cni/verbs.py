@@ -22,7 +22,7 @@ from quilt_runtime.core import cni
 from quilt_runtime.core.cni import CniError, Config, Document
 from quilt_runtime.core.errors import ExhaustedError, NoSubnetError, RequestError
 from quilt_runtime.core.firewall import BRIDGE
-from quilt_runtime.core.ipam import Allocation, gateway, veth_address
+from quilt_runtime.core.ipam import Allocation, Owner, gateway, veth_address
 from quilt_runtime.core.ipam6 import gateway6
 from quilt_runtime.kernel import pods
 from quilt_runtime.state import StateError
@@ -61,6 +61,11 @@ def execute(runtime: Runtime, request: Request) -> Document | None:
 def add(runtime: Runtime, request: Request, config: Config) -> Document:
     """Give the pod an address and an interface."""
     owner = cni.parse_owner(request.environment)
+    with runtime.addresses.connecting(owner):
+        return _connect(runtime, request, config, owner)
+
+
+def _connect(runtime: Runtime, request: Request, config: Config, owner: Owner) -> Document:
     netns, inside = _descriptors(request)
     allocation, new = runtime.addresses.allocate(owner, config.name, config.addresses)
     spec = _spec(runtime, allocation, config)
@@ -78,7 +83,7 @@ def add(runtime: Runtime, request: Request, config: Config) -> Document:
     except BaseException:
         if new:
             runtime.network.guard.dismiss(spec.host_interface)
-            runtime.addresses.release([owner])
+            runtime.addresses.release_gone(owner)
         raise
     log.info("pod_connected", container=owner.container_id, address=str(spec.address))
     attachment = cni.Attachment(
@@ -189,7 +194,7 @@ def _disconnect(runtime: Runtime, allocation: Allocation) -> None:
     with runtime.network.working_on(name), Kernel.open() as host:
         pods.remove(host, name)
     runtime.network.guard.dismiss(name)
-    runtime.addresses.release([allocation.owner])
+    runtime.addresses.release_gone(allocation.owner)
     log.info("pod_disconnected", container=allocation.owner.container_id, address=str(allocation.address))
 
 

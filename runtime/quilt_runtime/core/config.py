@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Self, TypeVar
@@ -144,12 +145,26 @@ class NodeConfig:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
-        """Read the JSON form that the state keeps."""
-        lists = {
-            "cluster_cidrs": tuple(document["cluster_cidrs"]),
-            "overlay_sources": frozenset(document["overlay_sources"]),
-        }
-        return cls(**{**document, **lists})
+        """Read the JSON form that the state keeps, also where an older or a newer release wrote it.
+
+        What it lacks is as by default, and so is what this release does not know or cannot use.
+        """
+        found: dict[str, Any] = {}
+        for field in fields(cls):
+            with suppress(KeyError, TypeError, ValueError, RequestError):
+                found[field.name] = _read(document[field.name], field.default)
+        return cls(**found)
+
+
+def _read(value: Any, default: object) -> Any:
+    """Return a stored value as a field with this default holds it; raises what reading it raises."""
+    if isinstance(default, tuple):
+        return tuple(str(parse_network("Cluster CIDR", text)) for text in value) or default
+    if isinstance(default, frozenset):
+        return NodeConfig().with_sources(value, ()).overlay_sources
+    if type(value) is not type(default):
+        raise TypeError(f"{value!r} is not like {default!r}")
+    return value
 
 
 def _within(what: str, value: int, allowed: range) -> int:

@@ -21,7 +21,7 @@ class Acceptor:
     The listener stays the caller's, who binds it before `start` and closes it after `stop`.
     """
 
-    def __init__(self, listener: socket.socket, serve: Callable[[socket.socket], None], name: str) -> None:
+    def __init__(self, listener: socket.socket, serve: Callable[[socket.socket], object], name: str) -> None:
         self._listener = listener
         self._serve = serve
         self._stopping = threading.Event()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import sqlite3
+from contextlib import closing, suppress
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from quilt_runtime.addresses import RECOVERED, Addresses
 from quilt_runtime.core import ipam
 from quilt_runtime.core.errors import AddressTakenError, ExhaustedError, NoSubnetError, RequestError
 from quilt_runtime.core.ipam import Owner
-from quilt_runtime.state import StateError, Store
+from quilt_runtime.state import FILE, StateError, Store
 
 SUBNET = IPv4Network("10.42.1.0/24")
 
@@ -177,3 +179,29 @@ def test_recovered_addresses_are_held_while_their_interface_is_there(addresses: 
     assert addresses.forget_vanished(lambda allocation: True) == []
     assert [a.address for a in addresses.forget_vanished(lambda allocation: False)] == [lost]
     assert addresses.held() == [known]
+
+
+def test_a_database_of_another_program_is_set_aside(tmp_path: Path) -> None:
+    """t23: Only a database that is corrupt or not ours is set aside."""
+    with closing(sqlite3.connect(tmp_path / FILE)) as foreign, foreign:
+        foreign.execute("CREATE TABLE allocations (of TEXT)")
+        foreign.execute("PRAGMA user_version = 1")
+    store = Store(tmp_path)
+    assert store.allocations() == []
+    assert len(list(tmp_path.glob(f"{FILE}.unreadable-*"))) == 1
+
+
+def test_a_database_that_cannot_be_opened_now_stays_where_it_is(tmp_path: Path) -> None:
+    """t23: A database that cannot be opened for want of something else is not touched."""
+    made = Addresses(Store(tmp_path))
+    made.set_subnet(SUBNET)
+    made.allocate(owner(1))
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limit[1]))
+    try:
+        with suppress(StateError):
+            Store(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert not list(tmp_path.glob(f"{FILE}.unreadable-*"))
+    assert len(Addresses(Store(tmp_path))) == 1
