@@ -19,6 +19,8 @@ const (
 	defaultTimeout = 40 * time.Second
 	maxConfig      = 4 << 20
 
+	needsIPv6 = "ipv6"
+
 	codeEnvironment = 4
 	codeIO          = 5
 	codeDecoding    = 6
@@ -42,8 +44,10 @@ type request struct {
 	Config string            `json:"config"`
 }
 
-// answer is one line from the runtime: a result to print, nothing, or a CNI error.
+// answer is one line from the runtime: a result to print, nothing, or a CNI error, which may say what it needs in
+// the pod's namespace to do better.
 type answer struct {
+	Needs  string          `json:"needs"`
 	Result json.RawMessage `json:"result"`
 	Error  json.RawMessage `json:"error"`
 }
@@ -110,15 +114,27 @@ func call(env map[string]string, raw string, conf config) (answer, error) {
 	if conf.Timeout > 0 {
 		timeout = time.Duration(conf.Timeout) * time.Second
 	}
-	line, err := exchange(conf.Socket, append(payload, '\n'), descriptors, timeout)
+	ask := func() (answer, error) {
+		line, err := exchange(conf.Socket, append(payload, '\n'), descriptors, timeout)
+		if err != nil {
+			return unreachable(verb, conf.Socket, err)
+		}
+		var reply answer
+		if err := json.Unmarshal(line, &reply); err != nil {
+			return answer{}, fail(codeTryAgain, "the runtime's answer is not valid (%v); was it stopped meanwhile?", err)
+		}
+		return reply, nil
+	}
+	reply, err := ask()
+	if err != nil || reply.Needs != needsIPv6 || len(descriptors) == 0 {
+		return reply, err
+	}
+	restore, err := switchIPv6On(descriptors[0])
 	if err != nil {
-		return unreachable(verb, conf.Socket, err)
+		return answer{}, fail(codeIO, "cannot switch IPv6 on in the pod's network namespace: %v", err)
 	}
-	var reply answer
-	if err := json.Unmarshal(line, &reply); err != nil {
-		return answer{}, fail(codeTryAgain, "the runtime's answer is not valid (%v); was it stopped meanwhile?", err)
-	}
-	return reply, nil
+	defer restore()
+	return ask()
 }
 
 // unreachable turns "no runtime" into the verb's answer. A pod must be deletable without one: what it held is

@@ -24,26 +24,45 @@ func trustNoNeighbour() {
 	_ = os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_ra", []byte("0"), 0)
 }
 
-// netlinkIn opens a NETLINK_ROUTE socket in another network namespace. The thread that enters it stays locked and
-// dies with its goroutine, so nothing else ever runs there.
+// netlinkIn opens a NETLINK_ROUTE socket in another network namespace.
 func netlinkIn(namespace int) (int, error) {
-	type opened struct {
-		socket int
-		err    error
-	}
-	done := make(chan opened, 1)
+	socket := -1
+	err := inside(namespace, func() (err error) {
+		trustNoNeighbour()
+		socket, err = syscall.Socket(syscall.AF_NETLINK, syscall.SOCK_RAW|syscall.SOCK_CLOEXEC, syscall.NETLINK_ROUTE)
+		return err
+	})
+	return socket, err
+}
+
+// switchIPv6On lets interfaces that a namespace gets from now on have IPv6, and returns what takes that back. It
+// changes none that is there: an engine that switched IPv6 off keeps it off for all but the pod's new interface.
+func switchIPv6On(namespace int) (func(), error) {
+	const file = "/proc/sys/net/ipv6/conf/default/disable_ipv6"
+	var before []byte
+	err := inside(namespace, func() (err error) {
+		if before, err = os.ReadFile(file); err != nil {
+			return err
+		}
+		return os.WriteFile(file, []byte("0"), 0)
+	})
+	restore := func() { _ = inside(namespace, func() error { return os.WriteFile(file, before, 0) }) }
+	return restore, err
+}
+
+// inside runs something in another network namespace. The thread that enters it stays locked and dies with its
+// goroutine, so nothing else ever runs there.
+func inside(namespace int, act func() error) error {
+	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
 		if _, _, errno := syscall.RawSyscall(setnsNumber, uintptr(namespace), syscall.CLONE_NEWNET, 0); errno != 0 {
-			done <- opened{-1, errno}
+			done <- errno
 			return
 		}
-		trustNoNeighbour()
-		socket, err := syscall.Socket(syscall.AF_NETLINK, syscall.SOCK_RAW|syscall.SOCK_CLOEXEC, syscall.NETLINK_ROUTE)
-		done <- opened{socket, err}
+		done <- act()
 	}()
-	result := <-done
-	return result.socket, result.err
+	return <-done
 }
 
 // exchange sends one line with descriptors and returns the line that comes back, each step within the time-out.

@@ -12,7 +12,8 @@ from quilt_netlink.monitor import ALL_GROUPS, Group, Monitor
 from quilt_netlink.mroutes import MulticastRoute
 from quilt_netlink.mrules import MulticastRule
 from quilt_netlink.multicast import GroupFailure, MulticastKernel
-from quilt_netlink.ops import Create, Delete, Failure, Op, Put, is_absent
+from quilt_netlink.ops import Create, Delete, Failure, Op, Put, is_absent, require
+from quilt_netlink.rules import SourceRule
 from quilt_netlink.snooping import PLAIN, Snooping
 from quilt_netlink.state import (
     ADDRGENMODE_NONE,
@@ -79,10 +80,12 @@ __all__ = [
     "ReplyLostError",
     "Route",
     "Snooping",
+    "SourceRule",
     "Unreachable",
     "Vxlan",
     "VxlanGroup",
     "is_absent",
+    "require",
 ]
 
 

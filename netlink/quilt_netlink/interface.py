@@ -75,7 +75,10 @@ class KernelLike(Protocol):
         ...
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
-        """Do the operations in order and return those refused; a refused one never affects the others."""
+        """Do the operations in order and return those refused; a refused one never affects the others.
+
+        Whoever calls it looks at the answer, at least by `require`.
+        """
         ...
 
     def run(self, op: Op) -> None:

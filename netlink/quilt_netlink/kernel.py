@@ -9,12 +9,12 @@ from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
 
-from quilt_netlink import decode, links, makers, tables
+from quilt_netlink import decode, links, makers, rules, tables
 from quilt_netlink.channel import HEADER, Channel, open_socket
 from quilt_netlink.errors import DumpInterruptedError, NetlinkError
 from quilt_netlink.layout import Layouts
 from quilt_netlink.namespaces import socket_in
-from quilt_netlink.ops import Failure, Op
+from quilt_netlink.ops import Failure, Op, require
 from quilt_netlink.reader import Decode, LayoutReader, WalkingReader
 from quilt_netlink.state import (
     TABLE_MAIN,
@@ -135,8 +135,15 @@ class Kernel:
 
     def run(self, op: Op) -> None:
         """Do one operation; raises NetlinkError when the kernel refuses it."""
-        for failure in self._writer.apply([op]):
-            raise NetlinkError(failure.errno, failure.message, op)
+        require(self._writer.apply([op]))
+
+    def add_source_rule(self, rule: rules.SourceRule) -> None:
+        """Make a rule, unless it is there."""
+        try:
+            self._channel.request(rules.create(rule))
+        except NetlinkError as error:
+            if error.errno != errno.EEXIST:
+                raise
 
     def _table(
         self, what: str, request: bytes, read: Layouts[T] | Decode[T], absent: tuple[int, ...] = _NO_DEVICE

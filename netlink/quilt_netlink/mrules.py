@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from quilt_netlink import constants as c
 from quilt_netlink.channel import HEADER
 from quilt_netlink.decode import attributes
+from quilt_netlink.rules import RTM_NEWRULE as RTM_NEWRULE
 
-RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
+RTM_DELRULE, RTM_GETRULE = 33, 34
 _FAMILY_IPMR = 128
 _TO_TABLE = 1
 _FRA_IIFNAME, _FRA_PRIORITY, _FRA_TABLE = 3, 6, 15

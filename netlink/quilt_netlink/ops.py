@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno as errno_names
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from msgspec import Struct
 
+from quilt_netlink.errors import NetlinkError
 from quilt_netlink.state import Entry
 
 
@@ -48,6 +50,13 @@ class Failure:
     def absent(self) -> bool:
         """Whether the kernel only said that the entry, or the device it was on, is not there."""
         return is_absent(self.errno)
+
+
+def require(failures: Iterable[Failure], *, absent: bool = False) -> None:
+    """Raise NetlinkError for the first failure; with `absent` not for those that only found nothing."""
+    for failure in failures:
+        if not (absent and failure.absent):
+            raise NetlinkError(failure.errno, failure.message, failure.op)
 
 
 ABSENT = frozenset(

@@ -65,19 +65,21 @@ def neighbour_template(op: OpType, v6: bool) -> Template:
             "ifindex": value["ifindex"],
             "state": c.NUD_PERMANENT,
         }
-        attrs: Attributes = [("NDA_DST", value["dst"]), ("NDA_LLADDR", value["mac"])]
+        attrs: Attributes = [("NDA_DST", value["dst"])]
+        attrs += [("NDA_LLADDR", value["mac"])] if has_mac else []
         return encode(ndmsg, kind, FLAGS[op], fields, attrs, value["seq"])
 
-    return Template(build, [_SEQ, u32("ifindex"), ip("dst", v6=v6), mac("mac")])
+    has_mac = op is not Delete
+    slots = [_SEQ, u32("ifindex"), ip("dst", v6=v6)]
+    return Template(build, [*slots, mac("mac")] if has_mac else slots)
 
 
 def stamp_neighbours(op: OpType, entries: Sequence[Neighbour], seqs: Sequence[int]) -> list[bytes]:
-    """Encode an operation on neighbours of one family."""
+    """Encode an operation on neighbours of one family; a removal needs no MAC."""
     dsts = pack_ips([entry.address for entry in entries])
     template = neighbour_template(op, len(dsts[0]) == 16)
-    return template.stamp(
-        seqs, [entry.ifindex for entry in entries], dsts, pack_macs([entry.mac for entry in entries])
-    )
+    macs = [] if op is Delete else [pack_macs([entry.mac for entry in entries])]
+    return template.stamp(seqs, [entry.ifindex for entry in entries], dsts, *macs)
 
 
 @lru_cache(maxsize=64)

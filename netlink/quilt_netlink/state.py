@@ -74,7 +74,10 @@ class Address:
 
 
 class Neighbour(Struct, frozen=True, gc=False):
-    """A permanent neighbour entry; the kernel's key is (ifindex, address)."""
+    """A permanent neighbour entry; the kernel's key is (ifindex, address).
+
+    A Delete takes any entry under the key, permanent or learned, whatever `mac` says.
+    """
 
     __match_args__ = ("ifindex", "address", "mac")
 

@@ -77,25 +77,50 @@ class Runtime:
 
 
 def cleanup(settings: Settings) -> list[str]:
-    """Remove everything of ours from the node and return what went, in words; safe to repeat."""
-    removed = []
-    if routes := RouteExecutor().remove_all():
-        removed.append(f"{routes} routes")
+    """Remove everything of ours from the node and return what went, in words; safe to repeat.
+
+    Raises the first error after everything was tried.
+    """
+    removed: list[str] = []
+    errors: list[Exception] = []
+    for part in (_remove_routes, _remove_links, _remove_rules, lambda: _remove_files(settings)):
+        try:
+            removed += part()
+        except (RequestError, OSError) as error:
+            log.error("cleanup_incomplete", reason=str(error))
+            errors.append(error)
+    if errors:
+        raise errors[0]
+    return removed
+
+
+def _remove_routes() -> list[str]:
+    routes = RouteExecutor().remove_all()
+    return [f"{routes} routes"] if routes else []
+
+
+def _remove_links() -> list[str]:
     with Kernel.open() as kernel:
-        if links := bridge.remove_links(kernel):
-            removed.append(f"{links} interfaces (quilt0 and pods' veths)")
+        links = bridge.remove_links(kernel)
+    return [f"{links} interfaces (quilt0 and pods' veths)"] if links else []
+
+
+def _remove_rules() -> list[str]:
+    removed = []
     for family, removal in ((guard.FAMILY, guard.removal()), ("inet", firewall.removal())):
         if nft.listing(family):
             nft.apply(removal)
             removed.append(f"nftables table {family} quilt")
     if forward.remove():
         removed.append("accept rules in FORWARD of iptables-nft")
+    return removed
+
+
+def _remove_files(settings: Settings) -> list[str]:
     files = [path for folder, pattern in _files(settings) if folder.is_dir() for path in folder.glob(pattern)]
     for path in files:
         path.unlink(missing_ok=True)
-    if files:
-        removed.append(f"{len(files)} files of state and sockets")
-    return removed
+    return [f"{len(files)} files of state and sockets"] if files else []
 
 
 def _files(settings: Settings) -> list[tuple[Path, str]]:

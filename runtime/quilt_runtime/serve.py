@@ -47,9 +47,16 @@ async def serve(settings: Settings) -> None:
         await _serve(runtime, settings, stop)
     finally:
         if settings.cleanup_on_exit:
-            log.info("routes_removed_on_exit", count=runtime.routes.remove_all())
+            _remove_routes(runtime)
         runtime.close()
         log.info("stopped")
+
+
+def _remove_routes(runtime: Runtime) -> None:
+    try:
+        log.info("routes_removed_on_exit", count=runtime.routes.remove_all())
+    except OSError as error:
+        log.error("routes_not_removed", reason=str(error))
 
 
 async def _serve(runtime: Runtime, settings: Settings, stop: asyncio.Event) -> None:

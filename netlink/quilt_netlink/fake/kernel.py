@@ -18,7 +18,7 @@ from quilt_netlink.event_queue import EventStream
 from quilt_netlink.events import Change
 from quilt_netlink.fake.linkrules import LinkRules
 from quilt_netlink.fake.machine import Machine, refuse
-from quilt_netlink.ops import Create, Failure, Op
+from quilt_netlink.ops import Create, Failure, Op, require
 from quilt_netlink.state import (
     TABLE_MAIN,
     Address,
@@ -175,8 +175,7 @@ class FakeKernel:
 
     def run(self, op: Op) -> None:
         """Do one operation; raises NetlinkError when it is refused."""
-        for failure in self.apply([op]):
-            raise NetlinkError(failure.errno, failure.message, op)
+        require(self.apply([op]))
 
     def _refuse_as_asked(self, op: Op) -> None:
         if self._hit("eperm"):

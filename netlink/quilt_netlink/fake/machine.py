@@ -70,7 +70,9 @@ class Machine:
 
     def neighbour(self, op: Op, entry: Neighbour) -> None:
         """Write a neighbour; IPv6 asks for the device to be up."""
-        pack_ip(entry.address), pack_mac(entry.mac)
+        pack_ip(entry.address)
+        if not isinstance(op, Delete):
+            pack_mac(entry.mac)
         self.device(entry.ifindex)
         self._store(self.neighbours, (entry.ifindex, entry.address), op, entry, errno.ENOENT)
 

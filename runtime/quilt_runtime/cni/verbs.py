@@ -50,6 +50,8 @@ def execute(runtime: Runtime, request: Request) -> Document | None:
     config = cni.parse_config(request.config, request.environment)
     try:
         return verb(runtime, request, config)
+    except pods.Ipv6OffError as error:
+        raise CniError(cni.IO_FAILURE, str(error), needs=cni.NEEDS_IPV6) from error
     except RequestError as error:
         raise CniError(_code(error), str(error)) from error
     except NetlinkError as error:
@@ -77,7 +79,7 @@ def _connect(runtime: Runtime, request: Request, config: Config, owner: Owner) -
         ):
             bridge = _bridge(runtime, host)
             runtime.network.guard.admit(spec.port)
-            pods.connect(host, pod, netns, bridge, spec)
+            defaults = pods.connect(host, pod, netns, bridge, spec)
             if alias := cni.pod_alias(request.environment):
                 host.set_alias(spec.host_interface, alias)
     except BaseException:
@@ -99,6 +101,7 @@ def _connect(runtime: Runtime, request: Request, config: Config, owner: Owner) -
         mtu=spec.mtu,
         address6=f"{spec.address6}/128" if spec.address6 else "",
         gateway6=str(spec.gateway6 or ""),
+        defaults=defaults,
     )
     return cni.result(config.version, attachment, config.dns)
 

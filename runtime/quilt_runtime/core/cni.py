@@ -26,6 +26,8 @@ LIMITED_CONNECTIVITY = 51
 EXHAUSTED = 100
 CHECK_FAILED = 101
 
+NEEDS_IPV6 = "ipv6"
+
 CONTAINER_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]{0,255}")
 INTERFACE = re.compile(r"[^\s/:]{1,15}")
 NAMESPACE = re.compile(r"[a-z0-9-]{1,63}")
@@ -38,10 +40,12 @@ Document = dict[str, Any]
 class CniError(Exception):
     """An answer of the specification's error shape."""
 
-    def __init__(self, code: int, message: str, details: str = "") -> None:
+    def __init__(self, code: int, message: str, details: str = "", needs: str = "") -> None:
+        """`needs`: what the plugin can do in the pod's namespace before it asks again (NEEDS_IPV6)."""
         super().__init__(message)
         self.code = code
         self.details = details
+        self.needs = needs
 
     def document(self, version: str) -> Document:
         """Return the error as the specification spells it."""
@@ -79,6 +83,8 @@ class Attachment:
     mtu: int
     address6: str = ""
     gateway6: str = ""
+    defaults: frozenset[int] = frozenset({4, 6})
+    """The families of which it has the pod's default route."""
 
 
 def parse_config(text: str, environment: Mapping[str, str]) -> Config:
@@ -142,10 +148,12 @@ def parse_interface(name: str) -> str:
 def result(version: str, attachment: Attachment, dns: Document) -> Document:
     """Return the result of ADD in the shape of `version`."""
     ips: list[Document] = [{"address": attachment.address, "gateway": attachment.gateway, "interface": 2}]
-    routes: list[Document] = [{"dst": "0.0.0.0/0", "gw": attachment.gateway}]
+    routes: list[Document] = (
+        [{"dst": "0.0.0.0/0", "gw": attachment.gateway}] if 4 in attachment.defaults else []
+    )
     if attachment.address6:
         ips.append({"address": attachment.address6, "gateway": attachment.gateway6, "interface": 2})
-        routes.append({"dst": "::/0", "gw": attachment.gateway6})
+        routes += [{"dst": "::/0", "gw": attachment.gateway6}] if 6 in attachment.defaults else []
     interfaces: list[Document] = [
         {"name": attachment.bridge, "mac": attachment.bridge_mac},
         {"name": attachment.host_interface, "mac": attachment.host_mac},
@@ -226,6 +234,14 @@ def _attachments(document: Document) -> frozenset[Owner] | None:
     listed = document.get("cni.dev/valid-attachments")
     if listed is None:
         return None
-    if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
-        raise CniError(INVALID_CONFIG, "cni.dev/valid-attachments must be a list of objects")
-    return frozenset(Owner(str(entry.get("containerID")), str(entry.get("ifname"))) for entry in listed)
+    if not isinstance(listed, list) or not all(map(_is_attachment, listed)):
+        # Not one may be misread: what is not listed is taken away.
+        text = "cni.dev/valid-attachments must be a list of objects with a containerID and an ifname"
+        raise CniError(INVALID_CONFIG, text)
+    return frozenset(Owner(entry["containerID"], entry["ifname"]) for entry in listed)
+
+
+def _is_attachment(entry: object) -> bool:
+    return isinstance(entry, dict) and all(
+        isinstance(entry.get(key), str) and entry[key] for key in ("containerID", "ifname")
+    )

@@ -23,6 +23,7 @@ from quilt_netlink import (
     Op,
     Put,
     is_absent,
+    require,
 )
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.firewall import BRIDGE
@@ -105,10 +106,12 @@ def attach(kernel: KernelLike, bridge: int, link: Link) -> bool:
 
 
 def remove_links(kernel: KernelLike) -> int:
-    """Delete our veths and the bridge; returns how many interfaces went."""
+    """Delete our veths and the bridge; returns how many went. Raises NetlinkError where one stays."""
     links = [link for link in kernel.links() if link.name == BRIDGE or veth_address(link.name) is not None]
     ops: list[Op] = [Delete(_bare(link)) for link in links]
-    return len(ops) - len(kernel.apply(ops))
+    failures = kernel.apply(ops)
+    require(failures, absent=True)
+    return len(ops) - len(failures)
 
 
 def _bare(link: Link) -> Link:
@@ -132,7 +135,5 @@ def _ensure_addresses(kernel: KernelLike, ifindex: int, wanted: set[str], family
     held = {address for address in found if (":" in address) == (family == 6)}
     ops: list[Op] = [Create(Address(ifindex, address)) for address in sorted(wanted - held)]
     ops += [Delete(Address(ifindex, address)) for address in sorted(held - wanted)]
-    for failure in kernel.apply(ops):
-        if not failure.absent:
-            raise NetlinkError(failure.errno, failure.message, failure.op)
+    require(kernel.apply(ops), absent=True)
     return bool(ops)

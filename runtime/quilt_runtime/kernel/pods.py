@@ -17,20 +17,30 @@ from quilt_netlink import (
     Address,
     Create,
     Delete,
+    Kernel,
     KernelLike,
     Link,
     Neighbour,
     NetlinkError,
-    Op,
     Put,
     Route,
+    SourceRule,
     is_absent,
+    require,
 )
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.firewall import BRIDGE
 from quilt_runtime.core.guard import Port, pod_mac
 
+Ip = IPv4Address | IPv6Address
 PROTOCOL_STATIC = 4
+BESIDE = 0x71000000
+"""Number of the routing table of a pod's further attachment, plus its interface's index."""
+BESIDE_PRIORITY = 1000
+
+
+class Ipv6OffError(RequestError):
+    """The engine switched IPv6 off in the pod's namespace, which the runtime cannot enter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +65,7 @@ class PodSpec:
         return self.wished_mac or pod_mac(self.address)
 
     @property
-    def addresses(self) -> list[tuple[IPv4Address | IPv6Address, IPv4Address | IPv6Address]]:
+    def addresses(self) -> list[tuple[Ip, Ip]]:
         """Address and gateway of each family that the pod has, IPv4 first."""
         second = [(self.address6, self.gateway6)] if self.address6 and self.gateway6 else []
         return [(self.address, self.gateway), *second]
@@ -71,16 +81,17 @@ class PodSpec:
         return Port(self.host_interface, self.mac, self.address, self.address6)
 
 
-def connect(host: KernelLike, pod: KernelLike, netns: int, bridge: Link, spec: PodSpec) -> None:
-    """Make the pair and configure the pod's end.
+def connect(host: KernelLike, pod: Kernel, netns: int, bridge: Link, spec: PodSpec) -> frozenset[int]:
+    """Make the pair and configure the pod's end; returns the families (4, 6) whose default route it has.
 
     Raises RequestError or NetlinkError, with the pair removed again.
     """
     _make_pair(host, netns, spec, bridge.index)
     try:
         # One that had the address with a MAC of its own wish may be remembered.
-        host.apply([Delete(Neighbour(bridge.index, str(address), "")) for address, _ in spec.addresses])
-        _configure(pod, spec)
+        stale = [Delete(Neighbour(bridge.index, str(address), "")) for address, _ in spec.addresses]
+        require(host.apply(stale), absent=True)
+        return _configure(pod, spec)
     except BaseException:
         remove(host, spec.host_interface)
         raise
@@ -97,7 +108,7 @@ def remove(host: KernelLike, host_interface: str) -> bool:
     return True
 
 
-def problems(host: KernelLike, pod: KernelLike, spec: PodSpec) -> list[str]:
+def problems(host: KernelLike, pod: Kernel, spec: PodSpec) -> list[str]:
     """Return what of a pod's interface is not as it was made, empty when all is."""
     found = []
     bridge, port = host.link(BRIDGE), host.link(spec.host_interface)
@@ -109,7 +120,8 @@ def problems(host: KernelLike, pod: KernelLike, spec: PodSpec) -> list[str]:
     if link is None or not link.up:
         return [*found, f"{spec.interface} is missing or down in the pod"]
     addresses = {address.address for address in pod.addresses(link.index)}
-    routes = {(route.prefix, route.gateway) for route in pod.routes(ifindex=link.index)}
+    held = pod.routes(ifindex=link.index) + pod.routes(table=BESIDE + link.index)
+    routes = {(route.prefix, route.gateway) for route in held}
     for address, gateway in spec.addresses:
         if _host_route(address) not in addresses:
             found.append(f"{spec.interface} has lost its address {address}")
@@ -141,35 +153,61 @@ def _make_pair(host: KernelLike, netns: int, spec: PodSpec, bridge: int) -> None
         host.run(Create(pair))
 
 
-def _configure(pod: KernelLike, spec: PodSpec) -> None:
+def _configure(pod: Kernel, spec: PodSpec) -> frozenset[int]:
     link = pod.link(spec.interface)
     if link is None:
         raise RequestError(
             f"Interface {spec.interface} vanished from the pod while it was set up", retryable=True
         )
-    ops: list[Op] = [Put(Link(spec.interface, index=link.index, up=True))]
+    require(pod.apply([Put(Link(spec.interface, index=link.index, up=True))]))
+    taken = {route.prefix for route in pod.routes()}
+    defaults = set()
     for address, gateway in spec.addresses:
-        scope = SCOPE_LINK if gateway.version == 4 else SCOPE_UNIVERSE
-        ops += [
-            Create(Address(link.index, _host_route(address))),
-            Create(Route(_host_route(gateway), PROTOCOL_STATIC, ifindex=link.index, scope=scope)),
-            Create(
-                Route(
-                    _default_route(gateway),
-                    PROTOCOL_STATIC,
-                    ifindex=link.index,
-                    gateway=str(gateway),
-                    onlink=True,
-                )
-            ),
-        ]
-    for failure in pod.apply(ops):
-        raise NetlinkError(failure.errno, failure.message, failure.op)
+        _give(pod, link.index, address)
+        if _default_route(gateway) in taken:
+            _route_beside(pod, link.index, address, gateway)
+        else:
+            _route(pod, link.index, gateway)
+            defaults.add(gateway.version)
+    return frozenset(defaults)
 
 
-def _host_route(address: IPv4Address | IPv6Address) -> str:
+def _give(pod: Kernel, ifindex: int, address: Ip) -> None:
+    try:
+        pod.run(Create(Address(ifindex, _host_route(address))))
+    except NetlinkError as error:
+        if address.version == 6 and error.errno == errno.EACCES:
+            raise Ipv6OffError("IPv6 is switched off in the pod's namespace") from error
+        raise
+
+
+def _route(pod: Kernel, ifindex: int, gateway: Ip) -> None:
+    scope = SCOPE_LINK if gateway.version == 4 else SCOPE_UNIVERSE
+    default = Route(
+        _default_route(gateway), PROTOCOL_STATIC, ifindex=ifindex, gateway=str(gateway), onlink=True
+    )
+    direct = Route(_host_route(gateway), PROTOCOL_STATIC, ifindex=ifindex, scope=scope)
+    require(pod.apply([Create(direct), Create(default)]))
+
+
+def _route_beside(pod: Kernel, ifindex: int, address: Ip, gateway: Ip) -> None:
+    """Lead what is sent from this address by its own interface, where another has the default route."""
+    table = BESIDE + ifindex
+    default = Route(
+        _default_route(gateway),
+        PROTOCOL_STATIC,
+        ifindex=ifindex,
+        gateway=str(gateway),
+        onlink=True,
+        table=table,
+    )
+    require(pod.apply([Put(default)]))
+    pod.add_source_rule(SourceRule(str(address), table, BESIDE_PRIORITY))
+
+
+def _host_route(address: Ip) -> str:
     return f"{address}/{address.max_prefixlen}"
 
 
-def _default_route(gateway: IPv4Address | IPv6Address) -> str:
+def _default_route(gateway: Ip) -> str:
     return "0.0.0.0/0" if gateway.version == 4 else "::/0"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from quilt_netlink import Delete, Failure, Link, NetlinkError, Op
+from quilt_netlink import Delete, Failure, Link, NetlinkError, Op, require
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.routes import OURS, PROTOCOL_MESH, Plan, Planner, Wanted, described
 from quilt_runtime.kernel.routeview import RouteView
@@ -97,15 +97,19 @@ class RouteExecutor:
         return link
 
     def remove_all(self) -> int:
-        """Remove every route and nexthop object of ours; returns how many routes went."""
+        """Remove every route and nexthop object of ours; returns how many routes went.
+
+        Raises NetlinkError where one stays, after all were tried.
+        """
         with self._lock:
             kernel = self._view.kernel
             routes = [route for route in kernel.routes() if route.protocol in OURS]
             refused = [entry for entry in kernel.unreachables() if entry.protocol in OURS]
             ops: list[Op] = [*map(Delete, routes), *map(Delete, refused)]
             ops += [Delete(nexthop) for nexthop in kernel.nexthops(PROTOCOL_MESH)]
-            kernel.apply(ops)
+            failures = kernel.apply(ops)
             self._view.forget()
+            require(failures, absent=True)
             return len(routes) + len(refused)
 
     def close(self) -> None:
