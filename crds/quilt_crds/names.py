@@ -66,7 +66,8 @@ AGENT_CONDITIONS: Final = (DATAPLANE_IN_SYNC, RUNTIME_READY, CLAIM_LOST)
 SUBNET_ALLOCATED: Final = "SubnetAllocated"
 READY: Final = "Ready"
 AGENT_UNRESPONSIVE: Final = "AgentUnresponsive"
-OPERATOR_CONDITIONS: Final = (SUBNET_ALLOCATED, READY, AGENT_UNRESPONSIVE)
+SUBNET_IN_USE: Final = "SubnetInUse"
+OPERATOR_CONDITIONS: Final = (SUBNET_ALLOCATED, READY, AGENT_UNRESPONSIVE, SUBNET_IN_USE)
 # Fields of a QuiltNode's status that only the operator may change.
 OPERATOR_STATUS_FIELDS: Final = ("phase", "subnets", "mac", "lastTransitionTime")
 

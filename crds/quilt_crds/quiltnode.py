@@ -97,10 +97,12 @@ class QuiltNodeStatus(ApiModel):
     """RAM in MB (10^6 bytes)."""
     version: str = Field(default="", max_length=64)
     """Version of the agent."""
+    served_subnets: list[Cidr] = Field(default=[], max_length=4)
+    """The subnets that the node's runtime serves: pods have addresses of these. An older agent tells none."""
     phase: NodePhase | None = None
     """Pending: without a subnet or a confirmed address. Up: peers route to it. Down: they do not."""
     subnets: list[Cidr] = Field(default=[], max_length=4)
-    """The node's claims, for display; the QuiltSubnets decide."""
+    """The node's claims, those in use first; of two in one family the last is the one to move to."""
     mac: str = Field(default="", max_length=17, json_schema_extra={"pattern": MAC_PATTERN})
     """VTEP MAC, for display; it is derived from the names of network and node."""
     last_transition_time: AwareDatetime | None = None

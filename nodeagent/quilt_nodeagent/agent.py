@@ -73,7 +73,7 @@ class Agent:
             RuntimeClient(config.runtime_addr),
             self.metrics,
             restored=self._runtime_restored,
-            changed=self._report_soon,
+            changed=self._runtime_changed,
         )
         self.node_routes = NodeRoutes(
             Routes(kernel, self.runtime.client),
@@ -206,12 +206,21 @@ class Agent:
         if item is not None:
             self.status.observed(item.status)
             self.node_routes.want(item.spec.routes)
+            self._settings_soon()
         self._look_at_underlay()
 
     def _runtime_restored(self) -> None:
         self.reconciler.resync("runtime")
         self.multicast.keep()
         self.node_routes.ensure("recovery")
+
+    def _runtime_changed(self) -> None:
+        served = self.runtime.served
+        if served is not None and served != self.view.served:
+            self.view.served = served
+            # At once: before the runtime is told another subnet than the one that its pods have.
+            self._send_settings()
+        self._report_soon()
 
     def _underlay_event(self, entry: Link | Address | Route, new: bool) -> None:
         self.node_routes.heard(entry, new)
@@ -254,12 +263,14 @@ class Agent:
             self._settings_timer = loop.call_at(due, self._send_settings)
 
     def _send_settings(self) -> None:
+        if self._settings_timer is not None:
+            self._settings_timer.cancel()
         self._settings_timer = None
         self._settings_sent = asyncio.get_running_loop().time()
         settings = self.view.settings()
         if settings is not None:
             claim = self.view.claim
-            self.runtime.want(settings, claim.cidr if claim else "")
+            self.runtime.want(settings, claim.cidr if claim else "", self.view.move_to)
             self._report_soon()
 
     def _settled(self) -> None:

@@ -181,6 +181,9 @@ class NodeSource:
     def _take(self, item: objects.QuiltNode) -> None:
         self._absent = False
         self._view.spec_host_ip = item.spec.host_ip
+        self._view.listed = item.subnets
+        if self._view.served is None:
+            self._view.served = item.served
         self._changed(item)
 
     def _gone(self) -> None:

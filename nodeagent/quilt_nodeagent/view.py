@@ -19,6 +19,7 @@ from quilt_nodeagent.api.objects import Node
 from quilt_nodeagent.core.device import Device
 from quilt_nodeagent.core.direct import Direct
 from quilt_nodeagent.core.network import Network
+from quilt_nodeagent.core.own import Own, choose
 from quilt_nodeagent.core.peers import Peer, PeerTable
 from quilt_nodeagent.core.reach import Reach
 from quilt_nodeagent.core.resources import memory_mb
@@ -47,16 +48,31 @@ class View:
         self.underlay: Underlay | None = None
         self.direct: Direct | None = None
         self.network_problem = ""
+        self.served: tuple[str, ...] | None = None
+        """Subnets that the runtime holds: by its own word, before that by what was last reported of it."""
+        self.listed: tuple[str, ...] = ()
+        """This node's subnets as the operator lists them."""
+
+    def _own(self, *, v6: bool = False) -> Own:
+        claims = [claim for claim in self._table.own if (":" in claim.cidr) is v6]
+        return choose(claims, self.served or (), self.listed)
 
     @property
     def claim(self) -> Peer | None:
         """This node's own IPv4 subnet, which the runtime serves."""
-        return next((claim for claim in self._table.own if ":" not in claim.cidr), None)
+        return self._own().use
 
     @property
     def claim_v6(self) -> Peer | None:
         """This node's own IPv6 subnet; None where the network has none, or the node not yet."""
-        return next((claim for claim in self._table.own if ":" in claim.cidr), None)
+        return self._own(v6=True).use
+
+    @property
+    def move_to(self) -> tuple[str, str]:
+        """The IPv4 and the IPv6 subnet that the operator granted in place of those; empty without."""
+        granted = (self._own(v6=v6).move_to for v6 in (False, True))
+        to, to_v6 = (claim.cidr if claim else "" for claim in granted)
+        return to, to_v6
 
     @property
     def lacks_v6(self) -> bool:
@@ -156,6 +172,7 @@ class View:
         """Return what the runtime needs to know, or None before the first complete list."""
         if self.network is None or self.underlay is None or not self._table.complete:
             return None
+        second = self.claim_v6
         return NodeSettings(
             cluster_cidrs=self.network.cluster_cidrs,
             mtu=self.network.device_mtu(self.underlay.mtu, self.underlay.host_ip.address),
@@ -163,7 +180,7 @@ class View:
             port=self.network.port,
             overlay_sources=self._table.host_ips(),
             prefix_length=self._prefix_length(self.network),
-            subnet_v6=self.claim_v6.cidr if self.claim_v6 else "",
+            subnet_v6=second.cidr if second else "",
             multicast=self.network.multicast.enabled,
             fast_leave=self.network.multicast.fast_leave,
             spoof_guard=self.network.spoof_guard,
@@ -177,6 +194,7 @@ class View:
             "cpuCores": sysconf("SC_NPROCESSORS_ONLN") or len(sched_getaffinity(0)),
             "memoryMB": memory_mb(Path("/proc/meminfo").read_text()),
             "version": version[:64],
+            "servedSubnets": list(self.served or ()),
         }
 
     def host_ip_text(self) -> str:

@@ -6,7 +6,8 @@ error but knowledge: it is entered in the book and the next subnet tried.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -18,11 +19,26 @@ from quilt_operator.api.objects import Objects
 from quilt_operator.core import parse
 from quilt_operator.core.claims import MAC_COLLISION, Book
 from quilt_operator.core.model import Claim, Mesh, MeshNode
-from quilt_operator.core.plan import CIDRS
+from quilt_operator.core.plan import CIDRS, Plan
 from quilt_operator.core.status import Refusal
 from quilt_operator.world import World
 
 log = structlog.get_logger()
+
+# Seconds until a wish that the API server refused is sent again: only its rules could have changed.
+_ASK_AGAIN = 5.0
+_ASK_AT_LEAST = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """A claim that the API server would not have, and until when (monotonic) it is not asked again."""
+
+    cidr: str
+    plan: Plan
+    refusal: Refusal
+    pause: float
+    until: float
 
 
 @dataclass
@@ -31,6 +47,12 @@ class Claimer:
 
     world: World
     objects: Objects
+    _refused: dict[tuple[str, int], _Refused] = field(default_factory=dict, init=False)
+
+    def forget(self, node: str) -> None:
+        """The node is gone."""
+        for family in (4, 6):
+            self._refused.pop((node, family), None)
 
     async def claim(
         self, book: Book, owner: MeshNode, family: int, wanted: str, mesh: Mesh
@@ -55,11 +77,27 @@ class Claimer:
             holder = book.holder(cidr) if wanted else None
             if holder is not None:
                 return Refusal("SubnetTaken", f"spec.subnet {cidr} is held by node {holder.node}")
+            before = self._refused.get((node, family))
+            if wanted and before is not None and _not_yet(before, cidr, book.plan):
+                return before.refusal
             made = await self._create(book, cidr, node, mesh)
-            if not isinstance(made, Claim) or made.node == node:
+            if isinstance(made, Refusal):
+                self._note(node, family, cidr, book.plan, made)
+                return made
+            if made.node == node:
+                self._refused.pop((node, family), None)
                 return made
             if wanted:
                 return Refusal("SubnetTaken", f"spec.subnet {cidr} is held by node {made.node}")
+
+    def _note(self, node: str, family: int, cidr: str, plan: Plan, refusal: Refusal) -> None:
+        """Remember a refusal; only the first of several that say the same is logged."""
+        before = self._refused.get((node, family))
+        again = before is not None and (before.cidr, before.plan) == (cidr, plan)
+        pause = min(_ASK_AT_LEAST, 2 * before.pause) if before is not None and again else _ASK_AGAIN
+        self._refused[node, family] = _Refused(cidr, plan, refusal, pause, time.monotonic() + pause)
+        if before is None or not again or before.refusal != refusal:
+            log.error("claim_refused", cidr=cidr, node=node, error=refusal.message)
 
     async def _create(self, book: Book, cidr: str, node: str, mesh: Mesh) -> Claim | Refusal:
         """The claim that stands on `cidr` afterwards, whoever owns it."""
@@ -71,7 +109,6 @@ class Claimer:
         except ApiError as error:
             if not error.refused:
                 raise
-            log.error("claim_refused", cidr=cidr, node=node, error=error.message)
             return Refusal("ClaimRefused", error.message)
         finally:
             if book.get(pending.name) is pending:
@@ -97,6 +134,10 @@ class Claimer:
                 continue  # Deleted between the two requests: it is free again.
             log.info("claim_created", cidr=claim.cidr, node=claim.node, phase=claim.mesh.phase)
             return raw
+
+
+def _not_yet(before: _Refused, cidr: str, plan: Plan) -> bool:
+    return (before.cidr, before.plan) == (cidr, plan) and time.monotonic() < before.until
 
 
 def _exhausted(book: Book, family: int) -> Refusal:

@@ -173,6 +173,7 @@ class NetworkReconciler:
         if time.monotonic() >= self._services_due:
             self._services = await self.objects.service_cidrs()
             self._services_due = time.monotonic() + _SERVICES_AGAIN
+        self.world.services = self._services
         book, hosts = self.world.book, self.world.hosts.items.values()
         if book is not None:
             self.world.overlaps = network_status.overlapping(book.plan, hosts, self._services)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import structlog
 
-from quilt_crds.names import DATAPLANE_IN_SYNC, QUILTNODE, QUILTSUBNET
+from quilt_crds.names import AGENT_UNRESPONSIVE, DATAPLANE_IN_SYNC, QUILTNODE, QUILTSUBNET, SUBNET_IN_USE
 from quilt_crds.vtep import vtep_mac
 from quilt_operator.api.client import ApiError
 from quilt_operator.api.events import NORMAL, WARNING, About, EventRecorder
@@ -21,7 +21,7 @@ from quilt_operator.api.objects import Objects
 from quilt_operator.claiming import Claimer
 from quilt_operator.core import desired, status
 from quilt_operator.core.claims import Book
-from quilt_operator.core.desired import Address
+from quilt_operator.core.desired import HOST_IP_CONFLICT, Address, ClaimPlan
 from quilt_operator.core.health import Health
 from quilt_operator.core.model import DOWN, RELEASING, UP, Claim, KubeNode, Mesh, MeshNode
 from quilt_operator.core.network_status import overlapping
@@ -34,8 +34,11 @@ from quilt_operator.world import NODES, World
 
 log = structlog.get_logger()
 
-# How soon a node without a subnet is looked at again; looking costs no request while nothing is free.
+# How soon a node without a subnet, or whose address another one holds, is looked at again; looking costs no
+# request while nothing is free.
 _RETRY_REFUSED = 5.0
+# Conditions that are bad news when True; all others are when False.
+_BAD_WHEN_TRUE = {AGENT_UNRESPONSIVE, SUBNET_IN_USE}
 # How long a new QuiltNode may stand without its agent's word before it gets a subnet all the same.
 _FIRST_WORDS = 1.0
 
@@ -54,12 +57,16 @@ class NodeReconciler:
     async def __call__(self, request: Request) -> float | None:
         """Make one node's claims and status right; answers in how many seconds to look again."""
         name = request.name
-        node = self.world.nodes.items.get(name)
-        if node is None or node.deleting:
-            self.heartbeats.forget(name)
-            self._first_words.forget(name)
-            return await self._release_all(name)
+        node, host = self.world.nodes.items.get(name), self.world.hosts.items.get(name)
         book = self.world.book
+        claims = [claim for _, claim in book.owned_by(name)] if book is not None else []
+        used = [claim for claim in claims if claim.mesh.phase != RELEASING]
+        if desired.has_left(node, host):
+            return await self._release_all(name, claims)
+        if node is None or (node.deleting and not used):
+            return await self._stay(name, claims, used)
+        # A QuiltNode that goes, but whose Node stays, is served like any other until then.
+        node = replace(node, deleting=False)
         if book is None:
             refusal = Refusal("NoNetwork", f"there is no QuiltNetwork {self.world.network} yet")
             await self._say(node, (), self._health(node), Address(""), refusal)
@@ -85,7 +92,7 @@ class NodeReconciler:
         adopts = book.plan.adopts
         wanted = desired.wishes(node, host, adopts=adopts)
         plan = desired.plan_claims(node, owned, book.plan.families, wanted, only_wanted=adopts)
-        address = self._address(node, book, plan.keep)
+        address = self._address(node, host, book, plan)
         mesh = desired.mesh(address.host_ip, down=health.down or not health.heard)
         kept = [await self._publish(claim, mesh) for claim in plan.keep]
         refusal = self._missing(book, wanted) or self._overlap(book, host, plan.create)
@@ -101,9 +108,27 @@ class NodeReconciler:
         held = self._first_words.wait(node.name)
         if held and refusal is None and not health.down:
             return _soonest([*waits, held])
-        await self._say(node, kept, health, address, refusal)
+        await self._say(node, kept, health, address, refusal, plan.moves)
         await self._clear_network_unavailable(node)
-        return _soonest([*waits, _RETRY_REFUSED if refusal is not None else None])
+        again = refusal is not None or address.reason == HOST_IP_CONFLICT
+        return _soonest([*waits, _RETRY_REFUSED if again else None])
+
+    async def _stay(self, name: str, claims: Sequence[Claim], used: Sequence[Claim]) -> float | None:
+        """Keep the claims of a node whose QuiltNode is gone while its Node is there, Up or Down as it is.
+
+        Its agent makes the QuiltNode again; until then its pods run, and peers must reach them.
+        """
+        if not used:
+            self._forget(name)
+        for claim in used:
+            health = self.heartbeats.health(name, down=claim.mesh.phase == DOWN, spoke=True)
+            await self._publish(claim, desired.mesh(claim.mesh.host_ip, down=health.down))
+        return _soonest([await self._release(claim) for claim in claims if claim not in used])
+
+    def _forget(self, name: str) -> None:
+        self.heartbeats.forget(name)
+        self.claimer.forget(name)
+        self._first_words.forget(name)
 
     @staticmethod
     def _missing(book: Book, wanted: Mapping[int, str]) -> Refusal | None:
@@ -121,20 +146,22 @@ class NodeReconciler:
         """Why no subnet may be handed out now. This node's own addresses may be news to the network."""
         if not create:
             return None
-        found = overlapping(book.plan, [host] if host is not None else []) or self.world.overlaps
+        found = overlapping(book.plan, [host] if host is not None else [], self.world.services)
         if not found:
             return None
         text = f"clusterCIDRs overlap {'; '.join(found[:3])}; see QuiltNetwork {book.plan.network}"
         return Refusal("Overlaps", text)
 
-    def _address(self, node: MeshNode, book: Book, kept: Sequence[Claim]) -> Address:
-        used = next((claim.mesh for claim in kept if claim.mesh.phase != RELEASING), Mesh(DOWN))
-        return desired.address(
-            node,
-            self.world.hosts.items.get(node.name),
-            used,
-            lambda ip: book.host_ip_holder(ip, node.name),
-        )
+    def _address(self, node: MeshNode, host: KubeNode | None, book: Book, plan: ClaimPlan) -> Address:
+        used = next((claim.mesh for claim in plan.keep if claim.mesh.phase != RELEASING), Mesh(DOWN))
+
+        def holder(ip: str) -> str | None:
+            nodes, hosts = self.world.nodes.items, self.world.hosts.items
+            return book.host_ip_holder(
+                ip, node.name, lambda other: desired.confirmed(ip, nodes.get(other), hosts.get(other))
+            )
+
+        return desired.address(node, host, used, holder)
 
     async def _publish(self, claim: Claim, mesh: Mesh) -> Claim:
         if claim.mesh == mesh:
@@ -163,16 +190,22 @@ class NodeReconciler:
         else:
             self.world.observe(QUILTSUBNET.plural, raw)
 
-    async def _release_all(self, name: str) -> float | None:
-        book = self.world.book
-        claims = [claim for _, claim in book.owned_by(name)] if book is not None else []
-        if any(claim.mesh.phase != RELEASING for claim in claims):
-            # Releasing cuts a node off: be sure that it is gone, not merely missing from a stale view.
-            raw = await self.objects.node(name)
-            if raw is not None and not raw["metadata"].get("deletionTimestamp"):
-                self.world.observe(QUILTNODE.plural, raw)
-                return 1.0
+    async def _release_all(self, name: str, claims: Sequence[Claim]) -> float | None:
+        self._forget(name)
+        if any(claim.mesh.phase != RELEASING for claim in claims) and await self._is_there(name):
+            return 1.0
         return _soonest([await self._release(claim) for claim in claims])
+
+    async def _is_there(self, name: str) -> bool:
+        """Whether a node is merely missing from a stale view, which is mended: releasing cuts it off."""
+        raw = await self.objects.node(name)
+        if raw is not None and not raw["metadata"].get("deletionTimestamp"):
+            self.world.observe(QUILTNODE.plural, raw)
+            return True
+        host = await self.objects.kube_node(name)
+        if host is not None:
+            self.world.observe(NODES, host)
+        return host is not None
 
     async def _release(self, claim: Claim) -> float | None:
         """Begin, wait out or end a claim's grace period; answers how long it still lasts."""
@@ -184,7 +217,7 @@ class NodeReconciler:
             await self._change(claim, Mesh(RELEASING, claim.mesh.host_ip, rfc3339(now)))
             self.events.note(
                 About(QUILTSUBNET.kind, claim.name, claim.uid), NORMAL, "Releasing",
-                f"node {claim.node} left; the subnet is kept for it for {book.plan.grace:g} s",
+                f"node {claim.node} gave it up; it is kept for that node for {book.plan.grace:g} s",
             )  # fmt: skip
             return book.plan.grace
         left = grace_left(claim.mesh.released_at, book.plan.grace, now)
@@ -208,10 +241,11 @@ class NodeReconciler:
         health: Health,
         address: Address,
         refusal: Refusal | None,
+        moves: Sequence[tuple[Claim, Claim]] = (),
     ) -> None:
         now = rfc3339(datetime.now(UTC))
         mac = vtep_mac(self.world.network, node.name)
-        wanted = status.desired(node, claims, health, address, mac, refusal, now)
+        wanted = status.desired(node, claims, health, address, mac, refusal, now, moves)
         before = status.current(node)
         if wanted == before:
             return
@@ -233,7 +267,7 @@ class NodeReconciler:
             self._tell(node, kind, f"Phase{now.phase}", ready.message or f"the node is {now.phase}")
         for item in now.conditions:
             old = known.get(item.type)
-            bad = item.status == ("True" if item.type == "AgentUnresponsive" else "False")
+            bad = item.status == ("True" if item.type in _BAD_WHEN_TRUE else "False")
             news = old is None or (old.status, old.reason) != (item.status, item.reason)
             if bad and news and item.message:
                 log.info("condition_changed", node=node.name, type=item.type, reason=item.reason)

@@ -78,7 +78,9 @@ class World:
         self.listed: dict[str, int] = {}
         """Version of the last complete list of each kind."""
         self.overlaps: list[str] = []
-        """What stands in the way of the network's ranges, so that nothing is handed out from them."""
+        """What lies in the network's ranges, as sentences for its condition."""
+        self.services: tuple[str, ...] = ()
+        """The Service networks: nothing is handed out while one overlaps the network's ranges."""
         self._changed = changed
         self._replanned = replanned
 
@@ -90,7 +92,10 @@ class World:
         elif plural == NODES:
             host = parse.kube_node(raw)
             before = self.hosts.items.get(host.name)
-            self._note(self.hosts.put(host) and _matters(before, host), host.name)
+            news = self.hosts.put(host)
+            if news and self.book is not None and (before is None or before.addresses != host.addresses):
+                self.book.leave_out(host.name, host.addresses)
+            self._note(news and _matters(before, host), host.name)
         elif plural == QUILTSUBNET.plural:
             claim = parse.claim(raw)
             if self.claims.put(claim):
@@ -105,7 +110,10 @@ class World:
         if plural == QUILTNODE.plural:
             self._note(self.nodes.drop(name, version), name)
         elif plural == NODES:
-            self._note(self.hosts.drop(name, version), name)
+            gone = self.hosts.drop(name, version)
+            if gone and self.book is not None:
+                self.book.leave_out(name, ())
+            self._note(gone, name)
         elif plural == QUILTSUBNET.plural:
             claim = self.claims.items.get(name)
             if self.claims.drop(name, version) and claim is not None:
@@ -172,6 +180,8 @@ class World:
         meta = network.metadata
         plan = Plan.of(self.network, network.spec, uid=meta.uid or "", generation=meta.generation or 0)
         self.book = Book(plan, self.claims.items.values())
+        for host in self.hosts.items.values():
+            self.book.leave_out(host.name, host.addresses)
         log.info("network_planned", pools={f: [str(r) for r in p.ranges] for f, p in plan.pools.items()})
         self._replanned()
 

@@ -92,8 +92,9 @@ def test_an_agent_writes_no_other_node(agent: Api, plane: ControlPlane) -> None:
         ({"mac": "02:00:00:00:00:01"}, "belong to quilt-operator"),
         (
             {"conditions": [condition("Ready")]},
-            "conditions Ready, SubnetAllocated and AgentUnresponsive belong",
+            "conditions Ready, SubnetAllocated, AgentUnresponsive and SubnetInUse belong",
         ),
+        ({"conditions": [condition("SubnetInUse", "True")]}, "belong to quilt-operator"),
         ({"conditions": [condition("AgentUnresponsive", "False")]}, "belong to quilt-operator"),
     ],
 )

@@ -16,6 +16,7 @@ from quilt_crds.names import (
     NODE_DAEMONSET,
     OPERATOR_COMPONENT,
     PODS_FIT,
+    SUBNET_IN_USE,
     SUBNETS_AVAILABLE,
     WITHDRAWAL_PAUSED,
 )
@@ -99,8 +100,9 @@ def _claims(snapshot: Snapshot) -> Iterator[Finding]:
     for item in snapshot.subnets:
         if item.phase != "Releasing" and item.cidr:
             owners[item.node, ip_network(item.cidr, strict=False).version] += 1
+    moving = {node.name for node in snapshot.mesh_nodes if node.is_(SUBNET_IN_USE)}
     for (node, version), count in sorted(owners.items()):
-        if count > 1:
+        if count > 1 and node not in moving:
             mine = ", ".join(item.name for item in snapshot.subnets if item.node == node)
             yield warn(
                 "claims-several",
@@ -114,6 +116,6 @@ def _claims(snapshot: Snapshot) -> Iterator[Finding]:
             yield warn(
                 "claim-orphaned",
                 f"QuiltSubnet {item.name}",
-                f"it belongs to node {item.node}, which has no QuiltNode, and is not being released",
+                f"it belongs to node {item.node}, which has no QuiltNode; it stays while its Node exists",
                 f"kubectl -n {snapshot.release_namespace} logs deploy/quilt-operator",
             )

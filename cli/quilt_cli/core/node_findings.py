@@ -15,6 +15,7 @@ from quilt_crds.names import (
     READY,
     RUNTIME_READY,
     SUBNET_ALLOCATED,
+    SUBNET_IN_USE,
 )
 
 
@@ -61,6 +62,9 @@ def _conditions(node: MeshNode, pod: SystemPod | None, snapshot: Snapshot) -> It
         if held is not None and held.status == bad:
             yield fail(code, about, held.text + _because(pod), todo)
             return
+    moving = node.conditions.get(SUBNET_IN_USE)
+    if moving is not None and moving.status == "True":
+        yield warn("subnet-in-use", about, moving.text, describe)
     synced = node.conditions.get(DATAPLANE_IN_SYNC)
     if synced is not None and synced.status == "True" and synced.reason == "Warning":
         yield warn("dataplane-warning", about, synced.text, f"quilt check node   (on {node.name})")

@@ -68,6 +68,16 @@ class QuiltNode(msgspec.Struct):
     spec: NodeSpec = msgspec.field(default_factory=NodeSpec)
     status: dict[str, Any] = msgspec.field(default_factory=dict)
 
+    @property
+    def subnets(self) -> tuple[str, ...]:
+        """The node's claims as the operator lists them: of two in one family the last is the one to have."""
+        return tuple(self.status.get("subnets") or ())
+
+    @property
+    def served(self) -> tuple[str, ...]:
+        """What an agent last reported of the subnets that the runtime serves."""
+        return tuple(self.status.get("servedSubnets") or ())
+
 
 class NodeAddress(msgspec.Struct):
     """One address of a Node."""

@@ -22,12 +22,15 @@ log = structlog.get_logger()
 
 # Seconds: a repaired drift of milliseconds is in the metrics and the log, it is no news for the API.
 _SETTLE = 1.0
+# Fields that the CRDs of an older release do not have; a server-side apply that names one is refused whole.
+_NEWER = ("servedSubnets",)
 
 
 class StatusWriter:
     """Keeps the agent's part of a QuiltNode's status as `facts` and `conditions` say.
 
-    `facts()` returns hostIP, hostname, cpuCores, memoryMB, version; call `changed()` when either may differ.
+    `facts()` returns hostIP, hostname, cpuCores, memoryMB, version, servedSubnets; call `changed()` when
+    either may differ.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class StatusWriter:
         self._conditions = conditions
         self._dirty = asyncio.Event()
         self._held: dict[str, Any] | None = None
+        self._left_out: frozenset[str] = frozenset()
 
     def changed(self) -> None:
         """Tell that the status may have to be written again."""
@@ -77,7 +81,20 @@ class StatusWriter:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         previous = held.get("conditions") or []
         conditions = [condition.wire(now, previous) for condition in self._conditions()]
-        status = {**self._facts(), "conditions": conditions}
+        try:
+            status = await self._apply({**self._known_facts(), "conditions": conditions})
+        except ApiError as error:
+            unknown = {name for name in _NEWER if f".status.{name}: field not declared" in str(error)}
+            if not unknown - self._left_out:
+                raise
+            # The CRDs are of an older release, as in a roll-back: the rest must be told all the same.
+            log.warning("status_fields_unknown", fields=sorted(unknown))
+            self._left_out |= unknown
+            status = await self._apply({**self._known_facts(), "conditions": conditions})
+        self._held = {**held, **status}
+        log.info("status_written", **{c["type"]: f"{c['status']}/{c['reason']}" for c in conditions})
+
+    async def _apply(self, status: dict[str, Any]) -> dict[str, Any]:
         document = {
             "apiVersion": API_VERSION,
             "kind": QUILTNODE.kind,
@@ -85,8 +102,10 @@ class StatusWriter:
             "status": status,
         }
         await self._client.apply(QUILTNODE.path(self._name, "status"), document, AGENT_FIELD_MANAGER)
-        self._held = {**held, **status}
-        log.info("status_written", **{c["type"]: f"{c['status']}/{c['reason']}" for c in conditions})
+        return status
+
+    def _known_facts(self) -> dict[str, Any]:
+        return {name: value for name, value in self._facts().items() if name not in self._left_out}
 
     def _differs(self, held: dict[str, Any]) -> bool:
         listed = {item.get("type"): item for item in held.get("conditions") or []}
@@ -94,4 +113,4 @@ class StatusWriter:
             item = listed.get(condition.type, {})
             if item != condition.wire(item.get("lastTransitionTime", ""), [item]):
                 return True
-        return any(held.get(name) != value for name, value in self._facts().items())
+        return any(held.get(name) != value for name, value in self._known_facts().items())

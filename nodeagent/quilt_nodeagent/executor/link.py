@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import grpc
 import structlog
@@ -57,6 +58,17 @@ class RuntimeLink:
         self.problems: tuple[str, ...] = ()
         self.warnings: tuple[str, ...] = ()
         self.held_subnet = ""
+        self._held_v6: str | None = None
+        self._move_to = ("", "")
+        self._offer_due = float("-inf")
+        self._offer_refused = ("", "")
+
+    @property
+    def served(self) -> tuple[str, ...] | None:
+        """The subnets that the runtime holds, as it last said; None before it was asked."""
+        if self._held_v6 is None:
+            return None
+        return tuple(subnet for subnet in (self.held_subnet, self._held_v6) if subnet)
 
     @property
     def configured(self) -> bool:
@@ -80,10 +92,17 @@ class RuntimeLink:
             return False
         return not subnet_v6 or told.subnet_v6 == subnet_v6
 
-    def want(self, settings: NodeSettings, subnet: str) -> None:
-        """Set what the runtime should hold; an empty subnet leaves the one that it has."""
-        if (settings, subnet) != (self._settings, self._subnet):
-            self._settings, self._subnet = settings, subnet
+    def want(self, settings: NodeSettings, subnet: str, move_to: tuple[str, str] = ("", "")) -> None:
+        """Set what the runtime should hold; an empty subnet leaves the one that it has.
+
+        `move_to` are an IPv4 and an IPv6 subnet that it is offered again and again, until no pod has an
+        address of those that it holds.
+        """
+        wanted = (settings, subnet, move_to)
+        if wanted != (self._settings, self._subnet, self._move_to):
+            if wanted[2] != self._move_to:
+                self._offer_due = float("-inf")
+            self._settings, self._subnet, self._move_to = wanted
             self._wake.set()
 
     def failed(self, error: RuntimeUnavailable) -> None:
@@ -122,6 +141,7 @@ class RuntimeLink:
             self._found(status.version)
         self._note(status)
         await self._tell()
+        await self._move()
 
     def _forgot(self, status: RuntimeStatus) -> bool:
         """Whether the runtime lacks what it confirmed: it was replaced between two questions."""
@@ -135,6 +155,7 @@ class RuntimeLink:
         if settings is not None and settings != self._told_settings:
             await self._configure(settings)
             self._told_settings = settings
+            self._held_v6 = settings.subnet_v6 or self._held_v6
             self._tell_changed(f"runtime_configured mtu={settings.mtu}")
         if settings is not None and subnet and subnet != self._told_subnet:
             await self.client.configure_subnet(subnet)
@@ -144,6 +165,50 @@ class RuntimeLink:
         if self.refusal:
             self.refusal = ""
             self._changed()
+
+    async def _move(self) -> None:
+        """Offer the runtime the subnets to move to; it refuses while pods have addresses."""
+        to, to_v6 = self._move_to
+        settings = self._told_settings
+        if time.monotonic() < self._offer_due:
+            return
+        # Peers that join wake this up many times a second.
+        self._offer_due = time.monotonic() + _POLL / 2
+        if to:
+            await self._announce_length(to)
+        if to and await self._offer(self.client.configure_subnet(to), to):
+            self._subnet = self._told_subnet = self.held_subnet = to
+            self._moved(to)
+        if to_v6 and settings is not None:
+            moved = replace(settings, subnet_v6=to_v6)
+            if await self._offer(self.client.configure(moved), to_v6):
+                self._settings = self._told_settings = moved
+                self._held_v6 = to_v6
+                self._moved(to_v6)
+
+    async def _announce_length(self, subnet: str) -> None:
+        """Let the runtime accept a subnet of another length, as a new Node's podCIDR may have."""
+        told, length = self._told_settings, int(subnet.partition("/")[2])
+        if told is not None and told.prefix_length not in (0, length):
+            # Kept as what was told: where the offer is refused, the next look tells the former length again.
+            self._told_settings = replace(told, prefix_length=length)
+            await self.client.configure(self._told_settings)
+
+    async def _offer(self, call: Awaitable[None], subnet: str) -> bool:
+        try:
+            await call
+        except RouteFailed as error:
+            refused = (subnet, self.held_subnet)
+            if refused != self._offer_refused:
+                log.info("runtime_subnet_in_use", granted=subnet, serves=self.served, error=str(error))
+            self._offer_refused = refused
+            return False
+        return True
+
+    def _moved(self, subnet: str) -> None:
+        self._move_to, self._offer_refused = ("", ""), ("", "")
+        log.info("runtime_subnet_moved", subnet=subnet)
+        self._changed()
 
     async def _configure(self, settings: NodeSettings) -> None:
         """Tell all settings, or only the peers that came or went."""
@@ -169,9 +234,10 @@ class RuntimeLink:
         self._changed()
 
     def _note(self, status: RuntimeStatus) -> None:
-        held = (self.held_subnet, self.problems, self.warnings)
-        if (status.subnet, status.problems, status.warnings) != held:
-            self.held_subnet, self.problems, self.warnings = status.subnet, status.problems, status.warnings
+        before = (self.served, self.problems, self.warnings)
+        self.held_subnet, self._held_v6 = status.subnet, status.subnet_v6
+        self.problems, self.warnings = status.problems, status.warnings
+        if (self.served, self.problems, self.warnings) != before:
             self._changed()
 
     def _lost(self, error: RuntimeUnavailable) -> None:

@@ -60,6 +60,10 @@ class Objects:
         """The QuiltNode as it is now, or None."""
         return await self._get(QUILTNODE.path(name))
 
+    async def kube_node(self, name: str) -> Raw | None:
+        """The Node as it is now, or None."""
+        return await self._get(f"/api/v1/nodes/{name}")
+
     async def config_map(self, namespace: str, name: str) -> Raw | None:
         """The ConfigMap as it is now, or None."""
         return await self._get(f"/api/v1/namespaces/{namespace}/configmaps/{name}")

@@ -7,9 +7,11 @@ that it touches, and is never overwritten.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections import ChainMap, Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from ipaddress import ip_network
+from itertools import islice
 from typing import Final, TypeVar
 
 from quilt_crds.names import claim_name
@@ -25,6 +27,8 @@ OUT_OF_RANGE: Final = "OutOfRange"
 WRONG_LENGTH: Final = "WrongLength"
 FOREIGN_NETWORK: Final = "ForeignNetwork"
 MAC_COLLISION: Final = "MACCollision"
+# A kubelet writes its own Node's addresses: however many it makes up, they do not use up the ranges.
+_HEEDED_OF_A_NODE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,8 @@ class Book:
         self._taken: dict[int, Counter[int]] = {family: Counter() for family in plan.pools}
         self._blocked: dict[int, Counter[range]] = {family: Counter() for family in plan.pools}
         self._quarantined: Counter[int] = Counter()
+        self._left_out: dict[int, Counter[int]] = {family: Counter() for family in plan.pools}
+        self._left_out_for: dict[str, list[tuple[int, int]]] = {}
         # No slot below is free: without it, each of many nodes that join at once would search from 0.
         self._low = dict.fromkeys(plan.pools, 0)
         self.problems: dict[str, Problem] = {}
@@ -107,6 +113,31 @@ class Book:
             if not index[key]:
                 del index[key]
 
+    def leave_out(self, node: str, addresses: Iterable[str]) -> None:
+        """Hand out no subnet that holds one of a Node's addresses, in place of those told of it before.
+
+        It stays whose it is, and may be asked for by name: only unasked it is given to nobody.
+        """
+        for family, slot in self._left_out_for.pop(node, ()):
+            _add(self._left_out[family], slot, -1)
+            self._low[family] = min(self._low[family], slot)
+        found = list(islice(self._slots_of(sorted(addresses)), _HEEDED_OF_A_NODE))
+        if found:
+            self._left_out_for[node] = found
+        for family, slot in found:
+            _add(self._left_out[family], slot, 1)
+
+    def _slots_of(self, addresses: Iterable[str]) -> Iterable[tuple[int, int]]:
+        for text in addresses:
+            try:
+                address = ip_network(text)
+            except ValueError:
+                continue
+            pool = self.plan.pools.get(address.version)
+            yield from (
+                (address.version, found.start) for found in (pool.overlapped(address) if pool else ())
+            )
+
     def get(self, name: str) -> Claim | None:
         """The claim of that name, or None."""
         entry = self._entries.get(name)
@@ -132,13 +163,16 @@ class Book:
         owners = (self._entries[name].claim.node for name in self._by_mac.get(mac, ()))
         return next((owner for owner in owners if owner != node), None)
 
-    def host_ip_holder(self, address: str, node: str) -> str | None:
-        """Another node than `node` that is Up under `address`, if there is one.
+    def host_ip_holder(
+        self, address: str, node: str, confirmed: Callable[[str], bool] = lambda _: True
+    ) -> str | None:
+        """Another node than `node` that is Up under `address` and `confirmed` to have it, if there is one.
 
         One that is Down does not hold its address: clouds give it to the next machine.
         """
         owners = (self._entries[name].claim for name in self._by_host_ip.get(address, ()))
-        return next((c.node for c in owners if c.node != node and c.mesh.phase == UP), None)
+        up = (claim.node for claim in owners if claim.mesh.phase == UP)
+        return next((other for other in up if other != node and confirmed(other)), None)
 
     def holder(self, cidr: str) -> Claim | None:
         """The claim that stands in the way of `cidr` in this view, or None."""
@@ -165,17 +199,18 @@ class Book:
     def lowest_free(self, family: int) -> Network | None:
         """The subnet to claim next in `family`, or None when its pool is exhausted."""
         pool = self.plan.pools[family]
-        free = pool.free_slots(self._taken[family], tuple(self._blocked[family]), self._low[family])
+        taken = ChainMap(self._taken[family], self._left_out[family])
+        free = pool.free_slots(taken, tuple(self._blocked[family]), self._low[family])
         slot = next(free, pool.slots)
         self._low[family] = slot
         return pool.subnet(slot) if slot < pool.slots else None
 
     def counts(self, family: int) -> Counts:
-        """How the pool of `family` is used. Reserved subnets count only where somebody holds them."""
+        """How the pool of `family` is used. What is not handed out counts only where somebody holds it."""
         pool = self.plan.pools[family]
         used = set(self._taken[family])
         blocked = sum(len(item) for item in self._blocked[family])
-        total = pool.slots - len(pool.reserved - used)
+        total = pool.slots - len((pool.reserved | self._left_out[family].keys()) - used)
         quarantined = self._quarantined[family]
         return Counts(
             total=total,

@@ -30,11 +30,30 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class ClaimPlan:
-    """What to do about a node's claims: hold on to, make (family, requested CIDR or ""), let go."""
+    """What to do about a node's claims: every one is kept or released.
+
+    `create` are (family, requested CIDR or ""), `moves` pairs of kept ones: in use, and granted in its place.
+    """
 
     keep: tuple[Claim, ...] = ()
     create: tuple[tuple[int, str], ...] = ()
     release: tuple[Claim, ...] = ()
+    moves: tuple[tuple[Claim, Claim], ...] = ()
+
+
+def has_left(node: MeshNode | None, kube: KubeNode | None) -> bool:
+    """Whether a node is out of the mesh: its QuiltNode is gone or going, and so is its Node.
+
+    A QuiltNode that goes while the Node stays is a mistake or is made again by the agent: its pods run.
+    """
+    return (node is None or node.deleting) and kube is None
+
+
+def confirmed(host_ip: str, node: MeshNode | None, kube: KubeNode | None) -> bool:
+    """Whether an address is a node's: by an administrator's word, or by its own Node."""
+    if node is not None and node.wanted_host_ip:
+        return node.wanted_host_ip == host_ip
+    return kube is not None and host_ip in kube.addresses
 
 
 def address(
@@ -46,13 +65,14 @@ def address(
     """The address under which peers shall reach `node`.
 
     `used` is what they are told now: its address stays until another one is confirmed. `holder` names another
-    node that is Up under an address; the first one keeps it, also against a node that was Down meanwhile.
+    node that is Up under an address and confirmed to have it. The first one keeps it, also against a node
+    that was Down meanwhile.
     """
     wanted = node.wanted_host_ip or node.host_ip
     published = used.host_ip
     if not wanted:
         return Address(published, HOST_IP_UNKNOWN, "the agent has not reported its host IP yet")
-    if not node.wanted_host_ip and (kube is None or wanted not in kube.addresses):
+    if not confirmed(wanted, node, kube):
         known = ", ".join(sorted(kube.addresses)) if kube else "none, the Node does not exist"
         message = (
             f"{wanted} is not among the Node's addresses ({known}); "
@@ -85,32 +105,53 @@ def plan_claims(
 
     `wanted` are subnets chosen by others, by family; with `only_wanted` no other one is asked for.
 
-    A node that is gone gives up all; one that came back takes back what it had; of several claims in one
-    family the administrator's choice wins, else one that is in use, else the oldest.
+    A node that is gone gives up all; one that came back takes back what it had. What its runtime serves is
+    kept until it serves the chosen one; without a choice one claim of each family stays.
     """
     if node is None or node.deleting:
         return ClaimPlan(release=tuple(claim for _, claim in owned))
     keep: list[Claim] = []
     create: list[tuple[int, str]] = []
-    release: list[Claim] = []
+    moves: list[tuple[Claim, Claim]] = []
     for family in families:
         mine = [claim for version, claim in owned if version == family]
         wish = wanted.get(family, "")
-        chosen = next((claim for claim in mine if claim.cidr == wish), None)
-        if wish and chosen is None:
-            create.append((family, wish))
+        granted = next((claim for claim in mine if claim.cidr == wish), None)
+        if granted is not None:
+            used = _used_beside(node, granted, mine)
+            keep += [*used, granted]
+            moves += [(claim, granted) for claim in used]
         elif mine:
-            chosen = chosen or next((c for c in mine if c.mesh.phase != RELEASING), mine[0])
-        elif not only_wanted:
-            create.append((family, ""))
-        keep += [chosen] if chosen else []
-        # While an administrator's choice is not granted yet, what the node has stays in use.
-        release += [claim for claim in mine if claim is not chosen] if chosen else []
-        if chosen is None and mine:
-            keep.append(mine[0])
+            keep += (_in_use(node, mine) if wish else []) or [_best(node, mine)]
+        if granted is None and (wish or not (mine or only_wanted)):
+            create.append((family, wish))
     # A claim of a family that the network no longer has stays: the network may get it back.
     keep += [claim for version, claim in owned if version not in families]
-    return ClaimPlan(tuple(keep), tuple(create), tuple(release))
+    release = tuple(claim for _, claim in owned if claim not in keep)
+    return ClaimPlan(tuple(keep), tuple(create), release, tuple(moves))
+
+
+def _used_beside(node: MeshNode, granted: Claim, mine: Sequence[Claim]) -> list[Claim]:
+    """The claims that must stay beside the granted one: none once the runtime serves that."""
+    if granted.cidr in node.served:
+        return []
+    return _in_use(node, [claim for claim in mine if claim is not granted])
+
+
+def _in_use(node: MeshNode, claims: Sequence[Claim]) -> list[Claim]:
+    """Claims that pods may have addresses of: what the agent says, else all that were not given up."""
+    served = [claim for claim in claims if claim.cidr in node.served]
+    return served or [c for c in claims if c.mesh.phase != RELEASING and _had_agent(node, c)]
+
+
+def _had_agent(node: MeshNode, claim: Claim) -> bool:
+    # Whose address was published without an administrator's word had an agent, whatever its status says now.
+    return node.spoke or bool(claim.mesh.host_ip and not node.wanted_host_ip)
+
+
+def _best(node: MeshNode, mine: Sequence[Claim]) -> Claim:
+    """The claim to stay with: what the runtime serves, else one that was not given up, else the oldest."""
+    return max(mine, key=lambda claim: (claim.cidr in node.served, claim.mesh.phase != RELEASING))
 
 
 def mesh(host_ip: str, *, down: bool) -> Mesh:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from quilt_crds.names import AGENT_CONDITIONS
+
 UP: Final = "Up"
 DOWN: Final = "Down"
 RELEASING: Final = "Releasing"
@@ -42,6 +44,13 @@ class MeshNode:
     mac: str = ""
     since: str = ""
     conditions: tuple[Condition, ...] = ()
+    served: tuple[str, ...] = ()
+    """What the node's runtime serves, by the agent's word; an older agent tells nothing."""
+
+    @property
+    def spoke(self) -> bool:
+        """Whether an agent ever reported here: a node that was only prepared has none."""
+        return bool(self.host_ip or self.served) or any(c.type in AGENT_CONDITIONS for c in self.conditions)
 
     def condition(self, type_: str) -> Condition | None:
         """The condition of that type, or None."""

@@ -105,12 +105,13 @@ def _prefix_length(plan: Plan, node: KubeNode, planned: int) -> int:
 def overlapping(plan: Plan, nodes: Collection[KubeNode], services: Iterable[str] = ()) -> list[str]:
     """Service networks, and addresses as `address of Node name`, that lie in the network's ranges."""
     ranges = [item for pool in plan.pools.values() for item in pool.ranges]
-    found = [
+    networks = [
         f"Service network {text}"
         for text in services
         if (network := parse_cidr(text)) is not None
         and any(network.version == item.version and network.overlaps(item) for item in ranges)
     ]
+    found = []
     for node in nodes:
         for text in node.addresses:
             try:
@@ -119,14 +120,17 @@ def overlapping(plan: Plan, nodes: Collection[KubeNode], services: Iterable[str]
                 continue
             if any(address in item for item in ranges if item.version == address.version):
                 found.append(f"{text} of Node {node.name}")
-    return sorted(found)
+    return [*sorted(networks), *sorted(found)]
 
 
 def _accepted(refused: str, overlaps: Sequence[str]) -> Condition:
     if refused:
         return Condition(NETWORK_ACCEPTED, "False", "ChangeRefused", refused)
     if overlaps:
-        text = f"clusterCIDRs overlap {_some(overlaps)}; no subnet is assigned until they do not"
+        text = (
+            f"clusterCIDRs overlap {_some(overlaps)}. Subnets that hold an address of a Node are left out; "
+            "while a Service network overlaps, no subnet is assigned"
+        )
         return Condition(NETWORK_ACCEPTED, "False", "Overlaps", text)
     return Condition(NETWORK_ACCEPTED, "True", "Valid")
 

@@ -29,7 +29,8 @@ def mesh_node(raw: Raw) -> MeshNode:
         wanted_host_ip=_text(spec, "hostIP"),
         host_ip=_text(status, "hostIP"),
         phase=_text(status, "phase"),
-        subnets=tuple(item for item in _items(status, "subnets") if isinstance(item, str)),
+        subnets=_texts(status, "subnets"),
+        served=_texts(status, "servedSubnets"),
         mac=_text(status, "mac"),
         since=_text(status, "lastTransitionTime"),
         conditions=conditions(status),
@@ -50,7 +51,7 @@ def kube_node(raw: Raw) -> KubeNode:
             if isinstance(item, Mapping) and item.get("type") in _CONFIRMING
         ),
         network_unavailable=any(c.type == "NetworkUnavailable" and c.status != "False" for c in found),
-        pod_cidrs=tuple(item for item in _items(spec, "podCIDRs") if isinstance(item, str)),
+        pod_cidrs=_texts(spec, "podCIDRs"),
         pods=_count(_text(_part(status, "capacity"), "pods")),
     )
 
@@ -109,6 +110,10 @@ def _part(raw: Raw, key: str) -> Raw:
 def _items(raw: Raw, key: str) -> list[Any]:
     value = raw.get(key)
     return value if isinstance(value, list) else []
+
+
+def _texts(raw: Raw, key: str) -> tuple[str, ...]:
+    return tuple(item for item in _items(raw, key) if isinstance(item, str))
 
 
 def _text(raw: Raw, key: str) -> str:

@@ -1,4 +1,4 @@
-"""What the operator says about a QuiltNode: phase, subnets, MAC and its three conditions.
+"""What the operator says about a QuiltNode: phase, subnets, MAC and its conditions.
 
 Every apply repeats all fields of the field manager (server-side apply deletes what is left out), so a status
 is always computed whole and compared whole; equal means that nothing is written.
@@ -18,12 +18,15 @@ from quilt_crds.names import (
     READY,
     RUNTIME_READY,
     SUBNET_ALLOCATED,
+    SUBNET_IN_USE,
 )
 from quilt_operator.core.desired import Address
 from quilt_operator.core.health import Health
 from quilt_operator.core.model import DOWN, PENDING, UP, Claim, Condition, MeshNode
 
 _MESSAGE_LIMIT = 1024
+# The CRD's limit; the claims decide, these are shown.
+_SUBNETS_LIMIT = 4
 _TRUE: Final = "True"
 _FALSE: Final = "False"
 _UNKNOWN: Final = "Unknown"
@@ -83,17 +86,23 @@ def desired(
     mac: str,
     refusal: Refusal | None,
     now: str,
+    moves: Sequence[tuple[Claim, Claim]] = (),
 ) -> NodeStatus:
-    """The status that `node` should have; times move only where the state that they date changed."""
+    """The status that `node` should have; times move only where the state that they date changed.
+
+    `moves` are pairs of claims: the one that pods still use, and the one that was granted in its place.
+    """
     phase = _phase(claims, health, address)
     verdicts = (
         _subnet_allocated(claims, refusal),
         _ready(node, claims, health, address, refusal),
         _agent_unresponsive(health),
+        # There only while it is so: on all other nodes it would say nothing.
+        *([_subnet_in_use(node, moves)] if moves else []),
     )
     return NodeStatus(
         phase=phase,
-        subnets=tuple(claim.cidr for claim in claims),
+        subnets=tuple(claim.cidr for claim in claims)[:_SUBNETS_LIMIT],
         mac=mac if claims else "",
         since=node.since if node.phase == phase and node.since else now,
         conditions=tuple(settle(item, node.condition(item.type), now) for item in verdicts),
@@ -119,6 +128,16 @@ def _subnet_allocated(claims: Sequence[Claim], refusal: Refusal | None) -> Condi
     if not claims:
         return Condition(SUBNET_ALLOCATED, _FALSE, "Pending", "waiting for a subnet")
     return Condition(SUBNET_ALLOCATED, _TRUE, "Claimed", ", ".join(claim.cidr for claim in claims))
+
+
+def _subnet_in_use(node: MeshNode, moves: Sequence[tuple[Claim, Claim]]) -> Condition:
+    old, new = (", ".join(dict.fromkeys(claim.cidr for claim in side)) for side in zip(*moves, strict=True))
+    text = (
+        f"{new} is granted, but pods of this node have addresses of {old}, which stays until its runtime "
+        f"serves the new one: drain first (kubectl drain {node.name} --ignore-daemonsets "
+        "--delete-emptydir-data) and delete the pods that remain, or reboot the node"
+    )
+    return Condition(SUBNET_IN_USE, _TRUE, "DrainFirst", text)
 
 
 def _agent_unresponsive(health: Health) -> Condition:

@@ -56,6 +56,13 @@ def test_a_sick_node_is_told_once_by_its_cause(changed: dict[str, str], phase: s
     assert [row.ok for row in found.rows] == [True, False, True]
 
 
+def test_a_node_that_moves_to_another_subnet_is_told_once_and_with_the_way() -> None:
+    moving = some.mesh_node(1, SubnetInUse="True")
+    found = report(some.healthy(mesh_nodes=(moving,), subnets=(some.subnet(1), some.subnet(9, node="n1"))))
+    assert "subnet-in-use" in {item.code for item in found.findings}
+    assert "claims-several" not in {item.code for item in found.findings}
+
+
 def test_a_node_that_never_joined_is_told_with_what_its_pod_says() -> None:
     crashed = some.pod(3, ready=False, trouble="container agent crashes: exit code 1, restarted 4 times")
     found = report(

@@ -29,6 +29,7 @@ NODE: dict[str, Any] = {
         "cpuCores": 2,
         "memoryMB": 24000,
         "version": "0.1.0",
+        "servedSubnets": ["10.42.1.0/24"],
         "phase": "Up",
         "subnets": ["10.42.1.0/24"],
         "mac": "9e:fb:36:11:7d:50",

@@ -35,12 +35,16 @@ async def eventually(condition: Callable[[], object]) -> None:
 
 
 class FakeApi:
-    """An API server of a few collections. `refuse` answers everything with that status while it is set."""
+    """An API server of a few collections. `refuse` answers everything with that status while it is set.
+
+    `undeclared` is a field of a status that its CRD does not have.
+    """
 
     def __init__(self) -> None:
         self.objects: dict[str, dict[str, Json]] = {}
         self.requests: list[tuple[str, str]] = []
         self.refuse = 0
+        self.undeclared = ""
         self.oldest = 0
         self._version = 1
         self._log: list[tuple[int, str, str, Json]] = []
@@ -164,6 +168,8 @@ class FakeApi:
         held = self.objects.get(collection, {}).get(name)
         if held is None:
             return _status(404, f"{name} not found")
+        if self.undeclared in status:
+            return _status(500, f".status.{self.undeclared}: field not declared in schema")
         return web.json_response(
             self.put(collection, {**held, "status": {**held.get("status", {}), **status}})
         )

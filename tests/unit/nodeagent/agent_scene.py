@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
 from agent_doubles import Rig
+from agent_doubles import rig as make_rig
 
 from quilt_crds.vtep import vtep_mac
-from quilt_netlink import Link
+from quilt_netlink import Address, FakeKernel, Link, Put
 from quilt_nodeagent.core.state import Hop
 from quilt_nodeagent.kernel.observe import RouteReader, read_layer2
+
+
+@asynccontextmanager
+async def fake_rig(folder: Path) -> AsyncIterator[Rig]:
+    """A rig on the fake kernel, whose eth0 has 198.18.0.1."""
+    kernel = FakeKernel([Link("eth0", kind="veth", mac="02:00:00:00:00:11", mtu=1500, up=True)])
+    eth0 = kernel.link("eth0")
+    assert eth0 is not None
+    kernel.run(Put(Address(eth0.index, "198.18.0.1/24")))
+    async with make_rig(kernel, folder, kernel.monitor) as made:
+        yield made
 
 
 def device(rig: Rig) -> Link:

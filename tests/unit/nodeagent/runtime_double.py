@@ -25,6 +25,7 @@ class FakeRuntime(
     def __init__(self, kernel: KernelLike, folder: Path) -> None:
         self.address = f"unix://{folder}/runtime.sock"
         self.refuse: set[str] = set()
+        self.refused: list[str] = []
         self.configured: list[node_pb2.ConfigureRequest] = []
         self.changes: list[node_pb2.ChangeOverlaySourcesRequest] = []
         self.subnet = ""
@@ -53,6 +54,7 @@ class FakeRuntime(
 
     async def ConfigureNodeSubnet(self, request: Any, context: Any) -> Any:  # noqa: N802  gRPC's name
         if request.subnet in self.refuse:
+            self.refused.append(request.subnet)
             return runtime_pb2.ConfigureNodeSubnetResponse(success=False, error="3 addresses are allocated")
         length = int(request.subnet.partition("/")[2])
         if length != self.prefix_length:
@@ -62,6 +64,9 @@ class FakeRuntime(
         return runtime_pb2.ConfigureNodeSubnetResponse(success=True)
 
     async def Configure(self, request: Any, context: Any) -> Any:  # noqa: N802  gRPC's name
+        if request.subnet_v6 in self.refuse:
+            self.refused.append(request.subnet_v6)
+            return node_pb2.ConfigureResponse(success=False, error="3 addresses are allocated")
         self.configured.append(request)
         self.subnet_v6 = request.subnet_v6 or self.subnet_v6
         self.prefix_length = request.node_prefix_length or self.prefix_length

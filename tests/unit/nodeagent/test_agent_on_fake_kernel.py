@@ -9,20 +9,15 @@ from typing import Any
 import pytest
 from agent_behaviour import AgentBehaviour
 from agent_doubles import Rig, eventually
-from agent_doubles import rig as make_rig
-from agent_scene import mesh, publish, stands
+from agent_scene import fake_rig, mesh, publish, stands
 
-from quilt_netlink import Address, Delete, FakeKernel, Link, Put
+from quilt_netlink import Delete, FakeKernel
 from quilt_netlink.fake import Fault
 
 
 @pytest.fixture
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    kernel = FakeKernel([Link("eth0", kind="veth", mac="02:00:00:00:00:11", mtu=1500, up=True)])
-    eth0 = kernel.link("eth0")
-    assert eth0 is not None
-    kernel.run(Put(Address(eth0.index, "198.18.0.1/24")))
-    async with make_rig(kernel, tmp_path, kernel.monitor) as made:
+    async with fake_rig(tmp_path) as made:
         yield made
 
 

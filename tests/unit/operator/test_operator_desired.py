@@ -109,14 +109,19 @@ def test_row_15_of_two_claims_the_one_in_use_stays_else_the_oldest() -> None:
     assert plan_claims(NODE, [(4, leaving), (4, second)], [4], {}).keep == (second,)
 
 
-def test_a_requested_subnet_replaces_the_present_one_only_once_it_is_granted() -> None:
+def test_a_requested_subnet_replaces_the_present_one_only_once_the_runtime_serves_it() -> None:
     asking = replace(NODE, wanted_subnet="10.42.9.0/24")
     wanted = wishes(asking, HOST, adopts=False)
     have, got = claim("10.42.1.0/24"), claim("10.42.9.0/24")
     before = plan_claims(asking, [(4, have)], [4], wanted)
     assert (before.keep, before.create, before.release) == ((have,), ((4, "10.42.9.0/24"),), ())
-    after = plan_claims(asking, [(4, have), (4, got)], [4], wanted)
+    granted = plan_claims(asking, [(4, have), (4, got)], [4], wanted)
+    assert (granted.keep, granted.create, granted.release) == ((have, got), (), ())
+    assert granted.moves == ((have, got),)
+    served = replace(asking, served=("10.42.9.0/24",))
+    after = plan_claims(served, [(4, have), (4, got)], [4], wanted)
     assert (after.keep, after.create, after.release) == ((got,), (), (have,))
+    assert not after.moves
 
 
 def test_pod_cidrs_of_the_node_are_its_subnets_and_no_others_are_asked_for() -> None:
