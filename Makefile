@@ -14,8 +14,12 @@ demo: setup  ## a three-node Kubernetes on this machine, with Quilt Mesh in it
 demo-down: setup  ## remove all of what `make demo` made
 	python demo/demo.py down
 
-test: setup binaries lint types checks go-test  ## every check and every test: unit, kernel namespaces, real cluster
+test: setup binaries lint types checks go-test  ## every check and every test: unit, kernel namespaces, another kernel, real cluster
+	quilt-devcluster kernels --short
 	pytest tests/unit tests/netns tests/cluster
+
+kernels: setup  ## the kernel tests on Debian's 5.10, 6.1, 6.1 without IPv6 and 6.12, in virtual machines; writes docs/kernels.md
+	quilt-devcluster kernels --page docs/kernels.md
 
 setup: $(VENV)/.ready  ## system packages and the Python environment
 $(VENV)/.ready: requirements-dev.lock pyproject.toml scripts/setup.sh
@@ -71,4 +75,4 @@ soak: setup binaries  ## ten minutes of random faults on a three-node cluster
 full-node: setup binaries  ## 253 real pods on one node, and one more
 	python -m bench.soak full-node
 
-.PHONY: help demo demo-down test setup binaries image generate checks lint types format go-test unit netns cluster bench bench-control-plane soak full-node
+.PHONY: help demo demo-down test kernels setup binaries image generate checks lint types format go-test unit netns cluster bench bench-control-plane soak full-node

@@ -6,7 +6,7 @@ Programs are looked for, not packages: what another distribution ships under ano
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from quilt_devcluster.errors import DevclusterError
@@ -40,19 +40,19 @@ _WAIT = ("-o", "DPkg::Lock::Timeout=300")
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def missing_packages() -> list[str]:
+def missing_packages(needed: Mapping[str, str] = NEEDED) -> list[str]:
     """Return the Debian packages of which nothing was found on this host, sorted."""
     absent = set()
-    for marker, package in NEEDED.items():
+    for marker, package in needed.items():
         found = Path(marker).exists() if marker.startswith("/") else shutil.which(marker, path=_SYSTEM_PATH)
         if not found:
             absent.add(package)
     return sorted(absent)
 
 
-def install_missing(progress: Callable[[str], None]) -> None:
+def install_missing(progress: Callable[[str], None], needed: Mapping[str, str] = NEEDED) -> None:
     """Install what `missing_packages` finds. Raises DevclusterError when that needs apt and there is none."""
-    packages = missing_packages()
+    packages = missing_packages(needed)
     if not packages:
         return
     names = " ".join(packages)

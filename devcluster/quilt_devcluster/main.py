@@ -123,6 +123,22 @@ def kubeconfig(name: str, path: bool) -> None:
     click.echo(file if path else file.read_text())
 
 
+@cli.command()
+@click.option("--short", is_flag=True, help="The short choice of tests, on the kernels marked for it.")
+@click.option("--page", type=click.Path(dir_okay=False, path_type=Path), help="Write the counts here too.")
+@click.argument("names", nargs=-1)
+def kernels(short: bool, page: Path | None, names: tuple[str, ...]) -> None:
+    """Run the kernel tests on Debian's kernels NAMES (all of tests/kernels.toml) in virtual machines."""
+    from quilt_devcluster.kernels import results, runs
+
+    outcomes = runs.run_all(names, _say, short=short)
+    click.echo(results.table(outcomes))
+    if page is not None:
+        page.write_text(results.page(outcomes))
+    if bad := results.complaint(outcomes):
+        raise DevclusterError(bad, hint="the consoles are in the folder log of the cache: kernel-NAME.log")
+
+
 def _become(program: str, name: str, args: tuple[str, ...]) -> None:
     cluster = Cluster.attach(name)
     path = binaries.program(program)

@@ -56,6 +56,7 @@ def many_nexthops(index: int) -> list[Op]:
     return [Create(Nexthop(n, index, f"10.{n >> 8}.{n & 255}.1")) for n in range(1, MANY + 1)]
 
 
+@pytest.mark.kernel
 def test_field_bug_13_a_torn_dump_is_read_again(kernel: Kernel, device: int, disturbed: Kernel) -> None:  # noqa: F811
     assert kernel.apply(many_nexthops(device)) == []
     channel = disturbed._channel
@@ -100,6 +101,7 @@ def test_field_bug_12_long_tables_of_both_families(kernel: Kernel, device: int) 
     assert set(found) == wanted
 
 
+@pytest.mark.kernel
 def test_what_others_modified_is_not_taken_for_ours(kernel: Kernel, device: int, netns: Any) -> None:  # noqa: F811
     assert kernel.apply([*peer(device, 2), *peer(device, 3)]) == []
     netns.run(
@@ -129,6 +131,7 @@ def test_what_others_modified_is_not_taken_for_ours(kernel: Kernel, device: int,
     assert FdbEntry(device, "02:00:00:00:02:00", "198.18.0.2") in kernel.fdb(device)
 
 
+@pytest.mark.kernel
 def test_the_tables_of_others_are_read_too(kernel: Kernel, device: int, netns: Any) -> None:  # noqa: F811
     netns.run("ip", "address", "add", "192.0.2.1/24", "dev", "vxlan100")
     netns.run("ip", "route", "add", "198.51.100.0/24", "via", "192.0.2.9", "metric", "50", "proto", "bird")

@@ -42,6 +42,7 @@ def is_about(entry: Any, *, new: bool = True) -> Callable[[Event], bool]:
     return lambda event: event == Change(new, entry)
 
 
+@pytest.mark.kernel
 async def test_every_entry_of_a_peer_is_told(kernel: Kernel, device: int, netns: Any) -> None:  # noqa: F811
     async with Monitor.open(netns_path=netns.path) as monitor:
         ops = peer(device)
@@ -54,6 +55,7 @@ async def test_every_entry_of_a_peer_is_told(kernel: Kernel, device: int, netns:
         assert events == [*(Change(False, op.entry) for op in reversed(ops[1:])), Change(False, neighbour)]
 
 
+@pytest.mark.kernel
 async def test_what_is_modified_in_place_is_told(kernel: Kernel, device: int, netns: Any) -> None:  # noqa: F811
     kernel.apply(peer(device))
     async with Monitor.open(netns_path=netns.path) as monitor:
@@ -71,6 +73,7 @@ async def test_what_is_modified_in_place_is_told(kernel: Kernel, device: int, ne
         assert await monitor.take_all() == [Change(False, Route("10.42.2.0/24", 81))]
 
 
+@pytest.mark.kernel
 async def test_links_and_addresses_are_told(kernel: Kernel, netns: Any) -> None:
     async with Monitor.open(("link", "address"), netns_path=netns.path) as monitor:
         kernel.run(Create(VXLAN))
@@ -88,6 +91,7 @@ async def test_links_and_addresses_are_told(kernel: Kernel, netns: Any) -> None:
         assert Change(False, Address(link.index, "10.42.1.0/32")) in gone
 
 
+@pytest.mark.kernel
 async def test_a_port_that_leaves_its_bridge_is_not_a_link_that_goes(kernel: Kernel, netns: Any) -> None:
     kernel.run(Create(Link("quilt0", kind="bridge", up=True)))
     bridge = kernel.link("quilt0").index  # type: ignore[union-attr]

@@ -12,6 +12,8 @@ import pytest
 from quilt_netlink import NetlinkError
 from quilt_netlink.nftsets import MOST, NftSets, SetChange
 
+pytestmark = pytest.mark.kernel
+
 TABLE = "table inet t { set four { type ipv4_addr; }; set six { type ipv6_addr; }; }"
 
 

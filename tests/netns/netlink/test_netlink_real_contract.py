@@ -20,5 +20,6 @@ def other(make_netns: Callable[[], Any]) -> Iterator[Other]:
     os.close(descriptor)
 
 
+@pytest.mark.kernel(short=True)
 class TestRealKernel(KernelContract):
     pass

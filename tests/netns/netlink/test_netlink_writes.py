@@ -10,6 +10,7 @@ import socket
 import weakref
 from typing import Any
 
+import pytest
 from netlink_parts import device, peer  # noqa: F401  # a fixture is used by being there
 
 from quilt_netlink import Address, Create, Delete, Kernel, Link, Neighbour, Op, Put, Route
@@ -59,6 +60,7 @@ def test_a_batch_of_many_datagrams(kernel: Kernel, device: int) -> None:  # noqa
     assert len(kernel.routes(81)) == 198
 
 
+@pytest.mark.kernel
 def test_a_socket_received_from_another_namespace_works_there(netns: Any, make_netns: Any) -> None:
     """As the runtime configures a pod: the descriptor arrives over a Unix socket, setns is not needed."""
     inside = make_netns()
@@ -85,6 +87,7 @@ def test_a_socket_received_from_another_namespace_works_there(netns: Any, make_n
             os.close(target)
 
 
+@pytest.mark.kernel
 def test_a_default_route_through_an_ipv6_gateway(kernel: Kernel, device: int) -> None:  # noqa: F811
     wanted = Route("::/0", 81, ifindex=device, gateway="fe80::1", onlink=True)
     kernel.run(Put(Address(device, "fd42:1::2/128")))
@@ -95,6 +98,7 @@ def test_a_default_route_through_an_ipv6_gateway(kernel: Kernel, device: int) ->
     assert kernel.routes(81) == []
 
 
+@pytest.mark.kernel
 def test_a_link_that_cannot_be_finished_is_not_left_behind(kernel: Kernel) -> None:
     failures = kernel.apply([Create(Link("q1", kind="bridge", hairpin=True))])
     assert [failure.index for failure in failures] == [0]

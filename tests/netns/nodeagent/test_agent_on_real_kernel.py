@@ -16,7 +16,7 @@ class TestOnRealKernel(AgentBehaviour):
     @pytest.mark.parametrize(
         "command",
         [
-            "ip link del vxlan100",
+            pytest.param("ip link del vxlan100", marks=pytest.mark.kernel),
             "ip link set vxlan100 down",
             "ip route del 10.42.2.0/24",
             "bridge fdb flush dev vxlan100",
@@ -30,12 +30,15 @@ class TestOnRealKernel(AgentBehaviour):
             "ip link set vxlan100 name renamed0",
             # Modified in place: nothing is missing, everything leads astray.
             "ip route replace 10.42.2.0/24 via 10.42.3.0 dev vxlan100 onlink proto 81",
-            "ip route replace 10.42.2.0/24 nhid {other} proto 81",
+            pytest.param("ip route replace 10.42.2.0/24 nhid {other} proto 81", marks=pytest.mark.kernel),
             "ip route replace blackhole 10.42.2.0/24 proto 81",
             "ip nexthop replace id {own} via 10.42.3.0 dev vxlan100 onlink proto 81",
             "ip nexthop replace id {own} via 10.42.3.0 dev vxlan100 onlink",
             "ip nexthop replace id {own} dev eth0 proto 81",
-            "bridge fdb replace {mac} dev vxlan100 dst 198.18.0.3 self permanent",
+            pytest.param(
+                "bridge fdb replace {mac} dev vxlan100 dst 198.18.0.3 self permanent",
+                marks=pytest.mark.kernel,
+            ),
             "ip neigh replace 10.42.2.0 lladdr 02:00:00:00:00:09 dev vxlan100 nud permanent",
             "ip link set vxlan100 mtu 1300",
             "ip link set vxlan100 addrgenmode eui64",

@@ -16,6 +16,7 @@ from .conftest import Namespace, Node, eventually, held, ping, show, veths
 Make = Callable[[], Namespace]
 
 
+@pytest.mark.kernel(short=True)
 def test_pods_reach_each_other_and_the_gateway(ready_node: Node, make_netns: Make) -> None:
     one, two = make_netns(), make_netns()
     first, second = ready_node.add_pod(one), ready_node.add_pod(two)
@@ -27,6 +28,7 @@ def test_pods_reach_each_other_and_the_gateway(ready_node: Node, make_netns: Mak
     ping(one, first)
 
 
+@pytest.mark.kernel
 def test_a_pod_is_configured_as_its_result_says(ready_node: Node, make_netns: Make) -> None:
     pod = make_netns()
     result = ready_node.cni(
@@ -82,6 +84,7 @@ def test_add_again_gives_the_same_address(ready_node: Node, make_netns: Make) ->
     ping(pod, "10.42.1.1")
 
 
+@pytest.mark.kernel
 def test_a_failed_add_leaves_nothing(ready_node: Node, make_netns: Make) -> None:
     pod = make_netns()
     pod.run("ip", "link", "add", "eth0", "type", "bridge")
@@ -92,6 +95,7 @@ def test_a_failed_add_leaves_nothing(ready_node: Node, make_netns: Make) -> None
     assert veths(ready_node) == []
 
 
+@pytest.mark.kernel
 def test_delete_is_idempotent_and_needs_no_namespace(ready_node: Node, make_netns: Make) -> None:
     pod = make_netns()
     ready_node.add_pod(pod)
@@ -127,6 +131,7 @@ def test_static_address_and_mac(ready_node: Node, make_netns: Make) -> None:
     assert one.name in taken.document["msg"]
 
 
+@pytest.mark.kernel
 def test_check_notices_what_was_changed(ready_node: Node, make_netns: Make) -> None:
     pod = make_netns()
     result = ready_node.cni("ADD", pod.name, pod.path).document
@@ -149,6 +154,7 @@ def test_garbage_collection_frees_what_nobody_owns(ready_node: Node, make_netns:
     assert veths(ready_node) == ["qv0a2a0102"]
 
 
+@pytest.mark.kernel
 def test_concurrent_adds_and_deletes_are_all_right(ready_node: Node, make_netns: Make) -> None:
     pods = [make_netns() for _ in range(24)]
     with ThreadPoolExecutor(12) as pool:

@@ -64,6 +64,7 @@ def table(node: Node) -> str:
     return node.netns.run("nft", "--stateless", "list", "table", "inet", "quilt")
 
 
+@pytest.mark.kernel
 def test_an_address_of_an_earlier_subnet_goes(ready_node: Node) -> None:
     """FIELD-BUGS 2: a node gets another subnet, the old bridge address stays."""
     ready_node.netns.run("ip", "addr", "add", "10.42.9.1/24", "dev", "quilt0")
@@ -107,6 +108,7 @@ def changes(node: Node) -> Iterator[Callable[[], list[str]]]:
         monitor.wait()
 
 
+@pytest.mark.kernel
 def test_nothing_is_written_when_nothing_differs(
     ready_node: Node, pods: tuple[Namespace, str, Namespace, str]
 ) -> None:

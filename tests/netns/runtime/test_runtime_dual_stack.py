@@ -29,6 +29,7 @@ def dual(ready_node: Node) -> Node:
     return ready_node
 
 
+@pytest.mark.kernel
 def test_pods_reach_each_other_the_gateway_and_the_node_at_once(dual: Node, make_netns: Make) -> None:
     one, two = make_netns(), make_netns()
     dual.add_pod(one)
@@ -59,6 +60,7 @@ def test_forwarding_leaves_the_hosts_own_router_advertisements_on(ready_node: No
     assert netns.run("sysctl", "-n", "net.ipv6.conf.quilt0.accept_ra").strip() == "0"
 
 
+@pytest.mark.kernel
 def test_a_node_without_ipv6_is_as_ever(ready_node: Node, make_netns: Make) -> None:
     pod = make_netns()
     result = ready_node.cni("ADD", pod.name, pod.path)

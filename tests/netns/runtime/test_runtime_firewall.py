@@ -79,6 +79,7 @@ def send(netns: Namespace, address: str, port: int, source_port: int = 0) -> Non
     netns.run("/usr/bin/python3", "-c", SEND, address, str(port), str(source_port))
 
 
+@pytest.mark.kernel(short=True)
 def test_beyond_the_cluster_pods_are_masqueraded(world: World) -> None:
     """FIELD-BUGS 9: masquerade picks the VXLAN source port."""
     with listening(world.outside, 9000) as received:
@@ -89,6 +90,7 @@ def test_beyond_the_cluster_pods_are_masqueraded(world: World) -> None:
     ping(world.pod, "198.18.0.2")
 
 
+@pytest.mark.kernel
 def test_inside_the_cluster_pods_keep_their_address(world: World) -> None:
     with listening(world.outside, 9000) as received:
         send(world.pod, "10.42.7.7", 9000, source_port=7000)
@@ -126,6 +128,7 @@ def change_sources(world: World, add: Sequence[str] = (), remove: Sequence[str] 
     assert answer.success, answer.error
 
 
+@pytest.mark.kernel
 def test_overlay_packets_are_taken_from_peers_alone(world: World) -> None:
     assert accepts_overlay_from(world, world.outside, "198.18.0.1", "198.18.0.2"), (
         "no peers known: nobody shut out"
@@ -146,6 +149,7 @@ def handle(world: World) -> str:
     )
 
 
+@pytest.mark.kernel
 def test_peers_come_and_go_without_the_others_being_told(world: World) -> None:
     configure(world, "198.18.0.3")
     change_sources(world, add=["198.18.0.2"])
@@ -220,6 +224,7 @@ def routed(node: Node, make_netns: Callable[[], Namespace]) -> tuple[Namespace, 
     return pod, "198.18.9.2"
 
 
+@pytest.mark.kernel
 def test_row_14_a_forward_policy_drop_does_not_cut_pods_off(
     ready_node: Node, make_netns: Callable[[], Namespace]
 ) -> None:

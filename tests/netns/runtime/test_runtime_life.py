@@ -125,6 +125,7 @@ def test_routes_go_with_cleanup_on_exit(make_node: Callable[[], Node]) -> None:
     assert show(node.netns, "nexthop") == []
 
 
+@pytest.mark.kernel
 def test_cleanup_leaves_a_clean_node(ready_node: Node, make_netns: Callable[[], Namespace]) -> None:
     inject(ready_node)
     ready_node.add_pod(make_netns())
@@ -141,6 +142,7 @@ def test_cleanup_leaves_a_clean_node(ready_node: Node, make_netns: Callable[[], 
     assert "nothing to remove" in ready_node.netns.run(*command)
 
 
+@pytest.mark.kernel
 def test_status_tells_what_is_wrong_and_that_it_is_mended(ready_node: Node) -> None:
     def problems() -> list[str]:
         return list(ready_node.config.GetStatus(node_pb2.GetStatusRequest()).problems)

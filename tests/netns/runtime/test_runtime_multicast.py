@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+import pytest
+
 from quilt_netlink import PLAIN, BridgeGroup, MulticastKernel, Snooping
 from quilt_proto import node_pb2
 
@@ -44,6 +46,7 @@ def rules(node: Node) -> str:
     return node.netns.run("nft", "list", "table", "inet", "quilt")
 
 
+@pytest.mark.kernel
 def test_on_and_off(ready_node: Node, make_netns: Callable[[], Namespace]) -> None:
     ready_node.add_pod(make_netns())
     assert is_plain(ready_node)

@@ -67,6 +67,7 @@ def test_a_recovered_address_is_freed_with_its_interface(ready_node: Node, make_
     eventually(lambda: held(ready_node) == {}, "the address is free")
 
 
+@pytest.mark.kernel
 def test_what_died_without_a_runtime_is_freed_at_its_start(ready_node: Node, make_netns: Make) -> None:
     dead, alive = make_netns(), make_netns()
     ready_node.add_pod(dead)

@@ -112,6 +112,7 @@ def test_a_nexthop_id_taken_this_very_moment_is_left_to_its_owner(
     other.close()
 
 
+@pytest.mark.kernel
 def test_t12_a_deleted_route_is_made_again_where_the_kernel_has_no_ipv6(
     view: RouteView, netns: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,6 +39,7 @@ def listed(node: Node) -> list[tuple[str, str, str]]:
     return sorted((route.destination, route.gateway, route.interface) for route in routes)
 
 
+@pytest.mark.kernel(short=True)
 def test_routes_are_added_listed_and_removed_with_their_nexthops(meshed: Node) -> None:
     assert apply(meshed, add=[wanted(number) for number in range(2, 202)]) == [""] * 200
     assert len(show(meshed.netns, "nexthop")) == 200
@@ -65,6 +66,7 @@ def test_another_gateway_replaces(meshed: Node) -> None:
     assert [hop["gateway"] for hop in show(meshed.netns, "nexthop")] == ["10.42.77.0"]
 
 
+@pytest.mark.kernel
 def test_a_bad_item_spoils_no_other(meshed: Node) -> None:
     """FIELD-BUGS 13: a bad entry aborts the rest of the batch."""
     meshed.netns.run("ip", "route", "add", "10.42.5.0/24", "dev", "vxlan100")
@@ -100,6 +102,7 @@ def test_a_refusal_says_whether_to_try_again(meshed: Node) -> None:
     assert apply(meshed, add=[wanted(5), wanted(2)]) == ["", ""]
 
 
+@pytest.mark.kernel
 def test_a_nexthop_id_of_another_program_is_never_used(meshed: Node) -> None:
     taken = str(0x0A2A0200)
     meshed.netns.run("ip", "nexthop", "add", "id", taken, "dev", "vxlan100", "protocol", "199")
@@ -111,6 +114,7 @@ def test_a_nexthop_id_of_another_program_is_never_used(meshed: Node) -> None:
     assert [hop["id"] for hop in show(meshed.netns, "nexthop")] == [int(taken)]
 
 
+@pytest.mark.kernel
 def test_what_was_deleted_behind_our_back_is_written_again(meshed: Node) -> None:
     routes = [wanted(2), wanted(3)]
     for command in (
@@ -130,6 +134,7 @@ def test_what_was_deleted_behind_our_back_is_written_again(meshed: Node) -> None
         assert len(show(meshed.netns, "nexthop")) == 2, command
 
 
+@pytest.mark.kernel(short=True)
 def test_t12_a_deleted_route_is_made_again_by_a_restarted_runtime(meshed: Node) -> None:
     """t12: A route that was there before the runtime is made again once it is deleted, also without IPv6."""
     assert apply(meshed, add=[wanted(2)]) == [""]
@@ -141,6 +146,7 @@ def test_t12_a_deleted_route_is_made_again_by_a_restarted_runtime(meshed: Node) 
     assert len(show(meshed.netns, "route", "show", "10.42.2.0/24")) == 1
 
 
+@pytest.mark.kernel
 def test_a_lost_last_address_takes_routes_that_come_back(meshed: Node) -> None:
     meshed.netns.run("ip", "addr", "add", "10.42.1.0/32", "dev", "vxlan100")
     assert apply(meshed, add=[wanted(2)]) == [""]
@@ -149,6 +155,7 @@ def test_a_lost_last_address_takes_routes_that_come_back(meshed: Node) -> None:
     assert len(show(meshed.netns, "route", "show", "10.42.2.0/24")) == 1
 
 
+@pytest.mark.kernel
 def test_the_mesh_takes_over_an_injected_route_and_sweeps_no_other(meshed: Node) -> None:
     for number in (2, 3):
         request = runtime_pb2.InjectRouteRequest(destination=f"{vtep(number)}/24", via_interface="vxlan100")
@@ -165,6 +172,7 @@ def test_an_equal_route_of_the_mesh_satisfies_an_injection(meshed: Node) -> None
     assert show(meshed.netns, "route", "show", "10.42.2.0/24")[0]["protocol"] == "81"
 
 
+@pytest.mark.kernel
 def test_ipv6_routes(meshed: Node) -> None:
     route = node_pb2.Route(destination="fd42:0:0:2::/64", gateway="fd42:0:0:2::", interface="vxlan100")
     assert apply(meshed, add=[route]) == [""]

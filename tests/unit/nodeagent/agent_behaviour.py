@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+import pytest
 from agent_doubles import GROUP, Rig, eventually
 from agent_drift_behaviour import DriftBehaviour
 from agent_route_behaviour import NodeRouteBehaviour
@@ -26,6 +27,7 @@ def sources(rig: Rig) -> set[str]:
 
 
 class AgentBehaviour(DriftBehaviour, NodeRouteBehaviour, UnderlayBehaviour):
+    @pytest.mark.kernel(short=True)
     async def test_a_node_joins_and_becomes_ready(self, rig: Rig) -> None:
         await mesh(rig, 2, 3)
         link = device(rig)
@@ -41,6 +43,7 @@ class AgentBehaviour(DriftBehaviour, NodeRouteBehaviour, UnderlayBehaviour):
             rig.api.objects[f"{GROUP}/quiltnodes"]["self"]["metadata"]["ownerReferences"][0]["kind"] == "Node"
         )
 
+    @pytest.mark.kernel
     async def test_peers_come_and_go(self, rig: Rig) -> None:
         await mesh(rig, 2)
         publish(rig, 3, 4)
@@ -76,6 +79,7 @@ class AgentBehaviour(DriftBehaviour, NodeRouteBehaviour, UnderlayBehaviour):
         publish(rig, 3)
         await eventually(lambda: stands(rig, 2, 3))
 
+    @pytest.mark.kernel
     async def test_two_peers_swap_their_host_addresses(self, rig: Rig) -> None:
         await mesh(rig, 2, 3)
         rig.api.claim("10.42.2.0/24", "n2", "198.18.0.3")
@@ -91,6 +95,7 @@ class AgentBehaviour(DriftBehaviour, NodeRouteBehaviour, UnderlayBehaviour):
         await rig.start()
         await eventually(lambda: stands(rig, 2))
 
+    @pytest.mark.kernel
     async def test_a_restart_writes_nothing(self, rig: Rig) -> None:
         await mesh(rig, 2, 3)
         await rig.stop()
@@ -142,6 +147,7 @@ class AgentBehaviour(DriftBehaviour, NodeRouteBehaviour, UnderlayBehaviour):
         await eventually(gone)
         assert against == []
 
+    @pytest.mark.kernel
     async def test_foreign_routes_and_devices_stay(self, rig: Rig) -> None:
         rig.network()
         eth0 = rig.kernel.link("eth0")
@@ -270,6 +276,7 @@ class AgentBehaviour(DriftBehaviour, NodeRouteBehaviour, UnderlayBehaviour):
         await eventually(lambda: (v := device(rig).vxlan) is not None and v.local == "198.18.9.9")
         await eventually(lambda: "spec.hostIP" in rig.condition("DataplaneInSync").get("message", ""))
 
+    @pytest.mark.kernel
     async def test_row_10_an_ipv6_underlay_and_ipv6_subnets(self, rig: Rig) -> None:
         eth0 = rig.kernel.link("eth0")
         assert eth0 is not None

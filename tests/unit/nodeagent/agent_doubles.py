@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -29,7 +30,7 @@ LEASES = "/apis/coordination.k8s.io/v1/namespaces/quilt-node-lease/leases"
 
 async def eventually(condition: Callable[[], object]) -> None:
     """Wait until a condition holds; the timeout is the test's, not a promise."""
-    async with asyncio.timeout(60.0):
+    async with asyncio.timeout(60.0 * float(os.environ.get("QUILT_TEST_PATIENCE", "1"))):
         while not condition():  # noqa: ASYNC110  kernel state has no event that covers every condition
             await asyncio.sleep(0.002)
 

@@ -1,0 +1,91 @@
+"""What the tests came to on each kernel: counted, as a table, and as the page of the documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from xml.etree import ElementTree as ET
+
+from quilt_devcluster.errors import DevclusterError
+from quilt_devcluster.kernels.plan import Choice, OtherKernel
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a kernel's tests; `failed` has the names of those that did not pass."""
+
+    version: str
+    passed: int
+    failed: tuple[str, ...]
+    deselected: int
+
+    @property
+    def good(self) -> bool:
+        """Whether every test that was to run ran and passed."""
+        return not self.failed and self.passed > 0
+
+
+def read_report(report: str, version: str, choice: Choice) -> Outcome:
+    """Count a JUnit report; what was skipped or never ran did not pass. Raises DevclusterError for none."""
+    try:
+        cases = list(ET.fromstring(report.replace("\r", "")).iter("testcase"))  # noqa: S314 - our own
+    except ET.ParseError as error:
+        raise DevclusterError(f"The report of kernel {version} is not understood: {error}.") from error
+    bad = tuple(sorted({_name(case) for case in cases if any(child.tag in _BAD for child in case)}))
+    ran = {_name(case) for case in cases}
+    missing = len(choice.run) - len(ran)
+    never = (f"{missing} tests never ran",) if missing > 0 else ()
+    return Outcome(version, len(ran) - len(bad), (*bad, *never), len(choice.deselected))
+
+
+_BAD = ("failure", "error", "skipped")
+
+
+def _name(case: ET.Element) -> str:
+    return f"{case.get('classname', '')}::{case.get('name', '')}"
+
+
+def table(outcomes: Iterable[tuple[OtherKernel, Outcome]]) -> str:
+    """Return the counts as a table in Markdown."""
+    lines = ["| kernel | passed | failed | deselected |", "| --- | ---: | ---: | ---: |"]
+    for kernel, outcome in outcomes:
+        options = f" `{kernel.options}`" if kernel.options else ""
+        counts = f"{outcome.passed} | {len(outcome.failed)} | {outcome.deselected}"
+        lines.append(f"| {outcome.version}{options} | {counts} |")
+    return "\n".join(lines) + "\n"
+
+
+def complaint(outcomes: Iterable[tuple[OtherKernel, Outcome]]) -> str:
+    """Return what did not pass where, empty when all did."""
+    bad = [(kernel, outcome) for kernel, outcome in outcomes if not outcome.good]
+    return "\n".join(
+        f"Kernel {kernel.name}: {', '.join(outcome.failed) or 'no test ran'}." for kernel, outcome in bad
+    )
+
+
+def page(outcomes: Sequence[tuple[OtherKernel, Outcome]]) -> str:
+    """Return the page of the documentation: counts, and what each kernel lacks."""
+    return PAGE.format(table=table(outcomes), lacks=lacks([kernel for kernel, _ in outcomes]))
+
+
+def lacks(kernels: Iterable[OtherKernel]) -> str:
+    """Return what each kernel lacks, and the tests left out for it, in Markdown."""
+    return "\n".join(
+        f"**{kernel.name}**: {lack.reason}\n\n"
+        + "".join(f"- `{name.removeprefix('tests/netns/')}`\n" for name in lack.tests)
+        for kernel in kernels
+        for lack in kernel.lacks
+    )
+
+
+PAGE = """\
+# Other kernels
+
+Written by `make kernels`, which runs the tests of dataplane, runtime and CNI that are marked `kernel` on
+kernels of Debian in virtual machines. A test that needs what a kernel lacks is left out by its name
+(`tests/kernels.toml`), never skipped.
+
+{table}
+## What they lack
+
+{lacks}"""
