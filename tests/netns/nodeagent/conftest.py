@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 HERE = str(Path(__file__).parents[2] / "unit" / "nodeagent")
 if HERE not in sys.path:
     sys.path.insert(0, HERE)
-for module in ("doubles", "scene", "behaviour", "drift_behaviour", "route_behaviour", "underlay_behaviour"):
+for module in ("doubles", "scene", "behaviour", "drift_behaviour", "route_behaviour"):
     pytest.register_assert_rewrite(f"agent_{module}")
 
 

@@ -13,7 +13,6 @@ from agent_doubles import GROUP, Rig, eventually
 from agent_drift_behaviour import DriftBehaviour
 from agent_route_behaviour import NodeRouteBehaviour
 from agent_scene import device, mesh, publish, routed, stands
-from agent_underlay_behaviour import UnderlayBehaviour
 
 from quilt_crds.vtep import vtep_mac
 from quilt_netlink import Address, Delete, Put, Route, Vxlan
@@ -26,7 +25,7 @@ def sources(rig: Rig) -> set[str]:
     return set(rig.runtime.configured[-1].overlay_sources) if rig.runtime.configured else set()
 
 
-class AgentBehaviour(DriftBehaviour, NodeRouteBehaviour, UnderlayBehaviour):
+class AgentBehaviour(DriftBehaviour, NodeRouteBehaviour):
     @pytest.mark.kernel(short=True)
     async def test_a_node_joins_and_becomes_ready(self, rig: Rig) -> None:
         await mesh(rig, 2, 3)

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from quilt_netlink import Address, FakeKernel, Link, Put
 from quilt_nodeagent.core.hostneeds import kernel_version, neighbours_needed, thresholds
 from quilt_nodeagent.kernel.hostcare import Checksum, HostCare, Load
 from quilt_nodeagent.kernel.offload import TxChecksum
+from quilt_nodeagent.kernel.underlay import find_underlay
 
 
 class Device(TxChecksum):
@@ -93,3 +95,18 @@ def test_a_driver_that_refuses_is_logged_and_harms_nothing(tmp_path: Path) -> No
     care = HostCare(tmp_path, "off", device)
     care.look("vxlan100", Load(0, 0))
     assert device.on
+
+
+@pytest.mark.parametrize("kind", ["dummy", "bridge"])
+def test_the_interface_by_which_peers_are_reached_is_the_underlay(kind: str) -> None:
+    """t18: Of the interfaces that have the host address the one counts by which peers are reached."""
+    kernel = FakeKernel(
+        [Link("eth0", kind="veth", mtu=1400, up=True), Link("kube-ipvs0", kind=kind, up=True)]
+    )
+    for name, address in (("eth0", "198.18.0.1/24"), ("kube-ipvs0", "198.18.0.1/32")):
+        link = kernel.link(name)
+        assert link is not None
+        kernel.run(Put(Address(link.index, address)))
+    found = find_underlay(kernel, "", "", ("198.18.0.1",))
+    assert found is not None
+    assert (found.name, found.mtu) == ("eth0", 1400)
