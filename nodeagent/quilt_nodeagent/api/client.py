@@ -13,7 +13,7 @@ import msgspec
 
 from quilt_crds.connections import CONNECT, open_socket
 from quilt_nodeagent.api.access import Access, without_public_authorities
-from quilt_nodeagent.api.line_stream import AnswerError, LineStream, connect
+from quilt_nodeagent.api.line_stream import AnswerError, LineStream, SilenceError, connect
 
 with without_public_authorities():
     import aiohttp
@@ -27,6 +27,10 @@ APPLY = "application/apply-patch+yaml"
 
 class ApiUnreachableError(Exception):
     """The API server could not be asked, or did not answer in time; asking again makes sense."""
+
+
+class ApiSilentError(ApiUnreachableError):
+    """A watch went without a word, be it that the API server hangs or that it has nothing to say."""
 
 
 class ApiError(Exception):
@@ -96,7 +100,7 @@ class ApiClient:
     ) -> None:
         """Hand the lines of a watch to `take` as they come, all of one read together; none when it begins.
 
-        Returns when the server ends the watch; ApiUnreachableError after `silence` seconds without a byte.
+        Returns when the server ends the watch; ApiSilentError after `silence` seconds without a byte.
         Raises whatever `take` raises.
         """
         server, tls = urlsplit(self._access.server), self._access.tls
@@ -118,6 +122,8 @@ class ApiClient:
                 await stream.follow(silence)
             finally:
                 transport.abort()
+        except SilenceError as error:
+            raise ApiSilentError(f"nothing came for {silence:g} s") from error
         except (TimeoutError, OSError, AnswerError) as error:
             raise ApiUnreachableError(_describe(error)) from error
         _check(stream.status, stream.refusal, "refused")

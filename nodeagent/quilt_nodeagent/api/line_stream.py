@@ -23,6 +23,10 @@ class AnswerError(ValueError):
     """What came is no answer in HTTP/1.1."""
 
 
+class SilenceError(TimeoutError):
+    """Nothing came for a while on a connection that stands."""
+
+
 class Answer:
     """An answer in pieces of any size: a head, which tells `status` (0 before), then lines.
 
@@ -137,14 +141,14 @@ class LineStream(asyncio.Protocol):
     async def follow(self, silence: float) -> None:
         """Wait for the answer's end.
 
-        Raises TimeoutError after `silence` seconds without a byte, OSError, AnswerError, and whatever `take`
+        Raises SilenceError after `silence` seconds without a byte, OSError, AnswerError, and whatever `take`
         raises.
         """
         try:
             while not self._over.done():
                 left = self._heard + silence - self._loop.time()
                 if left <= 0:
-                    raise TimeoutError
+                    raise SilenceError
                 await asyncio.wait((self._over,), timeout=left)
             self._over.result()
         finally:

@@ -17,7 +17,7 @@ import structlog
 
 from quilt_crds.connections import SILENCE
 from quilt_nodeagent.api.backoff import Backoff
-from quilt_nodeagent.api.client import ApiClient, ApiError, ApiUnreachableError
+from quilt_nodeagent.api.client import ApiClient, ApiError, ApiSilentError, ApiUnreachableError
 from quilt_nodeagent.api.objects import Meta
 
 
@@ -104,6 +104,10 @@ class Watch(Generic[T]):
             except _ExpiredError:
                 self._version = ""
                 log.info("api_watch_expired", watch=self.name)
+            except ApiSilentError as error:
+                # An API server that just started has no bookmarks for what never changes: no reason to worry
+                # anybody. If it is one that hangs, the next attempt will tell.
+                log.debug("api_watch_silent", watch=self.name, error=str(error))
             except (ApiUnreachableError, ApiError, msgspec.MsgspecError) as error:
                 if not _passing(error):
                     self._version = ""
