@@ -24,8 +24,8 @@ from quilt_runtime.kernel.nft import NftError
 log = structlog.get_logger()
 
 UNSUPPORTED = (
-    "This kernel cannot filter on bridges (nf_tables_bridge is missing): pods can forge each other's "
-    "addresses. Load the module nf_tables_bridge, or set spoofGuard: false to accept that."
+    "This kernel cannot filter on bridges (it was built without CONFIG_NF_TABLES_BRIDGE): pods can forge "
+    "each other's addresses. Run one that can, as distributions' do, or set spoofGuard: false to accept it."
 )
 
 

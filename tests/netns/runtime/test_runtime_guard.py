@@ -168,6 +168,6 @@ def test_a_kernel_that_cannot_filter_on_bridges_is_named_and_the_rest_stands(
     ping(pod, GATEWAY)
     status = node.config.GetStatus(node_pb2.GetStatusRequest())
     assert list(status.problems) == []
-    assert "nf_tables_bridge" in " ".join(status.warnings)
+    assert "NF_TABLES_BRIDGE" in " ".join(status.warnings)
     assert [event["level"] for event in node.events("guard_unsupported")] == ["warning"]
     assert "chain outside" in node.netns.run("nft", "list", "table", "inet", "quilt")

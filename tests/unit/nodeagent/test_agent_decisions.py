@@ -39,6 +39,13 @@ def test_a_bad_setting_is_named() -> None:
         read_network({"heartbeat": {"interval": "soon"}})
 
 
+@pytest.mark.parametrize(
+    ("spec", "on"), [({}, True), ({"spoofGuard": True}, True), ({"spoofGuard": False}, False)]
+)
+def test_the_guard_is_on_unless_it_is_turned_off(spec: dict[str, bool], on: bool) -> None:
+    assert read_network(spec).spoof_guard is on
+
+
 @pytest.mark.parametrize(("host", "mtu"), [("198.18.0.1", 1450), ("2001:db8::1", 1430)])
 def test_row_10_an_ipv6_underlay_needs_70_bytes(host: str, mtu: int) -> None:
     assert Network().device_mtu(1500, host) == mtu
