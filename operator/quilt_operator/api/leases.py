@@ -136,7 +136,8 @@ class LeaseWatch(threading.Thread):
             except WatchLostError as error:
                 log.info("lease_watch_restarts", namespace=self.namespace, reason=str(error))
                 self._version = ""
-            except (OSError, ValueError, msgspec.MsgspecError) as error:
+            except Exception as error:
+                # Whatever it is: a thread that ended would leave its Leases unseen for good.
                 self._note_failure(error)
 
     def _note_failure(self, error: Exception) -> None:
