@@ -59,7 +59,11 @@ class WalkingReader(Generic[T]):
         return False
 
     def _asked_for(self, view: memoryview, start: int, end: int) -> bool:
-        return end - start >= _SHORTEST and self._family in (0, view[start + HEADER.size])
+        if end - start < _SHORTEST:
+            return False
+        # br_mdb_dump() leaves the family of what it answers zero, whatever it was asked for.
+        family = view[start + HEADER.size]
+        return family == 0 or self._family in (0, family)
 
 
 class LayoutReader(WalkingReader[T]):
