@@ -12,10 +12,11 @@ from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection_pb2_grpc
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
-from quilt_proto import node_pb2, node_pb2_grpc, runtime_pb2, runtime_pb2_grpc
+from quilt_proto import node_pb2, runtime_pb2
 from quilt_runtime.app import Runtime, Settings
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.services.contract import QuiltRuntimeService
+from quilt_runtime.services.handlers import RECEIVED_AT_MOST, generic_handler
 from quilt_runtime.services.ipam import IpamService
 from quilt_runtime.services.node_config import NodeConfigService
 from quilt_runtime.services.route_socket import RouteSocket
@@ -24,20 +25,24 @@ from quilt_runtime.services.sockets import SocketFile, TlsFiles, joined
 
 log = structlog.get_logger()
 
-NAMES = tuple(
-    service.full_name
-    for module in (runtime_pb2, node_pb2)
-    for service in module.DESCRIPTOR.services_by_name.values()
+SERVICES = tuple(
+    service for module in (runtime_pb2, node_pb2) for service in module.DESCRIPTOR.services_by_name.values()
 )
+NAMES = tuple(service.full_name for service in SERVICES)
 STANDARD = ("grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection")
 CNI = "quilt.Cni"
 """In the health service alone: whether CNI ADD can succeed."""
 
 SOCKET_UMASK = 0o117
+WAITING_AT_MOST = 10_000
 OPTIONS = (
-    ("grpc.max_receive_message_length", 16 << 20),
+    ("grpc.max_receive_message_length", RECEIVED_AT_MOST),
     ("grpc.max_send_message_length", 16 << 20),
-    ("grpc.max_concurrent_streams", 128),
+    # Calls wait their turn. A caller learns of a limit only after its first calls, and gRPC refuses those
+    # beyond it (of waiting ones at random, from the thousandth on) by an error that is not the contract's.
+    ("grpc.max_concurrent_streams", WAITING_AT_MOST),
+    ("grpc.server.max_pending_requests", WAITING_AT_MOST),
+    ("grpc.server.max_pending_requests_hard_limit", WAITING_AT_MOST),
     ("grpc.so_reuseport", 0),
     # No pings that measure the line: it is a socket of this host, and each would wake the other side.
     ("grpc.http2.bdp_probe", 0),
@@ -50,7 +55,7 @@ class GrpcServer:
     """Starts, tells its health, drains."""
 
     def __init__(self, runtime: Runtime, settings: Settings) -> None:
-        self._server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=256)
+        self._server = grpc.aio.server(options=OPTIONS)
         self._health = HealthServicer()
         self._routes = RouteTableService(runtime)
         self._route_socket = RouteSocket(self._routes, settings.socket_dir)
@@ -84,10 +89,15 @@ class GrpcServer:
 
     def _register(self, runtime: Runtime) -> None:
         server = self._server
-        runtime_pb2_grpc.add_QuiltRuntimeServicer_to_server(QuiltRuntimeService(runtime), server)
-        node_pb2_grpc.add_RouteTableServicer_to_server(self._routes, server)
-        node_pb2_grpc.add_IpamServicer_to_server(IpamService(runtime), server)
-        node_pb2_grpc.add_NodeConfigServicer_to_server(NodeConfigService(runtime), server)
+        services = {
+            "QuiltRuntime": QuiltRuntimeService(runtime),
+            "RouteTable": self._routes,
+            "Ipam": IpamService(runtime),
+            "NodeConfig": NodeConfigService(runtime),
+        }
+        server.add_generic_rpc_handlers(
+            tuple(generic_handler(service, services[service.name]) for service in SERVICES)
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection = ReflectionServicer((*NAMES, *STANDARD))
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection, server)

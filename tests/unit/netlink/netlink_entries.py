@@ -82,7 +82,8 @@ def reference(op: Op, seq: int) -> bytes:
     match op.entry:
         case Neighbour(ifindex, address, mac):
             fields = {"family": family_of(address), "ifindex": ifindex, "state": 0x80}
-            return message(ndmsg, 28 + gone, flags, seq, fields, [("NDA_DST", address), ("NDA_LLADDR", mac)])
+            attrs = [("NDA_DST", address), ("NDA_LLADDR", "" if gone else mac)]
+            return message(ndmsg, 28 + gone, flags, seq, fields, attrs)
         case FdbEntry(ifindex, mac, dst):
             fields = {"family": AF_BRIDGE, "ifindex": ifindex, "state": 0x80, "flags": 0x2}
             return message(ndmsg, 28 + gone, flags, seq, fields, [("NDA_LLADDR", mac), ("NDA_DST", dst)])
