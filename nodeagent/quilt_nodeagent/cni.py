@@ -47,6 +47,8 @@ def conflist(socket: str) -> bytes:
         "plugins": [
             {"type": "quilt-cni", "socket": socket},
             {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True},
+            # Annotations kubernetes.io/ingress-bandwidth and egress-bandwidth; does nothing without one.
+            {"type": "bandwidth", "capabilities": {"bandwidth": True}},
         ],
     }
     return json.dumps(document, indent=2).encode() + b"\n"

@@ -27,7 +27,7 @@ def before(
     return [
         *_version(facts),
         *_crds(facts, installed=False),
-        *_foreign(facts),
+        *_foreign(facts, installed=False),
         *_overlaps(facts, cidrs),
         *_pods_fit(facts, prefix_length),
         *_kernels(facts),
@@ -41,7 +41,7 @@ def after(facts: ClusterFacts, cidrs: Sequence[str]) -> list[Finding]:
         *_version(facts),
         *_crds(facts, installed=True),
         *_rollouts(facts),
-        *_foreign(facts),
+        *_foreign(facts, installed=True),
         *_overlaps(facts, cidrs),
         *_pod_security(facts),
     ]
@@ -83,7 +83,7 @@ def _crds(facts: ClusterFacts, *, installed: bool) -> Iterator[Finding]:
         yield ok("crds", "CustomResourceDefinitions", f"{len(facts.crds)} of quilt.io/{VERSION}")
 
 
-def _foreign(facts: ClusterFacts) -> Iterator[Finding]:
+def _foreign(facts: ClusterFacts, *, installed: bool) -> Iterator[Finding]:
     if facts.foreign is None:
         yield unknown("foreign-network", "DaemonSets", "they may not be read with these rights")
         return
@@ -94,8 +94,21 @@ def _foreign(facts: ClusterFacts) -> Iterator[Finding]:
             f"it {item.why}: two pod networks give out addresses that do not know of each other",
             f"kubectl -n {item.namespace} delete daemonset {item.name}; then clean /etc/cni/net.d",
         )
-    if not facts.foreign:
+    built_in = [f"{node.name} ({node.flannel})" for node in facts.nodes or () if node.flannel]
+    if built_in and not facts.foreign:
+        yield _built_in(built_in, installed=installed)
+    elif not facts.foreign:
         yield ok("foreign-network", "DaemonSets", "no other pod network")
+
+
+def _built_in(nodes: Sequence[str], *, installed: bool) -> Finding:
+    """What speaks for a Flannel that no DaemonSet runs; a running mesh may only have its annotations left."""
+    message = f"Flannel without a DaemonSet, as k3s has it built in, serves {_some(nodes)}"
+    todo = (
+        "start k3s with --flannel-backend=none --disable-network-policy, then remove the annotations "
+        "flannel.alpha.coreos.com/* of the Nodes"
+    )
+    return (warn if installed else fail)("flannel-built-in", "Nodes", message, todo)
 
 
 def _overlaps(facts: ClusterFacts, cidrs: Sequence[str]) -> Iterator[Finding]:

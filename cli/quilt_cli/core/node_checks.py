@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_interface, ip_network
 
 from quilt_cli.core.finding import Finding, fail, ok, unknown, warn
-from quilt_cli.core.node_facts import NodeFacts
+from quilt_cli.core.node_facts import Holding, NodeFacts
+from quilt_crds.names import BRIDGE_DEVICE
 
 # IPv4: Ethernet 14, IP 20, UDP 8, VXLAN 8. RFC 7348.
 ENCAPSULATION = 50
@@ -36,6 +38,7 @@ def check(facts: NodeFacts, want: Expected) -> list[Finding]:
     return [
         *_kernel(facts, about),
         *_port(facts, want, about),
+        *_ranges(facts, want, about),
         *_mtu(facts, want, about),
         *_forwarding(facts, want, about),
         *_sysctls(facts, want, about),
@@ -85,6 +88,24 @@ def _port(facts: NodeFacts, want: Expected, about: str) -> Iterator[Finding]:
         yield unknown("port", about, f"whether UDP {want.port} is free")
     else:
         yield ok("port", about, f"UDP {want.port} is {'ours' if ours else 'free'}")
+
+
+def _ranges(facts: NodeFacts, want: Expected, about: str) -> Iterator[Finding]:
+    """Devices of others that have addresses of the mesh's ranges: packets for pods would go there."""
+    ranges = [ip_network(cidr, strict=False) for cidr in want.cidrs]
+    ours = {BRIDGE_DEVICE, want.device}
+    foreign = [item for item in facts.addresses if item.device not in ours and _is_within(item, ranges)]
+    for item in foreign:
+        message = f"device {item.device} has {item.address}, of the mesh's range: pods there are not reached"
+        todo = f"ip link del {item.device} where another pod network left it; else choose other clusterCIDRs"
+        yield fail("range-taken", about, message, todo)
+    if facts.addresses and not foreign:
+        yield ok("range", about, "no other device has an address of the mesh's ranges")
+
+
+def _is_within(item: Holding, ranges: Sequence[IPv4Network | IPv6Network]) -> bool:
+    address = ip_interface(item.address).ip
+    return any(address in network for network in ranges if network.version == address.version)
 
 
 def _mtu(facts: NodeFacts, want: Expected, about: str) -> Iterator[Finding]:

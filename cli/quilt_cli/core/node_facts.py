@@ -27,6 +27,14 @@ class Chain:
 
 
 @dataclass(frozen=True, slots=True)
+class Holding:
+    """An address with its prefix length that a device has, e.g. `10.42.1.1/24` of cni0."""
+
+    device: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
 class NodeFacts:
     """One look at a node. None and missing keys mean that it could not be looked at.
 
@@ -50,3 +58,4 @@ class NodeFacts:
     cni_folder: str = "/etc/cni/net.d"
     cni_files: tuple[str, ...] | None = None
     runtime_answers: bool = False
+    addresses: tuple[Holding, ...] = ()

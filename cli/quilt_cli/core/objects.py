@@ -33,7 +33,10 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class KubeNode:
-    """A Kubernetes Node; `addresses` are its IP addresses, InternalIP first; `pods` may run (0: unknown)."""
+    """A Kubernetes Node; `addresses` are its IP addresses, InternalIP first; `pods` may run (0: unknown).
+
+    `flannel` is the version of a kubelet that says that Flannel runs on its node, empty where none says so.
+    """
 
     name: str
     ready: bool
@@ -42,6 +45,7 @@ class KubeNode:
     kernel: str = ""
     linux: bool = True
     pods: int = 0
+    flannel: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +135,17 @@ def conditions(raw: Raw) -> dict[str, Condition]:
     return found
 
 
+# Written by Flannel to each Node that it serves, also by one that is part of the kubelet's program (k3s).
+_FLANNEL = "flannel.alpha.coreos.com/backend-type"
+
+
 def kube_node(raw: Raw) -> KubeNode:
     """A Node."""
     status, spec = _status(raw), raw.get("spec") or {}
     addresses = sorted(status.get("addresses") or [], key=lambda item: item.get("type") != "InternalIP")
     info = status.get("nodeInfo") or {}
     ready = conditions(raw).get("Ready")
+    annotations = (raw.get("metadata") or {}).get("annotations") or {}
     return KubeNode(
         name=_name(raw),
         ready=ready is not None and ready.status == "True",
@@ -144,6 +153,7 @@ def kube_node(raw: Raw) -> KubeNode:
         pod_cidrs=tuple(spec.get("podCIDRs") or ()),
         kernel=str(info.get("kernelVersion") or ""),
         linux=info.get("operatingSystem", "linux") == "linux",
+        flannel=str(info.get("kubeletVersion") or "a kubelet") if _FLANNEL in annotations else "",
         pods=int(pods) if (pods := str((status.get("capacity") or {}).get("pods", ""))).isdecimal() else 0,
     )
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from quilt_cli.core.node_facts import Chain, NodeFacts, VxlanDevice
+from quilt_cli.core.node_facts import Chain, Holding, NodeFacts, VxlanDevice
 from quilt_cli.kernel.places import host_name
 from quilt_crds.names import BRIDGE_DEVICE
 from quilt_netlink import Kernel, KernelLike, Link, NetlinkError
@@ -71,7 +71,14 @@ def look(
             cni_folder=host_name(cni_folder),
             cni_files=_names(cni_folder),
             runtime_answers=_answers(run_folder / "runtime.sock"),
+            addresses=_addresses(kernel, links),
         )
+
+
+def _addresses(kernel: KernelLike, links: Sequence[Link]) -> tuple[Holding, ...]:
+    names = {link.index: link.name for link in links}
+    held = [(names.get(entry.ifindex, ""), entry.address) for entry in kernel.addresses()]
+    return tuple(Holding(*item) for item in sorted(held) if item[0])
 
 
 def _underlay(kernel: KernelLike) -> tuple[str, int]:

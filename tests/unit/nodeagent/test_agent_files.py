@@ -28,6 +28,8 @@ def test_everything_is_installed_once(paths: CniPaths) -> None:
     assert document["name"] == "quilt"
     assert document["plugins"][0] == {"type": "quilt-cni", "socket": "/run/quilt/cni.sock"}
     assert document["plugins"][1]["capabilities"] == {"portMappings": True}
+    programs = {path.name for path in paths.binaries.iterdir()}
+    assert {plugin["type"] for plugin in document["plugins"]} <= programs
     assert install(paths) == []
     assert [p.name for p in paths.configuration.iterdir()] == [CONFLIST]
 
