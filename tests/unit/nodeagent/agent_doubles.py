@@ -51,6 +51,7 @@ class FakeApi:
         self._log: list[tuple[int, str, str, Json]] = []
         self._changed = asyncio.Condition()
         self._watches: set[asyncio.Task[Any]] = set()
+        self._frozen: set[asyncio.Task[Any]] = set()
 
     def put(self, collection: str, item: Json) -> Json:
         """Create or replace an object, telling watches."""
@@ -96,6 +97,10 @@ class FakeApi:
         """Cut every watch's connection."""
         for task in self._watches:
             task.cancel()
+
+    def freeze(self) -> None:
+        """Let the watches that are open say nothing any more, as those of an API server that hangs."""
+        self._frozen |= self._watches
 
     def expire(self) -> None:
         """Forget the history: a watch from an old version is answered with 410."""
@@ -193,6 +198,8 @@ class FakeApi:
                         await response.write(json.dumps({"type": kind, "object": item}).encode() + b"\n")
                 async with self._changed:
                     await self._changed.wait_for(lambda seen=version: self._version > seen)
+                if task in self._frozen:
+                    await asyncio.Event().wait()
         finally:
             self._watches.discard(task)
 
