@@ -184,6 +184,7 @@ class View:
             multicast=self.network.multicast.enabled,
             fast_leave=self.network.multicast.fast_leave,
             spoof_guard=self.network.spoof_guard,
+            vni=self.network.vni,
         )
 
     def status_facts(self, version: str) -> dict[str, Any]:

@@ -382,12 +382,13 @@ class ConfigureRequest(_message.Message):
     MULTICAST_FIELD_NUMBER: _builtins.int
     MULTICAST_FAST_LEAVE_FIELD_NUMBER: _builtins.int
     SUBNET_V6_FIELD_NUMBER: _builtins.int
+    VNI_FIELD_NUMBER: _builtins.int
     SPOOF_GUARD_FIELD_NUMBER: _builtins.int
     mtu: _builtins.int
     """of pods and the bridge, in bytes"""
     vxlan_interface: _builtins.str
     vxlan_port: _builtins.int
-    """UDP; packets to it are accepted from overlay_sources alone"""
+    """UDP; with our VNI, packets to it are accepted from overlay_sources alone"""
     node_prefix_length: _builtins.int
     """of node subnets, IPv4; 0: unchanged"""
     multicast: _builtins.bool
@@ -396,6 +397,8 @@ class ConfigureRequest(_message.Message):
     """a pod's leave ends its membership at once"""
     subnet_v6: _builtins.str
     """the node's, beside the one of ConfigureNodeSubnet; empty: unchanged"""
+    vni: _builtins.int
+    """of the overlay; another VNI on the port is nobody's business; 0: unchanged"""
     spoof_guard: _builtins.bool
     """whether pods are held to their own addresses; not said: they are"""
     @_builtins.property
@@ -418,11 +421,12 @@ class ConfigureRequest(_message.Message):
         multicast: _builtins.bool = ...,
         multicast_fast_leave: _builtins.bool = ...,
         subnet_v6: _builtins.str = ...,
+        vni: _builtins.int = ...,
         spoof_guard: _builtins.bool | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_spoof_guard", b"_spoof_guard", "spoof_guard", b"spoof_guard"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_spoof_guard", b"_spoof_guard", "cluster_cidrs", b"cluster_cidrs", "mtu", b"mtu", "multicast", b"multicast", "multicast_fast_leave", b"multicast_fast_leave", "node_prefix_length", b"node_prefix_length", "overlay_sources", b"overlay_sources", "spoof_guard", b"spoof_guard", "subnet_v6", b"subnet_v6", "vxlan_interface", b"vxlan_interface", "vxlan_port", b"vxlan_port"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_spoof_guard", b"_spoof_guard", "cluster_cidrs", b"cluster_cidrs", "mtu", b"mtu", "multicast", b"multicast", "multicast_fast_leave", b"multicast_fast_leave", "node_prefix_length", b"node_prefix_length", "overlay_sources", b"overlay_sources", "spoof_guard", b"spoof_guard", "subnet_v6", b"subnet_v6", "vni", b"vni", "vxlan_interface", b"vxlan_interface", "vxlan_port", b"vxlan_port"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__spoof_guard: _TypeAlias = _typing.Literal["spoof_guard"]  # noqa: Y015
     _WhichOneofArgType__spoof_guard: _TypeAlias = _typing.Literal["_spoof_guard", b"_spoof_guard"]  # noqa: Y015

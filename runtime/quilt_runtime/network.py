@@ -16,13 +16,14 @@ import structlog
 
 from quilt_netlink import Kernel, MulticastKernel
 from quilt_runtime.addresses import Addresses
+from quilt_runtime.core import firewall
 from quilt_runtime.core.config import NodeConfig
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.firewall import BRIDGE, Firewall
 from quilt_runtime.core.ipam import Allocation, gateway, veth_address
 from quilt_runtime.core.ipam6 import fits, gateway6
 from quilt_runtime.guard import BridgeGuard
-from quilt_runtime.kernel import bridge, forward, snooping, sysctls, unreachable
+from quilt_runtime.kernel import bridge, forward, nft, snooping, sysctls, unreachable
 from quilt_runtime.kernel.table import FirewallTable
 from quilt_runtime.metrics import Metrics
 from quilt_runtime.state import Store
@@ -42,7 +43,9 @@ class NodeNetwork:
         self._proc_sys_net = proc_sys_net
         self._lock = threading.RLock()
         held = store.meta("config")
-        self.config = NodeConfig.from_document(held) if isinstance(held, dict) else default
+        later = store.meta("config_later")
+        document = {**held, **(later if isinstance(later, dict) else {})} if isinstance(held, dict) else None
+        self.config = NodeConfig.from_document(document) if document else default
         # Before, the cluster's CIDRs are only a guess.
         self._configured = bool(held)
         self._table = FirewallTable()
@@ -55,7 +58,7 @@ class NodeNetwork:
         with self._lock:
             held, first = self.config, not self._configured
             if config != held or first:
-                self._store.put_meta(config=config.document())
+                self._store.put_meta(config=config.document(), config_later=config.later_document())
                 self.config, self._configured = config, True
                 log.info("node_configured", mtu=config.mtu, sources=len(config.overlay_sources))
             if not first and config.but_sources(held) and not self.problems and self._table.stands:
@@ -225,7 +228,7 @@ class NodeNetwork:
             changed += sysctls.ensure_forwarding6(self._proc_sys_net)
         if (self._proc_sys_net / "ipv4" / "conf" / BRIDGE).exists():
             changed += sysctls.ensure(self._proc_sys_net, sysctls.BRIDGE)
-        return changed
+        return changed + sysctls.ensure_overlay(self._proc_sys_net, self.config.vxlan_interface)
 
     def _firewall(self) -> Firewall:
         return self.config.firewall(self._addresses.subnet, self._addresses.subnet6)
@@ -251,6 +254,7 @@ class NodeNetwork:
             link = kernel.link(BRIDGE)
             held = [] if link is None else kernel.addresses(link.index)
             veths = [veth_address(port.name) for port in kernel.links() if port.kind == "veth"]
+        self._recover_sources()
         subnets = [network for network in map(_bridge_subnet, (entry.address for entry in held)) if network]
         if not subnets:
             return
@@ -259,6 +263,16 @@ class NodeNetwork:
             self._addresses.set_subnet6(subnet6)
         found = self._addresses.recover(address for address in veths if address and address in subnets[0])
         log.warning("state_recovered_from_kernel", subnet=str(subnets[0]), addresses=len(found))
+
+    def _recover_sources(self) -> None:
+        """Take peers' packets until the agent tells who is one: they would be lost meanwhile."""
+        if self._store.meta("config") is not None:
+            return
+        try:
+            _, sources = firewall.without_sources(nft.listing())
+            self.config = self.config.with_sources(sources, ())
+        except RequestError as error:  # no nft, or a table that somebody else wrote to
+            log.info("overlay_sources_not_recovered", reason=str(error))
 
 
 def _bridge_subnet(address: str) -> IPv4Network | None:

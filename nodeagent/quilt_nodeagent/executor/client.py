@@ -50,8 +50,8 @@ class _Answer(Protocol):
 class NodeSettings:
     """What the runtime needs of the mesh; see ConfigureRequest in node.proto.
 
-    `prefix_length` is the one that a node's IPv4 subnet has, 0: as before. `subnet_v6` is the node's, empty
-    where there is none: the contract's own call knows IPv4 alone.
+    `prefix_length` is the one that a node's IPv4 subnet has, 0: as before; `vni` likewise. `subnet_v6` is the
+    node's, empty where there is none: the contract's own call knows IPv4 alone.
     """
 
     cluster_cidrs: tuple[str, ...]
@@ -64,6 +64,7 @@ class NodeSettings:
     multicast: bool = False
     fast_leave: bool = True
     spoof_guard: bool = True
+    vni: int = 0
 
     def but_sources(self, other: NodeSettings) -> bool:
         """Whether the two differ in nothing but the overlay's sources."""
@@ -131,6 +132,7 @@ class RuntimeClient:
             multicast=settings.multicast,
             multicast_fast_leave=settings.fast_leave,
             spoof_guard=settings.spoof_guard,
+            vni=settings.vni,
         )
         await self._done(self._node.Configure(request, timeout=self._timeout))
 

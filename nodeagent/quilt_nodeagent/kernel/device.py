@@ -18,8 +18,13 @@ from quilt_nodeagent.kernel.observe import addresses_of, read_device
 
 log = structlog.get_logger()
 
-# Loose source checks, whatever the host asks of all devices (the larger counts); no redirects.
-_SYSCTLS = {"ipv4/conf/{device}/rp_filter": "2", "ipv4/conf/{device}/send_redirects": "0"}
+# Loose source checks, whatever the host asks of all devices (the larger counts); forwarding, which a new
+# device has only where the host's default says so; no redirects.
+_SYSCTLS = {
+    "ipv4/conf/{device}/rp_filter": "2",
+    "ipv4/conf/{device}/forwarding": "1",
+    "ipv4/conf/{device}/send_redirects": "0",
+}
 _SYSCTLS_V6 = {"ipv6/conf/{device}/disable_ipv6": "0", "ipv6/conf/{device}/accept_ra": "0"}
 
 

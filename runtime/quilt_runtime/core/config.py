@@ -19,6 +19,9 @@ T = TypeVar("T")
 DEFAULT_MTU = 1450  # an Ethernet underlay of 1500 less VXLAN over IPv4
 MTU_RANGE = range(576, 65536)
 PREFIX_LENGTHS = range(1, 33)  # whatever kube-controller-manager cuts; core.requests tells which have room
+VNIS = range(1, 1 << 24)
+# Stored apart: a release that does not know them must be able to read the rest after a roll-back.
+SINCE_FIRST = ("spoof_guard", "vni")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class NodeConfig:
     multicast: bool = False
     fast_leave: bool = True
     spoof_guard: bool = True
+    vni: int = 100
 
     @property
     def cluster_cidrs_v4(self) -> list[IPv4Network]:
@@ -57,15 +61,16 @@ class NodeConfig:
 
     def firewall(self, subnet: IPv4Network | None, subnet6: IPv6Network | None = None) -> Firewall:
         """Return what the nftables table has to say for this configuration."""
-        texts = str(subnet or ""), str(subnet6 or "")
         return Firewall(
-            texts[0],
-            self.cluster_cidrs,
-            self.vxlan_port,
-            self.overlay_sources,
-            texts[1],
-            self.multicast,
-            self.spoof_guard,
+            subnet=str(subnet or ""),
+            cluster_cidrs=self.cluster_cidrs,
+            vxlan_port=self.vxlan_port,
+            overlay_sources=self.overlay_sources,
+            subnet6=str(subnet6 or ""),
+            multicast=self.multicast,
+            vni=self.vni,
+            device=self.vxlan_interface,
+            spoof_guard=self.spoof_guard,
         )
 
     def merged(
@@ -77,6 +82,7 @@ class NodeConfig:
         vxlan_port: int,
         overlay_sources: Collection[str],
         prefix_length: int,
+        vni: int = 0,
     ) -> tuple[Self, list[str]]:
         """Return the configuration that a request asks for, and why some of it cannot be.
 
@@ -101,13 +107,14 @@ class NodeConfig:
             ),
             mtu=read(lambda: _within("MTU", mtu, MTU_RANGE), self.mtu),
             vxlan_interface=read(
-                lambda: interface_name(vxlan_interface) if vxlan_interface else "", self.vxlan_interface
+                lambda: _device_name(vxlan_interface) if vxlan_interface else "", self.vxlan_interface
             ),
             vxlan_port=read(lambda: _within("VXLAN port", vxlan_port, range(1, 65536)), self.vxlan_port),
             overlay_sources=sources if overlay_sources else frozenset(),
             prefix_length=read(
                 lambda: _within("Prefix length", prefix_length, PREFIX_LENGTHS), self.prefix_length
             ),
+            vni=read(lambda: _within("VNI", vni, VNIS), self.vni),
         )
         return config, refused
 
@@ -139,9 +146,12 @@ class NodeConfig:
     def document(self) -> dict[str, Any]:
         """Return the JSON form that the state keeps."""
         held = {field.name: getattr(self, field.name) for field in fields(self)}
-        if self.spoof_guard:
-            del held["spoof_guard"]  # as by default: a release that knows no guard reads this, too
-        return {**held, "overlay_sources": list(self.overlay_sources)}
+        kept = {name: value for name, value in held.items() if name not in SINCE_FIRST}
+        return {**kept, "overlay_sources": list(self.overlay_sources)}
+
+    def later_document(self) -> dict[str, Any]:
+        """Return what `document` leaves out, as JSON too."""
+        return {name: getattr(self, name) for name in SINCE_FIRST}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
@@ -171,6 +181,13 @@ def _within(what: str, value: int, allowed: range) -> int:
     if value and value not in allowed:
         raise RequestError(f"{what} {value} must be between {allowed.start} and {allowed.stop - 1}")
     return value
+
+
+def _device_name(text: str) -> str:
+    """Check a name that is matched in nftables, where some characters are more than themselves."""
+    if any(c in '"*\\' for c in text):
+        raise RequestError(f"Invalid interface name {text!r}")
+    return interface_name(text)
 
 
 def _host_address(text: str) -> str:

@@ -1,4 +1,8 @@
-"""The text of the nftables table `inet quilt`: masquerade on the way out, no forged overlay packets in.
+"""The text of the nftables table `inet quilt`: masquerade on the way out, the overlay for the mesh alone.
+
+Packets of the overlay are those to our UDP port with our VNI: neither tracked nor translated, whatever others
+ask for (a hostPort, an external address of a Service), never forwarded, taken from peers alone. Another VNI
+on the port is somebody else's.
 
 Written as one transaction (`nft -f -`), so that no packet ever sees half a table.
 """
@@ -25,7 +29,10 @@ SOURCES = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Firewall:
-    """What the table depends on; `subnet` and `subnet6` are the node's own, empty where it has none (yet)."""
+    """What the table depends on; `subnet` and `subnet6` are the node's own, empty where it has none (yet).
+
+    `device` is the overlay's.
+    """
 
     subnet: str
     cluster_cidrs: tuple[str, ...]
@@ -34,11 +41,24 @@ class Firewall:
     subnet6: str = ""
     multicast: bool = False
     spoof_guard: bool = False
+    vni: int = 100
+    device: str = "vxlan100"
+
+    @property
+    def overlay(self) -> str:
+        """What matches a packet of the overlay; the VNI stands 12 bytes into the UDP datagram (RFC 7348)."""
+        return f"udp dport {self.vxlan_port} @th,96,24 {self.vni}"
 
 
-def ruleset(wanted: Firewall) -> str:
-    """Return the transaction that replaces the table as a whole."""
-    chains = [*_input(wanted), *_forward(wanted), *_output(wanted), *_postrouting(wanted)]
+def ruleset(wanted: Firewall, *, fib: bool = True) -> str:
+    """Return the transaction that replaces the table as a whole; `fib`: whether the kernel can match so."""
+    chains = [
+        *_untracked(wanted),
+        *_input(wanted),
+        *_forward(wanted),
+        *_output(wanted),
+        *_postrouting(wanted, fib=fib),
+    ]
     if wanted.multicast:
         chains += multicast.chain(BRIDGE)
     if wanted.spoof_guard:
@@ -106,29 +126,42 @@ def _set(name: str, kind: str, members: Sequence[str], *, interval: bool = False
     return [f"  set {name} {{ type {kind}; {flags} {elements} }}"]
 
 
-def _input(wanted: Firewall) -> list[str]:
-    """Overlay packets are taken from peers alone. Without peers known, none is shut out: the first may be
-    one.
-    """
-    rules = [f'    iifname "{BRIDGE}" udp dport {wanted.vxlan_port} drop']
-    if wanted.overlay_sources:
-        rules.append(f"    udp dport {wanted.vxlan_port} ip saddr != @overlay_sources_v4 drop")
-        rules.append(f"    udp dport {wanted.vxlan_port} ip6 saddr != @overlay_sources_v6 drop")
+def _untracked(wanted: Firewall) -> list[str]:
+    """Before connection tracking, and before others' raw rules: a zone of theirs keeps a packet tracked."""
     return [
+        line
+        for hook in ("prerouting", "output")
+        for line in (
+            f"  chain untracked_{hook} {{",
+            f"    type filter hook {hook} priority raw - 10; policy accept;",
+            f"    {wanted.overlay} notrack",
+            "  }",
+        )
+    ]
+
+
+def _input(wanted: Firewall) -> list[str]:
+    """Peers alone, and no pod that claims to be one; where no peer is known, nobody."""
+    return [
+        "  chain overlay {",
+        f'    iifname "{BRIDGE}" drop',
+        "    ip saddr @overlay_sources_v4 accept",
+        "    ip6 saddr @overlay_sources_v6 accept",
+        "    drop",
+        "  }",
         "  chain input {",
         "    type filter hook input priority filter - 10; policy accept;",
-        *rules,
+        f"    {wanted.overlay} goto overlay",
         "  }",
     ]
 
 
 def _forward(wanted: Firewall) -> list[str]:
-    """A pod must not reach another node's overlay port either: its node's address would vouch for it."""
-    rule = f'    iifname "{BRIDGE}" udp dport {wanted.vxlan_port} drop'
+    """Whoever it comes from: where it arrives, this node's address would vouch for it."""
     return [
         "  chain forward {",
         "    type filter hook forward priority filter - 10; policy accept;",
-        rule,
+        f"    {wanted.overlay} drop",
         "  }",
     ]
 
@@ -145,17 +178,28 @@ def _output(wanted: Firewall) -> list[str]:
     ]
 
 
-def _postrouting(wanted: Firewall) -> list[str]:
-    """Pods keep their address inside the cluster; beyond it nobody knows a way back to them."""
+def _postrouting(wanted: Firewall, *, fib: bool) -> list[str]:
+    """Pods keep their address inside the cluster; beyond it nobody knows a way back to them.
+
+    What the host itself sends into the overlay under an address of the underlay (to a Service, by a
+    kube-proxy that masquerades nothing inside the cluster) would be answered past the overlay, which strict
+    source checks refuse: it gets the device's address. Without `fib` so does what it forwards for others.
+    """
     first, last = (
         (MASQUERADE_FROM, 65535) if wanted.vxlan_port < MASQUERADE_FROM else (1024, wanted.vxlan_port - 1)
     )
-    rules = [f"    ip saddr {wanted.subnet} ip daddr != @cluster_v4 goto leaving"] if wanted.subnet else []
-    if wanted.subnet6:
-        rules.append(f"    ip6 saddr {wanted.subnet6} ip6 daddr != @cluster_v6 goto leaving")
+    host = " fib saddr type local" if fib else ""
+    rules = []
+    for family, subnet, cluster in (("ip", wanted.subnet, "v4"), ("ip6", wanted.subnet6, "v6")):
+        if subnet:
+            rules += [
+                f"    {family} saddr {subnet} {family} daddr != @cluster_{cluster} goto leaving",
+                f'    oifname "{wanted.device}" {family} saddr != @cluster_{cluster}{host} goto leaving',
+            ]
     return [
         "  chain leaving {",
-        "    fib daddr type { broadcast, multicast } return",
+        "    ip daddr { 224.0.0.0/4, 255.255.255.255 } return",
+        "    ip6 daddr ff00::/8 return",
         f"    meta l4proto {{ tcp, udp }} masquerade to :{first}-{last} fully-random",
         "    masquerade fully-random",
         "  }",

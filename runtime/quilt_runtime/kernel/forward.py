@@ -1,4 +1,4 @@
-"""Lets pods' packets pass where other software drops what is forwarded (core.forward says how and why)."""
+"""Lets pods' packets pass where other software refuses what is forwarded (core.forward says how and why)."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ def ensure() -> list[str]:
     """Insert what is missing; returns "forward_accept" where something was. Raises NftError."""
     done = []
     _tell_of_legacy()
-    for family in forward.dropping(nft.entries("chains")):
-        wanted = forward.missing(nft.entries("chain", family, forward.TABLE, forward.CHAIN))
-        if wanted:
-            nft.apply(forward.insertion(family, wanted))
-            log.info("forward_accept_inserted", family=family, reason="its FORWARD chain drops by default")
+    for family in forward.FAMILIES:
+        if text := forward.correction(family, nft.entries("table", family, forward.TABLE)):
+            nft.apply(text)
+            log.info(
+                "forward_accept_inserted", family=family, reason="its FORWARD chain refuses what is left"
+            )
             done.append("forward_accept")
     return done
 
@@ -49,5 +50,5 @@ def _tell_of_legacy() -> None:
         _told.add("legacy")
         log.warning(
             "legacy_iptables_in_use",
-            action="if pods are cut off: iptables-legacy -I FORWARD -i quilt0 -j ACCEPT, the same with -o",
+            action="if pods are cut off: iptables-legacy -A FORWARD -i quilt0 -j ACCEPT, the same with -o",
         )

@@ -16,6 +16,8 @@ from quilt_runtime.core.errors import RequestError
 
 HOST: Mapping[str, str] = {"ipv4/ip_forward": "1", "ipv4/conf/all/send_redirects": "0"}
 BRIDGE: Mapping[str, str] = {"ipv4/conf/quilt0/forwarding": "1", "ipv4/conf/quilt0/send_redirects": "0"}
+# A new device takes these from `default`, which is the host's. Source checks: the larger of `all` and this.
+OVERLAY: Mapping[str, str] = {"forwarding": "1", "rp_filter": "2"}
 # Pods are no routers: what they advertise is not for the node.
 BRIDGE6: Mapping[str, str] = {"ipv6/conf/quilt0/disable_ipv6": "0", "ipv6/conf/quilt0/accept_ra": "0"}
 FORWARDING6 = "ipv6/conf/all/forwarding"
@@ -43,6 +45,20 @@ def ensure(root: Path, wanted: Mapping[str, str]) -> list[str]:
                 "is the host's /proc/sys/net mounted writable?"
             ) from error
     return changed
+
+
+def ensure_overlay(root: Path, device: str) -> list[str]:
+    """Set what the overlay's device needs, as long as it is there; raises SysctlError.
+
+    The agent that makes the device sets the same; what others change later is heard of here.
+    """
+    folder = f"ipv4/conf/{device}"
+    try:
+        return ensure(root, {f"{folder}/{name}": value for name, value in OVERLAY.items()})
+    except SysctlError:
+        if (root / folder).exists():
+            raise
+        return []
 
 
 def ensure_forwarding6(root: Path) -> list[str]:

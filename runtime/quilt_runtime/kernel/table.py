@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import structlog
+
 from quilt_runtime.core import firewall
 from quilt_runtime.core.firewall import Firewall
 from quilt_runtime.kernel import nft
+
+log = structlog.get_logger()
 
 
 class FirewallTable:
@@ -19,6 +23,7 @@ class FirewallTable:
     def __init__(self) -> None:
         self._held: Firewall | None = None
         self._rest = ""
+        self._fib = True
         self._sets = nft.Sets()
 
     @property
@@ -33,7 +38,7 @@ class FirewallTable:
             return []
         if held is None or not _but_sources(held, wanted) or not self._follow(held, wanted):
             self._held = None
-            nft.apply(firewall.ruleset(wanted))
+            self._write(wanted)
             self._rest, _ = firewall.without_sources(nft.listing())
         self._held = wanted
         return ["table"]
@@ -47,6 +52,18 @@ class FirewallTable:
                 self._held = None
         return self.ensure(wanted)
 
+    def _write(self, wanted: Firewall) -> None:
+        """Write the whole table; where the kernel has no `fib` match, all but that."""
+        try:
+            nft.apply(firewall.ruleset(wanted, fib=self._fib))
+        except nft.NftError as error:
+            # nft shows the rule that was refused.
+            if not self._fib or " fib " not in str(error):
+                raise
+            nft.apply(firewall.ruleset(wanted, fib=False))
+            self._fib = False
+            log.warning("nftables_without_fib", action="modprobe nft_fib_inet, then restart the runtime")
+
     def _follow(self, held: Firewall, wanted: Firewall) -> bool:
         """Write the difference of the sources; false where its size or others' change is in its way."""
         try:
@@ -57,6 +74,5 @@ class FirewallTable:
 
 
 def _but_sources(held: Firewall, wanted: Firewall) -> bool:
-    """Whether two tables differ in the overlay's sources alone. Without any, there are other rules."""
-    same = replace(held, overlay_sources=wanted.overlay_sources) == wanted
-    return same and bool(held.overlay_sources) and bool(wanted.overlay_sources)
+    """Whether two tables differ in the overlay's sources alone."""
+    return replace(held, overlay_sources=wanted.overlay_sources) == wanted

@@ -89,7 +89,9 @@ class Watch:
     async def wait(self, timeout_s: float) -> None:
         """Return when something became dirty, or after `timeout_s` seconds."""
         try:
-            await asyncio.wait_for(self._woken.wait(), timeout_s)
+            # Not wait_for: Python 3.11's loses a cancellation that comes with the event (CPython gh-86296).
+            async with asyncio.timeout(timeout_s):
+                await self._woken.wait()
         except TimeoutError:
             return
 

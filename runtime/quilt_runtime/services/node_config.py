@@ -31,6 +31,7 @@ class NodeConfigService(rpc.NodeConfigServicer):
                 vxlan_port=request.vxlan_port,
                 overlay_sources=request.overlay_sources,
                 prefix_length=request.node_prefix_length,
+                vni=request.vni,
             )
             network.configure(
                 config.with_multicast(request.multicast, request.multicast_fast_leave).with_spoof_guard(
