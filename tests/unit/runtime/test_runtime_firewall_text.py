@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quilt_runtime.core.config import NodeConfig
+from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.firewall import Firewall, ruleset, source_changes, without_sources
 
 BASE = Firewall("10.42.1.0/24", ("10.42.0.0/16", "fd42::/48"), 4789, frozenset({"198.18.0.2", "fd00::2"}))
@@ -59,9 +62,30 @@ def test_what_others_hang_on_an_element_shows() -> None:
     assert sources == {"198.18.0.2 timeout 5s"}
 
 
-def test_nobody_is_shut_out_before_a_peer_is_known() -> None:
-    assert "!= @overlay_sources" not in ruleset(replace(BASE, overlay_sources=frozenset()))
-    assert ruleset(BASE).count("!= @overlay_sources") == 2
+def test_every_rule_about_the_overlay_looks_at_its_vni() -> None:
+    rules = [line for line in ruleset(replace(BASE, vni=200)).splitlines() if "udp dport 4789" in line]
+    assert len(rules) == 4, "untracked in both directions, taken in, forwarded"
+    assert all("udp dport 4789 @th,96,24 200 " in rule for rule in rules)
+
+
+def test_settings_can_be_read_by_a_release_that_knows_no_vni() -> None:
+    config = NodeConfig(vni=200)
+    assert "vni" not in config.document()
+    assert NodeConfig.from_document({**config.document(), **config.later_document()}) == config
+    assert NodeConfig.from_document(config.document()).vni == 100
+
+
+@pytest.mark.parametrize("name", ['a"', "a*", "a\\"])
+def test_a_device_name_cannot_mean_more_than_itself(name: str) -> None:
+    with pytest.raises(RequestError, match="interface name"):
+        NodeConfig().merged(
+            cluster_cidrs=(),
+            mtu=0,
+            vxlan_interface=name,
+            vxlan_port=0,
+            overlay_sources=(),
+            prefix_length=0,
+        )
 
 
 def test_nothing_is_masqueraded_without_a_subnet() -> None:
