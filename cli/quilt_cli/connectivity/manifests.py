@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 from quilt_cli.core.matrix import Source, Target
+from quilt_cli.kernel.places import PROGRAMS
 
 PORT = 8471
 PART_OF = {"app.kubernetes.io/part-of": "quilt-connectivity"}
@@ -69,6 +70,7 @@ def looker(name: str, node: str, image: str, arguments: Sequence[str]) -> dict[s
     container["env"] = [{"name": "NODE_NAME", "value": node}]
     container["securityContext"]["capabilities"]["add"] = ["NET_ADMIN"]
     mounts = {"cni-conf": "/etc/cni/net.d", "run": "/run/quilt"}
+    mounts |= {name.replace("/", "-"): f"/{name}" for name in PROGRAMS}
     container["volumeMounts"] = [
         {"name": volume, "mountPath": "/run/quilt" if volume == "run" else f"/host{path}", "readOnly": True}
         for volume, path in mounts.items()

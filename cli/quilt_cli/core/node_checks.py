@@ -17,6 +17,13 @@ ENCAPSULATION = 50
 MTU_MIN = 1280
 NEIGHBOURS_MIN = 1024
 CONFLIST = "10-quilt.conflist"
+# Modules of the packet filter, and what is not there without them.
+_MODULES = {
+    "nft_ct": "the overlay's packets cannot be kept untracked, and the runtime's table is refused",
+    "nft_masq": "pods cannot leave the cluster, and the runtime's table is refused",
+    "nft_fib_inet": "what a node forwards into the mesh for others gets the node's address",
+}
+_IPTABLES = {"ip": "iptables", "ip6": "ip6tables"}
 _CNI_SUFFIXES = (".conf", ".conflist", ".json")
 
 
@@ -41,6 +48,8 @@ def check(facts: NodeFacts, want: Expected) -> list[Finding]:
         *_ranges(facts, want, about),
         *_mtu(facts, want, about),
         *_forwarding(facts, want, about),
+        *_untracked(facts, want, about),
+        *_host_ports(facts, about),
         *_sysctls(facts, want, about),
         *_cni(facts, want, about),
         *(_running(facts, want, about) if want.installed else ()),
@@ -66,6 +75,10 @@ def _kernel(facts: NodeFacts, about: str) -> Iterator[Finding]:
         yield unknown("nftables", about, "there is no nft program here (the node image has one)")
     else:
         yield ok("nftables", about, facts.nft)
+    for module, lost in _MODULES.items():
+        if facts.nft_has.get(module) is False:
+            tell = warn if module == "nft_fib_inet" else fail
+            yield tell(f"kernel-{module}", about, f"the kernel has no {module}: {lost}", f"modprobe {module}")
 
 
 def _port(facts: NodeFacts, want: Expected, about: str) -> Iterator[Finding]:
@@ -129,18 +142,65 @@ def _forwarding(facts: NodeFacts, want: Expected, about: str) -> Iterator[Findin
         yield unknown("forward", about, "whether a firewall drops forwarded packets", "run it as root")
         return
     for chain in facts.drops_forward:
+        family, table, name = chain.name.split(" ", 2)
         if chain.accepts:
-            yield ok("forward", about, f"chain {chain.name} drops by default, and lets quilt0 pass")
-            continue
-        cidr = want.cidrs[0] if want.cidrs else "10.42.0.0/16"
-        yield fail(
-            "forward-drop",
-            about,
-            f"chain {chain.name} drops forwarded packets by default (Docker does that): pods are cut off",
-            f"iptables -I FORWARD -s {cidr} -j ACCEPT; iptables -I FORWARD -d {cidr} -j ACCEPT",
+            yield ok("forward", about, f"chain {chain.name} refuses by default, and lets quilt0 pass")
+        elif family in _IPTABLES and (table, name) == ("filter", "FORWARD") and not want.installed:
+            yield ok(
+                "forward",
+                about,
+                f"chain {chain.name} refuses by default; the runtime adds what lets quilt0 pass",
+            )
+        else:
+            message = f"chain {chain.name} refuses forwarded packets by default: pods are cut off"
+            yield fail("forward-drop", about, message, _let_pass(family, table, name, want))
+    if facts.legacy_iptables:
+        message = "whether rules of iptables-legacy refuse packets: nft does not show them"
+        yield unknown(
+            "forward-legacy", about, message, "iptables-legacy -S FORWARD; iptables-legacy -S INPUT"
         )
     if not facts.drops_forward:
         yield ok("forward", about, "no firewall chain drops forwarded packets by default")
+
+
+def _let_pass(family: str, table: str, chain: str, want: Expected) -> str:
+    """The commands after which a chain lets pods' packets pass."""
+    cidrs = want.cidrs or ("10.42.0.0/16",)
+    if table == "firewalld":
+        zone = "firewall-cmd --permanent --zone=trusted"
+        sources = "; ".join(f"{zone} --add-source={cidr}" for cidr in cidrs)
+        return f"{sources}; firewall-cmd --permanent --add-port={want.port}/udp; firewall-cmd --reload"
+    if family in _IPTABLES and (table, chain) == ("filter", "FORWARD"):
+        program = _IPTABLES[family]
+        mine = [cidr for cidr in cidrs if (":" in cidr) == (family == "ip6")] or list(cidrs)
+        rules = [f"{program} -I FORWARD {way} {cidr} -j ACCEPT" for cidr in mine for way in ("-s", "-d")]
+        return "; ".join(rules)
+    rule = f"nft insert rule {family} {table} {chain}"
+    return "; ".join(f"{rule} {way} quilt0 accept" for way in ("iifname", "oifname"))
+
+
+def _untracked(facts: NodeFacts, want: Expected, about: str) -> Iterator[Finding]:
+    """The overlay's packets are not tracked: no rule about a state but `untracked` is about them."""
+    for chain in facts.drops_untracked or ():
+        family, table, name = chain.split(" ", 2)
+        if family in _IPTABLES and table == "filter":
+            todo = f"{_IPTABLES[family]} -I {name} -p udp --dport {want.port} -j ACCEPT"
+        else:
+            todo = f"nft insert rule {family} {table} {name} udp dport {want.port} accept"
+        message = (
+            f"chain {chain} lets UDP {want.port} pass for tracked connections alone (ct state new), and the "
+            "overlay's packets are not tracked: nodes do not reach each other"
+        )
+        yield fail("overlay-untracked", about, message, f"{todo}; and the same where the rules are kept")
+
+
+def _host_ports(facts: NodeFacts, about: str) -> Iterator[Finding]:
+    if facts.host_programs:
+        program = "iptables" if "iptables" in facts.host_programs else "nft"
+        yield ok("host-ports", about, f"hostPorts are made by the host's {program}")
+    elif facts.host_programs is not None:
+        message = "the host has neither iptables nor nft: pods with a hostPort cannot start"
+        yield warn("host-ports", about, message, "install nftables (or iptables) on the host")
 
 
 def _sysctls(facts: NodeFacts, want: Expected, about: str) -> Iterator[Finding]:
@@ -152,6 +212,10 @@ def _sysctls(facts: NodeFacts, want: Expected, about: str) -> Iterator[Finding]:
         yield fail(
             "ip-forward", about, "net.ipv4.ip_forward is 0: no pod traffic", "sysctl -w net.ipv4.ip_forward=1"
         )
+    if forward == "1" and facts.sysctls.get(f"ipv4/conf/{facts.underlay}/forwarding") == "0":
+        name = f"net/ipv4/conf/{facts.underlay}/forwarding"
+        message = f"{name} is 0: what comes back to pods from outside by {facts.underlay} is not forwarded"
+        yield fail("forwarding-off", about, message, f"sysctl -w {name}=1; and in /etc/sysctl.d")
     if facts.sysctls.get("ipv4/conf/all/rp_filter") == "1":
         message = "net.ipv4.conf.all.rp_filter is 1 (strict); the mesh's own devices are set to 2 (loose)"
         yield ok("rp-filter", about, message)

@@ -19,7 +19,7 @@ class VxlanDevice:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """A base chain in the forward hook with the policy drop, e.g. `ip filter FORWARD`."""
+    """A base chain in the forward hook that refuses what no rule accepts, e.g. `ip filter FORWARD`."""
 
     name: str
     accepts: bool = False
@@ -39,8 +39,11 @@ class NodeFacts:
     """One look at a node. None and missing keys mean that it could not be looked at.
 
     `can_make` maps a kind of device (vxlan, bridge, veth) to whether the kernel makes one. `underlay` is the
-    interface of the default route with its MTU in bytes. `sysctls` are named as below
-    /proc/sys/net. `cni_files` are the names in the CNI configuration folder, None where it cannot be read.
+    interface of the default route with its MTU in bytes. `drops_untracked` are chains that let the overlay's
+    port pass for tracked connections alone, `legacy_iptables` whether there are rules that nft does not show.
+    `nft_has` maps modules of the kernel's packet filter to whether it has them, `host_programs` are those of
+    iptables and nft that the host itself has. `sysctls` are named as below /proc/sys/net. `cni_files` are the
+    names in the CNI configuration folder, None where it cannot be read.
     """
 
     kernel: str
@@ -54,6 +57,10 @@ class NodeFacts:
     underlay_mtu: int = 0
     port_in_use: bool | None = None
     drops_forward: tuple[Chain, ...] | None = None
+    drops_untracked: tuple[str, ...] | None = None
+    legacy_iptables: bool = False
+    nft_has: Mapping[str, bool | None] = field(default_factory=dict)
+    host_programs: frozenset[str] | None = None
     sysctls: Mapping[str, str] = field(default_factory=dict)
     cni_folder: str = "/etc/cni/net.d"
     cni_files: tuple[str, ...] | None = None

@@ -10,10 +10,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from quilt_cli.core.node_facts import Chain, Holding, NodeFacts, VxlanDevice
-from quilt_cli.kernel.places import host_name
+from quilt_cli.core.rulesets import forward_chains, tracked_only
+from quilt_cli.kernel.places import host_name, host_programs
 from quilt_crds.names import BRIDGE_DEVICE
 from quilt_netlink import Kernel, KernelLike, Link, NetlinkError
 
@@ -26,6 +26,12 @@ SYSCTLS = (
     "bridge/bridge-nf-call-iptables",
 )
 _KINDS = ("vxlan", "bridge", "veth")
+# By module of the kernel.
+_NFT_STATEMENTS = {
+    "nft_ct": "notrack",
+    "nft_masq": "masquerade",
+    "nft_fib_inet": "fib saddr type local accept",
+}
 # In a namespace of its own, which ends with the process: no device of the host is touched.
 _TRY = """
 import sys
@@ -67,7 +73,11 @@ def look(
             underlay_mtu=mtu,
             port_in_use=_udp_in_use(port),
             drops_forward=_drops_forward(cidrs),
-            sysctls={name: value for name in SYSCTLS if (value := _read(sysctls / name)) is not None},
+            drops_untracked=_drops_untracked(port),
+            legacy_iptables=_has_legacy_iptables(),
+            nft_has={name: _nft_has(statement) for name, statement in _NFT_STATEMENTS.items()},
+            host_programs=host_programs(("iptables", "nft")),
+            sysctls=_sysctls(sysctls, underlay),
             cni_folder=host_name(cni_folder),
             cni_files=_names(cni_folder),
             runtime_answers=_answers(run_folder / "runtime.sock"),
@@ -79,6 +89,11 @@ def _addresses(kernel: KernelLike, links: Sequence[Link]) -> tuple[Holding, ...]
     names = {link.index: link.name for link in links}
     held = [(names.get(entry.ifindex, ""), entry.address) for entry in kernel.addresses()]
     return tuple(Holding(*item) for item in sorted(held) if item[0])
+
+
+def _sysctls(folder: Path, underlay: str) -> dict[str, str]:
+    names = (*SYSCTLS, f"ipv4/conf/{underlay}/forwarding")
+    return {name: value for name in names if (value := _read(folder / name)) is not None}
 
 
 def _underlay(kernel: KernelLike) -> tuple[str, int]:
@@ -133,38 +148,44 @@ def _udp_in_use(port: int) -> bool | None:
     return found
 
 
-def _drops_forward(cidrs: Sequence[str]) -> tuple[Chain, ...] | None:
-    """Base chains at the forward hook that drop by default, in nftables and so also of iptables-nft."""
+def _ruleset(*options: str) -> str | None:
+    """What nft lists of everybody's tables, and so of iptables-nft's; None where that cannot be seen."""
     if not shutil.which("nft"):
         return None
-    done = subprocess.run(["nft", "-j", "list", "ruleset"], capture_output=True, text=True, check=False)
+    command = ["nft", *options, "list", "ruleset"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout if done.returncode == 0 else None
+
+
+def _drops_forward(cidrs: Sequence[str]) -> tuple[Chain, ...] | None:
     try:
-        entries = json.loads(done.stdout)["nftables"]
+        entries = json.loads(_ruleset("-j") or "")["nftables"]
     except (ValueError, KeyError):
         return None
-    return dropping_chains(entries, (BRIDGE_DEVICE, *(cidr.partition("/")[0] for cidr in cidrs)))
+    return forward_chains(entries, (BRIDGE_DEVICE, *(cidr.partition("/")[0] for cidr in cidrs)))
 
 
-def dropping_chains(entries: list[dict[str, Any]], marks: Sequence[str]) -> tuple[Chain, ...]:
-    """Chains of an `nft -j list ruleset` that drop what they do not accept, at the forward hook.
+def _drops_untracked(port: int) -> tuple[str, ...] | None:
+    listing = _ruleset("--stateless")
+    return None if listing is None else tracked_only(listing, port)
 
-    A chain accepts the mesh when one of its rules speaks of one of the `marks`, a device or an address.
-    """
-    rules = [entry["rule"] for entry in entries if "rule" in entry]
-    found = []
-    for chain in (entry["chain"] for entry in entries if "chain" in entry):
-        if chain.get("hook") != "forward" or chain.get("policy") != "drop":
-            continue
-        place = ("family", "table")
-        mine = [
-            rule
-            for rule in rules
-            if all(rule[key] == chain[key] for key in place) and rule["chain"] == chain["name"]
-        ]
-        said = json.dumps([rule.get("expr") for rule in mine])
-        accepts = any(f'"{mark}"' in said for mark in marks)
-        found.append(Chain(f"{chain['family']} {chain['table']} {chain['name']}", accepts))
-    return tuple(found)
+
+def _nft_has(statement: str) -> bool | None:
+    """Whether the kernel knows a statement; None where that cannot be tried."""
+    if not shutil.which("nft"):
+        return None
+    # One transaction: the table is gone before anybody could see it.
+    table = "table inet quilt_try"
+    text = f"{table} {{\n chain c {{\n {statement}\n }}\n}}\ndelete {table}\n"
+    done = subprocess.run(["nft", "-f", "-"], input=text, capture_output=True, text=True, check=False)
+    refused = "Operation not permitted" in done.stderr
+    return None if refused else done.returncode == 0
+
+
+def _has_legacy_iptables() -> bool:
+    return any(
+        "filter" in (_read(Path("/proc/net") / f"{kind}_tables_names") or "") for kind in ("ip", "ip6")
+    )
 
 
 def _read(path: Path) -> str | None:

@@ -8,36 +8,29 @@ distributions write it). They stand behind all other rules, so that these count,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from itertools import takewhile
-from typing import Any
 
+from quilt_netlink.nftrules import Entries, Rule, of_kind, refuses_all
 from quilt_runtime.core.firewall import BRIDGE
 
 COMMENT = "quilt-mesh"
 FAMILIES = ("ip", "ip6")
 TABLE, CHAIN = "filter", "FORWARD"
 DIRECTIONS = ("iifname", "oifname")
-# Statements that a packet always passes; any other one may be a condition.
-_PASSED = frozenset({"counter", "log", "drop", "reject", "jump", "goto"})
-_DEEPEST = 16  # jumps of jumps, as the kernel has it
-
-Entries = Iterable[Mapping[str, Any]]
-"""What `nft -j list …` prints under "nftables"."""
-Rule = Mapping[str, Any]
 
 
 def correction(family: str, table: Entries) -> str:
     """Return the transaction after which pods' packets pass, for the listed table; empty where they do."""
     entries = list(table)
     drops = any(
-        chain.get("name") == CHAIN and chain.get("policy") == "drop" for chain in _of_kind("chain", entries)
+        chain.get("name") == CHAIN and chain.get("policy") == "drop" for chain in of_kind("chain", entries)
     )
     chains: dict[str, list[Rule]] = {}
-    for rule in _of_kind("rule", entries):
+    for rule in of_kind("rule", entries):
         chains.setdefault(rule["chain"], []).append(rule)
     rules = chains.get(CHAIN, [])
-    last = next((at for at, rule in enumerate(rules) if _refuses_all(rule, chains)), None)
+    last = next((at for at, rule in enumerate(rules) if refuses_all(rule, chains)), None)
     if not drops and last is None:
         return ""
     standing = list(takewhile(_is_ours, reversed(rules[:last])))
@@ -57,7 +50,7 @@ def removal(family: str, rules: Entries) -> str:
     """Return the transaction that takes our rules away, empty where there are none."""
     return "".join(
         f"delete rule {family} {TABLE} {CHAIN} handle {int(rule['handle'])}\n"
-        for rule in _of_kind("rule", rules)
+        for rule in of_kind("rule", rules)
         if _is_ours(rule)
     )
 
@@ -69,10 +62,6 @@ def _accepting(command: str) -> str:
 
 def _as_entries(rules: Iterable[Rule]) -> Entries:
     return ({"rule": rule} for rule in rules)
-
-
-def _of_kind(kind: str, entries: Entries) -> Iterator[Mapping[str, Any]]:
-    return (entry[kind] for entry in entries if kind in entry)
 
 
 def _is_ours(rule: Rule) -> bool:
@@ -87,33 +76,3 @@ def _direction(rule: Rule) -> str:
         if {"match": match} in expressions and {"accept": None} in expressions:
             return direction
     return ""
-
-
-def _refuses_all(rule: Rule, chains: Mapping[str, list[Rule]], depth: int = 0) -> bool:
-    """Whether no packet that comes to the rule gets past it, but for those that rules before it took."""
-    statements = [item for item in rule.get("expr", []) if not _is_remark(item)]
-    if depth > _DEEPEST or not all(_PASSED & item.keys() or _is_refusal(item) for item in statements):
-        return False
-    return any(
-        _is_refusal(item)
-        or any(_refuses_all(inner, chains, depth + 1) for inner in chains.get(_target(item), ()))
-        for item in statements
-    )
-
-
-def _is_refusal(statement: Mapping[str, Any]) -> bool:
-    """Whether it is a drop or a reject; iptables' REJECT is an extension of its own."""
-    extension = statement.get("xt") or {}
-    return bool({"drop", "reject"} & statement.keys()) or (
-        extension.get("type") == "target" and extension.get("name") == "REJECT"
-    )
-
-
-def _is_remark(statement: Mapping[str, Any]) -> bool:
-    extension = statement.get("xt") or {}
-    return (extension.get("type"), extension.get("name")) == ("match", "comment")
-
-
-def _target(statement: Mapping[str, Any]) -> str:
-    jump = statement.get("jump") or statement.get("goto") or {}
-    return str(jump.get("target", ""))

@@ -14,7 +14,7 @@ from quilt_cli.core.finding import Finding, Level
 from quilt_cli.core.node_checks import Expected, check, kernel_version
 from quilt_cli.core.node_facts import Chain, NodeFacts, VxlanDevice
 from quilt_cli.core.objects import Workload
-from quilt_cli.kernel.facts import dropping_chains
+from quilt_cli.core.rulesets import forward_chains
 
 CIDRS = ("10.42.0.0/16",)
 CRDS = {f"{kind}.quilt.io": ("v1alpha1",) for kind in ("quiltnetworks", "quiltnodes", "quiltsubnets")}
@@ -170,5 +170,5 @@ def test_chains_that_drop_are_found_with_whether_they_let_the_mesh_pass() -> Non
         rule("b", "10.42.0.0"),
         rule("a", "quilt01"),
     ]
-    found = dropping_chains(ruleset, ("quilt0", "10.42.0.0"))
+    found = forward_chains(ruleset, ("quilt0", "10.42.0.0"))
     assert found == (Chain("ip a FORWARD", accepts=False), Chain("ip b FORWARD", accepts=True))
