@@ -7,17 +7,17 @@ namespace is 198.18.0.254, a host that is no peer.
 from __future__ import annotations
 
 import contextlib
-import socket
-import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+
+import vxlan_packet
 
 from quilt_proto import node_pb2
 
 from .conftest import Namespace, Node
 
-PORT, VNI = 4789, 100
+PORT = 4789
 OUTSIDER = "198.18.0.254"
 SEND = """
 import socket, sys
@@ -98,10 +98,8 @@ def _wire(member: Member, link: Namespace, rp_filter: int) -> None:
     netns.run("ip", "addr", "add", f"{member.host}/24", "dev", "eth0")
     netns.run("ip", "link", "set", "eth0", "up")
     netns.run("ip", "route", "add", "default", "via", OUTSIDER)
-    device = (
-        f"vxlan100 address {member.mac} type vxlan id {VNI} dstport {PORT} local {member.host} nolearning"
-    )
-    netns.run("ip", "link", "add", *device.split())
+    kind = f"type vxlan id {vxlan_packet.VNI} dstport {PORT} local {member.host} nolearning"
+    netns.run("ip", "link", "add", "vxlan100", "address", member.mac, *kind.split())
     netns.run("sysctl", "-qw", "net.ipv4.conf.vxlan100.rp_filter=2")
     netns.run("ip", "link", "set", "vxlan100", "mtu", "1450", "up")
     netns.run("ip", "addr", "add", f"{member.vtep}/32", "dev", "vxlan100")
@@ -133,20 +131,9 @@ def configure(member: Member, *peers: str) -> None:
     assert answer.success, answer.error
 
 
-def encapsulated(target: str, port: int, payload: bytes, *, to: Member, vni: int = VNI) -> bytes:
+def encapsulated(target: str, port: int, payload: bytes, *, to: Member) -> bytes:
     """A VXLAN packet that claims to carry a pod's datagram from another node to `target`."""
-    datagram = struct.pack("!HHHH", 53, port, 8 + len(payload), 0) + payload
-    source, destination = socket.inet_aton("10.42.9.53"), socket.inet_aton(target)
-    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(datagram), 1, 0, 64, 17, 0) + source + destination
-    head = head[:10] + struct.pack("!H", _checksum(head)) + head[12:]
-    ethernet = bytes.fromhex(to.mac.replace(":", "") + "020000000900" + "0800")
-    return struct.pack("!II", 0x08000000, vni << 8) + ethernet + head + datagram
-
-
-def _checksum(head: bytes) -> int:
-    total = sum(struct.unpack(f"!{len(head) // 2}H", head))
-    total = (total >> 16) + (total & 0xFFFF)
-    return ~(total + (total >> 16)) & 0xFFFF
+    return vxlan_packet.encapsulated("10.42.9.53", target, port, payload, mac=to.mac)
 
 
 def send(netns: Namespace, packet: bytes, address: str, port: int = PORT, source: str = "") -> None:
