@@ -39,8 +39,6 @@ class DriftRepair:
         """Watch and repair; a repair that fails is tried again each second until it succeeds."""
         watch = Watch()
         try:
-            # What changed between the start's look and this watch was told to nobody.
-            await asyncio.to_thread(self._repair, set(), False, False, True)
             while True:
                 await watch.wait(RETRY_S if self._network.problems else RESYNC_S * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
                 await asyncio.sleep(COALESCE_S)

@@ -70,8 +70,10 @@ class Watch:
         self.sysctls = False
         self.firewall = False
         self.unreachable = False
-        self.everything = False
+        # What changed before the watch was open was told to nobody.
+        self.everything = True
         self._woken = asyncio.Event()
+        self._woken.set()
         self._route = _open(socket.NETLINK_ROUTE, GROUPS)
         self._unreachable = _open(socket.NETLINK_ROUTE, ROUTE_GROUPS, UNREACHABLE_GONE)
         self._netfilter = _open(NETLINK_NETFILTER, (NFNLGRP_NFTABLES,))
