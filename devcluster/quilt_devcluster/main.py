@@ -57,12 +57,15 @@ def build(product_too: bool) -> None:
 
 @cli.command()
 @click.option("--load", is_flag=True, help="Load the images into the running cluster too.")
+@click.option(
+    "--release", default="", help="The Debian to make them on, such as trixie; default: this one's."
+)
 @_name
-def image(load: bool, name: str) -> None:
+def image(load: bool, release: str, name: str) -> None:
     """Build the product's images from the Containerfile and print their archives."""
     from quilt_devcluster import product
 
-    built = product.build(_say)
+    built = product.build(_say, release)
     for archive in built:
         click.echo(archive)
     if load:

@@ -27,30 +27,41 @@ _PIP_FILES = ("/etc/pip.conf", "~/.pip/pip.conf", "~/.config/pip/pip.conf")
 _GO_SETTINGS = ("GOFLAGS", "GONOPROXY", "GONOSUMDB", "GOPRIVATE", "GOPROXY", "GOSUMDB", "GOTOOLCHAIN")
 
 
-def build(progress: Progress) -> list[Path]:
-    """Build what changed and return the archives of all images; new clusters load these from then on."""
+def build(progress: Progress, codename: str = "") -> list[Path]:
+    """Build what changed and return the archives of all images; new clusters load these from then on.
+
+    With `codename` they are made on that release of Debian instead of this machine's, are files of their own,
+    and go where they are loaded by hand.
+    """
     root = paths.project_root()
     with binaries.locked(paths.cache_dir() / "build" / ".lock"):
-        bases = {kind: roots.ensure_root(kind, progress) for kind in ("runtime", "tools")}
+        bases = {kind: roots.ensure_root(kind, progress, codename) for kind in ("runtime", "tools")}
         root = _snapshot(root)
         key = input_key(root, [tar.name for tar in bases.values()])
         built = []
         images.images_dir().mkdir(parents=True, exist_ok=True)
         for target, name in TARGETS.items():
-            output = images.images_dir() / f"{name.rpartition('/')[2].partition(':')[0]}-{key}.tar"
+            output = _archive(name, codename, key)
+            on = f"image {name} on Debian {codename}" if codename else f"image {name}"
             if output.exists():
-                progress(f"image {name}: cached")
+                progress(f"{on}: cached")
             else:
                 started = time.monotonic()
-                progress(f"image {name}: building …")
+                progress(f"{on}: building …")
                 _build(root, target, name, bases, output)
-                progress(f"image {name}: built in {time.monotonic() - started:.0f} s")
+                progress(f"{on}: built in {time.monotonic() - started:.0f} s")
             # Touched, so that the newest are the ones in use.
             os.utime(output)
             _drop_old(output)
             built.append(output)
-    images.set_current(built)
+    if not codename:
+        images.set_current(built)
     return built
+
+
+def _archive(name: str, codename: str, key: str) -> Path:
+    short = name.rpartition("/")[2].partition(":")[0]
+    return images.images_dir() / ("-".join(filter(None, (short, codename, key))) + ".tar")
 
 
 def context_paths(root: Path) -> list[str]:
@@ -92,11 +103,8 @@ def _snapshot(root: Path) -> Path:
 def _drop_old(newest: Path) -> None:
     """Delete all but the last few archives of one image: every change of source makes another one."""
     prefix = newest.name.rpartition("-")[0]
-    same = [
-        file
-        for file in newest.parent.glob(f"{prefix}-*.tar")
-        if re.fullmatch(r"[0-9a-f]{12}", file.stem.rpartition("-")[2]) and not file.is_symlink()
-    ]
+    name = re.compile(rf"{re.escape(prefix)}-[0-9a-f]{{12}}\.tar")
+    same = [file for file in newest.parent.iterdir() if name.fullmatch(file.name) and not file.is_symlink()]
     for old in sorted(same, key=lambda file: file.stat().st_mtime)[:-KEEP]:
         old.unlink()
 

@@ -1,13 +1,15 @@
 """Debian root filesystems made by mmdebstrap: the base of all images, in place of one from a registry.
 
 Two are made, once, of the release that this machine runs: `runtime` for the product's images, and `tools`,
-which is what the product is built in and what the test image is.
+which is what the product is built in and what the test image is. The product's can be made of another
+release, from the same archive.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -65,31 +67,55 @@ def sources(codename: str, folder: Path = Path("/etc/apt")) -> list[Path]:
     return found
 
 
-def root_tar(kind: str) -> Path:
+def sources_of(codename: str, text: str) -> str:
+    """Return the text of an apt source file of this machine's release, rewritten to the release `codename`.
+
+    Its updates and security suites follow; names that merely end like the release stay.
+    """
+    return re.sub(rf"(?<![\w-]){re.escape(release())}(?=[-\s/]|$)", codename, text)
+
+
+def _sources_for(codename: str) -> list[Path]:
+    """Return apt source files for `codename`: the machine's own, or copies of them that name this release."""
+    own = sources(release())
+    if codename == release():
+        return own
+    folder = paths.cache_dir() / "roots" / f"sources-{codename}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in own:
+        (folder / file.name).write_text(sources_of(codename, file.read_text()))
+    return [folder / file.name for file in own]
+
+
+def root_tar(kind: str, codename: str) -> Path:
     """Return where the root filesystem `kind` is or will be cached, as an uncompressed tar."""
-    key = json.dumps([release(), PACKAGES[kind], EXCLUDED])
+    key = json.dumps([codename, PACKAGES[kind], EXCLUDED])
     return paths.cache_dir() / "roots" / f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.tar"
 
 
-def ensure_root(kind: str, progress: Callable[[str], None]) -> Path:
-    """Return the tar of the root filesystem `kind`, made now when the cache lacks it."""
-    target = root_tar(kind)
+def ensure_root(kind: str, progress: Callable[[str], None], codename: str = "") -> Path:
+    """Return the tar of the root filesystem `kind`, made now when the cache lacks it.
+
+    `codename` is a release of Debian, by default this machine's.
+    """
+    codename = codename or release()
+    target = root_tar(kind, codename)
     with locked(paths.cache_dir() / "roots" / f".lock-{kind}"):
         if target.exists():
             return target
-        progress(f"{kind} root filesystem: installing Debian {release()} (about 20 s)")
+        progress(f"{kind} root filesystem: installing Debian {codename} (about 20 s)")
         part = target.with_name("part-" + target.name)
         run(
-            _command(kind, part),
+            _command(kind, codename, part),
             what=f"Making the {kind} root filesystem with mmdebstrap",
             hint="read the log; packages that cannot be fetched mean that no Debian archive is reachable",
-            log=paths.cache_dir() / "log" / f"root-{kind}.log",
+            log=paths.cache_dir() / "log" / f"root-{kind}-{codename}.log",
         )
         part.rename(target)
     return target
 
 
-def _command(kind: str, part: Path) -> Sequence[str | Path]:
+def _command(kind: str, codename: str, part: Path) -> Sequence[str | Path]:
     if shutil.which("mmdebstrap") is None:
         raise DevclusterError(
             "mmdebstrap is not installed.", hint="run `quilt-devcluster build`, which installs it"
@@ -101,7 +127,7 @@ def _command(kind: str, part: Path) -> Sequence[str | Path]:
         "--mode=root",
         f"--include={','.join(PACKAGES[kind])}",
         *options,
-        release(),
+        codename,
         part,
-        *sources(release()),
+        *_sources_for(codename),
     ]

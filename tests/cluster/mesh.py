@@ -212,14 +212,19 @@ class Mesh:
 def install(mesh: Mesh, *values: str) -> None:
     """Build and load the images, install the chart as the README says, wait until every node is Up."""
     load_product(mesh)
+    install_chart(mesh, *values)
+    # A status may still be that of the pods that are being replaced.
+    mesh.kubectl("rollout", "status", "-n", NAMESPACE, "daemonset/quilt-mesh", "--timeout=240s")
+    until("every node is Up and Ready", lambda: all_up(mesh), timeout=180, every=0.5)
+
+
+def install_chart(mesh: Mesh, *values: str) -> None:
+    """Install the chart with the images that the nodes hold."""
     settings = [item for value in values for item in ("--set", value)]
     mesh.cluster.helm(
         "upgrade", "--install", "quilt", str(CHART), "-n", NAMESPACE, "--create-namespace",
         "--set", "image.tag=dev,network.reuseGracePeriod=20s,runtime.grpcAddr=127.0.0.1:50051", *settings,
     )  # fmt: skip
-    # A status may still be that of the pods that are being replaced.
-    mesh.kubectl("rollout", "status", "-n", NAMESPACE, "daemonset/quilt-mesh", "--timeout=240s")
-    until("every node is Up and Ready", lambda: all_up(mesh), timeout=180, every=0.5)
 
 
 def load_product(mesh: Mesh) -> None:

@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 
-from quilt_devcluster import archive, paths, product
+from quilt_devcluster import archive, paths, product, roots
 
 
 @pytest.fixture
@@ -68,10 +68,29 @@ def test_only_the_newest_archives_are_kept(tmp_path: Path) -> None:
     for index, file in enumerate(made):
         file.touch()
         os.utime(file, (index, index))
-    other = tmp_path / "quilt-mesh-operator-000000000000.tar"
-    other.touch()
+    others = [tmp_path / f"quilt-mesh-{name}-000000000000.tar" for name in ("operator", "node-trixie")]
+    for other in others:
+        other.touch()
+        os.utime(other, (0, 0))
     product._drop_old(made[-1])
-    assert sorted(tmp_path.iterdir()) == sorted([*made[-product.KEEP :], other])
+    assert sorted(tmp_path.iterdir()) == sorted([*made[-product.KEEP :], *others])
+
+
+def test_apt_sources_name_another_release_and_nothing_else_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(roots, "release", lambda: "bookworm")
+    own = (
+        "deb [signed-by=/k/sdk-bookworm.gpg] https://example.org/debian bookworm main\n"
+        "Suites: bookworm bookworm-updates bookworm-security\nURIs: https://example.org/my-bookworm\n"
+    )
+    other = roots.sources_of("trixie", own)
+    assert "/debian trixie main" in other
+    assert "Suites: trixie trixie-updates trixie-security" in other
+    assert "sdk-bookworm.gpg" in other
+    assert "my-bookworm" in other
+
+
+def test_roots_of_two_releases_are_kept_side_by_side() -> None:
+    assert roots.root_tar("tools", "bookworm") != roots.root_tar("tools", "trixie")
 
 
 def test_an_image_archive_describes_its_layer(tmp_path: Path) -> None:
