@@ -23,6 +23,8 @@ ORDER = (
     "test_rows_control_plane",
     "test_chart",
     "test_dual_stack",
+    "test_debian_13",
+    "test_cluster_like_peoples",
     "test_mesh",
     "test_contract",
     "test_cli",
