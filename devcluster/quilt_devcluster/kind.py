@@ -14,7 +14,8 @@ class Kind:
     everything has IPv6 too. `proxy_mode` is kube-proxy's: nftables or
     iptables. It is told the pod networks (its clusterCIDR) only with `proxy_cluster_cidr`: kubeadm does so
     only where it was told them itself, and without them kube-proxy masquerades nothing of a node's own.
-    `max_pods` is the kubelets' limit.
+    `max_pods` is the kubelets' limit. With `host_forwarding` all hosts forward from every interface there is
+    and will be, without which versions of the product up to f9ccd39 do not carry traffic.
     """
 
     allocate_node_cidrs: bool = False
@@ -24,3 +25,4 @@ class Kind:
     proxy_mode: str = "nftables"
     proxy_cluster_cidr: bool = False
     max_pods: int = 110
+    host_forwarding: bool = False

@@ -16,6 +16,7 @@ from pathlib import Path
 from quilt_devcluster import binaries, cgroups, paths, plan, procs, render
 from quilt_devcluster.enter import inside
 from quilt_devcluster.errors import DevclusterError
+from quilt_devcluster.kind import Kind
 from quilt_devcluster.procs import Pid
 from quilt_devcluster.shell import run
 from quilt_devcluster.state import State
@@ -183,13 +184,18 @@ def set_up_node(state: State, node: str) -> None:
     in_machine(state, node, ["sh", "-euc", node_script(state, node)], what=f"Setting up the machine {node}")
     index = state.index(node)
     plug_in(state, node, f"n{index}", state.addresses.node(index), plan.node_mac(state.slot, index))
-    in_machine(state, node, ["sh", "-euc", "\n".join(boot_settings(index))], what=f"Setting {node}'s sysctls")
+    in_machine(
+        state,
+        node,
+        ["sh", "-euc", "\n".join(boot_settings(index, state.kind))],
+        what=f"Setting {node}'s sysctls",
+    )
 
 
-def boot_settings(index: int) -> list[str]:
+def boot_settings(index: int, kind: Kind) -> list[str]:
     """Return shell commands that set what is set at boot on node number `index`; the NIC is there."""
     ipv4 = "/proc/sys/net/ipv4"
-    prepared = index % 2 == 0
+    prepared = kind.host_forwarding or index % 2 == 0
     return [
         # Strict reverse-path filtering, as RHEL and its kin have it, also for interfaces that come later.
         f'for file in {ipv4}/conf/*/rp_filter; do echo 1 > "$file"; done',
@@ -197,7 +203,7 @@ def boot_settings(index: int) -> list[str]:
         # and hardened: interfaces that come later do not forward by themselves. The switch is also that of
         # every interface there is, so the order matters.
         f"echo {int(prepared)} > {ipv4}/ip_forward",
-        f"echo 0 > {ipv4}/conf/default/forwarding",
+        f"echo {int(kind.host_forwarding)} > {ipv4}/conf/default/forwarding",
     ]
 
 

@@ -129,14 +129,20 @@ def test_a_node_shields_the_machine() -> None:
 
 
 def test_a_node_filters_by_the_reverse_path() -> None:
-    assert all("rp_filter; do echo 1" in machines.boot_settings(index)[0] for index in (1, 2))
+    assert all("rp_filter; do echo 1" in machines.boot_settings(index, Kind())[0] for index in (1, 2))
 
 
 def test_a_node_forwards_nothing_from_new_interfaces_and_every_second_nothing_at_all() -> None:
     default = "echo 0 > /proc/sys/net/ipv4/conf/default/forwarding"
     for index, forwards in ((1, 0), (2, 1)):
         switch = f"echo {forwards} > /proc/sys/net/ipv4/ip_forward"
-        assert machines.boot_settings(index)[-2:] == [switch, default]
+        assert machines.boot_settings(index, Kind())[-2:] == [switch, default]
+
+
+def test_hosts_forward_from_every_interface_when_asked_to() -> None:
+    kind = Kind(host_forwarding=True)
+    for index in (1, 2):
+        assert all(line.startswith("echo 1 ") for line in machines.boot_settings(index, kind)[-2:])
 
 
 def test_hosts_file_names_every_machine() -> None:
