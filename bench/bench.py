@@ -31,6 +31,10 @@ class Bench:
         """How often to repeat what is usually repeated so often."""
         return max(2, usual // 5) if self.quick else usual
 
+    def seconds(self, usual: float) -> float:
+        """How long to do what is usually done so long."""
+        return usual / 4 if self.quick else usual
+
     def control(self) -> ControlPlane:
         """The control plane, started when first asked for."""
         if self._control is None:

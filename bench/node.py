@@ -27,6 +27,15 @@ TIMEOUT = 60.0
 T = TypeVar("T")
 
 
+def until(condition: Callable[[], object], what: str) -> None:
+    """Wait for what tells of itself only when asked; raises BenchError after a minute."""
+    deadline = time.monotonic() + TIMEOUT
+    while not condition():
+        if time.monotonic() > deadline:
+            raise BenchError(f"not within {TIMEOUT:.0f} s: {what}")
+        time.sleep(0.05)
+
+
 def in_namespace(path: str, make: Callable[[], T]) -> T:
     """Do something in a network namespace, in a thread of its own: sockets made there stay there."""
 
@@ -92,7 +101,7 @@ class Node:
 
     def __init__(self, of: str = OWN_NODE) -> None:
         self._stack = ExitStack()
-        self._of = of
+        self.of = of
         self.name = f"quilt-bench-{os.getpid()}" + ("" if of == OWN_NODE else f"-{of}")
         # In memory, as a node's /run, where the runtime has its sockets and state.
         folder = tempfile.TemporaryDirectory(prefix="quilt-bench-", dir="/dev/shm")
@@ -165,7 +174,7 @@ class Node:
         for name in ("quilt-cni", "loopback", "portmap", "bandwidth"):
             (self.folder / "src" / name).write_text("")
         flags = [f"--{flag}={self.folder / folder}" for flag, folder in paths.items()]
-        flags += [f"--node-name={self._of}", f"--runtime-addr=unix://{self.socket}"]
+        flags += [f"--node-name={self.of}", f"--runtime-addr=unix://{self.socket}"]
         flags += ["--proc-sys-net=/proc/sys/net"]
         mount = (
             "mount -t tmpfs tmpfs /run && mkdir -p /run/secrets/kubernetes.io/serviceaccount && "
@@ -175,6 +184,12 @@ class Node:
         command += [sys.executable, "-m", "quilt_nodeagent", *flags]
         environment = {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": str(port)}
         self.agent = self._start("agent", command, environment)
+        return self.agent
+
+    def start_agent_program(self, command: Sequence[str]) -> Process:
+        """Start another mesh's agent: into a file with what it says."""
+        shell = ["sh", "-c", f'exec "$@" >{self.folder / "said"} 2>&1', "-"]
+        self.agent = self._start("agent", [*shell, *command])
         return self.agent
 
     def stop_agent(self) -> None:
