@@ -140,7 +140,7 @@ DAMAGE = (
     "ip -6 addr flush dev quilt0",
     "ip -6 addr flush dev vxlan100",
     "ip -6 neigh flush dev vxlan100 nud permanent",
-    "for prefix in $(ip -6 route show proto 81 | cut -d' ' -f1); do ip -6 route del $prefix; done",
+    "for to in $(ip -6 route show proto 81 type unicast | cut -d' ' -f1); do ip -6 route del $to; done",
     "ip link del vxlan100",
     "ip link del quilt0",
     "sysctl -qw net.ipv6.conf.all.forwarding=0",
