@@ -60,13 +60,83 @@ def test_an_agent_describes_its_own_node_and_renews_its_own_lease(agent: Api, pl
     )
     held = agent.create(LEASES, lease("worker-1")).ok()
     held["spec"]["renewTime"] = "2026-01-01T00:00:10.000000Z"
+    held = agent.request("PUT", f"{LEASES}/worker-1", held).ok()
+    held["metadata"]["ownerReferences"] = [owner(agent)]
     agent.request("PUT", f"{LEASES}/worker-1", held).ok()
-    owner = {"apiVersion": "v1", "kind": "Node", "name": "worker-1", "uid": node_uid(agent)}
-    agent.merge(QUILTNODE.path("worker-1"), {"metadata": {"ownerReferences": [owner]}}).ok()
 
 
-def node_uid(api: Api) -> str:
-    return str(api.get("/api/v1/nodes/worker-1").ok()["metadata"]["uid"])
+def owner(api: Api, node: str = "worker-1") -> Json:
+    """The reference to its Node that an agent writes."""
+    uid = str(api.get(f"/api/v1/nodes/{node}").ok()["metadata"]["uid"])
+    return {"apiVersion": "v1", "kind": "Node", "name": node, "uid": uid}
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [{"finalizers": ["example.org/mine"]}, {"ownerReferences": None}, {"ownerReferences": []}],
+    ids=["finalizer", "no owner", "empty owners"],
+)
+def test_an_agents_token_cannot_keep_its_quiltnode_beyond_its_node(plane: ControlPlane, meta: Json) -> None:
+    """s9: A stolen agent token can neither put a finalizer on its QuiltNode nor take the owner off."""
+    agent = plane.agent("worker-5")
+    node = thing(QUILTNODE, "worker-5", spec={})
+    node["metadata"]["ownerReferences"] = [owner(agent, "worker-5")]
+    plane.admin.create(QUILTNODE.path(), node)
+    before = plane.admin.get(QUILTNODE.path("worker-5")).ok()["metadata"]
+    agent.merge(QUILTNODE.path("worker-5"), {"metadata": meta})
+    agent.merge(QUILTNODE.path("worker-5", "status"), {"metadata": meta})
+    after = plane.admin.get(QUILTNODE.path("worker-5")).ok()["metadata"]
+    assert after.get("finalizers") is None
+    assert after["ownerReferences"] == before["ownerReferences"]
+
+
+@pytest.mark.parametrize(
+    ("meta", "words"),
+    [
+        ({"finalizers": ["example.org/mine"]}, "may not add finalizers"),
+        ({"ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "x", "uid": "x"}]}, "its own Node"),
+    ],
+)
+def test_what_an_agent_creates_goes_with_its_node(plane: ControlPlane, meta: Json, words: str) -> None:
+    """s9: An agent creates no QuiltNode and no Lease with a finalizer or with another owner than its Node."""
+    agent = plane.agent("worker-6")
+    node = thing(QUILTNODE, "worker-6", spec={})
+    node["metadata"] |= meta
+    agent.create(QUILTNODE.path() + "?dryRun=All", node).refused(403, words)
+    held = lease("worker-6")
+    held["metadata"] |= meta
+    agent.create(LEASES + "?dryRun=All", held).refused(403, words)
+
+
+def test_a_lease_keeps_its_owner(plane: ControlPlane) -> None:
+    """s9: An agent's Lease gets no finalizer and keeps its owner; one by others does not stop renewals."""
+    agent = plane.agent("worker-7")
+    body = lease("worker-7")
+    body["metadata"]["ownerReferences"] = [owner(agent, "worker-7")]
+    held = agent.create(LEASES, body).ok()
+    path = f"{LEASES}/worker-7"
+    loose = {**held, "metadata": {**held["metadata"], "ownerReferences": []}}
+    agent.request("PUT", path, loose).refused(403, "its own Node")
+    kept = {**held, "metadata": {**held["metadata"], "finalizers": ["example.org/mine"]}}
+    agent.request("PUT", path, kept).refused(403, "may not add finalizers")
+    changed = plane.admin.merge(path, {"metadata": {"finalizers": ["example.org/theirs"]}}).ok()
+    held["metadata"]["resourceVersion"] = changed["metadata"]["resourceVersion"]
+    agent.request("PUT", path, held).ok()
+
+
+def test_an_agents_conditions_leave_room_for_the_operators(
+    plane: ControlPlane, agent: Api, operator: Api
+) -> None:
+    """s9: Sixteen conditions of a stolen agent token are refused: the operator's find room."""
+    path = QUILTNODE.path("worker-1", "status")
+    many = [condition(f"Mine{number}") for number in range(16)]
+    agent.apply(path, thing(QUILTNODE, "worker-1", status={"conditions": many}), AGENT_FIELD_MANAGER)
+    said = {"conditions": [condition("Ready"), condition("SubnetAllocated"), condition("AgentUnresponsive")]}
+    answer = operator.apply(path, thing(QUILTNODE, "worker-1", status=said), OPERATOR_FIELD_MANAGER)
+    assert answer.status == 200, answer.message
+    few = [condition(f"Mine{number}") for number in range(8)]
+    agent.apply(path, thing(QUILTNODE, "worker-1", status={"conditions": few}), AGENT_FIELD_MANAGER).ok()
+    agent.apply(path, thing(QUILTNODE, "worker-1", status={"conditions": []}), AGENT_FIELD_MANAGER).ok()
 
 
 def test_an_agent_reads_the_mesh(agent: Api) -> None:
@@ -123,7 +193,7 @@ def test_an_agent_may_not_undo_what_the_operator_said(agent: Api, operator: Api)
 def test_an_agent_may_not_decide_what_is_the_administrators(
     plane: ControlPlane, agent: Api, spec: Json
 ) -> None:
-    agent.merge(QUILTNODE.path("worker-1"), {"spec": spec}).refused(403, "belong to the administrator")
+    agent.merge(QUILTNODE.path("worker-1"), {"spec": spec}).refused(403, "cannot patch")
     other = plane.agent("worker-9")
     body = thing(QUILTNODE, "worker-9", spec=spec)
     other.create(QUILTNODE.path() + "?dryRun=All", body).refused(403, "belong to the administrator")

@@ -114,6 +114,25 @@ def test_prepared_nodes_are_pending_and_a_dead_one_beside_them_is_withdrawn(
     eventually(lambda: fleet.phase("prepared-0") == "Up", "it joins")
 
 
+def test_namespaces_of_multicast_that_a_hand_changed_are_taken_back_and_an_event_says_so(
+    operator: Operator, fleet: Fleet
+) -> None:
+    """u13: multicast.namespaces changed by hand is taken back by one apply, which an Event tells."""
+    eventually(lambda: operator.said("network_applied") or fleet.network(), "the network stands")
+    written = operator.metric("quilt_operator_api_writes_total", 'resource="quiltnetworks"')
+    edit = {"spec": {"multicast": {"namespaces": ["video"]}}}
+    fleet.api.merge(QUILTNETWORK.path("default"), edit).ok()
+
+    def told() -> list[str]:
+        items = fleet.api.get("/apis/events.k8s.io/v1/namespaces/default/events").ok()["items"]
+        return [item["note"] for item in items if item["reason"] == "HandEditUndone"]
+
+    eventually(lambda: not fleet.network()["spec"]["multicast"]["namespaces"], "taken back")
+    eventually(told, "told")
+    assert 'multicast.namespaces was ["video"], the chart says []' in told()[0]
+    assert operator.metric("quilt_operator_api_writes_total", 'resource="quiltnetworks"') == written + 1
+
+
 def test_a_deleted_node_keeps_its_subnet_for_the_grace_period(operator: Operator, fleet: Fleet) -> None:
     fleet.join(*names(2))
     eventually(lambda: fleet.everyone_has_one(names(2)), "claimed")
