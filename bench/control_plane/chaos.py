@@ -1,8 +1,10 @@
 """Two operators that both lead, on one real API server seen through faults, while nodes come and go.
 
-What must hold at every moment: no two claims overlap, no claim that is in use disappears, none is given again
-within its grace period. What must hold once all is calm: every node that is there has exactly one subnet, no
-other claim is left.
+Nodes are also given another spec.subnet, granted, refused or taken back, exchange host addresses, take over
+those of others, lose their QuiltNode by mistake, and are prepared before their machine exists. What must hold
+at every moment: no two claims overlap, no claim that is in use disappears or is released, none is given again
+within its grace period. What must hold once all is calm: every node that is there has exactly one subnet,
+published under its address, and no other claim is left.
 """
 
 from __future__ import annotations
@@ -12,16 +14,16 @@ import itertools
 import json
 import random
 import time
+from collections.abc import Awaitable, Callable
 
 import click
 
-from bench.control_plane.agents import address
+from bench.control_plane.crowd import Crowd, Member, choose
 from bench.control_plane.plane import Operator, Plane, plane
 from bench.control_plane.proxy import Faults, Proxy
 from bench.control_plane.truth import Truth
-from bench.control_plane.wire import JSON
 from bench.result import Line, Result, machine
-from quilt_crds.names import API_VERSION, QUILTNODE, QUILTSUBNET
+from quilt_crds.names import QUILTSUBNET
 
 # Fewer subnets than nodes and quarantine could ask for: the same ones are given again and again.
 CIDR = "10.42.0.0/17"
@@ -30,6 +32,14 @@ NAMES = 160
 GRACE = 2.0
 # The share of nodes that leave without waiting for their subnet.
 HASTY = 0.25
+# The share that an administrator prepares, whether the machine comes, and what happens to the others.
+PREPARED = 0.1
+ARRIVE = 0.5
+WISHES = 0.4
+SWAPS = 0.2
+MISTAKES = 0.1
+# What administrators wish for: few, so that wishes collide with each other and with what is handed out.
+WISHED = [f"10.42.{number}.0/24" for number in range(20, 60, 2)]
 _PATIENCE = 20.0
 _CALM = 60.0
 
@@ -45,6 +55,7 @@ class Chaos:
         self.kills = self.done = self.served = 0
         self.operators: list[Operator] = []
         self.truth = Truth(GRACE)
+        self.crowd = Crowd(self._wire, self.truth, self._random, NAMES)
 
     async def run(self, cycles: int, kills: int) -> list[str]:
         """Nodes come and go at least so often, and until so many operators were killed; what was wrong."""
@@ -65,6 +76,7 @@ class Chaos:
             for proxy in proxies:
                 proxy.calm = True
             wrong = self.truth.faults + await self._calm()
+            wrong += self.crowd.failed()
             return wrong + [f"{task} has ended" for task in background if task.done()]
         finally:
             for task in background:
@@ -104,6 +116,7 @@ class Chaos:
         async for line in self._wire.watch(QUILTSUBNET.path() + query, ready.set):
             event = json.loads(line)
             self.truth.see(event["type"], event["object"])
+            self.crowd.claim_changed(event["object"])
 
     async def _come_and_go(self, cycles: int, kills: int) -> None:
         """Have ALIVE nodes come and go next to each other, each under names of its own."""
@@ -118,7 +131,7 @@ class Chaos:
                     self._tell(time.monotonic() - begin)
             # Half of them stay, for the check in the end.
             if number % 2:
-                await self._join(names[0])
+                await self.crowd.join(names[0])
 
         async with asyncio.TaskGroup() as group:
             for number in range(ALIVE):
@@ -126,22 +139,36 @@ class Chaos:
 
     async def _live(self, node: str) -> None:
         """One node's life: most get a subnet and use it, some leave in the midst of being served."""
-        await self._join(node)
-        if self._random.random() < HASTY:
-            await asyncio.sleep(self._random.uniform(0.0, 0.3))
-        else:
-            await self.truth.serving(node, _PATIENCE)
-            self.served += self.truth.serves(node)
+        if self._random.random() < PREPARED:
+            member = await self.crowd.prepare(node, choose(self._random, WISHED))
             await asyncio.sleep(self._random.expovariate(5))
-        await self._wire.ok("DELETE", QUILTNODE.path(node))
-        self.truth.nodes.discard(node)
+            if self._random.random() < ARRIVE:
+                await self.crowd.arrive(member)
+                await asyncio.sleep(self._random.expovariate(5))
+        else:
+            member = await self.crowd.join(node)
+            if self._random.random() < HASTY:
+                await asyncio.sleep(self._random.uniform(0.0, 0.3))
+            else:
+                await self.truth.serving(node, _PATIENCE)
+                self.served += self.truth.serves(node)
+                await self._happen(member)
+        await self.crowd.leave(member)
         self.done += 1
 
-    async def _join(self, node: str) -> None:
-        body = {"apiVersion": API_VERSION, "kind": QUILTNODE.kind, "metadata": {"name": node},
-                "spec": {"hostIP": address(int(node[5:]))}}  # fmt: skip
-        await self._wire.ok("POST", QUILTNODE.path(), body, JSON)
-        self.truth.nodes.add(node)
+    async def _happen(self, member: Member) -> None:
+        """What happens to a node that serves pods, in any order, some of it twice."""
+        happens: list[tuple[float, Callable[[], Awaitable[None]]]] = [
+            (WISHES, lambda: self.crowd.wish(member, choose(self._random, WISHED))),
+            (WISHES / 2, lambda: self.crowd.wish(member, choose(self._random, WISHED))),
+            (SWAPS, lambda: self.crowd.swap(member)),
+            (MISTAKES, lambda: self.crowd.mistake(member)),
+        ]
+        self._random.shuffle(happens)
+        for chance, act in happens:
+            if self._random.random() < chance:
+                await act()
+                await asyncio.sleep(self._random.expovariate(5))
 
     def _tell(self, seconds: float) -> None:
         click.echo(
@@ -172,6 +199,13 @@ def _result(run: Chaos, faults: Faults, wrong: int) -> Result:
         lines=[
             Line(what=what, value=wrong, unit="", target=0, note=f"faults drawn: {drawn}"),
             Line(what="operators killed (SIGKILL) between two requests", value=run.kills, unit=""),
+            Line(
+                what="wishes for a subnet, exchanged addresses, prepared nodes",
+                value=run.crowd.moved,
+                unit="",
+                note=f"{run.crowd.swapped} exchanges, {run.crowd.prepared} prepared, "
+                f"{run.crowd.mistaken} QuiltNodes deleted by mistake",
+            ),
             Line(what="claims made", value=run.truth.made, unit="", note=f"at most {run.truth.most} at once"),
         ],
     )
@@ -193,7 +227,9 @@ def chaos(cycles: int, seed: int, kill: float, kills: int, *, save: bool) -> Non
         wrong = asyncio.run(run.run(cycles, kills))
     click.echo(
         f"{run.done} cycles, {run.served} served, {run.kills} kills, faults {dict(faults.drawn)}, "
-        f"{run.truth.made} claims, at most {run.truth.most} at once: {len(wrong)} wrong"
+        f"{run.crowd.moved} wishes, {run.crowd.swapped} swaps, {run.crowd.prepared} prepared, "
+        f"{run.crowd.mistaken} mistakes, {run.truth.made} claims, at most {run.truth.most} at once: "
+        f"{len(wrong)} wrong"
     )
     for text in wrong[:20]:
         click.echo(text)

@@ -12,30 +12,66 @@ from bench.control_plane.wire import Json
 
 
 class Truth:
-    """Follows every change of a claim; `nodes` are those that should have a subnet."""
+    """Follows every change of a claim.
+
+    `addresses` are the host addresses of the nodes that should have a subnet, `used` what their runtimes
+    serve, `prepared` those of them that no agent was heard of.
+    """
 
     def __init__(self, grace: float) -> None:
         self._grace = grace
         self._claims: dict[str, Json] = {}
+        self._claims_of: dict[str, dict[str, Json]] = {}
         self._serving: Counter[str] = Counter()
         self._news: dict[str, asyncio.Event] = {}
-        self.nodes: set[str] = set()
+        self.addresses: dict[str, str] = {}
+        self.used: dict[str, str] = {}
+        self.prepared: set[str] = set()
         self.faults: list[str] = []
         self.most = 0
         self.made = 0
+
+    def enter(self, node: str, host_ip: str, *, prepared: bool) -> None:
+        """A node should have a subnet from now on."""
+        self.addresses[node] = host_ip
+        if prepared:
+            self.prepared.add(node)
+
+    def leave(self, node: str) -> None:
+        """A node is to have none any more."""
+        del self.addresses[node]
+        self.used.pop(node, None)
+        self.prepared.discard(node)
+
+    def serves_pods(self, node: str, subnet: str) -> None:
+        """The node's agent has told what its runtime serves: pods may have addresses of it from now on."""
+        if subnet in self.usable(node):
+            self.used[node] = subnet
+
+    def usable(self, node: str) -> set[str]:
+        """Subnets of a node that are not being released."""
+        return {
+            claim["spec"]["cidr"]
+            for claim in self._claims_of.get(node, {}).values()
+            if claim["mesh"]["phase"] != "Releasing"
+        }
 
     def see(self, kind: str, claim: Json) -> None:
         """Enter one event of a watch."""
         name, node = claim["metadata"]["name"], claim["spec"]["node"]
         before = self._claims.pop(name, None)
+        self._claims_of.get(node, {}).pop(name, None)
         self._serving[node] -= _serves(before)
+        gone = kind == "DELETED" or claim["mesh"]["phase"] == "Releasing"
+        if gone and self.used.get(node) == claim["spec"]["cidr"]:
+            self.faults.append(f"{name} is {kind} {claim['mesh']} while pods of {node} have addresses of it")
         if kind == "DELETED":
             self._check_deletion(claim)
             return
         if kind == "ADDED":
             self.made += 1
             self._check_overlap(claim["spec"]["cidr"], node)
-        self._claims[name] = claim
+        self._claims[name] = self._claims_of.setdefault(node, {})[name] = claim
         self._serving[node] += _serves(claim)
         self.most = max(self.most, len(self._claims))
         if _serves(claim) and node in self._news:
@@ -75,14 +111,23 @@ class Truth:
         items = list(items)
         owners = Counter(item["spec"]["node"] for item in items)
         cidrs = [ip_network(item["spec"]["cidr"]) for item in items]
-        found = [f"{node} has {owners[node]} subnets" for node in self.nodes if owners[node] != 1]
-        found += [f"claim of {node} leaked" for node in owners.keys() - self.nodes]
+        found = [f"{node} has {owners[node]} subnets" for node in self.addresses if owners[node] != 1]
+        found += [f"claim of {node} leaked" for node in owners.keys() - self.addresses.keys()]
         found += [f"{a} overlaps {b}" for i, a in enumerate(cidrs) for b in cidrs[:i] if a.overlaps(b)]
-        found += [f"{i['metadata']['name']} is {i['mesh']}" for i in items if i["mesh"]["phase"] != "Up"]
+        found += [text for item in items if (text := self._astray(item))]
         listed = {item["metadata"]["name"] for item in items}
         if listed != self._claims.keys():
             found.append(f"the watch and the list differ in {sorted(listed ^ self._claims.keys())[:5]}")
         return found
+
+    def _astray(self, claim: Json) -> str:
+        node, mesh = claim["spec"]["node"], claim["mesh"]
+        wanted = (
+            {"phase": "Down"}
+            if node in self.prepared
+            else {"phase": "Up", "hostIP": self.addresses.get(node)}
+        )
+        return "" if mesh == wanted else f"{claim['metadata']['name']} of {node} is {mesh}, not {wanted}"
 
 
 def _serves(claim: Json | None) -> bool:

@@ -19,6 +19,7 @@ ORDER = (
     "test_crds",
     "test_admission",
     "test_operator",
+    "test_operator_claims",
     "test_operator_faults",
     "test_rows_control_plane",
     "test_chart",

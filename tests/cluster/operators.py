@@ -184,15 +184,17 @@ class Fleet:
         status = {"status": {"addresses": [{"type": "InternalIP", "address": address(name)}]}}
         self.api.merge(f"/api/v1/nodes/{name}/status", status).ok()
 
-    def register(self, name: str, host_ip: str = "") -> None:
-        """What an agent does when it starts."""
+    def register(self, name: str, host_ip: str = "", served: Iterable[str] = ()) -> None:
+        """What an agent does when it starts; `served` are the subnets of its node's runtime."""
         self.api.create(QUILTNODE.path(), thing(QUILTNODE, name, spec={}))
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         conditions = [
             {"type": kind, "status": "True", "reason": "Test", "lastTransitionTime": now}
             for kind in ("DataplaneInSync", "RuntimeReady")
         ]
-        status = {"hostIP": host_ip or address(name), "conditions": conditions}
+        status: Json = {"hostIP": host_ip or address(name), "conditions": conditions}
+        if subnets := list(served):
+            status["servedSubnets"] = subnets
         body = thing(QUILTNODE, name, status=status)
         self.api.apply(QUILTNODE.path(name, "status"), body, AGENT_FIELD_MANAGER).ok()
 
