@@ -31,6 +31,7 @@ ORDER = (
     "test_cli",
     "test_drift",
     "test_dataplane",
+    "test_overlay_traffic",
     "test_runtime_matrix",
     "test_multicast",
     "test_faults",
