@@ -32,6 +32,7 @@ ORDER = (
     "test_drift",
     "test_dataplane",
     "test_overlay_traffic",
+    "test_webhooks",
     "test_runtime_matrix",
     "test_multicast",
     "test_faults",
