@@ -12,7 +12,7 @@ mount --make-rshared /run
 ip link set lo up
 # What a node has loaded by the time that its runtime starts; anything else the kernel asks for itself.
 modprobe -a bridge vxlan veth nf_tables nf_conntrack
-cd "$PROJECT" && pytest -v -p no:cacheprovider --color=no --timeout=1800 --junitxml=/tmp/report.xml @/etc/quilt-tests-chosen
+cd "$PROJECT" && python -m pytest -v -p no:cacheprovider --color=no --timeout=1800 --junitxml=/tmp/report.xml @/etc/quilt-tests-chosen
 stty -F /dev/ttyS1 raw
 cat /tmp/report.xml >/dev/ttyS1
 echo o >/proc/sysrq-trigger
