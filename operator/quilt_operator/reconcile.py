@@ -7,7 +7,7 @@ pass over a node that is as it should be sends nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -92,10 +92,14 @@ class NodeReconciler:
         adopts = book.plan.adopts
         wanted = desired.wishes(node, host, adopts=adopts)
         plan = desired.plan_claims(node, owned, book.plan.families, wanted, only_wanted=adopts)
+        if any(claim.mesh.phase != RELEASING for claim in plan.release):
+            fresh = await self._read_again(node)
+            if fresh.served != node.served:
+                return await self._settle(fresh, book)
         address = self._address(node, host, book, plan)
         mesh = desired.mesh(address.host_ip, down=health.down or not health.heard)
         kept = [await self._publish(claim, mesh) for claim in plan.keep]
-        refusal = self._missing(book, wanted) or self._overlap(book, host, plan.create)
+        refusal = status.no_pod_cidr(book.plan, wanted) or self._overlap(book, host, plan.create)
         for family, cidr in plan.create if refusal is None else ():
             made = await self.claimer.claim(book, node, family, cidr, mesh)
             if isinstance(made, Refusal):
@@ -113,6 +117,14 @@ class NodeReconciler:
         again = refusal is not None or address.reason == HOST_IP_CONFLICT
         return _soonest([*waits, _RETRY_REFUSED if again else None])
 
+    async def _read_again(self, node: MeshNode) -> MeshNode:
+        """The node as the API server has it now: a stale view of what its runtime serves would cut off pods."""
+        raw = await self.objects.node(node.name)
+        if raw is None:
+            return node
+        self.world.observe(QUILTNODE.plural, raw)
+        return replace(self.world.nodes.items.get(node.name, node), deleting=False)
+
     async def _stay(self, name: str, claims: Sequence[Claim], used: Sequence[Claim]) -> float | None:
         """Keep the claims of a node whose QuiltNode is gone while its Node is there, Up or Down as it is.
 
@@ -129,18 +141,6 @@ class NodeReconciler:
         self.heartbeats.forget(name)
         self.claimer.forget(name)
         self._first_words.forget(name)
-
-    @staticmethod
-    def _missing(book: Book, wanted: Mapping[int, str]) -> Refusal | None:
-        """Why a node whose subnets are chosen by Kubernetes lacks one."""
-        lacking = [family for family in book.plan.families if family not in wanted]
-        if not book.plan.adopts or not lacking:
-            return None
-        return Refusal(
-            "NoPodCIDR",
-            f"ipam.mode is kubernetes and the Node has no IPv{lacking[0]} podCIDR; start "
-            "kube-controller-manager with --allocate-node-cidrs and --cluster-cidr",
-        )
 
     def _overlap(self, book: Book, host: KubeNode | None, create: Sequence[object]) -> Refusal | None:
         """Why no subnet may be handed out now. This node's own addresses may be news to the network."""

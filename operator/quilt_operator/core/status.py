@@ -6,7 +6,7 @@ is always computed whole and compared whole; equal means that nothing is written
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from quilt_crds.names import (
 from quilt_operator.core.desired import Address
 from quilt_operator.core.health import Health
 from quilt_operator.core.model import DOWN, PENDING, UP, Claim, Condition, MeshNode
+from quilt_operator.core.plan import Plan
 
 _MESSAGE_LIMIT = 1024
 # The CRD's limit; the claims decide, these are shown.
@@ -38,6 +39,18 @@ class Refusal:
 
     reason: str
     message: str
+
+
+def no_pod_cidr(plan: Plan, wanted: Mapping[int, str]) -> Refusal | None:
+    """Why a node whose subnets are chosen by Kubernetes lacks one; `wanted` are its podCIDRs by family."""
+    lacking = [family for family in plan.families if family not in wanted]
+    if not plan.adopts or not lacking:
+        return None
+    return Refusal(
+        "NoPodCIDR",
+        f"ipam.mode is kubernetes and the Node has no IPv{lacking[0]} podCIDR; start "
+        "kube-controller-manager with --allocate-node-cidrs and --cluster-cidr",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,18 @@ async def test_the_subnet_of_running_pods_goes_to_no_other_node(operator: Operat
     assert operator.condition("m", "SubnetAllocated")["reason"] == "SubnetTaken"
 
 
+async def test_no_claim_is_released_on_a_late_view_of_what_is_served(operator: Operator) -> None:
+    """t1: Before a claim is released the operator asks the API server once more what the runtime serves."""
+    operator.node("n", spec={"subnet": NEW})
+    await operator.wait(2)
+    operator.node("n", servedSubnets=[NEW])
+    seen = operator.api.nodes["n"]
+    meta = {**seen["metadata"], "resourceVersion": operator.api.next()}
+    operator.api.nodes["n"] = {**seen, "metadata": meta, "status": {**seen["status"], "servedSubnets": [OLD]}}
+    await operator.wait(2)
+    assert operator.phases() == {OLD: "Up", NEW: "Up"}
+
+
 async def test_an_agent_that_does_not_tell_what_is_served_is_not_cut_off(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
