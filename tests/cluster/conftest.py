@@ -36,6 +36,7 @@ ORDER = (
     "test_runtime_matrix",
     "test_multicast",
     "test_faults",
+    "test_lost_api_server",
     "test_node_life",
     "test_upgrade",
     "test_uninstall",
