@@ -118,7 +118,7 @@ class NodeReconciler:
         return _soonest([*waits, _RETRY_REFUSED if again else None])
 
     async def _read_again(self, node: MeshNode) -> MeshNode:
-        """The node as the API server has it now: a stale view of what its runtime serves would cut off pods."""
+        """The node as the API server has it now: a late view of what its runtime serves cuts off pods."""
         raw = await self.objects.node(node.name)
         if raw is None:
             return node

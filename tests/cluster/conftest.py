@@ -25,6 +25,7 @@ ORDER = (
     "test_chart",
     "test_dual_stack",
     "test_debian_13",
+    "test_prefix_lengths",
     "test_cluster_like_peoples",
     "test_mesh",
     "test_contract",

@@ -101,6 +101,25 @@ def test_pod_cidrs_of_the_nodes_become_their_claims_the_first_subnet_included(
     )
 
 
+def test_pod_cidrs_of_any_length_are_admitted_as_claims(operator: Operator, fleet: Fleet) -> None:
+    """t11: With `ipam.mode: kubernetes` podCIDRs of another length than nodePrefixLength become claims."""
+    begin(operator, fleet.api, ipam={"mode": "kubernetes"})
+    wanted = {"node-1": "10.42.1.128/25", "node-2": "10.42.4.0/22", "node-3": "10.42.1.0/28"}
+    for name, cidr in wanted.items():
+        host_with(fleet, name, cidr)
+        fleet.revive(name)
+        fleet.register(name)
+
+    def judged(name: str) -> bool:
+        return fleet.condition(name, "SubnetAllocated") not in {"", "False/Pending"}
+
+    for name in wanted:
+        eventually(lambda name=name: judged(name), f"{name} has a claim or is refused one")
+    told = {name: fleet.condition(name, "SubnetAllocated") for name in wanted}
+    assert told == dict.fromkeys(wanted, "True/Claimed")
+    assert {name: fleet.claim_of(name).get("cidr") for name in wanted} == wanted
+
+
 def test_one_claim_of_each_family(operator: Operator, fleet: Fleet) -> None:
     begin(operator, fleet.api, clusterCIDRsV6=["fd42::/48"])
     fleet.join(*names(2))
