@@ -48,7 +48,7 @@ def build(progress: Progress, codename: str = "") -> list[Path]:
             else:
                 started = time.monotonic()
                 progress(f"{on}: building …")
-                _build(root, target, name, bases, output)
+                build_one(root, target, name, bases, output)
                 progress(f"{on}: built in {time.monotonic() - started:.0f} s")
             # Touched, so that the newest are the ones in use.
             os.utime(output)
@@ -136,7 +136,8 @@ def _driver() -> str:
     return os.environ.get("STORAGE_DRIVER") or ("vfs" if "overlay" in filesystem else "overlay")
 
 
-def _build(root: Path, target: str, name: str, bases: Mapping[str, Path], output: Path) -> None:
+def build_one(root: Path, target: str, name: str, bases: Mapping[str, Path], output: Path) -> None:
+    """Build the image of one target from the sources below `root`, as an archive."""
     arguments = [
         f"--build-arg={argument}={_base(kind, bases[kind])}"
         for argument, kind in (("PYTHON_BASE", "runtime"), ("BUILD_BASE", "tools"), ("GO_BASE", "tools"))

@@ -27,6 +27,7 @@ ORDER = (
     "test_debian_13",
     "test_prefix_lengths",
     "test_cluster_like_peoples",
+    "test_upgrade_versions",
     "test_mesh",
     "test_contract",
     "test_cli",

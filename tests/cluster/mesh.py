@@ -213,6 +213,11 @@ def install(mesh: Mesh, *values: str) -> None:
     """Build and load the images, install the chart as the README says, wait until every node is Up."""
     load_product(mesh)
     install_chart(mesh, *values)
+    rolled_out(mesh)
+
+
+def rolled_out(mesh: Mesh) -> None:
+    """Wait until every node runs what the release says, and is Up and Ready."""
     # A status may still be that of the pods that are being replaced.
     mesh.kubectl("rollout", "status", "-n", NAMESPACE, "daemonset/quilt-mesh", "--timeout=240s")
     until("every node is Up and Ready", lambda: all_up(mesh), timeout=180, every=0.5)
@@ -220,10 +225,15 @@ def install(mesh: Mesh, *values: str) -> None:
 
 def install_chart(mesh: Mesh, *values: str) -> None:
     """Install the chart with the images that the nodes hold."""
+    release(mesh, CHART, "dev", *values)
+
+
+def release(mesh: Mesh, chart: Path, tag: str, *values: str) -> None:
+    """Have helm install a chart, or change the release to it, with images of this tag."""
     settings = [item for value in values for item in ("--set", value)]
     mesh.cluster.helm(
-        "upgrade", "--install", "quilt", str(CHART), "-n", NAMESPACE, "--create-namespace",
-        "--set", "image.tag=dev,network.reuseGracePeriod=20s,runtime.grpcAddr=127.0.0.1:50051", *settings,
+        "upgrade", "--install", "quilt", str(chart), "-n", NAMESPACE, "--create-namespace",
+        "--set", f"image.tag={tag},network.reuseGracePeriod=20s,runtime.grpcAddr=127.0.0.1:50051", *settings,
     )  # fmt: skip
 
 
