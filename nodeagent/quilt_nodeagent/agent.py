@@ -100,6 +100,7 @@ class Agent:
             self.reconciler,
             self.metrics,
             underlay=self._underlay_event,
+            unheard=self._unheard,
             open_monitor=open_monitor,
         )
         self.control = ControlService(
@@ -237,6 +238,10 @@ class Agent:
             # The routes of a link that goes or comes follow it in a moment, and many may change together.
             loop = asyncio.get_running_loop()
             self._underlay_timer = loop.call_later(_UNDERLAY_DELAY, self._look_at_underlay)
+
+    def _unheard(self) -> None:
+        self._look_at_underlay()
+        self.node_routes.ensure("unheard")
 
     def _look_at_underlay(self) -> None:
         self._underlay_timer = None

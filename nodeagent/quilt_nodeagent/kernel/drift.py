@@ -49,7 +49,10 @@ class Marks(Protocol):
 
 
 class DriftWatch:
-    """Feeds the reconciler from the kernel; `underlay(event)` hears of all else: links, addresses, routes."""
+    """Feeds the reconciler from the kernel; `underlay(event)` hears of all else: links, addresses, routes.
+
+    `unheard()` is called where such events may have been lost.
+    """
 
     def __init__(
         self,
@@ -59,6 +62,7 @@ class DriftWatch:
         metrics: Metrics,
         *,
         underlay: Callable[[Link | Address | Route, bool], None],
+        unheard: Callable[[], None],
         open_monitor: Callable[[], MonitorLike] = Monitor.open,
     ) -> None:
         self._table = table
@@ -66,6 +70,7 @@ class DriftWatch:
         self._reconciler = reconciler
         self._metrics = metrics
         self._underlay = underlay
+        self._unheard = unheard
         self._open_monitor = open_monitor
 
     async def run(self) -> None:
@@ -74,7 +79,7 @@ class DriftWatch:
         while True:
             try:
                 with closing(self._open_monitor()) as monitor:
-                    self._reconciler.resync("monitor")
+                    self._missed("monitor")
                     while events := await monitor.take_all():
                         self.take(events)
                         backoff.reset()
@@ -88,11 +93,16 @@ class DriftWatch:
         for event in events:
             if isinstance(event, Overrun):
                 log.info("kernel_events_lost", does="reads everything again")
-                self._reconciler.resync("overrun")
+                self._missed("overrun")
             else:
                 self._take(event, keys)
         if keys and self._table.complete:
             self._reconciler.drifted(self._unwanted(keys))
+
+    def _missed(self, cause: str) -> None:
+        """Whatever may have happened unheard: look at all that notifications tell of."""
+        self._reconciler.resync(cause)
+        self._unheard()
 
     def _take(self, event: Change, keys: Keys) -> None:
         match event.entry:

@@ -15,13 +15,19 @@ from quilt_nodeagent.core.state import Hop
 from quilt_nodeagent.kernel.observe import RouteReader, read_layer2
 
 
-@asynccontextmanager
-async def fake_rig(folder: Path) -> AsyncIterator[Rig]:
-    """A rig on the fake kernel, whose eth0 has 198.18.0.1."""
+def fake_host() -> FakeKernel:
+    """A fake kernel whose eth0 has 198.18.0.1."""
     kernel = FakeKernel([Link("eth0", kind="veth", mac="02:00:00:00:00:11", mtu=1500, up=True)])
     eth0 = kernel.link("eth0")
     assert eth0 is not None
     kernel.run(Put(Address(eth0.index, "198.18.0.1/24")))
+    return kernel
+
+
+@asynccontextmanager
+async def fake_rig(folder: Path) -> AsyncIterator[Rig]:
+    """A rig on such a kernel."""
+    kernel = fake_host()
     async with make_rig(kernel, folder, kernel.monitor) as made:
         yield made
 

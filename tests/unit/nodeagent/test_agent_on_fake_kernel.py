@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from agent_behaviour import AgentBehaviour
 from agent_doubles import Rig, eventually
-from agent_scene import fake_rig, mesh, publish, stands
+from agent_doubles import rig as make_rig
+from agent_scene import device, fake_host, fake_rig, mesh, publish, stands
 
-from quilt_netlink import Delete, FakeKernel
-from quilt_netlink.fake import Fault
+from quilt_netlink import Delete, FakeKernel, Put
+from quilt_netlink.fake import FakeMonitor, Fault
 
 
 @pytest.fixture
@@ -87,3 +90,24 @@ class TestOnFakeKernel(AgentBehaviour):
         rig.api.claim("10.42.2.0/26", "self", "198.18.0.1")
         await eventually(lambda: rig.runtime.subnet == "10.42.2.0/26" or rig.agent.runtime.refusal)
         assert rig.agent.runtime.refusal == ""
+
+
+async def test_what_happens_to_the_underlay_while_nobody_listens_is_followed(tmp_path: Path) -> None:
+    """t25: A change of the host's interface while the agent's monitor was not open is followed all the same."""
+    opened: list[FakeMonitor] = []
+
+    def open_monitor() -> FakeMonitor:
+        opened.append(kernel.monitor())
+        return opened[-1]
+
+    kernel = fake_host()
+    async with make_rig(kernel, tmp_path, open_monitor) as rig:
+        await mesh(rig, 2)
+        eth0 = kernel.link("eth0")
+        assert eth0 is not None
+        opened[0].close()
+        kernel.run(Put(replace(eth0, mtu=1400)))
+        await eventually(lambda: len(opened) == 2)
+        with suppress(TimeoutError):
+            await eventually(lambda: device(rig).mtu == 1350)
+        assert device(rig).mtu == 1350
