@@ -93,7 +93,7 @@ class TestOnFakeKernel(AgentBehaviour):
 
 
 async def test_what_happens_to_the_underlay_while_nobody_listens_is_followed(tmp_path: Path) -> None:
-    """t25: A change of the host's interface while the agent's monitor was not open is followed all the same."""
+    """t25: A change of the host's interface while the agent's monitor was not open is followed, too."""
     opened: list[FakeMonitor] = []
 
     def open_monitor() -> FakeMonitor:
