@@ -63,13 +63,9 @@ class Engine:
         self._admission = Admission(dataplane.alias)
         self.local = LocalMembers(limits, self._admission.port)
         self.remote = RemoteMembers()
+        admission = self._admission
         self.forwarding = Forwarding(
-            self.local,
-            self.remote,
-            limits,
-            self._admission.source,
-            dataplane.key,
-            self._admission.exists,
+            self.local, self.remote, limits, admission.source, dataplane.key, admission.exists
         )
         self._dirty: set[str] = set()
         self._full = "start"
@@ -81,7 +77,8 @@ class Engine:
         self._settling = False
         self._idle = IdleFlows()
         self._fd = -1
-        self._running = False
+        # Whether the routing table is ours and all was read at least once.
+        self.running = False
 
     async def run(self) -> None:
         """Serve until cancelled; raises MrouteError where the routing table cannot be had."""
@@ -102,11 +99,6 @@ class Engine:
             loop.remove_reader(self._fd)
             monitor.close()
             self._dataplane.close()
-
-    @property
-    def running(self) -> bool:
-        """Whether the routing table is ours and all was read at least once."""
-        return self._running
 
     @property
     def problem(self) -> str:
@@ -266,7 +258,7 @@ class Engine:
             try:
                 self._take_members(self._dataplane.look())
                 self.keep()
-                self._running = True
+                self.running = True
                 self._looked()
             except (DataplaneError, NetlinkError, NotYetError):
                 self._full = cause
@@ -275,8 +267,7 @@ class Engine:
         for flow, forward in tracked.flows.items() if self._settling else ():
             if forward.iif >= 0:
                 self.forwarding.add(*flow, forward.iif)
-        groups |= self.forwarding.displaced
-        self.forwarding.displaced.clear()
+        groups |= self.forwarding.take_displaced()
         groups, part = self._dataplane.about(groups, self.forwarding.groups)
         actual = tracked if cause else part
         desired = self.forwarding.desired(None if cause else groups)

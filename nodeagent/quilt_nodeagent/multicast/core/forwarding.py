@@ -88,8 +88,7 @@ class Forwarding:
         self.topology = Topology()
         self._arrived: dict[Flow, int] = {}
         self._shut: dict[Flow, int] = {}
-        self.displaced: set[str] = set()
-        """Groups with a flow that made room for another one; whoever acts on it clears it."""
+        self._displaced: set[str] = set()
         self._groups: dict[str, set[str]] = defaultdict(set)
         self._of_source: dict[str, int] = {}
         self.refused_flows = 0
@@ -135,9 +134,14 @@ class Forwarding:
         if flow not in self._shut and len(self._shut) >= self.limits.shut_out:
             oldest = next(iter(self._shut))
             self.forget(oldest)
-            self.displaced.add(oldest[1])
+            self._displaced.add(oldest[1])
         self._shut[flow] = vif
         self._groups[flow[1]].add(flow[0])
+
+    def take_displaced(self) -> set[str]:
+        """Return the groups with a flow that made room for another one since the last call."""
+        taken, self._displaced = self._displaced, set()
+        return taken
 
     def reconsider(self, *, all_: bool = False) -> set[str]:
         """Forget what is shut out though it comes the right way now, or all, to be asked about it anew.
