@@ -96,7 +96,8 @@ class CniServer:
         except CniError as error:
             log.info("cni_refused", verb=verb, code=error.code, reason=str(error))
             metrics.cni_failures.labels(verb=verb, code=error.code).inc()
-            return _line(error=error.document(_version_of(request.config)), needs=error.needs)
+            needs = {"needs": error.needs} if error.needs else {}
+            return _line(error=error.document(_version_of(request.config)), **needs)
         except Exception:
             log.exception("cni_failed", verb=verb)
             metrics.cni_failures.labels(verb=verb, code=cni.TRY_AGAIN_LATER).inc()
