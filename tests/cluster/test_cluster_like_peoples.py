@@ -50,5 +50,5 @@ def test_kube_proxy_does_not_know_the_pod_networks(mesh: Mesh) -> None:
     for node in mesh.nodes():
         configured = json.loads(mesh.on(node, "curl", "-sf", "http://127.0.0.1:10249/configz"))
         found = configured["kubeproxy.config.k8s.io"]
-        assert found["ClusterCIDR"] == ""
-        assert found["Mode"] == "nftables"
+        assert found["clusterCIDR"] == ""
+        assert found["mode"] == "nftables"
