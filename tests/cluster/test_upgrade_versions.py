@@ -134,7 +134,7 @@ def test_a_roll_back_loses_no_packet(aged: Mesh, pods: list[Pod], before: Earlie
 
 def left_clean(mesh: Mesh, node: str) -> None:
     """No interface of a deleted pod stays; a Pod of no grace period goes before its network does."""
-    until(f"{node} has its pods' interfaces alone", lambda: interfaces(mesh, node) == own_pods(mesh, node), 30)
+    until(f"{node} has no other", lambda: interfaces(mesh, node) == own_pods(mesh, node), timeout=30)
 
 
 def interfaces(mesh: Mesh, node: str) -> int:
