@@ -71,7 +71,8 @@ class Runtime:
             log.error("start_incomplete", reason=str(error))
 
     def close(self) -> None:
-        """Close the state and the kernel's sockets."""
+        """Leave the node to a successor; close the state and the kernel's sockets."""
+        self.network.guard.leave()
         self.routes.close()
         self.store.close()
 

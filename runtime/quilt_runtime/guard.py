@@ -69,6 +69,14 @@ class BridgeGuard:
         """As ensure, after reading whether someone else changed the table."""
         return self._renew(self._table.check)
 
+    def leave(self) -> None:
+        """End: until a successor takes over, pods of now stay held to their addresses, and nobody else."""
+        with self._lock:
+            try:
+                self._table.leave()
+            except NftError as error:
+                log.warning("guard_not_left", error=str(error))
+
     @property
     def _stands(self) -> bool:
         """Whether there is to be a table, and can be as far as is known."""

@@ -96,7 +96,21 @@ def changes(old: Iterable[Port], new: Iterable[Port]) -> list[SetChange]:
 
 def ruleset(subnet: IPv4Network, bridge_mac: str, ports: Ports) -> str:
     """Return the transaction that replaces the table as a whole."""
-    body = "\n".join([*_sets(ports), *_chains(interfaces(subnet), bridge_mac)])
+    return _table(f'"{interfaces(subnet)}"', bridge_mac, ports)
+
+
+def unattended(bridge_mac: str, ports: Ports) -> str:
+    """Return the transaction that leaves a table for the time in which nobody follows which pods there are.
+
+    These pods are held to their addresses; one that an older release starts after a roll-back, which knows
+    nothing of the table, is not shut in.
+    """
+    names = ", ".join(f'"{name}"' for name in sorted(ports))
+    return _table(f"{{ {names} }}", bridge_mac, ports) if ports else removal()
+
+
+def _table(names: str, bridge_mac: str, ports: Ports) -> str:
+    body = "\n".join([*_sets(ports), *_chains(names, bridge_mac)])
     return f"{removal()}table {FAMILY} {TABLE} {{\n{body}\n}}\n"
 
 
@@ -165,7 +179,7 @@ def _chains(names: str, mac: str) -> list[str]:
     return [
         "  chain prerouting {",
         "    type filter hook prerouting priority -300; policy accept;",
-        f'    iifname "{names}" goto pod',
+        f"    iifname {names} goto pod",
         "  }",
         "  chain pod {",
         f"    ether daddr & 01:00:00:00:00:00 == 00:00:00:00:00:00 ether daddr != {mac} drop",

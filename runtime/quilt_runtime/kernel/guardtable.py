@@ -57,6 +57,12 @@ class GuardTable:
             self._held = None
         return self.ensure(wanted)
 
+    def leave(self) -> None:
+        """Have the table look at nobody but the pods of now; nothing where there is none. Raises NftError."""
+        held, self._held = self._held, None
+        if held is not None:
+            nft.apply(guard.unattended(guard.bridge_mac(held.subnet), held.ports))
+
     def remove(self) -> list[str]:
         """Take the table away; returns what was. Raises NftError."""
         self._held = None

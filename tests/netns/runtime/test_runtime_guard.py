@@ -89,6 +89,25 @@ def test_it_stands_when_the_runtime_was_killed_and_its_state_lost(
     assert forged(pods[0], pods[2]) == []
 
 
+def test_a_pod_of_an_older_release_after_a_roll_back_is_not_shut_in(
+    ready_node: Node, pods: list[Namespace], make_netns: Callable[[], Namespace]
+) -> None:
+    """t26: A runtime that stops leaves its pods held to their addresses, and new ones of others alone."""
+    ready_node.stop()
+    assert forged(pods[0], pods[2]) == []
+    new, mac = make_netns(), mac_of("10.42.1.9")
+    for command in (
+        f"link add qv0a2a0109 type veth peer name eth0 address {mac} netns {new.path}",
+        "link set qv0a2a0109 master quilt0 up",
+    ):
+        ready_node.netns.run("ip", *command.split())
+    new.run("ip", "link", "set", "eth0", "up")
+    new.run("ip", "address", "add", "10.42.1.9/24", "dev", "eth0")
+    ping(new, GATEWAY)
+    for pod in pods:
+        ping(pod, GATEWAY)
+
+
 @pytest.mark.parametrize(
     "command",
     [
