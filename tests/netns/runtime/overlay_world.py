@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -141,13 +142,13 @@ def encapsulated(target: str, port: int, payload: bytes, *, to: Member) -> bytes
 
 def send(netns: Namespace, packet: bytes, address: str, port: int = PORT, source: str = "") -> None:
     """Send a UDP datagram from a namespace."""
-    netns.run("/usr/bin/python3", "-c", SEND, packet.hex(), address, str(port), source)
+    netns.run(sys.executable, "-c", SEND, packet.hex(), address, str(port), source)
 
 
 @contextlib.contextmanager
 def listening(netns: Namespace, port: int) -> Iterator[Callable[[], tuple[str, bytes]]]:
     """A UDP receiver; calling what it yields returns the next packet's source and content."""
-    command = ["ip", "netns", "exec", netns.name, "/usr/bin/python3", "-c", RECEIVE, str(port)]
+    command = ["ip", "netns", "exec", netns.name, sys.executable, "-c", RECEIVE, str(port)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     out = process.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -63,7 +64,7 @@ def world(ready_node: Node, make_netns: Callable[[], Namespace]) -> World:
 @contextlib.contextmanager
 def listening(netns: Namespace, port: int) -> Iterator[Callable[[], str]]:
     """A UDP receiver; calling what it yields returns who the next packet came from."""
-    command = ["ip", "netns", "exec", netns.name, "/usr/bin/python3", "-c", RECEIVE, str(port)]
+    command = ["ip", "netns", "exec", netns.name, sys.executable, "-c", RECEIVE, str(port)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     out = process.stdout
@@ -77,7 +78,7 @@ def listening(netns: Namespace, port: int) -> Iterator[Callable[[], str]]:
 
 
 def send(netns: Namespace, address: str, port: int, source_port: int = 0) -> None:
-    netns.run("/usr/bin/python3", "-c", SEND, address, str(port), str(source_port))
+    netns.run(sys.executable, "-c", SEND, address, str(port), str(source_port))
 
 
 @pytest.mark.kernel(short=True)
@@ -112,7 +113,7 @@ def accepts_overlay_from(world: World, sender: Namespace, target: str, source: s
     netns = world.node.netns
     netns.run("nft", "-f", "-", stdin=PROBE)
     script = SEND.replace("s.bind(('',int(sys.argv[3])))", f"s.bind(('{source}',0))")
-    sender.run("/usr/bin/python3", "-c", script, target, "4789", "0")
+    sender.run(sys.executable, "-c", script, target, "4789", "0")
     ping(sender, target)  # what was sent before it has been dealt with
     counter = netns.run("nft", "list", "chain", "inet", "probe", "input").partition("packets ")[2]
     return int(counter.split()[0]) > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -109,7 +110,7 @@ def member_of(pod: Namespace, first: str, count: int) -> Iterator[None]:
     """A pod's program without privileges that is a member of so many groups from `first` on."""
     number = int.from_bytes(socket.inet_aton(first))
     command = ["ip", "netns", "exec", pod.name, "setpriv", "--reuid=65534", "--clear-groups"]
-    command += ["/usr/bin/python3", "-c", JOINS, str(number), str(count)]
+    command += [sys.executable, "-c", JOINS, str(number), str(count)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
         assert program.stdin is not None
         assert program.stdout is not None

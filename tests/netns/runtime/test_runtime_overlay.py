@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -235,11 +236,11 @@ except TimeoutError:
 
 def echoed(client: Namespace, server: Namespace, address: str) -> str:
     """Ask a server at a Service's address; it answers with the address that it saw."""
-    command = ["ip", "netns", "exec", server.name, "/usr/bin/python3", "-c", ECHO_SERVER]
+    command = ["ip", "netns", "exec", server.name, sys.executable, "-c", ECHO_SERVER]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             assert process.stdout.readline().strip() == "ready"
-            return client.run("/usr/bin/python3", "-c", ECHO_CLIENT, address).strip()
+            return client.run(sys.executable, "-c", ECHO_CLIENT, address).strip()
         finally:
             process.kill()
