@@ -94,24 +94,41 @@ def changes(old: Iterable[Port], new: Iterable[Port]) -> list[SetChange]:
     return [change for change in (*wanted, *unwanted) if change.addresses]
 
 
-def ruleset(subnet: IPv4Network, bridge_mac: str, ports: Ports) -> str:
-    """Return the transaction that replaces the table as a whole."""
+def ruleset(subnet: IPv4Network, bridge_mac: str, ports: Ports) -> tuple[str, ...]:
+    """Return the transactions that replace the table, in order."""
     return _table(f'"{interfaces(subnet)}"', bridge_mac, ports)
 
 
-def unattended(bridge_mac: str, ports: Ports) -> str:
-    """Return the transaction that leaves a table for the time in which nobody follows which pods there are.
+def unattended(bridge_mac: str, ports: Ports) -> tuple[str, ...]:
+    """Return the transactions that leave a table for the time in which nobody follows which pods there are.
 
     These pods are held to their addresses; one that an older release starts after a roll-back, which knows
     nothing of the table, is not shut in.
     """
     names = ", ".join(f'"{name}"' for name in sorted(ports))
-    return _table(f"{{ {names} }}", bridge_mac, ports) if ports else removal()
+    return _table(f"{{ {names} }}", bridge_mac, ports) if ports else gone()
 
 
-def _table(names: str, bridge_mac: str, ports: Ports) -> str:
-    body = "\n".join([*_sets(ports), *_chains(names, bridge_mac)])
-    return f"{removal()}table {FAMILY} {TABLE} {{\n{body}\n}}\n"
+def _table(names: str, bridge_mac: str, ports: Ports) -> tuple[str, ...]:
+    """Lead no packet into the chains while sets come and go.
+
+    In one transaction a packet that is on its way meets the old rules with their sets already empty, and is
+    dropped: seen at one of fifteen replacements at 5,000 packets a second. Meanwhile nobody is held.
+    """
+    body = "\n".join([*_sets(ports), *_chains(bridge_mac)])
+    table = f"{removal()}table {FAMILY} {TABLE} {{\n{body}\n}}\n"
+    return _opened(), table, f"add rule {FAMILY} {TABLE} prerouting iifname {names} goto pod\n"
+
+
+def gone() -> tuple[str, ...]:
+    """Return the transactions after which the table is gone, and no packet with it."""
+    return _opened(), removal()
+
+
+def _opened() -> str:
+    hook = "{ type filter hook prerouting priority -300; policy accept; }"
+    chain = f"chain {FAMILY} {TABLE} prerouting"
+    return f"add table {FAMILY} {TABLE}\nadd {chain} {hook}\nflush {chain}\n"
 
 
 def removal() -> str:
@@ -136,7 +153,7 @@ def outside(bridge: str, subnet: str, subnet6: str) -> list[str]:
     """Return the chain of the table `inet quilt` by which nobody outside speaks for a local pod."""
     sources = [("ip", subnet), ("ip6", subnet6)]
     rules = [
-        f'    iifname != {{ "{bridge}", "lo" }} {family} saddr {network} drop'
+        f'    iifname != "{bridge}" iifname != "lo" {family} saddr {network} drop'
         for family, network in sources
         if network
     ]
@@ -175,11 +192,10 @@ def _members(elements: list[str]) -> str:
     return f"elements = {{ {', '.join(elements)} }}" if elements else ""
 
 
-def _chains(names: str, mac: str) -> list[str]:
+def _chains(mac: str) -> list[str]:
     return [
         "  chain prerouting {",
         "    type filter hook prerouting priority -300; policy accept;",
-        f"    iifname {names} goto pod",
         "  }",
         "  chain pod {",
         f"    ether daddr & 01:00:00:00:00:00 == 00:00:00:00:00:00 ether daddr != {mac} drop",
