@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 
 from quilt_netlink import constants as c
 from quilt_netlink.channel import HEADER
 from quilt_netlink.decode import attributes
+from quilt_netlink.rules import FRA_PRIORITY, FRA_TABLE, RULE, U32, encode
 from quilt_netlink.rules import RTM_NEWRULE as RTM_NEWRULE
 
 RTM_DELRULE, RTM_GETRULE = 33, 34
 _FAMILY_IPMR = 128
-_TO_TABLE = 1
-_FRA_IIFNAME, _FRA_PRIORITY, _FRA_TABLE = 3, 6, 15
-# struct fib_rule_hdr: family, two lengths, tos, table, two reserved, action, flags.
-_RULE = struct.Struct("=BBBBBBBBI")
-_ATTR = struct.Struct("=HH")
-_U32 = struct.Struct("=I")
+_FRA_IIFNAME = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,29 +27,22 @@ class MulticastRule:
 def dump_request() -> bytes:
     """Encode the dump of all multicast routing rules."""
     flags = c.NLM_F_REQUEST | c.NLM_F_DUMP
-    body = _RULE.pack(_FAMILY_IPMR, 0, 0, 0, 0, 0, 0, 0, 0)
+    body = RULE.pack(_FAMILY_IPMR, 0, 0, 0, 0, 0, 0, 0, 0)
     return HEADER.pack(HEADER.size + len(body), RTM_GETRULE, flags, 0, 0) + body
 
 
 def write(kind: int, flags: int, rule: MulticastRule) -> bytes:
     """Encode the making or removal of a rule."""
     name = rule.interface.encode() + b"\x00"
-    body = _RULE.pack(_FAMILY_IPMR, 0, 0, 0, 0, 0, 0, _TO_TABLE, 0)
-    for number, value in (
-        (_FRA_IIFNAME, name),
-        (_FRA_PRIORITY, _U32.pack(rule.priority)),
-        (_FRA_TABLE, _U32.pack(rule.table)),
-    ):
-        body += _ATTR.pack(_ATTR.size + len(value), number) + value + b"\x00" * (-len(value) % 4)
-    return HEADER.pack(HEADER.size + len(body), kind, flags, 0, 0) + body
+    return encode(kind, flags, _FAMILY_IPMR, (_FRA_IIFNAME, name), rule.table, rule.priority)
 
 
 def read(view: memoryview, start: int, end: int) -> MulticastRule | None:
     """Decode a rule; None for one that is not about an interface."""
-    family, *_ = _RULE.unpack_from(view, start + HEADER.size)
-    attrs = attributes(view, start + HEADER.size + _RULE.size, end)
-    if family != _FAMILY_IPMR or _FRA_IIFNAME not in attrs or _FRA_TABLE not in attrs:
+    family, *_ = RULE.unpack_from(view, start + HEADER.size)
+    attrs = attributes(view, start + HEADER.size + RULE.size, end)
+    if family != _FAMILY_IPMR or _FRA_IIFNAME not in attrs or FRA_TABLE not in attrs:
         return None
     name = attrs[_FRA_IIFNAME].rstrip(b"\x00").decode(errors="replace")
-    priority = _U32.unpack(attrs[_FRA_PRIORITY])[0] if _FRA_PRIORITY in attrs else 0
-    return MulticastRule(name, _U32.unpack(attrs[_FRA_TABLE])[0], priority)
+    priority = U32.unpack(attrs[FRA_PRIORITY])[0] if FRA_PRIORITY in attrs else 0
+    return MulticastRule(name, U32.unpack(attrs[FRA_TABLE])[0], priority)

@@ -10,12 +10,13 @@ from quilt_netlink import constants as c
 from quilt_netlink.channel import HEADER
 
 RTM_NEWRULE = 32
-_FRA_SRC, _FRA_PRIORITY, _FRA_TABLE = 2, 6, 15
+FRA_PRIORITY, FRA_TABLE = 6, 15
+_FRA_SRC = 2
 _TO_TABLE = 1
-# struct fib_rule_hdr: family, length of destination and source, tos, table, two reserved, action, flags.
-_RULE = struct.Struct("=BBBBBBBBI")
+RULE = struct.Struct("=BBBBBBBBI")
+"""struct fib_rule_hdr: family, length of destination and source, tos, table, two reserved, action, flags."""
+U32 = struct.Struct("=I")
 _ATTR = struct.Struct("=HH")
-_U32 = struct.Struct("=I")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +32,25 @@ def create(rule: SourceRule) -> bytes:
     """Encode the making of a rule; refused (EEXIST) where there is the same."""
     family = socket.AF_INET6 if ":" in rule.source else socket.AF_INET
     source = socket.inet_pton(family, rule.source)
-    body = _RULE.pack(family, 0, len(source) * 8, 0, 0, 0, 0, _TO_TABLE, 0)
-    for number, value in (
-        (_FRA_SRC, source),
-        (_FRA_PRIORITY, _U32.pack(rule.priority)),
-        (_FRA_TABLE, _U32.pack(rule.table)),
-    ):
-        body += _ATTR.pack(_ATTR.size + len(value), number) + value
+    selector = (_FRA_SRC, source)
     flags = c.NLM_F_REQUEST | c.NLM_F_CREATE | c.NLM_F_EXCL | c.NLM_F_ACK
-    return HEADER.pack(HEADER.size + len(body), RTM_NEWRULE, flags, 0, 0) + body
+    return encode(RTM_NEWRULE, flags, family, selector, rule.table, rule.priority, len(source) * 8)
+
+
+def encode(
+    kind: int,
+    flags: int,
+    family: int,
+    selector: tuple[int, bytes],
+    table: int,
+    priority: int,
+    length: int = 0,
+) -> bytes:
+    """Encode a rule that looks up in `table` what its `selector`, an attribute, is true of.
+
+    `length` is that of the source prefix, where the selector is one.
+    """
+    body = RULE.pack(family, 0, length, 0, 0, 0, 0, _TO_TABLE, 0)
+    for number, value in (selector, (FRA_PRIORITY, U32.pack(priority)), (FRA_TABLE, U32.pack(table))):
+        body += _ATTR.pack(_ATTR.size + len(value), number) + value + b"\x00" * (-len(value) % 4)
+    return HEADER.pack(HEADER.size + len(body), kind, flags, 0, 0) + body
