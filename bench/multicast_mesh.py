@@ -145,7 +145,7 @@ class MulticastMesh:
         self._run(node, script)
         sources = frozenset(f"198.18.200.{n}" for n in NODES)
         table = Firewall(f"10.42.{number}.0/24", ("10.42.0.0/16",), 4789, sources, multicast=True)
-        self._run(node, "nft -f -", stdin=ruleset(table))
+        self._run(node, "nft -f -", stdin="".join(ruleset(table)))
         with MulticastKernel.open(f"/run/netns/{self.node(number)}") as kernel:
             bridge = kernel.link("quilt0")
             assert bridge is not None

@@ -12,6 +12,7 @@ from quilt_runtime.addresses import Addresses
 from quilt_runtime.core import firewall, guard
 from quilt_runtime.core.config import NodeConfig
 from quilt_runtime.core.errors import RequestError
+from quilt_runtime.core.nftables import removal
 from quilt_runtime.kernel import bridge, forward, nft
 from quilt_runtime.kernel.routes import RouteExecutor
 from quilt_runtime.metrics import Metrics
@@ -108,9 +109,9 @@ def _remove_links() -> list[str]:
 
 def _remove_rules() -> list[str]:
     removed = []
-    for family, removal in ((guard.FAMILY, guard.removal()), ("inet", firewall.removal())):
+    for family in (guard.FAMILY, firewall.FAMILY):
         if nft.listing(family):
-            nft.apply(removal)
+            nft.apply(removal(family))
             removed.append(f"nftables table {family} quilt")
     if forward.remove():
         removed.append("accept rules in FORWARD of iptables-nft")

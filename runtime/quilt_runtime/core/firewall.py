@@ -4,7 +4,7 @@ Packets of the overlay are those to our UDP port with our VNI: neither tracked n
 ask for (a hostPort, an external address of a Service), never forwarded, taken from peers alone. Another VNI
 on the port is somebody else's.
 
-Written as one transaction (`nft -f -`), so that no packet ever sees half a table.
+Replaced in steps, so that no packet ever sees half a table.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from dataclasses import dataclass
 
 from quilt_netlink.nftsets import SetChange
 from quilt_runtime.core import guard, multicast
+from quilt_runtime.core.nftables import Entrance
 
-TABLE = "quilt"
 BRIDGE = "quilt0"
+FAMILY = "inet"
+_ENTRANCE = Entrance(FAMILY, "input", "input priority filter - 10")
 # A source port that masquerading picks must not be the overlay's: the reply would be taken for VXLAN.
 MASQUERADE_FROM = 16384
 # In nft's own text; what else an element may carry, such as a time-out, makes it no address of ours.
@@ -50,11 +52,11 @@ class Firewall:
         return f"udp dport {self.vxlan_port} @th,96,24 {self.vni}"
 
 
-def ruleset(wanted: Firewall, *, fib: bool = True) -> str:
-    """Return the transaction that replaces the table as a whole; `fib`: whether the kernel can match so."""
+def ruleset(wanted: Firewall, *, fib: bool = True) -> tuple[str, ...]:
+    """Return the transactions that replace the table, in order; `fib`: whether the kernel can match so."""
     chains = [
         *_untracked(wanted),
-        *_input(wanted),
+        *_overlay(),
         *_forward(wanted),
         *_output(wanted),
         *_postrouting(wanted, fib=fib),
@@ -63,8 +65,7 @@ def ruleset(wanted: Firewall, *, fib: bool = True) -> str:
         chains += multicast.chain(BRIDGE)
     if wanted.spoof_guard:
         chains += guard.outside(BRIDGE, wanted.subnet, wanted.subnet6)
-    body = "\n".join([*_sets(wanted), *chains])
-    return f"table inet {TABLE} {{}}\ndelete table inet {TABLE}\ntable inet {TABLE} {{\n{body}\n}}\n"
+    return _ENTRANCE.replaced([*_sets(wanted), *chains], [f"{wanted.overlay} goto overlay"])
 
 
 def source_changes(held: frozenset[str], wanted: frozenset[str]) -> list[SetChange]:
@@ -86,11 +87,6 @@ def without_sources(listing: str) -> tuple[str, frozenset[str]]:
         return found["head"]
 
     return SOURCES.sub(take, listing), frozenset(sources)
-
-
-def removal() -> str:
-    """Return the transaction after which the table is gone, whether it was there or not."""
-    return f"table inet {TABLE} {{}}\ndelete table inet {TABLE}\n"
 
 
 def split(texts: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -140,7 +136,7 @@ def _untracked(wanted: Firewall) -> list[str]:
     ]
 
 
-def _input(wanted: Firewall) -> list[str]:
+def _overlay() -> list[str]:
     """Peers alone, and no pod that claims to be one; where no peer is known, nobody."""
     return [
         "  chain overlay {",
@@ -148,10 +144,6 @@ def _input(wanted: Firewall) -> list[str]:
         "    ip saddr @overlay_sources_v4 accept",
         "    ip6 saddr @overlay_sources_v6 accept",
         "    drop",
-        "  }",
-        "  chain input {",
-        "    type filter hook input priority filter - 10; policy accept;",
-        f"    {wanted.overlay} goto overlay",
         "  }",
     ]
 

@@ -17,8 +17,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 from quilt_netlink.nftsets import SetChange, port_key
 from quilt_runtime.core.ipam import VETH_PREFIX, gateway
+from quilt_runtime.core.nftables import Entrance
 
-TABLE = "quilt"
 FAMILY = "bridge"
 POD_MAC, BRIDGE_MAC = "0a:58", "02:71"
 """How MACs begin that follow from an IPv4 address."""
@@ -30,6 +30,7 @@ SETS = {
     "own_v6": "type ifname . ether_addr . ipv6_addr",
     "own_target": "typeof iifname . ether saddr . @th,64,128",
 }
+_ENTRANCE = Entrance(FAMILY, "prerouting", "prerouting priority -300")
 _FROM = "iifname . ether saddr"
 _GROUP = "ether daddr & 01:00:00:00:00:00 != 00:00:00:00:00:00"
 
@@ -110,30 +111,12 @@ def unattended(bridge_mac: str, ports: Ports) -> tuple[str, ...]:
 
 
 def _table(names: str, bridge_mac: str, ports: Ports) -> tuple[str, ...]:
-    """Lead no packet into the chains while sets come and go.
-
-    In one transaction a packet that is on its way meets the old rules with their sets already empty, and is
-    dropped: seen at one of fifteen replacements at 5,000 packets a second. Meanwhile nobody is held.
-    """
-    body = "\n".join([*_sets(ports), *_chains(bridge_mac)])
-    table = f"{removal()}table {FAMILY} {TABLE} {{\n{body}\n}}\n"
-    return _opened(), table, f"add rule {FAMILY} {TABLE} prerouting iifname {names} goto pod\n"
+    return _ENTRANCE.replaced([*_sets(ports), *_chains(bridge_mac)], [f"iifname {names} goto pod"])
 
 
 def gone() -> tuple[str, ...]:
     """Return the transactions after which the table is gone, and no packet with it."""
-    return _opened(), removal()
-
-
-def _opened() -> str:
-    hook = "{ type filter hook prerouting priority -300; policy accept; }"
-    chain = f"chain {FAMILY} {TABLE} prerouting"
-    return f"add table {FAMILY} {TABLE}\nadd {chain} {hook}\nflush {chain}\n"
-
-
-def removal() -> str:
-    """Return the transaction after which the table is gone, whether it was there or not."""
-    return f"table {FAMILY} {TABLE} {{}}\ndelete table {FAMILY} {TABLE}\n"
+    return _ENTRANCE.gone()
 
 
 def probe() -> str:
@@ -194,9 +177,6 @@ def _members(elements: list[str]) -> str:
 
 def _chains(mac: str) -> list[str]:
     return [
-        "  chain prerouting {",
-        "    type filter hook prerouting priority -300; policy accept;",
-        "  }",
         "  chain pod {",
         f"    ether daddr & 01:00:00:00:00:00 == 00:00:00:00:00:00 ether daddr != {mac} drop",
         "    ether type vmap { arp : goto pod_arp, ip : goto pod_v4, ip6 : goto pod_v6 }",

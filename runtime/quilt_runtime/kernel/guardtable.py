@@ -6,7 +6,6 @@ table is seen in its rules, as nft lists them without members, and in the member
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 
@@ -62,14 +61,14 @@ class GuardTable:
         """Have the table look at nobody but the pods of now; nothing where there is none. Raises NftError."""
         held, self._held = self._held, None
         if held is not None:
-            _apply(guard.unattended(guard.bridge_mac(held.subnet), held.ports))
+            nft.apply(*guard.unattended(guard.bridge_mac(held.subnet), held.ports))
 
     def remove(self) -> list[str]:
         """Take the table away; returns what was. Raises NftError."""
         self._held = None
         if not nft.listing(guard.FAMILY, "--terse"):
             return []
-        _apply(guard.gone())
+        nft.apply(*guard.gone())
         return ["guard"]
 
     def _stands(self, held: Wanted) -> bool:
@@ -80,7 +79,7 @@ class GuardTable:
     def _replace(self, wanted: Wanted) -> None:
         self._held = None
         try:
-            _apply(guard.ruleset(wanted.subnet, guard.bridge_mac(wanted.subnet), wanted.ports))
+            nft.apply(*guard.ruleset(wanted.subnet, guard.bridge_mac(wanted.subnet), wanted.ports))
         except nft.NftError:
             if nft.accepts(guard.probe()):
                 raise
@@ -102,8 +101,3 @@ class GuardTable:
         except nft.NftError:
             return False
         return True
-
-
-def _apply(transactions: Iterable[str]) -> None:
-    for text in transactions:
-        nft.apply(text)

@@ -16,7 +16,7 @@ from typing import Any
 from quilt_netlink import NetlinkError
 from quilt_netlink.nftsets import INET, MOST, NftSets, SetChange
 from quilt_runtime.core.errors import RequestError
-from quilt_runtime.core.firewall import TABLE
+from quilt_runtime.core.nftables import TABLE
 
 TIMEOUT = 10.0  # seconds; a transaction of 5,000 elements takes 30 ms
 RECENT_S = 5.0  # how long a port is taken for ours: others get it again some day
@@ -29,11 +29,12 @@ class NftError(RequestError):
     retryable = True
 
 
-def apply(transaction: str) -> None:
-    """Commit a transaction; raises NftError with nft's own words."""
-    done = _run(["-f", "-"], transaction)
-    if done.returncode != 0:
-        raise NftError(f"nft refused the table {TABLE}: {done.stderr.strip()[:500]}")
+def apply(*transactions: str) -> None:
+    """Commit transactions in order, up to one that is refused; raises NftError with nft's own words."""
+    for transaction in transactions:
+        done = _run(["-f", "-"], transaction)
+        if done.returncode != 0:
+            raise NftError(f"nft refused the table {TABLE}: {done.stderr.strip()[:500]}")
 
 
 def accepts(transaction: str) -> bool:

@@ -55,12 +55,12 @@ class FirewallTable:
     def _write(self, wanted: Firewall) -> None:
         """Write the whole table; where the kernel has no `fib` match, all but that."""
         try:
-            nft.apply(firewall.ruleset(wanted, fib=self._fib))
+            nft.apply(*firewall.ruleset(wanted, fib=self._fib))
         except nft.NftError as error:
             # nft shows the rule that was refused.
             if not self._fib or " fib " not in str(error):
                 raise
-            nft.apply(firewall.ruleset(wanted, fib=False))
+            nft.apply(*firewall.ruleset(wanted, fib=False))
             self._fib = False
             log.warning("nftables_without_fib", action="modprobe nft_fib_inet, then restart the runtime")
 

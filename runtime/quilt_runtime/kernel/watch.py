@@ -15,7 +15,8 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from quilt_netlink.nftsets import NETLINK_NETFILTER
-from quilt_runtime.core.firewall import BRIDGE, TABLE
+from quilt_runtime.core.firewall import BRIDGE
+from quilt_runtime.core.nftables import TABLE
 from quilt_runtime.kernel.nft import made_here
 from quilt_runtime.kernel.socketfilter import (
     DROP,

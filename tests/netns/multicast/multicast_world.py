@@ -298,7 +298,7 @@ def set_up(node: Node, names: dict[int, str]) -> None:
         # As the runtime does, but ready at once: a bridge floods for as long as members may take to answer.
         kernel.set_snooping(bridge.index, Snooping(query_response_intvl=20))
     table = Firewall(f"10.42.{mine}.0/24", ("10.42.0.0/16",), 4789, UNDERLAY, multicast=True)
-    node.space.run("nft", "-f", "-", stdin=ruleset(table))
+    node.space.run("nft", "-f", "-", stdin="".join(ruleset(table)))
 
 
 def add_pod(node: Node, make_netns: Callable[[], Any], namespace: str = "default") -> PodSpace:

@@ -62,7 +62,9 @@ def test_what_others_hang_on_an_element_shows() -> None:
 
 
 def test_every_rule_about_the_overlay_looks_at_its_vni() -> None:
-    rules = [line for line in ruleset(replace(BASE, vni=200)).splitlines() if "udp dport 4789" in line]
+    rules = [
+        line for line in "".join(ruleset(replace(BASE, vni=200))).splitlines() if "udp dport 4789" in line
+    ]
     assert len(rules) == 4, "untracked in both directions, taken in, forwarded"
     assert all("udp dport 4789 @th,96,24 200 " in rule for rule in rules)
 
@@ -89,9 +91,9 @@ def test_a_device_name_cannot_mean_more_than_itself(name: str) -> None:
 
 
 def test_nothing_is_masqueraded_without_a_subnet() -> None:
-    assert "goto leaving" not in ruleset(replace(BASE, subnet=""))
+    assert "goto leaving" not in "".join(ruleset(replace(BASE, subnet="")))
 
 
 def test_masquerading_never_picks_the_overlay_port() -> None:
-    assert ":16384-65535" in ruleset(BASE)
-    assert ":1024-19999" in ruleset(replace(BASE, vxlan_port=20000))
+    assert ":16384-65535" in "".join(ruleset(BASE))
+    assert ":1024-19999" in "".join(ruleset(replace(BASE, vxlan_port=20000)))
