@@ -48,7 +48,18 @@ SETTINGS = (
 # Loaded by name while a program runs, so no program says that it needs it.
 LIBRARIES = ("libgcc_s.so.1",)
 DISTRIBUTIONS = ("quilt-mesh[agent,runtime,cli]", "pytest", "pytest-asyncio", "pytest-timeout", "hypothesis")
-PROJECT = ("crds", "proto", "netlink", "operator", "nodeagent", "runtime", "cli", "tests", "pyproject.toml")
+PROJECT = (
+    "crds",
+    "delta",
+    "proto",
+    "netlink",
+    "operator",
+    "nodeagent",
+    "runtime",
+    "cli",
+    "tests",
+    "pyproject.toml",
+)
 # Of Python's own library: tests, windows, what it was built with, what the virtual environment has.
 _UNUSED = re.compile(
     r"(^|/)(tests?|idlelib|lib2to3|tkinter|turtledemo|ensurepip|site-packages|config-|_tkinter)"
