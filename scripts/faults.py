@@ -34,7 +34,18 @@ IDS = (
 )
 # What `before` takes from today's tree: the tests and what they run on. All else is the old commit's.
 TODAY = ("tests", "devcluster", "pyproject.toml")
-PACKAGES = ("crds", "delta", "proto", "netlink", "operator", "nodeagent", "runtime", "cli", "devcluster")
+PACKAGES = (
+    "crds",
+    "delta",
+    "kube",
+    "proto",
+    "netlink",
+    "operator",
+    "nodeagent",
+    "runtime",
+    "cli",
+    "devcluster",
+)
 _DOCSTRING = re.compile(r"((?:[tsu]\d+)(?:, [tsu]\d+)*): (.+)", re.DOTALL)
 _HEAD = """\
 # Faults that stay mended

@@ -11,7 +11,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("crds", "delta", "proto", "netlink", "operator", "nodeagent", "runtime", "cli", "devcluster")
+PACKAGES = (
+    "crds",
+    "delta",
+    "kube",
+    "proto",
+    "netlink",
+    "operator",
+    "nodeagent",
+    "runtime",
+    "cli",
+    "devcluster",
+)
 
 
 def lint(root: Path) -> subprocess.CompletedProcess[str]:

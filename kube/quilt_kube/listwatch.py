@@ -1,0 +1,228 @@
+"""Following a collection: one list, then a watch that survives everything short of a relist. Sends nothing.
+
+A watch that ends or breaks goes on from the last resourceVersion (bookmarks keep that fresh), so a restarted
+API server costs no list. Only 410 Gone, or an event that cannot be read, starts again with a list.
+
+A sender asks `request` for what to send, hands a list's answer to `page`, a watch's bytes to `feed`, its end
+or any error to `ended`, and waits as that says: `aio.follow`, `sync.follow`.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Generic, Protocol, TypeVar
+
+import msgspec
+import structlog
+
+from quilt_kube.backoff import Backoff
+from quilt_kube.connections import SILENCE
+from quilt_kube.request import ApiError, Request, SilentError, UnreachableError, read
+
+# Bytes.
+_LONGEST_LINE = 16 << 20
+_GONE = 410
+
+
+class _Versioned(Protocol):
+    @property
+    def resource_version(self) -> str: ...
+
+
+class _Identified(Protocol):
+    @property
+    def metadata(self) -> _Versioned: ...
+
+
+T = TypeVar("T", bound=_Identified)
+log = structlog.get_logger()
+
+
+class _Meta(msgspec.Struct, rename={"resource_version": "resourceVersion", "more": "continue"}):
+    resource_version: str = ""
+    more: str = ""
+
+
+class _Any(msgspec.Struct):
+    metadata: _Meta = msgspec.field(default_factory=_Meta)
+
+
+class _Page(msgspec.Struct):
+    metadata: _Meta = msgspec.field(default_factory=_Meta)
+    items: list[msgspec.Raw] = msgspec.field(default_factory=list)
+
+
+class _Event(msgspec.Struct):
+    type: str
+    object: msgspec.Raw
+
+
+class _Failure(msgspec.Struct):
+    code: int = 0
+    message: str = ""
+
+
+_decode_page = msgspec.json.Decoder(_Page).decode
+_decode_event = msgspec.json.Decoder(_Event).decode
+_decode_any = msgspec.json.Decoder(_Any).decode
+_decode_failure = msgspec.json.Decoder(_Failure).decode
+
+
+class ListWatch(Generic[T]):
+    """The state of following the objects at `path`, each decoded as `kind` (a msgspec struct with metadata).
+
+    `listed` gets every complete list, decoded while it is read; `changed` the events of one read together, as
+    (type, object) with type ADDED, MODIFIED or DELETED. Neither may block. `limit` is the size of a list's
+    pages (0: one page). `query` restricts both, for example by a fieldSelector.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        kind: type[T],
+        *,
+        listed: Callable[[Iterable[T]], None],
+        changed: Callable[[Sequence[tuple[str, T]]], None],
+        query: Mapping[str, str] | None = None,
+        limit: int = 0,
+        silence: float = SILENCE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = path.rsplit("/", 1)[-1]
+        self.silence = silence
+        """Seconds without a byte after which a sender gives up a watch."""
+        self.version = ""
+        """The resourceVersion to go on from; empty when only a list helps."""
+        self.heard = -float("inf")
+        """When the API server last sent anything here, by `clock`."""
+        self.connected = False
+        """Whether the last contact with the API server went well."""
+        self._path = path
+        self._query = dict(query or {})
+        self._limit = limit
+        self._listed = listed
+        self._changed = changed
+        self._clock = clock
+        self._decode = msgspec.json.Decoder(kind).decode
+        self._pages: list[_Page] = []
+        self._begun = b""
+        self._came = False
+        self._stale = False
+        self._backoff = Backoff()
+        self._made = clock()
+
+    @property
+    def age(self) -> float:
+        """Seconds since the API server last sent anything here, or since the beginning."""
+        return self._clock() - max(self.heard, self._made)
+
+    @property
+    def listing(self) -> bool:
+        """Whether `request` asks for a list; a sender ends a watch that is still open then."""
+        return self._stale or not self.version
+
+    def relist(self) -> None:
+        """Begin again with a list: what is known may be wrong. From any thread."""
+        self._stale = True
+
+    def request(self) -> Request:
+        """Return what to send next: the (next page of the) list, or the watch."""
+        if self._stale:
+            self._stale, self.version = False, ""
+            self._pages.clear()
+        if not self.version:
+            more = self._pages[-1].metadata.more if self._pages else ""
+            page = {"limit": str(self._limit)} if self._limit else {}
+            return read(self._path, {**self._query, **page, **({"continue": more} if more else {})})
+        self._begun, self._came = b"", False
+        watch = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": self.version,
+            # Spread over minutes, so that a restarted API server's watches do not all end at once again.
+            "timeoutSeconds": str(random.randint(300, 600)),  # noqa: S311
+        }
+        return read(self._path, self._query | watch)
+
+    def page(self, body: bytes) -> None:
+        """Accept the answer to a list's request; the last page calls `listed`."""
+        page = _decode_page(body)
+        self._alive()
+        self._pages.append(page)
+        if page.metadata.more:
+            return
+        pages, self._pages = self._pages, []
+        # One by one: thousands of decoded objects at once would leave holes in memory.
+        self._listed(self._decode(item) for page in pages for item in page.items)
+        self.version = page.metadata.resource_version
+
+    def feed(self, data: bytes) -> None:
+        """Accept what was read of a watch's answer: nothing when it begins, then lines in pieces of any size.
+
+        Raises ApiError for an ERROR event and msgspec's errors; events before them have been passed on.
+        """
+        self._alive()
+        self._backoff.reset()
+        self._came = self._came or bool(data)
+        *lines, self._begun = (self._begun + data).split(b"\n")
+        if len(self._begun) > _LONGEST_LINE:
+            raise msgspec.DecodeError(f"the server sends a line of more than {_LONGEST_LINE} bytes")
+        events: list[tuple[str, T]] = []
+        try:
+            for line in filter(None, lines):
+                self._read(line, events)
+        finally:
+            # What came before a failure counts: the watch goes on behind it.
+            if events:
+                self._changed(events)
+
+    def ended(self, error: Exception | None = None) -> float:
+        """Take note of how a request failed, or that a watch ended; return the seconds to wait.
+
+        `error` is an UnreachableError, ApiError or MsgspecError.
+        """
+        if isinstance(error, SilentError):
+            # An API server that just started has no bookmarks for what never changes: no reason to worry
+            # anybody. If it is one that hangs, the next attempt will show it.
+            log.debug("api_watch_silent", watch=self.name, error=str(error))
+            return 0.0
+        if error is None and self._came:
+            return 0.0
+        if isinstance(error, ApiError) and error.status == _GONE:
+            log.info("api_watch_expired", watch=self.name)
+            self.relist()
+        elif error is not None:
+            # An overloaded or restarting server must not be asked for lists.
+            if not (isinstance(error, UnreachableError) or (isinstance(error, ApiError) and error.passing)):
+                self.relist()
+            self._lost(error)
+        return self._backoff.delay()
+
+    def _read(self, line: bytes, events: list[tuple[str, T]]) -> None:
+        event = _decode_event(line)
+        if event.type == "ERROR":
+            failure = _decode_failure(event.object)
+            raise ApiError(failure.code, failure.message)
+        if event.type == "BOOKMARK":
+            self.version = _decode_any(event.object).metadata.resource_version or self.version
+            return
+        item = self._decode(event.object)
+        self.version = item.metadata.resource_version or self.version
+        events.append((event.type, item))
+
+    def _alive(self) -> None:
+        self.heard = self._clock()
+        if not self.connected:
+            self.connected = True
+            log.info("api_watch_connected", watch=self.name)
+
+    def _lost(self, error: Exception) -> None:
+        if self.connected:
+            self.connected = False
+            log.warning("api_watch_lost", watch=self.name, error=str(error))
+
+
+FAILURES: tuple[type[Exception], ...] = (UnreachableError, ApiError, msgspec.MsgspecError)
+"""What a sender hands to `ended`; all else is a defect and goes up."""

@@ -1,0 +1,219 @@
+"""Both senders against answers of every shape: the same bytes, the same errors, every end noticed."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from itertools import pairwise
+
+import pytest
+
+from quilt_kube import aio, sync
+from quilt_kube.access import Access
+from quilt_kube.credentials import Credentials
+from quilt_kube.request import (
+    ApiError,
+    Request,
+    SilentError,
+    UnreachableError,
+    apply,
+    check,
+    create,
+    delete,
+    document,
+    read,
+)
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: Chunked\r\n\r\n"
+PLAIN = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
+WATCH = read("/apis/x", {"fieldSelector": "metadata.name=a"})
+Feed = Callable[[bytes], None]
+
+
+def pieces(data: bytes, at: Sequence[int]) -> list[bytes]:
+    places = [0, *sorted(min(place, len(data)) for place in at), len(data)]
+    return [data[start:stop] for start, stop in pairwise(places)]
+
+
+def chunked(body: bytes, at: Sequence[int]) -> bytes:
+    found = b"".join(b"%X;x=y\r\n%s\r\n" % (len(part), part) for part in pieces(body, at) if part)
+    return found + b"0\r\n\r\n"
+
+
+class Server:
+    """Serves one answer per connection and closes, or stays until the client closes."""
+
+    def __init__(self, answer: bytes, stay: bool) -> None:
+        self.requests: asyncio.Queue[bytes] = asyncio.Queue()
+        self.access = Access("")
+        self._answer = answer
+        self._stay = stay
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.requests.put_nowait(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(self._answer)
+        with suppress(ConnectionError):
+            if self._stay:
+                await reader.read()
+                self.requests.put_nowait(b"closed")
+        writer.close()
+
+
+@asynccontextmanager
+async def serving(answer: bytes, *, stay: bool = False) -> AsyncIterator[Server]:
+    server = Server(answer, stay)
+    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/proxied"
+    server.access = Access(url, credentials=Credentials(token="t"))
+    try:
+        yield server
+    finally:
+        listener.close()
+
+
+async def send(kind: str, access: Access, request: Request) -> bytes:
+    if kind == "sync":
+        return await asyncio.to_thread(sync.Client(access, agent="a", timeout=60.0).send, request)
+    async with aio.Client(access, agent="a", timeout=60.0) as client:
+        return await client.send(request)
+
+
+async def stream(kind: str, access: Access, feed: Feed, silence: float = 60.0) -> None:
+    if kind == "sync":
+        client = sync.Client(access, agent="a", timeout=60.0)
+        every = {"every": 0.001, "stopped": lambda: False}
+        await asyncio.to_thread(client.stream, WATCH, silence, feed, **every)  # type: ignore[arg-type]
+        return
+    async with aio.Client(access, agent="a", timeout=60.0) as client:
+        await client.stream(WATCH, silence, feed)
+
+
+both = pytest.mark.parametrize("kind", ["aio", "sync"])
+
+
+@both
+async def test_it_asks_as_any_client_and_returns_when_the_answer_ends(kind: str) -> None:
+    sent: list[bytes] = []
+    # The blocking sender speaks HTTP/1.0, to which no server answers in chunks.
+    answer = HEAD + chunked(b"one\ntwo\n", [2]) if kind == "aio" else PLAIN + b"one\ntwo\n"
+    async with serving(answer, stay=kind == "aio") as server:
+        await stream(kind, server.access, sent.append)
+    assert b"".join(sent) == b"one\ntwo\n"
+    assert sent[0] == b""
+    request = (await server.requests.get()).decode()
+    assert request.startswith("GET /proxied/apis/x?fieldSelector=metadata.name%3Da HTTP/1.")
+    assert "\r\nHost: 127.0.0.1:" in request
+    assert "\r\nAuthorization: Bearer t\r\n" in request
+    assert "\r\nUser-Agent: a\r\n" in request
+
+
+@both
+@pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200", b"SSH-2.0-OpenSSH\r\n\r\n", b"HTTP/1.1 OK\r\n\r\n"])
+async def test_what_is_no_answer_is_a_lost_connection(kind: str, sent: bytes) -> None:
+    async with serving(sent) as server:
+        with pytest.raises(UnreachableError):
+            await stream(kind, server.access, lambda _: None)
+        with pytest.raises(UnreachableError):
+            # http.client makes an empty body of a head that was cut: nothing that `document` takes.
+            document(await send(kind, server.access, read("/")))
+
+
+@pytest.mark.parametrize("sent", [HEAD, HEAD + b"5\r\none", HEAD + b"-1\r\n", HEAD + b"1_0\r\n"])
+async def test_an_answer_in_chunks_that_ends_too_early_is_a_lost_one(sent: bytes) -> None:
+    async with serving(sent) as server:
+        with pytest.raises(UnreachableError):
+            await stream("aio", server.access, lambda _: None)
+
+
+@both
+@pytest.mark.parametrize("in_chunks", [False, True])
+async def test_a_refusal_is_in_the_servers_words(kind: str, in_chunks: bool) -> None:
+    body = b'{"kind":"Status",\n"message":"no way","reason":"Forbidden","code":403}'
+    sent = b"Content-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body)
+    if in_chunks and kind == "aio":
+        sent = b"Transfer-Encoding: chunked\r\n\r\n" + chunked(body, [9])
+    async with serving(b"HTTP/1.1 403 Forbidden\r\n" + sent) as server:
+        for attempt in (stream(kind, server.access, lambda _: None), send(kind, server.access, read("/"))):
+            with pytest.raises(ApiError, match="no way") as refused:
+                await attempt
+            assert (refused.value.status, refused.value.reason) == (403, "Forbidden")
+
+
+@both
+async def test_silence_is_noticed(kind: str) -> None:
+    async with serving(HEAD if kind == "aio" else PLAIN, stay=True) as server:
+        with pytest.raises(SilentError, match="nothing came for"):
+            await stream(kind, server.access, lambda _: None, 0.05)
+
+
+@both
+async def test_what_the_receiver_raises_ends_it_and_the_connection(kind: str) -> None:
+    def feed(data: bytes) -> None:
+        raise LookupError(data)
+
+    async with serving(HEAD if kind == "aio" else PLAIN, stay=True) as server:
+        with pytest.raises(LookupError):
+            await stream(kind, server.access, feed)
+        async with asyncio.timeout(60):
+            assert await server.requests.get()
+            assert await server.requests.get() == b"closed"
+
+
+@both
+async def test_nobody_there_is_unreachable(kind: str) -> None:
+    with pytest.raises(UnreachableError):
+        await send(kind, Access("http://127.0.0.1:1"), read("/"))
+
+
+async def test_a_thread_that_follows_ends_when_it_is_asked_to() -> None:
+    async with serving(PLAIN, stay=True) as server:
+        client = sync.Client(server.access, agent="a")
+        stopping = threading.Event()
+        work = asyncio.to_thread(
+            client.stream, WATCH, 60.0, lambda _: None, every=0.001, stopped=stopping.is_set
+        )
+        task = asyncio.create_task(work)
+        await server.requests.get()
+        stopping.set()
+        await task
+
+
+def test_requests_say_what_they_ask_for() -> None:
+    made = apply("/x/status", {"a": 1}, "me")
+    assert (made.method, made.target) == ("PATCH", "/x/status?fieldManager=me&force=true")
+    assert made.headers() == [
+        ("Accept", "application/json"),
+        ("Content-Type", "application/apply-patch+yaml"),
+    ]
+    assert create("/x", {}, "me").target == "/x?fieldManager=me"
+    assert delete("/x").body is None
+    assert delete("/x", uid="u", version="5").body == b'{"preconditions":{"uid":"u","resourceVersion":"5"}}'
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "property_"),
+    [
+        (404, "NotFound", "missing"),
+        (409, "AlreadyExists", "exists"),
+        (409, "Conflict", "conflict"),
+        (422, "Invalid", "refused"),
+        (503, "", "passing"),
+    ],
+)
+def test_errors_are_told_apart(status: int, reason: str, property_: str) -> None:
+    body = b'{"message":"m","reason":"%s"}' % reason.encode()
+    with pytest.raises(ApiError, match=rf"m \(HTTP {status}\)") as error:
+        check(status, body, "Whatever", "7")
+    assert getattr(error.value, property_)
+    assert error.value.retry_after == 7
+
+
+def test_a_proxys_page_is_not_an_answer() -> None:
+    with pytest.raises(ApiError, match="<html>"):
+        check(502, b"<html>")
+    for body in (b"<html>", b"[]", b""):
+        with pytest.raises(UnreachableError, match="no JSON object"):
+            document(body)
+    assert document(b'{"a": 1}') == {"a": 1}
