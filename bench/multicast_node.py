@@ -13,10 +13,10 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from quilt_multicast.core.settings import Limits, MulticastSettings
+from quilt_multicast.metrics import MulticastMetrics
+from quilt_multicast.service import Multicast, Wanted
 from quilt_nodeagent.core.peers import make_peer
-from quilt_nodeagent.multicast.core.settings import Limits, MulticastSettings
-from quilt_nodeagent.multicast.metrics import MulticastMetrics
-from quilt_nodeagent.multicast.service import Multicast, Wanted
 
 NODES = (1, 2, 3)
 

@@ -40,6 +40,7 @@ PACKAGES = (
     "kube",
     "proto",
     "netlink",
+    "multicast",
     "operator",
     "nodeagent",
     "runtime",

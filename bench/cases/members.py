@@ -12,9 +12,9 @@ import time
 from typing import TYPE_CHECKING
 
 from bench.result import Line, Result, median
-from quilt_nodeagent.multicast.core.members import RemoteMembers
-from quilt_nodeagent.multicast.core.sync import Sync, digest_interval
-from quilt_nodeagent.multicast.core.wire import Ack, Body, Digest, Envelope, Full, decode, encode
+from quilt_multicast.core.members import RemoteMembers
+from quilt_multicast.core.sync import Sync, digest_interval
+from quilt_multicast.core.wire import Ack, Body, Digest, Envelope, Full, decode, encode
 
 if TYPE_CHECKING:
     from bench.bench import Bench

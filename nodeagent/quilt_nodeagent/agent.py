@@ -12,6 +12,9 @@ from collections.abc import Callable
 import structlog
 
 from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET
+from quilt_multicast.keeper import keeper_beside
+from quilt_multicast.metrics import MulticastMetrics
+from quilt_multicast.service import Multicast, Wanted
 from quilt_netlink import Address, KernelLike, Link, Monitor, MonitorLike, NetlinkError, Route
 from quilt_nodeagent.api import objects
 from quilt_nodeagent.api.client import ApiClient
@@ -30,18 +33,15 @@ from quilt_nodeagent.kernel.dataplane import Dataplane
 from quilt_nodeagent.kernel.device import DeviceKeeper
 from quilt_nodeagent.kernel.drift import DriftWatch
 from quilt_nodeagent.kernel.hostcare import HostCare, Load
-from quilt_nodeagent.kernel.keeper import keeper_beside
 from quilt_nodeagent.memory import give_back
 from quilt_nodeagent.metrics import Metrics
-from quilt_nodeagent.multicast.control.service import ControlService
-from quilt_nodeagent.multicast.metrics import MulticastMetrics
-from quilt_nodeagent.multicast.service import Multicast, Wanted
 from quilt_nodeagent.noderoutes import NodeRoutes
 from quilt_nodeagent.reconcile import Reconciler
 from quilt_nodeagent.report import Report
 from quilt_nodeagent.sources import ClaimSource, NetworkSource, NodeSource
 from quilt_nodeagent.view import View
 from quilt_nodeagent.writer import PlanWriter
+from quilt_pim.service import ControlService
 
 log = structlog.get_logger()
 

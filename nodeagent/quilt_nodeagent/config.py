@@ -7,7 +7,7 @@ from pathlib import Path
 
 from quilt_nodeagent.cni import CniPaths
 from quilt_nodeagent.kernel.hostcare import Checksum
-from quilt_nodeagent.multicast.control.core.config import ControlConfig
+from quilt_pim.core.config import ControlConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,8 @@ from quilt_nodeagent.cni import CniPaths
 from quilt_nodeagent.config import Config
 from quilt_nodeagent.kernel.hostcare import Checksum
 from quilt_nodeagent.memory import hold_little
-from quilt_nodeagent.multicast.control.core.config import ControlConfig
-from quilt_nodeagent.multicast.control.flags import control_options
+from quilt_pim.core.config import ControlConfig
+from quilt_pim.flags import control_options
 
 _LEVELS = click.Choice(["debug", "info", "warning", "error"])
 

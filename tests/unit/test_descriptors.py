@@ -25,8 +25,8 @@ asyncio.run(main())
 """,
     "agent-sockets": """
 import asyncio, sys
-from quilt_nodeagent.multicast.control.counters import Counters
-from quilt_nodeagent.multicast.control.unix import UnixServer
+from quilt_pim.counters import Counters
+from quilt_pim.unix import UnixServer
 
 async def serve(reader, writer):
     await reader.readuntil(b"\\r\\n\\r\\n")

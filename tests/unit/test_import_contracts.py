@@ -17,6 +17,7 @@ PACKAGES = (
     "kube",
     "proto",
     "netlink",
+    "multicast",
     "operator",
     "nodeagent",
     "runtime",

@@ -53,6 +53,7 @@ PROJECT = (
     "delta",
     "proto",
     "netlink",
+    "multicast",
     "operator",
     "nodeagent",
     "runtime",

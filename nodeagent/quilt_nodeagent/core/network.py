@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from quilt_crds.durations import parse_duration
 from quilt_crds.names import IPV6_MTU, VXLAN_DEVICE, VXLAN_PORT
+from quilt_multicast.core.settings import MULTICAST_OFF, MulticastSettings, read_multicast
 from quilt_nodeagent.core.reach import Reach
-from quilt_nodeagent.multicast.core.settings import MULTICAST_OFF, MulticastSettings, read_multicast
 
 T = TypeVar("T")
 

@@ -18,15 +18,15 @@ from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry
 
+from quilt_multicast.core.settings import MulticastSettings
+from quilt_multicast.core.state import Flow, Forward
+from quilt_multicast.exchange import udp_socket
+from quilt_multicast.keeper import Keeper
+from quilt_multicast.metrics import MulticastMetrics
+from quilt_multicast.mroute import MulticastTable
+from quilt_multicast.service import Host, Multicast, Wanted
 from quilt_netlink import Monitor, MulticastKernel, Snooping
 from quilt_nodeagent.core.peers import Peer, make_peer
-from quilt_nodeagent.kernel.keeper import Keeper
-from quilt_nodeagent.kernel.mroute import MulticastTable
-from quilt_nodeagent.multicast.core.settings import MulticastSettings
-from quilt_nodeagent.multicast.core.state import Flow, Forward
-from quilt_nodeagent.multicast.exchange import udp_socket
-from quilt_nodeagent.multicast.metrics import MulticastMetrics
-from quilt_nodeagent.multicast.service import Host, Multicast, Wanted
 from quilt_runtime.core.firewall import Firewall, ruleset
 
 T = TypeVar("T")

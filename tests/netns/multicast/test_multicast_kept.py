@@ -12,9 +12,9 @@ import pytest
 from multicast_streams import complete
 from multicast_world import Node, Receiver, Sender, World, all_heard, inside, make_world, until
 
-from quilt_nodeagent.kernel.keeper import Keeper
-from quilt_nodeagent.kernel.mroute import MrouteError, MulticastTable
-from quilt_nodeagent.multicast.core.settings import MulticastSettings
+from quilt_multicast.core.settings import MulticastSettings
+from quilt_multicast.keeper import Keeper
+from quilt_multicast.mroute import MrouteError, MulticastTable
 from quilt_runtime.keeper import SOCKET
 from quilt_runtime.keeper import Keeper as RuntimeKeeper
 
@@ -26,7 +26,7 @@ COPIES = {2: (GROUP, "198.18.200.2"), 3: (GROUP, "198.18.200.3")}
 def runtimes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[int, RuntimeKeeper]:
     """What the runtimes of three nodes keep."""
     # They share a processor with all agents here: an answer may come late.
-    monkeypatch.setattr("quilt_nodeagent.kernel.keeper._TIMEOUT", 10.0)
+    monkeypatch.setattr("quilt_multicast.keeper._TIMEOUT", 10.0)
     made = {}
     for number in (1, 2, 3):
         folder = tmp_path / f"run-{number}"

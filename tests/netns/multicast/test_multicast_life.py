@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from multicast_world import Node, World, add_pod, inside, until
 
+from quilt_multicast.core.settings import Limits, MulticastSettings
+from quilt_multicast.mroute import MrouteError, MulticastTable
 from quilt_netlink import VxlanGroup
-from quilt_nodeagent.kernel.mroute import MrouteError, MulticastTable
-from quilt_nodeagent.multicast.core.settings import Limits, MulticastSettings
 
 GROUP = "239.10.0.1"
 COPY = (GROUP, "198.18.200.2")

@@ -9,7 +9,7 @@ from typing import Any
 from multicast_streams import complete, flowing, members_known, stream
 from multicast_world import World, add_pod, until
 
-from quilt_nodeagent.multicast.core.settings import MulticastSettings
+from quilt_multicast.core.settings import MulticastSettings
 
 GROUP = "239.12.0.1"
 

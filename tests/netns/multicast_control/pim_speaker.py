@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from quilt_nodeagent.multicast.control.core.pim import (
+from quilt_pim.core.pim import (
     Entry,
     Hello,
     JoinPrune,
@@ -21,7 +21,7 @@ from quilt_nodeagent.multicast.control.core.pim import (
     build_join_prune,
     parse,
 )
-from quilt_nodeagent.multicast.control.pim_socket import ALL_PIM_ROUTERS, IPPROTO_PIM, split
+from quilt_pim.pim_socket import ALL_PIM_ROUTERS, IPPROTO_PIM, split
 
 US = "10.9.0.1"
 _CLONE_NEWNET = 0x40000000

@@ -25,8 +25,8 @@ from multicast_streams import flowing  # noqa: E402
 from multicast_world import Node, World, inside, make_world, until  # noqa: E402
 
 from quilt_nodeagent.core.peers import PeerTable  # noqa: E402
-from quilt_nodeagent.multicast.control.core.rpf import MeshRoutes  # noqa: E402
-from quilt_nodeagent.multicast.control.service import Shown  # noqa: E402
+from quilt_pim.core.rpf import MeshRoutes  # noqa: E402
+from quilt_pim.service import Shown  # noqa: E402
 
 CONFIG = Path(__file__).parents[3] / "docs" / "examples" / "smcroute.conf"
 # As in that file: a source outside of the mesh, and the group that its stream has.

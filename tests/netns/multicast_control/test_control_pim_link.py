@@ -11,7 +11,7 @@ import pytest_asyncio
 from control_doubles import Client, Provider, Running, eventually, serving
 from pim_speaker import Speaker, entered, until_up
 
-from quilt_nodeagent.multicast.control.core.pim import Hello
+from quilt_pim.core.pim import Hello
 
 GROUP, SOURCE = "239.1.1.1", "10.7.0.5"
 NEIGHBOR = {"address": "10.9.0.2", "interface": "eth1"}
@@ -243,7 +243,7 @@ async def test_an_interface_that_is_made_anew_is_heard_again(
     link: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the configuration PIM starts on an interface as soon as it is there."""
-    monkeypatch.setattr("quilt_nodeagent.multicast.control.speakers.TRIGGERED", 0.05)
+    monkeypatch.setattr("quilt_pim.speakers.TRIGGERED", 0.05)
     link.node.run("ip", "link", "del", "eth1")
     async with serving(tmp_path, pim_interfaces=("eth1",)) as running:
         client = await running.client()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quilt_nodeagent.multicast.core.forwarding import Forwarding, MeshPeer, Topology
-from quilt_nodeagent.multicast.core.members import LocalMembers, RemoteMembers
-from quilt_nodeagent.multicast.core.settings import Limits
-from quilt_nodeagent.multicast.core.state import MESH_SIDE, POD_SIDE, Forward
+from quilt_multicast.core.forwarding import Forwarding, MeshPeer, Topology
+from quilt_multicast.core.members import LocalMembers, RemoteMembers
+from quilt_multicast.core.settings import Limits
+from quilt_multicast.core.state import MESH_SIDE, POD_SIDE, Forward
 
 PEER = MeshPeer("n2", "10.42.2.0", "198.18.0.2")
 GROUP, OTHER = "239.1.1.1", "239.9.9.9"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import cast
 
+from quilt_multicast.dataplane import MulticastDataplane
+from quilt_multicast.mroute import DEFAULT_TABLE, MulticastTable
 from quilt_netlink import BridgeGroup, GroupEntry, GroupFailure, Link, MulticastKernel, VxlanGroup
-from quilt_nodeagent.kernel.mroute import DEFAULT_TABLE, MulticastTable
-from quilt_nodeagent.multicast.dataplane import MulticastDataplane
 
 BRIDGE, DEVICE, PORT = 3, 4, 9
 

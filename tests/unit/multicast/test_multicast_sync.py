@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quilt_nodeagent.multicast.core.sync import HISTORY, Sync, digest_interval, patience
-from quilt_nodeagent.multicast.core.wire import (
+from quilt_multicast.core.sync import HISTORY, Sync, digest_interval, patience
+from quilt_multicast.core.wire import (
     GROUPS_PER_DATAGRAM,
     LARGEST,
     Ack,

@@ -16,19 +16,19 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
+from quilt_multicast import service as multicast_service
+from quilt_multicast.core.forwarding import MeshPeer, Topology
+from quilt_multicast.core.settings import Limits, MulticastSettings
+from quilt_multicast.core.state import Entries
+from quilt_multicast.core.sync import Sync
+from quilt_multicast.core.wire import Ack, Body, Envelope, encode
+from quilt_multicast.dataplane import MulticastDataplane
+from quilt_multicast.engine import Engine
+from quilt_multicast.metrics import MulticastMetrics
+from quilt_multicast.mroute import MrouteError, MulticastTable
+from quilt_multicast.service import Host, Multicast, Wanted
 from quilt_netlink import MonitorLike, MulticastKernel, Overrun
 from quilt_nodeagent.core.peers import make_peer
-from quilt_nodeagent.kernel.mroute import MrouteError, MulticastTable
-from quilt_nodeagent.multicast import service as multicast_service
-from quilt_nodeagent.multicast.core.forwarding import MeshPeer, Topology
-from quilt_nodeagent.multicast.core.settings import Limits, MulticastSettings
-from quilt_nodeagent.multicast.core.state import Entries
-from quilt_nodeagent.multicast.core.sync import Sync
-from quilt_nodeagent.multicast.core.wire import Ack, Body, Envelope, encode
-from quilt_nodeagent.multicast.dataplane import MulticastDataplane
-from quilt_nodeagent.multicast.engine import Engine
-from quilt_nodeagent.multicast.metrics import MulticastMetrics
-from quilt_nodeagent.multicast.service import Host, Multicast, Wanted
 
 KEY = b"k" * 32
 VICTIM, HOSTILE, OTHER = "10.42.1.0", "10.42.2.0", "10.42.3.0"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from quilt_nodeagent.multicast.control import interfaces
+from quilt_pim import interfaces
 
 HERE = str(Path(__file__).parent)
 if HERE not in sys.path:

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from quilt_nodeagent.multicast.control.core.config import ControlConfig
-from quilt_nodeagent.multicast.control.plane import ControlPlane
-from quilt_nodeagent.multicast.control.state import MulticastState
+from quilt_pim.core.config import ControlConfig
+from quilt_pim.plane import ControlPlane
+from quilt_pim.state import MulticastState
 
 Json = dict[str, Any]
 TIMEOUT = 10.0

@@ -16,10 +16,10 @@ from control_doubles import serving
 
 from quilt_cli.commands.multicast import multicast
 from quilt_cli.core import multicast as shown
-from quilt_nodeagent.multicast.control.core.events import PimRouteChange
-from quilt_nodeagent.multicast.control.core.neighbours import External
-from quilt_nodeagent.multicast.control.plane import ControlPlane
-from quilt_nodeagent.multicast.control.state import GroupInfo, NoState, RouteInfo
+from quilt_pim.core.events import PimRouteChange
+from quilt_pim.core.neighbours import External
+from quilt_pim.plane import ControlPlane
+from quilt_pim.state import GroupInfo, NoState, RouteInfo
 
 
 class Dataplane(NoState):

@@ -12,7 +12,7 @@ from control_doubles import Client, Running, eventually, serving
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quilt_nodeagent.multicast.control.core.events import (
+from quilt_pim.core.events import (
     EVENT_TYPES,
     PIM_HELLO,
     Event,
@@ -24,9 +24,9 @@ from quilt_nodeagent.multicast.control.core.events import (
     Source,
     event_type,
 )
-from quilt_nodeagent.multicast.control.core.neighbours import External
-from quilt_nodeagent.multicast.control.core.ring import Cursor, Missed, Ring
-from quilt_nodeagent.multicast.control.subscriptions import Pace
+from quilt_pim.core.neighbours import External
+from quilt_pim.core.ring import Cursor, Missed, Ring
+from quilt_pim.subscriptions import Pace
 
 JOIN = IgmpMembershipChange("eth0", "239.1.1.1", "Join", "10.0.0.5", 1706012345)
 NEIGHBOR = PimNeighborChange("eth0", "10.0.0.2", "Up", Source(external=True, tag="babel"), 1706012345)

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 from control_doubles import Client, Running, addresses, serving
 
-from quilt_nodeagent.multicast.control.core.errors import ControlError
-from quilt_nodeagent.multicast.control.core.events import PIM_HELLO, PimNeighborChange, Source
-from quilt_nodeagent.multicast.control.core.neighbours import (
+from quilt_pim.core.errors import ControlError
+from quilt_pim.core.events import PIM_HELLO, PimNeighborChange, Source
+from quilt_pim.core.neighbours import (
     MAX_EXTERNAL,
     Candidate,
     External,
     NeighbourTable,
     elect,
 )
-from quilt_nodeagent.multicast.control.core.pim import HOLDTIME_FOREVER, Hello
+from quilt_pim.core.pim import HOLDTIME_FOREVER, Hello
 
 BABEL = Source(external=True, tag="babel")
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quilt_nodeagent.multicast.control.core.pim import (
+from quilt_pim.core.pim import (
     HOLDTIME_FOREVER,
     Entry,
     Hello,
@@ -22,9 +22,9 @@ from quilt_nodeagent.multicast.control.core.pim import (
     checksum,
     parse,
 )
-from quilt_nodeagent.multicast.control.core.routes import Key, RouteTable
-from quilt_nodeagent.multicast.control.core.rpf import RpfInfo
-from quilt_nodeagent.multicast.control.pim_socket import split
+from quilt_pim.core.routes import Key, RouteTable
+from quilt_pim.core.rpf import RpfInfo
+from quilt_pim.pim_socket import split
 
 unicast = st.integers(0x01000000, 0xDFFFFFFF).map(lambda n: str(IPv4Address(n)))
 groups = st.integers(0xE0000000, 0xEFFFFFFF).map(lambda n: str(IPv4Address(n)))

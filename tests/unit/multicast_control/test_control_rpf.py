@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quilt_nodeagent.core.peers import PeerTable, make_peer
-from quilt_nodeagent.multicast.control.core.cache import TtlCache
-from quilt_nodeagent.multicast.control.core.rpf import MeshRoutes, PrefixTable, RpfInfo, StaticRoutes
-from quilt_nodeagent.multicast.control.core.rpf_wire import InvalidAnswerError, parse_answer
+from quilt_pim.core.cache import TtlCache
+from quilt_pim.core.rpf import MeshRoutes, PrefixTable, RpfInfo, StaticRoutes
+from quilt_pim.core.rpf_wire import InvalidAnswerError, parse_answer
 
 ETH0 = RpfInfo("eth0", "10.0.0.1", 10)
 WIRE = {"upstream_interface": "eth0", "upstream_neighbor": "10.0.0.1", "metric": 10}

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from control_doubles import TIMEOUT, Provider, eventually, serving
 
-from quilt_nodeagent.multicast.control.core.errors import ControlError
-from quilt_nodeagent.multicast.control.core.rpf import RpfInfo
-from quilt_nodeagent.multicast.control.counters import Counters
-from quilt_nodeagent.multicast.control.rpf_provider import LookupFailedError, RpfProvider, check_socket
+from quilt_pim.core.errors import ControlError
+from quilt_pim.core.rpf import RpfInfo
+from quilt_pim.counters import Counters
+from quilt_pim.rpf_provider import LookupFailedError, RpfProvider, check_socket
 
 ETH0 = RpfInfo("eth0", "10.0.0.1", 10)
 WIRE = {"upstream_interface": "eth0", "upstream_neighbor": "10.0.0.1", "metric": 10}

@@ -12,15 +12,15 @@ from click.testing import CliRunner
 from control_doubles import Client, eventually
 from prometheus_client import CollectorRegistry, generate_latest
 
+from quilt_multicast.core.state import MESH_SIDE, POD_SIDE, Forward
+from quilt_multicast.view import GroupView, RouteView, Totals
 from quilt_nodeagent.core.peers import Peer, PeerTable, make_peer
 from quilt_nodeagent.main import main
-from quilt_nodeagent.multicast.control.core.config import ControlConfig
-from quilt_nodeagent.multicast.control.core.events import EventType, IgmpMembershipChange, PimRouteChange
-from quilt_nodeagent.multicast.control.core.ring import Cursor
-from quilt_nodeagent.multicast.control.core.rpf import RpfInfo
-from quilt_nodeagent.multicast.control.service import ControlService
-from quilt_nodeagent.multicast.core.state import MESH_SIDE, POD_SIDE, Forward
-from quilt_nodeagent.multicast.view import GroupView, RouteView, Totals
+from quilt_pim.core.config import ControlConfig
+from quilt_pim.core.events import EventType, IgmpMembershipChange, PimRouteChange
+from quilt_pim.core.ring import Cursor
+from quilt_pim.core.rpf import RpfInfo
+from quilt_pim.service import ControlService
 
 
 @asynccontextmanager
@@ -112,7 +112,7 @@ async def test_a_path_that_cannot_be_had_is_told_once_and_ends_nothing(
 
 async def test_a_path_that_becomes_free_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backoff = Immediately()
-    monkeypatch.setattr("quilt_nodeagent.multicast.control.service.Backoff", lambda *_: backoff)
+    monkeypatch.setattr("quilt_pim.service.Backoff", lambda *_: backoff)
     (tmp_path / "run").touch()
     config = ControlConfig(str(tmp_path / "run" / "control.sock"), str(tmp_path / "run" / "rpf.sock"))
     async with following(PeerTable("node-1", "vxlan100"), config) as service:

@@ -17,12 +17,12 @@ from control_doubles import Client, Running, serving
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quilt_nodeagent.multicast.control.core import validate
-from quilt_nodeagent.multicast.control.core.config import ControlConfig
-from quilt_nodeagent.multicast.control.core.errors import ControlError
-from quilt_nodeagent.multicast.control.core.request_line import COMMANDS, MAX_LINE, read, request_id
-from quilt_nodeagent.multicast.control.state import GroupInfo, NoState, RouteInfo
-from quilt_nodeagent.multicast.control.unix import Peer, allowed
+from quilt_pim.core import validate
+from quilt_pim.core.config import ControlConfig
+from quilt_pim.core.errors import ControlError
+from quilt_pim.core.request_line import COMMANDS, MAX_LINE, read, request_id
+from quilt_pim.state import GroupInfo, NoState, RouteInfo
+from quilt_pim.unix import Peer, allowed
 
 ROOT = os.geteuid() == 0
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
-PACKAGES = ("netlink", "runtime", "nodeagent", "cli")
+PACKAGES = ("netlink", "multicast", "runtime", "nodeagent", "cli")
 # They return what was refused, instead of raising it.
 RETURNING = frozenset({"apply", "add_groups", "remove_groups", "add_fdb", "remove_fdb"})
 KERNELS = frozenset({"kernel", "_kernel", "host", "pod", "self"})

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from quilt_nodeagent.kernel import keeper as agent_keeper
-from quilt_nodeagent.kernel.keeper import Keeper as AgentKeeper
-from quilt_nodeagent.kernel.keeper import keeper_beside
+from quilt_multicast import keeper as agent_keeper
+from quilt_multicast.keeper import Keeper as AgentKeeper
+from quilt_multicast.keeper import keeper_beside
 from quilt_runtime import keeper as runtime_keeper
 from quilt_runtime.keeper import SOCKET, Keeper
 

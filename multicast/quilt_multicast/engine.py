@@ -1,0 +1,306 @@
+"""Multicast of one node while it is on: members, flows and peers come in, the kernel follows.
+
+The same walk as the mesh's: what changed marks groups, a pass compares what should be about them with what is
+tracked, and writes the difference; a full pass reads the kernel again. A pass takes a fraction of a
+millisecond and nothing in it waits, so passes run inside the event loop, once for all marks of a moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence, Set
+
+import structlog
+
+from quilt_multicast.core.forwarding import Forwarding, Topology
+from quilt_multicast.core.members import LINK_LOCAL, LocalMembers, RemoteMembers
+from quilt_multicast.core.settings import Limits
+from quilt_multicast.core.state import make_plan
+from quilt_multicast.core.sync import News
+from quilt_multicast.dataplane import DataplaneError, FlowCounters, MulticastDataplane, NotYetError
+from quilt_multicast.idle import IdleFlows
+from quilt_multicast.metrics import MulticastMetrics
+from quilt_multicast.mroute import NO_ENTRY
+from quilt_multicast.namespaces import Admission
+from quilt_multicast.observer import Observer, Silent
+from quilt_multicast.trouble import Trouble
+from quilt_netlink import BridgeGroup, Change, Event, Link, MonitorLike, NetlinkError, Overrun, VxlanGroup
+
+log = structlog.get_logger()
+
+# Seconds: the safety net under the notifications, how often flows are looked at, and how long peers may take
+# to tell their members before what a predecessor left is ended.
+RESYNC = 60.0
+LOOK = 30.0
+SETTLE = 1.5
+
+
+class Engine:
+    """`tell(group, member)` is called when this node's pods become members of a group, or none is left,
+    `looked()` when all of them were read.
+
+    What a predecessor left in the kernel goes on until every peer has told its members: `complete()`.
+    """
+
+    def __init__(
+        self,
+        dataplane: MulticastDataplane,
+        limits: Limits,
+        metrics: MulticastMetrics,
+        *,
+        open_monitor: Callable[[], MonitorLike],
+        tell: Callable[[str, bool], None],
+        observer: Observer | None = None,
+        complete: Callable[[], bool] = lambda: True,
+        looked: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._dataplane = dataplane
+        self._metrics = metrics
+        self._open_monitor = open_monitor
+        self._tell = tell
+        self._observer = observer or Silent()
+        self._admission = Admission(dataplane.alias)
+        self.local = LocalMembers(limits, self._admission.port)
+        self.remote = RemoteMembers()
+        admission = self._admission
+        self.forwarding = Forwarding(
+            self.local, self.remote, limits, admission.source, dataplane.key, admission.exists
+        )
+        self._dirty: set[str] = set()
+        self._full = "start"
+        self._scheduled = False
+        self._heard_at = 0.0
+        self._trouble = Trouble(lambda: self.resync("retry"), metrics)
+        self._complete = complete
+        self._looked = looked
+        self._settling = False
+        self._idle = IdleFlows()
+        self._fd = -1
+        # Whether the routing table is ours and all was read at least once.
+        self.running = False
+
+    async def run(self) -> None:
+        """Serve until cancelled; raises MrouteError where the routing table cannot be had."""
+        loop = asyncio.get_running_loop()
+        self._fd = self._dataplane.open()
+        self._settling = self._dataplane.adopted
+        # Before the first look: what changes in between is then told.
+        monitor = self._open_monitor()
+        try:
+            loop.add_reader(self._fd, self._upcalls)
+            self.resync("start")
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._follow(monitor))
+                group.create_task(self._settle())
+                group.create_task(self._tick(RESYNC, lambda: self.resync("timer")))
+                group.create_task(self._tick(LOOK, self._forget_idle))
+        finally:
+            loop.remove_reader(self._fd)
+            monitor.close()
+            self._dataplane.close()
+
+    @property
+    def problem(self) -> str:
+        """What is wrong, as a sentence; empty where all is well."""
+        return self._trouble.problem
+
+    # -- what happens -------------------------------------------------------------------------
+    def resync(self, cause: str) -> None:
+        """Ask for a full pass."""
+        self._full = self._full or cause
+        self._soon()
+
+    def set_topology(self, topology: Topology, gone: Iterable[str]) -> None:
+        """Follow who is in the mesh; members of nodes that are gone count no longer."""
+        self.forwarding.topology = topology
+        for vtep in gone:
+            if groups := self.remote.purge(vtep):
+                log.info("multicast_members_purged", vtep=vtep, groups=len(groups))
+        self._mark({group for _, group in self.forwarding.flows})
+        self.forwarding.reconsider()
+
+    def heard(self, news: News) -> None:
+        """Follow what a peer tells of its members."""
+        self._heard_at = self._heard_at or time.perf_counter()
+        self._mark(self.remote.change(news.vtep, news.added, news.removed))
+
+    def set_limits(self, limits: Limits) -> None:
+        """Follow limits; what is over them already stays."""
+        self.local.limits = self.forwarding.limits = limits
+
+    def choose(self, namespaces: Set[str]) -> None:
+        """Let pods of these namespaces take part, or all where there are none."""
+        if self._admission.choose(namespaces):
+            self.resync("namespaces")
+
+    def keep(self) -> None:
+        """Have the routing table kept for a successor."""
+        self._dataplane.keep()
+
+    def counters(self) -> list[FlowCounters]:
+        """Read what each flow has forwarded."""
+        return self._dataplane.counters(list(self._dataplane.tracked.flows))
+
+    def take(self, events: Sequence[Event]) -> None:
+        """Take in notifications of the kernel."""
+        touched: set[str] = set()
+        for event in events:
+            match event:
+                case Overrun():
+                    self.resync("overrun")
+                case Change(_, BridgeGroup() as member):
+                    self._member(event, member, touched)
+                case Change(new, VxlanGroup() as copy):
+                    self._copy(new, copy, touched)
+                case Change(_, Link() as link):
+                    self._link(link)
+                case _:
+                    pass
+        self._mark(touched)
+
+    def _member(self, event: Change, entry: BridgeGroup, touched: set[str]) -> None:
+        if entry.bridge != self._dataplane.bridge_index or not self._dataplane.counts(entry):
+            return
+        held = entry.port in self.local.ports(entry.group)
+        if event.new:
+            changed = self.local.join(entry.port, entry.group)
+        else:
+            changed = self.local.leave(entry.port, entry.group)
+        if held != (entry.port in self.local.ports(entry.group)):
+            self._observer.member(entry.group, entry.port, event.new)
+        if changed:
+            touched.add(entry.group)
+            self._tell(entry.group, event.new)
+
+    def _link(self, link: Link) -> None:
+        if self._dataplane.is_ours(link.name, link.index):
+            self.resync("link")
+        elif self._admission.forget(link):
+            self.resync("pod")
+
+    def _copy(self, new: bool, entry: VxlanGroup, touched: set[str]) -> None:
+        if entry.ifindex != self._dataplane.device_index or entry.source:
+            return
+        tracked = self._dataplane.tracked.copies
+        copy = (entry.group, entry.dst)
+        wanted = copy in self.forwarding.desired([entry.group]).copies
+        (tracked.add if new else tracked.discard)(copy)
+        if wanted != new:
+            touched.add(entry.group)
+            self._metrics.repairs.labels("copy").inc()
+            log.info("multicast_drift_repaired", group=entry.group, dst=entry.dst, was_there=new)
+
+    def _upcalls(self) -> None:
+        touched: set[str] = set()
+        for upcall in self._dataplane.upcalls():
+            self._metrics.upcalls.inc()
+            if upcall.kind != NO_ENTRY or upcall.group.startswith(LINK_LOCAL):
+                continue
+            if not self.forwarding.add(upcall.source, upcall.group, upcall.vif):
+                self._metrics.refused_flows.inc()
+            # The kernel asks about what it does not have, whatever we believe.
+            self._dataplane.tracked.flows.pop((upcall.source, upcall.group), None)
+            touched.add(upcall.group)
+        if touched:
+            self._dirty |= touched
+            self._run()
+
+    async def _follow(self, monitor: MonitorLike) -> None:
+        while events := await monitor.take_all():
+            self.take(events)
+
+    async def _tick(self, seconds: float, act: Callable[[], None]) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            act()
+
+    async def _settle(self) -> None:
+        await asyncio.sleep(SETTLE)
+        if self._settling:
+            self._settling = False
+            self.resync("settled")
+
+    # -- what is done about it ----------------------------------------------------------------
+    def _mark(self, groups: set[str]) -> None:
+        self._dirty |= groups
+        if groups:
+            self._soon()
+
+    def _soon(self) -> None:
+        if not self._scheduled and self._fd >= 0:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._run)
+
+    def _run(self) -> None:
+        self._scheduled = False
+        started = time.perf_counter()
+        try:
+            self._pass()
+        except NotYetError as reason:
+            self._trouble.waits(str(reason))
+        except (DataplaneError, NetlinkError) as error:
+            self._trouble.failed(str(error))
+        now = time.perf_counter()
+        self._metrics.pass_seconds.observe(now - started)
+        if self._heard_at:
+            self._metrics.join_seconds.observe(now - self._heard_at)
+            self._heard_at = 0.0
+        self._count()
+
+    def _pass(self) -> None:
+        if self._settling and self._complete():
+            self._settling, self._full = False, "settled"
+        cause, self._full = self._full, ""
+        groups, self._dirty = self._dirty, set()
+        if cause:
+            self._admission.ask_anew()
+            try:
+                self._take_members(self._dataplane.look())
+                self.keep()
+                self.running = True
+                self._looked()
+            except (DataplaneError, NetlinkError, NotYetError):
+                self._full = cause
+                raise
+        tracked = self._dataplane.tracked
+        for flow, forward in tracked.flows.items() if self._settling else ():
+            if forward.iif >= 0:
+                self.forwarding.add(*flow, forward.iif)
+        groups |= self.forwarding.take_displaced()
+        groups, part = self._dataplane.about(groups, self.forwarding.groups)
+        actual = tracked if cause else part
+        desired = self.forwarding.desired(None if cause else groups)
+        plan = make_plan(desired, actual)
+        if self._settling:
+            plan = plan.growing(actual)
+        before = {flow: tracked.flows.get(flow) for flow, _ in plan.flows}
+        gone = {flow: tracked.flows.get(flow) for flow in plan.stale_flows}
+        errors = self._dataplane.write(plan) if len(plan) else []
+        for flow, forward in plan.flows:
+            self._observer.flow(flow, before[flow], forward)
+        for flow, old in gone.items():
+            self._observer.flow(flow, old, None)
+        if errors:
+            self._trouble.failed(errors[0], len(errors))
+        else:
+            self._trouble.over()
+
+    def _take_members(self, members: set[tuple[int, str]]) -> None:
+        before = {(port, group) for group in self.local.groups for port in self.local.ports(group)}
+        for group in self.local.replace(members):
+            self._tell(group, group in self.local)
+        after = {(port, group) for group in self.local.groups for port in self.local.ports(group)}
+        for port, group in before ^ after:
+            self._observer.member(group, port, (port, group) in after)
+
+    def _forget_idle(self) -> None:
+        idle = self._idle.look(self.counters())
+        for flow in idle:
+            self.forwarding.forget(flow)
+        self._mark({group for _, group in idle} | self.forwarding.reconsider(all_=True))
+
+    def _count(self) -> None:
+        local, tracked = self.local, self._dataplane.tracked
+        self._metrics.show_groups(len(local.groups), len(self.remote.groups), len(local.refused))
+        self._metrics.show_entries(len(tracked.flows), len(tracked.copies))

@@ -1,0 +1,211 @@
+"""PIM neighbours of every interface, whatever they are known from, and who is the designated router.
+
+A neighbour may be known from up to three sides at once: its own Hellos, a caller of the API, and the mesh.
+Hellos come first (RFC 7761 §4.3.1 says what they mean), then the caller's entry, then the mesh's; removing
+one side leaves the others. Only what Hellos say expires.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
+
+from quilt_pim.core.errors import ControlError
+from quilt_pim.core.events import PIM_HELLO, PimNeighborChange, Source
+from quilt_pim.core.pim import HOLDTIME_FOREVER, Hello
+from quilt_pim.core.validate import MESH_TAG
+
+DEFAULT_PRIORITY = 1
+MAX_EXTERNAL = 4096
+# A host can send Hellos from any address: without a bound it could fill the agent's memory.
+MAX_LEARNED = 1024
+
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """An injected neighbour."""
+
+    dr_priority: int = DEFAULT_PRIORITY
+    tag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a neighbour's last Hello said; `dr_priority` is None without that option, `expires` for ever."""
+
+    dr_priority: int | None
+    expires: float | None
+    generation_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """One neighbour on one interface, with all sides that know it."""
+
+    interface: str
+    address: str
+    hello: Heard | None = None
+    added: External | None = None
+    mesh: External | None = None
+
+    @property
+    def source(self) -> Source:
+        """The side that counts now."""
+        if self.hello is not None:
+            return PIM_HELLO
+        injected = self.added or self.mesh
+        assert injected is not None
+        return Source(external=True, tag=injected.tag)
+
+    @property
+    def dr_priority(self) -> int | None:
+        """Priority in the election; None where a Hello came without the option."""
+        if self.hello is not None:
+            return self.hello.dr_priority
+        injected = self.added or self.mesh
+        assert injected is not None
+        return injected.dr_priority
+
+    @property
+    def external(self) -> External | None:
+        """The injected side, also while Hellos are heard."""
+        return self.added or self.mesh
+
+    @property
+    def known(self) -> bool:
+        """Whether any side still knows it."""
+        return bool(self.hello or self.added or self.mesh)
+
+
+class NeighbourTable:
+    """All neighbours; every change returns the events that follow from it."""
+
+    def __init__(self) -> None:
+        self._held: dict[Key, Neighbour] = {}
+        self._added = 0
+        self._learned = 0
+
+    def __iter__(self) -> Iterator[Neighbour]:
+        return iter(sorted(self._held.values(), key=lambda n: (n.interface, IPv4Address(n.address))))
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def get(self, interface: str, address: str) -> Neighbour | None:
+        """The neighbour, or None for a stranger: what Join/Prune checks ask."""
+        return self._held.get((interface, address))
+
+    def on(self, interface: str) -> list[Neighbour]:
+        """Neighbours on one interface."""
+        return [held for held in self._held.values() if held.interface == interface]
+
+    def add(self, interface: str, address: str, external: External) -> list[PimNeighborChange]:
+        """Inject a neighbour for a caller, or change its entry; Hello state stays as it is."""
+        held = self._held.get((interface, address))
+        if (held is None or held.added is None) and self._added >= MAX_EXTERNAL:
+            raise ControlError(f"There are {MAX_EXTERNAL} external neighbors already; remove some first")
+        return self._put(replace(held or Neighbour(interface, address), added=external))
+
+    def remove(self, interface: str, address: str) -> list[PimNeighborChange]:
+        """Take back what a caller injected."""
+        held = self._held.get((interface, address))
+        if held is None:
+            raise ControlError(
+                f"There is no neighbor {address} on {interface}; ListExternalNeighbors shows which there are"
+            )
+        if held.added is None and held.mesh is not None:
+            raise ControlError(
+                f"Neighbor {address} on {interface} is a peer of the mesh ({held.mesh.tag}); it goes when "
+                "its node is Down"
+            )
+        if held.added is None:
+            raise ControlError(
+                f"Neighbor {address} on {interface} is not external: it is learned from its own Hellos and "
+                "expires with them"
+            )
+        return self._put(replace(held, added=None))
+
+    def clear(self, interface: str | None = None) -> tuple[int, list[PimNeighborChange]]:
+        """Take back all that callers injected, on one interface or everywhere; how many, and the events."""
+        chosen = [n for n in self if n.added is not None and interface in (None, n.interface)]
+        return len(chosen), [event for n in chosen for event in self._put(replace(n, added=None))]
+
+    def heard(self, interface: str, address: str, hello: Hello, now: float) -> list[PimNeighborChange]:
+        """Take in a Hello; a holdtime of zero is a goodbye."""
+        held = self._held.get((interface, address))
+        if hello.holdtime == 0:
+            return self._put(replace(held, hello=None)) if held and held.hello else []
+        if (held is None or held.hello is None) and self._learned >= MAX_LEARNED:
+            raise ControlError(f"{MAX_LEARNED} neighbors are learned already; {address} is left out")
+        expires = None if hello.holdtime == HOLDTIME_FOREVER else now + hello.holdtime
+        state = Heard(hello.dr_priority, expires, hello.generation_id)
+        return self._put(replace(held or Neighbour(interface, address), hello=state))
+
+    def expire(self, now: float) -> list[PimNeighborChange]:
+        """Forget Hellos whose holdtime is over."""
+        return [event for n in list(self._held.values()) for event in self._expired(n, now)]
+
+    def next_expiry(self) -> float | None:
+        """When `expire` has something to do next."""
+        times = [n.hello.expires for n in self._held.values() if n.hello and n.hello.expires is not None]
+        return min(times, default=None)
+
+    def forget_hellos(self, interface: str) -> list[PimNeighborChange]:
+        """Forget what was heard on an interface that is listened to no longer."""
+        return [event for n in self.on(interface) if n.hello for event in self._put(replace(n, hello=None))]
+
+    def set_mesh(self, interface: str, peers: Iterable[tuple[str, str]]) -> list[PimNeighborChange]:
+        """Follow the mesh: `(node, VTEP address)` of every peer that is Up; those not named go."""
+        wanted = {(interface, address): node for node, address in peers}
+        events: list[PimNeighborChange] = []
+        for key, held in list(self._held.items()):
+            if held.mesh is not None and key not in wanted:
+                events += self._put(replace(held, mesh=None))
+        for key, node in wanted.items():
+            injected = External(DEFAULT_PRIORITY, f"{MESH_TAG}{node}")
+            known = self._held.get(key)
+            if known is None or known.mesh != injected:
+                events += self._put(replace(known or Neighbour(*key), mesh=injected))
+        return events
+
+    def _expired(self, held: Neighbour, now: float) -> list[PimNeighborChange]:
+        over = held.hello and held.hello.expires is not None and held.hello.expires <= now
+        return self._put(replace(held, hello=None)) if over else []
+
+    def _put(self, new: Neighbour) -> list[PimNeighborChange]:
+        key = (new.interface, new.address)
+        old = self._held.get(key)
+        self._added += bool(new.added) - bool(old and old.added)
+        self._learned += bool(new.hello) - bool(old and old.hello)
+        if not new.known:
+            del self._held[key]
+            assert old is not None
+            return [PimNeighborChange(new.interface, new.address, "Down", old.source)]
+        self._held[key] = new
+        if old is None or old.source != new.source:
+            return [PimNeighborChange(new.interface, new.address, "Up", new.source)]
+        return []
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Who stands for election as designated router; priority None where its Hello carried none."""
+
+    address: str
+    priority: int | None
+
+
+def elect(candidates: Iterable[Candidate]) -> str | None:
+    """Address of the designated router: highest priority, then highest address.
+
+    RFC 7761 §4.3.2: as soon as one router on the link sends no priority, all compare addresses alone, or they
+    would not agree on one.
+    """
+    standing = list(candidates)
+    if not standing:
+        return None
+    ranked = all(one.priority is not None for one in standing)
+    return max(standing, key=lambda one: (one.priority if ranked else 0, IPv4Address(one.address))).address

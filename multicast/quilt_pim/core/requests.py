@@ -1,0 +1,255 @@
+"""Requests of the control socket: one typed object each, read from a JSON line.
+
+Every address, name and number is checked here, so that whoever handles a request may use it as it is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from quilt_pim.core import validate
+from quilt_pim.core.announcements import (
+    DEFAULT_HOLDTIME,
+    MAX_HOLDTIME,
+    Announcement,
+)
+from quilt_pim.core.config import provider
+from quilt_pim.core.errors import ControlError
+from quilt_pim.core.events import EventType
+from quilt_pim.core.neighbours import DEFAULT_PRIORITY, External
+from quilt_pim.core.rpf import Network, RpfInfo
+from quilt_pim.core.rpf_wire import read_info
+
+
+class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A command; its name on the wire is the class's."""
+
+
+class NeighborFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A neighbour as a caller describes it."""
+
+    address: str
+    interface: str
+    dr_priority: int | None = None
+    tag: str | None = None
+
+
+class AddExternalNeighbor(Request, frozen=True):
+    """Inject a neighbour; its fields stand in `neighbor`, or beside the command."""
+
+    neighbor: NeighborFields
+
+    def key(self) -> tuple[str, str]:
+        """Interface and address."""
+        return (
+            validate.interface("interface", self.neighbor.interface),
+            validate.unicast("address", self.neighbor.address),
+        )
+
+    def external(self) -> External:
+        """What is injected."""
+        given = self.neighbor.dr_priority
+        priority = DEFAULT_PRIORITY if given is None else given
+        return External(
+            validate.number("dr_priority", priority, 0, validate.MAX_U32),
+            validate.tag(self.neighbor.tag or ""),
+        )
+
+
+class RemoveExternalNeighbor(Request, frozen=True):
+    """Take an injected neighbour back."""
+
+    address: str
+    interface: str
+
+    def key(self) -> tuple[str, str]:
+        """Interface and address."""
+        return validate.interface("interface", self.interface), validate.unicast("address", self.address)
+
+
+class ListExternalNeighbors(Request, frozen=True):
+    """Injected neighbours, those whose Hellos are heard by now included."""
+
+
+class ClearExternalNeighbors(Request, frozen=True):
+    """Take all injected neighbours back, on one interface or everywhere."""
+
+    interface: str | None = None
+
+    def where(self) -> str | None:
+        """The interface, or None for everywhere."""
+        return None if self.interface is None else validate.interface("interface", self.interface)
+
+
+class GetPimNeighbors(Request, frozen=True):
+    """All neighbours, and who is the designated router of each interface."""
+
+
+class EnablePim(Request, frozen=True):
+    """Listen for PIM on an interface; `passive` sends no Hellos of our own."""
+
+    interface: str
+    dr_priority: int | None = None
+    passive: bool = False
+
+    def where(self) -> str:
+        """The interface."""
+        return validate.interface("interface", self.interface)
+
+    def priority(self) -> int:
+        """Our own priority in the election."""
+        given = DEFAULT_PRIORITY if self.dr_priority is None else self.dr_priority
+        return validate.number("dr_priority", given, 0, validate.MAX_U32)
+
+
+class DisablePim(Request, frozen=True):
+    """Listen no longer."""
+
+    interface: str
+
+    def where(self) -> str:
+        """The interface."""
+        return validate.interface("interface", self.interface)
+
+
+class SetRpfProvider(Request, frozen=True):
+    """Choose where RPF information comes from."""
+
+    provider: str
+
+    def chosen(self) -> str:
+        """`disabled`, `static` or a path."""
+        return provider(self.provider)
+
+
+class GetRpfProvider(Request, frozen=True):
+    """The provider, its sizes and its counters."""
+
+
+class QueryRpf(Request, frozen=True):
+    """Look a source up as the router would."""
+
+    source: str
+
+    def address(self) -> str:
+        """The source."""
+        return validate.host("source", self.source)
+
+
+class AddRpfRoute(Request, frozen=True):
+    """Add a static way to an address or prefix."""
+
+    source: str
+    rpf: dict[str, Any]
+
+    def prefix(self) -> Network:
+        """The sources meant."""
+        return validate.prefix("source", self.source)
+
+    def info(self) -> RpfInfo:
+        """The way to them."""
+        extra = self.rpf.keys() - {"upstream_interface", "upstream_neighbor", "metric"}
+        if extra:
+            raise ControlError(f"rpf: {validate.shown(min(extra))} is not a field of it")
+        return read_info(self.rpf)
+
+
+class RemoveRpfRoute(Request, frozen=True):
+    """Remove the static ways to an address or prefix, or the one over an interface."""
+
+    source: str
+    interface: str | None = None
+
+    def prefix(self) -> Network:
+        """The sources meant."""
+        return validate.prefix("source", self.source)
+
+    def where(self) -> str | None:
+        """The interface, or None for all."""
+        return None if self.interface is None else validate.interface("interface", self.interface)
+
+
+class ListRpfRoutes(Request, frozen=True):
+    """All static ways."""
+
+
+class ClearRpfRoutes(Request, frozen=True):
+    """Remove all static ways."""
+
+
+class Subscribe(Request, frozen=True):
+    """Be told of events on this connection."""
+
+    events: list[str]
+
+    def types(self) -> tuple[EventType, ...]:
+        """What of, in the order given, each once."""
+        if not self.events:
+            raise ControlError(f"events: name at least one of {', '.join(EventType)}")
+        for name in self.events:
+            if name not in EventType.__members__.values():
+                raise ControlError(
+                    f"events: {validate.shown(name)} is not known; choose from {', '.join(EventType)}"
+                )
+        return tuple(dict.fromkeys(EventType(name) for name in self.events))
+
+
+class Unsubscribe(Request, frozen=True):
+    """End a subscription of this connection."""
+
+    subscription_id: int
+
+
+class ListSubscriptions(Request, frozen=True):
+    """Subscriptions of this connection."""
+
+
+class _Announced(Request, frozen=True):
+    source: str
+    group: str
+    rp: str
+
+    def announcement(self) -> Announcement:
+        """What is announced."""
+        return Announcement(
+            validate.unicast("source", self.source),
+            validate.group("group", self.group),
+            validate.unicast("rp", self.rp),
+        )
+
+
+class AnnounceSource(_Announced, frozen=True):
+    """A source is active; `interface` is where the announcement came in, `holdtime` in seconds."""
+
+    interface: str | None = None
+    holdtime: int = DEFAULT_HOLDTIME
+
+    def where(self) -> str | None:
+        """The interface, or None when the caller itself is the origin."""
+        return None if self.interface is None else validate.interface("interface", self.interface)
+
+    def seconds(self) -> int:
+        """How long it is valid."""
+        return validate.number("holdtime", self.holdtime, 1, MAX_HOLDTIME)
+
+
+class WithdrawSource(_Announced, frozen=True):
+    """A source is active no longer."""
+
+
+class GetMsdpSaCache(Request, frozen=True):
+    """All announced sources."""
+
+
+class GetIgmpGroups(Request, frozen=True):
+    """Groups with members, here and on other nodes."""
+
+
+class GetMroute(Request, frozen=True):
+    """Multicast routes, the mesh's and those that neighbours joined."""
+
+
+class GetConfig(Request, frozen=True):
+    """The configuration as it runs."""

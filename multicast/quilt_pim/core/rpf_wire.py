@@ -1,0 +1,93 @@
+"""The RPF query protocol, both ends of it: `{"query":"rpf","source":…}` and the answer to that.
+
+A message ends with a newline or with the end of the stream.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+from quilt_pim.core import validate
+from quilt_pim.core.errors import ControlError
+from quilt_pim.core.rpf import RpfInfo
+
+# Longest message either side accepts.
+MAX_MESSAGE = 4096
+
+
+class InvalidAnswerError(Exception):
+    """A provider's answer that means nothing."""
+
+
+def query(source: str) -> bytes:
+    """The request for one source."""
+    return json.dumps({"query": "rpf", "source": source}).encode() + b"\n"
+
+
+def parse_query(line: bytes) -> str:
+    """The source that a request asks for; ControlError says what is wrong with it."""
+    document = decode_object(line)
+    if document.get("query") != "rpf":
+        raise ControlError(
+            f"query: {validate.shown(document.get('query'))} is not known; this socket answers 'rpf'"
+        )
+    source = document.get("source")
+    if not isinstance(source, str):
+        raise ControlError("source: an address is missing")
+    return validate.host("source", source)
+
+
+def answer(source: str, info: RpfInfo | None) -> bytes:
+    """What the mesh answers; no route is said explicitly."""
+    document = info.wire() if info else {"error": f"no route: {source} is in no subnet of the mesh"}
+    return json.dumps(document).encode() + b"\n"
+
+
+def refusal(message: str) -> bytes:
+    """The answer to a request that cannot be read."""
+    return json.dumps({"error": message}).encode() + b"\n"
+
+
+def parse_answer(line: bytes) -> RpfInfo | str:
+    """A provider's answer: the information, or its own words for why there is none."""
+    try:
+        document = decode_object(line)
+        if "error" in document:
+            return validate.shown(document["error"])
+        return read_info(document)
+    except ControlError as error:
+        raise InvalidAnswerError(str(error)) from error
+
+
+def read_info(document: dict[str, Any]) -> RpfInfo:
+    """RPF information from a JSON object; fields beyond the three are ignored."""
+    interface, neighbor, metric = (
+        document.get("upstream_interface"),
+        document.get("upstream_neighbor"),
+        document.get("metric"),
+    )
+    if not isinstance(interface, str):
+        raise ControlError("upstream_interface: a name is missing")
+    if neighbor is not None and not isinstance(neighbor, str):
+        raise ControlError(f"upstream_neighbor: {validate.shown(neighbor)} is not an address")
+    if metric is not None and not isinstance(metric, int):
+        raise ControlError(f"metric: {validate.shown(metric)} is not a whole number")
+    return RpfInfo(
+        validate.interface("upstream_interface", interface),
+        None if neighbor is None else validate.host("upstream_neighbor", neighbor),
+        None if metric is None else validate.number("metric", metric, 0, validate.MAX_U32),
+    )
+
+
+def decode_object(line: bytes) -> dict[str, Any]:
+    """One JSON object; ControlError for everything else."""
+    try:
+        document = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ControlError(f"This is not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise ControlError("A message is one JSON object, in braces")
+    return document

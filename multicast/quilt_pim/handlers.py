@@ -1,0 +1,224 @@
+"""What each command of the control socket does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from quilt_pim import interfaces
+from quilt_pim.core import requests as ask
+from quilt_pim.core.errors import ControlError
+from quilt_pim.core.neighbours import Neighbour
+from quilt_pim.core.requests import Request
+from quilt_pim.subscriptions import Session
+
+if TYPE_CHECKING:
+    from quilt_pim.plane import ControlPlane
+
+Reply = dict[str, Any]
+
+
+class Handlers:
+    """Answers commands over one control plane; ControlError becomes the reply's `error`."""
+
+    def __init__(self, plane: ControlPlane) -> None:
+        self._plane = plane
+        self._now: dict[type[Request], Callable[[Any], Reply]] = {
+            ask.AddExternalNeighbor: self._add_neighbor,
+            ask.RemoveExternalNeighbor: self._remove_neighbor,
+            ask.ListExternalNeighbors: self._list_external,
+            ask.ClearExternalNeighbors: self._clear_neighbors,
+            ask.GetPimNeighbors: self._list_neighbors,
+            ask.EnablePim: self._enable_pim,
+            ask.DisablePim: self._disable_pim,
+            ask.SetRpfProvider: self._set_provider,
+            ask.GetRpfProvider: lambda request: self._plane.rpf.wire(),
+            ask.AddRpfRoute: self._add_route,
+            ask.RemoveRpfRoute: self._remove_route,
+            ask.ListRpfRoutes: self._list_routes,
+            ask.ClearRpfRoutes: self._clear_routes,
+            ask.WithdrawSource: self._withdraw,
+            ask.GetMsdpSaCache: self._list_sources,
+            ask.GetIgmpGroups: lambda request: {"groups": [asdict(g) for g in self._plane.state.groups()]},
+            ask.GetMroute: self._mroute,
+            ask.GetConfig: self._config,
+        }
+
+    async def answer(self, request: Request, session: Session) -> Reply:
+        """The data of the reply to a request."""
+        if isinstance(request, ask.QueryRpf):
+            return await self._query(request)
+        if isinstance(request, ask.AnnounceSource):
+            return await self._announce(request)
+        if isinstance(request, ask.Subscribe):
+            return session.subscribe(request.types()).wire()
+        if isinstance(request, ask.Unsubscribe):
+            session.unsubscribe(request.subscription_id)
+            return {"subscription_id": request.subscription_id}
+        if isinstance(request, ask.ListSubscriptions):
+            return {"subscriptions": [held.wire() for held in session.list()]}
+        return self._now[type(request)](request)
+
+    def _add_neighbor(self, request: ask.AddExternalNeighbor) -> Reply:
+        if not self._plane.config.external_neighbors_enabled:
+            raise ControlError("External neighbors are off on this node (external_neighbors_enabled=false)")
+        interface, address = request.key()
+        external = request.external()
+        interfaces.multicast(interface)
+        self._plane.publish_all(self._plane.neighbours.add(interface, address, external))
+        held = self._plane.neighbours.get(interface, address)
+        assert held is not None
+        return {"neighbor": self._neighbors([held])[0]}
+
+    def _remove_neighbor(self, request: ask.RemoveExternalNeighbor) -> Reply:
+        interface, address = request.key()
+        self._plane.publish_all(self._plane.neighbours.remove(interface, address))
+        return {"address": address, "interface": interface}
+
+    def _list_external(self, request: ask.ListExternalNeighbors) -> Reply:
+        return {"neighbors": self._neighbors(n for n in self._plane.neighbours if n.external is not None)}
+
+    def _clear_neighbors(self, request: ask.ClearExternalNeighbors) -> Reply:
+        removed, events = self._plane.neighbours.clear(request.where())
+        self._plane.publish_all(events)
+        return {"removed": removed}
+
+    def _list_neighbors(self, request: ask.GetPimNeighbors) -> Reply:
+        held = list(self._plane.neighbours)
+        names = sorted({n.interface for n in held} | set(self._plane.pim.speakers.names()))
+        return {
+            "neighbors": self._neighbors(held),
+            "interfaces": [self._interface(name) for name in names],
+        }
+
+    def _enable_pim(self, request: ask.EnablePim) -> Reply:
+        name = request.where()
+        self._plane.pim.speakers.enable(name, time.monotonic(), request.priority(), passive=request.passive)
+        self._plane.deadlines_changed()
+        return self._interface(name)
+
+    def _disable_pim(self, request: ask.DisablePim) -> Reply:
+        name = request.where()
+        self._plane.pim.speakers.disable(name)
+        self._plane.publish_all(self._plane.neighbours.forget_hellos(name))
+        self._plane.publish_all(self._plane.routes.drop_interface(name))
+        return {"interface": name}
+
+    def _set_provider(self, request: ask.SetRpfProvider) -> Reply:
+        self._plane.rpf.choose(request.chosen())
+        self._plane.rpf_changed()
+        return {"provider": self._plane.rpf.provider}
+
+    async def _query(self, request: ask.QueryRpf) -> Reply:
+        source = request.address()
+        found = await self._plane.rpf.lookup(source)
+        return {
+            "source": source,
+            "provider": self._plane.rpf.provider,
+            "rpf": found.info.wire() if found.info else None,
+            "reason": found.reason or None,
+            "cached": found.cached,
+        }
+
+    def _add_route(self, request: ask.AddRpfRoute) -> Reply:
+        source, info = request.prefix(), request.info()
+        self._plane.rpf.static.add(source, info)
+        self._plane.rpf_changed()
+        return {"source": str(source), "rpf": info.wire()}
+
+    def _remove_route(self, request: ask.RemoveRpfRoute) -> Reply:
+        source = request.prefix()
+        removed = self._plane.rpf.static.remove(source, request.where())
+        self._plane.rpf_changed()
+        return {"source": str(source), "removed": removed}
+
+    def _list_routes(self, request: ask.ListRpfRoutes) -> Reply:
+        held = self._plane.rpf.static
+        return {"routes": [{"source": str(source), "rpf": info.wire()} for source, info in held]}
+
+    def _clear_routes(self, request: ask.ClearRpfRoutes) -> Reply:
+        removed = self._plane.rpf.static.clear()
+        self._plane.rpf_changed()
+        return {"removed": removed}
+
+    async def _announce(self, request: ask.AnnounceSource) -> Reply:
+        item, holdtime, interface = request.announcement(), request.seconds(), request.where()
+        # The message's origin is checked as MSDP does (RFC 3618 §10.1): it must come from towards its RP.
+        verdict = await self._plane.rpf.arrives(item.rp, interface)
+        if not verdict.passed:
+            self._plane.counters.add("sources_refused")
+            raise ControlError(f"Source {item.source} of {item.group} fails the RPF check: {verdict.reason}")
+        change = self._plane.sources.announce(item, holdtime, time.monotonic())
+        self._plane.publish(change)
+        self._plane.deadlines_changed()
+        return {**asdict(item), "action": change.action, "holdtime": holdtime}
+
+    def _withdraw(self, request: ask.WithdrawSource) -> Reply:
+        change = self._plane.sources.withdraw(request.announcement())
+        self._plane.publish(change)
+        return {"source": change.source, "group": change.group, "rp": change.rp, "action": change.action}
+
+    def _list_sources(self, request: ask.GetMsdpSaCache) -> Reply:
+        now = time.monotonic()
+        held = self._plane.sources
+        return {"sources": [{**asdict(a), "expires_in_secs": round(until - now)} for a, until in held]}
+
+    def _mroute(self, request: ask.GetMroute) -> Reply:
+        joined = [
+            {
+                "group": route.key.group,
+                "source": route.key.source,
+                "input_interface": route.upstream.upstream_interface if route.upstream else None,
+                "output_interfaces": list(route.interfaces),
+                "nodes": [],
+                "route_type": route.key.route_type,
+                "origin": "pim",
+                "packets": None,
+                "bytes": None,
+            }
+            for route in self._plane.routes
+        ]
+        return {"routes": [*(asdict(route) for route in self._plane.state.routes()), *joined]}
+
+    def _config(self, request: ask.GetConfig) -> Reply:
+        plane = self._plane
+        return {
+            "config": {
+                "rpf_provider": plane.rpf.provider,
+                **plane.config.wire(),
+                "pim_interfaces": plane.pim.speakers.names(),
+            },
+            "counters": {**plane.counters.all(), **plane.state.counters()},
+        }
+
+    def _interface(self, name: str) -> Reply:
+        speaker = self._plane.pim.speakers.get(name)
+        return {
+            "interface": name,
+            "pim": speaker is not None and speaker.socket is not None,
+            "passive": speaker.passive if speaker else None,
+            "dr_priority": speaker.priority if speaker else None,
+            "designated_router": self._plane.pim.designated(name),
+        }
+
+    def _neighbors(self, chosen: Iterable[Neighbour]) -> list[Reply]:
+        held = list(chosen)
+        # Once an interface: the mesh's may have thousands of neighbours.
+        elected = {name: self._plane.pim.designated(name) for name in {n.interface for n in held}}
+        return [self._neighbor(n, is_dr=elected[n.interface] == n.address) for n in held]
+
+    @staticmethod
+    def _neighbor(held: Neighbour, *, is_dr: bool) -> Reply:
+        expires = held.hello.expires if held.hello else None
+        return {
+            "address": held.address,
+            "interface": held.interface,
+            "dr_priority": held.dr_priority,
+            "tag": held.external.tag if held.external else None,
+            "source": held.source.wire(),
+            "is_dr": is_dr,
+            "expires_in_secs": None if expires is None else max(0, round(expires - time.monotonic())),
+            "generation_id": held.hello.generation_id if held.hello else None,
+        }

@@ -1,0 +1,183 @@
+"""The control plane as a part of the agent: fed from claims and from the dataplane, and never its end.
+
+Whatever happens here, a socket's path taken or a mistake of ours, is logged and tried again: pods' traffic
+does not depend on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from quilt_crds.names import BRIDGE_DEVICE
+from quilt_multicast.core.state import Flow, Forward
+from quilt_nodeagent.api.backoff import Backoff
+from quilt_nodeagent.core.peers import UP, PeerTable
+from quilt_pim.core.config import ControlConfig
+from quilt_pim.core.events import IgmpMembershipChange, PimRouteChange
+from quilt_pim.core.rpf import MeshRoutes
+from quilt_pim.plane import ControlPlane
+from quilt_pim.state import GroupInfo, RouteInfo
+
+if TYPE_CHECKING:
+    from quilt_multicast.view import MulticastState
+
+log = structlog.get_logger()
+
+# Seconds in which claims are collected: what is told is always the whole mesh.
+_COALESCE = 0.1
+
+
+class ControlService:
+    """Serves the control plane for ever; `plane.state` is set once the dataplane exists.
+
+    Peers become neighbours while `wanted()`: there may be thousands, and nobody pays for them who has no
+    multicast. What RPF queries are answered costs nothing until one is asked.
+    """
+
+    def __init__(
+        self,
+        config: ControlConfig,
+        table: PeerTable,
+        registry: CollectorRegistry,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self.plane = ControlPlane(config, device=table.device, upstream=MeshRoutes(table).lookup)
+        self.observer = Told(self.plane)
+        self._table = table
+        self._wanted = wanted
+        self._told = False
+        self._wake = asyncio.Event()
+        registry.register(self.plane.collector)
+
+    def show(self, state: MulticastState) -> None:
+        """Let the API show the dataplane's state."""
+        self.plane.state = Shown(state, lambda: self._table.device)
+
+    def changed(self) -> None:
+        """Tell that claims changed."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Serve and follow the mesh, for ever; without a path of its own only follow."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow())
+            if self.plane.config.control_sock:
+                group.create_task(self._serve())
+
+    async def _serve(self) -> None:
+        backoff, told = Backoff(0.5, 30.0), ""
+        while True:
+            try:
+                await self.plane.run()
+            except OSError as error:
+                if str(error) != told:
+                    told = str(error)
+                    log.warning("control_not_serving", error=told)
+            except Exception:
+                log.exception("control_failed")
+            await asyncio.sleep(backoff.delay())
+
+    async def _follow(self) -> None:
+        while True:
+            await self._wake.wait()
+            await asyncio.sleep(_COALESCE)
+            self._wake.clear()
+            if self._table.complete and self._wanted():
+                self._tell_mesh()
+                self._told = True
+            elif self._told:
+                self.plane.set_mesh((), self._table.device)
+                self._told = False
+
+    def _tell_mesh(self) -> None:
+        table = self._table
+        up = [
+            (claim.node, claim.vtep)
+            for claim in table.claims()
+            if claim.phase == UP and claim.host_ip and claim.node != table.own_node
+        ]
+        self.plane.set_mesh(up, table.device)
+
+
+class Told:
+    """Hears of the dataplane's changes and tells subscribers.
+
+    A router knows of members by interface, not by pod: the first member on the bridge is a Join, the last one
+    to go a Leave.
+    """
+
+    def __init__(self, plane: ControlPlane) -> None:
+        self._plane = plane
+        self._ports: dict[str, set[int]] = {}
+
+    def member(self, group: str, port: int, joined: bool) -> None:
+        """A pod joined or left."""
+        ports = self._ports.setdefault(group, set())
+        before = bool(ports)
+        if joined:
+            ports.add(port)
+        else:
+            ports.discard(port)
+        if not ports:
+            del self._ports[group]
+        if bool(ports) != before:
+            self._plane.publish(IgmpMembershipChange(BRIDGE_DEVICE, group, "Join" if joined else "Leave"))
+
+    def flow(self, flow: Flow, old: Forward | None, new: Forward | None) -> None:
+        """An entry of the routing table was made, changed or removed."""
+        source, group = flow
+        if old == new:
+            return
+        if old is None:
+            self._plane.publish(PimRouteChange("SG", group, source, "Add"))
+        else:
+            self._plane.publish(PimRouteChange("SG", group, source, "Update" if new else "Remove"))
+
+
+class Shown:
+    """The dataplane's state in the API's terms: names of interfaces instead of numbers and sides."""
+
+    def __init__(self, state: MulticastState, device: Callable[[], str]) -> None:
+        self._state = state
+        self._device = device
+
+    def groups(self) -> Sequence[GroupInfo]:
+        """Groups that have members here or elsewhere."""
+        return [
+            GroupInfo(held.group, BRIDGE_DEVICE, tuple(map(_name, held.ports)), held.nodes)
+            for held in self._state.groups()
+        ]
+
+    def routes(self) -> Sequence[RouteInfo]:
+        """Routes that the mesh made."""
+        sides = {"pods": BRIDGE_DEVICE, "mesh": self._device()}
+        return [
+            RouteInfo(
+                held.group,
+                held.source,
+                sides.get(held.incoming, held.incoming),
+                tuple(sides.get(side, side) for side in held.outgoing),
+                held.hosts,
+                packets=held.packets,
+                bytes=held.bytes,
+            )
+            for held in self._state.routes()
+        ]
+
+    def counters(self) -> dict[str, int]:
+        """Sums over this node."""
+        held = self._state.counters()
+        return {name: int(getattr(held, name)) for name in held.__dataclass_fields__}
+
+
+def _name(port: int) -> str:
+    try:
+        return socket.if_indextoname(port)
+    except OSError:
+        return f"#{port}"
