@@ -2,7 +2,7 @@
 
     python scripts/faults.py            write docs/faults.md from the tests' docstrings
     python scripts/faults.py --check    exit 1 when it is out of date or a row has no test
-    python scripts/faults.py before     run these tests over the code from before they were mended
+    python scripts/faults.py before     run them as of then over the code from before they were mended
 
 A test that holds a fault begins its docstring with the fault's id, as in `t4: A prepared node is Pending`.
 """
@@ -19,34 +19,23 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = Path("docs/faults.md")
-# The last commit before the faults were mended.
-BEFORE = "f9ccd39"
+# The last commit before the faults were mended, and the one after which tests follow code that moves.
+BEFORE, MENDED = "f9ccd39", "f3971f9"
 IDS = (
     *(f"t{number}" for number in range(1, 29)),
     *(f"s{number}" for number in range(1, 12)),
     *("u1", "u5", "u6", "u7", "u8", "u13", "u14"),
 )
-# What `before` takes from today's tree: the tests and what they run on. All else is the old commit's.
-TODAY = ("tests", "devcluster", "pyproject.toml")
-PACKAGES = (
-    "crds",
-    "delta",
-    "kube",
-    "proto",
-    "netlink",
-    "multicast",
-    "operator",
-    "nodeagent",
-    "runtime",
-    "cli",
-    "devcluster",
-)
+# What `before` takes from MENDED: the tests and what they run on. All else is the old commit's.
+TESTS = ("tests", "devcluster", "pyproject.toml")
+PACKAGES = ("crds", "proto", "netlink", "operator", "nodeagent", "runtime", "cli", "devcluster")
 _DOCSTRING = re.compile(r"((?:[tsu]\d+)(?:, [tsu]\d+)*): (.+)", re.DOTALL)
 _HEAD = """\
 # Faults that stay mended
@@ -125,23 +114,19 @@ def check(held: Sequence[Held]) -> int:
     return 1 if problems else 0
 
 
-def before(held: Sequence[Held], commit: str, kinds: Sequence[str], ids: Sequence[str]) -> int:
-    """Run the tests over the packages of `commit`, print how each ends; 1 when one does not fail there."""
-    chosen = [
-        one
-        for one in held
-        if one.path.parts[1] in kinds and (not ids or one.fault in ids) and one.path.name.startswith("test_")
-    ]
+def before(kinds: Sequence[str], ids: Sequence[str]) -> int:
+    """Run the tests over the packages of BEFORE, print how each ends; 1 when one does not fail there."""
     with tempfile.TemporaryDirectory(prefix="quilt-before-") as folder:
-        tree = Path(folder) / "tree"
-        git = ["git", "-C", str(ROOT), "worktree"]
-        subprocess.run([*git, "add", "--quiet", "--detach", str(tree), commit], check=True)
-        try:
-            _lay(tree)
+        tree, mended = Path(folder) / "tree", Path(folder) / "mended"
+        with _checked_out(BEFORE, tree), _checked_out(MENDED, mended):
+            _lay(mended, tree)
+            chosen = [
+                one
+                for one in held_faults(mended)
+                if one.path.parts[1] in kinds and (not ids or one.fault in ids)
+            ]
             ends = _run(tree, chosen, Path(folder) / "report.xml")
-        finally:
-            subprocess.run([*git, "remove", "--force", str(tree)], check=True)
-    sys.stdout.write(f"Tests of today over the code of {commit}:\n")
+    sys.stdout.write(f"Tests of {MENDED} over the code of {BEFORE}:\n")
     for one in chosen:
         sys.stdout.write(f"{one.fault:4} {ends.get(_key(one), 'did not run'):24} {one.path}::{one.node}\n")
     counts = Counter(ends.get(_key(one), "did not run") for one in chosen)
@@ -149,9 +134,19 @@ def before(held: Sequence[Held], commit: str, kinds: Sequence[str], ids: Sequenc
     return 0 if set(counts) <= {"fails"} else 1
 
 
-def _lay(tree: Path) -> None:
-    for name in TODAY:
-        old, new = tree / name, ROOT / name
+@contextmanager
+def _checked_out(commit: str, tree: Path) -> Iterator[None]:
+    git = ["git", "-C", str(ROOT), "worktree"]
+    subprocess.run([*git, "add", "--quiet", "--detach", str(tree), commit], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([*git, "remove", "--force", str(tree)], check=True)
+
+
+def _lay(source: Path, tree: Path) -> None:
+    for name in TESTS:
+        old, new = tree / name, source / name
         if old.is_dir():
             shutil.rmtree(old)
         if new.is_dir():
@@ -209,14 +204,13 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command")
     old = commands.add_parser("before", help="run the tests over the old code")
     old.add_argument("ids", nargs="*", help="faults (default: all)")
-    old.add_argument("--commit", default=BEFORE, help=f"the old code (default: {BEFORE})")
     old.add_argument(
         "--kinds", nargs="+", default=["unit", "netns", "cluster"], choices=["unit", "netns", "cluster"]
     )
     options = parser.parse_args()
-    held = held_faults()
     if options.command == "before":
-        return before(held, options.commit, options.kinds, options.ids)
+        return before(options.kinds, options.ids)
+    held = held_faults()
     if options.check:
         return check(held)
     (ROOT / PAGE).write_text(page(held))
