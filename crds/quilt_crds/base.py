@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Strict, ValidationError
 
-_ACRONYMS = {"ip": "IP", "cidr": "CIDR", "cidrs": "CIDRs", "mb": "MB"}
+from quilt_crds.names import wire_name
 
 # JSON has numbers and booleans of its own, so "24" and "true" are mistakes, not values.
 Int = Annotated[int, Strict()]
@@ -17,12 +17,6 @@ Bool = Annotated[bool, Strict()]
 
 class InvalidObjectError(ValueError):
     """An object does not fit its model; the text names the object and every field at fault."""
-
-
-def wire_name(field: str) -> str:
-    """JSON name of a Python field: `cluster_cidrs_v6` -> `clusterCIDRsV6`, `host_ip` -> `hostIP`."""
-    first, *rest = field.split("_")
-    return first + "".join(_ACRONYMS.get(word, word.capitalize()) for word in rest)
 
 
 class ApiModel(BaseModel):

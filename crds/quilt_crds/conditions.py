@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field
@@ -38,39 +36,3 @@ Conditions = Annotated[
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     ),
 ]
-
-
-def find_condition(conditions: Iterable[Condition], type_: str) -> Condition | None:
-    """The condition of that type, or None."""
-    return next((condition for condition in conditions if condition.type == type_), None)
-
-
-def upsert_condition(
-    conditions: Iterable[Condition],
-    type_: str,
-    status: ConditionStatus,
-    reason: str,
-    message: str,
-    *,
-    now: datetime,
-    observed_generation: int | None = None,
-) -> list[Condition]:
-    """`conditions` with this one in it, in a stable order; the time moves only when `status` changes.
-
-    Equal input gives an equal list, so that a caller can compare and leave out a write that says nothing new.
-    A message longer than the API allows is cut, not refused.
-    """
-    held = list(conditions)
-    old = find_condition(held, type_)
-    since = old.last_transition_time if old and old.status == status else now.replace(microsecond=0)
-    new = Condition(
-        type=type_,
-        status=status,
-        reason=reason,
-        message=message if len(message) <= 1024 else message[:1023] + "…",
-        last_transition_time=since,
-        observed_generation=observed_generation,
-    )
-    if old is None:
-        return [*held, new]
-    return [new if condition.type == type_ else condition for condition in held]

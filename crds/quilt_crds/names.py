@@ -13,6 +13,8 @@ GROUP: Final = "quilt.io"
 VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 
+_ACRONYMS: Final = {"ip": "IP", "cidr": "CIDR", "cidrs": "CIDRs", "mb": "MB"}
+
 
 @dataclass(frozen=True, slots=True)
 class Resource:
@@ -58,6 +60,12 @@ AGENT_FIELD_MANAGER: Final = "quilt-agent"
 OPERATOR_FIELD_MANAGER: Final = "quilt-operator"
 FIELD_MANAGERS: Final = (AGENT_FIELD_MANAGER, OPERATOR_FIELD_MANAGER)
 
+# Phases of QuiltNodes (Pending, Up, Down) and of QuiltSubnets (Up, Down, Releasing).
+PENDING: Final = "Pending"
+UP: Final = "Up"
+DOWN: Final = "Down"
+RELEASING: Final = "Releasing"
+
 # Conditions of a QuiltNode, by writer.
 DATAPLANE_IN_SYNC: Final = "DataplaneInSync"
 RUNTIME_READY: Final = "RuntimeReady"
@@ -95,6 +103,12 @@ MULTICAST_PORT: Final = 9474
 
 # The least MTU that IPv6 works with (RFC 8200, 5): the kernel takes IPv6 off any device with less.
 IPV6_MTU: Final = 1280
+
+
+def wire_name(field: str) -> str:
+    """JSON name of a Python field: `cluster_cidrs_v6` -> `clusterCIDRsV6`, `host_ip` -> `hostIP`."""
+    first, *rest = field.split("_")
+    return first + "".join(_ACRONYMS.get(word, word.capitalize()) for word in rest)
 
 
 def claim_name(cidr: str) -> str:

@@ -13,6 +13,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
+from quilt_crds import names
 from quilt_crds.base import ApiModel, Int, ObjectMeta
 from quilt_crds.cidrs import Cidr, CidrOrEmpty, IPOrEmpty
 from quilt_crds.conditions import Conditions
@@ -37,9 +38,9 @@ Member = Annotated[
 class NodePhase(StrEnum):
     """What the mesh makes of a node."""
 
-    PENDING = "Pending"
-    UP = "Up"
-    DOWN = "Down"
+    PENDING = names.PENDING
+    UP = names.UP
+    DOWN = names.DOWN
 
 
 class NodeRoute(ApiModel):

@@ -11,6 +11,7 @@ from typing import Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
+from quilt_crds import names
 from quilt_crds.base import ApiModel, ObjectMeta
 from quilt_crds.cidrs import Cidr, IPOrEmpty
 from quilt_crds.names import claim_name
@@ -19,9 +20,9 @@ from quilt_crds.names import claim_name
 class SubnetPhase(StrEnum):
     """What peers do with a subnet: route to it (Up), not route to it, or wait for its end."""
 
-    UP = "Up"
-    DOWN = "Down"
-    RELEASING = "Releasing"
+    UP = names.UP
+    DOWN = names.DOWN
+    RELEASING = names.RELEASING
 
 
 class QuiltSubnetSpec(ApiModel):

@@ -19,6 +19,7 @@ import structlog
 
 from quilt_kube.backoff import Backoff
 from quilt_kube.connections import SILENCE
+from quilt_kube.decoding import decoder
 from quilt_kube.request import ApiError, Request, SilentError, UnreachableError, read
 
 # Bytes.
@@ -105,7 +106,7 @@ class ListWatch(Generic[T]):
         self._listed = listed
         self._changed = changed
         self._clock = clock
-        self._decode = msgspec.json.Decoder(kind).decode
+        self._decode = decoder(kind)
         self._pages: list[_Page] = []
         self._begun = b""
         self._came = False

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quilt_crds.base import InvalidObjectError, wire_name
+from quilt_crds.base import InvalidObjectError
 from quilt_crds.durations import DURATION_PATTERN, parse_duration, parse_percent
+from quilt_crds.names import wire_name
 from quilt_crds.quiltnetwork import QuiltNetwork, QuiltNetworkSpec
 from quilt_crds.quiltnode import NodePhase, QuiltNode
 from quilt_crds.quiltsubnet import QuiltSubnet, SubnetPhase

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Network
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quilt_crds.conditions import find_condition, upsert_condition
 from quilt_crds.names import QUILTNODE, QUILTSUBNET, claim_name
 from quilt_crds.vtep import vtep_mac
 
@@ -54,26 +53,3 @@ def test_the_vtep_mac_is_local_and_unicast(network: str, node: str) -> None:
     mac = vtep_mac(network, node)
     assert re.fullmatch(r"([0-9a-f]{2}:){5}[0-9a-f]{2}", mac)
     assert int(mac[:2], 16) & 0b11 == 0b10
-
-
-def test_a_condition_keeps_its_time_until_its_status_changes() -> None:
-    first = upsert_condition([], "Ready", "False", "Waiting", "no subnet yet", now=NOW)
-    later = NOW + timedelta(minutes=1)
-    same = upsert_condition(first, "Ready", "False", "Waiting", "no subnet yet", now=later)
-    assert same == first
-    reworded = upsert_condition(first, "Ready", "False", "Exhausted", "no subnet free", now=later)
-    assert reworded[0].last_transition_time == NOW
-    changed = upsert_condition(reworded, "Ready", "True", "Routed", "", now=later)
-    assert changed[0].last_transition_time == later
-
-
-def test_other_conditions_keep_their_place() -> None:
-    conditions = upsert_condition([], "Ready", "True", "Routed", "", now=NOW)
-    conditions = upsert_condition(conditions, "ClaimLost", "False", "Held", "", now=NOW)
-    conditions = upsert_condition(conditions, "Ready", "False", "Down", "x" * 2000, now=NOW)
-    assert [condition.type for condition in conditions] == ["Ready", "ClaimLost"]
-    assert find_condition(conditions, "Missing") is None
-    ready = find_condition(conditions, "Ready")
-    assert ready is not None
-    assert len(ready.message) == 1024
-    assert ready.wire()["lastTransitionTime"] == "2026-01-01T00:00:00Z"

@@ -1,0 +1,307 @@
+"""The objects that components read, as msgspec structs: the fields that are read, by their names on the wire.
+
+`definitions` is the one description of our kinds; here is the part of it that a process decodes, without
+pydantic: 5,000 claims decode in milliseconds. A test holds every field to the description. All have defaults,
+so that objects of an older or newer release can be read; nothing here is trusted to be well-formed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+
+from quilt_crds.names import AGENT_CONDITIONS, VXLAN_DEVICE, VXLAN_PORT, wire_name
+
+# The CRD's limit of a condition's message.
+_MESSAGE_LIMIT: Final = 1024
+
+
+class _Wire(msgspec.Struct, frozen=True, rename=wire_name):
+    """Base: immutable, camelCase on the wire."""
+
+
+class Meta(_Wire, frozen=True):
+    """Object metadata; times in RFC 3339."""
+
+    name: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    creation_timestamp: str = ""
+    deletion_timestamp: str = ""
+    annotations: dict[str, str] = {}
+
+    @property
+    def version(self) -> int:
+        """`resource_version` as a number, comparable for one resource (KEP-5504); 0 when absent."""
+        return int(self.resource_version) if self.resource_version.isdecimal() else 0
+
+
+class Condition(_Wire, frozen=True):
+    """One observation: `status` True, False or Unknown, `reason` a CamelCase word, `message` a sentence."""
+
+    type: str = ""
+    status: str = ""
+    reason: str = ""
+    message: str = ""
+    last_transition_time: str = ""
+
+    @property
+    def text(self) -> str:
+        """What people read."""
+        return self.message or self.reason or self.status
+
+    def settled(self, before: Condition | None, now: str) -> Condition:
+        """Return this with its time: that of `before` while the status stays; the message cut to the limit.
+
+        Equal input gives an equal condition, so that a write that says nothing new can be left out.
+        """
+        same = before is not None and before.status == self.status
+        since = before.last_transition_time if before is not None and same else ""
+        text = self.message
+        if len(text) > _MESSAGE_LIMIT:
+            text = text[: _MESSAGE_LIMIT - 1] + "…"
+        return msgspec.structs.replace(self, message=text, last_transition_time=since or now)
+
+    def wire(self) -> dict[str, str]:
+        """Return the JSON of the condition."""
+        found: dict[str, str] = msgspec.to_builtins(self)
+        return found
+
+
+def find_condition(conditions: Iterable[Condition], type_: str) -> Condition | None:
+    """Return the condition of that type, or None."""
+    return next((condition for condition in conditions if condition.type == type_), None)
+
+
+class SubnetSpec(_Wire, frozen=True):
+    """The claim."""
+
+    cidr: str = ""
+    network: str = ""
+    node: str = ""
+
+
+class Mesh(_Wire, frozen=True):
+    """What peers do with a claim."""
+
+    phase: str = ""
+    host_ip: str = ""
+    released_at: str = ""
+
+
+class QuiltSubnet(_Wire, frozen=True):
+    """A claim: `spec.node` owns `spec.cidr`."""
+
+    metadata: Meta = Meta()
+    spec: SubnetSpec = SubnetSpec()
+    mesh: Mesh = Mesh()
+
+
+class NodeRoute(_Wire, frozen=True):
+    """One of a QuiltNode's routes: `interface` or `bridge_member` is given."""
+
+    destination: str = ""
+    interface: str = ""
+    bridge_member: str = ""
+
+
+class QuiltNodeSpec(_Wire, frozen=True):
+    """What an administrator decides about a node."""
+
+    subnet: str = ""
+    host_ip: str = ""
+    routes: tuple[NodeRoute, ...] = ()
+
+
+class QuiltNodeStatus(_Wire, frozen=True):
+    """What is observed: phase, subnets, mac and lastTransitionTime by the operator, the rest by the agent."""
+
+    host_ip: str = ""
+    hostname: str = ""
+    cpu_cores: int = 0
+    memory_mb: int = 0
+    version: str = ""
+    served_subnets: tuple[str, ...] = ()
+    phase: str = ""
+    subnets: tuple[str, ...] = ()
+    mac: str = ""
+    last_transition_time: str = ""
+    conditions: tuple[Condition, ...] = ()
+
+
+class QuiltNode(_Wire, frozen=True):
+    """One node of the mesh."""
+
+    metadata: Meta = Meta()
+    spec: QuiltNodeSpec = QuiltNodeSpec()
+    status: QuiltNodeStatus = QuiltNodeStatus()
+
+    @property
+    def reported(self) -> bool:
+        """Whether an agent ever reported here: none did for a node that was only prepared."""
+        status = self.status
+        by_agent = any(condition.type in AGENT_CONDITIONS for condition in status.conditions)
+        return bool(status.host_ip or status.served_subnets) or by_agent
+
+    def condition(self, type_: str) -> Condition | None:
+        """Return the condition of that type, or None."""
+        return find_condition(self.status.conditions, type_)
+
+
+class Vxlan(_Wire, frozen=True):
+    """The overlay device; `mtu` is `auto` or a number."""
+
+    vni: int = 100
+    port: int = VXLAN_PORT
+    device: str = VXLAN_DEVICE
+    mtu: int | str = "auto"
+    direct_routing: bool = False
+
+
+class HeartbeatSpec(_Wire, frozen=True):
+    """How a dead node is noticed, as durations in text."""
+
+    interval: str = "10s"
+    timeout: str = "30s"
+
+
+class MulticastSpec(_Wire, frozen=True):
+    """Multicast between pods of different nodes."""
+
+    enabled: bool = False
+    fast_leave: bool = True
+    namespaces: tuple[str, ...] = ()
+    max_groups_per_pod: int = 64
+    max_groups_per_node: int = 1024
+
+
+class Ipam(_Wire, frozen=True):
+    """Who chooses the nodes' subnets: `quilt` or `kubernetes`."""
+
+    mode: str = "quilt"
+
+
+class QuiltNetworkSpec(_Wire, frozen=True):
+    """The network, as far as nodes and people need it; the operator validates the whole."""
+
+    cluster_cidrs: tuple[str, ...] = ("10.42.0.0/16",)
+    cluster_cidrs_v6: tuple[str, ...] = ()
+    node_prefix_length: int = 24
+    ipam: Ipam = Ipam()
+    vxlan: Vxlan = Vxlan()
+    heartbeat: HeartbeatSpec = HeartbeatSpec()
+    multicast: MulticastSpec = MulticastSpec()
+    spoof_guard: bool = True
+    node_down_policy: str = "Withdraw"
+
+    @property
+    def cidrs(self) -> tuple[str, ...]:
+        """The ranges of both families."""
+        return (*self.cluster_cidrs, *self.cluster_cidrs_v6)
+
+
+class SubnetCounts(_Wire, frozen=True):
+    """How many node subnets there are and what became of them."""
+
+    total: int = 0
+    allocated: int = 0
+    free: int = 0
+    quarantined: int = 0
+
+
+class QuiltNetworkStatus(_Wire, frozen=True):
+    """What the operator observes."""
+
+    subnets: SubnetCounts = SubnetCounts()
+    conditions: tuple[Condition, ...] = ()
+
+
+class QuiltNetwork(_Wire, frozen=True):
+    """The network; `spec` stays JSON until somebody reads it, so that one who cannot use it can say why."""
+
+    metadata: Meta = Meta()
+    spec: dict[str, Any] = {}
+    status: QuiltNetworkStatus = QuiltNetworkStatus()
+
+    def settings(self) -> QuiltNetworkSpec:
+        """Return the spec; ValueError names a field that cannot be used."""
+        try:
+            return msgspec.convert(self.spec, QuiltNetworkSpec)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"spec of the QuiltNetwork cannot be used: {error}") from error
+
+
+class NodeAddress(_Wire, frozen=True):
+    """One address of a Node."""
+
+    type: str = ""
+    address: str = ""
+
+
+class NodeInfo(_Wire, frozen=True):
+    """What a kubelet runs on."""
+
+    kernel_version: str = ""
+    kubelet_version: str = ""
+    operating_system: str = "linux"
+
+
+class NodeSpec(_Wire, frozen=True):
+    """spec of a Node: what kube-controller-manager gave it, at most one of each family."""
+
+    pod_cidrs: tuple[str, ...] = ()
+
+
+class NodeStatus(_Wire, frozen=True):
+    """status of a Node."""
+
+    addresses: tuple[NodeAddress, ...] = ()
+    capacity: dict[str, str] = {}
+    conditions: tuple[Condition, ...] = ()
+    node_info: NodeInfo = NodeInfo()
+
+
+class Node(_Wire, frozen=True):
+    """A Kubernetes Node."""
+
+    metadata: Meta = Meta()
+    spec: NodeSpec = NodeSpec()
+    status: NodeStatus = NodeStatus()
+
+    @property
+    def internal_ips(self) -> tuple[str, ...]:
+        """The InternalIP addresses, in the Node's order."""
+        return tuple(item.address for item in self.status.addresses if item.type == "InternalIP")
+
+    @property
+    def ips(self) -> tuple[str, ...]:
+        """The addresses that are really on the node (a name confirms nothing), InternalIP first."""
+        external = (item.address for item in self.status.addresses if item.type == "ExternalIP")
+        return (*self.internal_ips, *external)
+
+    @property
+    def pods(self) -> int:
+        """How many pods the kubelet runs at most; 0 while it has not said so in a plain number."""
+        text = self.status.capacity.get("pods", "")
+        return int(text) if text.isdecimal() else 0
+
+    def condition(self, type_: str) -> Condition | None:
+        """Return the condition of that type, or None."""
+        return find_condition(self.status.conditions, type_)
+
+
+class LeaseSpec(_Wire, frozen=True):
+    """spec of a Lease: times are text, and another's clock is never believed."""
+
+    holder_identity: str = ""
+    lease_duration_seconds: int = 0
+    renew_time: str = ""
+
+
+class Lease(_Wire, frozen=True):
+    """A Lease."""
+
+    metadata: Meta = Meta()
+    spec: LeaseSpec = LeaseSpec()
