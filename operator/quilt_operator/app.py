@@ -39,6 +39,7 @@ class Options:
     network: str
     health_addr: str
     watch_silence: float
+    multicast_secret: str = ""
 
 
 async def run(options: Options, connection: Connection) -> int:
@@ -60,6 +61,7 @@ async def run(options: Options, connection: Connection) -> int:
             options.namespace,
             options.identity,
             options.watch_silence,
+            options.multicast_secret,
         )
         return await _lead(services, probes, stop)
     finally:

@@ -17,7 +17,7 @@ import kopf
 import structlog
 from kopf._core.engines.peering import Identity
 
-from quilt_operator import metrics, watching
+from quilt_operator import metrics, multicast_key, watching
 from quilt_operator.api.client import ApiError, Client, Unreachable
 from quilt_operator.api.connection import Connection
 from quilt_operator.api.election import Election
@@ -57,6 +57,7 @@ class Services:
     namespace: str
     identity: str
     watch_silence: float
+    multicast_secret: str = ""
 
 
 class Leader:
@@ -67,7 +68,7 @@ class Leader:
         self._services = services
         self._on_start = started
         # A process that was paused may have lost the Lease without knowing it: its successor writes now.
-        client = services.client.fenced(lambda: services.election.held)
+        client = self._client = services.client.fenced(lambda: services.election.held)
         self._objects = Objects(client)
         self._queue = WorkQueue()
         self._world = World(services.network, self._node_changed, self._replanned)
@@ -131,6 +132,8 @@ class Leader:
             self._resync(),
             *(self._queue.work(self._dispatch) for _ in range(_WORKERS)),
         ]
+        if secret := self._services.multicast_secret:
+            endless.append(multicast_key.keep(self._client, self._services.namespace, secret))
         self._started = True
         try:
             await _first_to_end(endless)

@@ -40,6 +40,9 @@ from quilt_operator.app import Options, run
     default=SILENCE,
     help="Seconds without a word, API servers speak each minute, after which a watch is opened anew.",
 )
+@click.option(
+    "--multicast-secret", default="", help="Secret for the agents' multicast key, created where it is absent."
+)
 @click.option("--kubeconfig", default="", help="Path of a kubeconfig.  [default: the Pod's account]")
 @click.version_option(package_name="quilt-mesh")
 def cli(
@@ -49,11 +52,13 @@ def cli(
     health_addr: str,
     log_level: str,
     watch_silence: float,
+    multicast_secret: str,
     kubeconfig: str,
 ) -> None:
     """Hand out node subnets and withdraw the routes of nodes that died."""
     logs.configure(log_level)
-    options = Options(namespace, identity or socket.gethostname(), network, health_addr, watch_silence)
+    name = identity or socket.gethostname()
+    options = Options(namespace, name, network, health_addr, watch_silence, multicast_secret)
     try:
         sys.exit(asyncio.run(_run(options, kubeconfig)))
     except ConfigurationError as error:
