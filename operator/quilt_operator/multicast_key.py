@@ -1,7 +1,7 @@
 """The key by which agents recognize each other's multicast messages: a Secret, created once.
 
-The chart cannot make it, as a template that draws a random key renders differently each time. The operator may
-create Secrets in its namespace and read none: it never learns a key that is there already.
+The chart cannot make it, as a template that draws a random key renders differently each time. The operator
+may create Secrets in its namespace and read none: it never learns a key that is there already.
 """
 
 from __future__ import annotations

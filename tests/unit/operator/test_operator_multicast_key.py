@@ -17,12 +17,15 @@ class Secrets:
     def __init__(self) -> None:
         self.held: dict[str, dict[str, Any]] = {}
         self.asked = 0
+        self.wanted, self.enough = 0, asyncio.Event()
         self.refuses = False
 
     async def create(self, path: str, body: dict[str, Any], manager: str) -> dict[str, Any]:
         assert path == "/api/v1/namespaces/quilt-system/secrets"
         assert manager
         self.asked += 1
+        if self.asked >= self.wanted:
+            self.enough.set()
         if self.refuses:
             raise ApiError(403, "Forbidden", "quilt-operator cannot create secrets")
         name = body["metadata"]["name"]
@@ -34,11 +37,10 @@ class Secrets:
     async def settle(self, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
         """Run until it was asked this many times."""
         monkeypatch.setattr(multicast_key, "_LOOK_AGAIN", 0.0)
-        task = asyncio.create_task(
-            multicast_key.keep(cast("Client", self), "quilt-system", "quilt-multicast")
-        )
-        while self.asked < times:
-            await asyncio.sleep(0)
+        keeping = multicast_key.keep(cast("Client", self), "quilt-system", "quilt-multicast")
+        task = asyncio.create_task(keeping)
+        self.wanted, self.enough = times, asyncio.Event()
+        await self.enough.wait()
         task.cancel()
 
 
