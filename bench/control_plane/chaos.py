@@ -40,6 +40,8 @@ SWAPS = 0.2
 MISTAKES = 0.1
 # What administrators wish for: few, so that wishes collide with each other and with what is handed out.
 WISHED = [f"10.42.{number}.0/24" for number in range(20, 60, 2)]
+# Seconds between audits: what was deleted while a watch was away is found by them, and by nothing else.
+AUDIT = 15.0
 _PATIENCE = 20.0
 _CALM = 60.0
 
@@ -93,7 +95,8 @@ class Chaos:
         # Until all have begun: who waits for that takes one that was killed for one that cannot.
         proxy.calm = True
         path = self._plane.through(name, await proxy.start())
-        self.operators.append(Operator(self._plane, name, f"--namespace={namespace}", kubeconfig=path))
+        options = (f"--namespace={namespace}", f"--audit-interval={AUDIT:g}")
+        self.operators.append(Operator(self._plane, name, *options, kubeconfig=path))
         return proxy
 
     def _kill(self, index: int) -> None:

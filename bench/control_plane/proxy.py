@@ -23,6 +23,12 @@ _GONE = (
 )
 
 
+_FAILED = (
+    b'{"type":"ERROR","object":{"kind":"Status","status":"Failure","reason":"InternalError","code":%d,'
+    b'"message":"etcdserver: request timed out: drawn"}}\n'
+)
+
+
 @dataclass
 class Faults:
     """Chances, 0 to 1, and what happened."""
@@ -34,6 +40,7 @@ class Faults:
     killed: float = 0.01
     cut: float = 0.002
     gone: float = 0.05
+    failed: float = 0.01
     drawn: Counter[str] = field(default_factory=Counter)
 
 
@@ -46,8 +53,11 @@ class Proxy:
         self._random = random.Random(seed)
         self._kill = kill
         self.calm = False
+        self.away = False
+        """While true nobody is answered."""
         self._watching: dict[asyncio.StreamWriter, str] = {}
         self._expired: set[str] = set()
+        self._begun: set[asyncio.StreamWriter] = set()
         self._silent: set[asyncio.StreamWriter] = set()
         self._serving: set[asyncio.Task[None]] = set()
 
@@ -85,6 +95,8 @@ class Proxy:
         method, path, version = lines[0].split(" ")
         headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:] if line)}
         body = await reader.readexactly(int(headers.get("content-length", "0")))
+        if self.away:
+            return False
         if "watch=true" in path:
             await self._watch(path, writer)
             return False
@@ -120,12 +132,16 @@ class Proxy:
             self._expired.discard(path.partition("?")[0])
             writer.write(start + _GONE)
             return
+        if self._strikes("failed"):
+            writer.write(start + _FAILED % 500)
+            return
         seen: list[bytes] = []
         self._watching[writer] = path.partition("?")[0]
         try:
             await self._stream(path, start, writer, seen)
         finally:
             del self._watching[writer]
+            self._begun.discard(writer)
             self._silent.discard(writer)
 
     def mute(self) -> int:
@@ -140,8 +156,19 @@ class Proxy:
             writer.close()
         return len(self._expired)
 
+    def fail(self, code: int) -> int:
+        """End every watch that has begun by an ERROR event of this code; how many there were."""
+        for writer in self._begun:
+            writer.write(_FAILED % code)
+            writer.close()
+        return len(self._begun)
+
     async def _stream(self, path: str, start: bytes, writer: asyncio.StreamWriter, seen: list[bytes]) -> None:
-        async with aclosing(self._wire.watch(path, lambda: writer.write(start))) as lines:
+        def begin() -> None:
+            writer.write(start)
+            self._begun.add(writer)
+
+        async with aclosing(self._wire.watch(path, begin)) as lines:
             async for line in lines:
                 if writer in self._silent:
                     continue

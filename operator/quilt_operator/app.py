@@ -39,6 +39,7 @@ class Options:
     network: str
     health_addr: str
     watch_silence: float
+    audit_interval: float
     multicast_secret: str = ""
 
 
@@ -61,6 +62,7 @@ async def run(options: Options, connection: Connection) -> int:
             options.namespace,
             options.identity,
             options.watch_silence,
+            options.audit_interval,
             options.multicast_secret,
         )
         return await _lead(services, probes, stop)
@@ -76,16 +78,15 @@ async def _stand_by(client: Client, election: Election, probes: Probes) -> None:
 
 
 async def _lead(services: Services, probes: Probes, stop: asyncio.Event) -> int:
-    leader = Leader(services, started=lambda: _on_signals(stop))
+    leader = Leader(services)
     probes.checks, probes.measure = leader.checks, leader.measure
     metrics.LEADER.set(1)
     keeping = asyncio.create_task(services.election.keep(_leave))
-    working = asyncio.create_task(_work(leader))
+    working = asyncio.create_task(leader.run())
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({keeping, working, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if keeping.done():
         _leave(f"the Lease is renewed no more: {keeping.exception()!r}")
-    # Ending without an error is kopf's answer to a signal that reached it before our own handler was back.
     error = working.exception() if working.done() else None
     if error is not None:
         log.error("operator_failed", error=repr(error), exc_info=error)
@@ -93,22 +94,11 @@ async def _lead(services: Services, probes: Probes, stop: asyncio.Event) -> int:
     await leader.pause()
     keeping.cancel()
     await services.election.release()
-    for task in (working, stopping):
-        task.cancel()
-    await asyncio.wait({working, stopping}, timeout=_LAST_WORDS)
+    leader.end()
+    stopping.cancel()
+    await asyncio.wait({working}, timeout=_LAST_WORDS)
     log.info("operator_stopped")
     return 1 if error is not None else 0
-
-
-async def _work(leader: Leader) -> None:
-    while True:
-        try:
-            await leader.run()
-            return
-        except (ApiError, Unreachable) as error:
-            # Only the first lists raise these: nothing has been done yet.
-            log.warning("cluster_state_not_read", error=str(error))
-            await asyncio.sleep(_RETRY_API)
 
 
 async def _wait_for_api(client: Client) -> None:

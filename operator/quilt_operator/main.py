@@ -43,6 +43,12 @@ from quilt_operator.app import Options, run
 @click.option(
     "--multicast-secret", default="", help="Secret for the agents' multicast key, created where it is absent."
 )
+@click.option(
+    "--audit-interval",
+    type=click.FloatRange(min=1),
+    default=300,
+    help="Seconds between looks for what was deleted while a watch was away.",
+)
 @click.option("--kubeconfig", default="", help="Path of a kubeconfig.  [default: the Pod's account]")
 @click.version_option(package_name="quilt-mesh")
 def cli(
@@ -53,12 +59,13 @@ def cli(
     log_level: str,
     watch_silence: float,
     multicast_secret: str,
+    audit_interval: float,
     kubeconfig: str,
 ) -> None:
     """Hand out node subnets and withdraw the routes of nodes that died."""
     logs.configure(log_level)
     name = identity or socket.gethostname()
-    options = Options(namespace, name, network, health_addr, watch_silence, multicast_secret)
+    options = Options(namespace, name, network, health_addr, watch_silence, audit_interval, multicast_secret)
     try:
         sys.exit(asyncio.run(_run(options, kubeconfig)))
     except ConfigurationError as error:

@@ -1,206 +1,160 @@
-"""kopf: follows the four kinds and keeps the view of the cluster up to date.
+"""kopf: its handlers enter Nodes, QuiltNetworks and QuiltNodes into the view of the cluster.
 
-Handlers only enter what they are told and put a name into the queue. They own no object: no finalizers, no
-annotations, no timers per object. What kopf lists is thrown away: a list by kopf shows what is there, but not
-what went away, and it makes a task of every object. Instead each of its lists is answered with the version of
-a complete list of ours and no objects, so that its watch begins exactly where our view ends. For the same
-reason there is no kopf index: it would keep what was deleted unseen, and know nothing of our own writes
-before their events. And news of QuiltNodes and QuiltSubnets that exist, of which thousands come when nodes
-join, enter the view as they are read: kopf would make a task of each.
+kopf lists and watches, resumes what breaks and calls a handler for every event. The handlers only enter what
+they are called with; the view puts a name into the queue. They own no object, so there are no finalizers and
+no annotations. There is no kopf index: it would not know our own writes before their events.
+
+As its documentation on embedding shows, kopf runs in a thread with an event loop of its own: when it gives
+up, for example because of an error in a watch, it ends every task of its loop.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, cast
 
-import aiohttp
 import kopf
-import msgspec
 import structlog
-from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 
 from quilt_crds.connections import CONNECT
 from quilt_crds.names import GROUP, QUILTNETWORK, QUILTNODE, QUILTSUBNET, VERSION
-from quilt_operator.api.client import ApiError, Unreachable
 from quilt_operator.api.connection import Connection
+from quilt_operator.audit import Audit
 from quilt_operator.world import NODES, World
 
 log = structlog.get_logger()
 
-PATHS = {
-    QUILTNETWORK.plural: QUILTNETWORK.path(),
-    NODES: "/api/v1/nodes",
-    QUILTSUBNET.plural: QUILTSUBNET.path(),
-    QUILTNODE.plural: QUILTNODE.path(),
-}
-"""Collections in the order in which they are listed: claims before the nodes that might need one."""
+REGISTRY = kopf.OperatorRegistry()
+# Seconds until kopf is started again after it gave up.
+_PAUSE = 1.0
+# Seconds that kopf may take to end once it has cleaned up.
+_LAST_WORDS = 1.0
+_AGAIN = 0.05
 
 
-_MANY = {QUILTSUBNET.plural, QUILTNODE.plural}
-# What the API server says of a version that is too old to go on from.
-_EXPIRED = b'{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired"}}'
-_GONE = 410
-_AFTER_AN_ERROR = 0.5
+@dataclass(frozen=True)
+class Memo:
+    """What kopf passes to the handlers (a copy of it with each object)."""
+
+    loop: asyncio.AbstractEventLoop
+    """The operator's, where all else happens."""
+    world: World
+    audit: Audit
+    connection: Connection
+    silence: float
+    """Seconds without an event or a bookmark after which a watch is opened again."""
+
+    def enter(self, plural: str, event: kopf.RawEvent) -> None:
+        """Enter the state of an object, or its end, into the view."""
+        self.audit.note(plural)
+        raw = event["object"]
+        if event["type"] == "DELETED":
+            meta = raw["metadata"]
+            self.world.forget(plural, meta["name"], int(meta["resourceVersion"]))
+        else:
+            self.world.observe(plural, raw)
+
+
+@kopf.on.startup(registry=REGISTRY)
+async def configure(settings: kopf.OperatorSettings, memo: Memo, **_: Any) -> None:
+    """Settings: nothing is written, and an API server that is away is waited for."""
+    settings.scanning.disabled = True
+    settings.posting.enabled = False
+    settings.networking.error_backoffs = (0.5, 1, 2, 4, *([5] * 120))
+    settings.networking.request_timeout = 60
+    settings.networking.connect_timeout = settings.watching.connect_timeout = CONNECT
+    settings.watching.inactivity_timeout = memo.silence
+    settings.watching.chunk_size = 500
+    settings.queueing.exit_timeout = 0.5
+    # A worker task per object is kept this long after an event: shorter is less memory.
+    settings.queueing.idle_timeout = 1.0
+
+
+@kopf.on.startup(registry=REGISTRY)
+async def begin(memo: Memo, **_: Any) -> None:
+    """Begin the audit of what the watches show."""
+    memo.loop.call_soon_threadsafe(memo.audit.begin)
+
+
+@kopf.on.cleanup(registry=REGISTRY)
+async def end(memo: Memo, **_: Any) -> None:
+    """End the audit, and soon the event loop."""
+    memo.loop.call_soon_threadsafe(memo.audit.end)
+    # kopf waits for its other watches, which (1.45.2) take being cancelled for a pause and never end.
+    loop = asyncio.get_running_loop()
+    loop.call_later(_LAST_WORDS, loop.stop)
+
+
+@kopf.on.login(registry=REGISTRY, backoff=2)
+async def login(memo: Memo, **_: Any) -> kopf.AiohttpSession:
+    """Give kopf a session with our credentials; it asks again when they are refused."""
+    asked = asyncio.run_coroutine_threadsafe(memo.connection.authorization(), memo.loop)
+    headers = await asyncio.wrap_future(asked)
+    session = memo.connection.session(headers)
+    return kopf.AiohttpSession(server=memo.connection.server, aiohttp_session=session)
+
+
+@kopf.on.event(GROUP, VERSION, QUILTNETWORK.plural, registry=REGISTRY)
+@kopf.on.event(GROUP, VERSION, QUILTNODE.plural, registry=REGISTRY)
+@kopf.on.event(GROUP, VERSION, QUILTSUBNET.plural, registry=REGISTRY)
+@kopf.on.event("", "v1", NODES, registry=REGISTRY)
+async def observe(memo: Memo, event: kopf.RawEvent, resource: kopf.Resource, **_: Any) -> None:
+    """Pass an event on to the operator's event loop."""
+    memo.loop.call_soon_threadsafe(memo.enter, resource.plural, event)
 
 
 class Watches:
-    """Stands between kopf and the API server: answers its lists, takes the many news, notes silence."""
+    """kopf, started again whenever it gives up."""
 
-    def __init__(self, world: World, relist: Callable[[str], Awaitable[None]]) -> None:
-        """`relist(kind)` reads a complete list into the view; raises ApiError or Unreachable."""
-        self.heard: dict[str, float] = {}
-        self._world = world
-        self._relist = relist
-        self._paths = {path: plural for plural, path in PATHS.items()}
+    def __init__(self, memo: Memo, identity: str) -> None:
+        """`identity` is this replica's; without one kopf looks up a user name, and containers have none."""
+        self._memo = memo
+        self._identity = cast(Any, identity)
+        self._ending = False
+        self._stop: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
 
-    def age(self, plural: str) -> float:
-        """Seconds since the watch last said anything; bookmarks come every minute."""
-        return time.monotonic() - self.heard.get(plural, -float("inf"))
-
-    async def middleware(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-        """See kopf's requests for collections go by."""
-        response = await handler(request)
-        plural = self._paths.get(request.url.path)
-        if plural is None or response.status != 200:
-            return response
-        if request.url.query.get("watch") == "true":
-            response.content = _Tap(response.content, self, plural)  # type: ignore[assignment]
-        else:
-            await self._answer(response, plural)
-        self.heard[plural] = time.monotonic()
-        return response
-
-    async def _answer(self, response: ClientResponse, plural: str) -> None:
-        # The first list was read before kopf began; every later one means that its watch was lost.
-        if plural in self.heard:
-            log.info("watch_restarted", watch=plural)
-            try:
-                await self._relist(plural)
-            except (ApiError, Unreachable) as error:
-                response.close()
-                raise aiohttp.ClientConnectionError(str(error)) from error
-        await response.read()
-        version = str(self._world.listed[plural])
-
-        async def empty(**_: Any) -> dict[str, Any]:
-            return {"metadata": {"resourceVersion": version}, "items": []}
-
-        response.json = empty  # type: ignore[method-assign]
-
-    def shown(self, plural: str, line: bytes) -> bytes:
-        """What kopf has to see for a line of a watch: nothing when it is entered here, or known already.
-
-        Most are known: they are echoes of our own writes, whose answers we have. An error of any kind is
-        shown as an expired version, for which all is listed again: any other makes kopf end.
-        """
+    async def run(self) -> None:
+        """Follow the kinds until `end`."""
         try:
-            head = _decode_head(line)
-        except msgspec.MsgspecError:
-            return line
-        if head.type == "ERROR" and head.object.code != _GONE:
-            log.info("watch_failed", watch=plural, code=head.object.code, message=head.object.message)
-            return _EXPIRED
-        meta = head.object.metadata
-        if head.type not in {"ADDED", "MODIFIED"} or not meta.version.isdecimal():
-            return line
-        if self._world.knows(plural, meta.name, int(meta.version)):
-            return b""
-        if plural not in _MANY:
-            return line
-        self._world.observe(plural, msgspec.json.decode(line)["object"])
-        return b""
+            while not self._ending:
+                try:
+                    await asyncio.to_thread(self._run_kopf)
+                except Exception as error:
+                    if not self._ending:
+                        log.warning("kopf_gave_up", error=str(error), then="it is started again")
+                        await asyncio.sleep(_PAUSE)
+        finally:
+            self.end()
 
+    def end(self) -> None:
+        """Have kopf end."""
+        self._ending = True
+        if self._stop is not None:
+            loop, flag = self._stop
+            loop.call_soon_threadsafe(flag.set)
 
-class _Meta(msgspec.Struct):
-    name: str = ""
-    version: str = msgspec.field(default="", name="resourceVersion")
+    def _run_kopf(self) -> None:
+        with closing(asyncio.new_event_loop()) as loop:
+            flag = asyncio.Event()
+            self._stop = loop, flag
+            try:
+                loop.run_until_complete(self._operate(flag))
+            finally:
+                self._stop = None
+                while tasks := asyncio.all_tasks(loop):
+                    for task in tasks:
+                        task.cancel()
+                    loop.run_until_complete(asyncio.wait(tasks, timeout=_AGAIN))
 
-
-class _Object(msgspec.Struct):
-    """An object, or the Status that an error comes as."""
-
-    metadata: _Meta = msgspec.field(default_factory=_Meta)
-    code: int = 0
-    message: str = ""
-
-
-class _Head(msgspec.Struct):
-    """As much of a watch event as says what it is about."""
-
-    type: str
-    object: _Object
-
-
-_decode_head = msgspec.json.Decoder(_Head).decode
-
-
-class _Tap:
-    """A response's content, line by line, without what is no news; everything else is the content's own."""
-
-    def __init__(self, inner: aiohttp.StreamReader, watches: Watches, plural: str) -> None:
-        self._inner = inner
-        self._watches = watches
-        self._plural = plural
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
-        rest = b""
-        async for data in self._inner.iter_chunked(size):
-            self._watches.heard[self._plural] = time.monotonic()
-            *lines, rest = (rest + data).split(b"\n")
-            for line in lines:
-                shown = self._watches.shown(self._plural, line) if line else b""
-                if shown is _EXPIRED:
-                    # An API server that has only errors to tell is not asked for list after list.
-                    await asyncio.sleep(_AFTER_AN_ERROR)
-                if shown:
-                    yield shown + b"\n"
-
-
-def settings(silence: float) -> kopf.OperatorSettings:
-    """kopf's settings: only what is watched, nothing written, patient with an API server that is away.
-
-    A watch is opened anew after `silence` seconds without a word, be it a bookmark.
-    """
-    made = kopf.OperatorSettings()
-    made.scanning.disabled = True
-    made.posting.enabled = False
-    # A request for a list waits for ours.
-    made.networking.request_timeout = 60
-    made.watching.chunk_size = 1
-    made.networking.error_backoffs = (0.5, 1, 2, 4, *([5] * 120))
-    made.networking.connect_timeout = made.watching.connect_timeout = CONNECT
-    made.watching.inactivity_timeout = silence
-    made.queueing.exit_timeout = 0.5
-    # A worker task per object is kept this long after an event: shorter is less memory.
-    made.queueing.idle_timeout = 1.0
-    return made
-
-
-def registry(world: World, connection: Connection, watches: Watches) -> kopf.OperatorRegistry:
-    """Handlers for the four kinds, and the login that gives kopf a session of ours."""
-    made = kopf.OperatorRegistry()
-
-    @kopf.on.login(registry=made, errors=kopf.ErrorsMode.PERMANENT)
-    async def login(**_: Any) -> kopf.AiohttpSession:
-        session = connection.session(middlewares=(watches.middleware,))
-        return kopf.AiohttpSession(server=connection.server, aiohttp_session=session)
-
-    def follow(plural: str, *selector: str) -> None:
-        @kopf.on.event(*selector, registry=made, id=f"follow-{plural}")
-        async def observe(event: kopf.RawEvent, **_: Any) -> None:
-            raw = event["object"]
-            if event["type"] == "DELETED":
-                meta = raw["metadata"]
-                world.forget(plural, str(meta["name"]), int(meta["resourceVersion"]))
-            else:
-                world.observe(plural, raw)
-
-    for plural in PATHS:
-        follow(plural, *(("", "v1", plural) if plural == NODES else (GROUP, VERSION, plural)))
-    return made
+    async def _operate(self, flag: asyncio.Event) -> None:
+        if not self._ending:
+            await kopf.operator(
+                registry=REGISTRY,
+                memo=self._memo,
+                identity=self._identity,
+                standalone=True,
+                clusterwide=True,
+                stop_flag=flag,
+            )

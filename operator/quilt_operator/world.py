@@ -1,13 +1,13 @@
 """The operator's view of the cluster: what was observed last, and the book of claims made of it.
 
-Fed by complete lists, by kopf's events and by the answers to our own writes. An older state never replaces a
-newer one, whatever order they arrive in, so a write is visible here as soon as the API server took it.
+Fed by events and by the answers to our own writes. An older state never replaces a newer one, whatever order
+they arrive in, so a write is visible here as soon as the API server accepted it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, TypeVar
 
 import structlog
@@ -24,9 +24,20 @@ log = structlog.get_logger()
 
 NODES: Final = "nodes"
 Raw = Mapping[str, Any]
-_V = TypeVar("_V", MeshNode, KubeNode, Claim)
 # Versions of deleted objects are kept to refuse late news of them; the oldest are forgotten.
 _TOMBSTONES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A QuiltNetwork as the API server sent it."""
+
+    name: str
+    version: int
+    raw: Raw
+
+
+_V = TypeVar("_V", MeshNode, KubeNode, Claim, Network)
 
 
 class Shelf(Generic[_V]):
@@ -60,7 +71,7 @@ class Shelf(Generic[_V]):
         old = self.items.get(name)
         return version <= (old.version if old is not None else self._gone.get(name, -1))
 
-    def missing_from(self, names: set[str], version: int) -> list[str]:
+    def without(self, names: Set[str], version: int) -> list[str]:
         """Objects that a complete list as of `version` no longer has."""
         return [name for name, item in self.items.items() if name not in names and item.version <= version]
 
@@ -73,16 +84,26 @@ class World:
         self.nodes: Shelf[MeshNode] = Shelf()
         self.hosts: Shelf[KubeNode] = Shelf()
         self.claims: Shelf[Claim] = Shelf()
+        self.networks: Shelf[Network] = Shelf()
         self.book: Book | None = None
-        self.network_raw: Raw = {}
-        self.listed: dict[str, int] = {}
-        """Version of the last complete list of each kind."""
         self.overlaps: list[str] = []
         """What lies in the network's ranges, as sentences for its condition."""
         self.services: tuple[str, ...] = ()
         """The Service networks: nothing is handed out while one overlaps the network's ranges."""
         self._changed = changed
         self._replanned = replanned
+        self._shelves: dict[str, Shelf[Any]] = {
+            QUILTNODE.plural: self.nodes,
+            NODES: self.hosts,
+            QUILTSUBNET.plural: self.claims,
+            QUILTNETWORK.plural: self.networks,
+        }
+
+    @property
+    def network_raw(self) -> Raw:
+        """The QuiltNetwork to serve, empty while there is none."""
+        found = self.networks.items.get(self.network)
+        return found.raw if found is not None else {}
 
     def observe(self, plural: str, raw: Raw) -> None:
         """Enter an object as the API server sent it."""
@@ -102,8 +123,8 @@ class World:
                 if self.book is not None:
                     self.book.put(claim)
                 self._changed(claim.node)
-        elif plural == QUILTNETWORK.plural and parse.name(raw) == self.network:
-            self._observe_network(raw)
+        elif plural == QUILTNETWORK.plural:
+            self._observe_network(Network(parse.name(raw), parse.version(raw), raw))
 
     def forget(self, plural: str, name: str, version: int) -> None:
         """Enter that an object is gone as of `version`."""
@@ -120,40 +141,21 @@ class World:
                 if self.book is not None:
                     self.book.remove(name)
                 self._changed(claim.node)
-        elif name == self.network and parse.version(self.network_raw) <= version:
+        elif self.networks.drop(name, version) and name == self.network:
             # What was planned stays planned: deleting the network must not take the nodes' subnets.
-            self.network_raw = {}
             self._replanned()
 
-    def replace(self, plural: str, items: list[dict[str, Any]], version: int) -> int:
-        """Enter a complete list as of `version`; answers how many objects it showed to be gone."""
-        for raw in items:
-            self.observe(plural, raw)
-        names = {parse.name(raw) for raw in items}
-        gone = self._missing_from(plural, names, version)
+    def keep(self, plural: str, names: Set[str], version: int) -> int:
+        """Enter that as of `version` there were only objects of these names; return how many were gone."""
+        gone = self._shelves[plural].without(names, version)
         for name in gone:
             self.forget(plural, name, version)
-        self.listed[plural] = version
         return len(gone)
 
-    def knows(self, plural: str, name: str, version: int) -> bool:
-        """Whether this state of an object, or a newer one, was entered already."""
-        shelves: dict[str, Shelf[Any]] = {
-            QUILTNODE.plural: self.nodes,
-            NODES: self.hosts,
-            QUILTSUBNET.plural: self.claims,
-        }
-        return plural in shelves and shelves[plural].knows(name, version)
-
-    def _missing_from(self, plural: str, names: set[str], version: int) -> list[str]:
-        if plural == QUILTNODE.plural:
-            return self.nodes.missing_from(names, version)
-        if plural == NODES:
-            return self.hosts.missing_from(names, version)
-        if plural == QUILTSUBNET.plural:
-            return self.claims.missing_from(names, version)
-        known = {parse.name(self.network_raw)} - {""} if parse.version(self.network_raw) <= version else set()
-        return sorted(known - names)
+    def lacks(self, plural: str, versions: Mapping[str, int]) -> int:
+        """How many objects have a newer state than is known here; `versions` are by name."""
+        shelf = self._shelves[plural]
+        return sum(not shelf.knows(name, version) for name, version in versions.items())
 
     def known_nodes(self) -> set[str]:
         """Every node that a QuiltNode or a claim names."""
@@ -164,15 +166,14 @@ class World:
         if news:
             self._changed(name)
 
-    def _observe_network(self, raw: Raw) -> None:
-        if parse.version(raw) <= parse.version(self.network_raw):
+    def _observe_network(self, seen: Network) -> None:
+        known = self.networks.items.get(seen.name)
+        if not self.networks.put(seen) or seen.name != self.network:
             return
-        known = self.network_raw
-        self.network_raw = raw
-        if self.book is not None and known.get("spec") == raw.get("spec"):
+        if self.book is not None and known is not None and known.raw.get("spec") == seen.raw.get("spec"):
             return
         try:
-            network = QuiltNetwork.parse(raw, f"QuiltNetwork {self.network}")
+            network = QuiltNetwork.parse(seen.raw, f"QuiltNetwork {self.network}")
         except InvalidObjectError as error:
             # The API server's schema lets through what only a newer operator understands.
             log.error("network_not_understood", error=str(error))

@@ -21,6 +21,7 @@ ORDER = (
     "test_operator",
     "test_operator_claims",
     "test_operator_faults",
+    "test_operator_kopf",
     "test_rows_control_plane",
     "test_chart",
     "test_dual_stack",

@@ -29,6 +29,19 @@ class Way:
         """Let every watch that is open say nothing any more; how many there are."""
         return self._proxy.mute()
 
+    def away(self) -> None:
+        """Cut every watch so that none can be resumed, and answer nobody until `back`."""
+
+        async def go() -> None:
+            self._proxy.away = True
+            self._proxy.cut()
+
+        asyncio.run_coroutine_threadsafe(go(), self._loop).result(10)
+
+    def back(self) -> None:
+        """Answer again."""
+        self._proxy.away = False
+
     def close(self) -> None:
         asyncio.run_coroutine_threadsafe(self._proxy.stop(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)

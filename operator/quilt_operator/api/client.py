@@ -24,9 +24,24 @@ MERGE_PATCH: Final = "application/merge-patch+json"
 STRATEGIC_PATCH: Final = "application/strategic-merge-patch+json"
 APPLY_PATCH: Final = "application/apply-patch+yaml"
 
+_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _SHORT = aiohttp.ClientTimeout(total=10, sock_connect=CONNECT)
 # A server that hangs is noticed by a pause, however long a list may take.
 _LONG = aiohttp.ClientTimeout(total=120, sock_connect=CONNECT, sock_read=20)
+
+
+class _Meta(msgspec.Struct, rename={"version": "resourceVersion"}):
+    name: str = ""
+    version: str = ""
+
+
+class _Metadata(msgspec.Struct):
+    metadata: _Meta
+
+
+class _MetadataList(msgspec.Struct):
+    metadata: _Meta
+    items: list[_Metadata] | None = None
 
 
 class ApiError(Exception):
@@ -91,6 +106,16 @@ class Client:
         answer = await self._send("GET", path, timeout=_LONG)
         return answer.get("items") or [], int(answer["metadata"]["resourceVersion"])
 
+    async def versions(self, path: str) -> tuple[dict[str, int], int]:
+        """The resourceVersions of all objects of a collection by name, and that of the list."""
+        text = await self._ask("GET", path, timeout=_LONG, accept=_METADATA)
+        try:
+            found = msgspec.json.decode(text, type=_MetadataList)
+            versions = {item.metadata.name: int(item.metadata.version) for item in found.items or ()}
+            return versions, int(found.metadata.version)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise Unreachable(f"GET {self._server}{path}: no list in the answer: {text[:80]!r}") from error
+
     async def create(self, path: str, body: Mapping[str, Any], manager: str) -> dict[str, Any]:
         """POST `body`; ApiError.exists when the name is taken."""
         return await self._write("POST", path, body, {"fieldManager": manager})
@@ -142,22 +167,35 @@ class Client:
         timeout: aiohttp.ClientTimeout = _SHORT,  # noqa: ASYNC109 - aiohttp's own, per phase of a request
     ) -> dict[str, Any]:
         query = f"?{urlencode(params)}" if params else ""
-        try:
-            headers = {"Accept": "application/json", "Content-Type": kind or "application/json"}
-            headers |= {"User-Agent": USER_AGENT, **await self._connection.authorization()}
-            response = await self._api.call_api(
-                verb, f"{self._server}{path}{query}", headers, body, _request_timeout=timeout
-            )
-            text = await response.read()
-        except (aiohttp.ClientError, ApiException, TimeoutError, OSError) as error:
-            what = str(error) or type(error).__name__
-            raise Unreachable(f"{verb} {self._server}{path}: {what}") from error
-        if response.status >= 400:
-            raise _error(response, text)
+        text = await self._ask(verb, path + query, body=body, kind=kind, timeout=timeout)
         answer = _decode(text)
         if answer is None:
             raise Unreachable(f"{verb} {self._server}{path}: no JSON object in the answer: {text[:80]!r}")
         return answer
+
+    async def _ask(
+        self,
+        verb: str,
+        target: str,
+        *,
+        body: Mapping[str, Any] | None = None,
+        kind: str = "",
+        accept: str = "application/json",
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's own, per phase of a request
+    ) -> bytes:
+        try:
+            headers = {"Accept": accept, "Content-Type": kind or "application/json"}
+            headers |= {"User-Agent": USER_AGENT, **await self._connection.authorization()}
+            response = await self._api.call_api(
+                verb, f"{self._server}{target}", headers, body, _request_timeout=timeout
+            )
+            text: bytes = await response.read()
+        except (aiohttp.ClientError, ApiException, TimeoutError, OSError) as error:
+            what = str(error) or type(error).__name__
+            raise Unreachable(f"{verb} {self._server}{target}: {what}") from error
+        if response.status >= 400:
+            raise _error(response, text)
+        return text
 
 
 def _decode(text: bytes) -> dict[str, Any] | None:

@@ -7,12 +7,11 @@ users: the client's requests, kopf's session and the bare sockets on which Lease
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import aiohttp
-from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
@@ -61,23 +60,16 @@ class Connection:
         token = self._configuration.api_key.get(_TOKEN)
         return {"Authorization": token} if token else {}
 
-    def session(self, middlewares: Sequence[ClientMiddlewareType] = ()) -> aiohttp.ClientSession:
-        """A new session of any number of connections, for kopf; the caller closes it.
+    def session(self, authorization: Mapping[str, str]) -> aiohttp.ClientSession:
+        """A new session of any number of connections, for the event loop that runs; the caller closes it.
 
         Each request has its own, so that none is sent to a server that hangs since the one before.
         """
-
-        async def authenticate(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-            request.headers.update(await self.authorization())
-            return await handler(request)
-
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                ssl=self.ssl_context, limit=0, force_close=True, socket_factory=open_socket
-            ),
-            middlewares=(*middlewares, authenticate),
-            headers={"User-Agent": USER_AGENT},
+        connector = aiohttp.TCPConnector(
+            ssl=self.ssl_context, limit=0, force_close=True, socket_factory=open_socket
         )
+        headers = {"User-Agent": USER_AGENT, **authorization}
+        return aiohttp.ClientSession(connector=connector, headers=headers)
 
 
 async def connect(kubeconfig: str = "") -> Connection:

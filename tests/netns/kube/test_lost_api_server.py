@@ -114,7 +114,7 @@ class Watchers:
                 await connection.api.close()
 
     async def _as_kopf(self, connection: Connection) -> None:
-        async with connection.session() as session:
+        async with connection.session({}) as session:
             with suppress(aiohttp.ClientError):
                 url = f"{self._server.url}{KOPF}?watch=true"
                 async with session.get(url, timeout=aiohttp.ClientTimeout()) as answer:

@@ -65,7 +65,7 @@ async def server() -> AsyncIterator[tuple[Server, Connection]]:
 def services(connection: Connection) -> Services:
     client = Client(connection)
     election = Election(client, "quilt-system", "me")
-    return Services(connection, client, election, "default", "quilt-system", "me", 70.0)
+    return Services(connection, client, election, "default", "quilt-system", "me", 70.0, 300.0)
 
 
 @pytest.mark.parametrize("lease", ["renewed", "lost"])
@@ -75,7 +75,7 @@ async def test_a_leader_whose_lease_was_not_renewed_writes_nothing(
     """t9: A leader that was paused, or whose Lease is not renewed for another reason, writes nothing."""
     api, connection = server
     made = services(connection)
-    leader = Leader(made, started=lambda: None)
+    leader = Leader(made)
     made.election.renewed = time.monotonic() - (0.0 if lease == "renewed" else 60.0)
     leader._world.observe(QUILTNETWORK.plural, NETWORK)
     leader._world.observe(QUILTNODE.plural, NODE)
@@ -125,7 +125,7 @@ class Renewals:
 class Busy:
     """A leader that works for ever."""
 
-    def __init__(self, services: Services, started: object) -> None:
+    def __init__(self, services: Services) -> None:
         self.checks = list
         self.measure = lambda: None
 

@@ -69,8 +69,22 @@ def test_a_complete_list_shows_what_went_away_unseen() -> None:
     watcher = Watcher()
     for name, version in (("a", 1), ("b", 2), ("c", 9)):
         watcher.world.observe(QUILTNODE.plural, node(name, version))
-    assert watcher.world.replace(QUILTNODE.plural, [node("a", 1)], 5) == 1
+    watcher.told.clear()
+    assert watcher.world.keep(QUILTNODE.plural, {"a"}, 5) == 1
     assert set(watcher.world.nodes.items) == {"a", "c"}, "c is newer than the list"
+    assert watcher.told == ["b"]
+
+
+def test_what_no_event_has_shown_yet_is_counted() -> None:
+    world = Watcher().world
+    world.observe(QUILTNODE.plural, node("a", 5))
+    world.observe(QUILTNODE.plural, node("b", 5))
+    world.forget(QUILTNODE.plural, "b", 7)
+    assert world.lacks(QUILTNODE.plural, {"a": 5, "b": 6}) == 0, "b is known to be gone"
+    assert world.lacks(QUILTNODE.plural, {"a": 6, "b": 8, "c": 1}) == 3
+    world.observe(QUILTNETWORK.plural, {**NETWORK, "metadata": {"name": "other", "resourceVersion": "3"}})
+    assert world.lacks(QUILTNETWORK.plural, {"other": 3, "default": 1}) == 1
+    assert world.book is None, "another network is not ours"
 
 
 def test_claims_before_the_network_are_in_the_book_once_it_is_known() -> None:
