@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from quilt_netlink.channel import walk
-from quilt_netlink.event_decoder import EventDecoder
+from quilt_netlink.event_decoder import decode_event
 from quilt_netlink.events import Change
 from quilt_netlink.namespaces import socket_in
 
@@ -32,7 +32,6 @@ class Listener:
         self._sock.bind((0, 0))
         for group in groups or (NEIGHBOURS, ROUTES, NEXTHOPS):
             self._sock.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
-        self._decoder = EventDecoder()
         self._buffer = memoryview(bytearray(1 << 18))
 
     def __enter__(self) -> Self:
@@ -72,5 +71,5 @@ class Listener:
 
     def _decoded(self, size: int) -> list[Change]:
         messages = walk(self._buffer, size)
-        found = [self._decoder.decode(kind, self._buffer, start, end) for kind, _, _, start, end in messages]
+        found = [decode_event(kind, self._buffer, start, end) for kind, _, _, start, end in messages]
         return [change for change in found if change is not None]

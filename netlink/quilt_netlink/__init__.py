@@ -9,11 +9,9 @@ from quilt_netlink.groups import BridgeGroup, GroupEntry, VxlanGroup
 from quilt_netlink.interface import KernelLike, MonitorLike
 from quilt_netlink.kernel import Kernel
 from quilt_netlink.monitor import ALL_GROUPS, Group, Monitor
-from quilt_netlink.mroutes import MulticastRoute
-from quilt_netlink.mrules import MulticastRule
 from quilt_netlink.multicast import GroupFailure, MulticastKernel
 from quilt_netlink.ops import Create, Delete, Failure, Op, Put, is_absent, require
-from quilt_netlink.rules import SourceRule
+from quilt_netlink.rules import MulticastRoute, MulticastRule, SourceRule
 from quilt_netlink.snooping import PLAIN, Snooping
 from quilt_netlink.state import (
     ADDRGENMODE_NONE,

@@ -12,7 +12,7 @@ import errno
 import socket
 import struct
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from quilt_netlink.constants import (
@@ -30,8 +30,9 @@ from quilt_netlink.constants import (
     SOL_NETLINK,
 )
 from quilt_netlink.errors import NetlinkError, ReplyLostError
+from quilt_netlink.messages import HEADER
+from quilt_netlink.shapes import TEXT, walk_attributes
 
-HEADER = struct.Struct("=IHHII")
 Refusal = tuple[int, str]
 """(errno, the kernel's words)."""
 Consumer = Callable[[memoryview, int, int], bool]
@@ -40,7 +41,6 @@ Consumer = Callable[[memoryview, int, int], bool]
 _INT = struct.Struct("=i")
 _U16 = struct.Struct("=H")
 _U32 = struct.Struct("=I")
-_ATTR = struct.Struct("=HH")
 _QUEUE = 4 << 20
 _TRUNCATED = int(socket.MSG_TRUNC)  # as an enumeration it would cost more than the receiving
 _ANSWER_COST = 2048  # what one error with its text occupies in a socket's queue, generously
@@ -74,6 +74,11 @@ class Channel:
         self.batch_bytes = min(_BATCH_BYTES, send // 2)
         if sock.getsockname()[0] == 0:
             sock.bind((0, 0))
+
+    @property
+    def port(self) -> int:
+        """The number that the kernel's notifications of our changes carry."""
+        return int(self._sock.getsockname()[0])
 
     def close(self) -> None:
         """Close the socket and let go of the buffer."""
@@ -113,8 +118,8 @@ class Channel:
                 if not done:  # the kernel starts no other dump on this socket before this one is read out
                     self._drain()
 
-    def batch(self, build: Callable[[int], list[bytes]], count: int) -> dict[int, Refusal]:
-        """Send the messages that `build` makes from the first sequence number on, at most `count` of them.
+    def batch(self, messages: Sequence[bytes], first: int) -> dict[int, Refusal]:
+        """Send messages that are numbered from `first` on (see `number`).
 
         Return what was refused, by place among them. Only the last message of each datagram asks for an
         answer: the kernel reports an error in any case. When a datagram cannot be sent or its answers are
@@ -122,16 +127,29 @@ class Channel:
         """
         refused: dict[int, Refusal] = {}
         with self._lock:
-            first = self._next(count)
-            messages = build(first)
             for part in self._parts(messages):
+                data = bytearray().join(messages[part.start : part.stop])
+                flags_at = len(data) - len(messages[part.stop - 1]) + 6
+                _U16.pack_into(data, flags_at, _U16.unpack_from(data, flags_at)[0] | NLM_F_ACK)
                 try:
-                    self._exchange(messages[part.start : part.stop], first, first + part.stop - 1, refused)
+                    for number, answer in self._answers(data, first, first + part.stop - 1):
+                        if answer[0]:
+                            refused[number - first] = answer
                 except NetlinkError as error:
                     lost = (error.errno or errno.EIO, error.message)
                     for place in part:
                         refused.setdefault(place, lost)
         return refused
+
+    def transaction(self, messages: Sequence[bytes], first: int, last: int) -> None:
+        """Send messages that are done all or not at all; that of number `last` asks for an answer.
+
+        Raises NetlinkError for the first refusal.
+        """
+        with self._lock:
+            for _, (error, text) in self._answers(b"".join(messages), first, last):
+                if error:
+                    raise NetlinkError(error, text)
 
     def _parts(self, messages: Sequence[bytes]) -> list[range]:
         """Cut messages into datagrams, by the longest of them: those of a batch are much alike."""
@@ -140,21 +158,21 @@ class Channel:
         size = min(self.batch_count, max(1, self.batch_bytes // longest))
         return [range(at, min(at + size, total)) for at in range(0, total, size)]
 
-    def _exchange(self, part: Sequence[bytes], first: int, last: int, refused: dict[int, Refusal]) -> None:
-        data = bytearray().join(part)
-        flags_at = len(data) - len(part[-1]) + 6
-        _U16.pack_into(data, flags_at, _U16.unpack_from(data, flags_at)[0] | NLM_F_ACK)
+    def _answers(self, data: bytes | bytearray, first: int, last: int) -> Iterator[tuple[int, Refusal]]:
+        """Send a datagram of messages; yield (number, answer) until that to `last` came."""
         self._send(data)
         while True:
             view = self._receive()
             for kind, flags, number, start, end in walk(view, len(view)):
-                if kind != NLMSG_ERROR or not first <= number <= last:
-                    continue
-                error, text = refusal(view, flags, start, end)
-                if error:
-                    refused[number - first] = (error, text)
-                if number == last:
-                    return
+                if kind == NLMSG_ERROR and first <= number <= last:
+                    yield number, refusal(view, flags, start, end)
+                    if number == last:
+                        return
+
+    def number(self, count: int) -> int:
+        """Return the first of so many sequence numbers that nobody else uses."""
+        with self._lock:
+            return self._next(count)
 
     def _next(self, count: int) -> int:
         if self._seq + count > 0x7FFFFFFF:
@@ -224,13 +242,9 @@ def refusal(view: memoryview, flags: int, start: int, end: int) -> Refusal:
         if at + 16 > end:  # it does not say what it answers
             return error, ""
         at += 16 if flags & NLM_F_CAPPED else (_U32.unpack_from(view, at)[0] + 3) & ~3
-    while at + 4 <= end:
-        length, kind = _ATTR.unpack_from(view, at)
-        if length < 4:
-            break
+    for kind, value, stop in walk_attributes(view, at, end):
         if kind == NLMSGERR_ATTR_MSG:
-            return error, bytes(view[at + 4 : at + length]).rstrip(b"\0").decode(errors="replace")
-        at += (length + 3) & ~3
+            return error, TEXT.unpack(view[value:stop])
     return error, ""
 
 

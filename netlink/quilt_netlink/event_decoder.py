@@ -2,45 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from msgspec.structs import replace
 
 from quilt_netlink import constants as c
-from quilt_netlink import decode, makers
+from quilt_netlink import decode, messages
 from quilt_netlink.events import Change
-from quilt_netlink.groups import RTM_DELMDB, RTM_NEWMDB, read_groups
-from quilt_netlink.layout import Layouts
-from quilt_netlink.state import Observed, Route
-
-_NEW = frozenset({c.RTM_NEWLINK, c.RTM_NEWADDR, c.RTM_NEWNEIGH, c.RTM_NEWROUTE, c.RTM_NEWNEXTHOP})
-
-
-class EventDecoder:
-    """Decodes notifications; the plain cases of the long tables' entries by learned layouts."""
-
-    def __init__(self) -> None:
-        neighbours: Layouts[Observed] = Layouts(makers.NEIGHBOURS)
-        nexthops: Layouts[Observed] = Layouts(makers.NEXTHOPS)
-        routes: Layouts[Observed] = Layouts(makers.ROUTES)
-        self._layouts = {
-            c.RTM_NEWNEIGH: neighbours,
-            c.RTM_DELNEIGH: neighbours,
-            c.RTM_NEWNEXTHOP: nexthops,
-            c.RTM_DELNEXTHOP: nexthops,
-            c.RTM_NEWROUTE: routes,
-            c.RTM_DELROUTE: routes,
-        }
-
-    def decode(self, kind: int, view: memoryview, start: int, end: int) -> Change | None:
-        """Decode one notification (see decode_event)."""
-        if not decode.whole(kind, end - start):
-            return None
-        layouts = self._layouts.get(kind)
-        layout = layouts.find(view, start, end) if layouts else None
-        if layout is not None:
-            entry = layout.make(layout.unpack(view, start))
-            if entry is not None:
-                return Change(kind in _NEW, entry)
-        return decode_event(kind, view, start, end)
+from quilt_netlink.groups import read_groups
+from quilt_netlink.messages import Message
 
 
 def decode_event(kind: int, view: memoryview, start: int, end: int) -> Change | None:
@@ -49,41 +19,61 @@ def decode_event(kind: int, view: memoryview, start: int, end: int) -> Change | 
     An entry that is there but is no longer of the kind we mean (a neighbour not permanent, a route that is
     a blackhole now) is told as gone.
     """
-    if kind in (c.RTM_NEWNEIGH, c.RTM_DELNEIGH):
-        return _neighbour(kind == c.RTM_NEWNEIGH, view, start, end)
-    if kind in (c.RTM_NEWROUTE, c.RTM_DELROUTE):
-        return _route(kind == c.RTM_NEWROUTE, view, start, end)
-    if kind in (RTM_NEWMDB, RTM_DELMDB):
-        groups = read_groups(view, start, end)  # a notification is about one
-        return Change(kind == RTM_NEWMDB, groups[0]) if groups else None
-    entry: Observed | None = None
-    if kind in (c.RTM_NEWNEXTHOP, c.RTM_DELNEXTHOP):
-        entry = decode.nexthop(view, start, end)
-    elif kind in (c.RTM_NEWADDR, c.RTM_DELADDR):
-        entry = decode.address(view, start, end)
-    elif kind in (c.RTM_NEWLINK, c.RTM_DELLINK) and view[start + 16] != c.AF_BRIDGE:
-        # A bridge's own messages about a port have AF_BRIDGE: their DELLINK says that a port left the bridge.
-        entry = decode.link(view, start, end)
-    if entry is None:
-        return None
-    return Change(kind in _NEW, entry)
+    new, change = _CHANGES.get(kind, (False, None))
+    found = messages.decode(view, start, end) if change else None
+    return change(new, found) if change and found is not None else None
 
 
-def _neighbour(new: bool, view: memoryview, start: int, end: int) -> Change | None:
-    entry = decode.neighbour(view, start, end)
+def _neighbour(new: bool, found: Message) -> Change | None:
+    entry = decode.neighbour(found)
     if entry is not None:
         return Change(new, entry)
-    gone = decode.neighbour(view, start, end, any_state=True)
+    gone = decode.neighbour(found, any_state=True)
     return Change(False, gone) if gone is not None else None
 
 
-def _route(new: bool, view: memoryview, start: int, end: int) -> Change | None:
-    kind = view[start + 23]
+def _route(new: bool, found: Message) -> Change | None:
+    kind = found["type"]
     if kind != c.RTN_UNICAST and kind < c.RTN_BLACKHOLE:
         return None  # local, broadcast, anycast, multicast: the kernel's own
-    entry = decode.route(view, start, end, any_kind=True)
-    if not isinstance(entry, Route):
+    entry = decode.route(found, any_kind=True)
+    if entry is None:
         return None
     if kind != c.RTN_UNICAST:
         return Change(False, replace(entry, nhid=0, ifindex=0, gateway=""))
     return Change(new, entry)
+
+
+def _nexthop(new: bool, found: Message) -> Change:
+    return Change(new, decode.nexthop(found))
+
+
+def _address(new: bool, found: Message) -> Change | None:
+    entry = decode.address(found)
+    return Change(new, entry) if entry else None
+
+
+def _link(new: bool, found: Message) -> Change | None:
+    # A bridge's own messages about a port have AF_BRIDGE: their DELLINK says that a port left the bridge.
+    return Change(new, decode.link(found)) if found["family"] != c.AF_BRIDGE else None
+
+
+def _group(new: bool, found: Message) -> Change | None:
+    groups = read_groups(found)  # a notification is about one
+    return Change(new, groups[0]) if groups else None
+
+
+_CHANGES: dict[int, tuple[bool, Callable[[bool, Message], Change | None]]] = {
+    c.RTM_NEWLINK: (True, _link),
+    c.RTM_DELLINK: (False, _link),
+    c.RTM_NEWADDR: (True, _address),
+    c.RTM_DELADDR: (False, _address),
+    c.RTM_NEWNEIGH: (True, _neighbour),
+    c.RTM_DELNEIGH: (False, _neighbour),
+    c.RTM_NEWROUTE: (True, _route),
+    c.RTM_DELROUTE: (False, _route),
+    c.RTM_NEWNEXTHOP: (True, _nexthop),
+    c.RTM_DELNEXTHOP: (False, _nexthop),
+    c.RTM_NEWMDB: (True, _group),
+    c.RTM_DELMDB: (False, _group),
+}

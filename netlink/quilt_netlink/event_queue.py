@@ -7,12 +7,13 @@ Beyond a limit it gives up and says so (Overrun), which the consumer must be abl
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from operator import attrgetter
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from quilt_netlink.events import Change, Event, Overrun
-from quilt_netlink.groups import BridgeGroup, GroupEntry, VxlanGroup, group_key
+from quilt_netlink.groups import BridgeGroup, GroupEntry, VxlanGroup
 from quilt_netlink.state import (
     Address,
     BridgeFdbEntry,
@@ -29,31 +30,35 @@ _OVERRUN = "overrun"
 _NO_MAC = "00:00:00:00:00:00"
 
 
+def _fdb_key(entry: FdbEntry) -> Hashable:
+    """Only the all-zero MAC may have several destinations."""
+    return (entry.ifindex, entry.mac, entry.dst if entry.mac == _NO_MAC else "")
+
+
+_KEYS: dict[Any, Callable[[Any], Hashable]] = {
+    Link: attrgetter("index"),
+    Address: attrgetter("ifindex", "address"),
+    Neighbour: attrgetter("ifindex", "address"),
+    FdbEntry: _fdb_key,
+    BridgeFdbEntry: attrgetter("master", "mac"),
+    Nexthop: attrgetter("id"),
+    Route: attrgetter("table", "prefix", "metric"),
+    Unreachable: attrgetter("table", "prefix", "metric"),
+    BridgeGroup: attrgetter("bridge", "port", "group", "source"),
+    VxlanGroup: attrgetter("ifindex", "group", "dst", "source"),
+}
+
+
 def key_of(entry: Observed | GroupEntry) -> Hashable:
     """Return what the kernel tells entries apart by; a later state replaces the one under its key."""
-    match entry:
-        case Link():
-            return ("link", entry.index)
-        case Address():
-            return ("address", entry.ifindex, entry.address)
-        case Neighbour():
-            return ("neighbour", entry.ifindex, entry.address)
-        case FdbEntry():  # only the all-zero MAC may have several destinations
-            return ("fdb", entry.ifindex, entry.mac, entry.dst if entry.mac == _NO_MAC else "")
-        case BridgeFdbEntry():
-            return ("bridge", entry.master, entry.mac)
-        case Nexthop():
-            return ("nexthop", entry.id)
-        case Route():
-            return ("route", entry.table, entry.prefix, entry.metric)
-        case Unreachable():
-            return ("unreachable", entry.table, entry.prefix, entry.metric)
-        case BridgeGroup() | VxlanGroup():
-            return group_key(entry)
+    return (type(entry), _KEYS[type(entry)](entry))
 
 
-class EventQueue:
-    """A coalescing queue with one asynchronous consumer; filled from the same event loop."""
+class EventStream:
+    """A coalescing queue with one consumer: `async for event in stream`, or `await stream.take_all()`.
+
+    It is filled from the consumer's event loop.
+    """
 
     def __init__(self, limit: int = 100_000) -> None:
         self._pending: dict[Hashable, Event] = {}
@@ -76,52 +81,30 @@ class EventQueue:
         self._filled.set()
 
     def close(self) -> None:
-        """End the consumer's iteration once it has taken what is waiting."""
+        """End an iteration once it has taken what is waiting. Closing twice is allowed."""
         self._closed = True
         self._filled.set()
 
     async def take_all(self) -> list[Event]:
-        """Wait for an event and return all that wait, oldest first; empty when the queue was closed."""
+        """Wait for an event and return all that wait, oldest first; empty once the stream is closed."""
         await self._wait()
         taken = list(self._pending.values())
         self._pending = {}
         return taken
 
-    async def take(self) -> Event | None:
-        """Wait for the oldest event and return it; None when the queue was closed."""
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
         await self._wait()
         if not self._pending:
-            return None
+            raise StopAsyncIteration
         return self._pending.pop(next(iter(self._pending)))
 
     async def _wait(self) -> None:
         while not self._pending and not self._closed:
             self._filled.clear()
             await self._filled.wait()
-
-
-class EventStream:
-    """What a consumer sees of a queue: `async for event in stream`, or `await stream.take_all()`."""
-
-    def __init__(self) -> None:
-        self._queue = EventQueue()
-
-    def close(self) -> None:
-        """Stop watching; an iteration ends after what it has not yet taken. Closing twice is allowed."""
-        self._queue.close()
-
-    async def take_all(self) -> list[Event]:
-        """Wait for an event and return all that wait, oldest first; empty once the stream is closed."""
-        return await self._queue.take_all()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Event:
-        event = await self._queue.take()
-        if event is None:
-            raise StopAsyncIteration
-        return event
 
     async def __aenter__(self) -> Self:
         return self

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from quilt_netlink.events import Event
-from quilt_netlink.ops import Failure, Op
+from quilt_netlink.ops import Failure, Op, require
 from quilt_netlink.state import (
     TABLE_MAIN,
     Address,
@@ -30,70 +30,60 @@ class KernelLike(Protocol):
 
     def links(self) -> list[Link]:
         """Return all interfaces."""
-        ...
 
     def link(self, key: str | int) -> Link | None:
         """Return the interface with this name or index, or None."""
-        ...
 
     def addresses(self, ifindex: int = 0) -> list[Address]:
         """Return all addresses of both families, of one interface or of all (0)."""
-        ...
 
     def neighbours(self, ifindex: int) -> list[Neighbour]:
         """Return the permanent neighbour entries of an interface, both families."""
-        ...
 
     def fdb(self, ifindex: int) -> list[FdbEntry]:
         """Return the permanent entries of a VXLAN device's own forwarding table."""
-        ...
 
     def bridge_fdb(self, bridge: int) -> list[BridgeFdbEntry]:
         """Return the MACs that a bridge knows, its ports' own ones included."""
-        ...
 
     def nexthops(self, protocol: int = 0, ifindex: int = 0) -> list[Nexthop]:
         """Return nexthop objects, of one protocol number and one device where these are not 0.
 
         Raises NetlinkError(EOPNOTSUPP) on a kernel without nexthop objects.
         """
-        ...
 
     def routes(self, protocol: int = 0, table: int = TABLE_MAIN, ifindex: int = 0) -> list[Route]:
         """Return unicast routes of both families in a table, of one protocol and one device where not 0."""
-        ...
 
     def unreachables(self, protocol: int = 0) -> list[Unreachable]:
         """Return unreachable prefixes of both families in the main table, of one protocol where not 0."""
-        ...
 
     def route_get(self, dst: str, *, fib_match: bool = False) -> Route | None:
         """Return how the kernel would send to `dst` now (prefix `dst/32`), or None when it has no route.
 
         With `fib_match` the answer is the table's entry itself (its prefix, protocol, nexthop id).
         """
-        ...
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
         """Do the operations in order and return those refused; a refused one never affects the others.
 
         Whoever calls it looks at the answer, at least by `require`.
         """
-        ...
 
     def run(self, op: Op) -> None:
         """Do one operation; raises NetlinkError when the kernel refuses it."""
-        ...
+        require(self.apply([op]))
 
     def close(self) -> None:
         """Close the socket; closing twice is allowed."""
-        ...
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        self.close()
 
 
 class MonitorLike(Protocol):
@@ -101,7 +91,6 @@ class MonitorLike(Protocol):
 
     async def take_all(self) -> list[Event]:
         """Wait for an event and return all that wait, oldest first; empty once the monitor is closed."""
-        ...
 
     def __aiter__(self) -> Self: ...
 
@@ -109,4 +98,3 @@ class MonitorLike(Protocol):
 
     def close(self) -> None:
         """Stop watching; closing twice is allowed."""
-        ...

@@ -6,16 +6,16 @@ import errno
 import socket
 from collections.abc import Sequence
 from functools import partial
-from types import TracebackType
 from typing import Self, TypeVar
 
-from quilt_netlink import decode, links, makers, rules, tables
-from quilt_netlink.channel import HEADER, Channel, open_socket
-from quilt_netlink.errors import DumpInterruptedError, NetlinkError
-from quilt_netlink.layout import Layouts
+from quilt_netlink import decode, links, messages, rules, tables
+from quilt_netlink.channel import Channel, open_socket
+from quilt_netlink.errors import NetlinkError
+from quilt_netlink.interface import KernelLike
+from quilt_netlink.messages import Message
 from quilt_netlink.namespaces import socket_in
-from quilt_netlink.ops import Failure, Op, require
-from quilt_netlink.reader import Decode, LayoutReader, WalkingReader
+from quilt_netlink.ops import Failure, Op
+from quilt_netlink.reader import Make, read_table
 from quilt_netlink.state import (
     TABLE_MAIN,
     Address,
@@ -30,7 +30,6 @@ from quilt_netlink.state import (
 from quilt_netlink.writer import Writer
 
 T = TypeVar("T")
-DUMP_ATTEMPTS = 8
 _NAME_MAX = 15
 _INDEX_MAX = 0x7FFFFFFF
 _NO_DEVICE = (errno.ENODEV,)
@@ -39,7 +38,7 @@ _NO_TABLE = (errno.ENODEV, errno.ENOENT)
 _NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL, errno.EOPNOTSUPP)
 
 
-class Kernel:
+class Kernel(KernelLike):
     """Typed reads and writes over one rtnetlink socket (see KernelLike); threads take turns."""
 
     def __init__(self, sock: socket.socket) -> None:
@@ -47,9 +46,6 @@ class Kernel:
         self._channel = Channel(sock)
         # Not self.link: a cycle would keep the channel's buffer until the collector comes by.
         self._writer = Writer(self._channel, partial(read_link, self._channel))
-        self._neighbours: Layouts[Neighbour | FdbEntry | BridgeFdbEntry] = Layouts(makers.NEIGHBOURS)
-        self._nexthops: Layouts[Nexthop] = Layouts(makers.NEXTHOPS)
-        self._routes: Layouts[Route] = Layouts(makers.ROUTES)
 
     @classmethod
     def open(cls, netns_path: str | None = None) -> Self:
@@ -59,14 +55,6 @@ class Kernel:
     def close(self) -> None:
         """Close the socket."""
         self._channel.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def links(self) -> list[Link]:
         """Return all interfaces."""
@@ -83,22 +71,22 @@ class Kernel:
 
     def neighbours(self, ifindex: int) -> list[Neighbour]:
         """Return the permanent neighbour entries of an interface, both families."""
-        found = self._table("neighbours", tables.neighbours(ifindex), self._neighbours)
+        found = self._table("neighbours", tables.neighbours(ifindex), decode.neighbour)
         return [entry for entry in found if isinstance(entry, Neighbour) and entry.ifindex == ifindex]
 
     def fdb(self, ifindex: int) -> list[FdbEntry]:
         """Return the permanent entries of a VXLAN device's own forwarding table."""
-        found = self._table("the FDB", tables.fdb(ifindex), self._neighbours)
+        found = self._table("the FDB", tables.fdb(ifindex), decode.neighbour)
         return [entry for entry in found if isinstance(entry, FdbEntry) and entry.ifindex == ifindex]
 
     def bridge_fdb(self, bridge: int) -> list[BridgeFdbEntry]:
         """Return the MACs that a bridge knows, its ports' own ones included."""
-        found = self._table("the bridge FDB", tables.bridge_fdb(bridge), self._neighbours)
+        found = self._table("the bridge FDB", tables.bridge_fdb(bridge), decode.neighbour)
         return [entry for entry in found if isinstance(entry, BridgeFdbEntry) and entry.master == bridge]
 
     def nexthops(self, protocol: int = 0, ifindex: int = 0) -> list[Nexthop]:
         """Return nexthop objects, of one protocol number and one device where these are not 0."""
-        found = self._table("nexthops", tables.nexthops(ifindex), self._nexthops)
+        found = self._table("nexthops", tables.nexthops(ifindex), decode.nexthop)
         return [entry for entry in found if protocol in (0, entry.protocol) and ifindex in (0, entry.ifindex)]
 
     def routes(self, protocol: int = 0, table: int = TABLE_MAIN, ifindex: int = 0) -> list[Route]:
@@ -106,7 +94,7 @@ class Kernel:
         found: list[Route] = []
         for v6 in (False, True):
             request = tables.routes(v6, protocol, table, ifindex)
-            found += self._table("routes", request, self._routes, absent=_NO_TABLE)
+            found += self._table("routes", request, decode.route, absent=_NO_TABLE)
         return [entry for entry in found if entry.table == table and protocol in (0, entry.protocol)]
 
     def unreachables(self, protocol: int = 0) -> list[Unreachable]:
@@ -121,21 +109,16 @@ class Kernel:
     def route_get(self, dst: str, *, fib_match: bool = False) -> Route | None:
         """Return how the kernel would send to `dst` now, or None when it has no route."""
         try:
-            answers = self._channel.request(tables.route_get(dst, fib_match=fib_match))
+            found = ask(self._channel, tables.route_get(dst, fib_match=fib_match))
         except NetlinkError as error:
             if error.errno in _NO_ROUTE:
                 return None
             raise
-        view = memoryview(answers[0])
-        return decode.route(view, 0, len(view), expand=not fib_match)
+        return decode.route(found, expand=not fib_match)
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
         """Do the operations in order and return those refused; a refused one never affects the others."""
         return self._writer.apply(ops)
-
-    def run(self, op: Op) -> None:
-        """Do one operation; raises NetlinkError when the kernel refuses it."""
-        require(self._writer.apply([op]))
 
     def add_source_rule(self, rule: rules.SourceRule) -> None:
         """Make a rule, unless it is there."""
@@ -146,39 +129,36 @@ class Kernel:
                 raise
 
     def _table(
-        self, what: str, request: bytes, read: Layouts[T] | Decode[T], absent: tuple[int, ...] = _NO_DEVICE
+        self, what: str, request: bytes, make: Make[T], absent: tuple[int, ...] = _NO_DEVICE
     ) -> list[T]:
-        """Read a table of the family that the request names, each entry once.
-
-        Some tables (a VXLAN device's FDB, neighbours) are dumped by position, without a word where they
-        changed meanwhile: an entry that moved up is told twice.
-        """
-        family = request[HEADER.size]
-        for _ in range(DUMP_ATTEMPTS):
-            reader = LayoutReader(read, family) if isinstance(read, Layouts) else WalkingReader(read, family)
-            try:
-                self._channel.dump(request, reader.consume)
-            except NetlinkError as error:
-                if error.errno in absent:
-                    return []
-                raise
-            if not reader.torn:
-                return list(dict.fromkeys(reader.entries))
-        raise DumpInterruptedError(what, DUMP_ATTEMPTS)
+        return read_table(self._channel, what, request, make, absent)
 
 
-def read_link(channel: Channel, key: str | int) -> Link | None:
+def ask(channel: Channel, request: bytes) -> Message:
+    """Return the one message that answers a request. Raises NetlinkError."""
+    for answer in channel.request(request):
+        found = messages.decode(memoryview(answer))
+        if found is not None and messages.kind_of(answer) == messages.answer_to(request):
+            return found
+    raise NetlinkError(errno.EBADMSG, "the kernel answered with another message")
+
+
+def ask_link(channel: Channel, key: str | int) -> Message | None:
     """Ask for the interface with this name or index; None when there is none."""
     if not _can_exist(key):
         return None
     try:
-        answers = channel.request(links.get(key))
+        return ask(channel, links.get(key))
     except NetlinkError as error:
         if error.errno == errno.ENODEV:
             return None
         raise
-    view = memoryview(answers[0])
-    return decode.link(view, 0, len(view))
+
+
+def read_link(channel: Channel, key: str | int) -> Link | None:
+    """Return the interface with this name or index, or None."""
+    found = ask_link(channel, key)
+    return decode.link(found) if found else None
 
 
 def _can_exist(key: str | int) -> bool:

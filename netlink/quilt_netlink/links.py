@@ -1,4 +1,4 @@
-"""Interfaces and addresses: written message by message, read by walking each message's attributes.
+"""Interfaces and addresses, written message by message.
 
 The kernel applies some attributes only to an existing device (IPv6 address generation, hairpin), and
 generates the link-local address when the device goes up, so making a link is a short sequence of
@@ -11,7 +11,9 @@ from socket import AF_INET, AF_INET6
 from typing import Any
 
 from quilt_netlink import constants as c
-from quilt_netlink.messages import Attributes, encode, ifaddrmsg, ifinfmsg
+from quilt_netlink.messages import Message, encode
+from quilt_netlink.schema import ifaddrmsg, ifinfmsg
+from quilt_netlink.shapes import Attributes
 from quilt_netlink.state import Address, Link, Vxlan
 
 _GET = c.NLM_F_REQUEST
@@ -30,6 +32,25 @@ def get_all() -> bytes:
     """Encode the dump of all links."""
     attrs: Attributes = [("IFLA_EXT_MASK", c.RTEXT_FILTER_SKIP_STATS)]
     return encode(ifinfmsg, c.RTM_GETLINK, _GET | c.NLM_F_DUMP, {}, attrs)
+
+
+def get_peer(link: Message) -> bytes | None:
+    """Encode the question for the other end of a veth pair; None for an interface that has none.
+
+    That end may lie in a namespace that is closed: the kernel answers for another namespace who may
+    administer it (Linux 4.20), NET_ADMIN in the namespace's owner or above is enough.
+    """
+    if "IFLA_LINK" not in link:
+        return None
+    attrs: Attributes = [("IFLA_EXT_MASK", c.RTEXT_FILTER_SKIP_STATS)]
+    if "IFLA_LINK_NETNSID" in link:
+        attrs.append(("IFLA_IF_NETNSID", link["IFLA_LINK_NETNSID"]))
+    return encode(ifinfmsg, c.RTM_GETLINK, _GET, {"index": link["IFLA_LINK"]}, attrs)
+
+
+def set_alias(name: str, text: str) -> bytes:
+    """Encode a change of the text that people see beside an interface: at most 254 bytes."""
+    return encode(ifinfmsg, c.RTM_NEWLINK, _GET, {}, [("IFLA_IFNAME", name), ("IFLA_IFALIAS", text)])
 
 
 def create(link: Link) -> bytes:

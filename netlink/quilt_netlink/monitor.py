@@ -17,9 +17,8 @@ from typing import Literal, Self
 from quilt_netlink import constants as c
 from quilt_netlink.channel import open_socket, set_queue, walk
 from quilt_netlink.damping import LinkDamper
-from quilt_netlink.event_decoder import EventDecoder
+from quilt_netlink.event_decoder import decode_event
 from quilt_netlink.event_queue import EventStream
-from quilt_netlink.groups import RTNLGRP_MDB
 from quilt_netlink.namespaces import socket_in
 
 Group = Literal["link", "address", "neighbour", "route", "nexthop", "group"]
@@ -35,9 +34,8 @@ _NUMBERS: dict[Group, tuple[int, ...]] = {
     "neighbour": (c.RTNLGRP_NEIGH,),
     "route": (c.RTNLGRP_IPV4_ROUTE, c.RTNLGRP_IPV6_ROUTE),
     "nexthop": (c.RTNLGRP_NEXTHOP,),
-    "group": (RTNLGRP_MDB,),
+    "group": (c.RTNLGRP_MDB,),
 }
-_ADD_MEMBERSHIP = 1
 _TRUNCATED = int(socket.MSG_TRUNC)  # as an enumeration it would cost more than the receiving
 _QUEUE = 32 << 20  # the echo of programming 10,000 peers, some 1.3 KB an event, read only afterwards
 _BUFFER = 256 << 10
@@ -55,7 +53,6 @@ class Monitor(EventStream):
         """Take over a netlink socket, possibly of another namespace, and subscribe to the groups."""
         super().__init__()
         self._sock = sock
-        self._decoder = EventDecoder()
         self._buffer = memoryview(bytearray(_BUFFER))
         sock.setblocking(False)
         if sock.getsockname()[0] == 0:
@@ -64,9 +61,9 @@ class Monitor(EventStream):
         for group in groups:
             for number in _NUMBERS[group]:
                 with suppress(OSError):  # a kernel without nexthop objects has no such group
-                    sock.setsockopt(c.SOL_NETLINK, _ADD_MEMBERSHIP, number)
+                    sock.setsockopt(c.SOL_NETLINK, c.NETLINK_ADD_MEMBERSHIP, number)
         self._loop = asyncio.get_running_loop()
-        self._damper = LinkDamper(self._loop, self._queue.put)
+        self._damper = LinkDamper(self._loop, self.put)
         self._loop.add_reader(sock.fileno(), self._read)
 
     @classmethod
@@ -82,23 +79,22 @@ class Monitor(EventStream):
         super().close()
 
     def _read(self) -> None:
-        decode = self._decoder.decode
         for _ in range(_READS_AT_ONCE):
             try:
                 size, _, flags, _ = self._sock.recvmsg_into([self._buffer])
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
-                self._queue.overrun()
+                self.overrun()
                 if error.errno != errno.ENOBUFS:
                     self.close()
                     raise
                 continue
             if flags & _TRUNCATED:
-                self._queue.overrun()
+                self.overrun()
                 continue
             view = self._buffer[:size]
             for kind, _, _, start, end in walk(view, size):
-                change = decode(kind, view, start, end)
+                change = decode_event(kind, view, start, end)
                 if change is not None:
                     self._damper.put(change)

@@ -11,37 +11,16 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from quilt_netlink import constants as c
-from quilt_netlink import links, mroutes, mrules, peer
-from quilt_netlink.errors import NetlinkError
-from quilt_netlink.groups import (
-    RTM_DELMDB,
-    RTM_NEWMDB,
-    BridgeGroup,
-    GroupEntry,
-    VxlanGroup,
-    dump_request,
-    read_groups,
-    stamp_fdb,
-    stamp_group,
-)
-from quilt_netlink.kernel import Kernel
-from quilt_netlink.snooping import (
-    Snooping,
-    read_alias,
-    read_fast_leave,
-    read_max_groups,
-    read_snooping,
-    set_alias,
-    set_fast_leave,
-    set_max_groups,
-    set_snooping,
-)
+from quilt_netlink import groups, links, rules
+from quilt_netlink import snooping as bridges
+from quilt_netlink.groups import BridgeGroup, GroupEntry, VxlanGroup
+from quilt_netlink.kernel import Kernel, ask, ask_link
+from quilt_netlink.messages import encode
+from quilt_netlink.schema import ndmsg
 from quilt_netlink.state import FdbEntry
 
 T = TypeVar("T")
 _NO_TABLES = (errno.ENOENT, errno.EOPNOTSUPP)
-_NLM_F_APPEND = 0x800
-_APPEND = c.NLM_F_REQUEST | c.NLM_F_CREATE | _NLM_F_APPEND
 _ADD = c.NLM_F_REQUEST | c.NLM_F_CREATE | c.NLM_F_EXCL
 
 
@@ -59,7 +38,7 @@ class MulticastKernel(Kernel):
 
     def groups(self) -> list[GroupEntry]:
         """Return every bridge's members and every VXLAN device's group entries."""
-        found = self._table("groups", dump_request(), read_groups)
+        found = self._table("groups", groups.dump_request(), groups.read_groups)
         return list(dict.fromkeys(entry for entries in found for entry in entries))
 
     def bridge_groups(self, bridge: int) -> list[BridgeGroup]:
@@ -72,18 +51,20 @@ class MulticastKernel(Kernel):
 
     def add_groups(self, entries: Sequence[VxlanGroup]) -> list[GroupFailure]:
         """Make group entries; one that exists already is success."""
-        return self._write(RTM_NEWMDB, _ADD, entries, (errno.EEXIST,))
+        return self._write(c.RTM_NEWMDB, _ADD, entries, (errno.EEXIST,))
 
     def remove_groups(self, entries: Sequence[VxlanGroup]) -> list[GroupFailure]:
         """Remove group entries; one that is not there is success, also when its device is gone."""
-        return self._write(RTM_DELMDB, c.NLM_F_REQUEST, entries, (errno.ENOENT, errno.ENODEV))
+        return self._write(c.RTM_DELMDB, c.NLM_F_REQUEST, entries, (errno.ENOENT, errno.ENODEV))
 
     def append_fdb(self, entries: Sequence[FdbEntry]) -> dict[tuple[str, str], str]:
         """Send a group's MAC to one more destination each; one that is there is success.
 
         Returns {(MAC, destination): why the kernel refused it}.
         """
-        return self._write_fdb(c.RTM_NEWNEIGH, _APPEND, entries, (errno.EEXIST,))
+        return self._write_fdb(
+            c.RTM_NEWNEIGH, c.NLM_F_REQUEST | c.NLM_F_CREATE | c.NLM_F_APPEND, entries, (errno.EEXIST,)
+        )
 
     def remove_fdb(self, entries: Sequence[FdbEntry]) -> dict[tuple[str, str], str]:
         """Take destinations from groups' MACs; what is not there is success, also when its device is gone."""
@@ -92,102 +73,106 @@ class MulticastKernel(Kernel):
     def _write_fdb(
         self, kind: int, flags: int, entries: Sequence[FdbEntry], fine: tuple[int, ...]
     ) -> dict[tuple[str, str], str]:
-        refused = self._batch(entries, lambda entry, seq: stamp_fdb(kind, flags, entry, seq), fine)
+        refused = self._batch(entries, lambda entry, seq: _fdb(kind, flags, entry, seq), fine)
         return {(entry.mac, entry.dst): text for entry, _, text in refused}
 
     def _write(
         self, kind: int, flags: int, entries: Sequence[VxlanGroup], fine: tuple[int, ...]
     ) -> list[GroupFailure]:
-        refused = self._batch(entries, lambda entry, seq: stamp_group(kind, flags, entry, seq), fine)
+        refused = self._batch(entries, lambda entry, seq: groups.write(kind, flags, entry, seq), fine)
         return [GroupFailure(*item) for item in refused]
 
     def _batch(
-        self, entries: Sequence[T], stamp: Callable[[T, int], bytes], fine: tuple[int, ...]
+        self, entries: Sequence[T], encode_one: Callable[[T, int], bytes], fine: tuple[int, ...]
     ) -> list[tuple[T, int, str]]:
         if not entries:
             return []
 
-        def build(seq: int) -> list[bytes]:
-            return [stamp(entry, seq + place) for place, entry in enumerate(entries)]
-
-        refused = self._channel.batch(build, len(entries))
+        first = self._channel.number(len(entries))
+        messages = [encode_one(entry, first + place) for place, entry in enumerate(entries)]
+        refused = self._channel.batch(messages, first)
         return [
             (entries[place], number, text)
             for place, (number, text) in sorted(refused.items())
             if number not in fine
         ]
 
-    def multicast_rules(self) -> list[mrules.MulticastRule]:
+    def multicast_rules(self) -> list[rules.MulticastRule]:
         """Return the rules that choose a multicast routing table by interface; EAFNOSUPPORT raises."""
-        return self._table("multicast rules", mrules.dump_request(), mrules.read)
+        return self._table("multicast rules", rules.multicast_rules(), rules.read_multicast_rule)
 
-    def multicast_routes(self, table: int) -> list[mroutes.MulticastRoute]:
+    def multicast_routes(self, table: int) -> list[rules.MulticastRoute]:
         """Return the entries of a multicast routing table."""
-        found = self._table("multicast routes", mroutes.dump_request(), mroutes.read, absent=_NO_TABLES)
+        found = self._table(
+            "multicast routes", rules.multicast_routes(), rules.read_multicast_route, absent=_NO_TABLES
+        )
         return [route for route in found if route.table == table]
 
-    def add_multicast_rule(self, rule: mrules.MulticastRule) -> None:
+    def add_multicast_rule(self, rule: rules.MulticastRule) -> None:
         """Make a rule, unless it is there."""
         if rule not in self.multicast_rules():
-            self._channel.request(mrules.write(mrules.RTM_NEWRULE, _ADD | c.NLM_F_ACK, rule))
+            self._channel.request(rules.create(rule))
 
-    def remove_multicast_rule(self, rule: mrules.MulticastRule) -> None:
+    def remove_multicast_rule(self, rule: rules.MulticastRule) -> None:
         """Remove a rule that is there."""
-        self._channel.request(mrules.write(mrules.RTM_DELRULE, c.NLM_F_REQUEST | c.NLM_F_ACK, rule))
+        self._channel.request(rules.remove(rule))
 
-    def snooping(self, bridge: int) -> Snooping | None:
+    def snooping(self, bridge: int) -> bridges.Snooping | None:
         """Return how a bridge treats multicast; None when it is not there or was built without snooping."""
-        message = self._link_message(bridge)
-        return read_snooping(message) if message else None
+        link = ask_link(self._channel, bridge)
+        return bridges.read_snooping(link) if link else None
 
-    def set_snooping(self, bridge: int, wanted: Snooping) -> None:
+    def set_snooping(self, bridge: int, wanted: bridges.Snooping) -> None:
         """Make a bridge treat multicast as wanted. Raises NetlinkError."""
-        for message in set_snooping(bridge, wanted):
+        for message in bridges.set_snooping(bridge, wanted):
             self._channel.request(message)
 
     def fast_leave(self, port: int) -> bool | None:
         """Return whether a bridge's port stops at a leave without asking around; None for no port."""
-        message = self._link_message(port)
-        return read_fast_leave(message) if message else None
+        value = self._port(port, bridges.FAST_LEAVE)
+        return None if value is None else bool(value)
 
     def set_fast_leave(self, port: int, on: bool) -> None:
         """Let a bridge's port stop at a leave at once: right where one member can be behind it."""
-        self._channel.request(set_fast_leave(port, on))
+        self._channel.request(bridges.set_port(port, bridges.FAST_LEAVE, int(on)))
 
     def max_groups(self, port: int) -> int | None:
         """Return how many groups are learned behind a bridge's port (0: any number); None for no port.
 
         Before Linux 6.3 there is no such limit: None, too.
         """
-        message = self._link_message(port)
-        return read_max_groups(message) if message else None
+        return self._port(port, bridges.MAX_GROUPS)
 
     def set_max_groups(self, port: int, most: int) -> None:
         """Let no more groups be learned behind a bridge's port; one pod then fills not the whole table."""
-        self._channel.request(set_max_groups(port, most))
+        self._channel.request(bridges.set_port(port, bridges.MAX_GROUPS, most))
 
     def alias(self, key: int | str) -> str | None:
         """Return the alias of the interface with this index or name; None where there is none such."""
-        message = self._link_message(key)
-        return None if message is None else read_alias(message)
+        link = ask_link(self._channel, key)
+        return link.get("IFLA_IFALIAS", "") if link else None
 
     def set_alias(self, name: str, text: str) -> None:
         """Give an interface an alias, of at most 254 bytes."""
-        self._channel.request(set_alias(name, text))
+        self._channel.request(links.set_alias(name, text))
 
     def peer_mac(self, name: str) -> str | None:
         """Return the MAC of a veth's other end, whose namespace stays closed; None where there is none.
 
         Raises NetlinkError where that namespace is not ours to ask about (EACCES).
         """
-        message = self._link_message(name)
-        question = peer.ask(message) if message else None
-        return peer.read_mac(self._channel.request(question)[0]) if question else None
+        link = ask_link(self._channel, name)
+        question = links.get_peer(link) if link else None
+        return ask(self._channel, question).get("IFLA_ADDRESS") if question else None
 
-    def _link_message(self, key: int | str) -> bytes | None:
-        try:
-            return self._channel.request(links.get(key))[0]
-        except NetlinkError as error:
-            if error.errno == errno.ENODEV:
-                return None
-            raise
+    def _port(self, port: int, setting: str) -> int | None:
+        link = ask_link(self._channel, port)
+        return bridges.read_port(link, setting) if link else None
+
+
+def _fdb(kind: int, flags: int, entry: FdbEntry, seq: int) -> bytes:
+    """Encode the making or removal of one destination of a group's MAC on a VXLAN device."""
+    state = c.NUD_PERMANENT | c.NUD_NOARP
+    fields = {"family": c.AF_BRIDGE, "ifindex": entry.ifindex, "state": state, "flags": c.NTF_SELF}
+    attrs = [("NDA_DST", entry.dst), ("NDA_LLADDR", entry.mac)]
+    return encode(ndmsg, kind, flags, fields, attrs, seq)

@@ -15,102 +15,71 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from quilt_netlink import constants as c
-from quilt_netlink.channel import HEADER, end_of_dump
-from quilt_netlink.layout import Layout, Layouts
+from quilt_netlink.channel import Channel, end_of_dump, walk
+from quilt_netlink.errors import DumpInterruptedError, NetlinkError
+from quilt_netlink.messages import HEADER, Message, answer_to, decode
 
 T = TypeVar("T")
+DUMP_ATTEMPTS = 8
 _SHORTEST = 32
 """Header, the longest fixed fields, or shorter ones and one attribute: no entry is told in less."""
-Decode = Callable[[memoryview, int, int], T | None]
+Make = Callable[[Message], T | None]
+"""Makes the entry of a message, None where it has none."""
 
 
-class WalkingReader(Generic[T]):
-    """Collects the entries of one dump, each decoded by itself; `torn` tells whether it was interrupted.
+class Reader(Generic[T]):
+    """Collects the entries of one dump; `torn` tells whether it was interrupted.
 
-    Entries of another address family than `family` are none of the answer; 0 takes every family's.
+    Messages of another type than `kind`, or of another address family than `family`, are none of the answer;
+    family 0 takes every one's.
     """
 
-    def __init__(self, decode: Decode[T], family: int = 0) -> None:
-        self._decode = decode
+    def __init__(self, make: Make[T], kind: int, family: int = 0) -> None:
+        self._make = make
+        self._kind = kind
         self._family = family
         self.entries: list[T] = []
         self.torn = False
 
     def consume(self, view: memoryview, size: int, seq: int) -> bool:
         """Read one datagram; return whether the dump is complete."""
-        at = 0
-        while at + 16 <= size:
-            length, kind, flags, number, _ = HEADER.unpack_from(view, at)
-            if length < 16 or at + length > size:
-                break
-            if number == seq and self._message(view, at, at + length, kind, flags):
+        for kind, flags, number, start, end in walk(view, size):
+            if number != seq:
+                continue
+            if flags & c.NLM_F_DUMP_INTR and kind != c.NLMSG_ERROR:
+                self.torn = True
+            if kind == self._kind:
+                self._message(view, start, end)
+            elif end_of_dump(view, kind, flags, start, end):
                 return True
-            at += (length + 3) & ~3
         return False
 
-    def _message(self, view: memoryview, start: int, end: int, kind: int, flags: int) -> bool:
-        if flags & c.NLM_F_DUMP_INTR and kind != c.NLMSG_ERROR:
-            self.torn = True
-        if kind < c.NLMSG_MIN_TYPE:
-            return end_of_dump(view, kind, flags, start, end)
-        entry = self._decode(view, start, end) if self._asked_for(view, start, end) else None
+    def _message(self, view: memoryview, start: int, end: int) -> None:
+        # br_mdb_dump() leaves the family of what it answers zero, whatever it was asked for.
+        if end - start < _SHORTEST or (self._family and view[start + HEADER.size] not in (0, self._family)):
+            return
+        found = decode(view, start, end)
+        entry = self._make(found) if found is not None else None
         if entry is not None:
             self.entries.append(entry)
-        return False
-
-    def _asked_for(self, view: memoryview, start: int, end: int) -> bool:
-        if end - start < _SHORTEST:
-            return False
-        # br_mdb_dump() leaves the family of what it answers zero, whatever it was asked for.
-        family = view[start + HEADER.size]
-        return family == 0 or self._family in (0, family)
 
 
-class LayoutReader(WalkingReader[T]):
-    """A reader for long tables: as long as the messages are of one shape it does one unpacking for each."""
+def read_table(
+    channel: Channel, what: str, request: bytes, make: Make[T], absent: tuple[int, ...] = ()
+) -> list[T]:
+    """Read a table of the family that the request names, each entry once; none where it is `absent` (errno).
 
-    def __init__(self, layouts: Layouts[T], family: int = 0) -> None:
-        super().__init__(layouts.decode, family)
-        self._layouts = layouts
-        self._layout: Layout | None = None
-        self._head: tuple[int, ...] = ()
-
-    def consume(self, view: memoryview, size: int, seq: int) -> bool:
-        """Read one datagram; return whether the dump is complete."""
-        at = 0
-        while at + 16 <= size:
-            if self._layout is not None:
-                at = self._alike(self._layout, view, at, size)
-                if at + 16 > size:
-                    break
-            length, kind, flags, number, _ = HEADER.unpack_from(view, at)
-            if length < 16 or at + length > size:
-                break
-            if number == seq:
-                if self._message(view, at, at + length, kind, flags):
-                    return True
-                self._expect(view, at, at + length, kind, flags, seq)
-            at += (length + 3) & ~3
-        return False
-
-    def _alike(self, layout: Layout, view: memoryview, at: int, size: int) -> int:
-        """Read messages as long as they are like the last one; return where another one begins."""
-        unpack, make, append = layout.unpack, layout.make, self.entries.append
-        head, headers, pairs, family = self._head, layout.headers, layout.pairs, layout.family
-        step = (layout.size + 3) & ~3
-        last = size - layout.size
-        while at <= last:
-            values = unpack(view, at)
-            if values[:4] != head or values[pairs::2] != headers or values[5] != family:
-                break
-            entry = make(values)
-            if entry is not None:
-                append(entry)
-            at += step
-        return at
-
-    def _expect(self, view: memoryview, start: int, end: int, kind: int, flags: int, seq: int) -> None:
-        """Take a message for what the next ones will be like; one that was interrupted is not."""
-        usable = kind >= c.NLMSG_MIN_TYPE and self._asked_for(view, start, end)
-        self._layout = self._layouts.find(view, start, end) if usable else None
-        self._head = (end - start, kind, flags & ~c.NLM_F_DUMP_INTR, seq)
+    Some tables (a VXLAN device's FDB, neighbours) are dumped by position, without a word where they changed
+    meanwhile: an entry that moved up is told twice.
+    """
+    for _ in range(DUMP_ATTEMPTS):
+        reader = Reader(make, answer_to(request), request[HEADER.size])
+        try:
+            channel.dump(request, reader.consume)
+        except NetlinkError as error:
+            if error.errno in absent:
+                return []
+            raise
+        if not reader.torn:
+            return list(dict.fromkeys(reader.entries))
+    raise DumpInterruptedError(what, DUMP_ATTEMPTS)

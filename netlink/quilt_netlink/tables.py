@@ -5,7 +5,9 @@ from __future__ import annotations
 from socket import AF_INET, AF_INET6
 
 from quilt_netlink import constants as c
-from quilt_netlink.messages import Attributes, encode, ndmsg, nhmsg, rtmsg
+from quilt_netlink.messages import encode
+from quilt_netlink.schema import ndmsg, nhmsg, rtmsg
+from quilt_netlink.shapes import Attributes
 from quilt_netlink.state import SCOPE_UNIVERSE, TABLE_MAIN, Unreachable
 
 _DUMP = c.NLM_F_REQUEST | c.NLM_F_DUMP

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 
 from quilt_netlink import constants as c
@@ -18,8 +18,8 @@ from quilt_netlink import links, tables
 from quilt_netlink.channel import Channel, Refusal
 from quilt_netlink.errors import NetlinkError
 from quilt_netlink.ops import Create, Delete, Failure, Op
-from quilt_netlink.stamps import FLAGS, STAMPERS, stamp
 from quilt_netlink.state import Address, Link, Unreachable
+from quilt_netlink.writes import ENCODERS, FLAGS
 
 GetLink = Callable[[str | int], Link | None]
 
@@ -34,40 +34,21 @@ class Writer:
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
         """Do the operations in order; return those refused, by their place."""
         failures: list[Failure] = []
-        runs: list[range] = []
-        end = 0
-        for kind, run in groupby([type(op.entry) for op in ops]):
-            start, end = end, end + len(list(run))
-            if kind in STAMPERS:
-                runs.append(range(start, end))
+        for many, places in groupby(range(len(ops)), lambda place: type(ops[place].entry) in ENCODERS):
+            if many:
+                failures += self._batch(ops, places)
                 continue
-            self._batch(ops, runs, failures)
-            runs = []
-            for place in range(start, end):
+            for place in places:
                 self._single(ops[place], place, failures)
-        self._batch(ops, runs, failures)
         return failures
 
-    def _batch(self, ops: Sequence[Op], runs: Sequence[range], failures: list[Failure]) -> None:
-        """Write runs of operations, each on entries of one type, one after the other."""
-        if not runs:
-            return
-        invalid: dict[int, Failure] = {}
-
-        def build(seq: int) -> list[bytes]:
-            messages: list[bytes] = []
-            for run in runs:
-                _encode(ops, run, seq, messages, invalid)
-            return messages
-
-        places = range(runs[0].start, runs[-1].stop)
-        refused = self._channel.batch(build, len(places))
-        if not refused and not invalid:
-            return
-        sent = [place for place in places if place not in invalid]
-        found = list(invalid.values())
+    def _batch(self, ops: Sequence[Op], places: Iterable[int]) -> list[Failure]:
+        """Write operations in one batch."""
+        first = self._channel.number(len(ops))
+        messages, sent, found = encode(ops, places, first)
+        refused = self._channel.batch(messages, first)
         found += [_failure(sent[number], ops[sent[number]], refusal) for number, refusal in refused.items()]
-        failures += sorted(found, key=lambda failure: failure.index)
+        return sorted(found, key=lambda failure: failure.index)
 
     def _single(self, op: Op, place: int, failures: list[Failure]) -> None:
         try:
@@ -128,23 +109,24 @@ class Writer:
             self._channel.request(message)
 
 
-def _encode(
-    ops: Sequence[Op], places: range, first: int, messages: list[bytes], invalid: dict[int, Failure]
-) -> None:
-    """Append the messages of the operations in these places, numbered from `first` on without a gap.
+def encode(
+    ops: Sequence[Op], places: Iterable[int], first: int
+) -> tuple[list[bytes], list[int], list[Failure]]:
+    """Encode the operations in these places, numbered from `first` on without a gap.
 
-    What is not of one kind and shape, or cannot be encoded, is halved until it is, or is one that is invalid.
+    Return the messages, the places of their operations, and the operations that cannot be encoded.
     """
-    seq = first + len(messages)
-    try:
-        messages += stamp(ops[places.start : places.stop], range(seq, seq + len(places)))
-    except (OSError, ValueError, struct.error) as error:
-        if len(places) == 1:
-            invalid[places[0]] = _invalid(places[0], ops[places[0]], error)
-            return
-        middle = len(places) // 2
-        _encode(ops, places[:middle], first, messages, invalid)
-        _encode(ops, places[middle:], first, messages, invalid)
+    messages: list[bytes] = []
+    sent: list[int] = []
+    invalid: list[Failure] = []
+    for place in places:
+        op = ops[place]
+        try:
+            messages.append(ENCODERS[type(op.entry)](type(op), op.entry, first + len(messages)))
+            sent.append(place)
+        except (OSError, ValueError, struct.error) as error:
+            invalid.append(_invalid(place, op, error))
+    return messages, sent, invalid
 
 
 def _failure(place: int, op: Op, refusal: Refusal) -> Failure:

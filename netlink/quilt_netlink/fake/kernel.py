@@ -8,8 +8,7 @@ import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from ipaddress import ip_address, ip_network
-from types import TracebackType
-from typing import Literal, Self, get_args
+from typing import Literal, get_args
 
 from msgspec.structs import replace
 
@@ -18,7 +17,8 @@ from quilt_netlink.event_queue import EventStream
 from quilt_netlink.events import Change
 from quilt_netlink.fake.linkrules import LinkRules
 from quilt_netlink.fake.machine import Machine, refuse
-from quilt_netlink.ops import Create, Failure, Op, require
+from quilt_netlink.interface import KernelLike
+from quilt_netlink.ops import Create, Failure, Op
 from quilt_netlink.state import (
     TABLE_MAIN,
     Address,
@@ -35,7 +35,7 @@ from quilt_netlink.state import (
 Fault = Literal["dump_interrupted", "overrun", "eexist", "enodev", "eperm", "partial_batch"]
 
 
-class FakeKernel:
+class FakeKernel(KernelLike):
     """A stateful stand-in for Kernel (see KernelLike), for tests.
 
     Faults, each happening once: `dump_interrupted` the next read of a table raises; `overrun` the next change
@@ -81,14 +81,6 @@ class FakeKernel:
     def close(self) -> None:
         """Do nothing: the state is this object."""
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def links(self) -> list[Link]:
         """Return all interfaces."""
         self._reading("links")
@@ -101,17 +93,17 @@ class FakeKernel:
     def addresses(self, ifindex: int = 0) -> list[Address]:
         """Return all addresses of both families, of one interface or of all (0)."""
         self._reading("addresses")
-        return [entry for entry in self._machine.addresses.values() if ifindex in (0, entry.ifindex)]
+        return [entry for entry in self._machine.all(Address) if ifindex in (0, entry.ifindex)]
 
     def neighbours(self, ifindex: int) -> list[Neighbour]:
         """Return the permanent neighbour entries of an interface, both families."""
         self._reading("neighbours")
-        return [entry for entry in self._machine.neighbours.values() if entry.ifindex == ifindex]
+        return [entry for entry in self._machine.all(Neighbour) if entry.ifindex == ifindex]
 
     def fdb(self, ifindex: int) -> list[FdbEntry]:
         """Return the permanent entries of a VXLAN device's own forwarding table."""
         self._reading("the FDB")
-        return [entry for entry in self._machine.fdb.values() if entry.ifindex == ifindex]
+        return [entry for entry in self._machine.all(FdbEntry) if entry.ifindex == ifindex]
 
     def bridge_fdb(self, bridge: int) -> list[BridgeFdbEntry]:
         """Return the MACs that a bridge knows: here its own and its ports'."""
@@ -123,7 +115,7 @@ class FakeKernel:
         """Return nexthop objects, of one protocol number and one device where these are not 0."""
         self._reading("nexthops")
         self._need_nexthop_objects()
-        found = self._machine.nexthops.values()
+        found = self._machine.all(Nexthop)
         return [entry for entry in found if protocol in (0, entry.protocol) and ifindex in (0, entry.ifindex)]
 
     def routes(self, protocol: int = 0, table: int = TABLE_MAIN, ifindex: int = 0) -> list[Route]:
@@ -131,16 +123,16 @@ class FakeKernel:
         self._reading("routes")
         return [
             entry
-            for entry in (*self._machine.routes.values(), *self._machine.connected())
+            for entry in (*self._machine.all(Route), *self._machine.connected())
             if entry.table == table
             and protocol in (0, entry.protocol)
-            and ifindex in (0, self._expand(entry).ifindex)
+            and ifindex in (0, self._machine.expand(entry).ifindex)
         ]
 
     def unreachables(self, protocol: int = 0) -> list[Unreachable]:
         """Return unreachable prefixes of both families in the main table, of one protocol where not 0."""
         self._reading("routes")
-        found = self._machine.unreachables.values()
+        found = self._machine.all(Unreachable)
         return [entry for entry in found if entry.table == TABLE_MAIN and protocol in (0, entry.protocol)]
 
     def route_get(self, dst: str, *, fib_match: bool = False) -> Route | None:
@@ -155,7 +147,7 @@ class FakeKernel:
             return None
         if fib_match:
             return best
-        return replace(self._expand(best), prefix=str(ip_network(dst)), nhid=0)
+        return replace(self._machine.expand(best), prefix=str(ip_network(dst)), nhid=0)
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
         """Do the operations in order and return those refused; a refused one never affects the others."""
@@ -173,10 +165,6 @@ class FakeKernel:
                 failures.append(Failure(place, op, errno.EINVAL, text))
         return failures
 
-    def run(self, op: Op) -> None:
-        """Do one operation; raises NetlinkError when it is refused."""
-        require(self.apply([op]))
-
     def _refuse_as_asked(self, op: Op) -> None:
         if self._hit("eperm"):
             raise refuse(errno.EPERM)
@@ -187,31 +175,17 @@ class FakeKernel:
 
     def _write(self, op: Op) -> None:
         self._refuse_as_asked(op)
-        match op.entry:
-            case Link():
-                self._rules.write(op, op.entry)
-            case Address():
-                self._machine.address(op, op.entry)
-            case Neighbour():
-                self._machine.neighbour(op, op.entry)
-            case FdbEntry():
-                self._machine.forward(op, op.entry)
-            case Nexthop():
-                self._need_nexthop_objects()
-                self._machine.nexthop(op, op.entry)
-            case Route():
-                self._machine.route(op, op.entry)
-            case Unreachable():
-                self._machine.unreachable(op, op.entry)
+        if isinstance(op.entry, Nexthop):
+            self._need_nexthop_objects()
+        if isinstance(op.entry, Link):
+            self._rules.write(op, op.entry)
+        else:
+            self._machine.write(op)
         self.writes += 1
 
     def _need_nexthop_objects(self) -> None:
         if not self._nexthop_objects:
             raise refuse(errno.EOPNOTSUPP)
-
-    def _expand(self, route: Route) -> Route:
-        nexthop = self._machine.nexthops.get(route.nhid)
-        return replace(route, ifindex=nexthop.ifindex, gateway=nexthop.gateway) if nexthop else route
 
     def _reading(self, what: str) -> None:
         if self._hit("dump_interrupted"):
@@ -243,6 +217,6 @@ class FakeMonitor(EventStream):
 
     def _put(self, change: Change | None) -> None:
         if change is None:
-            self._queue.overrun()
+            self.overrun()
         else:
-            self._queue.put(change)
+            self.put(change)

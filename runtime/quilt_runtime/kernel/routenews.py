@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from quilt_netlink import TABLE_MAIN, Nexthop, Route
 from quilt_netlink.channel import walk
-from quilt_netlink.event_decoder import EventDecoder
+from quilt_netlink.event_decoder import decode_event
 from quilt_runtime.core.routes import Tables
 
 RTM_NEWROUTE, RTM_DELROUTE, RTM_NEWNEXTHOP, RTM_DELNEXTHOP = 24, 25, 104, 105
@@ -17,9 +17,6 @@ NLM_F_REPLACE = 0x100
 
 class RouteNews:
     """Decodes notifications and keeps tables true by them."""
-
-    def __init__(self) -> None:
-        self._decoder = EventDecoder()
 
     def take(self, view: memoryview, tables: Tables) -> bool:
         """Take in a datagram of route and nexthop notifications; whether the tables are still true."""
@@ -31,7 +28,7 @@ class RouteNews:
     def _take_one(
         self, kind: int, replaces: bool, view: memoryview, start: int, end: int, tables: Tables
     ) -> bool:
-        change = self._decoder.decode(kind, view, start, end)
+        change = decode_event(kind, view, start, end)
         if change is None:
             return kind in (RTM_NEWROUTE, RTM_DELROUTE)  # the kernel's own: local, broadcast, multicast
         entry = change.entry

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+import netlink_reference as reference
+
 from quilt_netlink import (
     ADDRGENMODE_NONE,
     Address,
@@ -14,7 +16,7 @@ from quilt_netlink import (
     constants,
     decode,
     links,
-    reference,
+    messages,
 )
 
 
@@ -95,7 +97,7 @@ def test_links_and_addresses_are_read_as_pyroute2_reads_them(netns: Namespace, k
     raw = answers(kernel, links.get_all())
     assert {link.name for link in kernel.links()} == {"lo", "br0", "ve0", "ve1", "vx4", "vx6", "tap0"}
     for data in raw:
-        assert decode.link(memoryview(data), 0, len(data)) == by_pyroute2(
+        assert decode.link(messages.decode(memoryview(data))) == by_pyroute2(
             reference.decode(reference.ifinfmsg, data)
         )
     held = answers(kernel, links.addresses_get(0))
@@ -103,6 +105,6 @@ def test_links_and_addresses_are_read_as_pyroute2_reads_them(netns: Namespace, k
     for data in held:
         message = reference.decode(reference.ifaddrmsg, data)
         text = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
-        read = decode.address(memoryview(data), 0, len(data))
+        read = decode.address(messages.decode(memoryview(data)))
         assert (read.address, read.ifindex) == (f"{text}/{message['prefixlen']}", message["index"])
         assert read.noprefixroute == bool(message.get_attr("IFA_FLAGS") & 0x200)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from netlink_entries import family_of, fdb_entries, neighbours, nexthops, routes
-from test_netlink_layout import dumped, pad
+from test_netlink_tables import dumped, pad
 
 from quilt_netlink import Address, FdbEntry, Kernel, Neighbour, NetlinkError, Nexthop, Route
 from quilt_netlink.multicast import BridgeGroup, MulticastKernel

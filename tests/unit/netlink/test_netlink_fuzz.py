@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -11,21 +12,28 @@ from netlink_entries import entries, reference, verbs
 
 from quilt_netlink import Link, NetlinkError, Vxlan, decode, links
 from quilt_netlink.channel import refusal, walk
-from quilt_netlink.event_decoder import EventDecoder
-from quilt_netlink.layout import Layouts
-from quilt_netlink.makers import NEIGHBOURS, NEXTHOPS, ROUTES
-from quilt_netlink.reader import LayoutReader, WalkingReader
+from quilt_netlink.event_decoder import decode_event
+from quilt_netlink.groups import read_groups
+from quilt_netlink.messages import Message
+from quilt_netlink.reader import Reader
+from quilt_netlink.rules import read_multicast_route, read_multicast_rule
 
 SEQ = 7
-KINDS = st.sampled_from([2, 3, 16, 17, 20, 21, 24, 25, 28, 29, 84, 85, 104, 105, 999])
+KINDS = st.sampled_from([2, 3, 16, 17, 20, 21, 24, 25, 28, 29, 32, 84, 85, 104, 105, 999])
 LINKS = [
     links.create(Link("vxlan100", "vxlan", mac="02:00:00:00:00:01", vxlan=Vxlan(100, 4789, "198.18.0.1"))),
     links.create(Link("ve0", "veth", mtu=1450, peer=Link("eth0"))),
 ]
-READERS: list[Callable[[], WalkingReader[object]]] = [
-    *(lambda kind=kind: LayoutReader(Layouts(kind)) for kind in (NEIGHBOURS, NEXTHOPS, ROUTES)),  # type: ignore[misc]
-    *(lambda read=read: WalkingReader(read) for read in (decode.link, decode.address)),  # type: ignore[misc]
-]
+MAKERS: dict[int, Callable[[Message], object]] = {
+    28: decode.neighbour,
+    104: decode.nexthop,
+    16: decode.link,
+    20: decode.address,
+    84: read_groups,
+    32: read_multicast_rule,
+}
+ROUTES: list[Callable[[Message], object]] = [decode.route, decode.unreachable, read_multicast_route]
+READERS = st.sampled_from([*MAKERS.items(), *((24, make) for make in ROUTES)])
 
 bodies = st.binary(max_size=120)
 real = st.builds(lambda verb, entry: reference(verb(entry), SEQ), verbs, entries) | st.sampled_from(LINKS)
@@ -57,35 +65,30 @@ datagrams = st.lists(messages(), max_size=4).map(b"".join) | st.binary(max_size=
 
 
 @settings(max_examples=400)
-@given(datagrams, st.sampled_from(READERS))
-@example(bare_error(0), READERS[0])
-@example(bare_error(0x200), READERS[0])
+@given(datagrams, READERS)
+@example(bare_error(0), (28, decode.neighbour))
+@example(bare_error(0x200), (28, decode.neighbour))
 def test_any_datagram_of_a_dump_is_read_or_refused(
-    data: bytes, make: Callable[[], WalkingReader[object]]
+    data: bytes, reads: tuple[int, Callable[[Message], object]]
 ) -> None:
-    reader = make()
-    try:
-        for _ in range(2):  # the second time by what the first taught
-            reader.consume(memoryview(data), len(data), SEQ)
-    except NetlinkError:
-        pass
+    kind, make = reads
+    with suppress(NetlinkError):
+        Reader(make, kind).consume(memoryview(data), len(data), SEQ)
 
 
 @settings(max_examples=400)
 @given(datagrams)
 def test_any_notification_is_read_or_ignored(data: bytes) -> None:
-    decoder = EventDecoder()
     view = memoryview(data)
-    for _ in range(2):
-        for kind, flags, _, start, end in walk(view, len(data)):
-            if kind in (2, 3):
-                refusal(view, flags, start, min(end, len(data)))
-            else:
-                decoder.decode(kind, view, start, min(end, len(data)))
+    for kind, flags, _, start, end in walk(view, len(data)):
+        if kind in (2, 3):
+            refusal(view, flags, start, min(end, len(data)))
+        else:
+            decode_event(kind, view, start, min(end, len(data)))
 
 
 def test_the_real_messages_are_read_at_all() -> None:
-    reader: WalkingReader[Link] = WalkingReader(decode.link)
+    reader: Reader[Link] = Reader(decode.link, 16)
     data = bytearray(LINKS[0])
     struct.pack_into("=I", data, 8, SEQ)
     reader.consume(memoryview(data), len(data), SEQ)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import netlink_reference as reference
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,21 +16,25 @@ from hypothesis import strategies as st
 from quilt_netlink import (
     Address,
     Link,
+    MulticastRule,
+    Snooping,
+    SourceRule,
     Vxlan,
     decode,
     links,
     messages,
-    reference,
+    rules,
     schema,
+    snooping,
 )
-from quilt_netlink.schema import BE16, IP, MAC, TEXT, U8, U16, U32, U64, Attrs, ByKind, Nested, Schema
+from quilt_netlink.shapes import BE16, IP, MAC, S32, TEXT, U8, U32, U64, ByKind, Hops, Shape
 
-KINDS = ("ifinfmsg", "ifaddrmsg", "ndmsg", "nhmsg", "rtmsg")
+KINDS = ("ifinfmsg", "ifaddrmsg", "ndmsg", "nhmsg", "rtmsg", "fibmsg")
 TYPES: dict[Any, set[str]] = {
     U8: {"uint8"},
-    U16: {"uint16"},
     U32: {"uint32", "netns_fd"},
     U64: {"uint64"},
+    S32: {"int32"},
     BE16: {"be16"},
     TEXT: {"asciiz"},
     MAC: {"l2addr", "lladdr"},
@@ -50,27 +55,28 @@ def inner(where: Any, name: str, kind: str) -> Any:
     return special[name]()
 
 
-def lines(table: Attrs, where: Any) -> Iterator[tuple[str, int, Any, int, str]]:
+def lines(table: Shape, where: Any) -> Iterator[tuple[str, int, Any, int, str]]:
     """Every attribute of a table and of those within it, beside pyroute2's number and type."""
-    theirs = {entry[0]: (number, entry[1]) for number, entry in enumerate(where.nla_map)}
-    for name, (number, kind) in table.items():
+    numbered = [(number, *entry)[-3:] for number, entry in enumerate(where.nla_map)]
+    theirs = {name: (number, kind) for number, name, kind in numbered}
+    for name, (number, kind) in table.attrs.items():
         yield name, number, kind, *theirs[name]
-        nested = kind.kinds if isinstance(kind, ByKind) else {"": kind} if isinstance(kind, Nested) else {}
+        nested = kind.kinds if isinstance(kind, ByKind) else {"": kind} if isinstance(kind, Shape) else {}
         for decided, part in nested.items():
-            yield from lines(part.attrs, inner(where, name, decided))
+            yield from lines(part, inner(where, name, decided))
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_every_number_and_type_is_pyroute2s(name: str) -> None:
-    ours: Schema = getattr(schema, name)
+    ours: Shape = getattr(schema, name)
     theirs = getattr(reference, name)
     assert ours.names == tuple(field for field, code in theirs.fields if "x" not in code)
     assert ours.fixed.size == struct.calcsize("=" + "".join(code for _, code in theirs.fields))
-    compared = list(lines(ours.attrs, theirs))
+    compared = list(lines(ours, theirs))
     assert compared
     for attribute, number, kind, their_number, their_type in compared:
         assert number == their_number, attribute
-        if not isinstance(kind, Nested | ByKind):
+        if not isinstance(kind, Shape | ByKind | Hops):
             assert their_type in TYPES[kind], attribute
 
 
@@ -106,10 +112,15 @@ def made_links(draw: st.DrawFn) -> Link:
     )
 
 
-def by_pyroute2(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(links, "encode", reference.encode)
-    for name in ("ifinfmsg", "ifaddrmsg"):
-        monkeypatch.setattr(links, name, getattr(reference, name))
+def written_by_both(written: Any) -> tuple[list[bytes], list[bytes]]:
+    """What we write, and what pyroute2 writes of the same names and values."""
+    ours = written()
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (links, rules, snooping):
+            patch.setattr(module, "encode", reference.encode)
+            for name in KINDS:
+                patch.setattr(module, name, getattr(reference, name), raising=False)
+        return ours, written()
 
 
 @given(made_links(), made_links())
@@ -123,10 +134,8 @@ def test_link_messages_are_pyroute2s(link: Link, now: Link) -> None:
             links.delete(7),
         ]
 
-    ours = written()
-    with pytest.MonkeyPatch.context() as patch:
-        by_pyroute2(patch)
-        assert written() == ours
+    ours, theirs = written_by_both(written)
+    assert ours == theirs
 
 
 @given(st.sampled_from(["10.42.1.1/24", "10.42.1.0", "fd42::1/64"]), words, st.booleans())
@@ -135,16 +144,38 @@ def test_address_messages_are_pyroute2s(text: str, index: int, plain: bool) -> N
         entry = Address(index, text, plain)
         return [links.address_write(entry, 20, 0x401), links.addresses_get(index)]
 
-    ours = written()
-    with pytest.MonkeyPatch.context() as patch:
-        by_pyroute2(patch)
-        assert written() == ours
+    ours, theirs = written_by_both(written)
+    assert ours == theirs
+
+
+@given(
+    st.sampled_from(
+        [SourceRule("10.42.1.5", 7, 1), SourceRule("fd42::5", 0x1000, 1), MulticastRule("q0", 9, 2)]
+    )
+)
+def test_rules_are_pyroute2s(rule: SourceRule | MulticastRule) -> None:
+    ours, theirs = written_by_both(lambda: [rules.create(rule), rules.remove(rule)])  # type: ignore[arg-type]
+    assert ours == theirs
+
+
+@given(words, st.builds(Snooping, querier=st.sampled_from([0, 1])), names)
+def test_settings_of_bridges_and_ports_are_pyroute2s(index: int, wanted: Snooping, name: str) -> None:
+    def written() -> list[bytes]:
+        ports = [
+            snooping.set_port(index, setting, 1) for setting in (snooping.FAST_LEAVE, snooping.MAX_GROUPS)
+        ]
+        peer = links.get_peer({"IFLA_LINK": index, "IFLA_LINK_NETNSID": 3})
+        return [*snooping.set_snooping(index, wanted), *ports, links.set_alias(name, "a/b"), peer or b""]
+
+    ours, theirs = written_by_both(written)
+    assert ours == theirs
 
 
 @given(made_links())
 def test_a_link_is_read_as_it_was_written(link: Link) -> None:
-    data = links.create(link)
-    read = decode.link(memoryview(data), 0, len(data))
+    message = messages.decode(memoryview(links.create(link)))
+    assert message is not None
+    read = decode.link(message)
     assert (read.name, read.kind, read.mac, read.mtu, read.master) == (
         link.name,
         link.kind,
@@ -152,18 +183,19 @@ def test_a_link_is_read_as_it_was_written(link: Link) -> None:
         link.mtu,
         link.master,
     )
-    message = messages.decode(schema.ifinfmsg, data)
-    info = message.get_attr("IFLA_LINKINFO")
-    assert (message.get_attr("IFLA_IFNAME"), info.get_attr("IFLA_INFO_KIND")) == (link.name, link.kind)
+    info = message["IFLA_LINKINFO"]
+    assert (message["IFLA_IFNAME"], info["IFLA_INFO_KIND"]) == (link.name, link.kind)
     if link.vxlan:
         assert read.vxlan == link.vxlan
-        assert info.get_attr("IFLA_INFO_DATA").get_attr("IFLA_VXLAN_PORT") == link.vxlan.port
+        assert info["IFLA_INFO_DATA"]["IFLA_VXLAN_PORT"] == link.vxlan.port
 
 
-@given(st.binary(max_size=200), st.sampled_from(KINDS))
-def test_garbage_is_read_as_nothing(data: bytes, name: str) -> None:
-    kind: Schema = getattr(schema, name)
-    messages.decode(kind, bytes(16 + kind.fixed.size) + data).get_attr("IFLA_LINKINFO")
+@given(st.binary(max_size=200), st.sampled_from([*schema.READ]))
+def test_garbage_is_read_as_nothing(data: bytes, kind: int) -> None:
+    header = struct.pack("=IHHII", 16 + len(data), kind, 0, 0, 0)
+    messages.decode(memoryview(header + data))
+    body = bytes(schema.READ[kind].fixed.size)
+    assert messages.decode(memoryview(header + body + data)) is not None
 
 
 def test_nothing_of_pyroute2_is_imported_at_run_time() -> None:
