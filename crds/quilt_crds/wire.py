@@ -7,7 +7,7 @@ so that objects of an older or newer release can be read; nothing here is truste
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -225,12 +225,13 @@ class QuiltNetwork(_Wire, frozen=True):
     spec: dict[str, Any] = {}
     status: QuiltNetworkStatus = QuiltNetworkStatus()
 
-    def settings(self) -> QuiltNetworkSpec:
-        """Return the spec; ValueError names a field that cannot be used."""
-        try:
-            return msgspec.convert(self.spec, QuiltNetworkSpec)
-        except msgspec.ValidationError as error:
-            raise ValueError(f"spec of the QuiltNetwork cannot be used: {error}") from error
+
+def network_spec(raw: Mapping[str, Any]) -> QuiltNetworkSpec:
+    """Read a QuiltNetwork's spec; ValueError names a field that cannot be used."""
+    try:
+        return msgspec.convert(raw, QuiltNetworkSpec)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"spec of the QuiltNetwork cannot be used: {error}") from error
 
 
 class NodeAddress(_Wire, frozen=True):

@@ -36,7 +36,7 @@ class Access:
     server: str
     context: str = ""
     tls: ssl.SSLContext | None = None
-    proxy: str = ""
+    proxy: str = field(default="", repr=False)
     credentials: Proof = field(default_factory=Credentials)
     impersonation: tuple[tuple[str, str], ...] = ()
     """Headers by which somebody else is asked to be (a name may come several times)."""

@@ -15,6 +15,8 @@ from pathlib import Path
 import structlog
 
 from quilt_crds.names import BRIDGE_DEVICE
+from quilt_kube.backoff import Backoff
+from quilt_kube.waiting import wait
 from quilt_multicast.core.forwarding import MeshPeer, Topology
 from quilt_multicast.core.settings import MulticastSettings
 from quilt_multicast.core.sync import Sync
@@ -27,9 +29,7 @@ from quilt_multicast.mroute import MrouteError, MulticastTable
 from quilt_multicast.observer import Observer
 from quilt_multicast.view import MulticastState
 from quilt_netlink import Monitor, MonitorLike, MulticastKernel, NetlinkError
-from quilt_nodeagent.api.backoff import Backoff
 from quilt_nodeagent.core.peers import UP, Peer
-from quilt_nodeagent.waiting import wait
 
 log = structlog.get_logger()
 

@@ -8,8 +8,8 @@ from contextlib import suppress
 
 import structlog
 
+from quilt_kube.backoff import Backoff
 from quilt_multicast.metrics import MulticastMetrics
-from quilt_nodeagent.api.backoff import Backoff
 
 log = structlog.get_logger()
 

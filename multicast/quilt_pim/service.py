@@ -15,8 +15,8 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from quilt_crds.names import BRIDGE_DEVICE
+from quilt_kube.backoff import Backoff
 from quilt_multicast.core.state import Flow, Forward
-from quilt_nodeagent.api.backoff import Backoff
 from quilt_nodeagent.core.peers import UP, PeerTable
 from quilt_pim.core.config import ControlConfig
 from quilt_pim.core.events import IgmpMembershipChange, PimRouteChange

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import structlog
 
 from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET
+from quilt_crds.wire import QuiltNetwork, QuiltNode, QuiltSubnet
+from quilt_kube.aio import Sender, follow
+from quilt_kube.listwatch import ListWatch
 from quilt_multicast.keeper import keeper_beside
 from quilt_multicast.metrics import MulticastMetrics
 from quilt_multicast.service import Multicast, Wanted
 from quilt_netlink import Address, KernelLike, Link, Monitor, MonitorLike, NetlinkError, Route
-from quilt_nodeagent.api import objects
-from quilt_nodeagent.api.client import ApiClient
 from quilt_nodeagent.api.heartbeat import Heartbeat
 from quilt_nodeagent.api.status import StatusWriter
-from quilt_nodeagent.api.watch import Watch
 from quilt_nodeagent.config import Config
 from quilt_nodeagent.core.network import Network
 from quilt_nodeagent.core.peers import PeerTable
@@ -60,7 +61,7 @@ class Agent:
         self,
         config: Config,
         kernel: KernelLike,
-        client: ApiClient,
+        client: Sender,
         version: str,
         open_monitor: Callable[[], MonitorLike] = Monitor.open,
     ) -> None:
@@ -121,7 +122,7 @@ class Agent:
         self._underlay_timer: asyncio.TimerHandle | None = None
         self._device_stands = False
 
-    def _connect(self, client: ApiClient, version: str) -> None:
+    def _connect(self, client: Sender, version: str) -> None:
         name = self._config.node_name
         claims = ClaimSource(self.table, self._config.network, self._touched)
         network = NetworkSource(self.view, self.table, self._network_changed)
@@ -134,23 +135,22 @@ class Agent:
             duration=lambda: self._network.heartbeat_timeout,
             owner=lambda: self.node.owner,
         )
-        self.watches: list[Watch[objects.Claim] | Watch[objects.Network] | Watch[objects.QuiltNode]] = [
-            Watch(client, QUILTSUBNET.path(), objects.Claim, listed=claims.listed, changed=claims.changed),
-            Watch(
-                client,
+        self._client = client
+        self.watches: list[ListWatch[Any]] = [
+            ListWatch(QUILTSUBNET.path(), QuiltSubnet, listed=claims.listed, changed=claims.changed),
+            ListWatch(
                 QUILTNETWORK.path(),
-                objects.Network,
+                QuiltNetwork,
                 listed=network.listed,
                 changed=network.changed,
-                field_selector=f"metadata.name={self._config.network}",
+                query={"fieldSelector": f"metadata.name={self._config.network}"},
             ),
-            Watch(
-                client,
+            ListWatch(
                 QUILTNODE.path(),
-                objects.QuiltNode,
+                QuiltNode,
                 listed=self.node.listed,
                 changed=self.node.changed,
-                field_selector=f"metadata.name={name}",
+                query={"fieldSelector": f"metadata.name={name}"},
             ),
         ]
         self.report = Report(self)
@@ -171,7 +171,7 @@ class Agent:
             async with asyncio.TaskGroup() as group:
                 self.report.heartbeat_task = group.create_task(self.heartbeat.run())
                 for watch in self.watches:
-                    group.create_task(watch.run())
+                    group.create_task(follow(self._client, watch))
                 for service in (
                     self.node,
                     self.runtime,
@@ -203,7 +203,7 @@ class Agent:
         self.control.changed()
         self._settings_soon()
 
-    def _node_changed(self, item: objects.QuiltNode | None) -> None:
+    def _node_changed(self, item: QuiltNode | None) -> None:
         if item is not None:
             self.status.observed(item.status)
             self.node_routes.want(item.spec.routes)

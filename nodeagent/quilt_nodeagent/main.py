@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
 import signal
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -16,10 +15,11 @@ import structlog
 from prometheus_client import disable_created_metrics
 
 from quilt_crds.names import AGENT_HEALTH_PORT, DEFAULT_NETWORK
+from quilt_kube.access import find, in_cluster
+from quilt_kube.aio import Client
+from quilt_kube.credentials import AccessError
 from quilt_netlink import Kernel
 from quilt_nodeagent.agent import Agent
-from quilt_nodeagent.api.access import AccessError, from_kubeconfig, in_cluster
-from quilt_nodeagent.api.client import ApiClient
 from quilt_nodeagent.cni import CniPaths
 from quilt_nodeagent.config import Config
 from quilt_nodeagent.kernel.hostcare import Checksum
@@ -126,7 +126,7 @@ async def serve(config: Config) -> None:
     if task is not None:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, task.cancel)
-    access = from_kubeconfig(config.kubeconfig) if config.kubeconfig else in_cluster(os.environ)
+    access = find(str(config.kubeconfig)) if config.kubeconfig else in_cluster()
     # What was imported never goes, and thousands of peers refer to nothing in a cycle: looking for garbage
     # among them would cost more than making them.
     gc.freeze()
@@ -134,7 +134,7 @@ async def serve(config: Config) -> None:
     hold_little()
     try:
         with Kernel.open() as kernel:
-            async with ApiClient(access) as client:
+            async with Client(access, agent="quilt-agent") as client:
                 await Agent(config, kernel, client, installed_version()).run()
     except asyncio.CancelledError:
         structlog.get_logger().info("agent_stopped", leaves="kernel state as it is")

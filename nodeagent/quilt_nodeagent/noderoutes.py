@@ -13,12 +13,12 @@ from ipaddress import ip_network
 
 import structlog
 
+from quilt_crds.wire import NodeRoute
+from quilt_kube.waiting import wait
 from quilt_netlink import Address, Link, NetlinkError, Route
-from quilt_nodeagent.api.objects import NodeRoute
 from quilt_nodeagent.executor.errors import ExecutorError
 from quilt_nodeagent.executor.routes import BridgeOf, Interface, Named, Routes
 from quilt_nodeagent.metrics import Metrics
-from quilt_nodeagent.waiting import wait
 
 log = structlog.get_logger()
 

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 import structlog
 
+from quilt_kube.backoff import Backoff
+from quilt_kube.waiting import wait
 from quilt_netlink import NetlinkError
-from quilt_nodeagent.api.backoff import Backoff
 from quilt_nodeagent.core.device import Device
 from quilt_nodeagent.core.diff import Diff, diff
 from quilt_nodeagent.core.peers import PeerTable
@@ -25,7 +26,6 @@ from quilt_nodeagent.core.state import Entries, Keys
 from quilt_nodeagent.kernel.dataplane import Dataplane
 from quilt_nodeagent.kernel.device import DeviceError, DeviceKeeper
 from quilt_nodeagent.metrics import Metrics
-from quilt_nodeagent.waiting import wait
 from quilt_nodeagent.writer import PlanWriter
 
 log = structlog.get_logger()

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from quilt_crds.wire import Condition
 from quilt_nodeagent import cni
-from quilt_nodeagent.core.conditions import Condition, Facts, conditions
+from quilt_nodeagent.core.conditions import Facts, conditions
 
 if TYPE_CHECKING:
     from quilt_nodeagent.agent import Agent

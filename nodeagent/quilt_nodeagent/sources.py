@@ -13,15 +13,16 @@ from typing import Any
 
 import structlog
 
-from quilt_nodeagent.api import objects
-from quilt_nodeagent.api.backoff import Backoff
-from quilt_nodeagent.api.client import ApiClient, ApiError, ApiUnreachableError
+from quilt_crds.wire import QuiltNetwork, QuiltNode, QuiltSubnet
+from quilt_kube.aio import Sender
+from quilt_kube.backoff import Backoff
+from quilt_kube.request import ApiError, UnreachableError
+from quilt_kube.waiting import wait
 from quilt_nodeagent.api.registration import ensure_quiltnode, owner_reference, read_node
 from quilt_nodeagent.core.network import read_network
 from quilt_nodeagent.core.peers import Peer, PeerTable, make_peer, renewed
 from quilt_nodeagent.core.state import Keys
 from quilt_nodeagent.view import View
-from quilt_nodeagent.waiting import wait
 
 log = structlog.get_logger()
 
@@ -38,7 +39,7 @@ class ClaimSource:
         self._network = network
         self._touched = touched
 
-    def listed(self, items: Iterable[objects.Claim]) -> None:
+    def listed(self, items: Iterable[QuiltSubnet]) -> None:
         """Take in a complete list."""
         first = not self._table.complete
         keys = self._table.replace(claim for item in items if (claim := self._read(item)))
@@ -46,7 +47,7 @@ class ClaimSource:
             log.info("claims_listed", claims=len(self._table))
         self._touched(keys)
 
-    def changed(self, events: Sequence[tuple[str, objects.Claim]]) -> None:
+    def changed(self, events: Sequence[tuple[str, QuiltSubnet]]) -> None:
         """Take in events of a watch."""
         keys = Keys()
         for kind, item in events:
@@ -57,7 +58,7 @@ class ClaimSource:
                 keys.update(self._table.remove(item.spec.cidr, item.metadata.uid))
         self._touched(keys)
 
-    def _read(self, item: objects.Claim) -> Peer | None:
+    def _read(self, item: QuiltSubnet) -> Peer | None:
         spec, mesh = item.spec, item.mesh
         if spec.network != self._network:
             return None
@@ -79,18 +80,18 @@ class NetworkSource:
         self._table = table
         self._touched = touched
 
-    def listed(self, items: Iterable[objects.Network]) -> None:
+    def listed(self, items: Iterable[QuiltNetwork]) -> None:
         """Take in a list of at most one object."""
         for item in items:
             self._take(item)
 
-    def changed(self, events: Sequence[tuple[str, objects.Network]]) -> None:
+    def changed(self, events: Sequence[tuple[str, QuiltNetwork]]) -> None:
         """Take in events of a watch."""
         for kind, item in events:
             if kind != "DELETED":
                 self._take(item)
 
-    def _take(self, item: objects.Network) -> None:
+    def _take(self, item: QuiltNetwork) -> None:
         try:
             network = read_network(item.spec)
         except ValueError as error:
@@ -111,7 +112,7 @@ class NodeSource:
     """Knows this node's Node and keeps its QuiltNode in existence; `changed` hears of new facts."""
 
     def __init__(
-        self, client: ApiClient, name: str, view: View, *, changed: Callable[[objects.QuiltNode | None], None]
+        self, client: Sender, name: str, view: View, *, changed: Callable[[QuiltNode | None], None]
     ) -> None:
         self._client = client
         self._name = name
@@ -126,7 +127,7 @@ class NodeSource:
         """Reference to the Node, once it was read."""
         return owner_reference(self._view.node) if self._view.node else None
 
-    def listed(self, items: Iterable[objects.QuiltNode]) -> None:
+    def listed(self, items: Iterable[QuiltNode]) -> None:
         """Take in the list of the own QuiltNode: itself, or nothing when somebody deleted it."""
         self._told += 1
         item = next(iter(items), None)
@@ -135,7 +136,7 @@ class NodeSource:
         else:
             self._gone()
 
-    def changed(self, events: Sequence[tuple[str, objects.QuiltNode]]) -> None:
+    def changed(self, events: Sequence[tuple[str, QuiltNode]]) -> None:
         """Take in events of a watch."""
         self._told += 1
         for kind, item in events:
@@ -158,7 +159,7 @@ class NodeSource:
                 await self._register()
                 backoff.reset()
                 waiting, pause = "", _NODE_AGAIN * random.uniform(0.8, 1.2)  # noqa: S311  spreads load
-            except (ApiError, ApiUnreachableError) as error:
+            except (ApiError, UnreachableError) as error:
                 pause = backoff.delay()
                 if str(error) != waiting:
                     waiting = str(error)
@@ -178,12 +179,12 @@ class NodeSource:
         if told == self._told:  # else the watch told something newer, maybe that it is gone again
             self._take(item)
 
-    def _take(self, item: objects.QuiltNode) -> None:
+    def _take(self, item: QuiltNode) -> None:
         self._absent = False
         self._view.spec_host_ip = item.spec.host_ip
-        self._view.listed = item.subnets
+        self._view.listed = item.status.subnets
         if self._view.served is None:
-            self._view.served = item.served
+            self._view.served = item.status.served_subnets
         self._changed(item)
 
     def _gone(self) -> None:

@@ -9,13 +9,12 @@ import socket
 from dataclasses import replace
 from os import sched_getaffinity, sysconf
 from pathlib import Path
-from typing import Any
 
 import structlog
 
 from quilt_crds.vtep import vtep_mac
+from quilt_crds.wire import Node, QuiltNodeStatus
 from quilt_netlink import Address, KernelLike, Link, Route
-from quilt_nodeagent.api.objects import Node
 from quilt_nodeagent.core.device import Device
 from quilt_nodeagent.core.direct import Direct
 from quilt_nodeagent.core.network import Network
@@ -187,16 +186,16 @@ class View:
             vni=self.network.vni,
         )
 
-    def status_facts(self, version: str) -> dict[str, Any]:
+    def status_facts(self, version: str) -> QuiltNodeStatus:
         """Return the agent's fields of the QuiltNode's status besides conditions."""
-        return {
-            "hostIP": self.underlay.host_ip.address if self.underlay else "",
-            "hostname": socket.gethostname()[:253],
-            "cpuCores": sysconf("SC_NPROCESSORS_ONLN") or len(sched_getaffinity(0)),
-            "memoryMB": memory_mb(Path("/proc/meminfo").read_text()),
-            "version": version[:64],
-            "servedSubnets": list(self.served or ()),
-        }
+        return QuiltNodeStatus(
+            host_ip=self.underlay.host_ip.address if self.underlay else "",
+            hostname=socket.gethostname()[:253],
+            cpu_cores=sysconf("SC_NPROCESSORS_ONLN") or len(sched_getaffinity(0)),
+            memory_mb=memory_mb(Path("/proc/meminfo").read_text()),
+            version=version[:64],
+            served_subnets=self.served or (),
+        )
 
     def host_ip_text(self) -> str:
         """Return the choice of the host address as a sentence."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from quilt_crds.names import wire_name
+from quilt_crds.wire import MulticastSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,23 +38,19 @@ class MulticastSettings:
 MULTICAST_OFF = MulticastSettings()
 
 
-def read_multicast(spec: Mapping[str, Any]) -> MulticastSettings:
-    """Read spec.multicast; absent fields take their defaults. ValueError names what cannot be used."""
-    section = spec.get("multicast") or {}
-    default = Limits()
+def read_multicast(spec: MulticastSpec) -> MulticastSettings:
+    """Read spec.multicast of a QuiltNetwork. ValueError names what cannot be used."""
+    for name in ("max_groups_per_pod", "max_groups_per_node"):
+        if (value := getattr(spec, name)) < 1:
+            raise ValueError(
+                f"multicast.{wire_name(name)} of the QuiltNetwork is {value!r}, must be a number from 1"
+            )
     return MulticastSettings(
-        enabled=section.get("enabled") is True,
-        fast_leave=section.get("fastLeave") is not False,
+        enabled=spec.enabled,
+        fast_leave=spec.fast_leave,
         limits=Limits(
-            groups_per_pod=_count(section, "maxGroupsPerPod", default.groups_per_pod),
-            groups_per_node=_count(section, "maxGroupsPerNode", default.groups_per_node),
+            groups_per_pod=spec.max_groups_per_pod,
+            groups_per_node=spec.max_groups_per_node,
         ),
-        namespaces=frozenset(section.get("namespaces") or ()),
+        namespaces=frozenset(spec.namespaces),
     )
-
-
-def _count(section: Mapping[str, Any], name: str, default: int) -> int:
-    value = section.get(name, default)
-    if not isinstance(value, int) or value < 1:
-        raise ValueError(f"multicast.{name} of the QuiltNetwork is {value!r}, must be a number from 1")
-    return value

@@ -1,1 +1,1 @@
-"""Talking to the Kubernetes API: raw JSON over aiohttp, for a Kubernetes client costs too much memory."""
+"""What this node writes to the Kubernetes API: its QuiltNode, its Lease, its status."""

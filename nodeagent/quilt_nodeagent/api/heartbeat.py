@@ -13,15 +13,14 @@ from datetime import UTC, datetime
 from math import inf
 from typing import Any
 
-import msgspec
 import structlog
 
 from quilt_crds.names import LEASE_NAMESPACE
-from quilt_nodeagent.api.backoff import Backoff
-from quilt_nodeagent.api.client import ApiClient, ApiError, ApiUnreachableError
-from quilt_nodeagent.api.objects import Lease
+from quilt_kube.aio import Sender
+from quilt_kube.backoff import Backoff
+from quilt_kube.request import ApiError, Json, UnreachableError, create, document, read, replace
+from quilt_kube.waiting import wait
 from quilt_nodeagent.metrics import Metrics
-from quilt_nodeagent.waiting import wait
 
 log = structlog.get_logger()
 
@@ -33,7 +32,7 @@ class Heartbeat:
 
     def __init__(
         self,
-        client: ApiClient,
+        client: Sender,
         node: str,
         metrics: Metrics,
         *,
@@ -47,7 +46,7 @@ class Heartbeat:
         self._interval = interval
         self._duration = duration
         self._owner = owner
-        self._lease: Lease | None = None
+        self._lease: Json | None = None
         self._failing = False
         self._wake = asyncio.Event()
         self.attempted = time.monotonic()
@@ -68,7 +67,7 @@ class Heartbeat:
             self.attempted = time.monotonic()
             try:
                 await self._renew()
-            except (ApiError, ApiUnreachableError, msgspec.MsgspecError) as error:
+            except (ApiError, UnreachableError) as error:
                 self._failed(error)
                 due = await self._wait(time.monotonic(), backoff.delay())
             else:
@@ -88,18 +87,18 @@ class Heartbeat:
         path = f"{_LEASES}/{self._node}"
         lease = self._lease or await self._find(path)
         if lease is None:
-            body = await self._client.post(_LEASES, self._document({}))
+            body = await self._client.send(create(_LEASES, self._document({})))
         else:
             # Forgotten until the answer is there: after any failure the Lease is read again.
             self._lease = None
-            body = await self._client.put(path, self._document(lease.metadata))
-        self._lease = msgspec.json.decode(body, type=Lease)
+            body = await self._client.send(replace(path, self._document(lease["metadata"])))
+        self._lease = document(body)
 
-    async def _find(self, path: str) -> Lease | None:
+    async def _find(self, path: str) -> Json | None:
         try:
-            return msgspec.json.decode(await self._client.get(path), type=Lease)
+            return document(await self._client.send(read(path)))
         except ApiError as error:
-            if error.status != 404:
+            if not error.missing:
                 raise
             return None
 

@@ -4,37 +4,41 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import structlog
 
 from quilt_crds.names import API_VERSION, QUILTNODE
-from quilt_nodeagent.api.client import ApiClient, ApiError
-from quilt_nodeagent.api.objects import Node, QuiltNode
+from quilt_crds.wire import Node, QuiltNode
+from quilt_kube.aio import Sender
+from quilt_kube.decoding import decoder
+from quilt_kube.request import ApiError, create, read
 
 log = structlog.get_logger()
 
+_node = decoder(Node)
+_quiltnode = decoder(QuiltNode)
 
-async def read_node(client: ApiClient, name: str) -> Node:
+
+async def read_node(client: Sender, name: str) -> Node:
     """Read the Kubernetes Node; ApiError 404 when there is none of that name."""
-    return msgspec.json.decode(await client.get(f"/api/v1/nodes/{name}"), type=Node)
+    return _node(await client.send(read(f"/api/v1/nodes/{name}")))
 
 
-async def ensure_quiltnode(client: ApiClient, name: str, owner: Node) -> QuiltNode:
+async def ensure_quiltnode(client: Sender, name: str, owner: Node) -> QuiltNode:
     """Read this node's QuiltNode, created empty when absent: only an administrator fills its spec."""
     path = QUILTNODE.path(name)
     try:
-        return msgspec.json.decode(await client.get(path), type=QuiltNode)
+        return _quiltnode(await client.send(read(path)))
     except ApiError as error:
-        if error.status != 404:
+        if not error.missing:
             raise
     try:
-        body = await client.post(QUILTNODE.path(), _quiltnode(name, owner))
+        body = await client.send(create(QUILTNODE.path(), _document(name, owner)))
     except ApiError as error:
         if error.status != 409:
             raise
-        body = await client.get(path)
+        body = await client.send(read(path))
     log.info("quiltnode_created", node=name)
-    return msgspec.json.decode(body, type=QuiltNode)
+    return _quiltnode(body)
 
 
 def owner_reference(node: Node) -> dict[str, Any]:
@@ -43,7 +47,7 @@ def owner_reference(node: Node) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Node", "name": meta.name, "uid": meta.uid}
 
 
-def _quiltnode(name: str, owner: Node) -> dict[str, Any]:
+def _document(name: str, owner: Node) -> dict[str, Any]:
     return {
         "apiVersion": API_VERSION,
         "kind": QUILTNODE.kind,

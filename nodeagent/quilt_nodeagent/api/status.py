@@ -9,35 +9,38 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
+import msgspec
 import structlog
 
-from quilt_crds.names import AGENT_FIELD_MANAGER, API_VERSION, QUILTNODE
-from quilt_nodeagent.api.backoff import Backoff
-from quilt_nodeagent.api.client import ApiClient, ApiError, ApiUnreachableError
-from quilt_nodeagent.core.conditions import Condition
+from quilt_crds.names import AGENT_FIELD_MANAGER, API_VERSION, QUILTNODE, wire_name
+from quilt_crds.wire import Condition, QuiltNodeStatus, find_condition
+from quilt_kube.aio import Sender
+from quilt_kube.backoff import Backoff
+from quilt_kube.request import ApiError, UnreachableError, apply
 
 log = structlog.get_logger()
 
 # Seconds: a repaired drift of milliseconds is in the metrics and the log, it is no news for the API.
 _SETTLE = 1.0
+# What the agent says of its node besides conditions.
+_FACTS: Final = ("host_ip", "hostname", "cpu_cores", "memory_mb", "version", "served_subnets")
 # Fields that the CRDs of an older release do not have; a server-side apply that names one is refused whole.
-_NEWER = ("servedSubnets",)
+_NEWER: Final = ("served_subnets",)
 
 
 class StatusWriter:
     """Keeps the agent's part of a QuiltNode's status as `facts` and `conditions` say.
 
-    `facts()` returns hostIP, hostname, cpuCores, memoryMB, version, servedSubnets; call `changed()` when
-    either may differ.
+    `facts()` returns a status with the agent's fields; call `changed()` when either may differ.
     """
 
     def __init__(
         self,
-        client: ApiClient,
+        client: Sender,
         name: str,
-        facts: Callable[[], dict[str, Any]],
+        facts: Callable[[], QuiltNodeStatus],
         conditions: Callable[[], list[Condition]],
     ) -> None:
         self._client = client
@@ -45,14 +48,14 @@ class StatusWriter:
         self._facts = facts
         self._conditions = conditions
         self._dirty = asyncio.Event()
-        self._held: dict[str, Any] | None = None
+        self._held: QuiltNodeStatus | None = None
         self._left_out: frozenset[str] = frozenset()
 
     def changed(self) -> None:
         """Tell that the status may have to be written again."""
         self._dirty.set()
 
-    def observed(self, status: dict[str, Any]) -> None:
+    def observed(self, status: QuiltNodeStatus) -> None:
         """Take in what the API holds: a field that somebody changed is written again."""
         self._held = status
         self._dirty.set()
@@ -62,7 +65,7 @@ class StatusWriter:
         backoff = Backoff(1.0, 30.0)
         while True:
             await self._dirty.wait()
-            if self._held is not None and self._held.get("hostIP"):
+            if self._held is not None and self._held.host_ip:
                 # A node without a published address waits for nothing: its subnet waits for the address.
                 await asyncio.sleep(_SETTLE)
             self._dirty.clear()
@@ -72,45 +75,49 @@ class StatusWriter:
                 if self._differs(self._held):
                     await self._write(self._held)
                 backoff.reset()
-            except (ApiError, ApiUnreachableError) as error:
+            except (ApiError, UnreachableError) as error:
                 log.debug("status_not_written", error=str(error))
                 self._dirty.set()
                 await asyncio.sleep(backoff.delay())
 
-    async def _write(self, held: dict[str, Any]) -> None:
+    async def _write(self, held: QuiltNodeStatus) -> None:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        previous = held.get("conditions") or []
-        conditions = [condition.wire(now, previous) for condition in self._conditions()]
+        conditions = tuple(
+            condition.settled(find_condition(held.conditions, condition.type), now)
+            for condition in self._conditions()
+        )
         try:
-            status = await self._apply({**self._known_facts(), "conditions": conditions})
+            await self._apply(conditions)
         except ApiError as error:
-            unknown = {name for name in _NEWER if f".status.{name}: field not declared" in str(error)}
+            unknown = {
+                name for name in _NEWER if f".status.{wire_name(name)}: field not declared" in str(error)
+            }
             if not unknown - self._left_out:
                 raise
-            # The CRDs are of an older release, as in a roll-back: the rest must be told all the same.
-            log.warning("status_fields_unknown", fields=sorted(unknown))
+            # The CRDs are of an older release, as in a roll-back: the rest must be written all the same.
+            log.warning("status_fields_unknown", fields=sorted(map(wire_name, unknown)))
             self._left_out |= unknown
-            status = await self._apply({**self._known_facts(), "conditions": conditions})
-        self._held = {**held, **status}
-        log.info("status_written", **{c["type"]: f"{c['status']}/{c['reason']}" for c in conditions})
+            await self._apply(conditions)
+        self._held = msgspec.structs.replace(held, conditions=conditions, **self._known_facts())
+        log.info("status_written", **{c.type: f"{c.status}/{c.reason}" for c in conditions})
 
-    async def _apply(self, status: dict[str, Any]) -> dict[str, Any]:
+    async def _apply(self, conditions: tuple[Condition, ...]) -> None:
+        facts = {wire_name(name): value for name, value in self._known_facts().items()}
         document = {
             "apiVersion": API_VERSION,
             "kind": QUILTNODE.kind,
             "metadata": {"name": self._name},
-            "status": status,
+            "status": {**facts, "conditions": conditions},
         }
-        await self._client.apply(QUILTNODE.path(self._name, "status"), document, AGENT_FIELD_MANAGER)
-        return status
+        await self._client.send(apply(QUILTNODE.path(self._name, "status"), document, AGENT_FIELD_MANAGER))
 
     def _known_facts(self) -> dict[str, Any]:
-        return {name: value for name, value in self._facts().items() if name not in self._left_out}
+        facts = self._facts()
+        return {name: getattr(facts, name) for name in _FACTS if name not in self._left_out}
 
-    def _differs(self, held: dict[str, Any]) -> bool:
-        listed = {item.get("type"): item for item in held.get("conditions") or []}
+    def _differs(self, held: QuiltNodeStatus) -> bool:
         for condition in self._conditions():
-            item = listed.get(condition.type, {})
-            if item != condition.wire(item.get("lastTransitionTime", ""), [item]):
+            before = find_condition(held.conditions, condition.type)
+            if before is None or condition.settled(before, before.last_transition_time) != before:
                 return True
-        return any(held.get(name) != value for name, value in self._known_facts().items())
+        return any(getattr(held, name) != value for name, value in self._known_facts().items())

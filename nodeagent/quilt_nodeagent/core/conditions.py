@@ -6,36 +6,11 @@ counted peers would cost a write on every node for each node that joins.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from quilt_crds.names import CLAIM_LOST, DATAPLANE_IN_SYNC, RUNTIME_READY
-
-# The CRD's limit of a condition's message.
-_MESSAGE_LIMIT = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """One condition: `status` True, False or Unknown, `reason` a CamelCase word, `message` a sentence."""
-
-    type: str
-    status: str
-    reason: str
-    message: str = ""
-
-    def wire(self, now: str, previous: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-        """JSON form; `previous`, what the API holds, gives the transition time unless the status moved."""
-        old = next((c for c in previous if c.get("type") == self.type), {})
-        since = old.get("lastTransitionTime") if old.get("status") == self.status else None
-        return {
-            "type": self.type,
-            "status": self.status,
-            "reason": self.reason,
-            "message": self.message[:_MESSAGE_LIMIT],
-            "lastTransitionTime": since or now,
-        }
+from quilt_crds.wire import Condition
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from quilt_crds.durations import parse_duration
 from quilt_crds.names import IPV6_MTU, VXLAN_DEVICE, VXLAN_PORT
+from quilt_crds.wire import network_spec
 from quilt_multicast.core.settings import MULTICAST_OFF, MulticastSettings, read_multicast
 from quilt_nodeagent.core.reach import Reach
-
-T = TypeVar("T")
 
 # Outer Ethernet is not part of the underlay's MTU: IP (20 or 40) + UDP 8 + VXLAN 8 + inner Ethernet 14.
 OVERHEAD_V4 = 50
@@ -55,32 +54,26 @@ class Network:
 
 def read_network(spec: Mapping[str, Any]) -> Network:
     """Read a QuiltNetwork's spec; absent fields take their defaults. ValueError names what cannot be used."""
-    default = Network()
-    vxlan, heartbeat = spec.get("vxlan") or {}, spec.get("heartbeat") or {}
-    cidrs = [*(spec.get("clusterCIDRs") or default.cluster_cidrs), *(spec.get("clusterCIDRsV6") or ())]
-    mtu = vxlan.get("mtu", "auto")
-    adopts = (spec.get("ipam") or {}).get("mode") == "kubernetes"
+    read = network_spec(spec)
+    vxlan, heartbeat = read.vxlan, read.heartbeat
     return Network(
-        cluster_cidrs=tuple(cidrs),
-        device=_field(str, vxlan, "device", default.device),
-        vni=_field(int, vxlan, "vni", default.vni),
-        port=_field(int, vxlan, "port", default.port),
-        mtu=0 if mtu == "auto" else _field(int, vxlan, "mtu", 0),
-        heartbeat_interval=_field(parse_duration, heartbeat, "interval", default.heartbeat_interval),
-        heartbeat_timeout=_field(parse_duration, heartbeat, "timeout", default.heartbeat_timeout),
-        keep_down=spec.get("nodeDownPolicy") == "Keep",
-        direct_routing=vxlan.get("directRouting") is True,
-        multicast=read_multicast(spec),
-        prefix_length=0 if adopts else _field(int, spec, "nodePrefixLength", default.prefix_length),
-        spoof_guard=spec.get("spoofGuard") is not False,
+        cluster_cidrs=read.cidrs,
+        device=vxlan.device,
+        vni=vxlan.vni,
+        port=vxlan.port,
+        mtu=vxlan.mtu if isinstance(vxlan.mtu, int) else 0,
+        heartbeat_interval=_duration("interval", heartbeat.interval),
+        heartbeat_timeout=_duration("timeout", heartbeat.timeout),
+        keep_down=read.node_down_policy == "Keep",
+        direct_routing=vxlan.direct_routing,
+        multicast=read_multicast(read.multicast),
+        prefix_length=0 if read.ipam.mode == "kubernetes" else read.node_prefix_length,
+        spoof_guard=read.spoof_guard,
     )
 
 
-def _field(read: Callable[[Any], T], section: Mapping[str, Any], name: str, default: T) -> T:
-    value = section.get(name)
-    if value is None:
-        return default
+def _duration(name: str, text: str) -> float:
     try:
-        return read(value)
-    except (TypeError, ValueError) as error:
+        return parse_duration(text)
+    except ValueError as error:
         raise ValueError(f"{name} of the QuiltNetwork cannot be used: {error}") from error

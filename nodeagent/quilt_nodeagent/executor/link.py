@@ -14,11 +14,11 @@ from dataclasses import replace
 import grpc
 import structlog
 
-from quilt_nodeagent.api.backoff import Backoff
+from quilt_kube.backoff import Backoff
+from quilt_kube.waiting import wait
 from quilt_nodeagent.executor.client import NodeSettings, RuntimeClient, RuntimeStatus
 from quilt_nodeagent.executor.errors import ExecutorError, RouteFailed, RuntimeUnavailable
 from quilt_nodeagent.metrics import Metrics
-from quilt_nodeagent.waiting import wait
 
 log = structlog.get_logger()
 

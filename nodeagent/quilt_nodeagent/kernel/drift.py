@@ -13,6 +13,7 @@ from typing import Protocol
 
 import structlog
 
+from quilt_kube.backoff import Backoff
 from quilt_netlink import (
     Address,
     Change,
@@ -26,7 +27,6 @@ from quilt_netlink import (
     Overrun,
     Route,
 )
-from quilt_nodeagent.api.backoff import Backoff
 from quilt_nodeagent.core.ownership import MESH_PROTOCOL, owns_mac, owns_route
 from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.core.state import Entries, Keys

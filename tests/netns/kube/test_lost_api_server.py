@@ -17,10 +17,10 @@ from kubernetes.aio.client.configuration import Configuration
 
 from bench.node import in_namespace
 from quilt_crds.names import LEASE_NAMESPACE, QUILTNODE, QUILTSUBNET
-from quilt_nodeagent.api import objects
-from quilt_nodeagent.api.access import Access
-from quilt_nodeagent.api.client import ApiClient
-from quilt_nodeagent.api.watch import Watch
+from quilt_crds.wire import QuiltSubnet
+from quilt_kube.access import Access
+from quilt_kube.aio import Client, follow
+from quilt_kube.listwatch import ListWatch
 from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.sources import ClaimSource
 from quilt_operator.api.connection import Connection
@@ -100,9 +100,12 @@ class Watchers:
         connection = Connection(Configuration(host=self._server.url))
         leases = LeaseWatch(connection, LEASE_NAMESPACE, self.renewed.extend, lambda: None)
         leases.start()
-        async with ApiClient(Access(self._server.url)) as client:
-            watch = Watch(client, AGENT, objects.Claim, listed=claims.listed, changed=claims.changed)
-            tasks = [asyncio.create_task(watch.run()), asyncio.create_task(self._as_kopf(connection))]
+        async with Client(Access(self._server.url), agent="a") as client:
+            watch = ListWatch(AGENT, QuiltSubnet, listed=claims.listed, changed=claims.changed)
+            tasks = [
+                asyncio.create_task(follow(client, watch)),
+                asyncio.create_task(self._as_kopf(connection)),
+            ]
             try:
                 await until(lambda: all(self._server.watched.values()))
                 yield

@@ -25,8 +25,10 @@ from cryptography.x509.oid import NameOID
 
 from quilt_cli.api.client import ApiClient as CliClient
 from quilt_cli.api.locate import find
-from quilt_nodeagent.api.access import Access, from_kubeconfig, in_cluster
-from quilt_nodeagent.api.client import ApiClient
+from quilt_kube.access import Access, in_cluster
+from quilt_kube.access import find as find_access
+from quilt_kube.aio import Client as AgentClient
+from quilt_kube.request import read
 from quilt_operator.api.client import Client
 from quilt_operator.api.connection import connect
 
@@ -134,8 +136,8 @@ def as_python_3_13(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _agent(access: Access) -> None:
     async def ask() -> None:
-        async with ApiClient(access) as client:
-            await client.get("/version")
+        async with AgentClient(access, agent="a") as client:
+            await client.send(read("/version"))
 
     asyncio.run(ask())
 
@@ -166,7 +168,7 @@ def _helm_test(folder: Path, port: int) -> None:
 
 ASK: dict[str, Ask] = {
     "agent in a pod": lambda folder, port: _agent(in_cluster(environment(port), folder)),
-    "agent with a kubeconfig": lambda folder, port: _agent(from_kubeconfig(kubeconfig(folder, port))),
+    "agent with a kubeconfig": lambda folder, port: _agent(find_access(str(kubeconfig(folder, port)))),
     "command line in a pod": lambda folder, port: _cli(None, environment(port), folder),
     "command line": lambda folder, port: _cli(str(kubeconfig(folder, port)), {}, folder),
     "operator": _operator,

@@ -16,10 +16,10 @@ from typing import Any
 from aiohttp import web
 from runtime_double import FakeRuntime
 
+from quilt_kube.access import Access
+from quilt_kube.aio import Client
 from quilt_netlink import KernelLike
 from quilt_nodeagent.agent import Agent
-from quilt_nodeagent.api.access import Access
-from quilt_nodeagent.api.client import ApiClient
 from quilt_nodeagent.cni import CniPaths
 from quilt_nodeagent.config import Config
 
@@ -236,7 +236,7 @@ class Rig:
         config = Config("self", "default", "", self.runtime.address, "127.0.0.1:0", None, self.folder, cni)
 
         async def run() -> None:
-            async with ApiClient(Access(self.url)) as client:
+            async with Client(Access(self.url), agent="a") as client:
                 self.agent = Agent(config, self.kernel, client, "1.2.3", self._open_monitor)
                 started.set()
                 await self.agent.run()

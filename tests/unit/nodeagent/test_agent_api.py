@@ -6,19 +6,19 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
 import pytest
 from agent_doubles import GROUP, LEASES, FakeApi, eventually
 
+from quilt_crds.wire import QuiltNode, QuiltSubnet
+from quilt_kube.access import Access
+from quilt_kube.aio import Client, follow
+from quilt_kube.connections import SILENCE
+from quilt_kube.credentials import Credentials
+from quilt_kube.listwatch import ListWatch
+from quilt_kube.request import ApiError, Request, UnreachableError, read
 from quilt_netlink import FakeKernel
-from quilt_nodeagent.api import objects
-from quilt_nodeagent.api import watch as api_watch
-from quilt_nodeagent.api.access import Access
-from quilt_nodeagent.api.backoff import Backoff
-from quilt_nodeagent.api.client import ApiClient, ApiError, ApiUnreachableError
 from quilt_nodeagent.api.heartbeat import Heartbeat
-from quilt_nodeagent.api.watch import Watch
 from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.health import HealthServer
 from quilt_nodeagent.metrics import Metrics
@@ -35,24 +35,29 @@ class Seen:
         self.lists: list[list[str]] = []
         self.events: list[tuple[str, str]] = []
 
-    def listed(self, items: Iterable[objects.Claim]) -> None:
+    def listed(self, items: Iterable[QuiltSubnet]) -> None:
         self.lists.append([item.spec.cidr for item in items])
 
-    def changed(self, events: Sequence[tuple[str, objects.Claim]]) -> None:
+    def changed(self, events: Sequence[tuple[str, QuiltSubnet]]) -> None:
         self.events += [(kind, item.spec.cidr) for kind, item in events]
 
 
 @pytest.fixture
-async def api() -> AsyncIterator[tuple[FakeApi, ApiClient]]:
+async def api() -> AsyncIterator[tuple[FakeApi, Client]]:
     fake = FakeApi()
-    async with fake.serve() as url, ApiClient(Access(url, token="t"), timeout=60.0) as client:
+    async with (
+        fake.serve() as url,
+        Client(Access(url, credentials=Credentials(token="t")), agent="a", timeout=60.0) as client,
+    ):
         yield fake, client
 
 
 @asynccontextmanager
-async def watching(client: ApiClient, seen: Seen) -> AsyncIterator[Watch[objects.Claim]]:
-    watch = Watch(client, CLAIMS, objects.Claim, listed=seen.listed, changed=seen.changed)
-    async with running(watch.run):
+async def watching(
+    client: Client, seen: Seen, silence: float = SILENCE
+) -> AsyncIterator[ListWatch[QuiltSubnet]]:
+    watch = ListWatch(CLAIMS, QuiltSubnet, listed=seen.listed, changed=seen.changed, silence=silence)
+    async with running(lambda: follow(client, watch)):
         yield watch
 
 
@@ -67,7 +72,7 @@ async def running(run: Callable[[], object]) -> AsyncIterator[None]:
             await task
 
 
-async def test_a_watch_lists_once_and_follows(api: tuple[FakeApi, ApiClient]) -> None:
+async def test_a_watch_lists_once_and_follows(api: tuple[FakeApi, Client]) -> None:
     fake, client = api
     fake.claim("10.42.1.0/24", "a", "198.18.0.1")
     seen = Seen()
@@ -82,7 +87,7 @@ async def test_a_watch_lists_once_and_follows(api: tuple[FakeApi, ApiClient]) ->
 
 @pytest.mark.parametrize("status", [0, 429, 500, 503])
 async def test_a_cut_watch_goes_on_where_it_was_without_a_list(
-    api: tuple[FakeApi, ApiClient], status: int
+    api: tuple[FakeApi, Client], status: int
 ) -> None:
     fake, client = api
     seen = Seen()
@@ -98,7 +103,7 @@ async def test_a_cut_watch_goes_on_where_it_was_without_a_list(
     assert len(seen.lists) == 1
 
 
-async def test_an_expired_watch_lists_again(api: tuple[FakeApi, ApiClient]) -> None:
+async def test_an_expired_watch_lists_again(api: tuple[FakeApi, Client]) -> None:
     fake, client = api
     seen = Seen()
     async with watching(client, seen):
@@ -113,13 +118,12 @@ async def test_an_expired_watch_lists_again(api: tuple[FakeApi, ApiClient]) -> N
 
 
 async def test_row_19_a_watch_that_fell_silent_is_noticed(
-    api: tuple[FakeApi, ApiClient], monkeypatch: pytest.MonkeyPatch
+    api: tuple[FakeApi, Client],
 ) -> None:
     """Silent death of a watch: the connection stands, nothing comes any more."""
     fake, client = api
-    monkeypatch.setattr(api_watch, "SILENCE", 0.2)
     seen = Seen()
-    async with watching(client, seen) as watch:
+    async with watching(client, seen, silence=0.2) as watch:
         await eventually(lambda: fake.count("GET", "watch=true") >= 3 and watch.age < 5)
     assert len(seen.lists) == 1
 
@@ -129,31 +133,31 @@ async def test_row_21_an_api_server_that_is_down_at_the_start_is_waited_for() ->
     with socket.socket() as taken:  # so that nobody else serves the port meanwhile
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        async with ApiClient(Access(url)) as client, watching(client, seen) as watch:
+        async with Client(Access(url), agent="a") as client, watching(client, seen) as watch:
             await eventually(lambda: watch._backoff._next > 0.5)
             assert not watch.connected
             assert not seen.lists
 
 
-async def test_errors_are_told_apart(api: tuple[FakeApi, ApiClient]) -> None:
+async def test_errors_are_told_apart(api: tuple[FakeApi, Client]) -> None:
     fake, client = api
     with pytest.raises(ApiError, match="nobody not found") as refused:
-        await client.get("/api/v1/nodes/nobody")
+        await client.send(read("/api/v1/nodes/nobody"))
     assert refused.value.status == 404
-    async with ApiClient(Access("http://127.0.0.1:1")) as nowhere:
-        with pytest.raises(ApiUnreachableError):
-            await nowhere.get("/")
+    async with Client(Access("http://127.0.0.1:1"), agent="a") as nowhere:
+        with pytest.raises(UnreachableError):
+            await nowhere.send(read("/"))
     assert fake.requests
 
 
-def heartbeat(client: ApiClient, metrics: Metrics, interval: float = 0.02) -> Heartbeat:
+def heartbeat(client: Client, metrics: Metrics, interval: float = 0.02) -> Heartbeat:
     owner = {"apiVersion": "v1", "kind": "Node", "name": "self", "uid": "u"}
     return Heartbeat(
         client, "self", metrics, interval=lambda: interval, duration=lambda: 30.0, owner=lambda: owner
     )
 
 
-async def test_the_lease_is_made_and_renewed(api: tuple[FakeApi, ApiClient]) -> None:
+async def test_the_lease_is_made_and_renewed(api: tuple[FakeApi, Client]) -> None:
     fake, client = api
     async with running(heartbeat(client, Metrics()).run):
         await eventually(lambda: fake.count("PUT", LEASES) > 2)
@@ -165,7 +169,7 @@ async def test_the_lease_is_made_and_renewed(api: tuple[FakeApi, ApiClient]) -> 
 
 
 async def test_a_lease_that_another_writer_touched_is_renewed_all_the_same(
-    api: tuple[FakeApi, ApiClient],
+    api: tuple[FakeApi, Client],
 ) -> None:
     fake, client = api
     async with running(heartbeat(client, Metrics()).run):
@@ -178,7 +182,7 @@ async def test_a_lease_that_another_writer_touched_is_renewed_all_the_same(
         await eventually(lambda: "self" in fake.objects[LEASES])
 
 
-async def test_a_failing_heartbeat_is_not_a_stalled_one(api: tuple[FakeApi, ApiClient]) -> None:
+async def test_a_failing_heartbeat_is_not_a_stalled_one(api: tuple[FakeApi, Client]) -> None:
     fake, client = api
     fake.refuse = 500
     metrics = Metrics()
@@ -191,34 +195,28 @@ async def test_a_failing_heartbeat_is_not_a_stalled_one(api: tuple[FakeApi, ApiC
 
 
 async def test_a_quiltnode_deleted_before_its_making_is_answered_is_made_again(
-    api: tuple[FakeApi, ApiClient], monkeypatch: pytest.MonkeyPatch
+    api: tuple[FakeApi, Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake, client = api
     fake.put("/api/v1/nodes", {"metadata": {"name": "self"}})
     view = View(FakeKernel(), PeerTable("self", "vxlan100"), "self", "default", "")
     source = NodeSource(client, "self", view, changed=lambda item: None)
-    post = client.post
+    send = client.send
 
-    async def overtaken(path: str, body: Any) -> bytes:
-        answer = await post(path, body)
+    async def overtaken(request: Request, *, long: bool = False) -> bytes:
+        answer = await send(request, long=long)
+        if request.method != "POST":
+            return answer
         monkeypatch.undo()
         fake.delete(f"{GROUP}/quiltnodes", "self")
-        source.changed([("DELETED", objects.QuiltNode())])
+        source.changed([("DELETED", QuiltNode())])
         return answer
 
-    monkeypatch.setattr(client, "post", overtaken)
+    monkeypatch.setattr(client, "send", overtaken)
     async with running(source.run):
         await eventually(
             lambda: fake.count("POST", "quiltnodes") == 2 and "self" in fake.objects[f"{GROUP}/quiltnodes"]
         )
-
-
-def test_delays_double_up_to_a_limit() -> None:
-    backoff = Backoff(1.0, 4.0)
-    for low, high in ((0.5, 1.0), (1.0, 2.0), (2.0, 4.0), (2.0, 4.0)):
-        assert low <= backoff.delay() <= high
-    backoff.reset()
-    assert backoff.delay() <= 1.0
 
 
 async def ask(port: int, request: bytes) -> bytes:

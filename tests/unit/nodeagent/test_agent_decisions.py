@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from quilt_nodeagent.core.conditions import Condition, Facts, conditions
+from quilt_nodeagent.core.conditions import Facts, conditions
 from quilt_nodeagent.core.device import Care, Device, clash, former, judge
 from quilt_nodeagent.core.direct import Direct, on_link
 from quilt_nodeagent.core.hostip import Candidates, choose
@@ -147,13 +147,6 @@ def told(facts: Facts) -> dict[str, tuple[str, str]]:
 )
 def test_conditions(facts: Facts, kind: str, expected: tuple[str, str]) -> None:
     assert told(facts)[kind] == expected
-
-
-def test_the_transition_time_moves_only_with_the_status() -> None:
-    old = [{"type": "Ready", "status": "True", "lastTransitionTime": "then"}]
-    assert Condition("Ready", "True", "New").wire("now", old)["lastTransitionTime"] == "then"
-    assert Condition("Ready", "False", "New").wire("now", old)["lastTransitionTime"] == "now"
-    assert len(Condition("Ready", "True", "Long", "x" * 5000).wire("now", [])["message"]) == 1024
 
 
 def test_memory_is_told_in_megabytes() -> None:

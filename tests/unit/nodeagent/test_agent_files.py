@@ -1,14 +1,12 @@
-"""CNI files on the host, and how the API server is found."""
+"""CNI files on the host."""
 
 from __future__ import annotations
 
-import base64
 import json
 from pathlib import Path
 
 import pytest
 
-from quilt_nodeagent.api.access import AccessError, from_kubeconfig, in_cluster
 from quilt_nodeagent.cni import CONFLIST, CniError, CniPaths, foreign_first, install
 
 
@@ -67,44 +65,3 @@ def test_row_23_a_foreign_configuration_that_wins_is_named_and_kept(paths: CniPa
     assert "05-cilium.conflist" in foreign_first(paths.configuration)
     install(paths)
     assert (paths.configuration / "05-cilium.conflist").exists()
-
-
-def test_the_token_is_read_again(tmp_path: Path) -> None:
-    kubeconfig = tmp_path / "config"
-    (tmp_path / "token").write_text("one\n")
-    document = {
-        "current-context": "c",
-        "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
-        "clusters": [{"name": "k", "cluster": {"server": "http://127.0.0.1:1"}}],
-        "users": [{"name": "u", "user": {"tokenFile": "token"}}],
-    }
-    document["clusters"] = [{"name": "k", "cluster": {"server": "https://127.0.0.1:1"}}]
-    kubeconfig.write_text(json.dumps(document))
-    access = from_kubeconfig(kubeconfig)
-    assert access.bearer() == "one"
-    (tmp_path / "token").write_text("two\n")
-    assert access.bearer() == "two"
-
-
-def test_a_kubeconfig_that_cannot_be_used_says_why(tmp_path: Path) -> None:
-    kubeconfig = tmp_path / "config"
-    kubeconfig.write_text(json.dumps({"current-context": "gone", "contexts": []}))
-    with pytest.raises(AccessError, match="gone"):
-        from_kubeconfig(kubeconfig)
-    kubeconfig.write_text("{ not yaml")
-    with pytest.raises(AccessError, match="config"):
-        from_kubeconfig(kubeconfig)
-
-
-def test_outside_of_a_cluster_the_way_in_is_named(tmp_path: Path) -> None:
-    with pytest.raises(AccessError, match="--kubeconfig"):
-        in_cluster({}, tmp_path)
-    with pytest.raises(AccessError, match="token"):
-        in_cluster({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, tmp_path)
-
-
-def test_the_token_never_shows_in_a_repr() -> None:
-    from quilt_nodeagent.api.access import Access
-
-    assert "secret" not in repr(Access("https://x", token=base64.b64encode(b"secret").decode()))
-    assert "secret" not in repr(Access("https://x", token="secret"))
