@@ -20,6 +20,7 @@ CONFLIST = "10-quilt.conflist"
 OURS = ("quilt-cni",)
 # Common plugins that other software may have installed, in its own version: never replaced.
 COMMON = ("loopback", "portmap", "bandwidth")
+_SUFFIXES = (".conf", ".conflist", ".json")
 
 
 class CniError(Exception):
@@ -28,12 +29,18 @@ class CniError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CniPaths:
-    """Where binaries come from and go to, where the configuration goes, and the runtime's socket for CNI."""
+    """Where binaries come from and go to, where the configuration goes, and the runtime's socket for CNI.
+
+    `name` is the configuration's file name: the container engine uses the first one in order of names.
+    Without `install` the files are brought by somebody else.
+    """
 
     source: Path
     binaries: Path
     configuration: Path
     socket: str
+    name: str = CONFLIST
+    install: bool = True
 
 
 def conflist(socket: str) -> bytes:
@@ -69,8 +76,9 @@ def install(paths: CniPaths) -> list[str]:
                 continue
             if _write(target, (paths.source / name).read_bytes(), 0o755):
                 written.append(name)
-        if _write(paths.configuration / CONFLIST, conflist(paths.socket), 0o644):
-            written.append(CONFLIST)
+        if _write(paths.configuration / paths.name, conflist(paths.socket), 0o644):
+            written.append(paths.name)
+        _remove_renamed(paths)
     except OSError as error:
         raise CniError(f"CNI files cannot be installed: {error}.") from error
     if written:
@@ -78,19 +86,26 @@ def install(paths: CniPaths) -> list[str]:
     return written
 
 
-def foreign_first(configuration: Path) -> str:
+def foreign_first(configuration: Path, ours: str = CONFLIST) -> str:
     """Return a sentence on a foreign configuration that sorts before ours and so wins; empty without one."""
     try:
         names = sorted(entry.name for entry in configuration.iterdir())
     except OSError:
         return ""
-    first = [name for name in names if name < CONFLIST and name.endswith((".conf", ".conflist", ".json"))]
+    first = [name for name in names if name < ours and name.endswith(_SUFFIXES)]
     if not first:
         return ""
     return (
-        f"CNI configuration {first[0]} in {configuration} sorts before {CONFLIST}: new pods get that "
+        f"CNI configuration {first[0]} in {configuration} sorts before {ours}: new pods get that "
         "network; remove it when Quilt is meant to serve them."
     )
+
+
+def _remove_renamed(paths: CniPaths) -> None:
+    """Remove what an agent wrote while the configuration had another name."""
+    for other in paths.configuration.glob("*.conflist"):
+        if other.name != paths.name and other.read_bytes() == conflist(paths.socket):
+            other.unlink()
 
 
 def _write(target: Path, content: bytes, mode: int) -> bool:

@@ -20,7 +20,7 @@ from quilt_kube.aio import Client
 from quilt_kube.credentials import AccessError
 from quilt_netlink import Kernel
 from quilt_nodeagent.agent import Agent
-from quilt_nodeagent.cni import CniPaths
+from quilt_nodeagent.cni import CONFLIST, CniPaths
 from quilt_nodeagent.config import Config
 from quilt_nodeagent.kernel.hostcare import Checksum
 from quilt_nodeagent.memory import hold_little
@@ -52,6 +52,10 @@ _LEVELS = click.Choice(["debug", "info", "warning", "error"])
 )
 @click.option(
     "--cni-conf-dir", type=click.Path(path_type=Path), default="/host/etc/cni/net.d", show_default=True
+)
+@click.option("--cni-conf-name", default=CONFLIST, show_default=True, help="File name of the configuration.")
+@click.option(
+    "--cni-install/--no-cni-install", default=True, show_default=True, help="Write plugins and configuration."
 )
 @click.option("--cni-src-dir", type=click.Path(path_type=Path), default="/opt/quilt/cni", show_default=True)
 @click.option(
@@ -85,6 +89,8 @@ def main(
     kubeconfig: Path | None,
     cni_bin_dir: Path,
     cni_conf_dir: Path,
+    cni_conf_name: str,
+    cni_install: bool,
     cni_src_dir: Path,
     cni_sock: str,
     multicast_key: Path,
@@ -95,7 +101,7 @@ def main(
     """Keep this node's part of the Quilt mesh as the API says."""
     _log_as_json(log_level)
     disable_created_metrics()  # type: ignore[no-untyped-call]  # the library types only parts of itself
-    cni = CniPaths(cni_src_dir, cni_bin_dir, cni_conf_dir, cni_sock)
+    cni = CniPaths(cni_src_dir, cni_bin_dir, cni_conf_dir, cni_sock, cni_conf_name, cni_install)
     config = Config(
         node_name,
         network,

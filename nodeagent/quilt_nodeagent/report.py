@@ -102,7 +102,8 @@ class Report:
         self._look_again = time.monotonic() + _LOOK_AGAIN
         paths = self._agent.cni_paths
         try:
-            await asyncio.to_thread(cni.install, paths)
+            if paths.install:
+                await asyncio.to_thread(cni.install, paths)
             self._installed, problem = True, ""
         except cni.CniError as error:
             self._installed, problem = False, str(error)
@@ -115,7 +116,8 @@ class Report:
             self.check()
 
     def _look_at_others(self) -> None:
-        foreign = cni.foreign_first(self._agent.cni_paths.configuration)
+        paths = self._agent.cni_paths
+        foreign = cni.foreign_first(paths.configuration, paths.name) if paths.install else ""
         if foreign == self._foreign:
             return
         if foreign:

@@ -16,7 +16,6 @@ ENCAPSULATION = 50
 # RFC 8200 section 5: IPv6 needs links of 1280; below it pods' MTU would be refused.
 MTU_MIN = 1280
 NEIGHBOURS_MIN = 1024
-CONFLIST = "10-quilt.conflist"
 # Modules of the packet filter, and what is not there without them.
 _MODULES = {
     "nft_ct": "the overlay's packets cannot be kept untracked, and the runtime's table is refused",
@@ -233,19 +232,20 @@ def _cni(facts: NodeFacts, want: Expected, about: str) -> Iterator[Finding]:
     if facts.cni_files is None:
         yield unknown("cni", about, f"{facts.cni_folder} cannot be read", "run it as root")
         return
+    ours = facts.cni_ours
     configurations = [name for name in facts.cni_files if name.endswith(_CNI_SUFFIXES)]
-    first = [name for name in configurations if name < CONFLIST]
-    others = [name for name in configurations if name > CONFLIST]
+    first = [name for name in configurations if name < ours]
+    others = [name for name in configurations if name > ours]
     if first:
-        message = f"{first[0]} in {facts.cni_folder} sorts before {CONFLIST}: new pods get that network"
+        message = f"{first[0]} in {facts.cni_folder} sorts before {ours}: new pods get that network"
         yield fail("cni-foreign", about, message, f"rm {facts.cni_folder}/{first[0]}, and what writes it")
     elif others:
-        message = f"{', '.join(others)} in {facts.cni_folder} would serve pods if {CONFLIST} went away"
+        message = f"{', '.join(others)} in {facts.cni_folder} would serve pods if {ours} went away"
         yield warn("cni-other", about, message, "remove it where that network is no longer used")
     else:
         yield ok("cni", about, f"no foreign CNI configuration in {facts.cni_folder}")
-    if want.installed and CONFLIST not in configurations:
-        message = f"{CONFLIST} is not in {facts.cni_folder}: the agent writes it once the node is in sync"
+    if want.installed and ours not in configurations:
+        message = f"{ours} is not in {facts.cni_folder}: the agent writes it once the node is in sync"
         yield fail("cni-absent", about, message, f"kubectl describe quiltnode {want.node}")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from quilt_cli.core.node_facts import Chain, Holding, NodeFacts, VxlanDevice
 from quilt_cli.core.rulesets import forward_chains, tracked_only
-from quilt_cli.kernel.places import host_name, host_programs
+from quilt_cli.kernel.places import CONFLIST, conflists, host_name, host_programs
 from quilt_crds.names import BRIDGE_DEVICE
 from quilt_netlink import Kernel, KernelLike, Link, NetlinkError
 
@@ -80,6 +80,7 @@ def look(
             sysctls=_sysctls(sysctls, underlay),
             cni_folder=host_name(cni_folder),
             cni_files=_names(cni_folder),
+            cni_ours=next(iter(conflists(cni_folder)), CONFLIST),
             runtime_answers=_answers(run_folder / "runtime.sock"),
             addresses=_addresses(kernel, links),
         )

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from quilt_cli.kernel.places import conflists
 from quilt_crds.names import BRIDGE_DEVICE
 from quilt_netlink import Delete, KernelLike, Link, NetlinkError, Op
 
@@ -22,7 +23,6 @@ from quilt_netlink import Delete, KernelLike, Link, NetlinkError, Op
 PROTOCOLS = (81, 82)
 NFT_TABLE = "quilt"
 NFT_COMMENT = "quilt-mesh"
-CONFLIST = "10-quilt.conflist"
 OUR_PLUGIN = "quilt-cni"
 COMMON_PLUGINS = ("loopback", "portmap", "bandwidth")
 _VETH_PREFIX, _VETH_DIGITS = "qv", 8
@@ -51,7 +51,7 @@ class Leftover:
 def find(kernel: KernelLike, places: Places) -> list[Leftover]:
     """Everything of ours on this node, in the order in which it should go."""
     return [
-        *_files([places.cni_conf / CONFLIST], "CNI configuration"),
+        *_files([places.cni_conf / name for name in conflists(places.cni_conf)], "CNI configuration"),
         *_routes(kernel),
         *_nexthops(kernel),
         *_links(kernel, places.device),

@@ -9,6 +9,19 @@ from pathlib import Path
 _MOUNTS = Path("/host")
 PROGRAMS = ("usr/sbin", "sbin")
 """Folders of root's programs: one, or two where /usr was never merged."""
+CONFLIST = "10-quilt.conflist"
+
+
+def conflists(folder: Path) -> list[str]:
+    """Return the names of our CNI configurations, whatever `cni.confName` was: they call our plugin."""
+    return sorted(path.name for path in folder.glob("*.conflist") if path.name == CONFLIST or _is_ours(path))
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return '"quilt-cni"' in path.read_text(errors="replace")
+    except OSError:
+        return False
 
 
 def cni_folder(name: str, mounts: Path = _MOUNTS) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import cli_snapshots as some
@@ -15,6 +16,7 @@ from quilt_cli.core.node_checks import Expected, check, kernel_version
 from quilt_cli.core.node_facts import Chain, NodeFacts, VxlanDevice
 from quilt_cli.core.objects import Workload
 from quilt_cli.core.rulesets import forward_chains
+from quilt_cli.kernel.places import conflists
 
 CIDRS = ("10.42.0.0/16",)
 CRDS = {f"{kind}.quilt.io": ("v1alpha1",) for kind in ("quiltnetworks", "quiltnodes", "quiltsubnets")}
@@ -139,6 +141,14 @@ def test_what_would_break_a_node_is_told(changed: dict[str, Any], code: str, lev
 def test_a_program_on_the_port_is_told_while_the_device_is_not_there() -> None:
     taken = replace(NODE, vxlans=(), port_in_use=True)
     assert bad(check(taken, replace(WANT, installed=False))) == [("port-taken", Level.FAIL)]
+
+
+def test_a_configuration_of_another_name_is_ours_where_it_calls_our_plugin(tmp_path: Path) -> None:
+    (tmp_path / "05-quilt.conflist").write_text('{"plugins": [{"type": "quilt-cni"}]}')
+    (tmp_path / "87-podman.conflist").write_text("{}")
+    assert conflists(tmp_path) == ["05-quilt.conflist"]
+    files = ("05-quilt.conflist", "10-quilt.conflist")
+    assert bad(check(replace(NODE, cni_files=files, cni_ours=files[0]), WANT)) == [("cni-other", Level.WARN)]
 
 
 def test_only_what_the_container_runtime_reads_counts_as_configuration() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,20 @@ def test_a_removed_configuration_comes_back(paths: CniPaths) -> None:
     install(paths)
     (paths.configuration / CONFLIST).unlink()
     assert install(paths) == [CONFLIST]
+
+
+def test_a_renamed_configuration_leaves_one(paths: CniPaths) -> None:
+    install(paths)
+    (paths.configuration / "20-other.conflist").write_text("{}")
+    renamed = replace(paths, name="05-quilt.conflist")
+    assert install(renamed) == ["05-quilt.conflist"]
+    assert names(paths) == ["05-quilt.conflist", "20-other.conflist"]
+    assert foreign_first(paths.configuration, "05-quilt.conflist") == ""
+    assert "05-quilt.conflist" in foreign_first(paths.configuration, "10-quilt.conflist")
+
+
+def names(paths: CniPaths) -> list[str]:
+    return sorted(path.name for path in paths.configuration.iterdir())
 
 
 def test_a_missing_program_is_named(paths: CniPaths) -> None:
