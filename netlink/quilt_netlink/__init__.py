@@ -5,12 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 from quilt_netlink.errors import DumpInterruptedError, NetlinkError, ReplyLostError
 from quilt_netlink.events import Change, Event, Overrun
-from quilt_netlink.groups import BridgeGroup, GroupEntry, VxlanGroup
 from quilt_netlink.interface import KernelLike, MonitorLike
 from quilt_netlink.kernel import Kernel
 from quilt_netlink.monitor import ALL_GROUPS, Group, Monitor
 from quilt_netlink.multicast import GroupFailure, MulticastKernel
-from quilt_netlink.ops import Create, Delete, Failure, Op, Put, is_absent, require
+from quilt_netlink.ops import Append, Create, Delete, Failure, Op, Put, is_absent, require
 from quilt_netlink.rules import MulticastRoute, MulticastRule, SourceRule
 from quilt_netlink.snooping import PLAIN, Snooping
 from quilt_netlink.state import (
@@ -21,8 +20,10 @@ from quilt_netlink.state import (
     TABLE_MAIN,
     Address,
     BridgeFdbEntry,
+    BridgeGroup,
     Entry,
     FdbEntry,
+    GroupEntry,
     Link,
     Neighbour,
     Nexthop,
@@ -30,6 +31,7 @@ from quilt_netlink.state import (
     Route,
     Unreachable,
     Vxlan,
+    VxlanGroup,
 )
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ __all__ = [
     "SCOPE_UNIVERSE",
     "TABLE_MAIN",
     "Address",
+    "Append",
     "BridgeFdbEntry",
     "BridgeGroup",
     "Change",

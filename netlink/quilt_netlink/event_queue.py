@@ -13,10 +13,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from quilt_netlink.events import Change, Event, Overrun
-from quilt_netlink.groups import BridgeGroup, GroupEntry, VxlanGroup
 from quilt_netlink.state import (
     Address,
     BridgeFdbEntry,
+    BridgeGroup,
     FdbEntry,
     Link,
     Neighbour,
@@ -24,6 +24,7 @@ from quilt_netlink.state import (
     Observed,
     Route,
     Unreachable,
+    VxlanGroup,
 )
 
 _OVERRUN = "overrun"
@@ -49,7 +50,7 @@ _KEYS: dict[Any, Callable[[Any], Hashable]] = {
 }
 
 
-def key_of(entry: Observed | GroupEntry) -> Hashable:
+def key_of(entry: Observed) -> Hashable:
     """Return what the kernel tells entries apart by; a later state replaces the one under its key."""
     return (type(entry), _KEYS[type(entry)](entry))
 

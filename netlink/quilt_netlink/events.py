@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from quilt_netlink.groups import GroupEntry
 from quilt_netlink.state import Observed
 
 
@@ -13,7 +12,7 @@ class Change:
     """An entry as the kernel has it now (`new`), or as it was when it went."""
 
     new: bool
-    entry: Observed | GroupEntry
+    entry: Observed
 
 
 @dataclass(frozen=True, slots=True)

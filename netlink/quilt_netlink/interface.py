@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeVar
 
 from quilt_netlink.events import Event
 from quilt_netlink.ops import Failure, Op, require
@@ -19,6 +19,9 @@ from quilt_netlink.state import (
     Route,
     Unreachable,
 )
+from quilt_netlink.tables import Narrow
+
+T = TypeVar("T")
 
 
 class KernelLike(Protocol):
@@ -28,35 +31,50 @@ class KernelLike(Protocol):
     not hold still; a read never returns part of a table.
     """
 
+    def _read(self, kind: type[T], narrow: Narrow) -> list[T]:
+        """Return at least those entries of a kind that are asked for."""
+
     def links(self) -> list[Link]:
         """Return all interfaces."""
+        return self._read(Link, Narrow())
 
     def link(self, key: str | int) -> Link | None:
         """Return the interface with this name or index, or None."""
 
     def addresses(self, ifindex: int = 0) -> list[Address]:
         """Return all addresses of both families, of one interface or of all (0)."""
+        found = self._read(Address, Narrow(ifindex))
+        return [entry for entry in found if ifindex in (0, entry.ifindex)]
 
     def neighbours(self, ifindex: int) -> list[Neighbour]:
         """Return the permanent neighbour entries of an interface, both families."""
+        return [entry for entry in self._read(Neighbour, Narrow(ifindex)) if entry.ifindex == ifindex]
 
     def fdb(self, ifindex: int) -> list[FdbEntry]:
         """Return the permanent entries of a VXLAN device's own forwarding table."""
+        return [entry for entry in self._read(FdbEntry, Narrow(ifindex)) if entry.ifindex == ifindex]
 
     def bridge_fdb(self, bridge: int) -> list[BridgeFdbEntry]:
         """Return the MACs that a bridge knows, its ports' own ones included."""
+        return [entry for entry in self._read(BridgeFdbEntry, Narrow(bridge)) if entry.master == bridge]
 
     def nexthops(self, protocol: int = 0, ifindex: int = 0) -> list[Nexthop]:
         """Return nexthop objects, of one protocol number and one device where these are not 0.
 
         Raises NetlinkError(EOPNOTSUPP) on a kernel without nexthop objects.
         """
+        found = self._read(Nexthop, Narrow(ifindex, protocol))
+        return [entry for entry in found if protocol in (0, entry.protocol) and ifindex in (0, entry.ifindex)]
 
     def routes(self, protocol: int = 0, table: int = TABLE_MAIN, ifindex: int = 0) -> list[Route]:
         """Return unicast routes of both families in a table, of one protocol and one device where not 0."""
+        found = self._read(Route, Narrow(ifindex, protocol, table))
+        return [entry for entry in found if entry.table == table and protocol in (0, entry.protocol)]
 
     def unreachables(self, protocol: int = 0) -> list[Unreachable]:
         """Return unreachable prefixes of both families in the main table, of one protocol where not 0."""
+        found = self._read(Unreachable, Narrow(0, protocol, TABLE_MAIN))
+        return [entry for entry in found if entry.table == TABLE_MAIN and protocol in (0, entry.protocol)]
 
     def route_get(self, dst: str, *, fib_match: bool = False) -> Route | None:
         """Return how the kernel would send to `dst` now (prefix `dst/32`), or None when it has no route.

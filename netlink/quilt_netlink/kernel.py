@@ -16,24 +16,13 @@ from quilt_netlink.messages import Message
 from quilt_netlink.namespaces import socket_in
 from quilt_netlink.ops import Failure, Op
 from quilt_netlink.reader import Make, read_table
-from quilt_netlink.state import (
-    TABLE_MAIN,
-    Address,
-    BridgeFdbEntry,
-    FdbEntry,
-    Link,
-    Neighbour,
-    Nexthop,
-    Route,
-    Unreachable,
-)
+from quilt_netlink.state import Link, Route
+from quilt_netlink.tables import TABLES, Narrow
 from quilt_netlink.writer import Writer
 
 T = TypeVar("T")
 _NAME_MAX = 15
 _INDEX_MAX = 0x7FFFFFFF
-_NO_DEVICE = (errno.ENODEV,)
-_NO_TABLE = (errno.ENODEV, errno.ENOENT)
 # EOPNOTSUPP: a kernel without the address's family (`ipv6.disable=1`) has no route to it either.
 _NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL, errno.EOPNOTSUPP)
 
@@ -56,55 +45,16 @@ class Kernel(KernelLike):
         """Close the socket."""
         self._channel.close()
 
-    def links(self) -> list[Link]:
-        """Return all interfaces."""
-        return self._table("links", links.get_all(), decode.link)
-
     def link(self, key: str | int) -> Link | None:
         """Return the interface with this name or index, or None."""
         return read_link(self._channel, key)
 
-    def addresses(self, ifindex: int = 0) -> list[Address]:
-        """Return all addresses of both families, of one interface or of all (0)."""
-        found = self._table("addresses", links.addresses_get(ifindex), decode.address)
-        return [entry for entry in found if ifindex in (0, entry.ifindex)]
-
-    def neighbours(self, ifindex: int) -> list[Neighbour]:
-        """Return the permanent neighbour entries of an interface, both families."""
-        found = self._table("neighbours", tables.neighbours(ifindex), decode.neighbour)
-        return [entry for entry in found if isinstance(entry, Neighbour) and entry.ifindex == ifindex]
-
-    def fdb(self, ifindex: int) -> list[FdbEntry]:
-        """Return the permanent entries of a VXLAN device's own forwarding table."""
-        found = self._table("the FDB", tables.fdb(ifindex), decode.neighbour)
-        return [entry for entry in found if isinstance(entry, FdbEntry) and entry.ifindex == ifindex]
-
-    def bridge_fdb(self, bridge: int) -> list[BridgeFdbEntry]:
-        """Return the MACs that a bridge knows, its ports' own ones included."""
-        found = self._table("the bridge FDB", tables.bridge_fdb(bridge), decode.neighbour)
-        return [entry for entry in found if isinstance(entry, BridgeFdbEntry) and entry.master == bridge]
-
-    def nexthops(self, protocol: int = 0, ifindex: int = 0) -> list[Nexthop]:
-        """Return nexthop objects, of one protocol number and one device where these are not 0."""
-        found = self._table("nexthops", tables.nexthops(ifindex), decode.nexthop)
-        return [entry for entry in found if protocol in (0, entry.protocol) and ifindex in (0, entry.ifindex)]
-
-    def routes(self, protocol: int = 0, table: int = TABLE_MAIN, ifindex: int = 0) -> list[Route]:
-        """Return unicast routes of both families in a table, of one protocol and one device where not 0."""
-        found: list[Route] = []
-        for v6 in (False, True):
-            request = tables.routes(v6, protocol, table, ifindex)
-            found += self._table("routes", request, decode.route, absent=_NO_TABLE)
-        return [entry for entry in found if entry.table == table and protocol in (0, entry.protocol)]
-
-    def unreachables(self, protocol: int = 0) -> list[Unreachable]:
-        """Return unreachable prefixes of both families in the main table, of one protocol where not 0."""
-        found: list[Unreachable] = []
-        for v6 in (False, True):
-            read = self._table("routes", tables.unreachables(v6, protocol), decode.unreachable)
-            # A kernel without IPv6 answers with IPv4's.
-            found += [entry for entry in read if (":" in entry.prefix) == v6]
-        return [entry for entry in found if entry.table == TABLE_MAIN and protocol in (0, entry.protocol)]
+    def _read(self, kind: type[T], narrow: Narrow) -> list[T]:
+        table = TABLES[kind]
+        found: list[T] = []
+        for request in table.requests(narrow):
+            found += self._table(table.what, request, table.make, table.absent)
+        return [entry for entry in found if isinstance(entry, kind)]
 
     def route_get(self, dst: str, *, fib_match: bool = False) -> Route | None:
         """Return how the kernel would send to `dst` now, or None when it has no route."""
@@ -129,7 +79,7 @@ class Kernel(KernelLike):
                 raise
 
     def _table(
-        self, what: str, request: bytes, make: Make[T], absent: tuple[int, ...] = _NO_DEVICE
+        self, what: str, request: bytes, make: Make[T], absent: tuple[int, ...] = (errno.ENODEV,)
     ) -> list[T]:
         return read_table(self._channel, what, request, make, absent)
 

@@ -28,12 +28,6 @@ def get(key: str | int) -> bytes:
     return encode(ifinfmsg, c.RTM_GETLINK, _GET, {"index": key}, attrs)
 
 
-def get_all() -> bytes:
-    """Encode the dump of all links."""
-    attrs: Attributes = [("IFLA_EXT_MASK", c.RTEXT_FILTER_SKIP_STATS)]
-    return encode(ifinfmsg, c.RTM_GETLINK, _GET | c.NLM_F_DUMP, {}, attrs)
-
-
 def get_peer(link: Message) -> bytes | None:
     """Encode the question for the other end of a veth pair; None for an interface that has none.
 
@@ -114,11 +108,6 @@ def address_write(entry: Address, message_type: int, flags: int) -> bytes:
     bits = (c.IFA_F_NODAD if v6 else 0) | (c.IFA_F_NOPREFIXROUTE if entry.noprefixroute else 0)
     attrs: Attributes = [("IFA_LOCAL", text), ("IFA_ADDRESS", text), ("IFA_FLAGS", bits)]
     return encode(ifaddrmsg, message_type, flags, fields, attrs)
-
-
-def addresses_get(ifindex: int) -> bytes:
-    """Encode the dump of addresses, of one interface or of all (0)."""
-    return encode(ifaddrmsg, c.RTM_GETADDR, _GET | c.NLM_F_DUMP, {"index": ifindex}, [])
 
 
 def _common(link: Link, now: Link | None = None) -> Attributes:

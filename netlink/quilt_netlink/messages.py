@@ -9,15 +9,14 @@ from socket import AF_INET, AF_INET6, inet_pton
 from typing import Any
 
 from quilt_netlink import schema
-from quilt_netlink.shapes import IP, MAC, Attributes, Shape
+from quilt_netlink.shapes import Attributes, Shape
+from quilt_netlink.shapes import pack_ip as pack_ip
 
 HEADER = struct.Struct("=IHHII")
 """struct nlmsghdr: length, type, flags, sequence number, port."""
 Message = Mapping[str, Any]
 """Fixed fields and attributes by name, what is absent or malformed left out."""
 _KIND = struct.Struct("=4xH")
-
-pack_ip, pack_mac = IP.pack, MAC.pack
 
 
 def encode(

@@ -6,22 +6,19 @@ Apart from Kernel, as most of its users have nothing to do with multicast.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from quilt_netlink import constants as c
 from quilt_netlink import groups, links, rules
 from quilt_netlink import snooping as bridges
-from quilt_netlink.groups import BridgeGroup, GroupEntry, VxlanGroup
 from quilt_netlink.kernel import Kernel, ask, ask_link
-from quilt_netlink.messages import encode
-from quilt_netlink.schema import ndmsg
-from quilt_netlink.state import FdbEntry
+from quilt_netlink.ops import Append, Create, Delete, Op
+from quilt_netlink.state import BridgeGroup, Entry, FdbEntry, GroupEntry, VxlanGroup
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Entry)
 _NO_TABLES = (errno.ENOENT, errno.EOPNOTSUPP)
-_ADD = c.NLM_F_REQUEST | c.NLM_F_CREATE | c.NLM_F_EXCL
+_THERE, _GONE = (errno.EEXIST,), (errno.ENOENT, errno.ENODEV)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,51 +48,26 @@ class MulticastKernel(Kernel):
 
     def add_groups(self, entries: Sequence[VxlanGroup]) -> list[GroupFailure]:
         """Make group entries; one that exists already is success."""
-        return self._write(c.RTM_NEWMDB, _ADD, entries, (errno.EEXIST,))
+        return [GroupFailure(*item) for item in self._write(Create, entries, _THERE)]
 
     def remove_groups(self, entries: Sequence[VxlanGroup]) -> list[GroupFailure]:
         """Remove group entries; one that is not there is success, also when its device is gone."""
-        return self._write(c.RTM_DELMDB, c.NLM_F_REQUEST, entries, (errno.ENOENT, errno.ENODEV))
+        return [GroupFailure(*item) for item in self._write(Delete, entries, _GONE)]
 
     def append_fdb(self, entries: Sequence[FdbEntry]) -> dict[tuple[str, str], str]:
         """Send a group's MAC to one more destination each; one that is there is success.
 
         Returns {(MAC, destination): why the kernel refused it}.
         """
-        return self._write_fdb(
-            c.RTM_NEWNEIGH, c.NLM_F_REQUEST | c.NLM_F_CREATE | c.NLM_F_APPEND, entries, (errno.EEXIST,)
-        )
+        return {(entry.mac, entry.dst): text for entry, _, text in self._write(Append, entries, _THERE)}
 
     def remove_fdb(self, entries: Sequence[FdbEntry]) -> dict[tuple[str, str], str]:
         """Take destinations from groups' MACs; what is not there is success, also when its device is gone."""
-        return self._write_fdb(c.RTM_DELNEIGH, c.NLM_F_REQUEST, entries, (errno.ENOENT, errno.ENODEV))
+        return {(entry.mac, entry.dst): text for entry, _, text in self._write(Delete, entries, _GONE)}
 
-    def _write_fdb(
-        self, kind: int, flags: int, entries: Sequence[FdbEntry], fine: tuple[int, ...]
-    ) -> dict[tuple[str, str], str]:
-        refused = self._batch(entries, lambda entry, seq: _fdb(kind, flags, entry, seq), fine)
-        return {(entry.mac, entry.dst): text for entry, _, text in refused}
-
-    def _write(
-        self, kind: int, flags: int, entries: Sequence[VxlanGroup], fine: tuple[int, ...]
-    ) -> list[GroupFailure]:
-        refused = self._batch(entries, lambda entry, seq: groups.write(kind, flags, entry, seq), fine)
-        return [GroupFailure(*item) for item in refused]
-
-    def _batch(
-        self, entries: Sequence[T], encode_one: Callable[[T, int], bytes], fine: tuple[int, ...]
-    ) -> list[tuple[T, int, str]]:
-        if not entries:
-            return []
-
-        first = self._channel.number(len(entries))
-        messages = [encode_one(entry, first + place) for place, entry in enumerate(entries)]
-        refused = self._channel.batch(messages, first)
-        return [
-            (entries[place], number, text)
-            for place, (number, text) in sorted(refused.items())
-            if number not in fine
-        ]
+    def _write(self, verb: type[Op], entries: Sequence[T], fine: tuple[int, ...]) -> list[tuple[T, int, str]]:
+        refused = self.apply([verb(entry) for entry in entries])
+        return [(entries[no.index], no.errno, no.message) for no in refused if no.errno not in fine]
 
     def multicast_rules(self) -> list[rules.MulticastRule]:
         """Return the rules that choose a multicast routing table by interface; EAFNOSUPPORT raises."""
@@ -168,11 +140,3 @@ class MulticastKernel(Kernel):
     def _port(self, port: int, setting: str) -> int | None:
         link = ask_link(self._channel, port)
         return bridges.read_port(link, setting) if link else None
-
-
-def _fdb(kind: int, flags: int, entry: FdbEntry, seq: int) -> bytes:
-    """Encode the making or removal of one destination of a group's MAC on a VXLAN device."""
-    state = c.NUD_PERMANENT | c.NUD_NOARP
-    fields = {"family": c.AF_BRIDGE, "ifindex": entry.ifindex, "state": state, "flags": c.NTF_SELF}
-    attrs = [("NDA_DST", entry.dst), ("NDA_LLADDR", entry.mac)]
-    return encode(ndmsg, kind, flags, fields, attrs, seq)

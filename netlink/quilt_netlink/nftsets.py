@@ -16,11 +16,11 @@ from typing import Self
 from quilt_netlink import constants as c
 from quilt_netlink.channel import Channel, open_socket
 from quilt_netlink.errors import NetlinkError
-from quilt_netlink.messages import Message, encode, pack_ip, pack_mac
+from quilt_netlink.messages import Message, encode
 from quilt_netlink.namespaces import socket_in
 from quilt_netlink.reader import read_table
 from quilt_netlink.schema import nfsetelem
-from quilt_netlink.shapes import Attributes
+from quilt_netlink.shapes import Attributes, pack_ip, pack_mac
 
 NETLINK_NETFILTER = 12
 MOST = 2_000

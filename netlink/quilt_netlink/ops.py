@@ -1,4 +1,4 @@
-"""The three things one can ask of the kernel for any entry, and what it says when it refuses."""
+"""The things one can ask of the kernel for any entry, and what it says when it refuses."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from msgspec import Struct
 
+from quilt_netlink import constants as c
 from quilt_netlink.errors import NetlinkError
 from quilt_netlink.state import Entry
 
@@ -24,6 +25,12 @@ class Put(Struct, frozen=True, gc=False):
     entry: Entry
 
 
+class Append(Struct, frozen=True, gc=False):
+    """Make the entry beside those under its key: one more destination of an FDB entry's MAC."""
+
+    entry: Entry
+
+
 class Delete(Struct, frozen=True, gc=False):
     """Remove the entry; refused (ENOENT, ESRCH, EADDRNOTAVAIL or ENODEV, by kind) when it is not there.
 
@@ -34,7 +41,15 @@ class Delete(Struct, frozen=True, gc=False):
     entry: Entry
 
 
-Op = Create | Put | Delete
+Op = Create | Put | Append | Delete
+
+_NEW = c.NLM_F_REQUEST | c.NLM_F_CREATE
+FLAGS: dict[type[Op], int] = {
+    Create: _NEW | c.NLM_F_EXCL,
+    Put: _NEW | c.NLM_F_REPLACE,
+    Append: _NEW | c.NLM_F_APPEND,
+    Delete: c.NLM_F_REQUEST,
+}
 
 
 @dataclass(frozen=True, slots=True)

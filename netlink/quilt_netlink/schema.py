@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from quilt_netlink import constants as c
 from quilt_netlink.shapes import (
     BE16,
+    HOPS,
     IP,
     MAC,
     NESTED,
@@ -21,11 +22,10 @@ from quilt_netlink.shapes import (
     U8,
     U32,
     U64,
+    AnyType,
     ByKind,
-    Hops,
-    Items,
     Shape,
-    Type,
+    items,
 )
 
 _VXLAN = Shape(
@@ -59,7 +59,7 @@ _BRIDGE_PORT = Shape(
         "IFLA_BRPORT_MCAST_MAX_GROUPS": (42, U32),
     }
 )
-_LINK: Mapping[str, tuple[int, Type]] = {
+_LINK: Mapping[str, tuple[int, AnyType]] = {
     "IFLA_ADDRESS": (1, MAC),
     "IFLA_IFNAME": (3, TEXT),
     "IFLA_MTU": (4, U32),
@@ -127,7 +127,7 @@ rtmsg = Shape(
         "RTA_GATEWAY": (5, IP),
         "RTA_PRIORITY": (6, U32),
         "RTA_PREFSRC": (7, IP),
-        "RTA_MULTIPATH": (9, Hops()),
+        "RTA_MULTIPATH": (9, HOPS),
         "RTA_TABLE": (15, U32),
         "RTA_NH_ID": (30, U32),
     },
@@ -145,7 +145,7 @@ fibmsg = Shape(
 _MDB_ENTRY = ("IBBH4s12x2s2x", "ifindex", "state", "flags", "vid", "group", "proto")
 _MDB_INFO = Shape({"MDBA_MDB_EATTR_SOURCE": (4, IP), "MDBA_MDB_EATTR_DST": (6, IP)}, *_MDB_ENTRY)
 mdbmsg = Shape(
-    {"MDBA_MDB": (1, Items(1, Items(1, _MDB_INFO)))},
+    {"MDBA_MDB": (1, items(1, items(1, _MDB_INFO)))},
     *("B3xI", "family", "ifindex"),
 )
 """A device's multicast group entries, as the kernel has them."""
@@ -164,7 +164,7 @@ nfsetelem = Shape(
     {
         "NFTA_SET_ELEM_LIST_TABLE": (1, TEXT),
         "NFTA_SET_ELEM_LIST_SET": (2, TEXT),
-        "NFTA_SET_ELEM_LIST_ELEMENTS": (3, Items(1, _ELEMENT)),
+        "NFTA_SET_ELEM_LIST_ELEMENTS": (3, items(1, _ELEMENT)),
     },
     *(">BBH", "family", "version", "resource"),
 )

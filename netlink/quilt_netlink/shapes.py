@@ -1,97 +1,69 @@
 """How messages and their attributes are put into bytes and read back: what `schema` is written in.
 
-A type of attributes has `pack` and `unpack`; what is malformed is read as None and then left out. A message
-and an attribute made of attributes are both a Shape. Reading copies nothing that is not returned.
+A message and an attribute made of attributes are both a Shape. Reading copies nothing that is not returned.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
-from typing import Any, Protocol
+from typing import Any
 
 Attributes = list[tuple[str, Any]]
 """(name, value); the value of an attribute made of attributes is {**fields, "attrs": Attributes}."""
 
 NESTED = 0x8000
 _TYPE_MASK = 0x3FFF  # without the flags for nested and for network order
-ATTR = struct.Struct("=HH")
+_ATTR = struct.Struct("=HH")
+_HOP = struct.Struct("=HBBi")  # struct rtnexthop: length, flags, hops, index
 
 
-class Type(Protocol):
-    """What an attribute's value is."""
+@dataclass(frozen=True, slots=True)
+class Type:
+    """What an attribute's value is.
 
-    def pack(self, value: Any) -> bytes:
-        """Return the bytes of a value; raises OSError, ValueError or struct.error for what is none."""
+    `pack` raises OSError, ValueError or struct.error for what is none. `unpack` returns None for bytes of
+    another type; the attribute is then left out.
+    """
 
-    def unpack(self, data: memoryview) -> Any:
-        """Return the value of bytes, None where they are of another type."""
-
-
-class Number:
-    """A number of a fixed size."""
-
-    def __init__(self, form: str) -> None:
-        self._struct = struct.Struct(form)
-        self.pack = self._struct.pack
-
-    def unpack(self, data: memoryview) -> int | None:
-        """Return the number."""
-        return int(self._struct.unpack(data)[0]) if len(data) == self._struct.size else None
+    pack: Callable[[Any], bytes]
+    unpack: Callable[[memoryview], Any]
 
 
-class Text:
-    """Text, ended by a zero byte."""
-
-    def pack(self, value: str) -> bytes:
-        """Return the text's bytes."""
-        return value.encode() + b"\0"
-
-    def unpack(self, data: memoryview) -> str:
-        """Return the text."""
-        return bytes(data).rstrip(b"\0").decode(errors="replace")
+def pack_ip(text: str) -> bytes:
+    """Pack an address of either family; raises OSError when it is none."""
+    return inet_pton(AF_INET6 if ":" in text else AF_INET, text)
 
 
-class Mac:
-    """A hardware address; one of six bytes is written."""
-
-    def pack(self, value: str) -> bytes:
-        """Return the six bytes of a MAC; raises ValueError when it is none."""
-        packed = bytes.fromhex(value.replace(":", ""))
-        if len(packed) != 6:
-            raise ValueError(f"{value!r} is not a MAC")
-        return packed
-
-    def unpack(self, data: memoryview) -> str:
-        """Return it in colons."""
-        return data.hex(":")
+def pack_mac(text: str) -> bytes:
+    """Pack a MAC; raises ValueError when it is none."""
+    packed = bytes.fromhex(text.replace(":", ""))
+    if len(packed) != 6:
+        raise ValueError(f"{text!r} is not a MAC")
+    return packed
 
 
-class Ip:
-    """An address of either family, told by its size."""
-
-    def pack(self, value: str) -> bytes:
-        """Return the address' bytes; raises OSError when it is none."""
-        return inet_pton(AF_INET6 if ":" in value else AF_INET, value)
-
-    def unpack(self, data: memoryview) -> str | None:
-        """Return it in its canonical spelling."""
-        if len(data) == 4:
-            return inet_ntop(AF_INET, data)
-        return inet_ntop(AF_INET6, data) if len(data) == 16 else None
+def attribute(number: int, value: bytes) -> bytes:
+    """Return an attribute with its header and padding."""
+    return _ATTR.pack(len(value) + 4, number) + value + bytes(-len(value) & 3)
 
 
-class Raw:
-    """Bytes as they are."""
-
-    pack = unpack = staticmethod(bytes)
+def walk_attributes(view: memoryview, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Yield the attributes in a stretch, in their order: (type without its flags, start and end of value)."""
+    while at + 4 <= end:
+        length, number = _ATTR.unpack_from(view, at)
+        if length < 4 or at + length > end:
+            return
+        yield number & _TYPE_MASK, at + 4, at + length
+        at += (length + 3) & ~3
 
 
 class Shape:
-    """Fixed fields, then attributes by name."""
+    """Fixed fields (a `struct` form and their names), then attributes by name."""
 
-    def __init__(self, attrs: Mapping[str, tuple[int, Type]], form: str = "", *names: str) -> None:
+    def __init__(self, attrs: Mapping[str, tuple[int, AnyType]], form: str = "", *names: str) -> None:
         self.form, self.names, self.attrs = form, names, attrs
         self.fixed = struct.Struct(form if form.startswith(">") else "=" + form)
         self._read = {number & _TYPE_MASK: (name, kind.unpack) for name, (number, kind) in attrs.items()}
@@ -102,8 +74,14 @@ class Shape:
         unknown = value.keys() - {*self.names, "attrs"}
         if unknown:
             raise KeyError(*unknown)
-        fields = [value.get(name, 0) for name in self.names]
-        return self.fixed.pack(*fields) + self._attributes(value.get("attrs", []))
+        packed = [self.fixed.pack(*(value.get(name, 0) for name in self.names))]
+        attrs = value.get("attrs", [])
+        for name, content in attrs:
+            number, kind = self.attrs[name]
+            if isinstance(kind, ByKind):
+                kind = kind.kinds[dict(attrs)[kind.decider]]
+            packed.append(attribute(number, kind.pack(content)))
+        return b"".join(packed)
 
     def unpack(self, data: memoryview) -> dict[str, Any] | None:
         """Return fields and attributes by name; an attribute that is absent or malformed is left out."""
@@ -124,18 +102,11 @@ class Shape:
                 found[name] = kind.choose(found, found[name])
         return found
 
-    def _attributes(self, attrs: Attributes) -> bytes:
-        packed = []
-        for name, value in attrs:
-            number, kind = self.attrs[name]
-            if isinstance(kind, ByKind):
-                kind = kind.kinds[dict(attrs)[kind.decider]]
-            packed.append(attribute(number, kind.pack(value)))
-        return b"".join(packed)
 
-
-class ByKind(Raw):
+class ByKind:
     """Attributes whose shape a text attribute beside them decides."""
+
+    unpack = staticmethod(bytes)
 
     def __init__(self, decider: str, **kinds: Shape) -> None:
         self.decider = decider
@@ -147,56 +118,49 @@ class ByKind(Raw):
         return (kind and kind.unpack(memoryview(data))) or {}
 
 
-class Items:
-    """Any number of attributes, all of one type number: a list."""
-
-    def __init__(self, number: int, kind: Type) -> None:
-        self._number = number
-        self._kind = kind
-
-    def pack(self, value: Iterable[Any]) -> bytes:
-        """Return the bytes of a list."""
-        return b"".join([attribute(self._number, self._kind.pack(item)) for item in value])
-
-    def unpack(self, data: memoryview) -> list[Any]:
-        """Return the items that are well-formed."""
-        found = [
-            self._kind.unpack(data[start:stop])
-            for number, start, stop in walk_attributes(data, 0, len(data))
-            if number == self._number
-        ]
-        return [item for item in found if item is not None]
+AnyType = Type | Shape | ByKind
 
 
-class Hops(Raw):
-    """The interfaces of a route of several hops (struct rtnexthop), read only."""
+def items(number: int, kind: Type | Shape) -> Type:
+    """Return the type of a list: any number of attributes, all of one type number."""
 
-    _HOP = struct.Struct("=HBBi")
+    def unpack(data: memoryview) -> list[Any]:
+        parts = [data[at:end] for found, at, end in walk_attributes(data, 0, len(data)) if found == number]
+        return [item for item in map(kind.unpack, parts) if item is not None]
 
-    def unpack(self, data: memoryview) -> list[int]:  # type: ignore[override]
-        """Return their indexes."""
-        found, at = [], 0
-        while at + self._HOP.size <= len(data):
-            length, _, _, index = self._HOP.unpack_from(data, at)
-            found.append(index)
-            at += max(length, self._HOP.size)
-        return found
+    return Type(lambda value: b"".join(attribute(number, kind.pack(item)) for item in value), unpack)
 
 
-U8, U32, U64, S32, BE16 = map(Number, ("=B", "=I", "=Q", "=i", ">H"))
-TEXT, MAC, IP, RAW = Text(), Mac(), Ip(), Raw()
+def _number(form: str) -> Type:
+    shape = struct.Struct(form)
+    unpack, size = shape.unpack, shape.size
+    return Type(shape.pack, lambda data: unpack(data)[0] if len(data) == size else None)
 
 
-def attribute(number: int, value: bytes) -> bytes:
-    """Return an attribute with its header and padding."""
-    return ATTR.pack(len(value) + 4, number) + value + bytes(-len(value) & 3)
+def _ip(data: memoryview) -> str | None:
+    if len(data) == 4:
+        return inet_ntop(AF_INET, data)
+    return inet_ntop(AF_INET6, data) if len(data) == 16 else None
 
 
-def walk_attributes(view: memoryview, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Yield the attributes in a stretch, in their order: (type without its flags, start and end of value)."""
-    while at + 4 <= end:
-        length, number = ATTR.unpack_from(view, at)
-        if length < 4 or at + length > end:
-            return
-        yield number & _TYPE_MASK, at + 4, at + length
-        at += (length + 3) & ~3
+def _hops(data: memoryview) -> list[int]:
+    found, at = [], 0
+    while at + _HOP.size <= len(data):
+        length, _, _, index = _HOP.unpack_from(data, at)
+        found.append(index)
+        at += max(length, _HOP.size)
+    return found
+
+
+U8, U32, U64, S32, BE16 = map(_number, ("=B", "=I", "=Q", "=i", ">H"))
+TEXT = Type(
+    lambda text: text.encode() + b"\0", lambda data: bytes(data).rstrip(b"\0").decode(errors="replace")
+)
+"""Text, ended by a zero byte."""
+MAC = Type(pack_mac, lambda data: data.hex(":"))
+"""A hardware address; one of six bytes is written."""
+IP = Type(pack_ip, _ip)
+"""An address of either family, told by its size."""
+RAW = Type(bytes, bytes)
+HOPS = Type(bytes, _hops)
+"""The indexes of the interfaces of a route of several hops, read only."""

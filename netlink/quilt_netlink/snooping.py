@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from quilt_netlink import constants as c
@@ -11,18 +11,6 @@ from quilt_netlink.schema import ifinfmsg
 from quilt_netlink.shapes import Attributes
 
 FAST_LEAVE, MAX_GROUPS = "IFLA_BRPORT_FAST_LEAVE", "IFLA_BRPORT_MCAST_MAX_GROUPS"
-_SETTING = {
-    "router": "IFLA_BR_MCAST_ROUTER",
-    "snooping": "IFLA_BR_MCAST_SNOOPING",
-    "query_use_ifaddr": "IFLA_BR_MCAST_QUERY_USE_IFADDR",
-    "querier": "IFLA_BR_MCAST_QUERIER",
-    "hash_max": "IFLA_BR_MCAST_HASH_MAX",
-    "startup_query_cnt": "IFLA_BR_MCAST_STARTUP_QUERY_CNT",
-    "last_member_intvl": "IFLA_BR_MCAST_LAST_MEMBER_INTVL",
-    "query_response_intvl": "IFLA_BR_MCAST_QUERY_RESPONSE_INTVL",
-    "startup_query_intvl": "IFLA_BR_MCAST_STARTUP_QUERY_INTVL",
-    "igmp_version": "IFLA_BR_MCAST_IGMP_VERSION",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +47,8 @@ PLAIN = Snooping(
 )
 """What the kernel gives a new bridge."""
 
+_ATTRIBUTES = {field.name: f"IFLA_BR_MCAST_{field.name.upper()}" for field in fields(Snooping)}
+
 
 def set_snooping(bridge: int, wanted: Snooping) -> list[bytes]:
     """Encode a change of a bridge's settings, in order.
@@ -68,7 +58,7 @@ def set_snooping(bridge: int, wanted: Snooping) -> list[bytes]:
     """
     changes = [replace(wanted, querier=0), wanted] if wanted.querier else [wanted]
     return [
-        _change(bridge, "IFLA_INFO", [(name, getattr(change, field)) for field, name in _SETTING.items()])
+        _change(bridge, "IFLA_INFO", [(name, getattr(change, field)) for field, name in _ATTRIBUTES.items()])
         for change in changes
     ]
 
@@ -76,9 +66,9 @@ def set_snooping(bridge: int, wanted: Snooping) -> list[bytes]:
 def read_snooping(link: Message) -> Snooping | None:
     """Read a bridge's settings; None for what is no bridge or knows no snooping."""
     data = _settings(link, "IFLA_INFO")
-    if _SETTING["snooping"] not in data:
+    if not data.keys() >= set(_ATTRIBUTES.values()):
         return None
-    return Snooping(**{field: data[name] for field, name in _SETTING.items()})
+    return Snooping(**{field: data[name] for field, name in _ATTRIBUTES.items()})
 
 
 def set_port(port: int, setting: str, value: int) -> bytes:

@@ -162,8 +162,36 @@ class Unreachable(Struct, frozen=True, gc=False):
     table: int = TABLE_MAIN
 
 
-Entry = Link | Address | Neighbour | FdbEntry | Nexthop | Route | Unreachable
+@dataclass(frozen=True, slots=True)
+class BridgeGroup:
+    """A member behind a bridge's port, read only; the bridge itself as `port` is a member on the host.
+
+    `source` is empty for a member that takes the group from anybody.
+    """
+
+    bridge: int
+    port: int
+    group: str
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class VxlanGroup:
+    """Packets of `group` (from `source`, where one is named) that a VXLAN device sends go to host `dst`, too.
+
+    The kernel's key is all of it: a group has one entry for each destination.
+    """
+
+    ifindex: int
+    group: str
+    dst: str
+    source: str = ""
+
+
+GroupEntry = BridgeGroup | VxlanGroup
+
+Entry = Link | Address | Neighbour | FdbEntry | Nexthop | Route | Unreachable | VxlanGroup
 """What can be written."""
 
-Observed = Entry | BridgeFdbEntry
+Observed = Entry | BridgeFdbEntry | BridgeGroup
 """What can be read or watched."""

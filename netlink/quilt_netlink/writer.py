@@ -17,9 +17,9 @@ from quilt_netlink import constants as c
 from quilt_netlink import links, tables
 from quilt_netlink.channel import Channel, Refusal
 from quilt_netlink.errors import NetlinkError
-from quilt_netlink.ops import Create, Delete, Failure, Op
+from quilt_netlink.ops import FLAGS, Create, Delete, Failure, Op
 from quilt_netlink.state import Address, Link, Unreachable
-from quilt_netlink.writes import ENCODERS, FLAGS
+from quilt_netlink.writes import ENCODERS
 
 GetLink = Callable[[str | int], Link | None]
 

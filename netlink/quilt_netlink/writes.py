@@ -11,17 +11,13 @@ from struct import Struct
 from typing import Any
 
 from quilt_netlink import constants as c
-from quilt_netlink.messages import HEADER, pack_ip, pack_mac
-from quilt_netlink.ops import Create, Delete, Op, Put
+from quilt_netlink import groups
+from quilt_netlink.messages import HEADER
+from quilt_netlink.ops import FLAGS, Delete, Op
 from quilt_netlink.schema import ndmsg, nhmsg, rtmsg
-from quilt_netlink.shapes import Shape
-from quilt_netlink.state import FdbEntry, Neighbour, Nexthop, Route
+from quilt_netlink.shapes import Shape, pack_ip, pack_mac
+from quilt_netlink.state import FdbEntry, Neighbour, Nexthop, Route, VxlanGroup
 
-FLAGS: dict[type[Op], int] = {
-    Create: c.NLM_F_REQUEST | c.NLM_F_CREATE | c.NLM_F_EXCL,
-    Put: c.NLM_F_REQUEST | c.NLM_F_CREATE | c.NLM_F_REPLACE,
-    Delete: c.NLM_F_REQUEST,
-}
 _FAMILY = {4: AF_INET, 16: AF_INET6}
 _WORD = Struct("=HHI")
 _MAC = Struct("=HH6s2x")
@@ -121,5 +117,6 @@ ENCODERS: dict[type[Any], Callable[[type[Op], Any, int], bytes]] = {
     FdbEntry: fdb,
     Nexthop: nexthop,
     Route: route,
+    VxlanGroup: groups.write,
 }
 """The kinds of entries that go in batches; all others are written one by one."""

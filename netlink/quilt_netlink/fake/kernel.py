@@ -8,7 +8,7 @@ import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from ipaddress import ip_address, ip_network
-from typing import Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from msgspec.structs import replace
 
@@ -19,19 +19,10 @@ from quilt_netlink.fake.linkrules import LinkRules
 from quilt_netlink.fake.machine import Machine, refuse
 from quilt_netlink.interface import KernelLike
 from quilt_netlink.ops import Create, Failure, Op
-from quilt_netlink.state import (
-    TABLE_MAIN,
-    Address,
-    BridgeFdbEntry,
-    FdbEntry,
-    Link,
-    Neighbour,
-    Nexthop,
-    Observed,
-    Route,
-    Unreachable,
-)
+from quilt_netlink.state import BridgeFdbEntry, Link, Nexthop, Observed, Route, Unreachable
+from quilt_netlink.tables import TABLES, Narrow
 
+T = TypeVar("T")
 Fault = Literal["dump_interrupted", "overrun", "eexist", "enodev", "eperm", "partial_batch"]
 
 
@@ -81,59 +72,26 @@ class FakeKernel(KernelLike):
     def close(self) -> None:
         """Do nothing: the state is this object."""
 
-    def links(self) -> list[Link]:
-        """Return all interfaces."""
-        self._reading("links")
-        return list(self._machine.links.values())
-
     def link(self, key: str | int) -> Link | None:
         """Return the interface with this name or index, or None."""
         return self._rules.find(key)
 
-    def addresses(self, ifindex: int = 0) -> list[Address]:
-        """Return all addresses of both families, of one interface or of all (0)."""
-        self._reading("addresses")
-        return [entry for entry in self._machine.all(Address) if ifindex in (0, entry.ifindex)]
-
-    def neighbours(self, ifindex: int) -> list[Neighbour]:
-        """Return the permanent neighbour entries of an interface, both families."""
-        self._reading("neighbours")
-        return [entry for entry in self._machine.all(Neighbour) if entry.ifindex == ifindex]
-
-    def fdb(self, ifindex: int) -> list[FdbEntry]:
-        """Return the permanent entries of a VXLAN device's own forwarding table."""
-        self._reading("the FDB")
-        return [entry for entry in self._machine.all(FdbEntry) if entry.ifindex == ifindex]
-
-    def bridge_fdb(self, bridge: int) -> list[BridgeFdbEntry]:
-        """Return the MACs that a bridge knows: here its own and its ports'."""
-        self._reading("the bridge FDB")
-        ports = [link for link in self._machine.links.values() if bridge in (link.master, link.index)]
-        return [BridgeFdbEntry(link.mac, link.index, bridge) for link in ports]
-
-    def nexthops(self, protocol: int = 0, ifindex: int = 0) -> list[Nexthop]:
-        """Return nexthop objects, of one protocol number and one device where these are not 0."""
-        self._reading("nexthops")
-        self._need_nexthop_objects()
-        found = self._machine.all(Nexthop)
-        return [entry for entry in found if protocol in (0, entry.protocol) and ifindex in (0, entry.ifindex)]
-
-    def routes(self, protocol: int = 0, table: int = TABLE_MAIN, ifindex: int = 0) -> list[Route]:
-        """Return unicast routes of both families in a table, of one protocol and one device where not 0."""
-        self._reading("routes")
-        return [
-            entry
-            for entry in (*self._machine.all(Route), *self._machine.connected())
-            if entry.table == table
-            and protocol in (0, entry.protocol)
-            and ifindex in (0, self._machine.expand(entry).ifindex)
-        ]
-
-    def unreachables(self, protocol: int = 0) -> list[Unreachable]:
-        """Return unreachable prefixes of both families in the main table, of one protocol where not 0."""
-        self._reading("routes")
-        found = self._machine.all(Unreachable)
-        return [entry for entry in found if entry.table == TABLE_MAIN and protocol in (0, entry.protocol)]
+    def _read(self, kind: type[T], narrow: Narrow) -> list[T]:
+        if self._hit("dump_interrupted"):
+            raise DumpInterruptedError(TABLES[kind].what, 1)
+        found: list[Any] = self._machine.all(kind)
+        if kind is Link:
+            found = list(self._machine.links.values())
+        elif kind is Nexthop:
+            self._need_nexthop_objects()
+        elif kind is BridgeFdbEntry:
+            links = self._machine.links.values()  # here a bridge knows its own MAC and its ports'
+            found = [BridgeFdbEntry(link.mac, link.index, link.master or link.index) for link in links]
+        elif kind is Route:
+            found += self._machine.connected()
+            device = narrow.ifindex
+            found = [route for route in found if device in (0, self._machine.expand(route).ifindex)]
+        return found
 
     def route_get(self, dst: str, *, fib_match: bool = False) -> Route | None:
         """Return the route of the longest prefix and lowest metric for `dst`."""
@@ -186,10 +144,6 @@ class FakeKernel(KernelLike):
     def _need_nexthop_objects(self) -> None:
         if not self._nexthop_objects:
             raise refuse(errno.EOPNOTSUPP)
-
-    def _reading(self, what: str) -> None:
-        if self._hit("dump_interrupted"):
-            raise DumpInterruptedError(what, 1)
 
     def _hit(self, fault: Fault) -> bool:
         if fault not in self._faults:

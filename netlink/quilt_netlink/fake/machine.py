@@ -16,8 +16,8 @@ from msgspec.structs import replace as replace_entry
 
 from quilt_netlink.errors import NetlinkError
 from quilt_netlink.event_queue import key_of
-from quilt_netlink.messages import pack_ip, pack_mac
-from quilt_netlink.ops import Create, Delete, Op
+from quilt_netlink.ops import Append, Create, Delete, Op
+from quilt_netlink.shapes import pack_ip, pack_mac
 from quilt_netlink.state import (
     SCOPE_LINK,
     Address,
@@ -71,6 +71,8 @@ class Machine:
         """Do one operation on an entry, links apart."""
         entry = self._checks[type(op.entry)](op, op.entry)
         there = self._entries.get(key_of(entry))
+        if isinstance(op, Append):
+            raise refuse(errno.EOPNOTSUPP, "a MAC has one destination here")
         if not isinstance(op, Delete):
             if there is not None and isinstance(op, Create):
                 raise refuse(errno.EEXIST)

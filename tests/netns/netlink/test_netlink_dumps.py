@@ -18,9 +18,9 @@ from quilt_netlink import (
     Nexthop,
     Op,
     Route,
-    tables,
 )
 from quilt_netlink.channel import Channel, Consumer
+from quilt_netlink.tables import TABLES, Narrow
 
 MANY = 3000  # enough for several datagrams
 
@@ -157,5 +157,5 @@ def test_a_dump_that_its_reader_gave_up_does_not_block_the_next(kernel: Kernel, 
         raise RuntimeError("enough")
 
     with pytest.raises(RuntimeError):
-        kernel._channel.dump(tables.nexthops(0), give_up)
+        kernel._channel.dump(*TABLES[Nexthop].requests(Narrow()), give_up)
     assert len(kernel.nexthops()) == MANY

@@ -15,9 +15,9 @@ from quilt_netlink import (
     Vxlan,
     constants,
     decode,
-    links,
     messages,
 )
+from quilt_netlink.tables import TABLES, Narrow
 
 
 class Namespace(Protocol):
@@ -94,13 +94,13 @@ def test_links_and_addresses_are_read_as_pyroute2_reads_them(netns: Namespace, k
     netns.run("ip", "tuntap", "add", "tap0", "mode", "tap")
     kernel.run(Create(Address(bridge.index, "10.42.1.1/24", noprefixroute=True)))
     kernel.run(Create(Address(bridge.index, "fd42::1/64")))
-    raw = answers(kernel, links.get_all())
+    raw = answers(kernel, *TABLES[Link].requests(Narrow()))
     assert {link.name for link in kernel.links()} == {"lo", "br0", "ve0", "ve1", "vx4", "vx6", "tap0"}
     for data in raw:
         assert decode.link(messages.decode(memoryview(data))) == by_pyroute2(
             reference.decode(reference.ifinfmsg, data)
         )
-    held = answers(kernel, links.addresses_get(0))
+    held = answers(kernel, *TABLES[Address].requests(Narrow()))
     assert len(held) >= 3
     for data in held:
         message = reference.decode(reference.ifaddrmsg, data)

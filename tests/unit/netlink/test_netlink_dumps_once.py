@@ -13,8 +13,17 @@ from hypothesis import strategies as st
 from netlink_entries import family_of, fdb_entries, neighbours, nexthops, routes
 from test_netlink_tables import dumped, pad
 
-from quilt_netlink import Address, FdbEntry, Kernel, Neighbour, NetlinkError, Nexthop, Route
-from quilt_netlink.multicast import BridgeGroup, MulticastKernel
+from quilt_netlink import (
+    Address,
+    BridgeGroup,
+    FdbEntry,
+    Kernel,
+    MulticastKernel,
+    Neighbour,
+    NetlinkError,
+    Nexthop,
+    Route,
+)
 
 PERMANENT = 0x80
 AF_UNSPEC, AF_INET, AF_BRIDGE, AF_INET6, AF_PHONET, AF_IPMR = 0, 2, 7, 10, 35, 128

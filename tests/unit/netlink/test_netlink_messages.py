@@ -26,8 +26,9 @@ from quilt_netlink import (
     rules,
     schema,
     snooping,
+    tables,
 )
-from quilt_netlink.shapes import BE16, IP, MAC, S32, TEXT, U8, U32, U64, ByKind, Hops, Shape
+from quilt_netlink.shapes import BE16, HOPS, IP, MAC, S32, TEXT, U8, U32, U64, ByKind, Shape
 
 KINDS = ("ifinfmsg", "ifaddrmsg", "ndmsg", "nhmsg", "rtmsg", "fibmsg")
 TYPES: dict[Any, set[str]] = {
@@ -35,6 +36,7 @@ TYPES: dict[Any, set[str]] = {
     U32: {"uint32", "netns_fd"},
     U64: {"uint64"},
     S32: {"int32"},
+    HOPS: {"*get_nh"},
     BE16: {"be16"},
     TEXT: {"asciiz"},
     MAC: {"l2addr", "lladdr"},
@@ -76,7 +78,7 @@ def test_every_number_and_type_is_pyroute2s(name: str) -> None:
     assert compared
     for attribute, number, kind, their_number, their_type in compared:
         assert number == their_number, attribute
-        if not isinstance(kind, Shape | ByKind | Hops):
+        if not isinstance(kind, Shape | ByKind):
             assert their_type in TYPES[kind], attribute
 
 
@@ -116,7 +118,7 @@ def written_by_both(written: Any) -> tuple[list[bytes], list[bytes]]:
     """What we write, and what pyroute2 writes of the same names and values."""
     ours = written()
     with pytest.MonkeyPatch.context() as patch:
-        for module in (links, rules, snooping):
+        for module in (links, rules, snooping, tables):
             patch.setattr(module, "encode", reference.encode)
             for name in KINDS:
                 patch.setattr(module, name, getattr(reference, name), raising=False)
@@ -142,7 +144,7 @@ def test_link_messages_are_pyroute2s(link: Link, now: Link) -> None:
 def test_address_messages_are_pyroute2s(text: str, index: int, plain: bool) -> None:
     def written() -> list[bytes]:
         entry = Address(index, text, plain)
-        return [links.address_write(entry, 20, 0x401), links.addresses_get(index)]
+        return [links.address_write(entry, 20, 0x401)]
 
     ours, theirs = written_by_both(written)
     assert ours == theirs
