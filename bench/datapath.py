@@ -26,7 +26,6 @@ from bench.switch import Switch, host
 from quilt_crds.names import DEFAULT_NETWORK
 from quilt_devcluster.binaries import Progress, cni_plugin_dir
 from quilt_netlink import Create, Link, Vxlan
-from quilt_nodeagent.core.diff import diff
 from quilt_nodeagent.core.peers import Peer, PeerTable, make_peer
 from quilt_nodeagent.core.plan import make_plan
 from quilt_nodeagent.executor.client import NodeSettings, RuntimeClient
@@ -107,10 +106,8 @@ async def _program(node: Node, own: Peer, peer: Peer) -> None:
         table = PeerTable(own.node, peers.DEVICE)
         table.replace([peer])
         runtime = RuntimeLink(client, metrics, restored=_nothing, changed=_nothing)
-        tracked = dataplane.tracked
-        errors = await PlanWriter(dataplane, runtime, metrics).write(
-            make_plan(diff(table.desired(), tracked), tracked)
-        )
+        dataplane.tables.want_all(table.desired())
+        errors = await PlanWriter(dataplane, runtime, metrics).write(make_plan(dataplane.tables))
         if errors:
             raise BenchError(f"the peer cannot be programmed: {errors[0]}")
     finally:

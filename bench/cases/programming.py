@@ -21,7 +21,6 @@ from bench.node import Node
 from bench.result import Line, Plot, Result, Series, median
 from bench.usage import own_processor, processor
 from quilt_netlink import Kernel
-from quilt_nodeagent.core.diff import diff
 from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.core.plan import make_plan
 from quilt_nodeagent.executor.client import RuntimeClient
@@ -55,9 +54,8 @@ class Mesh:
     async def program(self) -> float:
         """Write all peers; return the seconds it took."""
         start = time.perf_counter()
-        tracked = self.dataplane.tracked
-        plan = make_plan(diff(self.table.desired(), tracked), tracked)
-        errors = await self._writer.write(plan)
+        self.dataplane.tables.want_all(self.table.desired())
+        errors = await self._writer.write(make_plan(self.dataplane.tables))
         taken = time.perf_counter() - start
         assert not errors, errors[:3]
         return taken
@@ -66,7 +64,7 @@ class Mesh:
         """Make the device anew; routes and nexthops went with the old one."""
         self.dataplane.index = self.node.fresh_device()
         self.dataplane.look()
-        assert not self.dataplane.tracked.routes
+        assert self.dataplane.tables.routes.empty
 
 
 def _nothing() -> None:

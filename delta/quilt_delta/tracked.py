@@ -11,7 +11,7 @@ that of Felix's delta tracker (projectcalico/calico, felix/deltatracker).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, KeysView, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -51,12 +51,13 @@ class Tracked(Generic[K, V]):
         self._set(key, held)
 
     def want_all(self, desired: Mapping[K, V]) -> None:
-        """Desire exactly these entries."""
+        """Desire exactly these entries, which a complete look then makes pending in this order."""
         for key in self.desired.keys() - desired.keys():
             self.want(key, None)
         for key, value in desired.items():
             if self.desired.get(key) != value:
                 self.want(key, value)
+        self.desired = dict(desired)
 
     def held(self, key: K) -> V | None:
         """Return the actual entry, as far as is known."""
@@ -72,7 +73,7 @@ class Tracked(Generic[K, V]):
         desired = self.desired
         self._sent.clear()
         self._differs = {key: value for key, value in actual.items() if desired.get(key) != value}
-        self._differs.update(dict.fromkeys(desired.keys() - actual.keys()))
+        self._differs.update((key, None) for key in desired if key not in actual)
 
     def send(self, keys: Iterable[K]) -> None:
         """Note that writes of these are on their way: an answer counts unless `observe` comes before it."""
@@ -100,9 +101,16 @@ class Tracked(Generic[K, V]):
         return delta
 
     @property
-    def differing(self) -> set[K]:
-        """Keys of what is pending."""
-        return set(self._differs)
+    def differing(self) -> KeysView[K]:
+        """Keys of what is pending: a view."""
+        return self._differs.keys()
+
+    @property
+    def empty(self) -> bool:
+        """Whether the kernel is believed to hold nothing."""
+        return self.desired.keys() <= self._differs.keys() and not any(
+            held is not None for held in self._differs.values()
+        )
 
     @property
     def actual(self) -> dict[K, V]:

@@ -25,7 +25,7 @@ from quilt_nodeagent.api.status import StatusWriter
 from quilt_nodeagent.config import Config
 from quilt_nodeagent.core.network import Network
 from quilt_nodeagent.core.peers import PeerTable
-from quilt_nodeagent.core.state import Keys
+from quilt_nodeagent.core.state import Mark
 from quilt_nodeagent.executor.client import RuntimeClient
 from quilt_nodeagent.executor.link import RuntimeLink
 from quilt_nodeagent.executor.routes import Routes
@@ -188,14 +188,14 @@ class Agent:
             await health.stop()
             await self.runtime.client.close()
 
-    def _touched(self, keys: Keys) -> None:
-        self.reconciler.touch(keys)
+    def _touched(self, marks: set[Mark]) -> None:
+        self.reconciler.touch(marks)
         self.multicast.changed()
         self.control.changed()
         self._settings_soon()
 
-    def _network_changed(self, keys: Keys) -> None:
-        self.reconciler.touch(keys)
+    def _network_changed(self, marks: set[Mark]) -> None:
+        self.reconciler.touch(marks)
         self.reconciler.resync("network")
         self._look_at_underlay()
         self.heartbeat.changed()
@@ -251,8 +251,8 @@ class Agent:
             log.warning("underlay_not_read", error=str(error))
             asyncio.get_running_loop().call_later(1.0, self._look_at_underlay)
             return
-        if keys := self.table.set_reach(self.view.reach):
-            self.reconciler.touch(keys)
+        if marks := self.table.set_reach(self.view.reach):
+            self.reconciler.touch(marks)
         if changed:
             self.reconciler.touch(self.table.set_direct(self.view.direct))
             self.reconciler.resync("underlay")

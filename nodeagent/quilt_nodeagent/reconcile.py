@@ -1,8 +1,8 @@
 """The reconciler: the one writer of the mesh's state, woken by claims, by the kernel and by the clock.
 
-A pass is either targeted (the keys that somebody marked) or full (device, dumps, everything). Both are the
-same walk: desired, diff, plan, write, and what is left is tried again. Nothing is written before the first
-complete list of claims, for until then nobody can tell what is stale.
+A pass works on what is pending in the tables, a full one after it has looked at the device and read all of
+them again. Both are the same walk: plan, write, and what is left is tried again. Nothing is written before
+the first complete list of claims, for until then nobody can tell what is stale.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from quilt_kube.backoff import Backoff
 from quilt_kube.waiting import wait
 from quilt_netlink import NetlinkError
 from quilt_nodeagent.core.device import Device
-from quilt_nodeagent.core.diff import Diff, diff
 from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.core.plan import Plan, make_plan
-from quilt_nodeagent.core.state import Entries, Keys
+from quilt_nodeagent.core.state import Mark, count
 from quilt_nodeagent.kernel.dataplane import Dataplane
 from quilt_nodeagent.kernel.device import DeviceError, DeviceKeeper
 from quilt_nodeagent.metrics import Metrics
@@ -79,10 +78,10 @@ class Reconciler:
         self._care = care
         self._settled = settled
         self._wake = asyncio.Event()
-        self._dirty = Keys()
-        self._drift = Keys()
-        self._retry = Keys()
-        self._refused = Keys()
+        self._dirty: set[Mark] = set()
+        self._drift: set[Mark] = set()
+        self._retry: set[Mark] = set()
+        self._refused: set[Mark] = set()
         self._full = "start"
         self._held_target: Target | None = None
         self._backoff = Backoff(0.1, 10.0)
@@ -101,15 +100,16 @@ class Reconciler:
         """
         return self.verified and not self.problems and time.monotonic() - self._behind_since < GRACE
 
-    def touch(self, keys: Keys) -> None:
-        """Tell that claims changed: what should stand under `keys`, and maybe this node's own addresses."""
-        self._dirty.update(keys)
+    def touch(self, marks: set[Mark]) -> None:
+        """Tell that claims changed: what should stand in these places, maybe also our own addresses."""
+        self._dataplane.tables.want(marks, self._table.desired_at)
+        self._dirty |= marks
         self._wake.set()
 
-    def drifted(self, keys: Keys) -> None:
-        """Tell that the kernel changed under `keys` and is not as wanted there."""
-        if keys:
-            self._drift.update(keys)
+    def drifted(self, marks: set[Mark]) -> None:
+        """Tell that the kernel changed in these places and is not as wanted there."""
+        if marks:
+            self._drift |= marks
             self._wake.set()
 
     def resync(self, cause: str) -> None:
@@ -150,26 +150,18 @@ class Reconciler:
         target = self._target()
         if target != self._held_target:
             cause = cause or "target"
-        expected, keys = self._take()
-        scope = None if cause else keys
-        desired = self._table.desired(scope)
+        expected = self._take()
         if cause:
-            self._look(target, desired)
+            self._look(target)
             self._metrics.resyncs.labels(cause).inc()
             self._resync_at = time.monotonic() + random.uniform(0.9, 1.1) * RESYNC  # noqa: S311
-        actual = self._actual(scope)
-        plan = make_plan(diff(desired, actual), actual)
-        nothing_new = not plan.keys().without(self._refused)
-        if len(plan):
-            errors = await self._writer.write(plan)
-            # Meanwhile claims may have changed.
-            self._conclude(diff(self._table.desired(scope), self._actual(scope)), errors)
-        else:
-            errors = []
-            self._conclude(Diff(), errors)
+        plan = make_plan(self._dataplane.tables)
+        nothing_new = plan.marks() <= self._refused
+        errors = await self._writer.write(plan) if len(plan) else []
+        self._conclude(errors)
         if self.verified:
-            self._count_drift(plan, expected, self._retry if errors else Keys())
-        if not self.verified and not self.problems and not self._retry.without(self._refused):
+            self._count_drift(plan, expected, self._retry if errors else set())
+        if not self.verified and not self.problems and self._retry <= self._refused:
             self._verify(dumped=bool(cause) and nothing_new)
 
     def _verify(self, *, dumped: bool) -> None:
@@ -178,18 +170,17 @@ class Reconciler:
             self.resync("verify")
             return
         self.verified = True
-        log.info("dataplane_verified", peers=len(self._dataplane.tracked.routes))
+        log.info("dataplane_verified", peers=self._table.routed)
 
-    def _take(self) -> tuple[Keys, Keys]:
-        expected, keys = self._dirty, self._drift
-        self._dirty, self._drift = Keys(), Keys()
-        expected.update(self._retry)
-        keys.update(expected)
+    def _take(self) -> set[Mark]:
+        """Return where claims asked for something: what is pending elsewhere is drift."""
+        expected = self._dirty | self._retry
+        self._dirty, self._drift = set(), set()
         # Kept until the pass concludes: if it fails, what claims asked for is still not drift.
         self._retry = expected
-        return expected, keys
+        return expected
 
-    def _look(self, target: Target, desired: Entries) -> None:
+    def _look(self, target: Target) -> None:
         cared = self._keeper.ensure(target.device, target.addresses)
         if cared.mended and target == self._held_target:
             for kind in cared.mended:
@@ -198,26 +189,18 @@ class Reconciler:
         self._dataplane.index, self._dataplane.device = cared.index, target.device.name
         self._held_target = target
         self._care(target.device.name)
-        self._dataplane.look(desired)
+        self._dataplane.tables.want_all(self._table.desired())
+        self._dataplane.look()
 
-    def _actual(self, scope: Keys | None) -> Entries:
-        tracked = self._dataplane.tracked
-        return tracked if scope is None else tracked.restrict(scope)
-
-    def _conclude(self, rest: Diff, errors: list[str]) -> None:
-        """Remember what is left of the difference, and when to try it again."""
-        left = Keys(
-            rest.put.neighbours.keys() | rest.drop.neighbours.keys(),
-            rest.put.fdb.keys() | rest.drop.fdb.keys(),
-            rest.put.routes.keys() | rest.drop.routes.keys(),
-        )
-        # Every pass takes up all that is left, so nothing outside of its scope can be pending.
+    def _conclude(self, errors: list[str]) -> None:
+        """Remember what is left of what was pending, and when to try it again."""
+        # What changed meanwhile is the next pass's, which is due at once.
+        left = self._dataplane.tables.pending - self._dirty - self._drift
         self._retry = left
-        fresh = left.without(self._refused) if errors else left
-        if fresh.neighbours or fresh.fdb:
+        if any(kind in ("neighbour", "fdb") for kind, _ in (left - self._refused if errors else left)):
             # The device itself may be another one: a look costs less than being wrong again.
             self._full = self._full or "retry"
-        self._refused = left if errors else Keys()
+        self._refused = left if errors else set()
         if not errors:
             self._backoff.reset()
         few = bool(errors) and self._writer.reached and self._is_few(left)
@@ -230,9 +213,9 @@ class Reconciler:
         self._say(() if few else tuple(errors), tuple(errors) if few else ())
         self._count_peers()
 
-    def _is_few(self, left: Keys) -> bool:
+    def _is_few(self, left: set[Mark]) -> bool:
         """Whether what was refused is a matter of those peers rather than of this node."""
-        peers = max(len(left.neighbours), len(left.fdb), len(left.routes))
+        peers = max(count(left).values(), default=0)
         return peers <= max(_FEW, self._table.routed // 2)
 
     def _say(self, errors: tuple[str, ...], refused: tuple[str, ...] = ()) -> None:
@@ -249,22 +232,17 @@ class Reconciler:
     def _count_peers(self) -> None:
         wanted = self._table.routed
         self._metrics.peers_desired.set(wanted)
-        pending = len(self._retry.routes | self._dirty.routes)
+        pending = len(self._dataplane.tables.routes.differing)
         self._metrics.peers_in_sync.set(max(0, wanted - pending))
         self._metrics.in_sync.set(self.in_sync)
 
-    def _count_drift(self, plan: Plan, expected: Keys, left: Keys) -> None:
+    def _count_drift(self, plan: Plan, expected: set[Mark], left: set[Mark]) -> None:
         """Count what was mended although no claim asked for it; what is `left` by errors is a problem."""
-        written = plan.keys()
-        counts = {
-            "neighbour": len(written.neighbours - expected.neighbours - left.neighbours),
-            "fdb": len(written.fdb - expected.fdb - left.fdb),
-            "route": len(written.routes - expected.routes - left.routes),
-        }
-        for kind, count in counts.items():
-            self._metrics.drift_repairs.labels(kind).inc(count)
-        if any(counts.values()):
-            log.info("drift_repaired", **counts)
+        counts = count(plan.marks() - expected - left)
+        for kind, number in counts.items():
+            self._metrics.drift_repairs.labels(kind).inc(number)
+        if counts:
+            log.info("drift_repaired", **{str(kind): number for kind, number in counts.items()})
 
     def _not_now(self, cause: str, reason: str) -> None:
         self._full = ""

@@ -21,7 +21,8 @@ from quilt_kube.waiting import wait
 from quilt_nodeagent.api.registration import ensure_quiltnode, owner_reference, read_node
 from quilt_nodeagent.core.network import read_network
 from quilt_nodeagent.core.peers import Peer, PeerTable, make_peer, renewed
-from quilt_nodeagent.core.state import Keys
+from quilt_nodeagent.core.state import Mark
+from quilt_nodeagent.kernel.observe import has_ipv6
 from quilt_nodeagent.view import View
 
 log = structlog.get_logger()
@@ -32,9 +33,9 @@ _NODE_AGAIN = 30.0
 
 
 class ClaimSource:
-    """Feeds the peer table from QuiltSubnets of one network; `touched` hears which keys changed."""
+    """Feeds the peer table from QuiltSubnets of one network; `touched` hears which places changed."""
 
-    def __init__(self, table: PeerTable, network: str, touched: Callable[[Keys], None]) -> None:
+    def __init__(self, table: PeerTable, network: str, touched: Callable[[set[Mark]], None]) -> None:
         self._table = table
         self._network = network
         self._touched = touched
@@ -42,21 +43,21 @@ class ClaimSource:
     def listed(self, items: Iterable[QuiltSubnet]) -> None:
         """Take in a complete list."""
         first = not self._table.complete
-        keys = self._table.replace(claim for item in items if (claim := self._read(item)))
+        marks = self._table.replace(claim for item in items if (claim := self._read(item)))
         if first:
             log.info("claims_listed", claims=len(self._table))
-        self._touched(keys)
+        self._touched(marks)
 
     def changed(self, events: Sequence[tuple[str, QuiltSubnet]]) -> None:
         """Take in events of a watch."""
-        keys = Keys()
+        marks: set[Mark] = set()
         for kind, item in events:
             claim = None if kind == "DELETED" else self._read(item)
             if claim is not None:
-                keys.update(self._table.upsert(claim))
+                marks |= self._table.upsert(claim)
             else:
-                keys.update(self._table.remove(item.spec.cidr, item.metadata.uid))
-        self._touched(keys)
+                marks |= self._table.remove(item.spec.cidr, item.metadata.uid)
+        self._touched(marks)
 
     def _read(self, item: QuiltSubnet) -> Peer | None:
         spec, mesh = item.spec, item.mesh
@@ -75,10 +76,11 @@ class ClaimSource:
 class NetworkSource:
     """Feeds the view from the QuiltNetwork; what was known stays when the object goes or cannot be used."""
 
-    def __init__(self, view: View, table: PeerTable, touched: Callable[[Keys], None]) -> None:
+    def __init__(self, view: View, table: PeerTable, touched: Callable[[set[Mark]], None]) -> None:
         self._view = view
         self._table = table
         self._touched = touched
+        self._has_ipv6 = has_ipv6()
 
     def listed(self, items: Iterable[QuiltNetwork]) -> None:
         """Take in a list of at most one object."""
@@ -103,9 +105,9 @@ class NetworkSource:
             return
         self._view.network = network
         log.info("network_known", cidrs=network.cluster_cidrs, vni=network.vni, port=network.port)
-        keys = self._table.set_keep_down(network.keep_down)
-        keys.update(self._table.set_device(network.device))
-        self._touched(keys)
+        marks = self._table.set_keep_down(network.keep_down) | self._table.set_device(network.device)
+        cidrs = [cidr for cidr in network.cluster_cidrs if self._has_ipv6 or ":" not in cidr]
+        self._touched(marks | self._table.set_refused(cidrs))
 
 
 class NodeSource:

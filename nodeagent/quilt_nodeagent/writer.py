@@ -7,9 +7,11 @@ those stay while a route over them could not be removed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from quilt_nodeagent.core.plan import Hops, Plan, parts, reachable, without_routed
+from quilt_nodeagent.core.state import Hop, Kind
+from quilt_nodeagent.executor.client import Refusal
 from quilt_nodeagent.executor.errors import RuntimeUnavailable
 from quilt_nodeagent.executor.link import RuntimeLink
 from quilt_nodeagent.kernel.dataplane import Dataplane
@@ -20,7 +22,7 @@ _PART = 1_000
 
 
 class PlanWriter:
-    """Writes plans and confirms them into the dataplane's tracked view."""
+    """Writes plans and confirms them into the dataplane's tables."""
 
     def __init__(self, dataplane: Dataplane, runtime: RuntimeLink, metrics: Metrics) -> None:
         self._dataplane = dataplane
@@ -35,53 +37,58 @@ class PlanWriter:
         """
         self.reached = True
         dataplane = self._dataplane
-        errors: list[str] = []
+        errors = await self._write_unreachable(plan)
         waiting: list[Hops] = []
-        *early, last = parts(plan, dataplane.tracked, _PART)
+        tables = dataplane.tables
+        *early, last = parts(plan, tables, _PART)
         async with asyncio.TaskGroup() as group:
             calls = []
             for part in early:
                 errors += dataplane.put(part)
-                routes, waiting = reachable((*waiting, *part.routes), dataplane.tracked, dataplane.device)
+                routes, waiting = reachable((*waiting, *part.routes), tables, dataplane.device)
                 calls.append(group.create_task(self._write_routes(routes, ())))
                 await asyncio.sleep(0)
             errors += dataplane.put(last)
-            routes, _ = reachable((*waiting, *last.routes), dataplane.tracked, dataplane.device)
+            routes, _ = reachable((*waiting, *last.routes), tables, dataplane.device)
             errors += await self._write_routes(routes, last.stale_routes)
         for call in calls:
             errors += call.result()
-        kept = {hop.gateway for prefix in plan.stale_routes if (hop := dataplane.tracked.routes.get(prefix))}
-        plan = without_routed(plan, kept, dataplane.tracked)
-        return errors + dataplane.drop(plan)
+        kept = {hop.gateway for prefix in plan.stale_routes if (hop := tables.routes.held(prefix))}
+        errors += dataplane.drop(without_routed(plan, kept, tables))
+        return list(dict.fromkeys(errors))
 
     async def _write_routes(self, add: Sequence[Hops], remove: Sequence[str]) -> list[str]:
-        if not add and not remove:
+        written: dict[str, Hop | None] = {**dict(add), **dict.fromkeys(remove)}
+        return await self._ask("route", written, lambda: self._runtime.client.apply_routes(add, remove))
+
+    async def _write_unreachable(self, plan: Plan) -> list[str]:
+        add, remove = plan.unreachable, plan.stale_unreachable
+        written: dict[str, bool | None] = {**dict.fromkeys(add, True), **dict.fromkeys(remove)}
+        return await self._ask("unreachable", written, lambda: self._runtime.client.refuse(add, remove))
+
+    async def _ask(
+        self, kind: Kind, written: Mapping[str, object], call: Callable[[], Awaitable[list[Refusal]]]
+    ) -> list[str]:
+        """Have the runtime write, and confirm what it did not refuse."""
+        if not written:
             return []
-        unheard = self._dataplane.unheard
-        prefixes = {prefix for prefix, _ in add}.union(remove)
-        unheard |= prefixes
+        table = self._dataplane.tables.of[kind]
+        table.send(written)
         try:
-            refusals = await self._runtime.client.apply_routes(add, remove)
+            refusals = await call()
             refused = {refusal.destination for refusal in refusals}
-            self._confirm(add, remove, unheard - refused)
+            table.fail(refused)
+            table.confirm(written.items())
         except RuntimeUnavailable as error:
             self._runtime.failed(error)
             self.reached = False
             return [str(error)]
         finally:
-            unheard -= prefixes
-        self._metrics.writes.labels("route").inc(len(add) + len(remove) - len(refused))
-        self._metrics.write_failures.labels("route").inc(len(refused))
+            table.fail(written)
+        self._metrics.writes.labels(kind).inc(len(written) - len(refused))
+        self._metrics.write_failures.labels(kind).inc(len(refused))
         self._metrics.runtime_errors.labels("RouteFailed").inc(len(refused))
         return [_sentence(refusal.destination, refusal.error) for refusal in refusals]
-
-    def _confirm(self, add: Sequence[Hops], remove: Sequence[str], unheard: set[str]) -> None:
-        """Take the answer for the kernel's state, but where the kernel itself told something meanwhile."""
-        routes = self._dataplane.tracked.routes
-        routes.update([item for item in add if item[0] in unheard])
-        for prefix in remove:
-            if prefix in unheard:
-                routes.pop(prefix, None)
 
 
 def _sentence(destination: str, error: str) -> str:

@@ -115,6 +115,8 @@ class ApplyRoutesRequest(_message.Message):
     REMOVE_FIELD_NUMBER: _builtins.int
     FAILURES_ONLY_FIELD_NUMBER: _builtins.int
     GROUPS_FIELD_NUMBER: _builtins.int
+    UNREACHABLE_FIELD_NUMBER: _builtins.int
+    NO_LONGER_UNREACHABLE_FIELD_NUMBER: _builtins.int
     failures_only: _builtins.bool
     """answer with the results of refused items alone"""
     @_builtins.property
@@ -129,6 +131,14 @@ class ApplyRoutesRequest(_message.Message):
     def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___RouteGroup]:
         """as `add`"""
 
+    @_builtins.property
+    def unreachable(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """destinations: refused where no other route leads"""
+
+    @_builtins.property
+    def no_longer_unreachable(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """absent is success"""
+
     def __init__(
         self,
         *,
@@ -136,10 +146,12 @@ class ApplyRoutesRequest(_message.Message):
         remove: _abc.Iterable[_builtins.str] | None = ...,
         failures_only: _builtins.bool = ...,
         groups: _abc.Iterable[Global___RouteGroup] | None = ...,
+        unreachable: _abc.Iterable[_builtins.str] | None = ...,
+        no_longer_unreachable: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add", b"add", "failures_only", b"failures_only", "groups", b"groups", "remove", b"remove"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add", b"add", "failures_only", b"failures_only", "groups", b"groups", "no_longer_unreachable", b"no_longer_unreachable", "remove", b"remove", "unreachable", b"unreachable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -152,7 +164,7 @@ class ApplyRoutesResponse(_message.Message):
     RESULTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___RouteResult]:
-        """adds, destinations of groups, removes; each in order"""
+        """as the request's fields: add, groups, remove, unreachable, no_longer_…"""
 
     def __init__(
         self,

@@ -46,10 +46,8 @@ class DriftRepair:
         finally:
             watch.close()
 
-    def _repair(
-        self, links: set[str], sysctls: bool, firewall: bool, unreachable: bool, everything: bool
-    ) -> None:
-        everything = everything or not (links or sysctls or firewall or unreachable)
+    def _repair(self, links: set[str], sysctls: bool, firewall: bool, everything: bool) -> None:
+        everything = everything or not (links or sysctls or firewall)
         repairs: list[Repair] = []
         if everything or BRIDGE in links or self._network.owns_any(links):
             names = None if everything else links - {BRIDGE}
@@ -64,8 +62,6 @@ class DriftRepair:
                 self._network.check_guard,
                 self._network.ensure_forward,
             ]
-        if everything or unreachable:
-            repairs.append(self._network.ensure_unreachable)
         done: list[str] = []
         for repair in repairs:
             try:

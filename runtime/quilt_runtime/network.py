@@ -23,7 +23,7 @@ from quilt_runtime.core.firewall import BRIDGE, Firewall
 from quilt_runtime.core.ipam import Allocation, gateway, veth_address
 from quilt_runtime.core.ipam6 import fits, gateway6
 from quilt_runtime.guard import BridgeGuard
-from quilt_runtime.kernel import bridge, forward, nft, snooping, sysctls, unreachable
+from quilt_runtime.kernel import bridge, forward, nft, snooping, sysctls
 from quilt_runtime.kernel.table import FirewallTable
 from quilt_runtime.metrics import Metrics
 from quilt_runtime.state import Store
@@ -102,7 +102,6 @@ class NodeNetwork:
             self.ensure_links,
             self.ensure_firewall,
             self.ensure_forward,
-            self.ensure_unreachable,
         )
         for part in parts:
             try:
@@ -154,10 +153,6 @@ class NodeNetwork:
     def ensure_forward(self) -> list[str]:
         """Let pods' packets pass other software's FORWARD policy DROP; returns what was inserted."""
         return self._tracked("forward", forward.ensure) if self._addresses.subnet else []
-
-    def ensure_unreachable(self) -> list[str]:
-        """Have the cluster's addresses refused to which there is no route; returns what was made."""
-        return self._tracked("unreachable", self._ensure_unreachable) if self._configured else []
 
     def check_firewall(self) -> list[str]:
         """As ensure_firewall, after reading whether someone else changed the table."""
@@ -213,10 +208,6 @@ class NodeNetwork:
         # Before the addresses: an interface without IPv6 takes none.
         changed = sysctls.ensure(self._proc_sys_net, sysctls.BRIDGE6)
         return changed + bridge.ensure_addresses6(kernel, subnet6)
-
-    def _ensure_unreachable(self) -> list[str]:
-        with Kernel.open() as kernel:
-            return unreachable.ensure(kernel, self.config.cluster_cidrs)
 
     def _is_port(self, name: str) -> bool:
         address = veth_address(name)

@@ -11,6 +11,9 @@ MESH_PROTOCOL = 81
 # Routes that others had the runtime make; theirs to remove.
 INJECTED_PROTOCOL = 82
 
+# The metric of the routes that refuse: any other route of the same prefix goes before, whoever's it is.
+LOWEST_PREFERENCE = 0xFFFFFFFF
+
 _NO_MAC = "00:00:00:00:00:00"
 
 

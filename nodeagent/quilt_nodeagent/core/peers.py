@@ -1,7 +1,7 @@
 """Who is in the mesh: the table of claims, and what the kernel should hold because of them.
 
 The table is fed by QuiltSubnets and answers two questions at a cost that depends only on what is asked: which
-keys did this claim touch, and what should stand under a key. A claim is named by its CIDR, so one subnet can
+places did this claim touch, and what should stand in a place. A claim is named by its CIDR, so one subnet can
 never belong to two nodes here, whatever order events come in.
 """
 
@@ -18,7 +18,7 @@ from quilt_crds.vtep import vtep_mac
 from quilt_netlink.messages import number4
 from quilt_nodeagent.core.direct import Direct
 from quilt_nodeagent.core.reach import Reach
-from quilt_nodeagent.core.state import Entries, Hop, Keys
+from quilt_nodeagent.core.state import Entries, Hop, Mark
 
 # Thousands of claims come at once, and the ipaddress module takes longer for one than all the rest.
 _LENGTHS4 = {str(length): length for length in range(33)}
@@ -44,7 +44,7 @@ class Peer(Struct, frozen=True, gc=False):
 
 def make_peer(network: str, cidr: str, node: str, phase: str, host_ip: str, uid: str = "") -> Peer:
     """Build a Peer from a claim's fields; ValueError names the field that cannot be used."""
-    vtep = _network_address(cidr)
+    vtep = intern(_network_address(cidr))
     if host_ip and number4(host_ip) < 0:
         ip_address(host_ip)
     if not node:
@@ -85,6 +85,7 @@ class PeerTable:
         self._keep_down = keep_down
         self._direct: Direct | None = None
         self._reach = Reach()
+        self._refused: frozenset[str] = frozenset()
         self._apart: dict[str, Peer] = {}
         self._claims: dict[str, Peer] = {}
         self._own: dict[str, Peer] = {}
@@ -118,67 +119,73 @@ class PeerTable:
         """Return every claim, own ones included."""
         return [*self._claims.values(), *self._own.values()]
 
-    def upsert(self, claim: Peer) -> Keys:
-        """Take in a claim as it is now; return the keys whose desired value may have changed."""
+    def upsert(self, claim: Peer) -> set[Mark]:
+        """Take in a claim as it is now; return the places whose desired value may have changed."""
         previous = self.claim(claim.cidr)
         if previous == claim:
-            return Keys()
-        keys = self._forget(previous) if previous else Keys()
+            return set()
+        marks = self._forget(previous) if previous else set()
         if claim.node == self.own_node:
             self._own[claim.cidr] = claim
         else:
             self._claims[claim.cidr] = claim
-            keys.update(self._enter_where_wanted(claim))
-        return keys
+            marks.update(self._enter_where_wanted(claim))
+        return marks
 
-    def remove(self, cidr: str, uid: str = "") -> Keys:
+    def remove(self, cidr: str, uid: str = "") -> set[Mark]:
         """Forget a claim; a `uid` that is not the held one's belongs to a predecessor and changes nothing."""
         held = self.claim(cidr)
         if held is None or (uid and held.uid and uid != held.uid):
-            return Keys()
+            return set()
         return self._forget(held)
 
-    def replace(self, claims: Iterable[Peer]) -> Keys:
-        """Take in a complete list; return the keys touched by the difference to what was known."""
-        keys = Keys()
+    def replace(self, claims: Iterable[Peer]) -> set[Mark]:
+        """Take in a complete list; return the places touched by the difference to what was known."""
+        marks: set[Mark] = set()
         listed = {claim.cidr: claim for claim in claims}
         for held in self.claims():
             if held.cidr not in listed:
-                keys.update(self._forget(held))
+                marks.update(self._forget(held))
         for claim in listed.values():
-            keys.update(self.upsert(claim))
+            marks.update(self.upsert(claim))
         self.complete = True
-        return keys
+        return marks
 
-    def set_keep_down(self, keep: bool) -> Keys:
+    def set_keep_down(self, keep: bool) -> set[Mark]:
         """Follow nodeDownPolicy: Keep routes to nodes that are Down, or withdraw them."""
         if keep == self._keep_down:
-            return Keys()
-        keys = Keys()
+            return set()
+        marks: set[Mark] = set()
         down = [claim for claim in self._claims.values() if claim.phase == DOWN]
         for claim in down:
-            keys.update(self._leave(claim))
+            marks.update(self._leave(claim))
         self._keep_down = keep
         for claim in down:
-            keys.update(self._enter_where_wanted(claim))
-        return keys
+            marks.update(self._enter_where_wanted(claim))
+        return marks
 
-    def set_device(self, device: str) -> Keys:
+    def set_device(self, device: str) -> set[Mark]:
         """Follow a renamed VXLAN device: every route changes."""
         if device == self.device:
-            return Keys()
+            return set()
         self.device = device
-        return Keys(routes={peer.cidr for peers in self._by_vtep.values() for peer in peers})
+        return {("route", peer.cidr) for peers in self._by_vtep.values() for peer in peers}
 
-    def set_reach(self, reach: Reach) -> Keys:
+    def set_refused(self, cidrs: Iterable[str]) -> set[Mark]:
+        """Follow the mesh's networks: what has no route in them is refused by this node."""
+        before, self._refused = self._refused, frozenset(cidrs)
+        return {("unreachable", cidr) for cidr in before ^ self._refused}
+
+    def set_reach(self, reach: Reach) -> set[Mark]:
         """Follow what the overlay can carry."""
-        keys, claims = Keys(), self._claims.values() if reach != self._reach else ()
+        marks: set[Mark] = set()
+        claims = self._claims.values() if reach != self._reach else ()
         for claim in claims:
-            keys.update(self._leave(claim))
+            marks.update(self._leave(claim))
         self._reach = reach
         for claim in claims:
-            keys.update(self._enter_where_wanted(claim))
-        return keys
+            marks.update(self._enter_where_wanted(claim))
+        return marks
 
     @property
     def apart(self) -> list[Peer]:
@@ -191,29 +198,35 @@ class PeerTable:
         others, alike = len({peer.node for peer in self._apart.values()}), 1 + len(self._by_mac)
         return others > alike or (others == alike and bool(self._reach.host_v6))
 
-    def set_direct(self, direct: Direct | None) -> Keys:
+    def set_direct(self, direct: Direct | None) -> set[Mark]:
         """Follow what is known of the link shared with peers (None: encapsulate everything)."""
         if direct == self._direct:
-            return Keys()
+            return set()
         before = self.desired().routes
         self._direct = direct
         after = self.desired().routes
-        return Keys(routes={prefix for prefix, hop in after.items() if before[prefix] != hop})
+        return {("route", prefix) for prefix, hop in after.items() if before[prefix] != hop}
 
-    def desired(self, keys: Keys | None = None) -> Entries:
-        """What should stand in the kernel: under `keys`, or everywhere."""
-        if keys is None:
-            everyone = [peer for peers in self._by_vtep.values() for peer in peers]
-            return Entries(
-                {peers[0].vtep: peers[0].mac for peers in self._by_vtep.values()},
-                {peers[0].mac: peers[0].host_ip for peers in self._by_mac.values()},
-                {peer.cidr: self._hop(peer) for peer in everyone},
-            )
+    def desired(self) -> Entries:
+        """What should stand in the kernel."""
+        everyone = [peer for peers in self._by_vtep.values() for peer in peers]
         return Entries(
-            {key: self._by_vtep[key][0].mac for key in keys.neighbours if key in self._by_vtep},
-            {key: self._by_mac[key][0].host_ip for key in keys.fdb if key in self._by_mac},
-            {key: self._hop(self._claims[key]) for key in keys.routes if self._routed(key)},
+            {peers[0].vtep: peers[0].mac for peers in self._by_vtep.values()},
+            {peers[0].mac: peers[0].host_ip for peers in self._by_mac.values()},
+            {peer.cidr: self._hop(peer) for peer in everyone},
+            self._refused,
         )
+
+    def desired_at(self, mark: Mark) -> str | Hop | bool | None:
+        """What should stand in one place, None for nothing."""
+        kind, key = mark
+        if kind == "route":
+            return self._hop(self._claims[key]) if self._routed(key) else None
+        if kind == "unreachable":
+            return key in self._refused or None
+        if kind == "neighbour":
+            return self._by_vtep[key][0].mac if key in self._by_vtep else None
+        return self._by_mac[key][0].host_ip if key in self._by_mac else None
 
     def holder(self, address: str) -> Peer | None:
         """Return the claim whose subnet holds an address: the node's own, or one that is routed to."""
@@ -228,9 +241,9 @@ class PeerTable:
                 return self._claims[cidr]
         return None
 
-    def keys_of(self, vtep: str) -> Keys:
-        """Keys of the peer whose VTEP address this is; empty when no wanted peer has it."""
-        return _keys(self._by_vtep.get(vtep, ()))
+    def prefixes_of(self, vtep: str) -> list[str]:
+        """Prefixes of the peer whose VTEP address this is; empty when no wanted peer has it."""
+        return [peer.cidr for peer in self._by_vtep.get(vtep, ())]
 
     @property
     def direct(self) -> int:
@@ -260,40 +273,37 @@ class PeerTable:
         peer = self._claims.get(cidr)
         return peer is not None and self._wanted(peer)
 
-    def _forget(self, peer: Peer) -> Keys:
+    def _forget(self, peer: Peer) -> set[Mark]:
         self._own.pop(peer.cidr, None)
         self._apart.pop(peer.cidr, None)
-        return self._leave(peer) if self._claims.pop(peer.cidr, None) else Keys()
+        return self._leave(peer) if self._claims.pop(peer.cidr, None) else set()
 
-    def _enter_where_wanted(self, peer: Peer) -> Keys:
+    def _enter_where_wanted(self, peer: Peer) -> set[Mark]:
         self._apart.pop(peer.cidr, None)
         if self._wanted(peer):
             return self._enter(peer)
         if self._alive(peer):
             self._apart[peer.cidr] = peer
-        return Keys()
+        return set()
 
-    def _enter(self, peer: Peer) -> Keys:
+    def _enter(self, peer: Peer) -> set[Mark]:
         alone = (peer,)
         for index, key in ((self._by_mac, peer.mac), (self._by_vtep, peer.vtep)):
             others = index.get(key)
             index[key] = tuple(sorted((*others, peer), key=lambda other: other.cidr)) if others else alone
-        return _keys(alone)
+        return _marks(peer)
 
-    def _leave(self, peer: Peer) -> Keys:
+    def _leave(self, peer: Peer) -> set[Mark]:
         if peer not in self._by_vtep.get(peer.vtep, ()):
-            return Keys()
+            return set()
         for index, key in ((self._by_mac, peer.mac), (self._by_vtep, peer.vtep)):
             rest = tuple(other for other in index[key] if other is not peer)
             if rest:
                 index[key] = rest
             else:
                 del index[key]
-        return _keys((peer,))
+        return _marks(peer)
 
 
-def _keys(peers: Iterable[Peer]) -> Keys:
-    keys = Keys()
-    for peer in peers:
-        keys.update(Keys({peer.vtep}, {peer.mac}, {peer.cidr}))
-    return keys
+def _marks(peer: Peer) -> set[Mark]:
+    return {("neighbour", peer.vtep), ("fdb", peer.mac), ("route", peer.cidr)}

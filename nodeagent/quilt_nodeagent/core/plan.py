@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from quilt_nodeagent.core.diff import Diff
-from quilt_nodeagent.core.state import Entries, Hop, Keys
+from quilt_nodeagent.core.state import Hop, Mark, Tables
 
 Pair = tuple[str, str]
 Hops = tuple[str, Hop]
@@ -29,6 +28,9 @@ class Plan:
     stale_routes: tuple[str, ...] = ()
     stale_fdb: tuple[Pair, ...] = ()
     stale_neighbours: tuple[Pair, ...] = ()
+    # Prefixes that are refused where no route leads, and no longer: nothing else rests on them.
+    unreachable: tuple[str, ...] = ()
+    stale_unreachable: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return (
@@ -39,34 +41,38 @@ class Plan:
             + len(self.stale_routes)
             + len(self.stale_fdb)
             + len(self.stale_neighbours)
+            + len(self.unreachable)
+            + len(self.stale_unreachable)
         )
 
-    def keys(self) -> Keys:
-        """Keys of everything that is written or removed."""
+    def marks(self) -> set[Mark]:
+        """Places of everything that is written or removed."""
         neighbours = (*self.new_neighbours, *self.moved_neighbours, *self.stale_neighbours)
-        return Keys(
-            {address for address, _ in neighbours},
-            {mac for mac, _ in (*self.fdb, *self.stale_fdb)},
-            {prefix for prefix, _ in self.routes} | set(self.stale_routes),
-        )
+        marks: set[Mark] = {("neighbour", address) for address, _ in neighbours}
+        marks |= {("fdb", mac) for mac, _ in (*self.fdb, *self.stale_fdb)}
+        marks |= {("route", prefix) for prefix, _ in self.routes}
+        marks |= {("unreachable", prefix) for prefix in (*self.unreachable, *self.stale_unreachable)}
+        return marks | {("route", prefix) for prefix in self.stale_routes}
 
 
-def make_plan(difference: Diff, actual: Entries) -> Plan:
-    """Order a Diff; `actual` is the state that it was computed against."""
-    put, drop = difference.put, difference.drop
-    neighbours = put.neighbours.items()
+def make_plan(tables: Tables) -> Plan:
+    """Order what is pending."""
+    neighbours, fdb, routes = tables.neighbours.pending, tables.fdb.pending, tables.routes.pending
+    there = tables.neighbours.held
     return Plan(
-        new_neighbours=tuple(item for item in neighbours if item[0] not in actual.neighbours),
-        fdb=tuple(put.fdb.items()),
-        moved_neighbours=tuple(item for item in neighbours if item[0] in actual.neighbours),
-        routes=tuple(put.routes.items()),
-        stale_routes=tuple(drop.routes),
-        stale_fdb=tuple(drop.fdb.items()),
-        stale_neighbours=tuple(drop.neighbours.items()),
+        new_neighbours=tuple(item for item in neighbours.put.items() if there(item[0]) is None),
+        fdb=tuple(fdb.put.items()),
+        moved_neighbours=tuple(item for item in neighbours.put.items() if there(item[0]) is not None),
+        routes=tuple(routes.put.items()),
+        stale_routes=tuple(routes.drop),
+        stale_fdb=tuple(fdb.drop.items()),
+        stale_neighbours=tuple(neighbours.drop.items()),
+        unreachable=tuple(tables.unreachable.pending.put),
+        stale_unreachable=tuple(tables.unreachable.pending.drop),
     )
 
 
-def parts(plan: Plan, actual: Entries, size: int) -> Iterator[Plan]:
+def parts(plan: Plan, tables: Tables, size: int) -> Iterator[Plan]:
     """Cut a plan for an empty device into plans of at most `size` neighbours, FDB entries and routes.
 
     So that a part's routes can be on their way while the next part's entries are written. Each kind is cut in
@@ -74,7 +80,7 @@ def parts(plan: Plan, actual: Entries, size: int) -> Iterator[Plan]:
     with the last part. Where anything stands, traffic may be on it, and the plan's order is kept as it is.
     """
     longest = max(len(plan.new_neighbours), len(plan.fdb), len(plan.routes))
-    if longest <= size or actual.neighbours or actual.fdb:
+    if longest <= size or not (tables.neighbours.empty and tables.fdb.empty):
         yield plan
         return
     last = (longest - 1) // size * size
@@ -87,25 +93,29 @@ def parts(plan: Plan, actual: Entries, size: int) -> Iterator[Plan]:
     )
 
 
-def reachable(routes: Iterable[Hops], actual: Entries, device: str) -> tuple[list[Hops], list[Hops]]:
+def reachable(routes: Iterable[Hops], tables: Tables, device: str) -> tuple[list[Hops], list[Hops]]:
     """Sort routes into those that can be written, and those that lead nowhere yet.
 
-    These go over the overlay's `device` and have no neighbour or FDB entry in `actual`, the state after the
-    writes so far; a route by another device rests on nothing of ours.
+    These go over the overlay's `device` and have no neighbour or FDB entry after the writes so far; a route
+    by another device rests on nothing of ours.
     """
-    neighbours, fdb = actual.neighbours, actual.fdb
     ready: list[Hops] = []
     waiting: list[Hops] = []
     for route in routes:
         hop = route[1]
-        there = neighbours.get(hop.gateway) in fdb or hop.device != device
+        there = hop.device != device or _leads_on(tables, hop.gateway)
         (ready if there else waiting).append(route)
     return ready, waiting
 
 
-def without_routed(plan: Plan, gateways: Container[str], actual: Entries) -> Plan:
+def _leads_on(tables: Tables, gateway: str) -> bool:
+    mac = tables.neighbours.held(gateway)
+    return mac is not None and tables.fdb.held(mac) is not None
+
+
+def without_routed(plan: Plan, gateways: Container[str], tables: Tables) -> Plan:
     """Leave out stale neighbours and FDB entries that a route over one of `gateways` still uses."""
-    macs = {actual.neighbours.get(address) for address, _ in plan.stale_neighbours if address in gateways}
+    macs = {tables.neighbours.held(address) for address, _ in plan.stale_neighbours if address in gateways}
     return replace(
         plan,
         stale_fdb=tuple(item for item in plan.stale_fdb if item[0] not in macs),

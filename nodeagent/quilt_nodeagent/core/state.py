@@ -1,14 +1,19 @@
-"""The dataplane as data: what the mesh writes into a kernel, keyed the way the kernel indexes it.
-
-Desired, observed and tracked state share these types, so that a diff is a comparison of dictionaries and a
-later writer (direct routing, another family) changes values, never the machinery.
-"""
+"""The dataplane as data: what the mesh writes into a kernel, keyed the way the kernel indexes it."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from msgspec import Struct
+
+from quilt_delta import Tracked
+
+Kind = Literal["neighbour", "fdb", "route", "unreachable"]
+Mark = tuple[Kind, str]
+"""The place of one entry: its table, and its key there."""
 
 
 class Hop(Struct, frozen=True, gc=False):
@@ -19,39 +24,55 @@ class Hop(Struct, frozen=True, gc=False):
 
 
 @dataclass(slots=True)
-class Keys:
-    """Keys of entries: VTEP addresses, MACs and prefixes, whichever way they must be looked at again."""
-
-    neighbours: set[str] = field(default_factory=set)
-    fdb: set[str] = field(default_factory=set)
-    routes: set[str] = field(default_factory=set)
-
-    def __bool__(self) -> bool:
-        return bool(self.neighbours or self.fdb or self.routes)
-
-    def without(self, other: Keys) -> Keys:
-        """Return the keys that `other` has not."""
-        return Keys(self.neighbours - other.neighbours, self.fdb - other.fdb, self.routes - other.routes)
-
-    def update(self, other: Keys) -> None:
-        """Add the keys of `other`."""
-        self.neighbours |= other.neighbours
-        self.fdb |= other.fdb
-        self.routes |= other.routes
-
-
-@dataclass(slots=True)
 class Entries:
-    """A dataplane: neighbours VTEP address -> MAC, FDB MAC -> host IP, routes prefix -> Hop."""
+    """A dataplane: neighbours VTEP address -> MAC, FDB MAC -> host IP, routes prefix -> Hop.
+
+    And `unreachable`, the prefixes that are refused where no route leads.
+    """
 
     neighbours: dict[str, str] = field(default_factory=dict)
     fdb: dict[str, str] = field(default_factory=dict)
     routes: dict[str, Hop] = field(default_factory=dict)
+    unreachable: frozenset[str] = frozenset()
 
-    def restrict(self, keys: Keys) -> Entries:
-        """Return the part of this state that `keys` name; costs the keys, not the state."""
-        return Entries(
-            {key: self.neighbours[key] for key in keys.neighbours if key in self.neighbours},
-            {key: self.fdb[key] for key in keys.fdb if key in self.fdb},
-            {key: self.routes[key] for key in keys.routes if key in self.routes},
-        )
+
+class Tables:
+    """Desired and actual entries, table by table."""
+
+    def __init__(self) -> None:
+        self.neighbours: Tracked[str, str] = Tracked()
+        self.fdb: Tracked[str, str] = Tracked()
+        self.routes: Tracked[str, Hop] = Tracked()
+        self.unreachable: Tracked[str, bool] = Tracked()
+        self.of: dict[Kind, Tracked[str, Any]] = {
+            "neighbour": self.neighbours,
+            "fdb": self.fdb,
+            "route": self.routes,
+            "unreachable": self.unreachable,
+        }
+
+    def want(self, marks: Iterable[Mark], desired: Callable[[Mark], str | Hop | bool | None]) -> None:
+        """Take what is desired at these places from `desired`."""
+        for mark in marks:
+            self.of[mark[0]].want(mark[1], desired(mark))
+
+    def want_all(self, desired: Entries) -> None:
+        """Desire exactly these entries."""
+        self.neighbours.want_all(desired.neighbours)
+        self.fdb.want_all(desired.fdb)
+        self.routes.want_all(desired.routes)
+        self.unreachable.want_all(dict.fromkeys(desired.unreachable, True))
+
+    @property
+    def pending(self) -> set[Mark]:
+        """Places at which the kernel is not known to be as desired."""
+        return {(kind, key) for kind, table in self.of.items() for key in table.differing}
+
+    def differ(self, mark: Mark) -> bool:
+        """Whether the kernel is not known to be as desired at a place."""
+        return mark[1] in self.of[mark[0]].differing
+
+
+def count(marks: Iterable[Mark]) -> Counter[Kind]:
+    """Return how many places there are in each table."""
+    return Counter(kind for kind, _ in marks)

@@ -167,8 +167,18 @@ class RuntimeClient:
                 failures_only=True,
             )
             answer = await self._call(self._apply(request, few=total <= FEW))
-            refused += [Refusal(r.destination, r.error, r.retryable) for r in answer.results if not r.success]
+            refused += _refusals(answer)
         return refused
+
+    async def refuse(self, destinations: Sequence[str], no_longer: Sequence[str]) -> list[Refusal]:
+        """Have the kernel refuse to send where no route leads, and stop that; return what was not done.
+
+        An earlier runtime does not know the fields and answers nothing: it keeps these routes by itself.
+        """
+        request = node_pb2.ApplyRoutesRequest(
+            unreachable=destinations, no_longer_unreachable=no_longer, failures_only=True
+        )
+        return _refusals(await self._call(self._routes.ApplyRoutes(request, timeout=self._timeout)))
 
     async def _apply(
         self, request: node_pb2.ApplyRoutesRequest, *, few: bool
@@ -198,6 +208,10 @@ class RuntimeClient:
         except TimeoutError as error:
             text = f"The runtime at {self.address} did not answer within {self._timeout:g} s."
             raise RuntimeUnavailable(text) from error
+
+
+def _refusals(answer: node_pb2.ApplyRoutesResponse) -> list[Refusal]:
+    return [Refusal(r.destination, r.error, r.retryable) for r in answer.results if not r.success]
 
 
 def _groups(routes: Sequence[tuple[str, Hop]]) -> list[node_pb2.RouteGroup]:

@@ -1,7 +1,7 @@
 """The mesh's entries in this kernel: what they are believed to be, and writing them.
 
-The tracked view is kept true by our own confirmed writes and by the kernel's notifications, so that a change
-of one peer costs one peer; `look` reads everything again.
+The tables are kept true by our own confirmed writes and by the kernel's notifications, so that a change of
+one peer costs one peer; `look` reads everything again.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 
 from quilt_netlink import Delete, Failure, FdbEntry, KernelLike, Neighbour, Op, Put
 from quilt_nodeagent.core.plan import Pair, Plan
-from quilt_nodeagent.core.state import Entries
-from quilt_nodeagent.kernel.observe import RouteReader, read_layer2
+from quilt_nodeagent.core.state import Tables
+from quilt_nodeagent.kernel.observe import RouteReader, read_fdb, read_neighbours, read_unreachable
 from quilt_nodeagent.metrics import Metrics
 
 Pairs = Sequence[Pair]
@@ -22,27 +22,27 @@ _ENTRY: dict[str, Callable[[int, str, str], Neighbour | FdbEntry]] = {
 
 
 class Dataplane:
-    """Tracked state of the VXLAN device `device` with index `index` (0: none yet), and the mesh's routes."""
+    """The tables of the VXLAN device `device` with index `index` (0: none yet), and the mesh's routes."""
 
     def __init__(self, kernel: KernelLike, metrics: Metrics) -> None:
         self.kernel = kernel
         self.index = 0
         self.device = ""
-        self.tracked = Entries()
+        self.tables = Tables()
         self.routes = RouteReader(kernel)
-        # Routes being written of which the kernel told nothing since: what it tells is newer than an answer.
-        self.unheard: set[str] = set()
         self._metrics = metrics
 
-    def look(self, wanted: Entries | None = None) -> None:
-        """Read everything again; NetlinkError leaves the view as it was.
+    def look(self) -> None:
+        """Read everything again; raises NetlinkError."""
+        tables = self.tables
+        tables.neighbours.observe_all(read_neighbours(self.kernel, self.index))
+        tables.fdb.observe_all(read_fdb(self.kernel, self.index))
+        tables.routes.observe_all(self.routes.read())
+        self.look_at_unreachable()
 
-        What is as `wanted` is kept in its words: thousands of equal texts in memory once.
-        """
-        wanted = wanted or Entries()
-        entries = read_layer2(self.kernel, self.index, wanted)
-        entries.routes = self.routes.read(wanted.routes)
-        self.tracked = entries
+    def look_at_unreachable(self) -> None:
+        """Read again what is refused, as notifications do not tell whether it came or went."""
+        self.tables.unreachable.observe_all(read_unreachable(self.kernel))
 
     def put(self, plan: Plan) -> list[str]:
         """Write neighbours and FDB entries in the plan's order; return what was refused, as sentences.
@@ -74,13 +74,12 @@ class Dataplane:
         return errors
 
     def _confirm(self, how: type[Put | Delete], kind: str, pairs: Pairs, refused: dict[int, Failure]) -> None:
-        table = self.tracked.neighbours if kind == "neighbour" else self.tracked.fdb
-        if how is Put:
-            table.update(pairs if not refused else [p for at, p in enumerate(pairs) if at not in refused])
-        else:
-            for at, (key, _) in enumerate(pairs):
-                if at not in refused or refused[at].absent:
-                    table.pop(key, None)
+        table = self.tables.neighbours if kind == "neighbour" else self.tables.fdb
+        for at, (key, value) in enumerate(pairs):
+            if how is Put and at not in refused:
+                table.observe(key, value)
+            elif how is Delete and (at not in refused or refused[at].absent):
+                table.observe(key, None)
         if pairs:
             self._metrics.writes.labels(kind).inc(len(pairs) - len(refused))
 

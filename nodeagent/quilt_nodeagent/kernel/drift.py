@@ -1,6 +1,6 @@
-"""Hearing what happens to our entries: the kernel's notifications become keys to look at again.
+"""Hearing what happens to our entries: the kernel's notifications become places to look at again.
 
-Every notification updates the tracked view; only where that view then differs from what is wanted is anything
+Every notification is taken into the tables; only where these then differ from what is wanted is anything
 done. Notifications of our own writes change nothing and cost a dictionary look-up.
 """
 
@@ -15,6 +15,7 @@ import structlog
 
 from quilt_kube.backoff import Backoff
 from quilt_netlink import (
+    TABLE_MAIN,
     Address,
     Change,
     Event,
@@ -27,22 +28,20 @@ from quilt_netlink import (
     Overrun,
     Route,
 )
-from quilt_nodeagent.core.ownership import MESH_PROTOCOL, owns_mac, owns_route
+from quilt_nodeagent.core.ownership import LOWEST_PREFERENCE, MESH_PROTOCOL, owns_mac, owns_route
 from quilt_nodeagent.core.peers import PeerTable
-from quilt_nodeagent.core.state import Entries, Keys
+from quilt_nodeagent.core.state import Mark
 from quilt_nodeagent.kernel.dataplane import Dataplane
 from quilt_nodeagent.metrics import Metrics
 
 log = structlog.get_logger()
 
-_MAIN_TABLE = 254
-
 
 class Marks(Protocol):
     """Who is told what must be looked at again: the reconciler."""
 
-    def drifted(self, keys: Keys) -> None:
-        """Look at these keys."""
+    def drifted(self, marks: set[Mark]) -> None:
+        """Look at these places."""
 
     def resync(self, cause: str) -> None:
         """Look at everything."""
@@ -89,29 +88,29 @@ class DriftWatch:
 
     def take(self, events: Iterable[Event]) -> None:
         """Take in notifications and mark what is not as wanted."""
-        keys = Keys()
+        marks: set[Mark] = set()
         for event in events:
             if isinstance(event, Overrun):
                 log.info("kernel_events_lost", does="reads everything again")
                 self._missed("overrun")
             else:
-                self._take(event, keys)
-        if keys and self._table.complete:
-            self._reconciler.drifted(self._unwanted(keys))
+                self._take(event, marks)
+        if marks and self._table.complete:
+            self._reconciler.drifted(set(filter(self._dataplane.tables.differ, marks)))
 
     def _missed(self, cause: str) -> None:
         """Whatever may have happened unheard: look at all that notifications tell of."""
         self._reconciler.resync(cause)
         self._unheard()
 
-    def _take(self, event: Change, keys: Keys) -> None:
+    def _take(self, event: Change, marks: set[Mark]) -> None:
         match event.entry:
             case Neighbour() | FdbEntry():
-                self._layer2(event.new, event.entry, keys)
+                self._layer2(event.new, event.entry, marks)
             case Route():
-                self._route(event.new, event.entry, keys)
+                self._route(event.new, event.entry, marks)
             case Nexthop():
-                self._nexthop(event.new, event.entry, keys)
+                self._nexthop(event.new, event.entry, marks)
             case Link():
                 self._link(event.new, event.entry)
             case Address():
@@ -119,37 +118,37 @@ class DriftWatch:
             case _:
                 pass
 
-    def _layer2(self, new: bool, entry: Neighbour | FdbEntry, keys: Keys) -> None:
+    def _layer2(self, new: bool, entry: Neighbour | FdbEntry, marks: set[Mark]) -> None:
         if entry.ifindex != self._dataplane.index:
             return
-        tracked = self._dataplane.tracked
+        tables = self._dataplane.tables
         if isinstance(entry, Neighbour):
-            _set(tracked.neighbours, entry.address, entry.mac, new)
-            keys.neighbours.add(entry.address)
+            tables.neighbours.observe(entry.address, entry.mac if new else None)
+            marks.add(("neighbour", entry.address))
         elif owns_mac(entry.mac):
-            _set(tracked.fdb, entry.mac, entry.dst, new)
-            keys.fdb.add(entry.mac)
+            tables.fdb.observe(entry.mac, entry.dst if new else None)
+            marks.add(("fdb", entry.mac))
 
-    def _route(self, new: bool, route: Route, keys: Keys) -> None:
-        if route.table != _MAIN_TABLE:
+    def _route(self, new: bool, route: Route, marks: set[Mark]) -> None:
+        if route.table != TABLE_MAIN:
             return
-        routes = self._dataplane.tracked.routes
+        routes = self._dataplane.tables.routes
+        if owns_route(route.protocol) and route.metric == LOWEST_PREFERENCE:
+            self._dataplane.look_at_unreachable()
+            marks.add(("unreachable", route.prefix))
+            return
         if owns_route(route.protocol):
-            self._dataplane.unheard.discard(route.prefix)
-            if new:
-                routes[route.prefix] = self._dataplane.routes.hop(route)
-            else:
-                routes.pop(route.prefix, None)
-            keys.routes.add(route.prefix)
+            routes.observe(route.prefix, self._dataplane.routes.hop(route) if new else None)
+            marks.add(("route", route.prefix))
             return
         self._underlay(route, new)
-        if route.prefix in self._table.desired(Keys(routes={route.prefix})).routes:
+        if route.prefix in routes.desired:
             # A foreign route under a peer's prefix may stand beside ours or in its place: only a look tells.
             self._reconciler.resync("foreign_route")
 
-    def _nexthop(self, new: bool, nexthop: Nexthop, keys: Keys) -> None:
+    def _nexthop(self, new: bool, nexthop: Nexthop, marks: set[Mark]) -> None:
         """A nexthop object that goes takes its routes with it, and the kernel does not say so."""
-        reader, routes = self._dataplane.routes, self._dataplane.tracked.routes
+        reader, routes = self._dataplane.routes, self._dataplane.tables.routes
         known = reader.nexthops.pop(nexthop.id, None)
         if new and nexthop.protocol == MESH_PROTOCOL:
             reader.learn(nexthop)
@@ -160,11 +159,10 @@ class DriftWatch:
             self._reconciler.resync("nexthop")
             return
         # A route that was led over another object does not mind: it is what we do ourselves.
-        for prefix in self._table.keys_of(known.gateway).routes:
-            if routes.get(prefix) == known:
-                del routes[prefix]
-                self._dataplane.unheard.discard(prefix)
-                keys.routes.add(prefix)
+        for prefix in self._table.prefixes_of(known.gateway):
+            if routes.held(prefix) == known:
+                routes.observe(prefix, None)
+                marks.add(("route", prefix))
                 self._metrics.drift_repairs.labels("nexthop").inc()
 
     def _link(self, new: bool, link: Link) -> None:
@@ -179,23 +177,3 @@ class DriftWatch:
             self._underlay(address, new)
         elif not address.address.startswith("fe80:"):
             self._reconciler.resync("address")
-
-    def _unwanted(self, keys: Keys) -> Keys:
-        wanted, tracked = self._table.desired(keys), self._dataplane.tracked
-        return different(keys, wanted, tracked)
-
-
-def different(keys: Keys, one: Entries, other: Entries) -> Keys:
-    """Return those of `keys` under which two states differ."""
-    return Keys(
-        {key for key in keys.neighbours if one.neighbours.get(key) != other.neighbours.get(key)},
-        {key for key in keys.fdb if one.fdb.get(key) != other.fdb.get(key)},
-        {key for key in keys.routes if one.routes.get(key) != other.routes.get(key)},
-    )
-
-
-def _set(table: dict[str, str], key: str, value: str, new: bool) -> None:
-    if not new:
-        table.pop(key, None)
-    elif table.get(key) != value:  # else it stays in the words that it is wanted in
-        table[key] = value

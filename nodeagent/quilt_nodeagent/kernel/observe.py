@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+import socket
+from sys import intern
 
 from quilt_netlink import KernelLike, Link, NetlinkError, Nexthop, Route
 from quilt_nodeagent.core.device import Device
-from quilt_nodeagent.core.ownership import MESH_PROTOCOL, owns_mac
-from quilt_nodeagent.core.state import Entries, Hop
+from quilt_nodeagent.core.ownership import LOWEST_PREFERENCE, MESH_PROTOCOL, owns_mac
+from quilt_nodeagent.core.state import Hop
 
 # Linux errno of a kernel that has no nexthop objects; routes then carry their gateway themselves.
 _EOPNOTSUPP = 95
-V = TypeVar("V")
 
 
 def read_device(link: Link | None) -> Device | None:
@@ -42,29 +42,29 @@ def addresses_of(kernel: KernelLike, ifindex: int) -> set[str]:
     return {address for address in found if not address.startswith("fe80:")}
 
 
-def read_layer2(kernel: KernelLike, ifindex: int, wanted: Entries | None = None) -> Entries:
-    """Read our neighbours and FDB entries on the VXLAN device, in the words of `wanted` where they are as it.
-
-    One table after the other: of thousands of entries only one reading is in memory at a time.
-    """
-    wanted = wanted or Entries()
-    return Entries(
-        _in_words_of(
-            wanted.neighbours, {n.address: n.mac for n in kernel.neighbours(ifindex) if owns_mac(n.mac)}
-        ),
-        _in_words_of(wanted.fdb, {f.mac: f.dst for f in kernel.fdb(ifindex) if owns_mac(f.mac)}),
-    )
+def read_neighbours(kernel: KernelLike, ifindex: int) -> dict[str, str]:
+    """Read our neighbours on the VXLAN device: VTEP address -> MAC."""
+    return {entry.address: entry.mac for entry in kernel.neighbours(ifindex) if owns_mac(entry.mac)}
 
 
-def _in_words_of(wanted: dict[str, V], found: dict[str, V]) -> dict[str, V]:
-    """Return what was found, made of the very objects of `wanted` wherever the two say the same.
+def read_fdb(kernel: KernelLike, ifindex: int) -> dict[str, str]:
+    """Read our entries in the forwarding table of the VXLAN device: MAC -> host IP."""
+    return {entry.mac: entry.dst for entry in kernel.fdb(ifindex) if owns_mac(entry.mac)}
 
-    While peers come and go a reading is never quite as wanted: it must not double all the others.
-    """
-    if wanted == found:
-        return wanted
-    same = {key: value for key, value in wanted.items() if found.get(key) == value}
-    return same | {key: value for key, value in found.items() if key not in same}
+
+def read_unreachable(kernel: KernelLike) -> dict[str, bool]:
+    """Read the prefixes that the mesh has refused where no route leads."""
+    found = kernel.unreachables(protocol=MESH_PROTOCOL)
+    return {entry.prefix: True for entry in found if entry.metric == LOWEST_PREFERENCE}
+
+
+def has_ipv6() -> bool:
+    """Whether the kernel has IPv6 (not `ipv6.disable=1`): without, it sends nothing of it in clear either."""
+    try:
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM).close()
+    except OSError:
+        return False
+    return True
 
 
 class RouteReader:
@@ -75,19 +75,11 @@ class RouteReader:
         self._names: dict[int, str] = {}
         self.nexthops: dict[int, Hop] = {}
 
-    def read(self, wanted: dict[str, Hop] | None = None) -> dict[str, Hop]:
-        """Return prefix -> Hop of every route under the mesh's protocol number.
-
-        Where one is as `wanted`, it and its nexthop object are kept in its words.
-        """
+    def read(self) -> dict[str, Hop]:
+        """Return prefix -> Hop of every route under the mesh's protocol number."""
         self._names.clear()
         self.nexthops = {item.id: self._over(item) for item in self._nexthops()}
-        routes = self._kernel.routes(protocol=MESH_PROTOCOL)
-        found = _in_words_of(wanted or {}, {route.prefix: self.hop(route) for route in routes})
-        for route in routes:
-            if self.nexthops.get(route.nhid) == found[route.prefix]:
-                self.nexthops[route.nhid] = found[route.prefix]
-        return found
+        return {route.prefix: self.hop(route) for route in self._kernel.routes(protocol=MESH_PROTOCOL)}
 
     def hop(self, route: Route) -> Hop:
         """Return where a route leads; a route over a nexthop that is not known leads nowhere we want."""
@@ -101,7 +93,7 @@ class RouteReader:
         self.nexthops[nexthop.id] = self._over(nexthop)
 
     def _over(self, nexthop: Nexthop) -> Hop:
-        return Hop(nexthop.gateway, self._name(nexthop.ifindex))
+        return Hop(intern(nexthop.gateway), self._name(nexthop.ifindex))
 
     def _nexthops(self) -> list[Nexthop]:
         try:

@@ -12,22 +12,12 @@ import re
 import socket
 import struct
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from quilt_netlink.nftsets import NETLINK_NETFILTER
 from quilt_runtime.core.firewall import BRIDGE
 from quilt_runtime.core.nftables import TABLE
 from quilt_runtime.kernel.nft import made_here
-from quilt_runtime.kernel.socketfilter import (
-    DROP,
-    JUMP_EQUAL,
-    KEEP,
-    LOAD_BYTE,
-    LOAD_HALF,
-    Instruction,
-    as_loaded,
-    attach,
-)
 
 SOL_NETLINK, NETLINK_ADD_MEMBERSHIP = 270, 1
 RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_NETCONF = 1, 5, 24
@@ -50,19 +40,6 @@ GROUPS = (
 )
 
 
-ROUTE_GROUPS = (7, 11)  # RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE
-# Of thousands of changes of routes only the end of an unreachable prefix wakes anybody: RTM_DELROUTE is at
-# byte 4, RTN_UNREACHABLE at byte 23.
-UNREACHABLE_GONE = (
-    (LOAD_HALF, 0, 0, 4),
-    (JUMP_EQUAL, 0, 3, as_loaded(25, 2)),
-    (LOAD_BYTE, 0, 0, 23),
-    (JUMP_EQUAL, 0, 1, 7),
-    KEEP,
-    DROP,
-)
-
-
 class Watch:
     """Collects what became dirty: interface names, sysctls, the nftables table. Use from one event loop."""
 
@@ -70,22 +47,19 @@ class Watch:
         self.links: set[str] = set()
         self.sysctls = False
         self.firewall = False
-        self.unreachable = False
         # What changed before the watch was open was told to nobody.
         self.everything = True
         self._woken = asyncio.Event()
         self._woken.set()
         self._route = _open(socket.NETLINK_ROUTE, GROUPS)
-        self._unreachable = _open(socket.NETLINK_ROUTE, ROUTE_GROUPS, UNREACHABLE_GONE)
         self._netfilter = _open(NETLINK_NETFILTER, (NFNLGRP_NFTABLES,))
         loop = asyncio.get_running_loop()
         loop.add_reader(self._route, self._read, self._route, self._on_route)
-        loop.add_reader(self._unreachable, self._read, self._unreachable, self._on_unreachable)
         loop.add_reader(self._netfilter, self._read, self._netfilter, self._on_netfilter)
 
     def close(self) -> None:
         """Stop watching."""
-        for sock in (self._route, self._unreachable, self._netfilter):
+        for sock in (self._route, self._netfilter):
             asyncio.get_running_loop().remove_reader(sock)
             sock.close()
 
@@ -98,10 +72,10 @@ class Watch:
         except TimeoutError:
             return
 
-    def take(self) -> tuple[set[str], bool, bool, bool, bool]:
-        """Return and forget what is dirty: (interfaces, sysctls, firewall, unreachable, everything)."""
-        taken = (self.links, self.sysctls, self.firewall, self.unreachable, self.everything)
-        self.links, self.sysctls, self.firewall, self.unreachable, self.everything = set(), *[False] * 4
+    def take(self) -> tuple[set[str], bool, bool, bool]:
+        """Return and forget what is dirty: (interfaces, sysctls, firewall, everything)."""
+        taken = (self.links, self.sysctls, self.firewall, self.everything)
+        self.links, self.sysctls, self.firewall, self.everything = set(), *[False] * 3
         self._woken.clear()
         return taken
 
@@ -116,7 +90,7 @@ class Watch:
             return
         if callable(handle):
             handle(data)
-        if self.links or self.sysctls or self.firewall or self.unreachable:
+        if self.links or self.sysctls or self.firewall:
             self._woken.set()
 
     def _on_route(self, data: bytes) -> None:
@@ -127,21 +101,16 @@ class Watch:
             if kind in ABOUT_AN_ADDRESS and data[at + 16] == socket.AF_INET6 and _is_bridge(data, at):
                 self.links.add(BRIDGE)
 
-    def _on_unreachable(self, data: bytes) -> None:
-        self.unreachable = True
-
     def _on_netfilter(self, data: bytes) -> None:
         others = any(not made_here(port) for _, _, port in _messages(data))
         self.firewall = self.firewall or (others and any(table in data for table in TABLES))
 
 
-def _open(family: int, groups: tuple[int, ...], program: Sequence[Instruction] = ()) -> socket.socket:
+def _open(family: int, groups: tuple[int, ...]) -> socket.socket:
     sock = socket.socket(
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, family
     )
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-    if program:
-        attach(sock, program)
     sock.bind((0, 0))
     for group in groups:
         sock.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)

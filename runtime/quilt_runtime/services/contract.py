@@ -9,13 +9,12 @@ from quilt_proto import runtime_pb2_grpc as rpc
 from quilt_runtime.app import Runtime
 from quilt_runtime.core import requests
 from quilt_runtime.core.errors import RequestError
-from quilt_runtime.core.routes import OURS, PROTOCOL_INJECTED, PROTOCOL_MESH
-from quilt_runtime.kernel.routes import Asked, Outcome, Terms
+from quilt_runtime.core.routes import OURS, PROTOCOL_INJECTED, PROTOCOL_MESH, Asked, Outcome, Terms
 from quilt_runtime.services.answer import answer
 
 log = structlog.get_logger()
 
-INJECTING = Terms(PROTOCOL_INJECTED, removable=OURS, keep=frozenset({PROTOCOL_MESH}))
+INJECTING = Terms(PROTOCOL_INJECTED, removable=OURS, keep=frozenset({PROTOCOL_MESH}), careful=True)
 """A route of the mesh that already leads there is as good as an injected one; either may be removed."""
 
 

@@ -15,8 +15,7 @@ from quilt_proto import node_pb2_grpc as rpc
 from quilt_runtime.app import Runtime
 from quilt_runtime.core import requests
 from quilt_runtime.core.errors import RequestError
-from quilt_runtime.core.routes import PROTOCOL_MESH
-from quilt_runtime.kernel.routes import Asked, Outcome, Terms
+from quilt_runtime.core.routes import PROTOCOL_MESH, Asked, Outcome, Terms
 from quilt_runtime.services.answer import Answer, answer, answer_now
 
 log = structlog.get_logger()
@@ -77,7 +76,8 @@ class RouteTableService(rpc.RouteTableServicer):
 
 def _items(request: pb.ApplyRoutesRequest) -> int:
     grouped = sum(len(group.destinations) for group in request.groups)
-    return len(request.add) + grouped + len(request.remove)
+    refused = len(request.unreachable) + len(request.no_longer_unreachable)
+    return len(request.add) + grouped + len(request.remove) + refused
 
 
 def _response(request: pb.ApplyRoutesRequest, done: Answer[list[Outcome]]) -> pb.ApplyRoutesResponse:
@@ -88,6 +88,8 @@ def _response(request: pb.ApplyRoutesRequest, done: Answer[list[Outcome]]) -> pb
         (route.destination for route in request.add),
         *(group.destinations for group in request.groups),
         request.remove,
+        request.unreachable,
+        request.no_longer_unreachable,
     )
     return pb.ApplyRoutesResponse(
         results=[
@@ -117,8 +119,20 @@ def apply(runtime: Runtime, request: pb.ApplyRoutesRequest) -> list[Outcome]:
         )
     )
     outcomes = [item if isinstance(item, Outcome) else next(done) for item in (*adds, *removes)]
+    outcomes += _refuse(runtime, request)
     _account(runtime, outcomes)
     return outcomes
+
+
+def _refuse(runtime: Runtime, request: pb.ApplyRoutesRequest) -> list[Outcome]:
+    checked = [
+        [_checked(_destination, text) for text in texts]
+        for texts in (request.unreachable, request.no_longer_unreachable)
+    ]
+    done = iter(
+        runtime.routes.refuse(*([item for item in part if isinstance(item, str)] for part in checked))
+    )
+    return [item if isinstance(item, Outcome) else next(done) for part in checked for item in part]
 
 
 def _checked_group(group: pb.RouteGroup) -> list[Asked | Outcome]:

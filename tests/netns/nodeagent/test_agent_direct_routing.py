@@ -6,7 +6,7 @@ from agent_doubles import Rig, eventually
 from agent_scene import device, publish, routed
 
 from quilt_nodeagent.core.state import Hop
-from quilt_nodeagent.kernel.observe import read_layer2
+from quilt_nodeagent.kernel.observe import read_fdb
 
 from .conftest import Namespace
 
@@ -33,7 +33,7 @@ async def test_only_a_peer_on_the_link_is_routed_directly(rig: Rig) -> None:
     await start(rig)
     assert routed(rig) == {NEAR: BY_LINK, FAR: FAR_HOP}
     # What the overlay needs stands all the same: a peer that leaves the link is reached at once.
-    assert len(read_layer2(rig.kernel, device(rig).index).fdb) == 2
+    assert len(read_fdb(rig.kernel, device(rig).index)) == 2
 
 
 async def test_a_network_that_does_not_ask_for_it_encapsulates_all(rig: Rig) -> None:

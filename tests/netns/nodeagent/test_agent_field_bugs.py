@@ -17,7 +17,7 @@ from agent_scene import device, mesh, publish, routed, stands
 from quilt_crds.vtep import vtep_mac
 from quilt_netlink import Delete, FdbEntry, Neighbour, Op, Put, Vxlan
 from quilt_nodeagent.kernel.hostcare import HostCare, Load
-from quilt_nodeagent.kernel.observe import read_layer2
+from quilt_nodeagent.kernel.observe import read_fdb, read_neighbours
 from quilt_nodeagent.kernel.offload import TxChecksum
 
 from .conftest import Namespace, socket_inside
@@ -134,9 +134,9 @@ async def test_row_7_a_node_deleted_and_added_again_has_its_new_address(rig: Rig
     rig.api.claim("10.42.9.0/24", "n2", "198.18.0.99")
     await rig.start()
     await rig.ready()
-    layer2 = read_layer2(rig.kernel, index)
-    assert layer2.fdb[mac] == "198.18.0.99"
-    assert [address for address, held in layer2.neighbours.items() if held == mac] == ["10.42.9.0"]
+    assert read_fdb(rig.kernel, index)[mac] == "198.18.0.99"
+    neighbours = read_neighbours(rig.kernel, index)
+    assert [address for address, held in neighbours.items() if held == mac] == ["10.42.9.0"]
     assert "10.42.2.0/24" not in routed(rig)
 
 

@@ -1,4 +1,4 @@
-"""Addresses of the cluster without a route: refused by the node, never sent in clear to the gateway."""
+"""What the agent has refused where no route leads is never sent in clear to the gateway, while it says so."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import pytest
 
 from quilt_proto import node_pb2
 
-from .conftest import Namespace, Node, eventually
+from .conftest import Namespace, Node
 
 CIDRS = {"10.42.9.9": "10.42.0.0/16", "fd42:42:0:9::9": "fd42:42::/48"}
 BEYOND = {"10.42.9.9": "198.18.0.254", "fd42:42:0:9::9": "2001:2::fe"}
 
 
-def configure(node: Node, *cidrs: str) -> None:
-    answer = node.config.Configure(node_pb2.ConfigureRequest(cluster_cidrs=cidrs))
-    assert answer.success, answer.error
+def refuse(node: Node, *cidrs: str, no_longer: tuple[str, ...] = ()) -> list[str]:
+    """Ask for it as the agent does; returns each item's error."""
+    request = node_pb2.ApplyRoutesRequest(unreachable=cidrs, no_longer_unreachable=no_longer)
+    return [result.error for result in node.routes.ApplyRoutes(request).results]
 
 
 def way(node: Node, address: str, *more: str) -> str:
@@ -30,7 +31,7 @@ def way(node: Node, address: str, *more: str) -> str:
 
 @pytest.fixture
 def uplink(make_node: Callable[[], Node]) -> Node:
-    """A node with a default gateway for both families, and a runtime that knows the cluster's CIDRs."""
+    """A node with a default gateway for both families, which was asked to refuse the cluster's CIDRs."""
     node = make_node()
     for command in (
         "ip link add eth0 type veth peer name switch",
@@ -44,7 +45,7 @@ def uplink(make_node: Callable[[], Node]) -> Node:
     ):
         node.netns.run(*command.split())
     node.start()
-    configure(node, *CIDRS.values())
+    assert refuse(node, *CIDRS.values()) == ["", ""]
     return node
 
 
@@ -75,31 +76,29 @@ def refused(node: Node) -> set[str]:
     return {line.split()[1] for line in shown.splitlines() if "proto 81" in line}
 
 
-@pytest.mark.parametrize("cidr", CIDRS.values())
-def test_who_removes_it_is_answered(uplink: Node, cidr: str) -> None:
-    """t14: The route that refuses is made again when others delete it, and counted as drift."""
-    family = "-6" if ":" in cidr else "-4"
-    uplink.netns.run("ip", family, "route", "flush", "type", "unreachable", "proto", "81", cidr)
-    eventually(lambda: refused(uplink) == set(CIDRS.values()), f"{cidr} is refused again:\n{uplink.log}")
-    kind = 'quilt_runtime_drift_repairs_total{kind="unreachable"}'
-    eventually(lambda: uplink.metric(kind) >= 1, "it is counted")
-
-
-def test_it_outlives_the_runtime_and_follows_the_network(uplink: Node) -> None:
-    """t14: The routes that refuse outlive the runtime, and follow the cluster's CIDRs."""
+def test_it_outlives_the_runtime_and_goes_when_it_is_told_so(uplink: Node) -> None:
+    """t14: The routes that refuse outlive the runtime, and follow what is asked, each item by itself."""
     uplink.kill()
     assert refused(uplink) == set(CIDRS.values())
-    uplink.netns.run("ip", "route", "flush", "type", "unreachable")
     uplink.start()
     assert refused(uplink) == set(CIDRS.values())
-    configure(uplink, "10.64.0.0/12")
-    assert refused(uplink) == {"10.64.0.0/12"}
+    errors = refuse(uplink, "10.64.0.0/12", "nonsense", no_longer=("10.42.0.0/16", "10.99.0.0/16"))
+    assert (errors[0], errors[2:]) == ("", ["", ""])
+    assert "nonsense" in errors[1]
+    assert refused(uplink) == {"10.64.0.0/12", "fd42:42::/48"}
 
 
-def test_before_the_network_is_known_nothing_is_refused(node: Node) -> None:
+def test_again_changes_nothing_and_a_route_of_the_same_prefix_stays(uplink: Node) -> None:
+    uplink.netns.run("ip", "route", "add", "10.42.0.0/16", "dev", "eth0")
+    assert refuse(uplink, *CIDRS.values()) == ["", ""]
+    assert "dev eth0" in way(uplink, "10.42.9.9")
+    assert refuse(uplink, no_longer=("10.42.0.0/16",)) == [""]
+    assert "dev eth0" in way(uplink, "10.42.9.9")
+
+
+def test_before_it_is_asked_for_nothing_is_refused(node: Node) -> None:
+    assert node.config.Configure(node_pb2.ConfigureRequest(cluster_cidrs=["10.42.0.0/16"])).success
     assert refused(node) == set()
-    configure(node)
-    assert refused(node) == {"10.42.0.0/16"}
 
 
 @pytest.mark.parametrize("how", ["quilt_runtime", "quilt_cli"])

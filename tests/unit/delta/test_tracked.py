@@ -69,6 +69,7 @@ class AgainstTwoDictionaries(RuleBasedStateMachine):
     def agrees(self) -> None:
         assert self.tracked.desired == self.desired
         assert self.tracked.actual == self.actual
+        assert self.tracked.empty == (not self.actual)
         assert all(self.tracked.held(key) == self.actual.get(key) for key in "abcd")
         wanted, held = self.desired, self.actual
         put = {key: value for key, value in wanted.items() if held.get(key) != value}

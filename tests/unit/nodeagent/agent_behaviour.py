@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from agent_doubles import GROUP, Rig, eventually
@@ -15,10 +16,11 @@ from agent_route_behaviour import NodeRouteBehaviour
 from agent_scene import device, mesh, publish, routed, stands
 
 from quilt_crds.vtep import vtep_mac
+from quilt_delta import Tracked
 from quilt_netlink import Address, Delete, Put, Route, Vxlan
 from quilt_nodeagent.cni import CONFLIST
 from quilt_nodeagent.core.state import Hop
-from quilt_nodeagent.kernel.observe import read_layer2
+from quilt_nodeagent.kernel.observe import read_fdb, read_neighbours
 
 
 def sources(rig: Rig) -> set[str]:
@@ -84,7 +86,7 @@ class AgentBehaviour(DriftBehaviour, NodeRouteBehaviour):
         rig.api.claim("10.42.2.0/24", "n2", "198.18.0.3")
         rig.api.claim("10.42.3.0/24", "n3", "198.18.0.2")
         wanted = {vtep_mac("default", "n2"): "198.18.0.3", vtep_mac("default", "n3"): "198.18.0.2"}
-        await eventually(lambda: read_layer2(rig.kernel, device(rig).index).fdb == wanted)
+        await eventually(lambda: read_fdb(rig.kernel, device(rig).index) == wanted)
 
     async def test_row_1_a_peer_deleted_while_the_agent_is_down_leaves_nothing(self, rig: Rig) -> None:
         await mesh(rig, 2, 3)
@@ -191,7 +193,7 @@ class AgentBehaviour(DriftBehaviour, NodeRouteBehaviour):
         await eventually(lambda: rig.agent.reconciler.problems)
         assert routed(rig).keys() == {"10.42.2.0/24", "10.42.3.0/24"}
         # What still has a route keeps what the route stands on.
-        assert "198.18.0.3" in read_layer2(rig.kernel, device(rig).index).fdb.values()
+        assert "198.18.0.3" in read_fdb(rig.kernel, device(rig).index).values()
         rig.runtime.subnet, told = "", len(rig.runtime.configured)
         await rig.runtime.start()
         await eventually(lambda: stands(rig, 2, 4) and rig.runtime.subnet == "10.42.1.0/24")
@@ -291,9 +293,8 @@ class AgentBehaviour(DriftBehaviour, NodeRouteBehaviour):
         await rig.ready()
         link, mac = device(rig), vtep_mac("default", "n2")
         assert (link.mtu, link.vxlan) == (1430, Vxlan(100, 4789, "2001:db8::1"))
-        layer2 = read_layer2(rig.kernel, link.index)
-        assert layer2.neighbours == {"10.42.2.0": mac, "fd42:0:0:2::": mac}
-        assert layer2.fdb == {mac: "2001:db8::2"}
+        assert read_neighbours(rig.kernel, link.index) == {"10.42.2.0": mac, "fd42:0:0:2::": mac}
+        assert read_fdb(rig.kernel, link.index) == {mac: "2001:db8::2"}
         assert routed(rig)["fd42:0:0:2::/64"] == Hop("fd42:0:0:2::", "vxlan100")
         addresses = {a.address for a in rig.kernel.addresses(link.index) if a.scope == 0}
         assert addresses == {"10.42.1.0/32", "fd42:0:0:1::/128"}
@@ -315,21 +316,17 @@ class AgentBehaviour(DriftBehaviour, NodeRouteBehaviour):
 
     async def test_a_look_in_the_midst_of_changes_keeps_no_second_copy_of_the_rest(self, rig: Rig) -> None:
         await mesh(rig, 2, 3)
-        dataplane, wanted = rig.agent.dataplane, rig.agent.table.desired()
-        for table in (wanted.neighbours, wanted.fdb, wanted.routes):
-            table.popitem()
-        dataplane.look(wanted)
-        held = dataplane.tracked
-        for table, tracked in (
-            (wanted.neighbours, held.neighbours),
-            (wanted.fdb, held.fdb),
-            (wanted.routes, held.routes),
-        ):
-            assert len(tracked) == 2
-            assert {id(part) for item in table.items() for part in item} < {
-                id(part) for item in tracked.items() for part in item
-            }
-        assert set(map(id, wanted.routes.values())) < set(map(id, dataplane.routes.nexthops.values()))
+        tables = rig.agent.dataplane.tables
+        of_peers: list[Tracked[str, Any]] = [tables.neighbours, tables.fdb, tables.routes]
+        for table in of_peers:
+            table.want(next(iter(table.desired)), None)
+        rig.agent.dataplane.look()
+        for table in of_peers:
+            assert len(table.desired) == 1
+            assert len(table.actual) == 2
+            assert all(table.held(key) is value for key, value in table.desired.items())
+        hops = rig.agent.dataplane.routes.nexthops.values()
+        assert {id(hop.gateway) for hop in tables.routes.desired.values()} < {id(hop.gateway) for hop in hops}
 
     async def test_row_6_a_start_with_thousands_of_peers_does_not_stop_at_a_queues_size(
         self, rig: Rig

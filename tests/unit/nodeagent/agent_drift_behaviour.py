@@ -69,7 +69,7 @@ class DriftBehaviour:
         meddled = asyncio.Event()
 
         def known() -> bool:
-            return "10.42.2.0/24" in rig.agent.dataplane.tracked.routes
+            return rig.agent.dataplane.tables.routes.held("10.42.2.0/24") is not None
 
         def remove() -> None:
             held = rig.kernel.routes(protocol=81)

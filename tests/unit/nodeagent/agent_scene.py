@@ -12,7 +12,7 @@ from agent_doubles import rig as make_rig
 from quilt_crds.vtep import vtep_mac
 from quilt_netlink import Address, FakeKernel, Link, Put
 from quilt_nodeagent.core.state import Hop
-from quilt_nodeagent.kernel.observe import RouteReader, read_layer2
+from quilt_nodeagent.kernel.observe import RouteReader, read_fdb, read_neighbours
 
 
 def fake_host() -> FakeKernel:
@@ -47,11 +47,12 @@ def stands(rig: Rig, *numbers: int) -> bool:
     link = rig.kernel.link("vxlan100")
     if link is None:
         return False
-    layer2 = read_layer2(rig.kernel, link.index)
     return (
         routed(rig) == {f"10.42.{n}.0/24": Hop(f"10.42.{n}.0", "vxlan100") for n in numbers}
-        and layer2.neighbours == {f"10.42.{n}.0": vtep_mac("default", f"n{n}") for n in numbers}
-        and layer2.fdb == {vtep_mac("default", f"n{n}"): f"198.18.0.{n}" for n in numbers}
+        and read_neighbours(rig.kernel, link.index)
+        == {f"10.42.{n}.0": vtep_mac("default", f"n{n}") for n in numbers}
+        and read_fdb(rig.kernel, link.index)
+        == {vtep_mac("default", f"n{n}"): f"198.18.0.{n}" for n in numbers}
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc.aio
 
-from quilt_netlink import Create, Delete, KernelLike, Nexthop, Put, Route
+from quilt_netlink import Create, Delete, KernelLike, Nexthop, Put, Route, Unreachable
 from quilt_proto import node_pb2, node_pb2_grpc, runtime_pb2, runtime_pb2_grpc
 
 
@@ -111,6 +111,8 @@ class FakeRuntime(
         ]
         results = [self._result(r.destination, partial(self._add, r, links, known)) for r in adds]
         results += [self._result(p, partial(self._remove, held.get(p))) for p in request.remove]
+        results += [self._result(p, partial(self._refuse, Put, p)) for p in request.unreachable]
+        results += [self._result(p, partial(self._refuse, Delete, p)) for p in request.no_longer_unreachable]
         meddle, self.before_answer = self.before_answer, None
         if meddle is not None:
             await meddle()
@@ -134,6 +136,9 @@ class FakeRuntime(
             self._kernel.run(Create(Nexthop(self._number, key[1], route.gateway)))
             known[key] = self._number
         self._kernel.run(Put(Route(route.destination, 81, nhid=known[key])))
+
+    def _refuse(self, how: type[Put | Delete], prefix: str) -> None:
+        self._kernel.run(how(Unreachable(prefix, 81, 0xFFFFFFFF)))
 
     def _remove(self, route: Route | None) -> None:
         if route is None:

@@ -9,12 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from quilt_nodeagent.core.diff import diff
 from quilt_nodeagent.core.direct import Direct
 from quilt_nodeagent.core.ownership import owns_mac
 from quilt_nodeagent.core.peers import DOWN, RELEASING, UP, Peer, PeerTable, make_peer, renewed
 from quilt_nodeagent.core.plan import Plan, make_plan, reachable, without_routed
-from quilt_nodeagent.core.state import Entries, Hop, Keys
+from quilt_nodeagent.core.state import Entries, Hop, Mark, Tables
 
 NODES = ["a", "b", "c", "d", "self"]
 HOSTS = ["198.18.0.1", "198.18.0.2", "198.18.0.3", ""]
@@ -56,28 +55,42 @@ histories = st.lists(
 Event = Peer | str | list[Peer] | bool | Direct
 
 
-def live(table: PeerTable, history: list[Event]) -> Keys:
+def live(table: PeerTable, history: list[Event]) -> set[Mark]:
     """Let a table live through upserts, removals, relists, changes of nodeDownPolicy and of the link."""
-    keys = Keys()
+    marks: set[Mark] = set()
     for event in history:
         match event:
             case Peer():
-                keys.update(table.upsert(event))
+                marks |= table.upsert(event)
             case str():
-                keys.update(table.remove(event))
+                marks |= table.remove(event)
             case bool():
-                keys.update(table.set_keep_down(event))
+                marks |= table.set_keep_down(event)
             case Direct():
-                keys.update(table.set_direct(event))
+                marks |= table.set_direct(event)
             case list():
-                keys.update(table.replace(event))
-    return keys
+                marks |= table.replace(event)
+    return marks
 
 
 def table_of(history: list[Event]) -> PeerTable:
     table = PeerTable("self", "vxlan100")
     live(table, history)
     return table
+
+
+def tables_of(desired: Entries, kernel: Entries) -> Tables:
+    """What an agent holds that wants the one and has read the other."""
+    tables = Tables()
+    tables.want_all(desired)
+    tables.neighbours.observe_all(kernel.neighbours)
+    tables.fdb.observe_all(kernel.fdb)
+    tables.routes.observe_all(kernel.routes)
+    return tables
+
+
+def plan_of(desired: Entries, kernel: Entries) -> Plan:
+    return make_plan(tables_of(desired, kernel))
 
 
 def steps(plan: Plan, state: Entries) -> Iterator[Entries]:
@@ -119,11 +132,10 @@ def test_the_plan_reaches_desired_from_any_state_and_then_nothing_is_left(
     history: list, kernel: Entries
 ) -> None:
     table = table_of(history)
-    plan = make_plan(diff(table.desired(), kernel), kernel)
-    for _ in steps(plan, kernel):
+    for _ in steps(plan_of(table.desired(), kernel), kernel):
         pass
     assert kernel == table.desired()
-    assert len(make_plan(diff(table.desired(), kernel), kernel)) == 0
+    assert len(plan_of(table.desired(), kernel)) == 0
 
 
 @given(history=histories, kernel=kernels)
@@ -133,7 +145,7 @@ def test_no_step_breaks_a_route_that_stood_whole_and_none_is_made_broken(
     table = table_of(history)
     before = whole(kernel)
     routed = set(kernel.routes)
-    for state in steps(make_plan(diff(table.desired(), kernel), kernel), kernel):
+    for state in steps(plan_of(table.desired(), kernel), kernel):
         assert (before & set(state.routes)) <= whole(state)
         assert (set(state.routes) - routed) <= whole(state)
 
@@ -142,9 +154,10 @@ def test_no_step_breaks_a_route_that_stood_whole_and_none_is_made_broken(
 def test_keys_cover_every_change_so_that_a_targeted_pass_equals_a_full_one(first: list, second: list) -> None:
     table = table_of(first)
     kernel = table.desired()
-    keys = live(table, second)
-    scoped = make_plan(diff(table.desired(keys), kernel.restrict(keys)), kernel.restrict(keys))
-    for _ in steps(scoped, kernel):
+    tables = tables_of(kernel, kernel)
+    tables.want(live(table, second), table.desired_at)
+    assert make_plan(tables).marks() == plan_of(table.desired(), kernel).marks()
+    for _ in steps(make_plan(tables), kernel):
         pass
     assert kernel == table.desired()
 
@@ -188,12 +201,12 @@ def test_two_peers_that_swap_subnets_macs_or_hosts_converge_and_mislead_nobody(
     table.set_direct(link)
     table.replace([a, b])
     kernel = table.desired()
-    keys = table.replace(_swapped(a, b, what))
-    actual = kernel.restrict(keys)
-    for state in steps(make_plan(diff(table.desired(keys), actual), actual), kernel):
+    tables = tables_of(kernel, kernel)
+    tables.want(table.replace(_swapped(a, b, what)), table.desired_at)
+    for state in steps(make_plan(tables), kernel):
         assert set(state.routes) == whole(state)
     assert kernel == table.desired()
-    assert len(make_plan(diff(table.desired(), kernel), kernel)) == 0
+    assert len(plan_of(table.desired(), kernel)) == 0
 
 
 def test_row_7_a_stale_entry_with_the_mac_of_a_wanted_one_takes_nothing_with_it() -> None:
@@ -203,8 +216,7 @@ def test_row_7_a_stale_entry_with_the_mac_of_a_wanted_one_takes_nothing_with_it(
     table.replace([peer])
     kernel = table.desired()
     kernel.neighbours["10.42.5.0"] = peer.mac
-    plan = make_plan(diff(table.desired(), kernel), kernel)
-    assert plan == Plan(stale_neighbours=(("10.42.5.0", peer.mac),))
+    assert plan_of(table.desired(), kernel) == Plan(stale_neighbours=(("10.42.5.0", peer.mac),))
 
 
 def test_row_20_a_delete_of_a_predecessor_that_comes_late_changes_nothing() -> None:
@@ -220,9 +232,9 @@ def test_a_down_peer_is_withdrawn_unless_the_network_keeps_it() -> None:
     table = PeerTable("self", "vxlan100")
     up = make_peer("default", "10.42.1.0/24", "a", UP, "198.18.0.1")
     table.upsert(up)
-    assert table.upsert(replace(up, phase=DOWN)).routes == {"10.42.1.0/24"}
+    assert ("route", "10.42.1.0/24") in table.upsert(replace(up, phase=DOWN))
     assert table.desired() == Entries()
-    assert table.set_keep_down(True).routes == {"10.42.1.0/24"}
+    assert ("route", "10.42.1.0/24") in table.set_keep_down(True)
     assert set(table.desired().routes) == {"10.42.1.0/24"}
 
 
@@ -237,7 +249,11 @@ def test_an_event_touches_only_its_own_peer() -> None:
         make_peer("default", f"10.{n // 256}.{n % 256}.0/24", f"n{n}", UP, "198.18.0.1") for n in range(5000)
     )
     peer = make_peer("default", "10.99.0.0/24", "x", UP, "198.18.0.9")
-    assert table.upsert(peer) == Keys({"10.99.0.0"}, {peer.mac}, {"10.99.0.0/24"})
+    assert table.upsert(peer) == {
+        ("neighbour", "10.99.0.0"),
+        ("fdb", peer.mac),
+        ("route", "10.99.0.0/24"),
+    }
 
 
 def test_own_claims_make_no_peer_and_one_being_released_counts_as_none() -> None:
@@ -277,9 +293,10 @@ def test_a_route_waits_for_its_neighbour_and_layer_2_for_its_route() -> None:
         stale_fdb=(("m3", "h3"), ("m4", "h4")),
         stale_neighbours=(("10.42.3.0", "m3"), ("10.42.4.0", "m4")),
     )
-    actual = Entries(
+    kernel = Entries(
         {"10.42.1.0": "m1", "10.42.2.0": "m2", "10.42.3.0": "m3", "10.42.4.0": "m4"}, {"m1": "h1"}
     )
+    actual = tables_of(Entries(), kernel)
     ready, waiting = reachable(plan.routes, actual, "vxlan100")
     assert [prefix for prefix, _ in ready] == ["10.42.1.0/24"]
     assert sorted((*ready, *waiting), key=repr) == sorted(plan.routes, key=repr)

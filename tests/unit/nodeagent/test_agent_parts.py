@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quilt_nodeagent.core.plan import Hops, Plan, parts, reachable
-from quilt_nodeagent.core.state import Entries, Hop
+from quilt_nodeagent.core.state import Hop, Tables
 
 
 @st.composite
-def plans(draw: st.DrawFn) -> tuple[Plan, Entries]:
+def plans(draw: st.DrawFn) -> tuple[Plan, Tables]:
     """Plans of peers whose entries are new, moved, known already, or missing."""
     kinds = draw(st.lists(st.sampled_from(["new", "moved", "known", "missing"]), max_size=12))
-    actual = Entries()
+    actual = Tables()
     entries: dict[str, list[tuple[str, str]]] = {"new": [], "moved": [], "known": [], "missing": []}
     fdb, routes = [], []
     for number, kind in enumerate(kinds):
@@ -26,7 +26,7 @@ def plans(draw: st.DrawFn) -> tuple[Plan, Entries]:
         if kind != "missing" and (mac, "198.18.0.1") not in fdb:
             fdb.append((mac, "198.18.0.1"))
         routes.append((f"{gateway}/24", Hop(gateway, "vxlan100")))
-    actual.neighbours = dict(entries["known"])
+    actual.neighbours.observe_all(dict(entries["known"]))
     stale = draw(st.booleans())
     plan = Plan(
         new_neighbours=tuple(entries["new"]),
@@ -41,12 +41,12 @@ def plans(draw: st.DrawFn) -> tuple[Plan, Entries]:
 
 
 @given(plans(), st.integers(1, 5))
-def test_parts_make_up_the_plan(made: tuple[Plan, Entries], size: int) -> None:
+def test_parts_make_up_the_plan(made: tuple[Plan, Tables], size: int) -> None:
     plan, actual = made
     cut = list(parts(plan, actual, size))
     for name in Plan.__dataclass_fields__:
         assert tuple(item for part in cut for item in getattr(part, name)) == getattr(plan, name), name
-    if actual.neighbours:
+    if not actual.neighbours.empty:
         assert cut == [plan]
         return
     assert all(max(len(part.new_neighbours), len(part.fdb), len(part.routes)) <= size for part in cut)
@@ -56,7 +56,7 @@ def test_parts_make_up_the_plan(made: tuple[Plan, Entries], size: int) -> None:
 
 @given(plans(), st.integers(1, 5), st.randoms())
 def test_no_route_is_ahead_of_its_entries_and_none_is_forgotten(
-    made: tuple[Plan, Entries], size: int, random: Random
+    made: tuple[Plan, Tables], size: int, random: Random
 ) -> None:
     plan, actual = made
     shuffled = list(plan.fdb)
@@ -65,12 +65,14 @@ def test_no_route_is_ahead_of_its_entries_and_none_is_forgotten(
     written: list[Hops] = []
     waiting: list[Hops] = []
     for part in parts(plan, actual, size):
-        actual.neighbours |= dict(part.new_neighbours)
-        actual.fdb |= dict(part.fdb)
-        actual.neighbours |= dict(part.moved_neighbours)
+        for address, mac in (*part.new_neighbours, *part.moved_neighbours):
+            actual.neighbours.observe(address, mac)
+        for mac, host in part.fdb:
+            actual.fdb.observe(mac, host)
         ready, waiting = reachable((*waiting, *part.routes), actual, "vxlan100")
         for _, hop in ready:
-            assert actual.neighbours[hop.gateway] in actual.fdb
+            assert actual.neighbours.actual[hop.gateway] in actual.fdb.actual
         written += ready
     assert sorted((*written, *waiting), key=repr) == sorted(plan.routes, key=repr)
-    assert all(actual.neighbours.get(hop.gateway) not in actual.fdb for _, hop in waiting)
+    neighbours, fdb = actual.neighbours.actual, actual.fdb.actual
+    assert all(neighbours.get(hop.gateway) not in fdb for _, hop in waiting)

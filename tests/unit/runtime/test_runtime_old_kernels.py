@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from quilt_netlink import Delete, FakeKernel, Link, Put, Route
-from quilt_runtime.core.routes import OURS, PROTOCOL_MESH, Planner, Wanted
-from quilt_runtime.kernel.routeview import read_tables
+from quilt_runtime.core.routes import OURS, PROTOCOL_MESH, Asked, Terms
+from quilt_runtime.kernel.routes import RouteExecutor
 
 
 @pytest.fixture
@@ -14,17 +14,12 @@ def kernel() -> FakeKernel:
     return FakeKernel([Link("vxlan100", kind="veth", up=True)], nexthop_objects=False)
 
 
-def apply(kernel: FakeKernel, *adds: Wanted, removes: tuple[str, ...] = ()) -> int:
-    """Plan from what the kernel holds, write, and return how many writes it took."""
-    planner = Planner(read_tables(kernel), str)
-    for item, wanted in enumerate(adds):
-        planner.add(item, wanted, PROTOCOL_MESH)
-    for item, prefix in enumerate(removes, len(adds)):
-        planner.remove(item, prefix, OURS)
-    plan = planner.finish()
-    ops = [*plan.nexthops.ops, *plan.routes.ops, *plan.garbage]
-    assert kernel.apply(ops) == []
-    return len(ops)
+def apply(kernel: FakeKernel, *adds: Asked, removes: tuple[str, ...] = ()) -> int:
+    """Apply and return how many writes it took."""
+    before = kernel.writes
+    done = RouteExecutor(kernel).apply(adds, removes, Terms(PROTOCOL_MESH, removable=OURS))
+    assert not any(outcome.error for outcome in done)
+    return kernel.writes - before
 
 
 def index(kernel: FakeKernel) -> int:
@@ -35,7 +30,7 @@ def index(kernel: FakeKernel) -> int:
 
 def test_routes_carry_their_gateway_and_are_not_written_twice(kernel: FakeKernel) -> None:
     device = index(kernel)
-    wanted = [Wanted(f"10.42.{n}.0/24", device, f"10.42.{n}.0") for n in range(2, 50)]
+    wanted = [Asked(f"10.42.{n}.0/24", f"10.42.{n}.0", "vxlan100") for n in range(2, 50)]
     assert apply(kernel, *wanted) == 48
     held = {route.prefix: route for route in kernel.routes(protocol=PROTOCOL_MESH)}
     assert len(held) == 48
@@ -45,9 +40,8 @@ def test_routes_carry_their_gateway_and_are_not_written_twice(kernel: FakeKernel
 
 
 def test_another_gateway_replaces_and_removal_removes(kernel: FakeKernel) -> None:
-    device = index(kernel)
-    apply(kernel, Wanted("10.42.2.0/24", device, "10.42.2.0"))
-    apply(kernel, Wanted("10.42.2.0/24", device, "10.42.7.0"))
+    apply(kernel, Asked("10.42.2.0/24", "10.42.2.0", "vxlan100"))
+    apply(kernel, Asked("10.42.2.0/24", "10.42.7.0", "vxlan100"))
     assert [r.gateway for r in kernel.routes(protocol=PROTOCOL_MESH)] == ["10.42.7.0"]
     apply(kernel, removes=("10.42.2.0/24",))
     assert kernel.routes(protocol=PROTOCOL_MESH) == []
@@ -57,7 +51,7 @@ def test_drift_is_mended_and_foreign_routes_stay(kernel: FakeKernel) -> None:
     device = index(kernel)
     foreign = Route("10.42.9.0/24", 4, ifindex=device, scope=253)
     kernel.run(Put(foreign))
-    wanted = Wanted("10.42.2.0/24", device, "10.42.2.0")
+    wanted = Asked("10.42.2.0/24", "10.42.2.0", "vxlan100")
     apply(kernel, wanted)
     kernel.run(Delete(kernel.routes(protocol=PROTOCOL_MESH)[0]))
     assert apply(kernel, wanted) == 1

@@ -1,175 +1,144 @@
-"""The plan leads from what the kernel holds to what is asked for, in a safe order, past what is foreign."""
+"""Routes end as asked, whatever is there before, in an order that kernels take, past what is foreign."""
 
 from __future__ import annotations
 
-from hypothesis import given
+import pytest
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from quilt_netlink import Create, Delete, Nexthop, Op, Put, Route
-from quilt_runtime.core.routes import (
-    OURS,
-    PROTOCOL_INJECTED,
-    PROTOCOL_MESH,
-    Plan,
-    Planner,
-    Tables,
-    Wanted,
-    described,
-    preferred_id,
-)
+from quilt_netlink import Create, FakeKernel, Link, Nexthop, Put, Route
+from quilt_runtime.core.routes import OURS, PROTOCOL_INJECTED, PROTOCOL_MESH, Asked, Terms, preferred_id
+from quilt_runtime.kernel import lookup
+from quilt_runtime.kernel.routes import RouteExecutor
 
-DEVICE, OTHER_DEVICE = 7, 8
+DEVICES = ["vxlan100", "other0"]
 PREFIXES = [f"10.42.{number}.0/24" for number in range(5)]
 GATEWAYS = ["", "10.42.1.0", "10.42.2.0"]
 
-wanted = st.builds(
-    Wanted, st.sampled_from(PREFIXES), st.sampled_from([DEVICE, OTHER_DEVICE]), st.sampled_from(GATEWAYS)
+asked = st.builds(Asked, st.sampled_from(PREFIXES), st.sampled_from(GATEWAYS), st.sampled_from(DEVICES))
+foreign = st.lists(
+    st.builds(
+        Route, st.sampled_from(PREFIXES), st.just(4), ifindex=st.just(1), metric=st.sampled_from([0, 50])
+    ),
+    max_size=3,
+    unique_by=lambda route: (route.prefix, route.metric),
 )
-foreign = st.builds(
-    Route, st.sampled_from(PREFIXES), st.just(4), ifindex=st.just(DEVICE), metric=st.sampled_from([0, 50])
-)
-mesh = st.builds(Route, st.sampled_from(PREFIXES), st.just(PROTOCOL_MESH), nhid=st.integers(1, 2))
 foreign_hops = st.lists(
     st.builds(
         Nexthop,
-        st.sampled_from([preferred_id(g) for g in GATEWAYS[1:]]),
-        st.just(DEVICE),
+        st.sampled_from([preferred_id(gateway) for gateway in GATEWAYS[1:]]),
+        st.just(1),
         protocol=st.just(99),
     ),
     unique_by=lambda hop: hop.id,
     max_size=2,
 )
 steps = st.lists(
-    st.tuples(st.booleans(), wanted, st.sampled_from([PROTOCOL_MESH, PROTOCOL_INJECTED])), max_size=12
+    st.tuples(st.booleans(), asked, st.sampled_from([PROTOCOL_MESH, PROTOCOL_INJECTED])), max_size=12
 )
 
 
-class World:
-    """A main table and nexthop objects that follow the kernel's rules."""
-
-    def __init__(self, routes: list[Route], nexthops: list[Nexthop]) -> None:
-        self.routes = {(route.prefix, route.metric): route for route in routes}
-        self.nexthops = {nexthop.id: nexthop for nexthop in nexthops}
-
-    def tables(self) -> Tables:
-        return Tables(self.routes.values(), self.nexthops.values())
-
-    def execute(self, plan: Plan) -> None:
-        for op in [*plan.nexthops.ops, *plan.routes.ops, *plan.garbage]:
-            self._do(op)
-
-    def _do(self, op: Op) -> None:
-        entry = op.entry
-        if isinstance(entry, Nexthop):
-            if isinstance(op, Create):
-                assert entry.id not in self.nexthops, "a nexthop id is never reused while it exists"
-                self.nexthops[entry.id] = entry
-            else:
-                assert self.nexthops.pop(entry.id).protocol == PROTOCOL_MESH
-                assert entry.id not in {route.nhid for route in self.routes.values()}, (
-                    "it would take a route along"
-                )
-            return
-        assert isinstance(entry, Route)
-        key = (entry.prefix, entry.metric)
-        if isinstance(op, Delete):
-            assert self.routes.pop(key).protocol in OURS
-            return
-        assert not entry.nhid or entry.nhid in self.nexthops, "the nexthop comes before its route"
-        assert isinstance(op, Put) == (key in self.routes)
-        assert key not in self.routes or self.routes[key].protocol in OURS
-        self.routes[key] = entry
+def kernel_with(routes: list[Route], hops: list[Nexthop]) -> FakeKernel:
+    """A kernel of two devices and what other programs have made; the first one is theirs, too."""
+    kernel = FakeKernel([Link(name, kind="veth", up=True) for name in DEVICES])
+    index = kernel.link(DEVICES[0]).index  # type: ignore[union-attr]
+    assert kernel.apply([Put(_on(route, index)) for route in routes]) == []
+    assert kernel.apply([Create(Nexthop(hop.id, index, hop.gateway, hop.protocol)) for hop in hops]) == []
+    return kernel
 
 
-@given(st.lists(foreign, max_size=3, unique_by=lambda r: (r.prefix, r.metric)), foreign_hops, steps)
+def _on(route: Route, index: int) -> Route:
+    return Route(route.prefix, route.protocol, ifindex=index, scope=253, metric=route.metric)
+
+
+def held(executor: RouteExecutor) -> dict[str, Asked]:
+    return {route.destination: route for protocol in OURS for route in executor.held(protocol)}
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(foreign, foreign_hops, steps)
 def test_any_sequence_ends_where_it_should(
-    others: list[Route], hops: list[Nexthop], sequence: list[tuple[bool, Wanted, int]]
+    others: list[Route], hops: list[Nexthop], sequence: list[tuple[bool, Asked, int]]
 ) -> None:
-    world = World(others, hops)
-    kept = world.tables()
-    expected: dict[str, Wanted] = {}
+    kernel = kernel_with(others, hops)
+    foreign_routes, foreign_nexthops = kernel.routes(protocol=4), kernel.nexthops(protocol=99)
+    executor = RouteExecutor(kernel)
+    expected: dict[str, Asked] = {}
     foreign_prefixes = {route.prefix for route in others}
     for add, want, protocol in sequence:
-        planner = Planner(kept, str)
-        if add:
-            planner.add(0, want, protocol)
-        else:
-            planner.remove(0, want.prefix, OURS)
-        plan = planner.finish()
-        assert (0 in plan.refused) == (want.prefix in foreign_prefixes)
-        world.execute(plan)
-        if want.prefix not in foreign_prefixes:
-            expected.pop(want.prefix, None)
+        terms = Terms(protocol, removable=OURS)
+        (done,) = executor.apply([want] if add else [], [] if add else [want.destination], terms)
+        assert bool(done.error) == (want.destination in foreign_prefixes), done
+        if not done.error:
+            expected.pop(want.destination, None)
             if add:
-                expected[want.prefix] = want
-    held = {prefix: (via, device) for p in OURS for prefix, via, device in described(world.tables(), p)}
-    assert held == {prefix: (want.gateway, want.ifindex) for prefix, want in expected.items()}
-    assert set(others) <= set(world.routes.values())
-    assert set(hops) <= set(world.nexthops.values())
-    used = {route.nhid for route in world.routes.values()}
-    assert {hop.id for hop in world.nexthops.values() if hop.protocol == PROTOCOL_MESH} <= used
-    assert kept.by_prefix == world.tables().by_prefix, "the tables that are kept say what the kernel says"
+                expected[want.destination] = want
+    assert held(executor) == expected
+    assert kernel.routes(protocol=4) == foreign_routes
+    assert kernel.nexthops(protocol=99) == foreign_nexthops
+    used = {route.nhid for route in kernel.routes()}
+    assert {hop.id for hop in kernel.nexthops(protocol=PROTOCOL_MESH)} <= used
 
 
-@given(st.lists(wanted, max_size=8, unique_by=lambda want: want.prefix))
-def test_a_second_plan_is_empty(wants: list[Wanted]) -> None:
-    world = World([], [])
+@settings(deadline=None)
+@given(st.lists(asked, max_size=8, unique_by=lambda want: want.destination))
+def test_the_same_again_writes_nothing(wants: list[Asked]) -> None:
+    kernel = kernel_with([], [])
+    executor = RouteExecutor(kernel)
     for _ in range(2):
-        planner = Planner(world.tables(), str)
-        for item, want in enumerate(wants):
-            planner.add(item, want, PROTOCOL_MESH)
-        plan = planner.finish()
-        world.execute(plan)
-    assert (plan.nexthops.ops, plan.routes.ops, plan.garbage) == ([], [], [])
+        writes = kernel.writes
+        assert not any(done.error for done in executor.apply(wants, [], Terms(PROTOCOL_MESH)))
+    assert kernel.writes == writes
 
 
-@given(st.lists(foreign | mesh, max_size=6), st.data())
-def test_t12_tables_hold_no_route_twice(told: list[Route], data: st.DataObject) -> None:
-    """t12: A route that was told more than once is held once, and is gone once it is told to be gone."""
-    tables = Tables(told, [])
-    for held in tables.by_prefix.values():
-        assert len(set(held)) == len(held)
-    for route in data.draw(st.permutations(sorted(set(told), key=repr))):
-        tables.drop(route)
-        assert route not in tables.by_prefix.get(route.prefix, ())
-    assert (tables.by_prefix, tables.users) == ({}, {})
+def test_t12_a_route_that_is_told_twice_is_removed_once() -> None:
+    """t12: A route that was told more than once is one route, and is gone once it is removed."""
+
+    class Twice(FakeKernel):
+        def routes(self, protocol: int = 0, table: int = 254, ifindex: int = 0) -> list[Route]:
+            return super().routes(protocol, table, ifindex) * 2
+
+    kernel = Twice([Link(name, kind="veth", up=True) for name in DEVICES])
+    executor = RouteExecutor(kernel)
+    prefixes = [f"10.43.{number}.0/24" for number in range(lookup.FEW + 1)]
+    wants = [Asked(prefix, prefix.partition("/")[0], "vxlan100") for prefix in prefixes]
+    terms = Terms(PROTOCOL_MESH, removable=OURS)
+    assert not any(done.error for done in executor.apply(wants, [], terms))
+    assert not any(done.error for done in executor.apply([], prefixes, terms))
+    assert kernel.routes() == kernel.nexthops() == []
 
 
-@given(
-    st.lists(foreign, max_size=2, unique_by=lambda r: (r.prefix, r.metric)),
-    foreign_hops,
-    st.lists(st.tuples(st.sampled_from(PREFIXES), st.sampled_from(GATEWAYS)), min_size=1, max_size=4),
-)
-def test_what_is_planned_at_once_is_what_is_planned_one_by_one(
-    others: list[Route], hops: list[Nexthop], asked: list[tuple[str, str]]
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(foreign, foreign_hops, st.lists(asked, min_size=1, max_size=4))
+def test_what_is_looked_up_one_by_one_is_what_a_whole_table_shows(
+    monkeypatch: pytest.MonkeyPatch, others: list[Route], hops: list[Nexthop], wants: list[Asked]
 ) -> None:
-    at_once, one_by_one = (Planner(Tables(others, hops), str) for _ in range(2))
-    prefixes, gateways = [prefix for prefix, _ in asked], [gateway for _, gateway in asked]
-    if not at_once.add_new(prefixes, gateways, DEVICE, PROTOCOL_MESH):
-        assert at_once.finish() == Plan()
-        assert at_once._tables.by_prefix == Tables(others, hops).by_prefix
-        return
-    for item, (prefix, gateway) in enumerate(asked):
-        one_by_one.add(item, Wanted(prefix, DEVICE, gateway), PROTOCOL_MESH)
-    assert at_once.plan == one_by_one.plan
-    for name in ("by_prefix", "hops", "nexthops", "users"):
-        assert getattr(at_once._tables, name) == getattr(one_by_one._tables, name), name
+    found = []
+    for few in (lookup.FEW, 0):
+        kernel = kernel_with(others, hops)
+        executor = RouteExecutor(kernel)
+        with monkeypatch.context() as patch:
+            patch.setattr(lookup, "FEW", few)
+            done = executor.apply(wants, [], Terms(PROTOCOL_MESH))
+        found.append((done, held(executor), kernel.nexthops()))
+    assert found[0] == found[1]
 
 
 def test_leftover_nexthops_are_garbage_once_found() -> None:
-    leftover = Nexthop(5, DEVICE, "10.42.9.0", PROTOCOL_MESH)
-    tables = Tables([], [leftover])
-    plan = Planner(tables, str).finish(also=tables.unused())
-    assert plan.garbage == [Delete(leftover)]
+    kernel = kernel_with([], [Nexthop(5, 0, "10.42.9.0", PROTOCOL_MESH)])
+    executor = RouteExecutor(kernel)
+    executor.apply([Asked(PREFIXES[2], "10.42.2.0", "vxlan100")], [], Terms(PROTOCOL_MESH))
+    executor.apply([], [PREFIXES[2]], Terms(PROTOCOL_MESH, removable=OURS))
+    assert kernel.nexthops() == []
 
 
 def test_one_gateway_is_one_nexthop_for_many_routes() -> None:
-    tables = Tables([], [])
-    planner = Planner(tables, str)
-    for item, prefix in enumerate(PREFIXES):
-        planner.add(item, Wanted(prefix, DEVICE, "10.42.1.0"), PROTOCOL_MESH)
-    plan = planner.finish()
-    assert plan.nexthops.ops == [Create(Nexthop(0x0A2A0100, DEVICE, "10.42.1.0", PROTOCOL_MESH))]
+    kernel = kernel_with([], [])
+    wants = [Asked(prefix, "10.42.1.0", "vxlan100") for prefix in PREFIXES]
+    RouteExecutor(kernel).apply(wants, [], Terms(PROTOCOL_MESH))
+    index = kernel.link("vxlan100").index  # type: ignore[union-attr]
+    assert kernel.nexthops() == [Nexthop(0x0A2A0100, index, "10.42.1.0", PROTOCOL_MESH)]
+    assert len(kernel.routes(protocol=PROTOCOL_MESH)) == len(PREFIXES)
 
 
 def test_nexthop_ids_of_ipv6_peers_differ_without_a_search_and_are_nobodys_low_numbers() -> None:
