@@ -76,7 +76,7 @@ class NodeRoutes:
         """Take in a notification of the kernel: routes go silently with their interface."""
         if isinstance(entry, Link) and (self.missing or entry.name in self._standing.values()):
             self.ensure("link")
-        if isinstance(entry, Route) and not new and entry.prefix in self._standing:
+        if isinstance(entry, Route) and not new and entry.prefix in self._wishes:
             self.ensure("route")
 
     async def run(self) -> None:
