@@ -272,6 +272,12 @@ class Node(_Wire, frozen=True):
     status: NodeStatus = NodeStatus()
 
     @property
+    def ready(self) -> bool:
+        """Whether the kubelet says that pods can run."""
+        held = self.condition("Ready")
+        return held is not None and held.status == "True"
+
+    @property
     def internal_ips(self) -> tuple[str, ...]:
         """The InternalIP addresses, in the Node's order."""
         return tuple(item.address for item in self.status.addresses if item.type == "InternalIP")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from quilt_crds.wire import Node
 from quilt_devcluster.errors import DevclusterError
-from quilt_devcluster.pki import client_context
+from quilt_kube.access import Access, make_tls
+from quilt_kube.decoding import convert
+from quilt_kube.request import ApiError, UnreachableError, patch, read
+from quilt_kube.sync import Client
 
 # Where each kind that we apply lives: (path below the root, whether it has a namespace).
 _PATHS: dict[str, tuple[str, bool]] = {
@@ -25,46 +27,23 @@ _PATHS: dict[str, tuple[str, bool]] = {
 
 
 class KubeApi:
-    """HTTPS to 127.0.0.1:`port` with the administrator's certificate from `pki`."""
+    """The API server at 127.0.0.1:`port`, asked with the administrator's certificate from `pki`."""
 
     def __init__(self, port: int, pki: Path) -> None:
         """Load the certificates; connects only when asked something."""
-        self._port = port
-        self._context = client_context((pki / "ca.crt").read_text())
-        self._context.load_cert_chain(pki / "admin.crt", pki / "admin.key")
-
-    def request(
-        self, method: str, path: str, body: Any = None, timeout: float = 30.0, kind: str = "application/json"
-    ) -> tuple[int, bytes]:
-        """Return (HTTP status, body). Raises OSError when nobody answers."""
-        connection = http.client.HTTPSConnection(
-            "127.0.0.1", self._port, context=self._context, timeout=timeout
+        tls = make_tls((pki / "ca.crt").read_bytes())
+        tls.load_cert_chain(pki / "admin.crt", pki / "admin.key")
+        self._client = Client(
+            Access(f"https://127.0.0.1:{port}", tls=tls), agent="quilt-devcluster", timeout=30
         )
-        try:
-            headers = {"Content-Type": kind, "Accept": "application/json"}
-            connection.request(method, path, None if body is None else json.dumps(body), headers)
-            response = connection.getresponse()
-            return response.status, response.read()
-        except http.client.HTTPException as error:
-            raise ConnectionError(str(error)) from error
-        finally:
-            connection.close()
-
-    def get(self, path: str) -> Any:
-        """Return the object at `path`, None when it does not exist. Raises DevclusterError otherwise."""
-        status, body = self.request("GET", path)
-        if status == http.client.NOT_FOUND:
-            return None
-        if status != http.client.OK:
-            raise DevclusterError(f"GET {path} answered {status}.", output=body.decode(errors="replace"))
-        return json.loads(body)
 
     def ready(self) -> bool:
         """Tell whether the API server serves."""
         try:
-            return self.request("GET", "/readyz", timeout=2.0)[0] == http.client.OK
-        except OSError:
+            self._client.send(read("/readyz", accept="*/*"), timeout=2.0)
+        except (UnreachableError, ApiError):
             return False
+        return True
 
     def wait_ready(self, timeout: float, log: Path) -> None:
         """Wait until the API server serves; after `timeout` seconds DevclusterError with the end of `log`."""
@@ -84,31 +63,25 @@ class KubeApi:
             path, namespaced = _PATHS[item["kind"]]
             if namespaced:
                 path = path.format(namespace=item["metadata"]["namespace"])
-            status, body = self.request("POST", path, item)
-            if status not in (http.client.CREATED, http.client.CONFLICT):
-                name = f"{item['kind']} {item['metadata']['name']}"
-                raise DevclusterError(
-                    f"Creating {name} answered {status}.", output=body.decode(errors="replace")
-                )
+            try:
+                self._client.create(path, item)
+            except ApiError as error:
+                if not error.exists:
+                    name = f"{item['kind']} {item['metadata']['name']}"
+                    raise DevclusterError(f"Creating {name} was refused: {error}.") from error
 
     def label_node(self, name: str, labels: dict[str, str]) -> None:
         """Give the Node `name` labels that its kubelet may not. Raises DevclusterError when refused."""
-        body = {"metadata": {"labels": labels}}
-        status, answer = self.request(
-            "PATCH", f"/api/v1/nodes/{name}", body, kind="application/merge-patch+json"
-        )
-        if status != http.client.OK:
-            raise DevclusterError(
-                f"Labelling {name} answered {status}.", output=answer.decode(errors="replace")
-            )
+        try:
+            self._client.send(patch(f"/api/v1/nodes/{name}", {"metadata": {"labels": labels}}))
+        except ApiError as error:
+            raise DevclusterError(f"Labeling {name} was refused: {error}.") from error
+
+    def delete_node(self, name: str) -> None:
+        """Delete the Node `name`; one that does not exist is fine."""
+        self._client.delete(f"/api/v1/nodes/{name}")
 
     def nodes(self) -> dict[str, bool]:
         """Return the registered nodes by name, with whether each is Ready."""
-        listed = self.get("/api/v1/nodes") or {"items": []}
-        return {
-            node["metadata"]["name"]: any(
-                condition["type"] == "Ready" and condition["status"] == "True"
-                for condition in node["status"].get("conditions", [])
-            )
-            for node in listed["items"]
-        }
+        found = (convert(item, Node) for item in self._client.items("/api/v1/nodes"))
+        return {node.metadata.name: node.ready for node in found}

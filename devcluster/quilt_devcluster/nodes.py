@@ -163,7 +163,7 @@ def forget(state: State, node: str) -> None:
         (state.pki / f"{node}.{suffix}").unlink(missing_ok=True)
     state.nodes.pop(node)
     state.save()
-    api(state).request("DELETE", f"/api/v1/nodes/{node}")
+    api(state).delete_node(node)
 
 
 def wait_registered(state: State, names: Sequence[str]) -> None:

@@ -10,7 +10,6 @@ import base64
 import datetime as dt
 import ipaddress
 import json
-import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,14 +115,6 @@ def _name(text: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(text))
     except ValueError:
         return x509.DNSName(text)
-
-
-def client_context(authority: str) -> ssl.SSLContext:
-    """Return what trusts servers of the authority with this certificate (PEM), whatever the Python."""
-    # By itself and not with the product's own: the devcluster also carries older versions of the product.
-    context = ssl.create_default_context(cadata=authority)
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    return context
 
 
 def signing_key() -> tuple[str, str]:

@@ -97,13 +97,13 @@ def _access(cluster: Section, user: Section, context: str, environment: Mapping[
 
 
 def _server(cluster: Section) -> str:
-    server = str(cluster["server"]).rstrip("/")
+    server = str(cluster["server"])
     if "://" not in server:
         secured = any(cluster.get(f"certificate-authority{end}") for end in ("", "-data"))
         server = f"http{'s' if secured or cluster.get('insecure-skip-tls-verify') else ''}://{server}"
     if not urlsplit(server).hostname:
         raise ValueError(f"its server {server} names no host")
-    return server
+    return server.rstrip("/")
 
 
 def _credentials(user: Section, folder: Path) -> Credentials:

@@ -129,9 +129,8 @@ def delete(path: str, *, uid: str = "", version: str = "", propagation: str = ""
     body: Json = {}
     if given := {name: value for name, value in conditions.items() if value}:
         body["preconditions"] = given
-    if propagation:
-        body["propagationPolicy"] = propagation
-    return Request("DELETE", path, body=msgspec.json.encode(body) if body else None)
+    query = {"propagationPolicy": propagation} if propagation else {}
+    return Request("DELETE", path, query, msgspec.json.encode(body) if body else None)
 
 
 def check(status: int, body: bytes, reason: str = "", retry_after: str = "") -> None:
@@ -151,7 +150,7 @@ def document(body: bytes) -> Json:
     try:
         return msgspec.json.decode(body, type=Json)
     except msgspec.MsgspecError as error:
-        raise UnreachableError(f"no JSON object in the answer: {body[:80]!r}") from error
+        raise UnreachableError(f"the server answers, but not as Kubernetes does: {body[:80]!r}") from error
 
 
 def describe(error: BaseException) -> str:

@@ -10,7 +10,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,7 +20,19 @@ from quilt_kube.connections import CONNECT, notice_loss
 from quilt_kube.credentials import AccessError
 from quilt_kube.listwatch import FAILURES, ListWatch
 from quilt_kube.proxies import authorization
-from quilt_kube.request import Request, SilentError, UnreachableError, check, describe
+from quilt_kube.request import (
+    ApiError,
+    Json,
+    Request,
+    SilentError,
+    UnreachableError,
+    check,
+    create,
+    delete,
+    describe,
+    document,
+    read,
+)
 
 # Bytes.
 _READ = 256 << 10
@@ -71,6 +83,31 @@ class Client:
             body = answer.read()
         self._check(answer.status, body, answer.reason, answer.headers.get("Retry-After", ""))
         return body
+
+    def get(self, path: str, query: Mapping[str, str] | None = None) -> Json:
+        """Read an object or a list."""
+        return document(self.send(read(path, query)))
+
+    def items(self, path: str, query: Mapping[str, str] | None = None) -> list[Json]:
+        """Read a list's objects."""
+        found: list[Json] = self.get(path, query).get("items") or []
+        return found
+
+    def text(self, path: str) -> str:
+        """Read something that is not JSON, such as a log."""
+        return self.send(read(path, accept="*/*")).decode(errors="replace")
+
+    def create(self, path: str, body: Any) -> Json:
+        """Create an object in the collection at `path`; ApiError.exists when the name is taken."""
+        return document(self.send(create(path, body)))
+
+    def delete(self, path: str) -> None:
+        """Delete an object and, later, what it owns; one that does not exist is fine."""
+        try:
+            self.send(delete(path, propagation="Background"))
+        except ApiError as error:
+            if not error.missing:
+                raise
 
     def stream(
         self, request: Request, silence: float, feed: Callable[[bytes], None], *, every: float, stopped: Stop

@@ -21,7 +21,7 @@ from fresh import fresh_cluster
 
 from quilt_crds.names import API_VERSION, QUILTNETWORK, QUILTNODE, QUILTSUBNET, Resource, claim_name
 from quilt_devcluster import Cluster
-from quilt_devcluster.pki import client_context
+from quilt_kube.access import make_tls
 
 CHART = Path(__file__).parents[2] / "helm/quilt-mesh"
 NAMESPACE = "quilt-system"
@@ -66,7 +66,7 @@ class Api:
         self._address = cluster["server"].removeprefix("https://")
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
-        self._trust = client_context(authority)
+        self._trust = make_tls(authority.encode())
         if not token:
             with tempfile.NamedTemporaryFile() as file:
                 for part in ("client-certificate-data", "client-key-data"):

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from quilt_cli.api.client import ApiClient, ApiError, Json
 from quilt_cli.core import objects
 from quilt_cli.core.objects import Workload
 from quilt_cli.core.snapshot import Snapshot
@@ -18,13 +17,15 @@ from quilt_crds.names import (
     QUILTNODE,
     QUILTSUBNET,
 )
+from quilt_kube.request import ApiError, Json
+from quilt_kube.sync import Client
 
 _PODS = {"labelSelector": "app.kubernetes.io/name=quilt-mesh,app.kubernetes.io/component in (node,operator)"}
 _NOT_FOUND = 404
 
 
 def together(reads: Mapping[str, Callable[[], Any]]) -> tuple[dict[str, Any], dict[str, ApiError]]:
-    """Results by name, and the refusals by name; an unreachable API server raises ApiUnreachableError."""
+    """Results by name, and the refusals by name; an unreachable API server raises UnreachableError."""
     with ThreadPoolExecutor(max_workers=max(len(reads), 1)) as pool:
         futures: dict[str, Future[Any]] = {name: pool.submit(read) for name, read in reads.items()}
         results, refused = {}, {}
@@ -36,8 +37,8 @@ def together(reads: Mapping[str, Callable[[], Any]]) -> tuple[dict[str, Any], di
     return results, refused
 
 
-def snapshot(client: ApiClient) -> Snapshot:
-    """Read all that `quilt status` needs; raises ApiUnreachableError, and ApiError for our own kinds."""
+def snapshot(client: Client) -> Snapshot:
+    """Read all that `quilt status` needs; raises UnreachableError, and ApiError for our own kinds."""
     results, refused = together(
         {
             "networks": lambda: client.items(QUILTNETWORK.path()),
@@ -67,7 +68,7 @@ def snapshot(client: ApiClient) -> Snapshot:
     )
 
 
-def _named(client: ApiClient, plural: str, name: str) -> list[Json]:
+def _named(client: Client, plural: str, name: str) -> list[Json]:
     return client.items(f"/apis/apps/v1/{plural}", {"fieldSelector": f"metadata.name={name}"})
 
 

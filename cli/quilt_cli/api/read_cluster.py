@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from quilt_cli.api.client import ApiClient, ApiError, Json
 from quilt_cli.api.read import snapshot, together
 from quilt_cli.core import objects
 from quilt_cli.core.cluster_facts import ClusterFacts, ForeignNetwork
 from quilt_cli.core.snapshot import Snapshot
 from quilt_crds.names import NODE_DAEMONSET, QUILTNETWORK, QUILTNODE, QUILTSUBNET
+from quilt_kube.request import ApiError, Json
+from quilt_kube.sync import Client
 
 _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _SERVICE_CIDRS = ("/apis/networking.k8s.io/v1/servicecidrs", "/apis/networking.k8s.io/v1beta1/servicecidrs")
@@ -19,8 +20,8 @@ _KNOWN = ("flannel", "calico-node", "cilium", "kindnet", "antrea-agent", "weave-
 _NOT_FOUND = 404
 
 
-def cluster_facts(client: ApiClient, namespace: str) -> ClusterFacts:
-    """Read a cluster; `namespace` is where the release is, or will be. Raises ApiUnreachableError."""
+def cluster_facts(client: Client, namespace: str) -> ClusterFacts:
+    """Read a cluster; `namespace` is where the release is, or will be. Raises UnreachableError."""
     results, _ = together(
         {
             "version": lambda: client.get("/version")["gitVersion"],
@@ -45,7 +46,7 @@ def cluster_facts(client: ApiClient, namespace: str) -> ClusterFacts:
     )
 
 
-def _crds(client: ApiClient) -> Mapping[str, tuple[str, ...]]:
+def _crds(client: Client) -> Mapping[str, tuple[str, ...]]:
     found = {}
     for kind in (QUILTNETWORK, QUILTNODE, QUILTSUBNET):
         try:
@@ -58,7 +59,7 @@ def _crds(client: ApiClient) -> Mapping[str, tuple[str, ...]]:
     return found
 
 
-def _service_cidrs(client: ApiClient) -> tuple[str, ...]:
+def _service_cidrs(client: Client) -> tuple[str, ...]:
     """Ranges of the ServiceCIDR objects, or the one known Service address where the API has none."""
     for path in _SERVICE_CIDRS:
         try:
@@ -72,7 +73,7 @@ def _service_cidrs(client: ApiClient) -> tuple[str, ...]:
     return tuple(f"{address}/{128 if ':' in address else 32}" for address in service["spec"]["clusterIPs"])
 
 
-def _pod_security(client: ApiClient, namespace: str) -> str:
+def _pod_security(client: Client, namespace: str) -> str:
     try:
         labels = client.get(f"/api/v1/namespaces/{namespace}")["metadata"].get("labels") or {}
     except ApiError as error:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import click
 
-from quilt_cli.api.client import ApiClient
 from quilt_cli.api.read_cluster import cluster_facts
 from quilt_cli.commands.options import cluster, leave, output
 from quilt_cli.core import cluster_checks, finding
@@ -18,6 +17,7 @@ from quilt_cli.core.objects import Network
 from quilt_cli.output import console, counts, lines, print_json
 from quilt_crds.capacity import DEFAULT_PREFIX_LENGTH
 from quilt_crds.names import VXLAN_DEVICE, VXLAN_PORT
+from quilt_kube.sync import Client
 
 DEFAULT_CIDRS = ("10.42.0.0/16",)
 _FOLDER = click.Path(path_type=Path)
@@ -43,7 +43,7 @@ _FOLDER = click.Path(path_type=Path)
 @output
 @cluster
 def check(
-    client: ApiClient,
+    client: Client,
     *,
     when: str | None,
     namespace: str,
@@ -74,7 +74,7 @@ def check(
 
 
 def _nodes(
-    client: ApiClient, image: str | None, network: Network | None, cidrs: Sequence[str], *, installed: bool
+    client: Client, image: str | None, network: Network | None, cidrs: Sequence[str], *, installed: bool
 ) -> list[Finding]:
     from quilt_cli.commands.probing import node_image, telling
     from quilt_cli.connectivity.nodes import Settings

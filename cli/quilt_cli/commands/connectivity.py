@@ -6,13 +6,13 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from quilt_cli.api.client import ApiClient
 from quilt_cli.commands.options import cluster, leave, output
 from quilt_cli.commands.probing import node_image, telling
 from quilt_cli.connectivity.run import Settings, run
 from quilt_cli.core.finding import EXIT_HEALTHY, EXIT_PROBLEMS
 from quilt_cli.core.matrix import Answer, Matrix, Source, cell, findings
 from quilt_cli.output import console, lines, print_json, table
+from quilt_kube.sync import Client
 
 # A wider table than this says nothing any more: of larger clusters only what is wrong is shown.
 _TABLE_AT_MOST = 12
@@ -33,7 +33,7 @@ def connectivity() -> None:
 @output
 @cluster
 def test(
-    client: ApiClient, *, image: str | None, hosts: bool, timeout: float, keep: bool, as_json: bool
+    client: Client, *, image: str | None, hosts: bool, timeout: float, keep: bool, as_json: bool
 ) -> None:
     """Start a server on every node and let a pod and the host of every node ask all of them.
 

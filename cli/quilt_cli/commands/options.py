@@ -9,11 +9,12 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from quilt_cli.api.access import AccessError
-from quilt_cli.api.client import ApiClient, ApiError, ApiUnreachableError
-from quilt_cli.api.locate import find
 from quilt_cli.core.finding import EXIT_CANNOT_TELL
 from quilt_cli.output import console, print_json
+from quilt_kube.access import find
+from quilt_kube.credentials import AccessError
+from quilt_kube.request import ApiError, UnreachableError
+from quilt_kube.sync import Client
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -36,7 +37,7 @@ def output(command: Command) -> Command:
 def cluster(command: Callable[..., Any]) -> Callable[..., Any]:
     """--kubeconfig and --context, also where the group got them; the command gets `client`."""
 
-    @click.option("--kubeconfig", help="Default: KUBECONFIG, the pod's service account, ~/.kube/config.")
+    @click.option("--kubeconfig", help="Default: KUBECONFIG, ~/.kube/config, the pod's service account.")
     @click.option("--context", "kube_context", help="Context of the kubeconfig.  [default: its current one]")
     @functools.wraps(command)
     def wrapped(**flags: Any) -> Any:
@@ -47,7 +48,7 @@ def cluster(command: Callable[..., Any]) -> Callable[..., Any]:
         kubeconfig = flags.pop("kubeconfig") or given.get("kubeconfig")
         context = flags.pop("kube_context") or given.get("kube_context")
         with _told(as_json=bool(flags.get("as_json"))):
-            return command(client=ApiClient(find(kubeconfig, context)), **flags)
+            return command(client=Client(find(kubeconfig or "", context or ""), agent="quilt"), **flags)
 
     return wrapped
 
@@ -64,7 +65,7 @@ def _told(*, as_json: bool) -> Iterator[None]:
         yield
     except AccessError as error:
         message = str(error)
-    except ApiUnreachableError as error:
+    except UnreachableError as error:
         message = f"{error}\n    → is the cluster up? `kubectl version` with the same kubeconfig"
     except ApiError as error:
         message = f"the API server refused: {error}\n    → `kubectl auth can-i --list` shows your rights"

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from quilt_cli.api.client import ApiClient
 from quilt_cli.commands.options import leave
 from quilt_cli.connectivity.stage import ProbeError
 from quilt_cli.core.finding import EXIT_CANNOT_TELL
 from quilt_cli.core.objects import workload
 from quilt_cli.output import console
 from quilt_crds.names import NODE_DAEMONSET
+from quilt_kube.sync import Client
 
 
-def node_image(client: ApiClient) -> str:
+def node_image(client: Client) -> str:
     """The image that every node of the mesh has; raises ProbeError where there is none."""
     query = {"fieldSelector": f"metadata.name={NODE_DAEMONSET}"}
     for raw in client.items("/apis/apps/v1/daemonsets", query):

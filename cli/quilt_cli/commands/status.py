@@ -6,11 +6,11 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from quilt_cli.api.client import ApiClient
 from quilt_cli.api.read import snapshot
 from quilt_cli.commands.options import cluster, leave, output
 from quilt_cli.core.status import Report, Row, report
 from quilt_cli.output import console, lines, print_json, table
+from quilt_kube.sync import Client
 
 _STYLES = {
     "Up": "green",
@@ -26,7 +26,7 @@ _STYLES = {
 @click.command("status")
 @output
 @cluster
-def status(client: ApiClient, *, as_json: bool) -> None:
+def status(client: Client, *, as_json: bool) -> None:
     """Show nodes, subnets, who is in sync, what is wrong and what to do.
 
     Exit code 0: healthy; 1: something is wrong; 2: cannot tell.

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from quilt_cli.api.client import ApiClient
 from quilt_cli.connectivity import manifests
 from quilt_cli.connectivity.stage import Progress, Stage, stage
 from quilt_cli.core.finding import Finding, Level, fail, ok
 from quilt_cli.core.matrix import Answer, Server, Source, Target, answers
 from quilt_cli.core.objects import conditions, kube_node
+from quilt_kube.sync import Client
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class Settings:
     timeout: float = 120.0
 
 
-def check(client: ApiClient, settings: Settings, progress: Progress) -> list[Finding]:
-    """Findings of all nodes. Raises ProbeError, ApiError, ApiUnreachableError."""
+def check(client: Client, settings: Settings, progress: Progress) -> list[Finding]:
+    """Findings of all nodes. Raises ProbeError, ApiError, UnreachableError."""
     with stage(client, progress, timeout=settings.timeout, keep=False) as here:
         nodes = _answering(here)
         progress(f"looking at {len(nodes)} nodes")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from quilt_cli.api.client import ApiClient
 from quilt_cli.connectivity import manifests
 from quilt_cli.connectivity.stage import Progress, Stage, stage
 from quilt_cli.core.matrix import Answer, Matrix, Server, Services, Source, answers, targets
+from quilt_kube.sync import Client
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +21,8 @@ class Settings:
     keep: bool = False
 
 
-def run(client: ApiClient, settings: Settings, progress: Progress) -> Matrix:
-    """Run a whole test and remove it again. Raises ProbeError, ApiError, ApiUnreachableError."""
+def run(client: Client, settings: Settings, progress: Progress) -> Matrix:
+    """Run a whole test and remove it again. Raises ProbeError, ApiError, UnreachableError."""
     with stage(client, progress, timeout=settings.timeout, keep=settings.keep) as here:
         services = _services(client, here)
         found = here.serve(manifests.servers(settings.image))
@@ -32,7 +32,7 @@ def run(client: ApiClient, settings: Settings, progress: Progress) -> Matrix:
         return Matrix(tuple(found), given, here.silent)
 
 
-def _services(client: ApiClient, here: Stage) -> Services:
+def _services(client: Client, here: Stage) -> Services:
     made = client.create(f"{here.path}/services", manifests.service())
     dns = client.items("/api/v1/services", {"labelSelector": "k8s-app=kube-dns"})
     return Services(made["spec"].get("clusterIP", ""), f"probe.{here.name}.svc" if dns else "")

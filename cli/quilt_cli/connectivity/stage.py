@@ -15,10 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from quilt_cli.api.client import ApiClient, ApiError, Json
 from quilt_cli.connectivity import manifests
 from quilt_cli.core.matrix import Server
 from quilt_cli.core.objects import system_pod
+from quilt_kube.request import ApiError, Json
+from quilt_kube.sync import Client
 
 Progress = Callable[[str], None]
 _EVERY = 0.5
@@ -34,7 +35,7 @@ class ProbeError(Exception):
 class Stage:
     """One test's namespace; `silent` collects, by `node NAME`, why something gave no answer."""
 
-    client: ApiClient
+    client: Client
     name: str
     timeout: float
     progress: Progress
@@ -150,7 +151,7 @@ class Stage:
 
 
 @contextmanager
-def stage(client: ApiClient, progress: Progress, *, timeout: float, keep: bool) -> Iterator[Stage]:
+def stage(client: Client, progress: Progress, *, timeout: float, keep: bool) -> Iterator[Stage]:
     """A namespace of a fresh name, removed again, also when interrupted."""
     made = Stage(client, f"quilt-connectivity-{secrets.token_hex(3)}", timeout, progress)
     client.create("/api/v1/namespaces", manifests.namespace(made.name))

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from quilt_devcluster.pki import Authority, Identity, client_context, kubeconfig
+from quilt_devcluster.pki import Authority, Identity, kubeconfig
+from quilt_kube.access import make_tls
 
 
 def _handshake(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> dict[str, object]:
@@ -35,7 +36,7 @@ def _contexts(
     far.load_verify_locations(folder / "ca.crt")
     far.verify_mode = ssl.CERT_REQUIRED
     far.load_cert_chain(folder / "serving.crt", folder / "serving.key")
-    near = client_context(authority.identity.certificate)
+    near = make_tls(authority.identity.certificate.encode())
     near.load_cert_chain(folder / "client.crt", folder / "client.key")
     return far, near
 

@@ -23,10 +23,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from quilt_cli.api.client import ApiClient as CliClient
-from quilt_cli.api.locate import find
-from quilt_kube.access import Access, in_cluster
-from quilt_kube.access import find as find_access
+from quilt_kube import sync
+from quilt_kube.access import Access, find, in_cluster
 from quilt_kube.aio import Client as AgentClient
 from quilt_kube.request import read
 from quilt_operator.api.client import Client
@@ -168,16 +166,16 @@ def _helm_test(folder: Path, port: int) -> None:
 
 ASK: dict[str, Ask] = {
     "agent in a pod": lambda folder, port: _agent(in_cluster(environment(port), folder)),
-    "agent with a kubeconfig": lambda folder, port: _agent(find_access(str(kubeconfig(folder, port)))),
-    "command line in a pod": lambda folder, port: _cli(None, environment(port), folder),
+    "agent with a kubeconfig": lambda folder, port: _agent(find(str(kubeconfig(folder, port)))),
+    "command line in a pod": lambda folder, port: _cli("", environment(port), folder),
     "command line": lambda folder, port: _cli(str(kubeconfig(folder, port)), {}, folder),
     "operator": _operator,
     "helm test": _helm_test,
 }
 
 
-def _cli(path: str | None, variables: dict[str, str], folder: Path) -> None:
-    CliClient(find(path, None, variables, folder)).get("/version")
+def _cli(path: str, variables: dict[str, str], folder: Path) -> None:
+    sync.Client(find(path, "", variables, folder), agent="a").get("/version")
 
 
 def refusal(ask: Ask, folder: Path, port: int) -> str:

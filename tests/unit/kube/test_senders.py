@@ -214,6 +214,6 @@ def test_a_proxys_page_is_not_an_answer() -> None:
     with pytest.raises(ApiError, match="<html>"):
         check(502, b"<html>")
     for body in (b"<html>", b"[]", b""):
-        with pytest.raises(UnreachableError, match="no JSON object"):
+        with pytest.raises(UnreachableError, match="not as Kubernetes"):
             document(body)
     assert document(b'{"a": 1}') == {"a": 1}
