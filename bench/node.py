@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from bench.peers import DEVICE, OWN_NODE
 from quilt_netlink import Create, Delete, Kernel, Link, Put, Vxlan
@@ -96,8 +96,10 @@ class Process:
 class Node:
     """A namespace with loopback up; `join` connects it to a control plane. Leaves nothing behind.
 
-    `of` is the name of the node that its agent speaks for.
+    `of` is the name of the node that its agent speaks for; `program` is what runs a package of ours.
     """
+
+    program: ClassVar[Sequence[str]] = (sys.executable, "-m")
 
     def __init__(self, of: str = OWN_NODE) -> None:
         self._stack = ExitStack()
@@ -157,7 +159,7 @@ class Node:
     def start_runtime(self, *arguments: str) -> Process:
         """Start the runtime; it serves when this returns."""
         options = [f"--socket-dir={self.socket.parent}", *arguments]
-        self.runtime = self._start("runtime", [sys.executable, "-m", "quilt_runtime", *options])
+        self.runtime = self._start("runtime", [*self.program, "quilt_runtime", *options])
         self.runtime.wait_event("started")
         return self.runtime
 
@@ -181,7 +183,7 @@ class Node:
             f'cp {credentials}/* /run/secrets/kubernetes.io/serviceaccount && exec "$@"'
         )
         command = ["unshare", "--mount", "--propagation=private", "sh", "-c", mount, "-"]
-        command += [sys.executable, "-m", "quilt_nodeagent", *flags]
+        command += [*self.program, "quilt_nodeagent", *flags]
         environment = {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": str(port)}
         self.agent = self._start("agent", command, environment)
         return self.agent

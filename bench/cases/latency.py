@@ -103,7 +103,7 @@ class Publisher:
 
 
 @contextmanager
-def _publisher(control: ControlPlane, node: Node, account: str) -> Iterator[Publisher]:
+def publisher(control: ControlPlane, node: Node, account: str) -> Iterator[Publisher]:
     """Somebody to begin at once: the API server ends connections that say nothing for 32 s at first."""
     token = control.token(account)
     with closing(control.session(node, nobody=True)) as connection:
@@ -160,7 +160,7 @@ def measure(bench: Bench) -> Result:
                 drift = samples_of_all(node, listener, bench.rounds(60))
             with (
                 Listener(node.netns, ROUTES) as listener,
-                _publisher(control, node, OPERATOR) as operator,
+                publisher(control, node, OPERATOR) as operator,
             ):
                 by_itself = {pace: Way(CLAIM, operator, listener, pause) for pace, pause in PACES.items()}
                 for way in by_itself.values():
@@ -173,8 +173,8 @@ def measure(bench: Bench) -> Result:
                 peer.start_flanneld(PEERS)
                 time.sleep(5)
                 with (
-                    _publisher(control, node, OPERATOR) as operator,
-                    _publisher(control, node, ANYTHING) as other,
+                    publisher(control, node, OPERATOR) as operator,
+                    publisher(control, node, ANYTHING) as other,
                 ):
                     in_turns = {
                         pace: (Way(CLAIM, operator, listener, pause), Way(NODE, other, theirs, pause))
@@ -205,7 +205,7 @@ def _limits(control: ControlPlane, numbers: range) -> tuple[Sample, Sample]:
 
 def _alone(control: ControlPlane, node: Node, thing: Thing, account: str, numbers: range) -> Sample:
     taken = []
-    with _publisher(control, node, account) as publisher, closing(control.session(node)) as watching:
+    with publisher(control, node, account) as sender, closing(control.session(node)) as watching:
         watching.request("GET", f"{thing.collection}?limit=1")
         version = json.loads(watching.getresponse().read())["metadata"]["resourceVersion"]
         watching.request("GET", f"{thing.collection}?watch=true&resourceVersion={version}")
@@ -220,9 +220,9 @@ def _alone(control: ControlPlane, node: Node, thing: Thing, account: str, number
         for number in numbers:
             body = thing.body(number)
             time.sleep(PAUSE)
-            taken.append(publisher.timed("POST", thing.collection, body, partial(heard, number)))
+            taken.append(sender.timed("POST", thing.collection, body, partial(heard, number)))
             time.sleep(PAUSE)
-            publisher.timed("DELETE", thing.path(number), None, partial(heard, number))
+            sender.timed("DELETE", thing.path(number), None, partial(heard, number))
     return taken
 
 
