@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from quilt_nodeagent.executor.route_socket import socket_beside
+from quilt_nodeagent.executor.client import socket_beside
 
 log = structlog.get_logger()
 

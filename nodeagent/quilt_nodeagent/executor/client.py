@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import grpc
@@ -12,7 +12,6 @@ import grpc.aio
 
 from quilt_nodeagent.core.state import Hop
 from quilt_nodeagent.executor.errors import RouteFailed, RuntimeUnavailable
-from quilt_nodeagent.executor.route_socket import NotServedError, RouteSocket, socket_beside
 from quilt_proto import node_pb2, node_pb2_grpc, runtime_pb2, runtime_pb2_grpc
 
 T = TypeVar("T")
@@ -30,7 +29,7 @@ _OPTIONS = [
 ]
 # Routes in one call: some hundred kilobytes, programmed in some milliseconds.
 CHUNK = 10_000
-# So few wait for nothing but the way there, which is short over a packet socket.
+# So few are done in a moment.
 FEW = 8
 # Seconds; only a runtime that hangs takes so long, and the heartbeat does not wait for it.
 _BULK_TIMEOUT = 30.0
@@ -103,14 +102,10 @@ class RuntimeClient:
         self.channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
         self._contract = runtime_pb2_grpc.QuiltRuntimeStub(self.channel)
         self._routes = node_pb2_grpc.RouteTableStub(self.channel)
-        beside = socket_beside(address, "routes.sock")
-        self._route_socket = RouteSocket(beside) if beside else None
         self._node = node_pb2_grpc.NodeConfigStub(self.channel)
 
     async def close(self) -> None:
         """Close the connection, calls under way included."""
-        if self._route_socket is not None:
-            self._route_socket.close()
         await self.channel.close(grace=None)
 
     async def status(self) -> RuntimeStatus:
@@ -160,14 +155,14 @@ class RuntimeClient:
         """Make and remove routes in as few calls as can be; return what was refused."""
         refused: list[Refusal] = []
         total = len(add) + len(remove)
+        timeout = self._timeout if total <= FEW else _BULK_TIMEOUT
         for start in range(0, total, CHUNK):
             request = node_pb2.ApplyRoutesRequest(
                 groups=_groups(add[start : start + CHUNK]),
                 remove=remove[max(0, start - len(add)) : max(0, start + CHUNK - len(add))],
                 failures_only=True,
             )
-            answer = await self._call(self._apply(request, few=total <= FEW))
-            refused += _refusals(answer)
+            refused += _refusals(await self._call(self._routes.ApplyRoutes(request, timeout=timeout)))
         return refused
 
     async def refuse(self, destinations: Sequence[str], no_longer: Sequence[str]) -> list[Refusal]:
@@ -179,16 +174,6 @@ class RuntimeClient:
             unreachable=destinations, no_longer_unreachable=no_longer, failures_only=True
         )
         return _refusals(await self._call(self._routes.ApplyRoutes(request, timeout=self._timeout)))
-
-    async def _apply(
-        self, request: node_pb2.ApplyRoutesRequest, *, few: bool
-    ) -> node_pb2.ApplyRoutesResponse:
-        if few and self._route_socket is not None:
-            # Where the socket is not served, or no longer, the call tells what is the matter.
-            with suppress(NotServedError):
-                return await self._route_socket.ask(request, self._timeout)
-        timeout = self._timeout if few else _BULK_TIMEOUT
-        return await self._routes.ApplyRoutes(request, timeout=timeout)
 
     async def _done(self, call: Awaitable[_Answer]) -> None:
         answer = await self._call(call)
@@ -205,9 +190,12 @@ class RuntimeClient:
             raise RuntimeUnavailable(text) from error
         except grpc.aio.UsageError as error:
             raise RuntimeUnavailable(f"The connection to the runtime at {self.address} is closed.") from error
-        except TimeoutError as error:
-            text = f"The runtime at {self.address} did not answer within {self._timeout:g} s."
-            raise RuntimeUnavailable(text) from error
+
+
+def socket_beside(runtime_addr: str, name: str) -> Path | None:
+    """Return the path of another socket beside a gRPC address; None where that is no Unix socket."""
+    scheme, _, path = runtime_addr.partition("unix:")
+    return Path(path.removeprefix("//")).with_name(name) if not scheme and path else None
 
 
 def _refusals(answer: node_pb2.ApplyRoutesResponse) -> list[Refusal]:

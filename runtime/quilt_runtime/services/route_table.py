@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import chain, repeat
 from typing import ParamSpec, TypeVar
 
@@ -41,20 +42,11 @@ class RouteTableService(rpc.RouteTableServicer):
 
     async def ApplyRoutes(self, request: pb.ApplyRoutesRequest, context: object) -> pb.ApplyRoutesResponse:  # noqa: N802
         """Add or replace, then remove."""
-        if self.short(request):
-            return self.apply_now(request)
+        metrics, work = self._runtime.metrics, partial(apply, self._runtime, request)
+        if _items(request) <= FEW and not self._runtime.routes.busy:
+            return _response(request, answer_now(metrics, "ApplyRoutes", work))
         async with self._turn:
-            done = await answer(self._runtime.metrics, "ApplyRoutes", lambda: apply(self._runtime, request))
-        return _response(request, done)
-
-    def short(self, request: pb.ApplyRoutesRequest) -> bool:
-        """Whether a request is done sooner than a thread is woken for it."""
-        return _items(request) <= FEW and not self._runtime.routes.busy
-
-    def apply_now(self, request: pb.ApplyRoutesRequest) -> pb.ApplyRoutesResponse:
-        """ApplyRoutes of a short request, here and now."""
-        done = answer_now(self._runtime.metrics, "ApplyRoutes", lambda: apply(self._runtime, request))
-        return _response(request, done)
+            return _response(request, await answer(metrics, "ApplyRoutes", work))
 
     async def ListRoutes(  # noqa: N802
         self,

@@ -19,7 +19,6 @@ from quilt_runtime.services.contract import QuiltRuntimeService
 from quilt_runtime.services.handlers import RECEIVED_AT_MOST, generic_handler
 from quilt_runtime.services.ipam import IpamService
 from quilt_runtime.services.node_config import NodeConfigService
-from quilt_runtime.services.route_socket import RouteSocket
 from quilt_runtime.services.route_table import RouteTableService
 from quilt_runtime.services.sockets import SocketFile, TlsFiles, joined
 
@@ -57,8 +56,6 @@ class GrpcServer:
     def __init__(self, runtime: Runtime, settings: Settings) -> None:
         self._server = grpc.aio.server(options=OPTIONS)
         self._health = HealthServicer()
-        self._routes = RouteTableService(runtime)
-        self._route_socket = RouteSocket(self._routes, settings.socket_dir)
         self._file = SocketFile(settings.socket_dir / "runtime.sock")
         self._register(runtime)
         with self._file.binding(SOCKET_UMASK) as path:
@@ -70,7 +67,6 @@ class GrpcServer:
     async def start(self) -> None:
         """Serve; raises RequestError where an address cannot be had."""
         await self._server.start()
-        self._route_socket.start()
         for name in ("", *NAMES):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         log.info("grpc_serving", socket=str(self._file.path))
@@ -84,14 +80,13 @@ class GrpcServer:
         """Refuse new calls, let running ones end."""
         await self._health.enter_graceful_shutdown()
         self._file.remove()
-        await self._route_socket.stop()
         await self._server.stop(DRAIN_S)
 
     def _register(self, runtime: Runtime) -> None:
         server = self._server
         services = {
             "QuiltRuntime": QuiltRuntimeService(runtime),
-            "RouteTable": self._routes,
+            "RouteTable": RouteTableService(runtime),
             "Ipam": IpamService(runtime),
             "NodeConfig": NodeConfigService(runtime),
         }

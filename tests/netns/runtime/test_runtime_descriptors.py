@@ -15,7 +15,6 @@ import pytest
 from quilt_proto import node_pb2
 
 from .conftest import TIMEOUT, Node, eventually
-from .test_runtime_route_socket import Request, connected, receive, send
 
 HEALTH = "http://127.0.0.1:9471/healthz"
 
@@ -32,10 +31,10 @@ def no_descriptors(node: Node) -> Iterator[None]:
         resource.prlimit(node.process.pid, resource.RLIMIT_NOFILE, before)
 
 
-def knock(path: Path, kind: socket.SocketKind = socket.SOCK_STREAM) -> None:
+def knock(path: Path) -> None:
     """Connect and go. A thread that waits in accept() has its descriptor already: the third is too many."""
     for _ in range(3):
-        with socket.socket(socket.AF_UNIX, kind) as client:
+        with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(TIMEOUT)
             client.connect(str(path))
 
@@ -57,12 +56,6 @@ def kept(node: Node) -> bool:
             return False
 
 
-def routed(node: Node) -> bool:
-    with connected(node) as sock:
-        send(sock, 5, Request(remove=["10.42.9.0/24"]))
-        return receive(sock)[0] == 5
-
-
 def called(node: Node) -> bool:
     answer = node.config.GetStatus(node_pb2.GetStatusRequest(), wait_for_ready=True, timeout=TIMEOUT)
     return bool(answer.subnet == "10.42.1.0/24")
@@ -75,7 +68,6 @@ def probed(node: Node) -> bool:
 SERVED: dict[str, Callable[[Node], bool]] = {
     "cni.sock": able,
     "keep.sock": kept,
-    "routes.sock": routed,
     "runtime.sock": called,
     "healthz": probed,
 }
@@ -90,8 +82,7 @@ def test_who_connects_while_no_descriptor_is_left_does_not_end_the_service(
         if name == "healthz":
             ready_node.netns.run("sh", "-c", f"for i in 1 2 3; do curl -s -m 1 {HEALTH}; done; true")
         else:
-            kind = socket.SOCK_SEQPACKET if name == "routes.sock" else socket.SOCK_STREAM
-            knock(ready_node.socket_dir / name, kind)
+            knock(ready_node.socket_dir / name)
             time.sleep(0.5)  # the fault lasts a while: no event tells that it was met
     assert SERVED[name](ready_node)
     assert probed(ready_node)
