@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from quilt_runtime.lean import import_prometheus
-
-import_prometheus()
-from prometheus_client import (  # noqa: E402 - what it need not load has to be kept from it first
+from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
