@@ -23,7 +23,6 @@ from quilt_nodeagent.agent import Agent
 from quilt_nodeagent.cni import CONFLIST, CniPaths
 from quilt_nodeagent.config import Config
 from quilt_nodeagent.kernel.hostcare import Checksum
-from quilt_nodeagent.memory import hold_little
 from quilt_pim.core.config import ControlConfig
 from quilt_pim.flags import control_options
 
@@ -137,7 +136,6 @@ async def serve(config: Config) -> None:
     # among them would cost more than making them.
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
-    hold_little()
     try:
         with Kernel.open() as kernel:
             async with Client(access, agent="quilt-agent") as client:

@@ -29,7 +29,6 @@ log = structlog.get_logger()
 HEALTH_PERIOD_S = 0.5
 HANDOVER_S = 10.0
 GIVE_BACK_PERIOD_S = 30.0
-M_MMAP_THRESHOLD = -3  # mallopt(3)
 
 
 async def serve(settings: Settings) -> None:
@@ -93,8 +92,6 @@ def _settle() -> None:
     And a single route's thread does not wait 5 ms, Python's usual turn, for one that works on thousands.
     """
     sys.setswitchinterval(0.0005)
-    # A request of thousands goes back to the system when it is done, instead of leaving a hole in the heap.
-    ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 128 << 10)
     gc.collect()
     gc.freeze()
     gc.set_threshold(3_000, 20, 20)
