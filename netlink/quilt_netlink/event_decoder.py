@@ -11,6 +11,7 @@ from quilt_netlink import decode, messages
 from quilt_netlink.events import Change
 from quilt_netlink.groups import read_groups
 from quilt_netlink.messages import Message
+from quilt_netlink.state import BridgePort, Netconf, NftTable
 
 
 def decode_event(kind: int, view: memoryview, start: int, end: int) -> Change | None:
@@ -19,9 +20,9 @@ def decode_event(kind: int, view: memoryview, start: int, end: int) -> Change | 
     An entry that is there but is no longer of the kind we mean (a neighbour not permanent, a route that is
     a blackhole now) is told as gone.
     """
-    new, change = _CHANGES.get(kind, (False, None))
+    change = _CHANGES.get(kind & ~1)
     found = messages.decode(view, start, end) if change else None
-    return change(new, found) if change and found is not None else None
+    return change(not kind & 1, found) if change and found is not None else None
 
 
 def _neighbour(new: bool, found: Message) -> Change | None:
@@ -53,9 +54,11 @@ def _address(new: bool, found: Message) -> Change | None:
     return Change(new, entry) if entry else None
 
 
-def _link(new: bool, found: Message) -> Change | None:
+def _link(new: bool, found: Message) -> Change:
     # A bridge's own messages about a port have AF_BRIDGE: their DELLINK says that a port left the bridge.
-    return Change(new, decode.link(found)) if found["family"] != c.AF_BRIDGE else None
+    if found["family"] == c.AF_BRIDGE:
+        return Change(new, BridgePort(found["index"], found.get("IFLA_IFNAME", "")))
+    return Change(new, decode.link(found))
 
 
 def _group(new: bool, found: Message) -> Change | None:
@@ -63,17 +66,23 @@ def _group(new: bool, found: Message) -> Change | None:
     return Change(new, groups[0]) if groups else None
 
 
-_CHANGES: dict[int, tuple[bool, Callable[[bool, Message], Change | None]]] = {
-    c.RTM_NEWLINK: (True, _link),
-    c.RTM_DELLINK: (False, _link),
-    c.RTM_NEWADDR: (True, _address),
-    c.RTM_DELADDR: (False, _address),
-    c.RTM_NEWNEIGH: (True, _neighbour),
-    c.RTM_DELNEIGH: (False, _neighbour),
-    c.RTM_NEWROUTE: (True, _route),
-    c.RTM_DELROUTE: (False, _route),
-    c.RTM_NEWNEXTHOP: (True, _nexthop),
-    c.RTM_DELNEXTHOP: (False, _nexthop),
-    c.RTM_NEWMDB: (True, _group),
-    c.RTM_DELMDB: (False, _group),
+def _netconf(new: bool, found: Message) -> Change:
+    return Change(new, Netconf(found.get("NETCONFA_IFINDEX", 0)))
+
+
+def _nft_table(new: bool, found: Message) -> Change:
+    name = found.get("NFTA_TABLE_NAME") or found.get("NFTA_SET_ELEM_LIST_TABLE", "")
+    return Change(True, NftTable(found["family"], name))
+
+
+# By the type without its last bit, which tells what is gone from what is new; not so among nftables' types.
+_CHANGES: dict[int, Callable[[bool, Message], Change | None]] = {
+    c.RTM_NEWLINK: _link,
+    c.RTM_NEWADDR: _address,
+    c.RTM_NEWNEIGH: _neighbour,
+    c.RTM_NEWROUTE: _route,
+    c.RTM_NEWNEXTHOP: _nexthop,
+    c.RTM_NEWMDB: _group,
+    c.RTM_NEWNETCONF: _netconf,
+    **dict.fromkeys((kind & ~1 for kind in (*c.NFT_NOTIFICATIONS, c.NFT_MSG_NEWSETELEM)), _nft_table),
 }

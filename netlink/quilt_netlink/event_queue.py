@@ -17,14 +17,18 @@ from quilt_netlink.state import (
     Address,
     BridgeFdbEntry,
     BridgeGroup,
+    BridgePort,
     FdbEntry,
     Link,
     Neighbour,
+    Netconf,
     Nexthop,
+    NftTable,
     Observed,
     Route,
     Unreachable,
     VxlanGroup,
+    Watched,
 )
 
 _OVERRUN = "overrun"
@@ -47,10 +51,13 @@ _KEYS: dict[Any, Callable[[Any], Hashable]] = {
     Unreachable: attrgetter("table", "prefix", "metric"),
     BridgeGroup: attrgetter("bridge", "port", "group", "source"),
     VxlanGroup: attrgetter("ifindex", "group", "dst", "source"),
+    BridgePort: attrgetter("ifindex"),
+    Netconf: attrgetter("ifindex"),
+    NftTable: attrgetter("family", "name"),
 }
 
 
-def key_of(entry: Observed) -> Hashable:
+def key_of(entry: Observed | Watched) -> Hashable:
     """Return what the kernel tells entries apart by; a later state replaces the one under its key."""
     return (type(entry), _KEYS[type(entry)](entry))
 

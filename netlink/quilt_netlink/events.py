@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from quilt_netlink.state import Observed
+from quilt_netlink.state import Observed, Watched
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +12,7 @@ class Change:
     """An entry as the kernel has it now (`new`), or as it was when it went."""
 
     new: bool
-    entry: Observed
+    entry: Observed | Watched
 
 
 @dataclass(frozen=True, slots=True)

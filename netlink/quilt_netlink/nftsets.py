@@ -22,7 +22,6 @@ from quilt_netlink.reader import read_table
 from quilt_netlink.schema import nfsetelem
 from quilt_netlink.shapes import Attributes, pack_ip, pack_mac
 
-NETLINK_NETFILTER = 12
 MOST = 2_000
 """Addresses in one change: those of one set must fit into an attribute of 64 KiB."""
 
@@ -60,7 +59,7 @@ class NftSets:
     @classmethod
     def open(cls, table: str, netns_path: str | None = None, family: int = INET) -> Self:
         """Open the calling thread's network namespace, or the one at a path (which needs SYS_ADMIN)."""
-        protocol = NETLINK_NETFILTER
+        protocol = c.NETLINK_NETFILTER
         sock = open_socket(protocol) if netns_path is None else socket_in(netns_path, protocol)
         return cls(sock, table, family)
 

@@ -170,6 +170,12 @@ nfsetelem = Shape(
 )
 """Elements of a set of nftables."""
 
+nftmsg = Shape({"NFTA_TABLE_NAME": (1, TEXT)}, *(">BBH", "family", "version", "resource"))
+"""What every notification about the contents of an nftables table begins with."""
+
+netconfmsg = Shape({"NETCONFA_IFINDEX": (1, S32)}, *("B3x", "family"))
+"""A change of an interface's forwarding switches."""
+
 READ: Mapping[int, Shape] = {
     **dict.fromkeys((c.RTM_NEWLINK, c.RTM_DELLINK), ifinfmsg),
     **dict.fromkeys((c.RTM_NEWADDR, c.RTM_DELADDR), ifaddrmsg),
@@ -178,6 +184,8 @@ READ: Mapping[int, Shape] = {
     **dict.fromkeys((c.RTM_NEWNEXTHOP, c.RTM_DELNEXTHOP), nhmsg),
     **dict.fromkeys((c.RTM_NEWRULE, c.RTM_DELRULE), fibmsg),
     **dict.fromkeys((c.RTM_NEWMDB, c.RTM_DELMDB), mdbmsg),
+    **dict.fromkeys((c.RTM_NEWNETCONF, c.RTM_DELNETCONF), netconfmsg),
+    **dict.fromkeys(c.NFT_NOTIFICATIONS, nftmsg),
     c.NFT_MSG_NEWSETELEM: nfsetelem,
 }
 """The shapes of what is read, by message type."""

@@ -188,10 +188,35 @@ class VxlanGroup:
     source: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class BridgePort:
+    """An interface of whose settings as a port its bridge tells, or that it left the bridge; watched only."""
+
+    ifindex: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Netconf:
+    """The forwarding switches (sysctls) of an interface, or of a family (negative index); watched only."""
+
+    ifindex: int
+
+
+@dataclass(frozen=True, slots=True)
+class NftTable:
+    """A table of nftables in which something was made, changed or removed; watched only."""
+
+    family: int
+    name: str
+
+
 GroupEntry = BridgeGroup | VxlanGroup
+Watched = BridgePort | Netconf | NftTable
+"""What is told of without what it is now."""
 
 Entry = Link | Address | Neighbour | FdbEntry | Nexthop | Route | Unreachable | VxlanGroup
 """What can be written."""
 
 Observed = Entry | BridgeFdbEntry | BridgeGroup
-"""What can be read or watched."""
+"""What can be read and watched."""
