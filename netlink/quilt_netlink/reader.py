@@ -48,7 +48,7 @@ class Reader(Generic[T]):
                 continue
             if flags & c.NLM_F_DUMP_INTR and kind != c.NLMSG_ERROR:
                 self.torn = True
-            if kind == self._kind:
+            if kind & ~3 == self._kind:  # br_mdb_dump() answers with the type of the question
                 self._message(view, start, end)
             elif end_of_dump(view, kind, flags, start, end):
                 return True

@@ -183,7 +183,7 @@ READ: Mapping[int, Shape] = {
     **dict.fromkeys((c.RTM_NEWNEIGH, c.RTM_DELNEIGH), ndmsg),
     **dict.fromkeys((c.RTM_NEWNEXTHOP, c.RTM_DELNEXTHOP), nhmsg),
     **dict.fromkeys((c.RTM_NEWRULE, c.RTM_DELRULE), fibmsg),
-    **dict.fromkeys((c.RTM_NEWMDB, c.RTM_DELMDB), mdbmsg),
+    **dict.fromkeys((c.RTM_NEWMDB, c.RTM_DELMDB, c.RTM_GETMDB), mdbmsg),
     **dict.fromkeys((c.RTM_NEWNETCONF, c.RTM_DELNETCONF), netconfmsg),
     **dict.fromkeys(c.NFT_NOTIFICATIONS, nftmsg),
     c.NFT_MSG_NEWSETELEM: nfsetelem,

@@ -121,8 +121,9 @@ def encode(
     invalid: list[Failure] = []
     for place in places:
         op = ops[place]
+        entry = op.entry
         try:
-            messages.append(ENCODERS[type(op.entry)](type(op), op.entry, first + len(messages)))
+            messages.append(ENCODERS[type(entry)](type(op), entry, first + len(sent)))
             sent.append(place)
         except (OSError, ValueError, struct.error) as error:
             invalid.append(_invalid(place, op, error))

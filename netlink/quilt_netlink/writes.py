@@ -32,6 +32,7 @@ _NEIGHBOUR = {size: _struct(ndmsg, f"HH{size}s") for size in _FAMILY}
 _FDB = _struct(ndmsg, "HH6s2x")
 _NEXTHOP = _struct(nhmsg, "HHI")
 _ROUTE = {size: _struct(rtmsg, f"HH{size}s", "HHI") for size in _FAMILY}
+_PERMANENT, _SELF, _BRIDGE = c.NUD_PERMANENT, c.NTF_SELF, c.AF_BRIDGE
 _DST, _LLADDR = (ndmsg.attrs[name][0] for name in ("NDA_DST", "NDA_LLADDR"))
 _ID, _OIF, _GATEWAY = (nhmsg.attrs[name][0] for name in ("NHA_ID", "NHA_OIF", "NHA_GATEWAY"))
 _RTA_DST, _RTA_TABLE = (rtmsg.attrs[name][0] for name in ("RTA_DST", "RTA_TABLE"))
@@ -52,19 +53,23 @@ def neighbour(verb: type[Op], entry: Neighbour, seq: int) -> bytes:
     kind, more = c.RTM_DELNEIGH, b""
     if verb is not Delete:
         kind, more = c.RTM_NEWNEIGH, _MAC.pack(10, _LLADDR, pack_mac(entry.mac))
-    shape = _NEIGHBOUR[size]
-    header = (shape.size + len(more), kind, FLAGS[verb], seq, 0)
-    fields = (_FAMILY[size], entry.ifindex, c.NUD_PERMANENT, 0, 0)
-    return shape.pack(*header, *fields, size + 4, _DST, dst) + more
+    shape, family, flags = _NEIGHBOUR[size], _FAMILY[size], FLAGS[verb]
+    total = shape.size + len(more)
+    return (
+        shape.pack(total, kind, flags, seq, 0, family, entry.ifindex, _PERMANENT, 0, 0, size + 4, _DST, dst)
+        + more
+    )
 
 
 def fdb(verb: type[Op], entry: FdbEntry, seq: int) -> bytes:
     """Encode an operation on an entry of a VXLAN device's table."""
     kind = c.RTM_DELNEIGH if verb is Delete else c.RTM_NEWNEIGH
     more = _address(_DST, entry.dst) if entry.dst else b""
-    header = (_FDB.size + len(more), kind, FLAGS[verb], seq, 0)
-    fields = (c.AF_BRIDGE, entry.ifindex, c.NUD_PERMANENT, c.NTF_SELF, 0)
-    return _FDB.pack(*header, *fields, 10, _LLADDR, pack_mac(entry.mac)) + more
+    total, flags, mac = _FDB.size + len(more), FLAGS[verb], pack_mac(entry.mac)
+    return (
+        _FDB.pack(total, kind, flags, seq, 0, _BRIDGE, entry.ifindex, _PERMANENT, _SELF, 0, 10, _LLADDR, mac)
+        + more
+    )
 
 
 def nexthop(verb: type[Op], entry: Nexthop, seq: int) -> bytes:
@@ -77,8 +82,11 @@ def nexthop(verb: type[Op], entry: Nexthop, seq: int) -> bytes:
         family = AF_INET6 if ":" in entry.gateway else AF_INET
         onlink = c.RTNH_F_ONLINK if entry.onlink else 0
         more += _address(_GATEWAY, entry.gateway)
-    header = (_NEXTHOP.size + len(more), c.RTM_NEWNEXTHOP, FLAGS[verb], seq, 0)
-    return _NEXTHOP.pack(*header, family, 0, entry.protocol, 0, onlink, 8, _ID, entry.id) + more
+    total, kind, flags = _NEXTHOP.size + len(more), c.RTM_NEWNEXTHOP, FLAGS[verb]
+    return (
+        _NEXTHOP.pack(total, kind, flags, seq, 0, family, 0, entry.protocol, 0, onlink, 8, _ID, entry.id)
+        + more
+    )
 
 
 def route(verb: type[Op], entry: Route, seq: int) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from netlink_parts import HOST, MAC, VXLAN, device, peer  # noqa: F401  # a fixt
 
 from quilt_netlink import (
     Address,
+    BridgePort,
     Change,
     Create,
     Delete,
@@ -21,12 +23,15 @@ from quilt_netlink import (
     Link,
     Monitor,
     Neighbour,
+    Netconf,
     Nexthop,
+    NftTable,
     Overrun,
     Put,
     Route,
 )
 from quilt_netlink.namespaces import socket_in
+from quilt_netlink.nftsets import INET, NftSets, SetChange
 
 
 async def told(monitor: Monitor, last: Callable[[Event], bool]) -> list[Event]:
@@ -101,6 +106,42 @@ async def test_a_port_that_leaves_its_bridge_is_not_a_link_that_goes(kernel: Ker
         port = kernel.link("q1")
         events = await told(monitor, lambda event: isinstance(event, Change) and event.entry == port)
         assert all(isinstance(event, Change) and event.new for event in events)
+
+
+@pytest.mark.kernel
+async def test_what_bridges_tell_of_their_ports_is_told_where_asked_for(kernel: Kernel, netns: Any) -> None:
+    kernel.run(Create(Link("quilt0", kind="bridge", up=True)))
+    bridge = kernel.link("quilt0").index  # type: ignore[union-attr]
+    kernel.run(Create(Link("q1", kind="veth", master=bridge, hairpin=True, peer=Link("q2"))))
+    port = BridgePort(kernel.link("q1").index, "q1")  # type: ignore[union-attr]
+    async with Monitor.open(("link", "port"), netns_path=netns.path) as monitor:
+        netns.run("bridge", "link", "set", "dev", "q1", "hairpin", "off")
+        await told(monitor, is_about(port))
+        kernel.run(Put(Link("q1", master=-1)))
+        await told(monitor, is_about(port, new=False))
+
+
+@pytest.mark.kernel
+async def test_forwarding_switches_are_told(netns: Any) -> None:
+    async with Monitor.open(("netconf",), netns_path=netns.path) as monitor:
+        netns.run("sysctl", "-qw", "net.ipv4.conf.lo.forwarding=1")
+        await told(monitor, is_about(Netconf(1)))
+
+
+@pytest.mark.kernel
+async def test_tables_of_nftables_are_told_and_own_changes_are_passed_over(netns: Any) -> None:
+    with closing(NftSets.open("mine", netns.path)) as sets:
+        own = sets.port
+        async with Monitor.open(("nftables",), netns.path, ignore_port=lambda port: port == own) as monitor:
+            netns.run("nft", "-f", "-", stdin="table inet mine { set s { type ipv4_addr; }; }")
+            assert await monitor.take_all() == [Change(True, NftTable(INET, "mine"))]
+            sets.change([SetChange("s", ["198.18.0.2"], True)])
+            netns.run("nft", "-f", "-", stdin="table ip other { chain c { }; }")
+            assert await monitor.take_all() == [Change(True, NftTable(2, "other"))]
+            netns.run("nft", "delete", "element", "inet", "mine", "s", "{ 198.18.0.2 }")
+            assert await monitor.take_all() == [Change(True, NftTable(INET, "mine"))]
+            netns.run("nft", "delete", "table", "ip", "other")
+            assert await monitor.take_all() == [Change(True, NftTable(2, "other"))]
 
 
 async def test_a_storm_on_one_entry_is_one_event(kernel: Kernel, device: int, netns: Any) -> None:  # noqa: F811

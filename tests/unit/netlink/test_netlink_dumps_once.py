@@ -27,7 +27,7 @@ from quilt_netlink import (
 
 PERMANENT = 0x80
 AF_UNSPEC, AF_INET, AF_BRIDGE, AF_INET6, AF_PHONET, AF_IPMR = 0, 2, 7, 10, 35, 128
-RTM_NEWADDR, RTM_NEWROUTE, RTM_NEWMDB = 20, 24, 84
+RTM_NEWADDR, RTM_NEWROUTE, RTM_NEWMDB, RTM_GETMDB = 20, 24, 84, 86
 WITHOUT_IPV6 = frozenset({AF_UNSPEC, AF_INET, AF_BRIDGE, AF_IPMR})
 WHOLE = WITHOUT_IPV6 | {AF_INET6}
 
@@ -153,12 +153,13 @@ def test_t12_no_other_dump_holds_an_entry_twice(
         assert set(found) == {other for other, _ in held if other.ifindex == entry.ifindex}
 
 
-def test_t12_bridge_groups_are_read_once_each() -> None:
+@pytest.mark.parametrize("kind", [RTM_NEWMDB, RTM_GETMDB], ids=["new", "as bridges answer"])
+def test_t12_bridge_groups_are_read_once_each(kind: int) -> None:
     """t12: A member of a group is read once, also where the kernel tells its bridge twice."""
     entry = struct.pack("=IBBH4s12x2s2x", 5, 1, 0, 0, bytes([239, 1, 1, 1]), b"\x08\x00")
     nested = pad(struct.pack("=HH", len(entry) + 4, 1) + entry)
     nested = struct.pack("=HH", len(nested) + 4, 1) + nested
-    message = raw(RTM_NEWMDB, struct.pack("=B3xI", AF_BRIDGE, 4), (1, nested))
+    message = raw(kind, struct.pack("=B3xI", AF_BRIDGE, 4), (1, nested))
     assert opened(ScriptedKernel([message, message])).groups() == [BridgeGroup(4, 5, "239.1.1.1")]
 
 

@@ -19,7 +19,9 @@ from quilt_netlink.reader import Reader
 from quilt_netlink.rules import read_multicast_route, read_multicast_rule
 
 SEQ = 7
-KINDS = st.sampled_from([2, 3, 16, 17, 20, 21, 24, 25, 28, 29, 32, 84, 85, 104, 105, 999])
+KINDS = st.sampled_from(
+    [2, 3, 16, 17, 20, 21, 24, 25, 28, 29, 32, 80, 81, 84, 85, 104, 105, 0xA00, 0xA0C, 0xA0F, 999]
+)
 LINKS = [
     links.create(Link("vxlan100", "vxlan", mac="02:00:00:00:00:01", vxlan=Vxlan(100, 4789, "198.18.0.1"))),
     links.create(Link("ve0", "veth", mtu=1450, peer=Link("eth0"))),
