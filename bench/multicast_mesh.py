@@ -15,8 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from bench.multicast_node import NODES, wanted
+from bench.multicast_node import NODES
 from bench.netns import inside
+from quilt_crds.vtep import vtep_mac
 from quilt_netlink import MulticastKernel, Snooping
 from quilt_runtime.core.firewall import Firewall, ruleset
 
@@ -136,12 +137,12 @@ class MulticastMesh:
         node, pod = f"n{number}", f"p{number}"
         self._namespace(stack, node)
         self._namespace(stack, pod)
-        mesh = wanted(number, self._fast_leave)
         fast = "on" if self._fast_leave else "off"
-        names = {"underlay": f"{_NAME}-u", "pod": f"{_NAME}-{pod}", "fast": fast, "mac": mesh.own[0].mac}
+        names = {"underlay": f"{_NAME}-u", "pod": f"{_NAME}-{pod}", "fast": fast, "mac": _mac(number)}
         script = _NODE.format(i=number, **names)
-        for peer in mesh.claims:
-            script += _PEER.format(j=peer.vtep.split(".")[2], mac=peer.mac)
+        for peer in NODES:
+            if peer != number:
+                script += _PEER.format(j=peer, mac=_mac(peer))
         self._run(node, script)
         sources = frozenset(f"198.18.200.{n}" for n in NODES)
         table = Firewall(f"10.42.{number}.0/24", ("10.42.0.0/16",), 4789, sources, multicast=True)
@@ -158,6 +159,10 @@ class MulticastMesh:
         self._processes[number] = process
         stack.callback(process.wait)
         stack.callback(process.terminate)
+
+
+def _mac(number: int) -> str:
+    return vtep_mac("default", f"node-{number}")
 
 
 def membership(group: str) -> bytes:

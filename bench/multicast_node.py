@@ -13,7 +13,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from quilt_multicast.core.settings import Limits, MulticastSettings
+from quilt_crds.wire import MulticastSpec
 from quilt_multicast.metrics import MulticastMetrics
 from quilt_multicast.service import Multicast, Wanted
 from quilt_nodeagent.core.peers import make_peer
@@ -24,7 +24,7 @@ NODES = (1, 2, 3)
 def wanted(number: int, fast_leave: bool) -> Wanted:
     """Three nodes, all Up."""
     claims = [make_peer("default", f"10.42.{n}.0/24", f"node-{n}", "Up", f"198.18.200.{n}") for n in NODES]
-    settings = MulticastSettings(True, fast_leave, Limits(groups_per_pod=512))
+    settings = MulticastSpec(enabled=True, fast_leave=fast_leave, max_groups_per_pod=512)
     own = claims.pop(number - 1)
     return Wanted(settings, "vxlan100", (own,), tuple(claims))
 

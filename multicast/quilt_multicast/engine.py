@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Sequence, Set
 import structlog
 
 from quilt_multicast.core.forwarding import Forwarding, Topology
+from quilt_multicast.core.limits import Limits
 from quilt_multicast.core.members import LINK_LOCAL, LocalMembers, RemoteMembers
-from quilt_multicast.core.settings import Limits
 from quilt_multicast.core.state import make_plan
 from quilt_multicast.core.sync import News
 from quilt_multicast.dataplane import DataplaneError, FlowCounters, MulticastDataplane, NotYetError

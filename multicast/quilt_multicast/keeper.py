@@ -9,8 +9,6 @@ from pathlib import Path
 
 import structlog
 
-from quilt_nodeagent.executor.client import socket_beside
-
 log = structlog.get_logger()
 
 # Seconds: called inside the event loop, of a thread that has nothing else to do.
@@ -58,9 +56,3 @@ class Keeper:
             self._lost = bool(reason)
             if reason:
                 log.info("descriptor_not_kept", name=self._name, reason=reason)
-
-
-def keeper_beside(runtime_addr: str, name: str) -> Keeper | None:
-    """Return the keeper of the runtime at a gRPC address; None where that is not a Unix socket."""
-    path = socket_beside(runtime_addr, "keep.sock")
-    return Keeper(path, name) if path else None

@@ -14,11 +14,13 @@ from pathlib import Path
 
 import structlog
 
-from quilt_crds.names import BRIDGE_DEVICE
+from quilt_crds.names import BRIDGE_DEVICE, UP
+from quilt_crds.wire import MulticastSpec
 from quilt_kube.backoff import Backoff
 from quilt_kube.waiting import wait
 from quilt_multicast.core.forwarding import MeshPeer, Topology
-from quilt_multicast.core.settings import MulticastSettings
+from quilt_multicast.core.limits import limits_of
+from quilt_multicast.core.mesh import Peer
 from quilt_multicast.core.sync import Sync
 from quilt_multicast.dataplane import MulticastDataplane
 from quilt_multicast.engine import Engine
@@ -29,7 +31,6 @@ from quilt_multicast.mroute import MrouteError, MulticastTable
 from quilt_multicast.observer import Observer
 from quilt_multicast.view import MulticastState
 from quilt_netlink import Monitor, MonitorLike, MulticastKernel, NetlinkError
-from quilt_nodeagent.core.peers import UP, Peer
 
 log = structlog.get_logger()
 
@@ -41,9 +42,9 @@ SHORTEST_KEY = 16
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the agent knows: `device` is empty until the mesh's device stands; claims are all of the mesh."""
+    """What the agent knows: `device` is empty until the mesh's device stands, `claims` are the peers'."""
 
-    settings: MulticastSettings
+    settings: MulticastSpec
     device: str
     own: tuple[Peer, ...]
     claims: tuple[Peer, ...]
@@ -156,11 +157,11 @@ class Multicast:
         )
         self._left_clean = False
         sync = Sync(time.time_ns() // 1000, lambda: self._limit)
-        self._limit = wanted.settings.limits.groups_per_node
+        self._limit = wanted.settings.max_groups_per_node
         exchange = Exchange(sync, key, self._metrics, lambda news: engine.heard(news), self._host.make_socket)
         engine = Engine(
             dataplane,
-            wanted.settings.limits,
+            limits_of(wanted.settings),
             self._metrics,
             open_monitor=self._host.open_monitor,
             tell=exchange.change,
@@ -209,9 +210,9 @@ class Multicast:
         for _, peer in sorted(peers, key=lambda item: _number(item[1].vtep)):
             voices.setdefault(peer.node, peer)
         self._peers = {peer.vtep: peer for peer in voices.values()}
-        self._limit = wanted.settings.limits.groups_per_node
-        self._engine.set_limits(wanted.settings.limits)
-        self._engine.choose(wanted.settings.namespaces)
+        self._limit = wanted.settings.max_groups_per_node
+        self._engine.set_limits(limits_of(wanted.settings))
+        self._engine.choose(frozenset(wanted.settings.namespaces))
         gone = self._exchange.set_peers(topology.vtep, self._peers)
         self._engine.set_topology(topology, gone)
         self._well()

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import structlog
 from prometheus_client import CollectorRegistry
 
-from quilt_crds.names import BRIDGE_DEVICE
+from quilt_crds.names import BRIDGE_DEVICE, UP
 from quilt_kube.backoff import Backoff
+from quilt_multicast.core.mesh import Mesh
 from quilt_multicast.core.state import Flow, Forward
-from quilt_nodeagent.core.peers import UP, PeerTable
 from quilt_pim.core.config import ControlConfig
 from quilt_pim.core.events import IgmpMembershipChange, PimRouteChange
 from quilt_pim.core.rpf import MeshRoutes
@@ -43,13 +43,13 @@ class ControlService:
     def __init__(
         self,
         config: ControlConfig,
-        table: PeerTable,
+        mesh: Mesh,
         registry: CollectorRegistry,
         wanted: Callable[[], bool] = lambda: True,
     ) -> None:
-        self.plane = ControlPlane(config, device=table.device, upstream=MeshRoutes(table).lookup)
+        self.plane = ControlPlane(config, device=mesh.device, upstream=MeshRoutes(mesh).lookup)
         self.observer = Told(self.plane)
-        self._table = table
+        self._mesh = mesh
         self._wanted = wanted
         self._told = False
         self._wake = asyncio.Event()
@@ -57,7 +57,7 @@ class ControlService:
 
     def show(self, state: MulticastState) -> None:
         """Let the API show the dataplane's state."""
-        self.plane.state = Shown(state, lambda: self._table.device)
+        self.plane.state = Shown(state, lambda: self._mesh.device)
 
     def changed(self) -> None:
         """Tell that claims changed."""
@@ -88,21 +88,21 @@ class ControlService:
             await self._wake.wait()
             await asyncio.sleep(_COALESCE)
             self._wake.clear()
-            if self._table.complete and self._wanted():
+            if self._mesh.complete and self._wanted():
                 self._tell_mesh()
                 self._told = True
             elif self._told:
-                self.plane.set_mesh((), self._table.device)
+                self.plane.set_mesh((), self._mesh.device)
                 self._told = False
 
     def _tell_mesh(self) -> None:
-        table = self._table
+        mesh = self._mesh
         up = [
             (claim.node, claim.vtep)
-            for claim in table.claims()
-            if claim.phase == UP and claim.host_ip and claim.node != table.own_node
+            for claim in mesh.claims()
+            if claim.phase == UP and claim.host_ip and claim.node != mesh.own_node
         ]
-        self.plane.set_mesh(up, table.device)
+        self.plane.set_mesh(up, mesh.device)
 
 
 class Told:

@@ -16,9 +16,6 @@ from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET
 from quilt_crds.wire import QuiltNetwork, QuiltNode, QuiltSubnet
 from quilt_kube.aio import Sender, follow
 from quilt_kube.listwatch import ListWatch
-from quilt_multicast.keeper import keeper_beside
-from quilt_multicast.metrics import MulticastMetrics
-from quilt_multicast.service import Multicast, Wanted
 from quilt_netlink import Address, KernelLike, Link, Monitor, MonitorLike, NetlinkError, Route
 from quilt_nodeagent.api.heartbeat import Heartbeat
 from quilt_nodeagent.api.status import StatusWriter
@@ -29,6 +26,7 @@ from quilt_nodeagent.core.state import Mark
 from quilt_nodeagent.executor.client import RuntimeClient
 from quilt_nodeagent.executor.link import RuntimeLink
 from quilt_nodeagent.executor.routes import Routes
+from quilt_nodeagent.feature import Feature
 from quilt_nodeagent.health import HealthServer
 from quilt_nodeagent.kernel.dataplane import Dataplane
 from quilt_nodeagent.kernel.device import DeviceKeeper
@@ -42,7 +40,6 @@ from quilt_nodeagent.report import Report
 from quilt_nodeagent.sources import ClaimSource, NetworkSource, NodeSource
 from quilt_nodeagent.view import View
 from quilt_nodeagent.writer import PlanWriter
-from quilt_pim.service import ControlService
 
 log = structlog.get_logger()
 
@@ -79,8 +76,8 @@ class Agent:
         self.node_routes = NodeRoutes(
             Routes(kernel, self.runtime.client),
             self.metrics,
-            mesh=lambda: self._network.cluster_cidrs,
-            changed=self._report_soon,
+            mesh=lambda: self.network.cluster_cidrs,
+            changed=self.report_soon,
         )
         self.dataplane = Dataplane(kernel, self.metrics)
         keeper = DeviceKeeper(kernel, config.proc_sys_net)
@@ -104,18 +101,7 @@ class Agent:
             unheard=self._unheard,
             open_monitor=open_monitor,
         )
-        self.control = ControlService(
-            config.control, self.table, self.metrics.registry, lambda: self._network.multicast.enabled
-        )
-        self.multicast = Multicast(
-            self._multicast_wanted,
-            config.multicast_key,
-            MulticastMetrics(self.metrics.registry),
-            observer=self.control.observer,
-            reported=self._report_soon,
-            keeper=keeper_beside(config.runtime_addr, "multicast"),
-        )
-        self.control.show(self.multicast.state)
+        self.features: list[Feature] = []
         self._connect(client, version)
         self._settings_timer: asyncio.TimerHandle | None = None
         self._settings_sent = float("-inf")
@@ -131,8 +117,8 @@ class Agent:
             client,
             name,
             self.metrics,
-            interval=lambda: self._network.heartbeat_interval,
-            duration=lambda: self._network.heartbeat_timeout,
+            interval=lambda: self.network.heartbeat_interval,
+            duration=lambda: self.network.heartbeat_timeout,
             owner=lambda: self.node.owner,
         )
         self._client = client
@@ -159,7 +145,8 @@ class Agent:
         )
 
     @property
-    def _network(self) -> Network:
+    def network(self) -> Network:
+        """Settings of the mesh; the defaults before they are read."""
         return self.view.network or Network()
 
     async def run(self) -> None:
@@ -177,21 +164,20 @@ class Agent:
                     self.runtime,
                     self.drift,
                     self.node_routes,
-                    self.multicast,
-                    self.control,
                     self.reconciler,
                     self.status,
                     self.report,
                 ):
                     group.create_task(service.run())
+                for feature in self.features:
+                    group.create_task(feature.run())
         finally:
             await health.stop()
             await self.runtime.client.close()
 
     def _touched(self, marks: set[Mark]) -> None:
         self.reconciler.touch(marks)
-        self.multicast.changed()
-        self.control.changed()
+        self._features_changed()
         self._settings_soon()
 
     def _network_changed(self, marks: set[Mark]) -> None:
@@ -199,8 +185,7 @@ class Agent:
         self.reconciler.resync("network")
         self._look_at_underlay()
         self.heartbeat.changed()
-        self.multicast.changed()
-        self.control.changed()
+        self._features_changed()
         self._settings_soon()
 
     def _node_changed(self, item: QuiltNode | None) -> None:
@@ -212,7 +197,8 @@ class Agent:
 
     def _runtime_restored(self) -> None:
         self.reconciler.resync("runtime")
-        self.multicast.keep()
+        for feature in self.features:
+            feature.restored()
         self.node_routes.ensure("recovery")
 
     def _runtime_changed(self) -> None:
@@ -221,7 +207,7 @@ class Agent:
             self.view.served = served
             # At once: before the runtime is told another subnet than the one that its pods have.
             self._send_settings()
-        self._report_soon()
+        self.report_soon()
 
     def _underlay_event(self, entry: Link | Address | Route, new: bool) -> None:
         self.node_routes.heard(entry, new)
@@ -257,7 +243,7 @@ class Agent:
             self.reconciler.touch(self.table.set_direct(self.view.direct))
             self.reconciler.resync("underlay")
             self._settings_soon()
-            self._report_soon()
+            self.report_soon()
 
     def _settings_soon(self) -> None:
         if self._settings_timer is None:
@@ -276,26 +262,21 @@ class Agent:
         if settings is not None:
             claim = self.view.claim
             self.runtime.want(settings, claim.cidr if claim else "", self.view.move_to)
-            self._report_soon()
+            self.report_soon()
 
     def _settled(self) -> None:
         if self.reconciler.verified != self._device_stands:
             self._device_stands = self.reconciler.verified
             give_back()
             self.node_routes.ensure("ready")
-            self.multicast.changed()
-        self._report_soon()
+            self._features_changed()
+        self.report_soon()
 
-    def _multicast_wanted(self) -> Wanted | None:
-        network = self.view.network
-        if network is None or not self.table.complete:
-            return None
-        device = network.device if self.reconciler.verified else ""
-        own = tuple(self.table.own)
-        claims = self.table.claims() if network.multicast.enabled else ()
-        others = tuple(claim for claim in claims if claim.node != self.table.own_node)
-        return Wanted(network.multicast, device, own, others)
+    def _features_changed(self) -> None:
+        for feature in self.features:
+            feature.changed()
 
-    def _report_soon(self) -> None:
+    def report_soon(self) -> None:
+        """Have conditions and probes follow what changed."""
         self.status.changed()
         self.report.check()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from quilt_nodeagent.cni import CniPaths
 from quilt_nodeagent.kernel.hostcare import Checksum
-from quilt_pim.core.config import ControlConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,5 +22,3 @@ class Config:
     proc_sys_net: Path
     cni: CniPaths
     tx_checksum: Checksum = "auto"
-    multicast_key: Path = Path("/etc/quilt/multicast/key")
-    control: ControlConfig = field(default_factory=lambda: ControlConfig(control_sock=""))

@@ -18,13 +18,19 @@ from quilt_crds.names import AGENT_HEALTH_PORT, DEFAULT_NETWORK
 from quilt_kube.access import find, in_cluster
 from quilt_kube.aio import Client
 from quilt_kube.credentials import AccessError
+from quilt_multicast.keeper import Keeper
+from quilt_multicast.metrics import MulticastMetrics
+from quilt_multicast.service import Multicast, Wanted
 from quilt_netlink import Kernel
 from quilt_nodeagent.agent import Agent
 from quilt_nodeagent.cni import CONFLIST, CniPaths
 from quilt_nodeagent.config import Config
+from quilt_nodeagent.executor.client import socket_beside
+from quilt_nodeagent.feature import Feature
 from quilt_nodeagent.kernel.hostcare import Checksum
 from quilt_pim.core.config import ControlConfig
 from quilt_pim.flags import control_options
+from quilt_pim.service import ControlService
 
 _LEVELS = click.Choice(["debug", "info", "warning", "error"])
 
@@ -111,11 +117,9 @@ def main(
         proc_sys_net,
         cni,
         tx_checksum,
-        multicast_key,
-        control,
     )
     try:
-        asyncio.run(serve(config))
+        asyncio.run(serve(config, multicast_key, control))
     except (AccessError, OSError) as error:
         structlog.get_logger().error("agent_cannot_start", error=str(error))
         sys.exit(1)
@@ -124,8 +128,8 @@ def main(
         sys.exit(1)
 
 
-async def serve(config: Config) -> None:
-    """Run an agent until SIGTERM or SIGINT; the kernel is left as it is."""
+async def serve(config: Config, multicast_key: Path, control: ControlConfig) -> None:
+    """Run an agent and its features until SIGTERM or SIGINT; the kernel is left as it is."""
     task = asyncio.current_task()
     loop = asyncio.get_running_loop()
     if task is not None:
@@ -139,9 +143,40 @@ async def serve(config: Config) -> None:
     try:
         with Kernel.open() as kernel:
             async with Client(access, agent="quilt-agent") as client:
-                await Agent(config, kernel, client, installed_version()).run()
+                agent = Agent(config, kernel, client, installed_version())
+                agent.features += multicast_features(agent, config.runtime_addr, multicast_key, control)
+                await agent.run()
     except asyncio.CancelledError:
         structlog.get_logger().info("agent_stopped", leaves="kernel state as it is")
+
+
+def multicast_features(agent: Agent, runtime_addr: str, key: Path, config: ControlConfig) -> list[Feature]:
+    """Multicast across the mesh, and the API for multicast routers, each fed from the agent's tables."""
+    registry, keeper = agent.metrics.registry, socket_beside(runtime_addr, "keep.sock")
+    control = ControlService(config, agent.table, registry, lambda: agent.network.multicast.enabled)
+    multicast = Multicast(
+        lambda: _wanted(agent),
+        key,
+        MulticastMetrics(registry),
+        observer=control.observer,
+        reported=agent.report_soon,
+        keeper=Keeper(keeper, "multicast") if keeper else None,
+    )
+    control.show(multicast.state)
+    return [
+        Feature(multicast.run, multicast.changed, multicast.keep, lambda: multicast.problems),
+        Feature(control.run, control.changed),
+    ]
+
+
+def _wanted(agent: Agent) -> Wanted | None:
+    table, network = agent.table, agent.view.network
+    if network is None or not table.complete:
+        return None
+    device = network.device if agent.reconciler.verified else ""
+    claims = table.claims() if network.multicast.enabled else ()
+    others = tuple(claim for claim in claims if claim.node != table.own_node)
+    return Wanted(network.multicast, device, tuple(table.own), others)
 
 
 def installed_version() -> str:

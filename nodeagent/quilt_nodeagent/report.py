@@ -132,12 +132,13 @@ class Report:
         refusal = [f"The runtime refused: {runtime.refusal}"] if runtime.refusal else []
         foreign = [self._foreign] if self._foreign else []
         cni_problem = [self._cni_problem] if self._cni_problem else []
+        problems = [problem for feature in agent.features for problem in feature.problems()]
         warnings = (*agent.view.warnings(), *agent.reconciler.warnings, *foreign)
         return Facts(
             listed=agent.table.complete,
             in_sync=agent.reconciler.in_sync,
             problems=(*agent.view.problems(), *refusal, *agent.reconciler.problems, *cni_problem),
-            warnings=(*warnings, *agent.node_routes.problems, *agent.multicast.problems),
+            warnings=(*warnings, *agent.node_routes.problems, *problems),
             host_ip=agent.view.host_ip_text(),
             runtime=runtime.error,
             runtime_problems=runtime.problems,

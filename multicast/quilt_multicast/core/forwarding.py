@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
+from quilt_multicast.core.limits import Limits
 from quilt_multicast.core.members import LocalMembers, RemoteMembers
-from quilt_multicast.core.settings import Limits
 from quilt_multicast.core.state import MESH_SIDE, POD_SIDE, Entries, Flow, Forward
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Set
 
-from quilt_multicast.core.settings import Limits
+from quilt_multicast.core.limits import Limits
 
 LINK_LOCAL = "224.0.0."
 

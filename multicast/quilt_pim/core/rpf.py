@@ -8,7 +8,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any, Generic, TypeVar
 
 from quilt_crds.names import BRIDGE_DEVICE
-from quilt_nodeagent.core.peers import PeerTable
+from quilt_multicast.core.mesh import Mesh
 from quilt_pim.core.errors import ControlError
 
 Network = IPv4Network | IPv6Network
@@ -145,15 +145,15 @@ class MeshRoutes:
     Asked of the claims when somebody asks: nothing is kept, and nothing has to follow.
     """
 
-    def __init__(self, table: PeerTable) -> None:
-        self._table = table
+    def __init__(self, mesh: Mesh) -> None:
+        self._mesh = mesh
 
     def lookup(self, source: str) -> RpfInfo | None:
         """The way to a source inside the mesh, or None for everything else."""
-        claim = self._table.holder(source)
+        claim = self._mesh.holder(source)
         if claim is None:
             return None
-        if claim.node == self._table.own_node:
+        if claim.node == self._mesh.own_node:
             return RpfInfo(BRIDGE_DEVICE, None, 0)
         # Also where unicast goes without encapsulation: multicast always takes the VXLAN device.
-        return RpfInfo(self._table.device, claim.vtep, 1)
+        return RpfInfo(self._mesh.device, claim.vtep, 1)

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from quilt_crds.durations import parse_duration
-from quilt_crds.names import IPV6_MTU, VXLAN_DEVICE, VXLAN_PORT
-from quilt_crds.wire import network_spec
-from quilt_multicast.core.settings import MULTICAST_OFF, MulticastSettings, read_multicast
+from quilt_crds.names import IPV6_MTU, VXLAN_DEVICE, VXLAN_PORT, wire_name
+from quilt_crds.wire import MulticastSpec, network_spec
 from quilt_nodeagent.core.reach import Reach
 
 # Outer Ethernet is not part of the underlay's MTU: IP (20 or 40) + UDP 8 + VXLAN 8 + inner Ethernet 14.
 OVERHEAD_V4 = 50
 OVERHEAD_V6 = 70
+MULTICAST_OFF = MulticastSpec()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Network:
     heartbeat_timeout: float = 30.0
     keep_down: bool = False
     direct_routing: bool = False
-    multicast: MulticastSettings = MULTICAST_OFF
+    multicast: MulticastSpec = MULTICAST_OFF
     prefix_length: int = 24
     spoof_guard: bool = True
 
@@ -66,7 +66,7 @@ def read_network(spec: Mapping[str, Any]) -> Network:
         heartbeat_timeout=_duration("timeout", heartbeat.timeout),
         keep_down=read.node_down_policy == "Keep",
         direct_routing=vxlan.direct_routing,
-        multicast=read_multicast(read.multicast),
+        multicast=_multicast(read.multicast),
         prefix_length=0 if read.ipam.mode == "kubernetes" else read.node_prefix_length,
         spoof_guard=read.spoof_guard,
     )
@@ -77,3 +77,12 @@ def _duration(name: str, text: str) -> float:
         return parse_duration(text)
     except ValueError as error:
         raise ValueError(f"{name} of the QuiltNetwork cannot be used: {error}") from error
+
+
+def _multicast(spec: MulticastSpec) -> MulticastSpec:
+    for name in ("max_groups_per_pod", "max_groups_per_node"):
+        if (value := getattr(spec, name)) < 1:
+            raise ValueError(
+                f"multicast.{wire_name(name)} of the QuiltNetwork is {value!r}, must be a number from 1"
+            )
+    return spec

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry
 
-from quilt_multicast.core.settings import MulticastSettings
+from quilt_crds.wire import MulticastSpec
 from quilt_multicast.core.state import Flow, Forward
 from quilt_multicast.exchange import udp_socket
 from quilt_multicast.keeper import Keeper
@@ -182,7 +182,7 @@ class Node:
     pods: list[PodSpace]
     world: World
     reach: type[MulticastKernel] = MulticastKernel
-    settings: MulticastSettings = field(default_factory=lambda: MulticastSettings(enabled=True))
+    settings: MulticastSpec = field(default_factory=lambda: MulticastSpec(enabled=True))
     keeper: Keeper | None = None
     service: Multicast | None = None
     task: asyncio.Task[None] | None = None

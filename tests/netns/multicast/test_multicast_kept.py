@@ -12,7 +12,7 @@ import pytest
 from multicast_streams import complete
 from multicast_world import Node, Receiver, Sender, World, all_heard, inside, make_world, until
 
-from quilt_multicast.core.settings import MulticastSettings
+from quilt_crds.wire import MulticastSpec
 from quilt_multicast.keeper import Keeper
 from quilt_multicast.mroute import MrouteError, MulticastTable
 from quilt_runtime.keeper import SOCKET
@@ -135,7 +135,7 @@ async def test_without_every_peers_word_what_is_stale_ends_by_time(world: World)
 async def test_turned_off_nothing_is_kept(world: World) -> None:
     one, two, _ = world.nodes
     async with streaming(one.pods[0].sender(), two.pods[0].receiver(GROUP)):
-        one.settings = MulticastSettings(enabled=False)
+        one.settings = MulticastSpec(enabled=False)
         assert one.service is not None
         one.service.changed()
         await until("swept", lambda: not one.copies())

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from multicast_world import Node, World, add_pod, inside, until
 
-from quilt_multicast.core.settings import Limits, MulticastSettings
+from quilt_crds.wire import MulticastSpec
 from quilt_multicast.mroute import MrouteError, MulticastTable
 from quilt_netlink import VxlanGroup
 
@@ -118,7 +118,7 @@ async def test_a_device_that_was_down_forwards_again(world: World, device: str) 
 async def test_turned_off_it_leaves_nothing(world: World) -> None:
     await streaming(world)
     one = world.nodes[0]
-    one.settings = MulticastSettings(enabled=False)
+    one.settings = MulticastSpec(enabled=False)
     assert one.service is not None
     one.service.changed()
     await until("swept", lambda: not one.copies())
@@ -137,7 +137,7 @@ async def test_who_owns_the_table_is_said(world: World) -> None:
 
 async def test_limits_hold(make_netns: Callable[[], Any], world: World) -> None:
     one, two, _ = world.nodes
-    two.settings = MulticastSettings(enabled=True, limits=Limits(groups_per_pod=3, groups_per_node=4))
+    two.settings = MulticastSpec(enabled=True, max_groups_per_pod=3, max_groups_per_node=4)
     assert two.service is not None
     two.service.changed()
     await asyncio.sleep(0.1)

@@ -9,7 +9,7 @@ from typing import Any
 from multicast_streams import complete, flowing, members_known, stream
 from multicast_world import World, add_pod, until
 
-from quilt_multicast.core.settings import MulticastSettings
+from quilt_crds.wire import MulticastSpec
 
 GROUP = "239.12.0.1"
 
@@ -17,7 +17,7 @@ GROUP = "239.12.0.1"
 def choose(world: World, *namespaces: str) -> None:
     """Let every node follow the QuiltNetwork's list."""
     for node in world.nodes:
-        node.settings = MulticastSettings(enabled=True, namespaces=frozenset(namespaces))
+        node.settings = MulticastSpec(enabled=True, namespaces=tuple(namespaces))
         assert node.service is not None
         node.service.changed()
 

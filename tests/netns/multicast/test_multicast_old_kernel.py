@@ -11,7 +11,7 @@ import pytest
 from multicast_streams import complete, flowing, members_known, stream
 from multicast_world import Node, World, make_world, until
 
-from quilt_multicast.core.settings import MulticastSettings
+from quilt_crds.wire import MulticastSpec
 from quilt_netlink import FdbEntry, GroupFailure, MulticastKernel, VxlanGroup
 
 GROUP, ALIAS = "239.129.1.1", "224.1.1.1"
@@ -100,7 +100,7 @@ async def test_what_a_dead_agent_left_is_taken_over_or_swept(world: World) -> No
 
     await until("the stream arrives again", arrives, 3)
     await until("nothing stale is left", lambda: copies(one) == {(MAC, TWO)})
-    one.settings = MulticastSettings(enabled=False)
+    one.settings = MulticastSpec(enabled=False)
     assert one.service is not None
     one.service.changed()
     await until("nothing is left", lambda: not copies(one))

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quilt_multicast.core.forwarding import Forwarding, MeshPeer, Topology
+from quilt_multicast.core.limits import Limits
 from quilt_multicast.core.members import LocalMembers, RemoteMembers
-from quilt_multicast.core.settings import Limits
 from quilt_multicast.core.state import MESH_SIDE, POD_SIDE, Forward
 
 PEER = MeshPeer("n2", "10.42.2.0", "198.18.0.2")

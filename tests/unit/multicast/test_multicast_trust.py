@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
+from quilt_crds.wire import MulticastSpec
 from quilt_multicast import service as multicast_service
 from quilt_multicast.core.forwarding import MeshPeer, Topology
-from quilt_multicast.core.settings import Limits, MulticastSettings
+from quilt_multicast.core.limits import Limits
 from quilt_multicast.core.state import Entries
 from quilt_multicast.core.sync import Sync
 from quilt_multicast.core.wire import Ack, Body, Envelope, encode
@@ -205,7 +206,7 @@ async def test_multicast_that_cannot_start_says_so_once_and_backs_off(
         lambda: cast(MulticastKernel, Nothing()), refuse, lambda: cast(MonitorLike, Nothing()), lambda: plug
     )
     own = make_peer("default", "10.42.1.0/24", "a", "Up", "192.0.2.1")
-    wanted = Wanted(MulticastSettings(enabled=True), "vxlan100", (own,), ())
+    wanted = Wanted(MulticastSpec(enabled=True), "vxlan100", (own,), ())
     service = Multicast(lambda: wanted, key, MulticastMetrics(CollectorRegistry()), host=host)
     with capture_logs() as logs:
         running = asyncio.create_task(service.run())

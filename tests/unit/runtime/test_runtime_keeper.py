@@ -12,7 +12,7 @@ import pytest
 
 from quilt_multicast import keeper as agent_keeper
 from quilt_multicast.keeper import Keeper as AgentKeeper
-from quilt_multicast.keeper import keeper_beside
+from quilt_nodeagent.executor.client import socket_beside
 from quilt_runtime import keeper as runtime_keeper
 from quilt_runtime.keeper import SOCKET, Keeper
 
@@ -111,5 +111,5 @@ def test_without_a_runtime_nothing_is_kept_and_nothing_fails(tmp_path: Path) -> 
 
 
 def test_it_is_found_beside_the_runtimes_socket() -> None:
-    assert keeper_beside("unix:///run/quilt/runtime.sock", "multicast") is not None
-    assert keeper_beside("127.0.0.1:50051", "multicast") is None
+    assert socket_beside("unix:///run/quilt/runtime.sock", "keep.sock") == Path("/run/quilt") / SOCKET
+    assert socket_beside("127.0.0.1:50051", "keep.sock") is None

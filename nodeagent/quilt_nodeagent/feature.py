@@ -1,0 +1,29 @@
+"""A library that runs beside the mesh in the agent's process; `main` composes them, the agent knows none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+def _ignore() -> None:
+    pass
+
+
+def _nothing() -> Sequence[str]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """`run` serves until cancelled; the others are called in the event loop and must not wait.
+
+    `changed` hears that claims, settings or the device changed, `restored` that the runtime was started
+    again; `problems` is what is wrong, as sentences for people.
+    """
+
+    run: Callable[[], Coroutine[Any, Any, None]]
+    changed: Callable[[], None] = _ignore
+    restored: Callable[[], None] = _ignore
+    problems: Callable[[], Sequence[str]] = _nothing
