@@ -55,7 +55,7 @@ class MulticastDataplane:
         keeper: Keeper | None = None,
     ) -> None:
         self._kernel = kernel
-        self._names = {POD_SIDE: bridge, MESH_SIDE: device}
+        self.interfaces = {POD_SIDE: bridge, MESH_SIDE: device}
         self._open_table = open_table
         self._keeper = keeper
         self.adopted = False
@@ -81,7 +81,7 @@ class MulticastDataplane:
 
     def is_ours(self, name: str, index: int) -> bool:
         """Whether a link is one of the two that packets pass."""
-        return name in self._names.values() or index in self._indexes.values()
+        return name in self.interfaces.values() or index in self._indexes.values()
 
     def open(self) -> int:
         """Take the routing table, a predecessor's where it was kept; MrouteError.
@@ -105,7 +105,7 @@ class MulticastDataplane:
     def look(self) -> set[tuple[int, str]]:
         """Read everything; return the members (port, group). NotYetError where a device is missing."""
         try:
-            for vif, name in self._names.items():
+            for vif, name in self.interfaces.items():
                 self._attach(vif, name)
             # Twice: a bridge's dump of more than 32 KB leaves out a member where another goes meanwhile, and
             # does not say so. One that went between the two is told by its notification.
@@ -116,12 +116,9 @@ class MulticastDataplane:
             raise DataplaneError(str(error)) from error
         if self._unread:
             self.tracked.flows, self._unread = flows, False
-        bridge = self.bridge_index
         self.tracked.copies = copied
         return {
-            (item.port, item.group)
-            for item in entries
-            if isinstance(item, BridgeGroup) and item.bridge == bridge and self.counts(item)
+            (item.port, item.group) for item in entries if isinstance(item, BridgeGroup) and self.counts(item)
         }
 
     def key(self, group: str) -> str:
@@ -139,8 +136,8 @@ class MulticastDataplane:
             self._keeper.keep(self._table.fileno())
 
     def counts(self, member: BridgeGroup) -> bool:
-        """Whether an entry is a pod's membership: not the host's own, not one source's part of it."""
-        return member.port != member.bridge and not member.source
+        """Whether an entry of our bridge is a pod's membership: not the host's own, not one source's part."""
+        return member.bridge == self.bridge_index and member.port != member.bridge and not member.source
 
     def write(self, plan: Plan) -> list[str]:
         """Carry out a plan in its order; return what was refused, as sentences."""
@@ -171,7 +168,7 @@ class MulticastDataplane:
 
     def sweep(self) -> None:
         """Remove everything of ours that outlives us: copies, and rules to our table."""
-        link = self._kernel.link(self._names[MESH_SIDE])
+        link = self._kernel.link(self.interfaces[MESH_SIDE])
         if link is not None:
             held = self._kernel.vxlan_groups(link.index)
             for way in (ByGroup(self._kernel), ByMac(self._kernel)):

@@ -20,6 +20,7 @@ from quilt_multicast.core.state import make_plan
 from quilt_multicast.core.sync import News
 from quilt_multicast.dataplane import DataplaneError, FlowCounters, MulticastDataplane, NotYetError
 from quilt_multicast.idle import IdleFlows
+from quilt_multicast.membership import Membership
 from quilt_multicast.metrics import MulticastMetrics
 from quilt_multicast.mroute import NO_ENTRY
 from quilt_multicast.namespaces import Admission
@@ -58,10 +59,10 @@ class Engine:
         self._dataplane = dataplane
         self._metrics = metrics
         self._open_monitor = open_monitor
-        self._tell = tell
         self._observer = observer or Silent()
         self._admission = Admission(dataplane.alias)
         self.local = LocalMembers(limits, self._admission.port)
+        self._membership = Membership(self.local, tell, self._observer)
         self.remote = RemoteMembers()
         admission = self._admission
         self.forwarding = Forwarding(
@@ -104,6 +105,11 @@ class Engine:
     def problem(self) -> str:
         """What is wrong, as a sentence; empty where all is well."""
         return self._trouble.problem
+
+    @property
+    def interfaces(self) -> dict[int, str]:
+        """Names of the interfaces of the routing table."""
+        return self._dataplane.interfaces
 
     # -- what happens -------------------------------------------------------------------------
     def resync(self, cause: str) -> None:
@@ -149,8 +155,9 @@ class Engine:
             match event:
                 case Overrun():
                     self.resync("overrun")
-                case Change(_, BridgeGroup() as member):
-                    self._member(event, member, touched)
+                case Change(new, BridgeGroup() as member) if self._dataplane.counts(member):
+                    if self._membership.follow(member.port, member.group, new):
+                        touched.add(member.group)
                 case Change(new, VxlanGroup() as copy):
                     self._copy(new, copy, touched)
                 case Change(_, Link() as link):
@@ -158,20 +165,6 @@ class Engine:
                 case _:
                     pass
         self._mark(touched)
-
-    def _member(self, event: Change, entry: BridgeGroup, touched: set[str]) -> None:
-        if entry.bridge != self._dataplane.bridge_index or not self._dataplane.counts(entry):
-            return
-        held = entry.port in self.local.ports(entry.group)
-        if event.new:
-            changed = self.local.join(entry.port, entry.group)
-        else:
-            changed = self.local.leave(entry.port, entry.group)
-        if held != (entry.port in self.local.ports(entry.group)):
-            self._observer.member(entry.group, entry.port, event.new)
-        if changed:
-            touched.add(entry.group)
-            self._tell(entry.group, event.new)
 
     def _link(self, link: Link) -> None:
         if self._dataplane.is_ours(link.name, link.index):
@@ -256,7 +249,7 @@ class Engine:
         if cause:
             self._admission.ask_anew()
             try:
-                self._take_members(self._dataplane.look())
+                self._membership.replace(self._dataplane.look())
                 self.keep()
                 self.running = True
                 self._looked()
@@ -274,25 +267,15 @@ class Engine:
         plan = make_plan(desired, actual)
         if self._settling:
             plan = plan.growing(actual)
-        before = {flow: tracked.flows.get(flow) for flow, _ in plan.flows}
-        gone = {flow: tracked.flows.get(flow) for flow in plan.stale_flows}
+        writes = (*plan.flows, *((flow, None) for flow in plan.stale_flows))
+        changes = [(flow, tracked.flows.get(flow), new) for flow, new in writes]
         errors = self._dataplane.write(plan) if len(plan) else []
-        for flow, forward in plan.flows:
-            self._observer.flow(flow, before[flow], forward)
-        for flow, old in gone.items():
-            self._observer.flow(flow, old, None)
+        for change in changes:
+            self._observer.flow(*change)
         if errors:
             self._trouble.failed(errors[0], len(errors))
         else:
             self._trouble.over()
-
-    def _take_members(self, members: set[tuple[int, str]]) -> None:
-        before = {(port, group) for group in self.local.groups for port in self.local.ports(group)}
-        for group in self.local.replace(members):
-            self._tell(group, group in self.local)
-        after = {(port, group) for group in self.local.groups for port in self.local.ports(group)}
-        for port, group in before ^ after:
-            self._observer.member(group, port, (port, group) in after)
 
     def _forget_idle(self) -> None:
         idle = self._idle.look(self.counters())

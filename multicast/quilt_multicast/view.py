@@ -2,54 +2,41 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from quilt_multicast.core.forwarding import MeshPeer
 from quilt_multicast.core.state import MESH_SIDE, POD_SIDE
+from quilt_multicast.engine import Engine
 
-if TYPE_CHECKING:
-    from quilt_multicast.engine import Engine
+TOTALS = ("enabled", "local_groups", "remote_groups", "flows", "copies", "packets", "bytes")
 
 
 @dataclass(frozen=True, slots=True)
-class GroupView:
-    """One group: interface indexes of the member pods here, names of the nodes with members."""
+class GroupInfo:
+    """One group: `members` are interfaces of the member pods behind `interface`, `nodes` those elsewhere."""
 
     group: str
-    ports: tuple[int, ...]
-    nodes: tuple[str, ...]
+    interface: str
+    members: tuple[str, ...] = ()
+    nodes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class RouteView:
-    """One flow: sides are "pods" and "mesh"; no `outgoing` means that packets are dropped."""
+class RouteInfo:
+    """One route, by names of interfaces: without `output_interfaces` packets are dropped.
 
-    source: str
+    `source` is None for (*,G), `nodes` are host addresses that copies go to, None is what nobody counts.
+    """
+
     group: str
-    incoming: str
-    outgoing: tuple[str, ...]
-    hosts: tuple[str, ...]
-    packets: int
-    bytes: int
-    wrong_interface: int
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """Sums over this node."""
-
-    enabled: bool
-    local_groups: int
-    remote_groups: int
-    flows: int
-    copies: int
-    packets: int
-    bytes: int
-
-
-_SIDES = {POD_SIDE: "pods", MESH_SIDE: "mesh"}
+    source: str | None
+    input_interface: str | None
+    output_interfaces: tuple[str, ...] = ()
+    nodes: tuple[str, ...] = ()
+    packets: int | None = None
+    bytes: int | None = None
 
 
 class MulticastState:
@@ -61,63 +48,59 @@ class MulticastState:
         self._engine = engine
         self._peers = peers
 
-    def groups(self) -> list[GroupView]:
+    def groups(self) -> list[GroupInfo]:
         """Groups with members anywhere, by address."""
         engine = self._engine()
         if engine is None:
             return []
         peers = self._peers()
         return [
-            GroupView(
+            GroupInfo(
                 group,
-                tuple(sorted(engine.local.ports(group))),
+                engine.interfaces[POD_SIDE],
+                tuple(map(_interface, sorted(engine.local.ports(group)))),
                 tuple(sorted(peers[vtep].node for vtep in engine.remote.nodes(group) if vtep in peers)),
             )
             for group in sorted({*engine.local.groups, *engine.remote.groups}, key=_number)
         ]
 
-    def routes(self) -> list[RouteView]:
+    def routes(self) -> list[RouteInfo]:
         """Flows of this node's routing table, by group and source."""
         engine = self._engine()
         if engine is None:
             return []
         found = []
-        for counted in engine.counters():
+        for counted in sorted(
+            engine.counters(), key=lambda flow: (_number(flow.group), _number(flow.source))
+        ):
             desired = engine.forwarding.desired([counted.group])
             forward = desired.flows.get((counted.source, counted.group))
             if forward is None:
                 continue
             hosts = sorted(host for _, host in desired.copies) if MESH_SIDE in forward.oifs else []
             found.append(
-                RouteView(
-                    counted.source,
+                RouteInfo(
                     counted.group,
-                    _SIDES.get(forward.iif, str(forward.iif)),
-                    tuple(_SIDES[oif] for oif in sorted(forward.oifs)),
+                    counted.source,
+                    engine.interfaces.get(forward.iif, str(forward.iif)),
+                    tuple(engine.interfaces[oif] for oif in sorted(forward.oifs)),
                     tuple(hosts),
                     counted.packets,
                     counted.bytes,
-                    counted.wrong_interface,
                 )
             )
-        return sorted(found, key=lambda route: (_number(route.group), _number(route.source)))
+        return found
 
-    def counters(self) -> Totals:
-        """Sums over this node."""
+    def counters(self) -> dict[str, int]:
+        """Sums over this node, by the names of TOTALS."""
         engine = self._engine()
         if engine is None:
-            return Totals(False, 0, 0, 0, 0, 0, 0)
-        counted = engine.counters()
-        desired = engine.forwarding.desired()
-        return Totals(
-            True,
-            len(engine.local.groups),
-            len(engine.remote.groups),
-            len(counted),
-            len(desired.copies),
-            sum(flow.packets for flow in counted),
-            sum(flow.bytes for flow in counted),
-        )
+            return dict.fromkeys(TOTALS, 0)
+        flows = engine.counters()
+        here, elsewhere = len(engine.local.groups), len(engine.remote.groups)
+        copies = len(engine.forwarding.desired().copies)
+        packets, size = sum(flow.packets for flow in flows), sum(flow.bytes for flow in flows)
+        return dict(zip(TOTALS, (1, here, elsewhere, len(flows), copies, packets, size), strict=True))
 
     def group_totals(self) -> list[tuple[str, int, int]]:
         """(group, packets, bytes) of each group that has flows."""
@@ -131,3 +114,10 @@ class MulticastState:
 
 def _number(address: str) -> tuple[int, ...]:
     return tuple(map(int, address.split(".")))
+
+
+def _interface(index: int) -> str:
+    try:
+        return socket.if_indextoname(index)
+    except OSError:
+        return f"#{index}"

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client.core import CounterMetricFamily
-from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.registry import Collector
 
 # All names exist from the start: a graph of what never happened is a line at zero.
 NAMES = (
@@ -75,8 +75,3 @@ class ControlCollector(Collector):
             for what, count in held.items():
                 family.add_metric([what], count)
             yield family
-
-
-def register(registry: CollectorRegistry, collector: ControlCollector) -> None:
-    """Let a registry show them."""
-    registry.register(collector)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from quilt_multicast.view import RouteInfo
 from quilt_pim import interfaces
 from quilt_pim.core import requests as ask
 from quilt_pim.core.errors import ControlError
-from quilt_pim.core.neighbours import Neighbour
+from quilt_pim.core.events import RouteType
+from quilt_pim.core.neighbors import Neighbor
 from quilt_pim.core.requests import Request
+from quilt_pim.plane import ControlPlane
 from quilt_pim.subscriptions import Session
-
-if TYPE_CHECKING:
-    from quilt_pim.plane import ControlPlane
 
 Reply = dict[str, Any]
 
@@ -67,26 +67,26 @@ class Handlers:
         interface, address = request.key()
         external = request.external()
         interfaces.multicast(interface)
-        self._plane.publish_all(self._plane.neighbours.add(interface, address, external))
-        held = self._plane.neighbours.get(interface, address)
+        self._plane.publish_all(self._plane.neighbors.add(interface, address, external))
+        held = self._plane.neighbors.get(interface, address)
         assert held is not None
         return {"neighbor": self._neighbors([held])[0]}
 
     def _remove_neighbor(self, request: ask.RemoveExternalNeighbor) -> Reply:
         interface, address = request.key()
-        self._plane.publish_all(self._plane.neighbours.remove(interface, address))
+        self._plane.publish_all(self._plane.neighbors.remove(interface, address))
         return {"address": address, "interface": interface}
 
     def _list_external(self, request: ask.ListExternalNeighbors) -> Reply:
-        return {"neighbors": self._neighbors(n for n in self._plane.neighbours if n.external is not None)}
+        return {"neighbors": self._neighbors(n for n in self._plane.neighbors if n.external is not None)}
 
     def _clear_neighbors(self, request: ask.ClearExternalNeighbors) -> Reply:
-        removed, events = self._plane.neighbours.clear(request.where())
+        removed, events = self._plane.neighbors.clear(request.where())
         self._plane.publish_all(events)
         return {"removed": removed}
 
     def _list_neighbors(self, request: ask.GetPimNeighbors) -> Reply:
-        held = list(self._plane.neighbours)
+        held = list(self._plane.neighbors)
         names = sorted({n.interface for n in held} | set(self._plane.pim.speakers.names()))
         return {
             "neighbors": self._neighbors(held),
@@ -102,7 +102,7 @@ class Handlers:
     def _disable_pim(self, request: ask.DisablePim) -> Reply:
         name = request.where()
         self._plane.pim.speakers.disable(name)
-        self._plane.publish_all(self._plane.neighbours.forget_hellos(name))
+        self._plane.publish_all(self._plane.neighbors.forget_hellos(name))
         self._plane.publish_all(self._plane.routes.drop_interface(name))
         return {"interface": name}
 
@@ -166,21 +166,21 @@ class Handlers:
         return {"sources": [{**asdict(a), "expires_in_secs": round(until - now)} for a, until in held]}
 
     def _mroute(self, request: ask.GetMroute) -> Reply:
+        made = [_route(route, "SG", "mesh") for route in self._plane.state.routes()]
         joined = [
-            {
-                "group": route.key.group,
-                "source": route.key.source,
-                "input_interface": route.upstream.upstream_interface if route.upstream else None,
-                "output_interfaces": list(route.interfaces),
-                "nodes": [],
-                "route_type": route.key.route_type,
-                "origin": "pim",
-                "packets": None,
-                "bytes": None,
-            }
-            for route in self._plane.routes
+            _route(
+                RouteInfo(
+                    held.key.group,
+                    held.key.source,
+                    held.upstream.upstream_interface if held.upstream else None,
+                    held.interfaces,
+                ),
+                held.key.route_type,
+                "pim",
+            )
+            for held in self._plane.routes
         ]
-        return {"routes": [*(asdict(route) for route in self._plane.state.routes()), *joined]}
+        return {"routes": [*made, *joined]}
 
     def _config(self, request: ask.GetConfig) -> Reply:
         plane = self._plane
@@ -203,14 +203,14 @@ class Handlers:
             "designated_router": self._plane.pim.designated(name),
         }
 
-    def _neighbors(self, chosen: Iterable[Neighbour]) -> list[Reply]:
+    def _neighbors(self, chosen: Iterable[Neighbor]) -> list[Reply]:
         held = list(chosen)
-        # Once an interface: the mesh's may have thousands of neighbours.
+        # Once an interface: the mesh's may have thousands of neighbors.
         elected = {name: self._plane.pim.designated(name) for name in {n.interface for n in held}}
         return [self._neighbor(n, is_dr=elected[n.interface] == n.address) for n in held]
 
     @staticmethod
-    def _neighbor(held: Neighbour, *, is_dr: bool) -> Reply:
+    def _neighbor(held: Neighbor, *, is_dr: bool) -> Reply:
         expires = held.hello.expires if held.hello else None
         return {
             "address": held.address,
@@ -222,3 +222,7 @@ class Handlers:
             "expires_in_secs": None if expires is None else max(0, round(expires - time.monotonic())),
             "generation_id": held.hello.generation_id if held.hello else None,
         }
+
+
+def _route(route: RouteInfo, kind: RouteType, origin: str) -> Reply:
+    return {**asdict(route), "route_type": kind, "origin": origin}

@@ -1,4 +1,4 @@
-"""Facts about interfaces that neighbours and PIM depend on, read from the kernel when they are needed."""
+"""Facts about interfaces that neighbors and PIM depend on, read from the kernel when they are needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What PIM messages do: Hellos make neighbours, Join/Prune from neighbours make routes, strangers nothing."""
+"""What PIM messages do: Hellos make neighbors, Join/Prune from neighbors make routes, strangers nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import structlog
 from quilt_pim import interfaces
 from quilt_pim.core.errors import ControlError
 from quilt_pim.core.events import Event
-from quilt_pim.core.neighbours import Candidate, NeighbourTable, elect
+from quilt_pim.core.neighbors import Candidate, NeighborTable, elect
 from quilt_pim.core.pim import Entry, Hello, JoinPrune, PimError, parse
 from quilt_pim.core.routes import OVERRIDE, RouteTable
 from quilt_pim.counters import Counters
@@ -23,16 +23,16 @@ log = structlog.get_logger()
 
 # Join/Prune messages that wait for the RPF provider; more are dropped, as their senders repeat them.
 _QUEUE = 256
-# Log lines about routers that are no neighbours.
+# Log lines about routers that are no neighbors.
 _STRANGERS = 64
 
 
 class PimService:
-    """Receives PIM and keeps neighbours and routes; `publish` hears of changes, `wake` of new deadlines."""
+    """Receives PIM and keeps neighbors and routes; `publish` hears of changes, `wake` of new deadlines."""
 
     def __init__(
         self,
-        neighbours: NeighbourTable,
+        neighbors: NeighborTable,
         routes: RouteTable,
         rpf: RpfProvider,
         counters: Counters,
@@ -41,7 +41,7 @@ class PimService:
         wake: Callable[[], None],
     ) -> None:
         self.speakers = Speakers(self.receive)
-        self._neighbours = neighbours
+        self._neighbors = neighbors
         self._routes = routes
         self._rpf = rpf
         self._counters = counters
@@ -93,7 +93,7 @@ class PimService:
 
     def designated(self, interface: str) -> str | None:
         """Address of the interface's designated router; we stand for election where we send Hellos."""
-        standing = [Candidate(n.address, n.dr_priority) for n in self._neighbours.on(interface)]
+        standing = [Candidate(n.address, n.dr_priority) for n in self._neighbors.on(interface)]
         speaker = self.speakers.get(interface)
         own = self._own_address(interface)
         if speaker is not None and not speaker.passive and own is not None:
@@ -102,11 +102,11 @@ class PimService:
 
     def _hello(self, interface: str, source: str, hello: Hello) -> None:
         self._counters.add("hellos_received")
-        held = self._neighbours.get(interface, source)
+        held = self._neighbors.get(interface, source)
         before = held.hello.generation_id if held and held.hello else None
         fresh = held is None or held.hello is None or before != hello.generation_id
         try:
-            self._publish(self._neighbours.heard(interface, source, hello, time.monotonic()))
+            self._publish(self._neighbors.heard(interface, source, hello, time.monotonic()))
         except ControlError as error:
             self._counters.add("pim_dropped")
             log.warning("pim_hello_dropped", interface=interface, error=str(error))
@@ -116,8 +116,8 @@ class PimService:
         self._wake()
 
     def _accept(self, interface: str, source: str, message: JoinPrune, own: str | None) -> None:
-        if self._neighbours.get(interface, source) is None:
-            # RFC 7761 §4.5: from a router that is no neighbour nothing is accepted.
+        if self._neighbors.get(interface, source) is None:
+            # RFC 7761 §4.5: from a router that is no neighbor nothing is accepted.
             self._counters.add("stranger_refused")
             self._tell_of_stranger(interface, source)
         elif message.upstream != own:
@@ -132,11 +132,11 @@ class PimService:
         roots = list(dict.fromkeys(entry.source for entry in entries))
         answers = await asyncio.gather(*(self._rpf.joins(root, interface) for root in roots))
         verdicts = dict(zip(roots, answers, strict=True))
-        if self._neighbours.get(interface, source) is None:
+        if self._neighbors.get(interface, source) is None:
             return  # It went while the provider was asked.
         now = time.monotonic()
         # Where others are on the link they may object to a prune.
-        delay = OVERRIDE if len(self._neighbours.on(interface)) > 1 else 0.0
+        delay = OVERRIDE if len(self._neighbors.on(interface)) > 1 else 0.0
         for entry in message.joins:
             if self._passes(entry, interface, verdicts):
                 info = verdicts[entry.source].info

@@ -1,4 +1,4 @@
-"""The control plane of one node: one of each part, started together, with one clock for all that expires."""
+"""The control plane of one node: one of each table, with one clock for all that expires."""
 
 from __future__ import annotations
 
@@ -6,31 +6,25 @@ import asyncio
 import time
 from collections.abc import Iterable
 
-import structlog
-
 from quilt_crds.names import VXLAN_DEVICE
+from quilt_kube.waiting import wait
 from quilt_pim.core.announcements import SourceCache
 from quilt_pim.core.config import ControlConfig
 from quilt_pim.core.events import Event
-from quilt_pim.core.neighbours import NeighbourTable
+from quilt_pim.core.neighbors import NeighborTable
 from quilt_pim.core.routes import RouteTable
+from quilt_pim.core.rpf import Upstream
 from quilt_pim.counters import ControlCollector, Counters
-from quilt_pim.handlers import Handlers
 from quilt_pim.pim import PimService
-from quilt_pim.rpf_provider import RpfProvider, Verdict
-from quilt_pim.rpf_server import RpfServer, Upstream
-from quilt_pim.server import ControlServer
+from quilt_pim.rpf_provider import RpfProvider
 from quilt_pim.state import MulticastState, NoState
 from quilt_pim.subscriptions import Broadcast
 
-log = structlog.get_logger()
-
 
 class ControlPlane:
-    """Neighbours, RPF, events, and the two sockets; `run` serves until cancelled.
+    """Neighbors, routes, sources, RPF and events; `serving` is set while its sockets answer.
 
-    All methods belong to the event loop's thread. `publish`, `set_mesh` and `check_rpf` may be called before
-    `run` too; `serving` is set while both sockets answer.
+    All methods belong to the event loop's thread. `publish` and `set_mesh` may be called before `run` too.
     """
 
     def __init__(
@@ -46,7 +40,7 @@ class ControlPlane:
         self.device = device
         self.upstream = upstream
         self.counters = Counters()
-        self.neighbours = NeighbourTable()
+        self.neighbors = NeighborTable()
         self.routes = RouteTable()
         self.sources = SourceCache()
         self.rpf = RpfProvider(config.rpf_provider, config.rpf_cache_ttl, self.counters)
@@ -55,7 +49,7 @@ class ControlPlane:
         self._wake = asyncio.Event()
         self._recheck = asyncio.Event()
         self.pim = PimService(
-            self.neighbours,
+            self.neighbors,
             self.routes,
             self.rpf,
             self.counters,
@@ -74,20 +68,13 @@ class ControlPlane:
             self.broadcast.publish(event)
 
     def set_mesh(self, peers: Iterable[tuple[str, str]], device: str = "") -> None:
-        """Follow the mesh: peers that are Up, as `(node, VTEP)`, are neighbours on the VXLAN device."""
+        """Follow the mesh: peers that are Up, as `(node, VTEP)`, are neighbors on the VXLAN device."""
         if device and device != self.device:
-            self.publish_all(self.neighbours.set_mesh(self.device, ()))
+            self.publish_all(self.neighbors.set_mesh(self.device, ()))
             self.device = device
         # PIM is spoken over IPv4 alone.
         four = [(node, vtep) for node, vtep in peers if ":" not in vtep]
-        self.publish_all(self.neighbours.set_mesh(self.device, four))
-
-    async def check_rpf(self, source: str, interface: str) -> Verdict:
-        """Whether traffic of a source may come in over an interface: asked before an (S,G) entry is made."""
-        verdict = await self.rpf.arrives(source, interface)
-        if not verdict.passed:
-            self.counters.add("rpf_refused")
-        return verdict
+        self.publish_all(self.neighbors.set_mesh(self.device, four))
 
     def rpf_changed(self) -> None:
         """Look at every route's upstream again: the provider or its entries changed."""
@@ -98,32 +85,11 @@ class ControlPlane:
         self._wake.set()
 
     async def run(self) -> None:
-        """Serve until cancelled; OSError when a socket cannot be had."""
-        gid = self.config.control_gid
-        control = ControlServer(
-            self.config.control_sock, Handlers(self).answer, self.broadcast, self.counters, gid
-        )
-        rpf = None
-        if self.config.rpf_sock:
-            rpf = RpfServer(self.config.rpf_sock, lambda source: self.upstream(source), self.counters, gid)
-        now = time.monotonic()
-        for name in self.config.pim_interfaces:
-            self.pim.speakers.want(name, now)
-        try:
-            await control.start()
-            if rpf is not None:
-                await rpf.start()
-            self.serving.set()
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self.pim.run())
-                group.create_task(self._keep_time())
-                group.create_task(self._keep_upstreams())
-        finally:
-            self.serving.clear()
-            self.pim.speakers.close()
-            await control.stop()
-            if rpf is not None:
-                await rpf.stop()
+        """Work on PIM messages and expire what is over, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.pim.run())
+            group.create_task(self._keep_time())
+            group.create_task(self._keep_upstreams())
 
     async def _keep_time(self) -> None:
         """Expire what is over and send what is due, sleeping until then."""
@@ -132,23 +98,19 @@ class ControlPlane:
             now = time.monotonic()
             self._expire(now)
             due = [
-                self.neighbours.next_expiry(),
+                self.neighbors.next_expiry(),
                 self.routes.next_expiry(),
                 self.sources.next_expiry(),
                 self.pim.speakers.next_tick(now),
             ]
             soonest = min((at for at in due if at is not None), default=None)
-            try:
-                async with asyncio.timeout(None if soonest is None else max(0.0, soonest - now)):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
+            await wait(self._wake, None if soonest is None else max(0.0, soonest - now))
 
     def _expire(self, now: float) -> None:
         for interface in self.pim.speakers.tick(now):
-            self.publish_all(self.neighbours.forget_hellos(interface))
+            self.publish_all(self.neighbors.forget_hellos(interface))
             self.publish_all(self.routes.drop_interface(interface))
-        self.publish_all(self.neighbours.expire(now))
+        self.publish_all(self.neighbors.expire(now))
         self.publish_all(self.routes.expire(now))
         self.publish_all(self.sources.expire(now))
 

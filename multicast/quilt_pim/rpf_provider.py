@@ -21,7 +21,7 @@ from quilt_pim.core.cache import TtlCache
 from quilt_pim.core.errors import ControlError
 from quilt_pim.core.rpf import RpfInfo, StaticRoutes
 from quilt_pim.counters import Counters
-from quilt_pim.unix import peer_of
+from quilt_pim.unix import credentials
 
 log = structlog.get_logger()
 
@@ -210,7 +210,7 @@ async def _exchange(path: str, source: str) -> bytes:
     check_socket(path)
     reader, writer = await asyncio.open_unix_connection(path, limit=rpf_wire.MAX_MESSAGE)
     try:
-        uid = peer_of(writer.get_extra_info("socket")).uid
+        uid = credentials(writer.get_extra_info("socket")).uid
         if uid not in (0, os.geteuid()):
             raise ControlError(f"its process runs as uid {uid}, not as root")
         writer.write(rpf_wire.query(source))

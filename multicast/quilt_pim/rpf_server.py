@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 import structlog
 
 from quilt_pim.core import rpf_wire
 from quilt_pim.core.errors import ControlError
-from quilt_pim.core.rpf import RpfInfo
+from quilt_pim.core.rpf import Upstream
 from quilt_pim.counters import Counters
 from quilt_pim.unix import UnixServer, part
 
 log = structlog.get_logger()
-
-Upstream = Callable[[str], RpfInfo | None]
-"""The way to a source inside the mesh, or None."""
 
 
 class RpfServer:

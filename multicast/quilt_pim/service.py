@@ -7,9 +7,7 @@ does not depend on it.
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -22,10 +20,7 @@ from quilt_pim.core.config import ControlConfig
 from quilt_pim.core.events import IgmpMembershipChange, PimRouteChange
 from quilt_pim.core.rpf import MeshRoutes
 from quilt_pim.plane import ControlPlane
-from quilt_pim.state import GroupInfo, RouteInfo
-
-if TYPE_CHECKING:
-    from quilt_multicast.view import MulticastState
+from quilt_pim.serving import serve
 
 log = structlog.get_logger()
 
@@ -36,7 +31,7 @@ _COALESCE = 0.1
 class ControlService:
     """Serves the control plane for ever; `plane.state` is set once the dataplane exists.
 
-    Peers become neighbours while `wanted()`: there may be thousands, and nobody pays for them who has no
+    Peers become neighbors while `wanted()`: there may be thousands, and nobody pays for them who has no
     multicast. What RPF queries are answered costs nothing until one is asked.
     """
 
@@ -48,16 +43,12 @@ class ControlService:
         wanted: Callable[[], bool] = lambda: True,
     ) -> None:
         self.plane = ControlPlane(config, device=mesh.device, upstream=MeshRoutes(mesh).lookup)
-        self.observer = Told(self.plane)
+        self.observer = Publisher(self.plane)
         self._mesh = mesh
         self._wanted = wanted
         self._told = False
         self._wake = asyncio.Event()
         registry.register(self.plane.collector)
-
-    def show(self, state: MulticastState) -> None:
-        """Let the API show the dataplane's state."""
-        self.plane.state = Shown(state, lambda: self._mesh.device)
 
     def changed(self) -> None:
         """Tell that claims changed."""
@@ -74,7 +65,7 @@ class ControlService:
         backoff, told = Backoff(0.5, 30.0), ""
         while True:
             try:
-                await self.plane.run()
+                await serve(self.plane)
             except OSError as error:
                 if str(error) != told:
                     told = str(error)
@@ -105,7 +96,7 @@ class ControlService:
         self.plane.set_mesh(up, mesh.device)
 
 
-class Told:
+class Publisher:
     """Hears of the dataplane's changes and tells subscribers.
 
     A router knows of members by interface, not by pod: the first member on the bridge is a Join, the last one
@@ -138,46 +129,3 @@ class Told:
             self._plane.publish(PimRouteChange("SG", group, source, "Add"))
         else:
             self._plane.publish(PimRouteChange("SG", group, source, "Update" if new else "Remove"))
-
-
-class Shown:
-    """The dataplane's state in the API's terms: names of interfaces instead of numbers and sides."""
-
-    def __init__(self, state: MulticastState, device: Callable[[], str]) -> None:
-        self._state = state
-        self._device = device
-
-    def groups(self) -> Sequence[GroupInfo]:
-        """Groups that have members here or elsewhere."""
-        return [
-            GroupInfo(held.group, BRIDGE_DEVICE, tuple(map(_name, held.ports)), held.nodes)
-            for held in self._state.groups()
-        ]
-
-    def routes(self) -> Sequence[RouteInfo]:
-        """Routes that the mesh made."""
-        sides = {"pods": BRIDGE_DEVICE, "mesh": self._device()}
-        return [
-            RouteInfo(
-                held.group,
-                held.source,
-                sides.get(held.incoming, held.incoming),
-                tuple(sides.get(side, side) for side in held.outgoing),
-                held.hosts,
-                packets=held.packets,
-                bytes=held.bytes,
-            )
-            for held in self._state.routes()
-        ]
-
-    def counters(self) -> dict[str, int]:
-        """Sums over this node."""
-        held = self._state.counters()
-        return {name: int(getattr(held, name)) for name in held.__dataclass_fields__}
-
-
-def _name(port: int) -> str:
-    try:
-        return socket.if_indextoname(port)
-    except OSError:
-        return f"#{port}"

@@ -10,7 +10,7 @@ import structlog
 
 from quilt_pim import interfaces
 from quilt_pim.core.errors import ControlError
-from quilt_pim.core.neighbours import DEFAULT_PRIORITY
+from quilt_pim.core.neighbors import DEFAULT_PRIORITY
 from quilt_pim.core.pim import HELLO_PERIOD, HOLDTIME, Hello, build_hello
 from quilt_pim.pim_socket import PimSocket
 
@@ -114,11 +114,8 @@ class Speakers:
         if not self._held:
             return None
         # Devices are looked at this often too: a bound socket stays silent when its device is made anew.
-        return min(
-            now + TRIGGERED,
-            *(held.next_hello for held in self._held.values() if held.socket),
-            now + TRIGGERED,
-        )
+        hellos = [held.next_hello for held in self._held.values() if held.socket]
+        return min([now + TRIGGERED, *hellos])
 
     def _look(self, held: Speaker) -> bool:
         try:

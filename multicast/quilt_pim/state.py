@@ -3,35 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
-from quilt_pim.core.events import RouteType
-
-
-@dataclass(frozen=True, slots=True)
-class GroupInfo:
-    """A group with members: `members` are addresses or ports of this node, `nodes` other nodes."""
-
-    group: str
-    interface: str
-    members: tuple[str, ...] = ()
-    nodes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class RouteInfo:
-    """A multicast route: `source` is None for (*,G); `origin` says who made it (`mesh`, `pim`)."""
-
-    group: str
-    source: str | None
-    input_interface: str | None
-    output_interfaces: tuple[str, ...] = ()
-    nodes: tuple[str, ...] = ()
-    route_type: RouteType = "SG"
-    origin: str = "mesh"
-    packets: int | None = None
-    bytes: int | None = None
+from quilt_multicast.view import GroupInfo, RouteInfo
 
 
 class MulticastState(Protocol):
@@ -48,7 +22,7 @@ class MulticastState(Protocol):
 
 
 class NoState:
-    """While multicast is off: nothing."""
+    """Before there is a dataplane: nothing."""
 
     def groups(self) -> Sequence[GroupInfo]:
         """No groups."""

@@ -33,7 +33,7 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
+class Credentials:
     """Who is at the other end, as the kernel says."""
 
     pid: int
@@ -41,7 +41,7 @@ class Peer:
     gids: frozenset[int]
 
 
-def peer_of(connection: socket.socket) -> Peer:
+def credentials(connection: socket.socket) -> Credentials:
     """Credentials of the process that connected (SO_PEERCRED), with its supplementary groups."""
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     pid, uid, gid = _UCRED.unpack(raw)
@@ -49,10 +49,10 @@ def peer_of(connection: socket.socket) -> Peer:
     with contextlib.suppress(OSError):  # ERANGE: more groups than fit; the primary one still counts.
         more = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 1024)
         groups = struct.unpack(f"={len(more) // 4}I", more)
-    return Peer(pid, uid, frozenset((gid, *groups)))
+    return Credentials(pid, uid, frozenset((gid, *groups)))
 
 
-def allowed(peer: Peer, gid: int | None) -> bool:
+def allowed(peer: Credentials, gid: int | None) -> bool:
     """Whether a peer may talk: root, the agent's own user, or a member of the configured group."""
     return peer.uid in (0, os.geteuid()) or (gid is not None and gid in peer.gids)
 
@@ -146,7 +146,7 @@ class UnixServer:
 
     def _refusal(self, writer: asyncio.StreamWriter) -> str:
         """Why a peer is not served; empty when it is."""
-        peer = peer_of(writer.get_extra_info("socket"))
+        peer = credentials(writer.get_extra_info("socket"))
         if not allowed(peer, self._gid):
             self._counters.add("peers_refused")
             log.warning("control_peer_refused", socket=str(self.path), uid=peer.uid, pid=peer.pid)

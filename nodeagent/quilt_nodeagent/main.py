@@ -162,7 +162,7 @@ def multicast_features(agent: Agent, runtime_addr: str, key: Path, config: Contr
         reported=agent.report_soon,
         keeper=Keeper(keeper, "multicast") if keeper else None,
     )
-    control.show(multicast.state)
+    control.plane.state = multicast.state
     return [
         Feature(multicast.run, multicast.changed, multicast.keep, lambda: multicast.problems),
         Feature(control.run, control.changed),

@@ -32,6 +32,11 @@ class LocalMembers:
         """Groups with a member."""
         return self._ports.keys()
 
+    @property
+    def members(self) -> set[tuple[int, str]]:
+        """Every (port, group)."""
+        return {(port, group) for group, ports in self._ports.items() for port in ports}
+
     def ports(self, group: str) -> Set[int]:
         """Interfaces of the pods that are members."""
         return self._ports.get(group, set())
@@ -68,7 +73,7 @@ class LocalMembers:
         """Take in all (port, group) that there are; return the groups that came or went."""
         before = set(self._ports)
         wanted = set(members)
-        for port, group in [(p, g) for g, ports in self._ports.items() for p in ports]:
+        for port, group in self.members:
             if (port, group) not in wanted or not self._admits(port):
                 self.leave(port, group)
         self.refused &= wanted

@@ -23,7 +23,7 @@ RouteType = Literal["StarG", "SG"]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a neighbour is known from: `PimHello`, or `External` with a tag."""
+    """Where a neighbor is known from: `PimHello`, or `External` with a tag."""
 
     external: bool
     tag: str = ""
@@ -49,7 +49,7 @@ class IgmpMembershipChange:
 
 @dataclass(frozen=True, slots=True)
 class PimNeighborChange:
-    """A neighbour came, went, or (as another `Up`) is now known from another source."""
+    """A neighbor came, went, or (as another `Up`) is now known from another source."""
 
     interface: str
     neighbor: str

@@ -18,7 +18,7 @@ from quilt_pim.core.announcements import (
 from quilt_pim.core.config import provider
 from quilt_pim.core.errors import ControlError
 from quilt_pim.core.events import EventType
-from quilt_pim.core.neighbours import DEFAULT_PRIORITY, External
+from quilt_pim.core.neighbors import DEFAULT_PRIORITY, External
 from quilt_pim.core.rpf import Network, RpfInfo
 from quilt_pim.core.rpf_wire import read_info
 
@@ -28,7 +28,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NeighborFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A neighbour as a caller describes it."""
+    """A neighbor as a caller describes it."""
 
     address: str
     interface: str
@@ -37,7 +37,7 @@ class NeighborFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AddExternalNeighbor(Request, frozen=True):
-    """Inject a neighbour; its fields stand in `neighbor`, or beside the command."""
+    """Inject a neighbor; its fields stand in `neighbor`, or beside the command."""
 
     neighbor: NeighborFields
 
@@ -59,7 +59,7 @@ class AddExternalNeighbor(Request, frozen=True):
 
 
 class RemoveExternalNeighbor(Request, frozen=True):
-    """Take an injected neighbour back."""
+    """Take an injected neighbor back."""
 
     address: str
     interface: str
@@ -70,11 +70,11 @@ class RemoveExternalNeighbor(Request, frozen=True):
 
 
 class ListExternalNeighbors(Request, frozen=True):
-    """Injected neighbours, those whose Hellos are heard by now included."""
+    """Injected neighbors, those whose Hellos are heard by now included."""
 
 
 class ClearExternalNeighbors(Request, frozen=True):
-    """Take all injected neighbours back, on one interface or everywhere."""
+    """Take all injected neighbors back, on one interface or everywhere."""
 
     interface: str | None = None
 
@@ -84,7 +84,7 @@ class ClearExternalNeighbors(Request, frozen=True):
 
 
 class GetPimNeighbors(Request, frozen=True):
-    """All neighbours, and who is the designated router of each interface."""
+    """All neighbors, and who is the designated router of each interface."""
 
 
 class EnablePim(Request, frozen=True):
@@ -248,7 +248,7 @@ class GetIgmpGroups(Request, frozen=True):
 
 
 class GetMroute(Request, frozen=True):
-    """Multicast routes, the mesh's and those that neighbours joined."""
+    """Multicast routes, the mesh's and those that neighbors joined."""
 
 
 class GetConfig(Request, frozen=True):

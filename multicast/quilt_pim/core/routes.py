@@ -1,7 +1,7 @@
-"""(*,G) and (S,G) entries that neighbours asked for with Join/Prune messages.
+"""(*,G) and (S,G) entries that neighbors asked for with Join/Prune messages.
 
 An entry stands as long as one interface wants it. Each interface's wish ends with its holdtime, or with a
-prune: at once where one neighbour is on the link, after the override interval where others may object
+prune: at once where one neighbor is on the link, after the override interval where others may object
 (RFC 7761 §4.5.2).
 """
 
@@ -18,7 +18,7 @@ from quilt_pim.core.rpf import RpfInfo
 
 # Propagation delay and override interval of RFC 7761 §4.11, in seconds.
 OVERRIDE = 3.0
-# A neighbour chooses the sources it joins: without a bound it could fill the agent's memory.
+# A neighbor chooses the sources it joins: without a bound it could fill the agent's memory.
 MAX_ROUTES = 16384
 
 

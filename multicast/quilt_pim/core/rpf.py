@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any, Generic, TypeVar
@@ -32,6 +32,10 @@ class RpfInfo:
             "upstream_neighbor": self.upstream_neighbor,
             "metric": self.metric,
         }
+
+
+Upstream = Callable[[str], RpfInfo | None]
+"""The way to a source inside the mesh, or None."""
 
 
 class PrefixTable(Generic[Value]):
@@ -96,7 +100,7 @@ class StaticRoutes:
         return iter([(network, info) for network, infos in self._table for info in infos])
 
     def add(self, source: Network, info: RpfInfo) -> None:
-        """Add a way; the same interface and neighbour again replaces that way."""
+        """Add a way; the same interface and neighbor again replaces that way."""
         ways = [
             held
             for held in self._table.get(source) or ()

@@ -67,7 +67,7 @@ async def test_row_27_the_last_leave_ends_the_copies(world: World) -> None:
     first, second = two.pods[0].receiver(GROUP), two.pods[1].receiver(GROUP)
     await members_known(world, 1, GROUP, 1)
     assert two.service is not None
-    await until("both are members", lambda: len(two.service.state.groups()[0].ports) == 2)
+    await until("both are members", lambda: len(two.service.state.groups()[0].members) == 2)
     sender = one.pods[0].sender(ttl=3)
     await stream(sender, GROUP, 5)
     await until("the copy is made", lambda: one.copies() == {(GROUP, "198.18.200.2")})

@@ -26,7 +26,6 @@ from multicast_world import Node, World, inside, make_world, until  # noqa: E402
 
 from quilt_nodeagent.core.peers import PeerTable  # noqa: E402
 from quilt_pim.core.rpf import MeshRoutes  # noqa: E402
-from quilt_pim.service import Shown  # noqa: E402
 
 CONFIG = Path(__file__).parents[3] / "docs" / "examples" / "smcroute.conf"
 # As in that file: a source outside of the mesh, and the group that its stream has.
@@ -108,7 +107,7 @@ async def test_smcroute_beside_the_agent(world: World, make_netns: Callable[[], 
     assert one.service is not None
     folder = tmp_path / "run"
     with router(one, tmp_path) as process, entered(one.space.path):
-        async with serving(folder, Shown(one.service.state, lambda: "vxlan100")) as running:
+        async with serving(folder, one.service.state) as running:
             peers = [(claim.node, claim.vtep) for claim in world.claims.values() if claim.node != one.name]
             running.plane.set_mesh(peers)
             table = PeerTable(one.name, "vxlan100")
@@ -155,7 +154,7 @@ async def test_smcroute_beside_the_agent(world: World, make_netns: Callable[[], 
             reply = await client.ok("QueryRpf", source=OUTSIDE)
             assert reply["rpf"]["upstream_interface"] == held[OUTSIDE, IMPORTED][0]
 
-            # And PIM is heard beside it: a neighbour on the link joins a group of a pod.
+            # And PIM is heard beside it: a neighbor on the link joins a group of a pod.
             with entered(outside.path):
                 speaker = Speaker(OUTSIDE)
             await client.ok("Subscribe", events=["PimNeighbor", "PimRoute"])

@@ -1,4 +1,4 @@
-"""PIM on a real link: Hellos make neighbours, Join/Prune counts from neighbours alone, and RPF decides."""
+"""PIM on a real link: Hellos make neighbors, Join/Prune counts from neighbors alone, and RPF decides."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def routes(client: Client) -> list[Any]:
     return [(r["route_type"], r["source"], r["group"], r["output_interfaces"]) for r in found]
 
 
-async def test_a_hello_makes_a_neighbour_and_a_goodbye_ends_it(client: Client, speaker: Any) -> None:
+async def test_a_hello_makes_a_neighbor_and_a_goodbye_ends_it(client: Client, speaker: Any) -> None:
     speaker.hello(priority=5)
     event = await client.event()
     assert {key: event[key] for key in ("event", "interface", "neighbor", "action", "source")} == {
@@ -59,13 +59,13 @@ async def test_a_hello_makes_a_neighbour_and_a_goodbye_ends_it(client: Client, s
     assert (await client.event())["action"] == "Down"
 
 
-async def test_without_hellos_a_neighbour_expires(client: Client, speaker: Any) -> None:
+async def test_without_hellos_a_neighbor_expires(client: Client, speaker: Any) -> None:
     speaker.hello(holdtime=1)
     assert (await client.event())["action"] == "Up"
     assert (await client.event())["action"] == "Down"
 
 
-async def test_a_join_of_an_external_neighbour_is_accepted_without_any_hello(
+async def test_a_join_of_an_external_neighbor_is_accepted_without_any_hello(
     client: Client, speaker: Any
 ) -> None:
     await client.ok("AddExternalNeighbor", neighbor={**NEIGHBOR, "tag": "babel"})
@@ -91,7 +91,7 @@ async def test_a_join_of_a_stranger_is_refused(
     stranger.join(GROUP, SOURCE)
     await counted(running, "stranger_refused")
     assert await routes(client) == []
-    # Until it is made a neighbour; and no longer once it is none.
+    # Until it is made a neighbor; and no longer once it is none.
     await client.ok("AddExternalNeighbor", neighbor={**NEIGHBOR, "address": "10.9.0.3"})
     assert (await client.event())["action"] == "Up"
     stranger.join(GROUP, SOURCE)
@@ -102,7 +102,7 @@ async def test_a_join_of_a_stranger_is_refused(
     assert len(await routes(client)) == 1
 
 
-async def test_a_hello_turns_an_external_neighbour_and_removing_the_entry_leaves_it(
+async def test_a_hello_turns_an_external_neighbor_and_removing_the_entry_leaves_it(
     client: Client, speaker: Any
 ) -> None:
     await client.ok("AddExternalNeighbor", neighbor={**NEIGHBOR, "dr_priority": 9, "tag": "babel"})
@@ -154,7 +154,7 @@ async def test_our_own_hellos(client: Client, speaker: Any) -> None:
     assert isinstance(hello, Hello)
     assert (hello.holdtime, hello.dr_priority, ttl) == (105, 4, 1)
     assert hello.generation_id is not None
-    # A new neighbour hears from us before the next regular one, and gets a goodbye at the end.
+    # A new neighbor hears from us before the next regular one, and gets a goodbye at the end.
     speaker.hello()
     again, _ = await speaker.hear()
     assert again == hello

@@ -11,6 +11,7 @@ from typing import Any
 
 from quilt_pim.core.config import ControlConfig
 from quilt_pim.plane import ControlPlane
+from quilt_pim.serving import serve
 from quilt_pim.state import MulticastState
 
 Json = dict[str, Any]
@@ -106,7 +107,7 @@ async def serving(
     running = Running(ControlPlane(config, state))
     # Providers run in this very process, which a busy machine may hold up for longer than the agent's second.
     running.plane.rpf._timeout = TIMEOUT
-    task = asyncio.create_task(running.plane.run())
+    task = asyncio.create_task(serve(running.plane))
     try:
         ready = asyncio.create_task(running.plane.serving.wait())
         await asyncio.wait([ready, task], timeout=TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
@@ -166,5 +167,5 @@ async def eventually(condition: Callable[[], object]) -> None:
 
 
 def addresses(neighbors: Sequence[Json]) -> list[str]:
-    """Addresses of listed neighbours."""
+    """Addresses of listed neighbors."""
     return [item["address"] for item in neighbors]

@@ -16,10 +16,11 @@ from control_doubles import serving
 
 from quilt_cli.commands.multicast import multicast
 from quilt_cli.core import multicast as shown
+from quilt_multicast.view import GroupInfo, RouteInfo
 from quilt_pim.core.events import PimRouteChange
-from quilt_pim.core.neighbours import External
+from quilt_pim.core.neighbors import External
 from quilt_pim.plane import ControlPlane
-from quilt_pim.state import GroupInfo, NoState, RouteInfo
+from quilt_pim.state import NoState
 
 
 class Dataplane(NoState):
@@ -160,7 +161,7 @@ def test_config(agent: Agent) -> None:
 def test_events(agent: Agent, as_json: bool) -> None:
     def publish() -> None:
         if agent.plane.broadcast.waiting:
-            agent.plane.neighbours.add("eth0", "10.0.0.2", External())
+            agent.plane.neighbors.add("eth0", "10.0.0.2", External())
             agent.plane.publish(PimRouteChange("SG", "239.1.1.1", "10.1.0.5", "Add", 1706012345))
         else:
             agent.loop.call_later(0.01, publish)

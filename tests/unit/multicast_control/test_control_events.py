@@ -24,7 +24,7 @@ from quilt_pim.core.events import (
     Source,
     event_type,
 )
-from quilt_pim.core.neighbours import External
+from quilt_pim.core.neighbors import External
 from quilt_pim.core.ring import Cursor, Missed, Ring
 from quilt_pim.subscriptions import Pace
 
@@ -153,7 +153,7 @@ async def test_optional_fields_are_null(running: Running, client: Client) -> Non
     assert all(before <= item["timestamp"] <= int(time.time()) for item in (leave, route, neighbor))
 
 
-async def test_changes_of_neighbours_and_sources_are_told(
+async def test_changes_of_neighbors_and_sources_are_told(
     running: Running, client: Client, multicast_interface: str
 ) -> None:
     await client.ok("Subscribe", events=["PimNeighbor", "MsdpSaCache"])
@@ -297,7 +297,7 @@ async def test_a_source_active_message_is_checked_by_rpf(running: Running, clien
 
 
 async def test_events_before_a_subscription_are_not_delivered(running: Running, client: Client) -> None:
-    running.plane.neighbours.add("eth0", "10.0.0.2", External())
+    running.plane.neighbors.add("eth0", "10.0.0.2", External())
     running.plane.publish(NEIGHBOR)
     await client.ok("Subscribe", events=["PimNeighbor", "PimRoute"])
     running.plane.publish(ROUTE)

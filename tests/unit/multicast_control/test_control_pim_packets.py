@@ -138,7 +138,7 @@ class TestMessages:
         with pytest.raises(PimError, match=error):
             parse(_checked(0x23, body))
 
-    def test_other_types_are_recognised_and_not_judged(self) -> None:
+    def test_other_types_are_recognized_and_not_judged(self) -> None:
         assert parse(b"\x21\x00\x00\x00") == Other(1)
 
 

@@ -119,7 +119,7 @@ async def test_invalid_answers_fail_closed_and_are_counted(tmp_path: Path, answe
     async with provider.serve(), serving(tmp_path, rpf_provider=str(provider.path)) as running:
         client = await running.client()
         assert "gave an invalid answer" in await client.refused("QueryRpf", source="10.1.0.5")
-        assert not (await running.plane.check_rpf("10.1.0.5", "eth0")).passed
+        assert not (await running.plane.rpf.arrives("10.1.0.5", "eth0")).passed
         state = await client.ok("GetRpfProvider")
         assert (state["invalid_answers"], state["cached_entries"]) == (2, 0)
 
@@ -139,7 +139,7 @@ async def test_a_provider_that_is_gone_fails_closed(tmp_path: Path) -> None:
         await client.ok("SetRpfProvider", provider=str(provider.path))
         provider.path.unlink()
         assert "cannot be asked" in await client.refused("QueryRpf", source="10.1.0.5")
-        assert not (await running.plane.check_rpf("10.1.0.5", "eth0")).passed
+        assert not (await running.plane.rpf.arrives("10.1.0.5", "eth0")).passed
         assert (await client.ok("GetRpfProvider"))["unreachable"] == 2
         provider.path.touch()
 

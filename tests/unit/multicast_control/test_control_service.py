@@ -13,7 +13,6 @@ from control_doubles import Client, eventually
 from prometheus_client import CollectorRegistry, generate_latest
 
 from quilt_multicast.core.state import MESH_SIDE, POD_SIDE, Forward
-from quilt_multicast.view import GroupView, RouteView, Totals
 from quilt_nodeagent.core.peers import Peer, PeerTable, make_peer
 from quilt_nodeagent.main import main
 from quilt_pim.core.config import ControlConfig
@@ -21,6 +20,7 @@ from quilt_pim.core.events import EventType, IgmpMembershipChange, PimRouteChang
 from quilt_pim.core.ring import Cursor
 from quilt_pim.core.rpf import RpfInfo
 from quilt_pim.service import ControlService
+from quilt_pim.state import NoState
 
 
 @asynccontextmanager
@@ -40,15 +40,15 @@ def claim(number: int, phase: str = "Up") -> Peer:
 
 
 def names(service: ControlService) -> list[tuple[str, str, str]]:
-    return [(n.interface, n.address, n.source.tag) for n in service.plane.neighbours]
+    return [(n.interface, n.address, n.source.tag) for n in service.plane.neighbors]
 
 
-async def test_peers_are_neighbours_while_they_are_up(tmp_path: Path) -> None:
+async def test_peers_are_neighbors_while_they_are_up(tmp_path: Path) -> None:
     table = PeerTable("node-1", "vxlan100")
     table.replace([claim(1), claim(2), claim(3)])
     async with following(table, ControlConfig(control_sock="")) as service:
         service.changed()
-        await eventually(lambda: len(service.plane.neighbours) == 2)
+        await eventually(lambda: len(service.plane.neighbors) == 2)
         assert names(service) == [
             ("vxlan100", "10.42.2.0", "quilt-mesh/node-2"),
             ("vxlan100", "10.42.3.0", "quilt-mesh/node-3"),
@@ -57,23 +57,23 @@ async def test_peers_are_neighbours_while_they_are_up(tmp_path: Path) -> None:
         assert service.plane.upstream("10.42.2.9") == RpfInfo("vxlan100", "10.42.2.0", 1)
         table.upsert(claim(2, "Down"))
         service.changed()
-        await eventually(lambda: len(service.plane.neighbours) == 1)
+        await eventually(lambda: len(service.plane.neighbors) == 1)
         assert service.plane.upstream("10.42.2.9") is None
         table.remove("10.42.3.0/24")
         service.changed()
-        await eventually(lambda: len(service.plane.neighbours) == 0)
+        await eventually(lambda: len(service.plane.neighbors) == 0)
 
 
-async def test_routes_that_are_kept_are_answered_and_their_node_is_no_neighbour() -> None:
+async def test_routes_that_are_kept_are_answered_and_their_node_is_no_neighbor() -> None:
     table = PeerTable("node-1", "vxlan100", keep_down=True)
     table.replace([claim(1), claim(2, "Down"), claim(3)])
     async with following(table, ControlConfig(control_sock="")) as service:
         service.changed()
-        await eventually(lambda: len(service.plane.neighbours) == 1)
+        await eventually(lambda: len(service.plane.neighbors) == 1)
         assert service.plane.upstream("10.42.2.9") == RpfInfo("vxlan100", "10.42.2.0", 1)
 
 
-async def test_while_multicast_is_off_routes_are_answered_and_nobody_is_a_neighbour() -> None:
+async def test_while_multicast_is_off_routes_are_answered_and_nobody_is_a_neighbor() -> None:
     table = PeerTable("node-1", "vxlan100")
     table.replace([claim(1), claim(2)])
     service = ControlService(ControlConfig(control_sock=""), table, CollectorRegistry(), lambda: False)
@@ -105,7 +105,7 @@ async def test_a_path_that_cannot_be_had_is_told_once_and_ends_nothing(
     config = ControlConfig(control_sock=str(tmp_path / "file" / "control.sock"))
     async with following(table, config) as service:
         service.changed()
-        await eventually(lambda: len(service.plane.neighbours) == 1)
+        await eventually(lambda: len(service.plane.neighbors) == 1)
         assert not service.plane.serving.is_set()
     assert capsys.readouterr().out.count("control_not_serving") == 1
 
@@ -157,25 +157,15 @@ def test_flows_are_told_as_routes() -> None:
     assert told == [("SG", *flow, action) for action in ("Add", "Update", "Remove")]
 
 
-class Dataplane:
-    def groups(self) -> list[GroupView]:
-        return [GroupView("239.1.1.1", (1, 999999), ("node-2",))]
-
-    def routes(self) -> list[RouteView]:
-        return [RouteView("10.42.1.9", "239.1.1.1", "pods", ("mesh",), ("198.18.0.2",), 7, 99, 0)]
-
-    def counters(self) -> Totals:
-        return Totals(True, 1, 1, 1, 1, 7, 99)
+class Dataplane(NoState):
+    def counters(self) -> dict[str, int]:
+        return {"packets": 7}
 
 
-def test_the_dataplane_is_shown_by_names_of_interfaces() -> None:
+def test_what_happened_is_counted_beside_what_the_dataplane_counts() -> None:
     registry = CollectorRegistry()
     service = ControlService(ControlConfig(), PeerTable("node-1", "vxlan100"), registry)
-    service.show(Dataplane())
-    [group] = service.plane.state.groups()
-    assert (group.interface, group.members, group.nodes) == ("quilt0", ("lo", "#999999"), ("node-2",))
-    [route] = service.plane.state.routes()
-    assert (route.input_interface, route.output_interfaces, route.packets) == ("quilt0", ("vxlan100",), 7)
+    service.plane.state = Dataplane()
     text = generate_latest(registry).decode()
     assert 'quilt_multicast_control_total{what="stranger_refused"} 0.0' in text
     assert 'quilt_multicast_dataplane_total{what="packets"} 7.0' in text

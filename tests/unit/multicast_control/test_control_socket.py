@@ -17,12 +17,13 @@ from control_doubles import Client, Running, serving
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from quilt_multicast.view import GroupInfo, RouteInfo
 from quilt_pim.core import validate
 from quilt_pim.core.config import ControlConfig
 from quilt_pim.core.errors import ControlError
 from quilt_pim.core.request_line import COMMANDS, MAX_LINE, read, request_id
-from quilt_pim.state import GroupInfo, NoState, RouteInfo
-from quilt_pim.unix import Peer, allowed
+from quilt_pim.state import NoState
+from quilt_pim.unix import Credentials, allowed
 
 ROOT = os.geteuid() == 0
 
@@ -53,11 +54,11 @@ async def test_a_successor_takes_the_path_over_and_the_predecessor_leaves_it(tmp
 
 def test_who_is_allowed() -> None:
     me = os.geteuid()
-    assert allowed(Peer(1, 0, frozenset((0,))), None)
-    assert allowed(Peer(1, me, frozenset()), None)
-    assert not allowed(Peer(1, 4242, frozenset((4242,))), None)
-    assert not allowed(Peer(1, 4242, frozenset((0,))), None)
-    assert allowed(Peer(1, 4242, frozenset((4242, 77))), 77)
+    assert allowed(Credentials(1, 0, frozenset((0,))), None)
+    assert allowed(Credentials(1, me, frozenset()), None)
+    assert not allowed(Credentials(1, 4242, frozenset((4242,))), None)
+    assert not allowed(Credentials(1, 4242, frozenset((0,))), None)
+    assert allowed(Credentials(1, 4242, frozenset((4242, 77))), 77)
 
 
 def as_another_user(path: str, groups: str = "[]") -> dict[str, Any]:

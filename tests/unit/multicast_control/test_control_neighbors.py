@@ -1,4 +1,4 @@
-"""External neighbours: each command's success and errors, what Hellos change, election, the mesh's peers."""
+"""External neighbors: each command's success and errors, what Hellos change, election, the mesh's peers."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from control_doubles import Client, Running, addresses, serving
 
 from quilt_pim.core.errors import ControlError
 from quilt_pim.core.events import PIM_HELLO, PimNeighborChange, Source
-from quilt_pim.core.neighbours import (
+from quilt_pim.core.neighbors import (
     MAX_EXTERNAL,
     Candidate,
     External,
-    NeighbourTable,
+    NeighborTable,
     elect,
 )
 from quilt_pim.core.pim import HOLDTIME_FOREVER, Hello
@@ -30,8 +30,8 @@ def down(address: str, source: Source) -> PimNeighborChange:
 
 
 class TestTable:
-    def test_an_injected_neighbour_is_valid_at_once_and_never_expires(self) -> None:
-        table = NeighbourTable()
+    def test_an_injected_neighbor_is_valid_at_once_and_never_expires(self) -> None:
+        table = NeighborTable()
         assert table.add("eth0", "10.0.0.2", External(7, "babel")) == [up("10.0.0.2", BABEL)]
         assert table.next_expiry() is None
         assert table.expire(1e12) == []
@@ -41,7 +41,7 @@ class TestTable:
         assert table.get("eth1", "10.0.0.2") is None
 
     def test_a_hello_turns_its_source_and_removing_the_entry_leaves_the_hello(self) -> None:
-        table = NeighbourTable()
+        table = NeighborTable()
         table.add("eth0", "10.0.0.2", External(7, "babel"))
         assert table.heard("eth0", "10.0.0.2", Hello(105, 3, 99), 1000.0) == [up("10.0.0.2", PIM_HELLO)]
         assert table.remove("eth0", "10.0.0.2") == []
@@ -51,15 +51,15 @@ class TestTable:
         assert table.expire(1104.9) == []
         assert table.expire(1105.0) == [down("10.0.0.2", PIM_HELLO)]
 
-    def test_when_the_hellos_of_an_external_neighbour_stop_it_is_external_again(self) -> None:
-        table = NeighbourTable()
+    def test_when_the_hellos_of_an_external_neighbor_stop_it_is_external_again(self) -> None:
+        table = NeighborTable()
         table.add("eth0", "10.0.0.2", External(7, "babel"))
         table.heard("eth0", "10.0.0.2", Hello(), 0.0)
         assert table.expire(105.0) == [up("10.0.0.2", BABEL)]
         assert table.expire(1e12) == []
 
     def test_adding_over_a_learned_one_keeps_the_hello_state(self) -> None:
-        table = NeighbourTable()
+        table = NeighborTable()
         table.heard("eth0", "10.0.0.2", Hello(105, 3, 99), 0.0)
         assert table.add("eth0", "10.0.0.2", External(200, "babel")) == []
         held = table.get("eth0", "10.0.0.2")
@@ -68,14 +68,14 @@ class TestTable:
         assert (held.source, held.dr_priority, held.hello.expires) == (PIM_HELLO, 3, 105.0)
 
     def test_a_goodbye_ends_the_hello_state_and_an_endless_holdtime_never_does(self) -> None:
-        table = NeighbourTable()
+        table = NeighborTable()
         table.heard("eth0", "10.0.0.2", Hello(HOLDTIME_FOREVER), 0.0)
         assert table.expire(1e12) == []
         assert table.heard("eth0", "10.0.0.2", Hello(0), 1.0) == [down("10.0.0.2", PIM_HELLO)]
         assert table.heard("eth0", "10.0.0.3", Hello(0), 1.0) == []
 
     def test_there_is_a_bound(self) -> None:
-        table = NeighbourTable()
+        table = NeighborTable()
         for number in range(MAX_EXTERNAL):
             table.add("eth0", f"10.1.{number >> 8}.{number & 255}", External())
         with pytest.raises(ControlError, match="4096 external neighbors already"):
@@ -85,7 +85,7 @@ class TestTable:
         table.add("eth0", "10.2.0.1", External())
 
     def test_peers_of_the_mesh_come_and_go_with_it_and_belong_to_it_alone(self) -> None:
-        table = NeighbourTable()
+        table = NeighborTable()
         node_b = Source(external=True, tag="quilt-mesh/b")
         assert table.set_mesh("eth0", [("b", "10.42.2.0"), ("c", "10.42.3.0")]) != []
         assert table.set_mesh("eth0", [("b", "10.42.2.0"), ("c", "10.42.3.0")]) == []
@@ -143,7 +143,7 @@ async def test_add_list_and_remove(running: Running, client: Client, multicast_i
 
 async def test_clear_one_interface(running: Running, client: Client) -> None:
     for interface, address in (("eth8", "10.0.0.2"), ("eth8", "10.0.0.3"), ("eth9", "10.0.0.2")):
-        running.plane.neighbours.add(interface, address, External())
+        running.plane.neighbors.add(interface, address, External())
     assert (await client.ok("ClearExternalNeighbors", interface="eth8"))["removed"] == 2
     left = (await client.ok("ListExternalNeighbors"))["neighbors"]
     assert [(item["interface"], item["address"]) for item in left] == [("eth9", "10.0.0.2")]
@@ -176,14 +176,14 @@ async def test_errors_of_add(client: Client, multicast_interface: str) -> None:
 async def test_errors_of_remove_and_clear(running: Running, client: Client) -> None:
     refused = await client.refused("RemoveExternalNeighbor", address="10.0.0.2", interface="eth0")
     assert refused.startswith("There is no neighbor 10.0.0.2 on eth0")
-    running.plane.neighbours.heard("eth0", "10.0.0.2", Hello(), 1e12)
+    running.plane.neighbors.heard("eth0", "10.0.0.2", Hello(), 1e12)
     refused = await client.refused("RemoveExternalNeighbor", address="10.0.0.2", interface="eth0")
     assert "is not external: it is learned from its own Hellos" in refused
     refused = await client.refused("ClearExternalNeighbors", interface="a/b")
     assert "is not an interface name" in refused
 
 
-async def test_external_neighbours_can_be_switched_off(tmp_path: Path) -> None:
+async def test_external_neighbors_can_be_switched_off(tmp_path: Path) -> None:
     async with serving(tmp_path, external_neighbors_enabled=False) as running:
         client = await running.client()
         assert "External neighbors are off on this node" in await add(client)
@@ -200,8 +200,8 @@ async def test_peers_of_the_mesh_are_listed_on_the_vxlan_device(running: Running
     assert (await client.ok("ListExternalNeighbors"))["neighbors"] == []
 
 
-async def test_neighbours_and_designated_routers_are_shown(running: Running, client: Client) -> None:
-    table = running.plane.neighbours
+async def test_neighbors_and_designated_routers_are_shown(running: Running, client: Client) -> None:
+    table = running.plane.neighbors
     table.add("eth0", "10.0.0.2", External(10))
     table.add("eth0", "10.0.0.3", External(5))
     table.heard("eth0", "10.0.0.4", Hello(105, 7, 1), 1e12)

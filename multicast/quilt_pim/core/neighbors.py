@@ -1,6 +1,6 @@
-"""PIM neighbours of every interface, whatever they are known from, and who is the designated router.
+"""PIM neighbors of every interface, whatever they are known from, and who is the designated router.
 
-A neighbour may be known from up to three sides at once: its own Hellos, a caller of the API, and the mesh.
+A neighbor may be known from up to three sides at once: its own Hellos, a caller of the API, and the mesh.
 Hellos come first (RFC 7761 §4.3.1 says what they mean), then the caller's entry, then the mesh's; removing
 one side leaves the others. Only what Hellos say expires.
 """
@@ -26,7 +26,7 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class External:
-    """An injected neighbour."""
+    """An injected neighbor."""
 
     dr_priority: int = DEFAULT_PRIORITY
     tag: str = ""
@@ -34,7 +34,7 @@ class External:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What a neighbour's last Hello said; `dr_priority` is None without that option, `expires` for ever."""
+    """What a neighbor's last Hello said; `dr_priority` is None without that option, `expires` for ever."""
 
     dr_priority: int | None
     expires: float | None
@@ -42,8 +42,8 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbour:
-    """One neighbour on one interface, with all sides that know it."""
+class Neighbor:
+    """One neighbor on one interface, with all sides that know it."""
 
     interface: str
     address: str
@@ -80,34 +80,34 @@ class Neighbour:
         return bool(self.hello or self.added or self.mesh)
 
 
-class NeighbourTable:
-    """All neighbours; every change returns the events that follow from it."""
+class NeighborTable:
+    """All neighbors; every change returns the events that follow from it."""
 
     def __init__(self) -> None:
-        self._held: dict[Key, Neighbour] = {}
+        self._held: dict[Key, Neighbor] = {}
         self._added = 0
         self._learned = 0
 
-    def __iter__(self) -> Iterator[Neighbour]:
+    def __iter__(self) -> Iterator[Neighbor]:
         return iter(sorted(self._held.values(), key=lambda n: (n.interface, IPv4Address(n.address))))
 
     def __len__(self) -> int:
         return len(self._held)
 
-    def get(self, interface: str, address: str) -> Neighbour | None:
-        """The neighbour, or None for a stranger: what Join/Prune checks ask."""
+    def get(self, interface: str, address: str) -> Neighbor | None:
+        """The neighbor, or None for a stranger: what Join/Prune checks ask."""
         return self._held.get((interface, address))
 
-    def on(self, interface: str) -> list[Neighbour]:
-        """Neighbours on one interface."""
+    def on(self, interface: str) -> list[Neighbor]:
+        """Neighbors on one interface."""
         return [held for held in self._held.values() if held.interface == interface]
 
     def add(self, interface: str, address: str, external: External) -> list[PimNeighborChange]:
-        """Inject a neighbour for a caller, or change its entry; Hello state stays as it is."""
+        """Inject a neighbor for a caller, or change its entry; Hello state stays as it is."""
         held = self._held.get((interface, address))
         if (held is None or held.added is None) and self._added >= MAX_EXTERNAL:
             raise ControlError(f"There are {MAX_EXTERNAL} external neighbors already; remove some first")
-        return self._put(replace(held or Neighbour(interface, address), added=external))
+        return self._put(replace(held or Neighbor(interface, address), added=external))
 
     def remove(self, interface: str, address: str) -> list[PimNeighborChange]:
         """Take back what a caller injected."""
@@ -142,7 +142,7 @@ class NeighbourTable:
             raise ControlError(f"{MAX_LEARNED} neighbors are learned already; {address} is left out")
         expires = None if hello.holdtime == HOLDTIME_FOREVER else now + hello.holdtime
         state = Heard(hello.dr_priority, expires, hello.generation_id)
-        return self._put(replace(held or Neighbour(interface, address), hello=state))
+        return self._put(replace(held or Neighbor(interface, address), hello=state))
 
     def expire(self, now: float) -> list[PimNeighborChange]:
         """Forget Hellos whose holdtime is over."""
@@ -168,14 +168,14 @@ class NeighbourTable:
             injected = External(DEFAULT_PRIORITY, f"{MESH_TAG}{node}")
             known = self._held.get(key)
             if known is None or known.mesh != injected:
-                events += self._put(replace(known or Neighbour(*key), mesh=injected))
+                events += self._put(replace(known or Neighbor(*key), mesh=injected))
         return events
 
-    def _expired(self, held: Neighbour, now: float) -> list[PimNeighborChange]:
+    def _expired(self, held: Neighbor, now: float) -> list[PimNeighborChange]:
         over = held.hello and held.hello.expires is not None and held.hello.expires <= now
         return self._put(replace(held, hello=None)) if over else []
 
-    def _put(self, new: Neighbour) -> list[PimNeighborChange]:
+    def _put(self, new: Neighbor) -> list[PimNeighborChange]:
         key = (new.interface, new.address)
         old = self._held.get(key)
         self._added += bool(new.added) - bool(old and old.added)
