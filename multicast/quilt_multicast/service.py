@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import structlog
@@ -18,7 +19,7 @@ from quilt_crds.names import BRIDGE_DEVICE, UP
 from quilt_crds.wire import MulticastSpec
 from quilt_kube.backoff import Backoff
 from quilt_kube.waiting import wait
-from quilt_multicast.core.forwarding import MeshPeer, Topology
+from quilt_multicast.core.forwarding import Topology
 from quilt_multicast.core.limits import limits_of
 from quilt_multicast.core.mesh import Peer
 from quilt_multicast.core.sync import Sync
@@ -86,7 +87,7 @@ class Multicast:
         self._exchange: Exchange | None = None
         self._task: asyncio.Task[None] | None = None
         self._device = ""
-        self._peers: dict[str, MeshPeer] = {}
+        self._peers: dict[str, Peer] = {}
         self._fault = ""
         self._left_clean = False
         self._stands = False
@@ -203,11 +204,10 @@ class Multicast:
             for claim in sorted(wanted.claims, key=lambda claim: claim.cidr)
             if claim.phase == UP and claim.host_ip and ":" not in claim.cidr
         ]
-        peers = [(claim.cidr, MeshPeer(claim.node, claim.vtep, claim.host_ip)) for claim in up]
-        topology = Topology(own, peers)
+        topology = Topology(own, up)
         # A node with several subnets speaks from its lowest, like Topology.vtep.
-        voices: dict[str, MeshPeer] = {}
-        for _, peer in sorted(peers, key=lambda item: _number(item[1].vtep)):
+        voices: dict[str, Peer] = {}
+        for peer in sorted(up, key=lambda peer: IPv4Address(peer.vtep)):
             voices.setdefault(peer.node, peer)
         self._peers = {peer.vtep: peer for peer in voices.values()}
         self._limit = wanted.settings.max_groups_per_node
@@ -272,7 +272,3 @@ class Multicast:
         if problem:
             log.warning("multicast_not_running", error=problem)
         self._reported()
-
-
-def _number(address: str) -> tuple[int, ...]:
-    return tuple(map(int, address.split(".")))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 
-from quilt_multicast.core.forwarding import MeshPeer
+from quilt_multicast.core.mesh import Peer
 from quilt_multicast.core.state import MESH_SIDE, POD_SIDE
 from quilt_multicast.engine import Engine
 
@@ -42,9 +43,7 @@ class RouteInfo:
 class MulticastState:
     """What is so now; everything is empty while multicast is off."""
 
-    def __init__(
-        self, engine: Callable[[], Engine | None], peers: Callable[[], Mapping[str, MeshPeer]]
-    ) -> None:
+    def __init__(self, engine: Callable[[], Engine | None], peers: Callable[[], Mapping[str, Peer]]) -> None:
         self._engine = engine
         self._peers = peers
 
@@ -61,7 +60,7 @@ class MulticastState:
                 tuple(map(_interface, sorted(engine.local.ports(group)))),
                 tuple(sorted(peers[vtep].node for vtep in engine.remote.nodes(group) if vtep in peers)),
             )
-            for group in sorted({*engine.local.groups, *engine.remote.groups}, key=_number)
+            for group in sorted({*engine.local.groups, *engine.remote.groups}, key=IPv4Address)
         ]
 
     def routes(self) -> list[RouteInfo]:
@@ -71,7 +70,7 @@ class MulticastState:
             return []
         found = []
         for counted in sorted(
-            engine.counters(), key=lambda flow: (_number(flow.group), _number(flow.source))
+            engine.counters(), key=lambda flow: (IPv4Address(flow.group), IPv4Address(flow.source))
         ):
             desired = engine.forwarding.desired([counted.group])
             forward = desired.flows.get((counted.source, counted.group))
@@ -110,10 +109,6 @@ class MulticastState:
             packets, size = totals.get(flow.group, (0, 0))
             totals[flow.group] = (packets + flow.packets, size + flow.bytes)
         return [(group, *total) for group, total in sorted(totals.items())]
-
-
-def _number(address: str) -> tuple[int, ...]:
-    return tuple(map(int, address.split(".")))
 
 
 def _interface(index: int) -> str:

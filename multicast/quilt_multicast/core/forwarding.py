@@ -14,34 +14,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
 from quilt_multicast.core.limits import Limits
 from quilt_multicast.core.members import LocalMembers, RemoteMembers
+from quilt_multicast.core.mesh import Peer
 from quilt_multicast.core.state import MESH_SIDE, POD_SIDE, Entries, Flow, Forward
-
-
-@dataclass(frozen=True, slots=True)
-class MeshPeer:
-    """Another node that is Up: its VTEP addresses are its subnets' network addresses."""
-
-    node: str
-    vtep: str
-    host_ip: str
 
 
 class Topology:
     """Which subnets are whose: this node's own, and every peer's that is Up."""
 
-    def __init__(self, own: Sequence[str] = (), peers: Sequence[tuple[str, MeshPeer]] = ()) -> None:
+    def __init__(self, own: Sequence[str] = (), peers: Sequence[Peer] = ()) -> None:
         self._own = {int(IPv4Network(cidr).network_address): IPv4Network(cidr).prefixlen for cidr in own}
-        self.peers = {peer.vtep: peer for _, peer in peers}
-        self._remote = {
-            int(IPv4Network(cidr).network_address): (IPv4Network(cidr).prefixlen, peer)
-            for cidr, peer in peers
-        }
-        lengths = {*self._own.values(), *(length for length, _ in self._remote.values())}
+        self.peers = {peer.vtep: peer for peer in peers}
+        remote = [IPv4Network(peer.cidr) for peer in peers]
+        self._remote = {int(subnet.network_address): subnet.prefixlen for subnet in remote}
+        lengths = {*self._own.values(), *self._remote.values()}
         self._masks = [(length, 0xFFFFFFFF << 32 - length & 0xFFFFFFFF) for length in sorted(lengths)]
         self.vtep = str(IPv4Address(min(self._own))) if self._own else ""
 
@@ -53,10 +42,7 @@ class Topology:
     def is_remote(self, source: str) -> bool:
         """Whether an address is one of a peer's pods'."""
         number = int(IPv4Address(source))
-        return any(
-            (entry := self._remote.get(number & mask)) is not None and entry[0] == length
-            for length, mask in self._masks
-        )
+        return any(self._remote.get(number & mask) == length for length, mask in self._masks)
 
     def side(self, source: str) -> int | None:
         """Return the interface by which packets of a source must come; None for a stranger."""

@@ -10,11 +10,7 @@ from typing import Any
 import msgspec
 
 from quilt_pim.core import validate
-from quilt_pim.core.announcements import (
-    DEFAULT_HOLDTIME,
-    MAX_HOLDTIME,
-    Announcement,
-)
+from quilt_pim.core.announcements import DEFAULT_HOLDTIME, MAX_HOLDTIME, Announcement
 from quilt_pim.core.config import provider
 from quilt_pim.core.errors import ControlError
 from quilt_pim.core.events import EventType
@@ -25,6 +21,14 @@ from quilt_pim.core.rpf_wire import read_info
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A command; its name on the wire is the class's."""
+
+
+class _OnInterface(Request, frozen=True):
+    interface: str
+
+    def where(self) -> str:
+        """The interface."""
+        return validate.interface("interface", self.interface)
 
 
 class NeighborFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,23 +84,18 @@ class ClearExternalNeighbors(Request, frozen=True):
 
     def where(self) -> str | None:
         """The interface, or None for everywhere."""
-        return None if self.interface is None else validate.interface("interface", self.interface)
+        return _anywhere(self.interface)
 
 
 class GetPimNeighbors(Request, frozen=True):
     """All neighbors, and who is the designated router of each interface."""
 
 
-class EnablePim(Request, frozen=True):
+class EnablePim(_OnInterface, frozen=True):
     """Listen for PIM on an interface; `passive` sends no Hellos of our own."""
 
-    interface: str
     dr_priority: int | None = None
     passive: bool = False
-
-    def where(self) -> str:
-        """The interface."""
-        return validate.interface("interface", self.interface)
 
     def priority(self) -> int:
         """Our own priority in the election."""
@@ -104,14 +103,8 @@ class EnablePim(Request, frozen=True):
         return validate.number("dr_priority", given, 0, validate.MAX_U32)
 
 
-class DisablePim(Request, frozen=True):
+class DisablePim(_OnInterface, frozen=True):
     """Listen no longer."""
-
-    interface: str
-
-    def where(self) -> str:
-        """The interface."""
-        return validate.interface("interface", self.interface)
 
 
 class SetRpfProvider(Request, frozen=True):
@@ -138,15 +131,18 @@ class QueryRpf(Request, frozen=True):
         return validate.host("source", self.source)
 
 
-class AddRpfRoute(Request, frozen=True):
-    """Add a static way to an address or prefix."""
-
+class _Sources(Request, frozen=True):
     source: str
-    rpf: dict[str, Any]
 
     def prefix(self) -> Network:
         """The sources meant."""
         return validate.prefix("source", self.source)
+
+
+class AddRpfRoute(_Sources, frozen=True):
+    """Add a static way to an address or prefix."""
+
+    rpf: dict[str, Any]
 
     def info(self) -> RpfInfo:
         """The way to them."""
@@ -156,19 +152,14 @@ class AddRpfRoute(Request, frozen=True):
         return read_info(self.rpf)
 
 
-class RemoveRpfRoute(Request, frozen=True):
+class RemoveRpfRoute(_Sources, frozen=True):
     """Remove the static ways to an address or prefix, or the one over an interface."""
 
-    source: str
     interface: str | None = None
-
-    def prefix(self) -> Network:
-        """The sources meant."""
-        return validate.prefix("source", self.source)
 
     def where(self) -> str | None:
         """The interface, or None for all."""
-        return None if self.interface is None else validate.interface("interface", self.interface)
+        return _anywhere(self.interface)
 
 
 class ListRpfRoutes(Request, frozen=True):
@@ -228,7 +219,7 @@ class AnnounceSource(_Announced, frozen=True):
 
     def where(self) -> str | None:
         """The interface, or None when the caller itself is the origin."""
-        return None if self.interface is None else validate.interface("interface", self.interface)
+        return _anywhere(self.interface)
 
     def seconds(self) -> int:
         """How long it is valid."""
@@ -253,3 +244,7 @@ class GetMroute(Request, frozen=True):
 
 class GetConfig(Request, frozen=True):
     """The configuration as it runs."""
+
+
+def _anywhere(interface: str | None) -> str | None:
+    return None if interface is None else validate.interface("interface", interface)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quilt_multicast.core.forwarding import Forwarding, MeshPeer, Topology
+from quilt_multicast.core.forwarding import Forwarding, Topology
 from quilt_multicast.core.limits import Limits
 from quilt_multicast.core.members import LocalMembers, RemoteMembers
 from quilt_multicast.core.state import MESH_SIDE, POD_SIDE, Forward
+from quilt_nodeagent.core.peers import make_peer
 
-PEER = MeshPeer("n2", "10.42.2.0", "198.18.0.2")
+PEER = make_peer("default", "10.42.2.0/24", "n2", "Up", "198.18.0.2")
 GROUP, OTHER = "239.1.1.1", "239.9.9.9"
 HERE, THERE = "10.42.1.7", "10.42.2.7"
 
@@ -21,7 +22,7 @@ def forwarding() -> Forwarding:
     local.join(9, GROUP)
     remote.change(PEER.vtep, [GROUP], ())
     made = Forwarding(local, remote, limits)
-    made.topology = Topology(["10.42.1.0/24"], [("10.42.2.0/24", PEER)])
+    made.topology = Topology(["10.42.1.0/24"], [PEER])
     return made
 
 

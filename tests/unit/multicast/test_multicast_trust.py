@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 
 from quilt_crds.wire import MulticastSpec
 from quilt_multicast import service as multicast_service
-from quilt_multicast.core.forwarding import MeshPeer, Topology
+from quilt_multicast.core.forwarding import Topology
 from quilt_multicast.core.limits import Limits
 from quilt_multicast.core.state import Entries
 from quilt_multicast.core.sync import Sync
@@ -131,7 +131,7 @@ async def test_after_lost_notifications_whose_a_pod_is_is_asked_anew() -> None:
         tell=lambda group, member: told.append((group, member)),
     )
     engine.set_topology(
-        Topology(["10.42.1.0/24"], [("10.42.2.0/24", MeshPeer("n2", HOSTILE, "198.18.0.2"))]), ()
+        Topology(["10.42.1.0/24"], [make_peer("default", "10.42.2.0/24", "n2", "Up", "198.18.0.2")]), ()
     )
     engine.remote.change(HOSTILE, ["239.1.1.1"], ())
     engine.choose(frozenset({"media"}))

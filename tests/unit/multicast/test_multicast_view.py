@@ -5,15 +5,16 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from quilt_multicast.core.forwarding import Forwarding, MeshPeer, Topology
+from quilt_multicast.core.forwarding import Forwarding, Topology
 from quilt_multicast.core.limits import Limits
 from quilt_multicast.core.members import LocalMembers, RemoteMembers
 from quilt_multicast.core.state import MESH_SIDE, POD_SIDE
 from quilt_multicast.dataplane import FlowCounters
 from quilt_multicast.view import TOTALS, GroupInfo, MulticastState, RouteInfo
+from quilt_nodeagent.core.peers import make_peer
 
 GROUP, SOURCE = "239.1.1.1", "10.42.1.9"
-PEER = MeshPeer("node-2", "10.42.2.0", "198.18.0.2")
+PEER = make_peer("default", "10.42.2.0/24", "node-2", "Up", "198.18.0.2")
 
 
 def engine() -> Any:
@@ -23,7 +24,7 @@ def engine() -> Any:
         local.join(port, GROUP)
     remote.change(PEER.vtep, [GROUP], ())
     forwarding = Forwarding(local, remote, Limits())
-    forwarding.topology = Topology(["10.42.1.0/24"], [("10.42.2.0/24", PEER)])
+    forwarding.topology = Topology(["10.42.1.0/24"], [PEER])
     forwarding.add(SOURCE, GROUP, POD_SIDE)
     return SimpleNamespace(
         local=local,
