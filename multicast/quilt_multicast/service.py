@@ -22,7 +22,7 @@ from quilt_kube.waiting import wait
 from quilt_multicast.core.forwarding import Topology
 from quilt_multicast.core.limits import limits_of
 from quilt_multicast.core.mesh import Peer
-from quilt_multicast.core.sync import Sync
+from quilt_multicast.core.sync import News, Sync
 from quilt_multicast.dataplane import MulticastDataplane
 from quilt_multicast.engine import Engine
 from quilt_multicast.exchange import Exchange, MakeSocket, udp_socket
@@ -87,6 +87,7 @@ class Multicast:
         self._exchange: Exchange | None = None
         self._task: asyncio.Task[None] | None = None
         self._device = ""
+        self._settings = MulticastSpec()
         self._peers: dict[str, Peer] = {}
         self._fault = ""
         self._left_clean = False
@@ -135,6 +136,7 @@ class Multicast:
         wanted = self._wanted()
         if wanted is None:
             return
+        self._settings = wanted.settings
         if not wanted.settings.enabled:
             await self._off()
             return
@@ -157,12 +159,11 @@ class Multicast:
             kernel, BRIDGE_DEVICE, wanted.device, self._host.open_table, self._keeper
         )
         self._left_clean = False
-        sync = Sync(time.time_ns() // 1000, lambda: self._limit)
-        self._limit = wanted.settings.max_groups_per_node
-        exchange = Exchange(sync, key, self._metrics, lambda news: engine.heard(news), self._host.make_socket)
+        sync = Sync(time.time_ns() // 1000, lambda: self._settings.max_groups_per_node)
+        exchange = Exchange(sync, key, self._metrics, self._heard, self._host.make_socket)
         engine = Engine(
             dataplane,
-            limits_of(wanted.settings),
+            limits_of(self._settings),
             self._metrics,
             open_monitor=self._host.open_monitor,
             tell=exchange.change,
@@ -172,6 +173,10 @@ class Multicast:
         )
         self._engine, self._exchange, self._device = engine, exchange, wanted.device
         self._task = asyncio.create_task(self._serve(engine, kernel))
+
+    def _heard(self, news: News) -> None:
+        if self._engine is not None:
+            self._engine.heard(news)
 
     def _looked(self) -> None:
         """The engine has read all that there is: it stands, whatever came of it."""
@@ -210,9 +215,8 @@ class Multicast:
         for peer in sorted(up, key=lambda peer: IPv4Address(peer.vtep)):
             voices.setdefault(peer.node, peer)
         self._peers = {peer.vtep: peer for peer in voices.values()}
-        self._limit = wanted.settings.max_groups_per_node
-        self._engine.set_limits(limits_of(wanted.settings))
-        self._engine.choose(frozenset(wanted.settings.namespaces))
+        self._engine.set_limits(limits_of(self._settings))
+        self._engine.choose(frozenset(self._settings.namespaces))
         gone = self._exchange.set_peers(topology.vtep, self._peers)
         self._engine.set_topology(topology, gone)
         self._well()
