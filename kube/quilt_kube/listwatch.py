@@ -74,9 +74,10 @@ _decode_failure = msgspec.json.Decoder(_Failure).decode
 class ListWatch(Generic[T]):
     """The state of following the objects at `path`, each decoded as `kind` (a msgspec struct with metadata).
 
-    `listed` gets every complete list, decoded while it is read; `changed` the events of one read together, as
-    (type, object) with type ADDED, MODIFIED or DELETED. Neither may block. `limit` is the size of a list's
-    pages (0: one page). `query` restricts both, for example by a fieldSelector.
+    `listed` gets every complete list, decoded while it is read (`version` is the list's by then), `changed`
+    the events of one read together, as (type, object) with type ADDED, MODIFIED or DELETED. Neither may
+    block. `limit` is the size of a list's pages (0: one page). `query` restricts both, for example by a
+    fieldSelector.
     """
 
     def __init__(
@@ -155,9 +156,9 @@ class ListWatch(Generic[T]):
         if page.metadata.more:
             return
         pages, self._pages = self._pages, []
+        self.version = page.metadata.resource_version
         # One by one: thousands of decoded objects at once would leave holes in memory.
         self._listed(self._decode(item) for page in pages for item in page.items)
-        self.version = page.metadata.resource_version
 
     def feed(self, data: bytes) -> None:
         """Accept what was read of a watch's answer: nothing when it begins, then lines in pieces of any size.

@@ -16,8 +16,9 @@ from typing import Any
 import structlog
 
 from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET
+from quilt_kube.request import ApiError, UnreachableError
 from quilt_operator import metrics
-from quilt_operator.api.client import ApiError, Client, Unreachable
+from quilt_operator.api.client import Client
 from quilt_operator.api.connection import Connection
 from quilt_operator.api.election import Election
 from quilt_operator.leader import Leader, Services
@@ -110,7 +111,7 @@ async def _wait_for_api(client: Client) -> None:
             answer = await client.get(QUILTNODE.path().rpartition("/")[0])
             missing = wanted - {str(item.get("name")) for item in answer.get("resources", [])}
             problem = f"not served: {', '.join(sorted(missing))}" if missing else ""
-        except (ApiError, Unreachable) as error:
+        except (ApiError, UnreachableError) as error:
             problem = str(error)
         if not problem:
             return

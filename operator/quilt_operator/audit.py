@@ -14,8 +14,9 @@ import time
 
 import structlog
 
-from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET
-from quilt_operator.api.client import ApiError, Client, Unreachable
+from quilt_crds.names import QUILTNETWORK, QUILTNODE
+from quilt_kube.request import ApiError, UnreachableError
+from quilt_operator.api.client import Client
 from quilt_operator.world import NODES, World
 
 log = structlog.get_logger()
@@ -23,7 +24,6 @@ log = structlog.get_logger()
 PATHS = {
     QUILTNETWORK.plural: QUILTNETWORK.path(),
     NODES: "/api/v1/nodes",
-    QUILTSUBNET.plural: QUILTSUBNET.path(),
     QUILTNODE.plural: QUILTNODE.path(),
 }
 """The collections that kopf watches."""
@@ -72,7 +72,7 @@ class Audit:
             complete, failed, self._failed = False, self._failed, False
             try:
                 complete = await self.look()
-            except (ApiError, Unreachable) as error:
+            except (ApiError, UnreachableError) as error:
                 self._failed = True
                 if not failed:
                     log.warning("audit_failed", error=str(error))
@@ -82,7 +82,7 @@ class Audit:
     async def look(self) -> bool:
         """Compare once; return whether the view has, at once or soon, all that was listed.
 
-        Raises ApiError or Unreachable.
+        Raises ApiError or UnreachableError.
         """
         listed: dict[str, dict[str, int]] = {}
         for plural, path in PATHS.items():

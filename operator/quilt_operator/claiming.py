@@ -13,8 +13,8 @@ import structlog
 
 from quilt_crds.names import QUILTSUBNET, claim_name
 from quilt_crds.vtep import vtep_mac
+from quilt_kube.request import ApiError
 from quilt_operator import metrics
-from quilt_operator.api.client import ApiError
 from quilt_operator.api.objects import Objects
 from quilt_operator.core import parse
 from quilt_operator.core.claims import MAC_COLLISION, Book
@@ -60,7 +60,7 @@ class Claimer:
         """A subnet of `family` for `owner`: `wanted` if that is given, else the lowest that is free.
 
         A node whose claim somebody deleted gets the subnet again that its status shows: its pods use it.
-        Answers a Refusal when there is none to have; raises ApiError or Unreachable when asking failed.
+        Answers a Refusal when there is none to have; raises ApiError or UnreachableError when asking failed.
         """
         node = owner.name
         former = next((cidr for cidr in owner.subnets if book.is_free(cidr, family)), "")

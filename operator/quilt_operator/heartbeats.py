@@ -15,9 +15,10 @@ from dataclasses import replace
 import structlog
 
 from quilt_crds.names import KUBELET_LEASE_NAMESPACE, LEASE_NAMESPACE
+from quilt_kube.access import Access
+from quilt_kube.request import ApiError, UnreachableError
 from quilt_operator import metrics
-from quilt_operator.api.client import ApiError, Client, Unreachable
-from quilt_operator.api.connection import Connection
+from quilt_operator.api.client import Client
 from quilt_operator.api.leases import LeaseWatch
 from quilt_operator.core.health import (
     Guard,
@@ -46,7 +47,7 @@ class Heartbeats:
 
     def __init__(
         self,
-        connection: Connection,
+        access: Access,
         client: Client,
         judged: Callable[[str], None],
         guarded: Callable[[], None],
@@ -70,7 +71,7 @@ class Heartbeats:
         self._policy = Policy()
         self.guard = Guard()
         self.watches = {
-            field: LeaseWatch(connection, namespace, self._from_thread(field), self._restarted)
+            field: LeaseWatch(access, namespace, self._from_thread(field), self._restarted)
             for field, namespace in (("agent", LEASE_NAMESPACE), ("kubelet", KUBELET_LEASE_NAMESPACE))
         }
 
@@ -133,7 +134,7 @@ class Heartbeats:
         self._floor = time.monotonic()
 
     def _listed(self) -> bool:
-        return all(watch.listed.is_set() for watch in self.watches.values())
+        return all(watch.first_list.is_set() for watch in self.watches.values())
 
     async def run(self) -> None:
         """Judge each second until cancelled."""
@@ -193,7 +194,7 @@ class Heartbeats:
         try:
             for field in self.watches if both else ("agent",):
                 await self._read_leases(field, self.watches[field])
-        except (ApiError, Unreachable) as error:
+        except (ApiError, UnreachableError) as error:
             if not self._unconfirmed:
                 log.warning("silence_not_confirmed", error=str(error), keeps="every node as it is")
             self._unconfirmed = True
@@ -203,8 +204,7 @@ class Heartbeats:
 
     async def _read_leases(self, field: str, watch: LeaseWatch) -> None:
         """Count as renewed what differs from what the watch has seen."""
-        path = f"/apis/coordination.k8s.io/v1/namespaces/{watch.namespace}/leases"
-        leases, _ = await self._client.list(path)
+        leases, _ = await self._client.list(watch.path)
         seen = watch.snapshot()
         there = {
             lease["metadata"]["name"]: (lease.get("spec") or {}).get("renewTime") or "" for lease in leases
@@ -213,7 +213,7 @@ class Heartbeats:
         if newer:
             self._renewed(field, newer, time.monotonic())
             if time.monotonic() - watch.heard > _OVERDUE:
-                watch.distrust()
+                watch.relist()
 
     def _carry_out(self, name: str, health: Health) -> None:
         old = self._standing.get(name)

@@ -14,13 +14,15 @@ from typing import Any
 
 import structlog
 
+from quilt_kube.request import ApiError, UnreachableError
 from quilt_operator import metrics, multicast_key
-from quilt_operator.api.client import ApiError, Client, Unreachable
+from quilt_operator.api.client import Client
 from quilt_operator.api.connection import Connection
 from quilt_operator.api.election import Election
 from quilt_operator.api.events import EventRecorder
 from quilt_operator.api.objects import Objects
 from quilt_operator.audit import PATHS, Audit
+from quilt_operator.claim_watch import ClaimWatch
 from quilt_operator.claiming import Claimer
 from quilt_operator.heartbeats import Heartbeats
 from quilt_operator.network import NetworkReconciler
@@ -34,6 +36,8 @@ log = structlog.get_logger()
 # At 5,000 joins at once an answer takes a tenth of a second: this many in flight keep up with the agents.
 _WORKERS = 32
 _RETRY = 2.0
+# A silent watch is opened again after 70 s; one that is older than this is broken.
+_STALE_WATCH = 150.0
 _STUCK_QUEUE = 60.0
 # The Lease is renewed every 2 s: older means that the API server does not answer.
 _BLIND_AFTER = 5.0
@@ -70,9 +74,10 @@ class Leader:
         loop, silence = asyncio.get_running_loop(), services.watch_silence
         memo = Memo(loop, self._world, self._audit, services.connection, silence)
         self._watches = Watches(memo, services.identity)
+        self._claims = ClaimWatch(services.connection.access, self._world, services.watch_silence)
         self._events = EventRecorder(client, services.identity, time.monotonic)
         self._heartbeats = Heartbeats(
-            services.connection, services.client, self._judged, self._guarded, self._is_blind
+            services.connection.access, services.client, self._judged, self._guarded, self._is_blind
         )
         self._nodes = NodeReconciler(
             self._world,
@@ -96,8 +101,10 @@ class Leader:
         wrong += [
             f"the watch of Leases in {watch.namespace} is silent"
             for watch in self._heartbeats.watches.values()
-            if not watch.connected
+            if not watch.alive
         ]
+        if self._claims.age > _STALE_WATCH:
+            wrong.append(f"the watch of {self._claims.name} is silent for {self._claims.age:.0f} s")
         if self._is_blind():
             wrong.append("the leader's Lease is not renewed")
         if len(self._queue) and time.monotonic() - self._queue.progressed > _STUCK_QUEUE:
@@ -109,6 +116,7 @@ class Leader:
         metrics.QUEUE.set(len(self._queue))
         for plural in PATHS:
             metrics.WATCH_AGE.labels(plural).set(self._audit.age(plural))
+        metrics.WATCH_AGE.labels(self._claims.name).set(self._claims.age)
         self._network.measure()
         self._heartbeats.measure()
 
@@ -122,13 +130,16 @@ class Leader:
         ]
         if secret := self._services.multicast_secret:
             endless.append(multicast_key.keep(self._client, self._services.namespace, secret))
+        self._claims.start()
         try:
             await _first_to_end(endless)
         finally:
             self._heartbeats.stop()
+            self._claims.stop()
 
     async def _begin(self) -> None:
         """Wait until all is known, let the workers begin, and judge."""
+        await self._claims.complete.wait()
         await self._audit.complete.wait()
         await self._prepare_network()
         await self._heartbeats.start()
@@ -152,7 +163,7 @@ class Leader:
                 self._network.follow_policy()
                 await self._network.look_for_overlaps()
                 return
-            except (ApiError, Unreachable) as error:
+            except (ApiError, UnreachableError) as error:
                 log.warning("network_not_prepared", error=str(error))
                 await asyncio.sleep(_RETRY)
 

@@ -8,10 +8,12 @@ import sys
 
 import click
 
-from quilt_crds.connections import SILENCE
+from quilt_kube.connections import SILENCE
+from quilt_kube.credentials import AccessError
 from quilt_operator import logs
-from quilt_operator.api.connection import ConfigurationError, connect
+from quilt_operator.api.connection import Connection, find_access
 from quilt_operator.app import Options, run
+from quilt_operator.probes import ConfigurationError
 
 
 @click.command(context_settings={"auto_envvar_prefix": "QUILT", "show_default": True})
@@ -68,12 +70,12 @@ def cli(
     options = Options(namespace, name, network, health_addr, watch_silence, audit_interval, multicast_secret)
     try:
         sys.exit(asyncio.run(_run(options, kubeconfig)))
-    except ConfigurationError as error:
+    except (AccessError, ConfigurationError) as error:
         raise click.ClickException(str(error)) from error
 
 
 async def _run(options: Options, kubeconfig: str) -> int:
-    return await run(options, await connect(kubeconfig))
+    return await run(options, Connection(find_access(kubeconfig)))
 
 
 def main() -> None:

@@ -12,7 +12,8 @@ import secrets
 import structlog
 
 from quilt_crds.names import OPERATOR_FIELD_MANAGER
-from quilt_operator.api.client import ApiError, Client, Unreachable
+from quilt_kube.request import ApiError, UnreachableError
+from quilt_operator.api.client import Client
 
 log = structlog.get_logger()
 
@@ -44,7 +45,7 @@ async def _create(client: Client, namespace: str, name: str) -> str:
         await client.create(f"/api/v1/namespaces/{namespace}/secrets", body, OPERATOR_FIELD_MANAGER)
     except ApiError as error:
         return "" if error.exists else str(error)
-    except Unreachable as error:
+    except UnreachableError as error:
         return str(error)
     log.info("multicast_key_created", secret=name)
     return ""

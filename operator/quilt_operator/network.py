@@ -20,8 +20,8 @@ import structlog
 from quilt_crds.base import InvalidObjectError
 from quilt_crds.names import NETWORK_CONFIG_KEY, NETWORK_CONFIGMAP, QUILTNETWORK
 from quilt_crds.quiltnetwork import QuiltNetworkSpec
+from quilt_kube.request import ApiError
 from quilt_operator import metrics
-from quilt_operator.api.client import ApiError
 from quilt_operator.api.events import NORMAL, WARNING, About, EventRecorder
 from quilt_operator.api.objects import Objects
 from quilt_operator.core import network_status, parse

@@ -11,7 +11,10 @@ from collections.abc import Callable
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from quilt_operator.api.connection import ConfigurationError
+
+class ConfigurationError(Exception):
+    """The address cannot be used; the text says which and why."""
+
 
 Checks = Callable[[], list[str]]
 """Answers what is wrong, one sentence each; nothing when ready."""

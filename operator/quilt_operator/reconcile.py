@@ -15,7 +15,7 @@ import structlog
 
 from quilt_crds.names import AGENT_UNRESPONSIVE, DATAPLANE_IN_SYNC, QUILTNODE, QUILTSUBNET, SUBNET_IN_USE
 from quilt_crds.vtep import vtep_mac
-from quilt_operator.api.client import ApiError
+from quilt_kube.request import ApiError
 from quilt_operator.api.events import NORMAL, WARNING, About, EventRecorder
 from quilt_operator.api.objects import Objects
 from quilt_operator.claiming import Claimer

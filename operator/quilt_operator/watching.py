@@ -18,8 +18,8 @@ from typing import Any, cast
 import kopf
 import structlog
 
-from quilt_crds.connections import CONNECT
-from quilt_crds.names import GROUP, QUILTNETWORK, QUILTNODE, QUILTSUBNET, VERSION
+from quilt_crds.names import GROUP, QUILTNETWORK, QUILTNODE, VERSION
+from quilt_kube.connections import CONNECT
 from quilt_operator.api.connection import Connection
 from quilt_operator.audit import Audit
 from quilt_operator.world import NODES, World
@@ -90,15 +90,11 @@ async def end(memo: Memo, **_: Any) -> None:
 @kopf.on.login(registry=REGISTRY, backoff=2)
 async def login(memo: Memo, **_: Any) -> kopf.AiohttpSession:
     """Give kopf a session with our credentials; it asks again when they are refused."""
-    asked = asyncio.run_coroutine_threadsafe(memo.connection.authorization(), memo.loop)
-    headers = await asyncio.wrap_future(asked)
-    session = memo.connection.session(headers)
-    return kopf.AiohttpSession(server=memo.connection.server, aiohttp_session=session)
+    return kopf.AiohttpSession(server=memo.connection.server, aiohttp_session=memo.connection.session())
 
 
 @kopf.on.event(GROUP, VERSION, QUILTNETWORK.plural, registry=REGISTRY)
 @kopf.on.event(GROUP, VERSION, QUILTNODE.plural, registry=REGISTRY)
-@kopf.on.event(GROUP, VERSION, QUILTSUBNET.plural, registry=REGISTRY)
 @kopf.on.event("", "v1", NODES, registry=REGISTRY)
 async def observe(memo: Memo, event: kopf.RawEvent, resource: kopf.Resource, **_: Any) -> None:
     """Pass an event on to the operator's event loop."""

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import structlog
 
+from quilt_kube.request import ApiError, UnreachableError
 from quilt_operator import metrics
-from quilt_operator.api.client import ApiError, Unreachable
 
 log = structlog.get_logger()
 
@@ -127,7 +127,7 @@ class WorkQueue:
         begin = time.perf_counter()
         try:
             later = await handler(request)
-        except (ApiError, Unreachable) as error:
+        except (ApiError, UnreachableError) as error:
             self._retry(request, error, error.retry_after if isinstance(error, ApiError) else 0.0)
             return
         except Exception as error:

@@ -118,13 +118,16 @@ class World:
                 self.book.leave_out(host.name, host.addresses)
             self._note(news and _matters(before, host), host.name)
         elif plural == QUILTSUBNET.plural:
-            claim = parse.claim(raw)
-            if self.claims.put(claim):
-                if self.book is not None:
-                    self.book.put(claim)
-                self._changed(claim.node)
+            self.put_claim(parse.claim(raw))
         elif plural == QUILTNETWORK.plural:
             self._observe_network(Network(parse.name(raw), parse.version(raw), raw))
+
+    def put_claim(self, claim: Claim) -> None:
+        """Enter the state of a claim."""
+        if self.claims.put(claim):
+            if self.book is not None:
+                self.book.put(claim)
+            self._changed(claim.node)
 
     def forget(self, plural: str, name: str, version: int) -> None:
         """Enter that an object is gone as of `version`."""

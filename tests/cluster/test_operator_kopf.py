@@ -20,7 +20,7 @@ from bench.control_plane.proxy import Faults, Proxy
 from bench.control_plane.wire import MERGE, Wire
 from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET
 from quilt_operator.api.client import Client
-from quilt_operator.api.connection import connect
+from quilt_operator.api.connection import Connection, find_access
 from quilt_operator.audit import Audit
 from quilt_operator.watching import Memo, Watches
 from quilt_operator.world import World
@@ -61,7 +61,7 @@ async def view(
     made = Plane(plane.cluster, folder)
     wire = made.wire(32)
     proxy = Proxy(wire, faults, 1, lambda: None)
-    connection = await connect(str(made.through("kopf", await proxy.start())))
+    connection = Connection(find_access(str(made.through("kopf", await proxy.start()))))
     client = Client(connection)
     told: list[str] = []
     world = World("default", told.append, lambda: None)

@@ -57,6 +57,9 @@ def test_contracts_hold() -> None:
         ("multicast/quilt_pim/service.py", "import quilt_nodeagent.core.peers"),
         ("multicast/quilt_pim/core/cache.py", "import quilt_multicast.exchange"),
         ("multicast/quilt_multicast/copies.py", "import quilt_multicast.engine"),
+        ("operator/quilt_operator/core/offence.py", "import quilt_kube.connections"),
+        ("operator/quilt_operator/api/offence.py", "import quilt_operator.world"),
+        ("operator/quilt_operator/offence.py", "import quilt_operator.leader"),
     ],
 )
 def test_a_forbidden_import_fails_the_build(tmp_path: Path, module: str, line: str) -> None:

@@ -1,4 +1,4 @@
-"""Requests to the API server: a verb, a path, decoded JSON back, failures as two exceptions.
+"""Requests to the API server: a verb, a path, decoded JSON back, failures as the two errors of `quilt_kube`.
 
 The official client sends them; its models are left out. They would cost much time per object, know
 nothing of our kinds, and lose fields that a newer server has. What its lowest layer does not do is done here:
@@ -8,23 +8,30 @@ it raises for no status, and waits five minutes unless told otherwise.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
 from kubernetes.aio.client.exceptions import ApiException
-from kubernetes.aio.client.rest import RESTResponse
+from multidict import CIMultiDict
 
-from quilt_crds.connections import CONNECT
+from quilt_kube.connections import CONNECT
+from quilt_kube.credentials import AccessError
+from quilt_kube.request import (
+    APPLY_PATCH,
+    JSON,
+    MERGE_PATCH,
+    METADATA_LIST,
+    ApiError,
+    UnreachableError,
+    check,
+    describe,
+    document,
+)
 from quilt_operator import metrics
 from quilt_operator.api.connection import USER_AGENT, Connection
 
-MERGE_PATCH: Final = "application/merge-patch+json"
-STRATEGIC_PATCH: Final = "application/strategic-merge-patch+json"
-APPLY_PATCH: Final = "application/apply-patch+yaml"
-
-_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _SHORT = aiohttp.ClientTimeout(total=10, sock_connect=CONNECT)
 # A server that hangs is noticed by a pause, however long a list may take.
 _LONG = aiohttp.ClientTimeout(total=120, sock_connect=CONNECT, sock_read=20)
@@ -44,47 +51,11 @@ class _MetadataList(msgspec.Struct):
     items: list[_Metadata] | None = None
 
 
-class ApiError(Exception):
-    """The API server refused a request; the text is its own message."""
-
-    def __init__(self, status: int, reason: str, message: str, retry_after: float = 0.0) -> None:
-        super().__init__(f"{message} ({status} {reason})")
-        self.status = status
-        self.reason = reason
-        self.message = message
-        self.retry_after = retry_after
-
-    @property
-    def missing(self) -> bool:
-        """The object (or its kind) does not exist."""
-        return self.status == 404
-
-    @property
-    def exists(self) -> bool:
-        """A create found the name taken."""
-        return self.status == 409 and self.reason == "AlreadyExists"
-
-    @property
-    def conflict(self) -> bool:
-        """The object changed since it was read, or was replaced by another of its name."""
-        return self.status == 409 and self.reason != "AlreadyExists"
-
-    @property
-    def refused(self) -> bool:
-        """The object is not acceptable; sending it again will not help."""
-        return self.status in {400, 403, 422}
-
-
-class Unreachable(Exception):  # noqa: N818 - reads as what it says where it is caught
-    """The API server did not answer, or not in time."""
-
-
 class Client:
     """A thin client; one per process and event loop."""
 
     def __init__(self, connection: Connection, may_write: Callable[[], bool] = lambda: True) -> None:
-        """Make one; while `may_write()` says no, every write is Unreachable and is not sent."""
-        self._server = connection.server
+        """Make one; while `may_write()` says no, every write is an UnreachableError and is not sent."""
         self._connection = connection
         self._api = connection.api
         self._may_write = may_write
@@ -108,13 +79,13 @@ class Client:
 
     async def versions(self, path: str) -> tuple[dict[str, int], int]:
         """The resourceVersions of all objects of a collection by name, and that of the list."""
-        text = await self._ask("GET", path, timeout=_LONG, accept=_METADATA)
+        text = await self._ask("GET", path, timeout=_LONG, accept=METADATA_LIST)
         try:
             found = msgspec.json.decode(text, type=_MetadataList)
             versions = {item.metadata.name: int(item.metadata.version) for item in found.items or ()}
             return versions, int(found.metadata.version)
         except (msgspec.MsgspecError, ValueError) as error:
-            raise Unreachable(f"GET {self._server}{path}: no list in the answer: {text[:80]!r}") from error
+            raise UnreachableError(f"GET {path}: no list in the answer: {text[:80]!r}") from error
 
     async def create(self, path: str, body: Mapping[str, Any], manager: str) -> dict[str, Any]:
         """POST `body`; ApiError.exists when the name is taken."""
@@ -141,11 +112,13 @@ class Client:
         await self._write("DELETE", path, body, {})
 
     async def _write(
-        self, verb: str, path: str, body: Mapping[str, Any], params: Mapping[str, str], kind: str = ""
+        self, verb: str, path: str, body: Mapping[str, Any], params: Mapping[str, str], kind: str = JSON
     ) -> dict[str, Any]:
         code = "unreachable"
         if not self._may_write():
-            raise Unreachable(f"{verb} {path} was not sent: this process does not hold the leader's Lease")
+            raise UnreachableError(
+                f"{verb} {path} was not sent: this process does not hold the leader's Lease"
+            )
         try:
             answer = await self._send(verb, path, body=body, params=params, kind=kind)
             code = "ok"
@@ -163,15 +136,11 @@ class Client:
         *,
         body: Mapping[str, Any] | None = None,
         params: Mapping[str, str] | None = None,
-        kind: str = "",
+        kind: str = JSON,
         timeout: aiohttp.ClientTimeout = _SHORT,  # noqa: ASYNC109 - aiohttp's own, per phase of a request
     ) -> dict[str, Any]:
         query = f"?{urlencode(params)}" if params else ""
-        text = await self._ask(verb, path + query, body=body, kind=kind, timeout=timeout)
-        answer = _decode(text)
-        if answer is None:
-            raise Unreachable(f"{verb} {self._server}{path}: no JSON object in the answer: {text[:80]!r}")
-        return answer
+        return document(await self._ask(verb, path + query, body=body, kind=kind, timeout=timeout))
 
     async def _ask(
         self,
@@ -179,43 +148,22 @@ class Client:
         target: str,
         *,
         body: Mapping[str, Any] | None = None,
-        kind: str = "",
-        accept: str = "application/json",
+        kind: str = JSON,
+        accept: str = JSON,
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's own, per phase of a request
     ) -> bytes:
+        access, url = self._connection.access, f"{self._connection.server}{target}"
         try:
-            headers = {"Accept": accept, "Content-Type": kind or "application/json"}
-            headers |= {"User-Agent": USER_AGENT, **await self._connection.authorization()}
-            response = await self._api.call_api(
-                verb, f"{self._server}{target}", headers, body, _request_timeout=timeout
-            )
+            headers = CIMultiDict({"Accept": accept, "Content-Type": kind, "User-Agent": USER_AGENT})
+            headers.extend(access.headers())
+            response = await self._api.call_api(verb, url, headers, body, _request_timeout=timeout)
             text: bytes = await response.read()
-        except (aiohttp.ClientError, ApiException, TimeoutError, OSError) as error:
-            what = str(error) or type(error).__name__
-            raise Unreachable(f"{verb} {self._server}{target}: {what}") from error
-        if response.status >= 400:
-            raise _error(response, text)
+        except (aiohttp.ClientError, ApiException, AccessError, TimeoutError, OSError) as error:
+            raise UnreachableError(f"{verb} {url}: {describe(error)}") from error
+        if response.status == 401:
+            access.credentials.refused()
+        check(response.status, text, str(response.reason), response.headers.get("Retry-After", ""))
         return text
-
-
-def _decode(text: bytes) -> dict[str, Any] | None:
-    try:
-        answer = msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        return None
-    return answer if isinstance(answer, dict) else None
-
-
-def _error(response: RESTResponse, text: bytes) -> ApiError:
-    answer = _decode(text) or {}
-    message = answer.get("message") or text[:200].decode(errors="replace") or str(response.reason)
-    wait = response.headers.get("Retry-After", "")
-    return ApiError(
-        response.status,
-        answer.get("reason") or str(response.reason),
-        message,
-        float(wait) if wait.isdecimal() else 0.0,
-    )
 
 
 def _resource(path: str) -> str:

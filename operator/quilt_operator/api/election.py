@@ -21,7 +21,8 @@ from typing import Any
 import structlog
 
 from quilt_crds.names import OPERATOR_FIELD_MANAGER, OPERATOR_LEASE
-from quilt_operator.api.client import ApiError, Client, Unreachable
+from quilt_kube.request import ApiError, UnreachableError
+from quilt_operator.api.client import Client
 from quilt_operator.core.times import parse_time, rfc3339_micro
 
 log = structlog.get_logger()
@@ -65,7 +66,7 @@ class Election:
         while True:
             try:
                 holder = await self._try_acquire()
-            except (ApiError, Unreachable) as error:
+            except (ApiError, UnreachableError) as error:
                 holder = f"nobody knows: {error}"
             if holder == self._identity:
                 self.renewed = time.monotonic()
@@ -86,7 +87,7 @@ class Election:
             try:
                 async with asyncio.timeout(self._timing.deadline / 2):
                     reason = await self._renew()
-            except (ApiError, Unreachable, TimeoutError) as error:
+            except (ApiError, UnreachableError, TimeoutError) as error:
                 if time.monotonic() - self.renewed >= self._timing.deadline:
                     reason = f"not renewed for {self._timing.deadline:g} s: {error!r}"
             if reason:
@@ -101,7 +102,7 @@ class Election:
                 if self._lease["spec"].get("holderIdentity") == self._identity:
                     await self._put("", 1)
                     log.info("leadership_released", identity=self._identity)
-        except (ApiError, Unreachable, TimeoutError) as error:
+        except (ApiError, UnreachableError, TimeoutError) as error:
             log.warning("leadership_not_released", error=str(error))
 
     async def _try_acquire(self) -> str:

@@ -17,8 +17,9 @@ from typing import Any, Final
 import structlog
 
 from quilt_crds.names import API_VERSION, OPERATOR_FIELD_MANAGER
+from quilt_kube.request import MERGE_PATCH, ApiError, UnreachableError
 from quilt_operator import metrics
-from quilt_operator.api.client import MERGE_PATCH, ApiError, Client, Unreachable
+from quilt_operator.api.client import Client
 from quilt_operator.core.times import rfc3339_micro
 
 log = structlog.get_logger()
@@ -77,7 +78,7 @@ class EventRecorder:
                 await self._wake.wait()
             try:
                 await self._send(*self._queue.popleft())
-            except (ApiError, Unreachable) as error:
+            except (ApiError, UnreachableError) as error:
                 metrics.EVENTS_DROPPED.inc()
                 log.info("event_not_sent", error=str(error))
             await asyncio.sleep(_PAUSE)

@@ -1,113 +1,52 @@
-"""Watching Leases leanly: a blocking socket in a thread, drained a few times a second.
-
-5,000 nodes renew 500 Leases a second. As kopf events that costs 22 % of a core, as an asyncio stream 7 %,
-drained in batches by a thread and decoded into one small struct 0.4 %.
-
-The request is HTTP/1.0: the server then sends the bare stream of JSON lines, without chunks to unwrap.
-"""
+"""Watching Leases: which ones were renewed. Their text is compared, never understood as a time."""
 
 from __future__ import annotations
 
-import socket
-import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable
-from urllib.parse import urlsplit
+from collections.abc import Callable, Iterable, Sequence
 
-import msgspec
-import structlog
+from quilt_crds.wire import Lease
+from quilt_kube.access import Access
+from quilt_kube.connections import SILENCE
+from quilt_kube.listwatch import ListWatch
+from quilt_kube.request import SilentError
+from quilt_operator.api.following import Follower
 
-from quilt_crds.connections import CONNECT, SILENCE, notice_loss
-from quilt_operator.api.connection import Connection
-
-log = structlog.get_logger()
-
-# Renewals wait this long at most for being noticed; verdicts are in tens of seconds.
-_DRAIN_EVERY = 0.25
-# A watch that is back within this time has missed nothing that matters and resumes where it stopped.
+# Seconds. A watch that is back within this time has missed nothing that matters.
 _SHORT_GAP = 2.0
-# Seconds for the TLS handshake, and between the pieces of a list.
-_ANSWER = 10.0
 
 
-class Meta(msgspec.Struct, frozen=True, rename="camel"):
-    """The part of a Lease's metadata that is read."""
-
-    name: str = ""
-    resource_version: str = ""
-
-
-class Spec(msgspec.Struct, frozen=True, rename="camel"):
-    """The part of a Lease's spec that is read: its text is compared, never understood as a time."""
-
-    renew_time: str = ""
-
-
-class Lease(msgspec.Struct, frozen=True):
-    """A Lease; an error Status in a watch decodes as one with a code."""
-
-    metadata: Meta = Meta()
-    spec: Spec = Spec()
-    code: int = 0
-
-
-class LeaseList(msgspec.Struct, frozen=True):
-    """A list of Leases."""
-
-    metadata: Meta
-    items: list[Lease]
-
-
-class WatchEvent(msgspec.Struct, frozen=True):
-    """One line of a watch."""
-
-    type: str
-    object: Lease
-
-
-class WatchLostError(Exception):
-    """The watch cannot be resumed where it stopped."""
-
-
-_decode_list = msgspec.json.Decoder(LeaseList).decode
-_decode_event = msgspec.json.Decoder(WatchEvent).decode
-
-
-class LeaseWatch(threading.Thread):
+class LeaseWatch(ListWatch[Lease]):
     """Follows all Leases of one namespace; reads of its properties are safe from other threads.
 
-    `renewed(names)` is called in this thread with the Leases that changed. `restarted()` is called when
-    observation has begun anew, so that silence before now means nothing.
+    `renewed(names)` is called in a thread with the Leases that changed. `restarted()` is called when
+    observation has begun again, so that silence before now means nothing.
     """
 
     def __init__(
         self,
-        connection: Connection,
+        access: Access,
         namespace: str,
         renewed: Callable[[Iterable[str]], None],
         restarted: Callable[[], None],
     ) -> None:
-        super().__init__(name=f"leases-{namespace}", daemon=True)
+        path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+        super().__init__(path, Lease, listed=self._all, changed=self._some)
+        self.path = path
         self.namespace = namespace
-        self._connection = connection
+        self.first_list = threading.Event()
+        """Set once all Leases were seen."""
         self._renewed = renewed
         self._restarted = restarted
-        self._path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
         self._seen: dict[str, str] = {}
-        self._version = ""
-        self._stopping = threading.Event()
-        self._suspect = threading.Event()
-        self._failures = 0
-        self._broken_at = -float("inf")
-        self.heard = -float("inf")
-        """Monotonic time at which the server last said anything."""
-        self.listed = threading.Event()
+        self._away_since = float("inf")
+        self._follower = Follower(access, self)
 
     @property
-    def connected(self) -> bool:
-        """Whether the stream was alive lately."""
-        return time.monotonic() - self.heard < SILENCE
+    def alive(self) -> bool:
+        """Whether the API server was heard lately."""
+        return self.age < SILENCE
 
     def snapshot(self) -> dict[str, str]:
         """Lease name -> renewTime as last seen (a copy)."""
@@ -117,135 +56,49 @@ class LeaseWatch(threading.Thread):
         """Whether there is a Lease of that name that was ever renewed."""
         return bool(self._seen.get(name))
 
-    def distrust(self) -> None:
-        """Begin anew: somebody saw a change that this watch should have seen long ago."""
-        self._suspect.set()
+    def start(self) -> None:
+        """Follow the Leases from now on."""
+        self._follower.start()
 
     def stop(self) -> None:
-        """Ask the thread to end; it does within a drain."""
-        self._stopping.set()
+        """Follow them no more."""
+        self._follower.stop()
 
-    def run(self) -> None:
-        """Follow the Leases until stopped."""
-        while not self._stopping.is_set():
-            try:
-                if not self._version or time.monotonic() - self._broken_at > _SHORT_GAP:
-                    self._list()
-                self._watch()
-                self._broken_at = time.monotonic()
-            except WatchLostError as error:
-                log.info("lease_watch_restarts", namespace=self.namespace, reason=str(error))
-                self._version = ""
-            except Exception as error:
-                # Whatever it is: a thread that ended would leave its Leases unseen for good.
-                self._note_failure(error)
+    def join(self) -> None:
+        """Wait until the thread has ended."""
+        self._follower.join()
 
-    def _note_failure(self, error: Exception) -> None:
-        self._failures += 1
-        if self._failures == 1:
-            self._broken_at = time.monotonic()
-        if self._failures == 3:
-            log.warning("lease_watch_failing", namespace=self.namespace, error=repr(error))
-        self._stopping.wait(min(5.0, 0.1 * 2 ** min(self._failures, 6)))
+    def feed(self, data: bytes) -> None:
+        """Accept what was read of a watch's answer."""
+        if not data:
+            if time.monotonic() - self._away_since > _SHORT_GAP:
+                self._restarted()
+            self._away_since = float("inf")
+        super().feed(data)
 
-    def _list(self) -> None:
-        """Read all Leases afresh; what changed unseen counts as renewed now."""
-        with self._open("?resourceVersion=0") as stream:
-            stream.settimeout(_ANSWER)
-            body = bytearray()
-            while data := stream.recv(1 << 20):
-                body += data
-        leases = _decode_list(_after_head(body))
-        found = {item.metadata.name: item.spec.renew_time for item in leases.items}
-        if self.listed.is_set():
+    def ended(self, error: Exception | None = None) -> float:
+        """Take note of how a request failed, or that a watch ended; return the seconds to wait."""
+        since = self.heard if isinstance(error, SilentError) else time.monotonic()
+        self._away_since = min(self._away_since, since)
+        return super().ended(error)
+
+    def _all(self, leases: Iterable[Lease]) -> None:
+        """What changed unseen counts as renewed now."""
+        found = {lease.metadata.name: lease.spec.renew_time for lease in leases}
+        if self.first_list.is_set():
             self._renewed([name for name, text in found.items() if self._seen.get(name) != text])
         self._seen = found
-        self._version = leases.metadata.resource_version
-        self.heard = time.monotonic()
         self._restarted()
-        self.listed.set()
+        self.first_list.set()
 
-    def _watch(self) -> None:
-        query = f"?watch=true&allowWatchBookmarks=true&resourceVersion={self._version}"
-        with self._open(query) as stream:
-            buffer = bytearray()
-            in_head = True
-            while not self._stopping.wait(_DRAIN_EVERY):
-                ended = self._drain(stream, buffer)
-                if in_head and b"\r\n\r\n" in buffer:
-                    buffer[:] = _after_head(buffer)
-                    in_head = False
-                    self._failures = 0
-                if not in_head:
-                    self._consume(buffer)
-                if ended:
-                    return
-                if self._suspect.is_set() or not self.connected:
-                    self._suspect.clear()
-                    raise WatchLostError("the watch fell silent")
-
-    def _drain(self, stream: socket.socket, buffer: bytearray) -> bool:
-        """Append all that has arrived; True at the end of the stream."""
-        stream.setblocking(False)
-        while True:
-            try:
-                data = stream.recv(1 << 18)
-            except (BlockingIOError, ssl.SSLWantReadError):
-                return False
-            if not data:
-                return True
-            buffer += data
-            self.heard = time.monotonic()
-
-    def _consume(self, buffer: bytearray) -> None:
-        end = buffer.rfind(b"\n") + 1
-        renewed: list[str] = []
-        try:
-            for line in bytes(buffer[:end]).splitlines():
-                self._read(line, renewed)
-        finally:
-            # What came before a failure counts: it is among what was seen.
-            if renewed:
-                self._renewed(renewed)
-        del buffer[:end]
-
-    def _read(self, line: bytes, renewed: list[str]) -> None:
-        event = _decode_event(line)
-        if event.type == "ERROR":
-            raise WatchLostError(f"the API server ended the watch ({event.object.code})")
-        meta, text = event.object.metadata, event.object.spec.renew_time
-        self._version = meta.resource_version or self._version
-        if event.type == "DELETED":
-            self._seen.pop(meta.name, None)
-        elif event.type != "BOOKMARK" and self._seen.get(meta.name) != text:
-            self._seen[meta.name] = text
-            renewed.append(meta.name)
-
-    def _open(self, query: str) -> socket.socket:
-        url = urlsplit(self._connection.server)
-        host = url.hostname or ""
-        stream: socket.socket = socket.create_connection((host, url.port or 443), timeout=CONNECT)
-        try:
-            notice_loss(stream)
-            stream.settimeout(_ANSWER)
-            if url.scheme == "https":
-                stream = self._connection.ssl_context.wrap_socket(stream, server_hostname=host)
-            headers = {"Host": host, "Accept": "application/json", **self._connection.last_authorization()}
-            lines = [f"GET {self._path}{query} HTTP/1.0", *(f"{k}: {v}" for k, v in headers.items())]
-            stream.sendall("\r\n".join([*lines, "", ""]).encode())
-        except BaseException:
-            stream.close()
-            raise
-        return stream
-
-
-def _after_head(answer: bytearray) -> bytes:
-    """The body of an HTTP answer; raises by its status line."""
-    head, _, body = bytes(answer).partition(b"\r\n\r\n")
-    status = head.split(b"\r\n", 1)[0].split(b" ")
-    code = int(status[1]) if len(status) > 1 and status[1].isdigit() else 0
-    if code == 410:
-        raise WatchLostError("the watch's resourceVersion is too old")
-    if code != 200:
-        raise OSError(f"HTTP {code}: {body[:200].decode(errors='replace')}")
-    return body
+    def _some(self, events: Sequence[tuple[str, Lease]]) -> None:
+        renewed = []
+        for kind, lease in events:
+            name, text = lease.metadata.name, lease.spec.renew_time
+            if kind == "DELETED":
+                self._seen.pop(name, None)
+            elif self._seen.get(name) != text:
+                self._seen[name] = text
+                renewed.append(name)
+        if renewed:
+            self._renewed(renewed)

@@ -18,7 +18,8 @@ from quilt_crds.names import (
     QUILTSUBNET,
     claim_name,
 )
-from quilt_operator.api.client import STRATEGIC_PATCH, ApiError, Client
+from quilt_kube.request import STRATEGIC_PATCH, ApiError
+from quilt_operator.api.client import Client
 from quilt_operator.core.model import Claim, KubeNode, Mesh, MeshNode
 
 CHART_FIELD_MANAGER = "quilt-chart"

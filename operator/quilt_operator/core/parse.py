@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from quilt_crds.wire import QuiltSubnet
+from quilt_kube.decoding import convert
 from quilt_operator.core.model import Claim, Condition, KubeNode, Mesh, MeshNode
 
 Raw = Mapping[str, Any]
@@ -58,16 +60,21 @@ def kube_node(raw: Raw) -> KubeNode:
 
 def claim(raw: Raw) -> Claim:
     """The QuiltSubnet in `raw`."""
-    meta, spec, mesh = _part(raw, "metadata"), _part(raw, "spec"), _part(raw, "mesh")
+    return claim_of(convert(raw, QuiltSubnet))
+
+
+def claim_of(subnet: QuiltSubnet) -> Claim:
+    """The claim that a QuiltSubnet is."""
+    meta, spec, mesh = subnet.metadata, subnet.spec, subnet.mesh
     return Claim(
-        name=_text(meta, "name"),
-        uid=_text(meta, "uid"),
-        version=version(raw),
-        created=_text(meta, "creationTimestamp"),
-        cidr=_text(spec, "cidr"),
-        network=_text(spec, "network"),
-        node=_text(spec, "node"),
-        mesh=Mesh(_text(mesh, "phase"), _text(mesh, "hostIP"), _text(mesh, "releasedAt")),
+        name=meta.name,
+        uid=meta.uid,
+        version=meta.version,
+        created=meta.creation_timestamp,
+        cidr=spec.cidr,
+        network=spec.network,
+        node=spec.node,
+        mesh=Mesh(mesh.phase, mesh.host_ip, mesh.released_at),
     )
 
 

@@ -13,7 +13,6 @@ from typing import Any, Protocol
 
 import aiohttp
 import pytest
-from kubernetes.aio.client.configuration import Configuration
 
 from bench.node import in_namespace
 from quilt_crds.names import LEASE_NAMESPACE, QUILTNODE, QUILTSUBNET
@@ -97,8 +96,8 @@ class Watchers:
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
         claims = ClaimSource(self.table, "default", lambda keys: None)
-        connection = Connection(Configuration(host=self._server.url))
-        leases = LeaseWatch(connection, LEASE_NAMESPACE, self.renewed.extend, lambda: None)
+        connection = Connection(Access(self._server.url))
+        leases = LeaseWatch(connection.access, LEASE_NAMESPACE, self.renewed.extend, lambda: None)
         leases.start()
         async with Client(Access(self._server.url), agent="a") as client:
             watch = ListWatch(AGENT, QuiltSubnet, listed=claims.listed, changed=claims.changed)
@@ -114,10 +113,10 @@ class Watchers:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
-                await connection.api.close()
+                await connection.close()
 
     async def _as_kopf(self, connection: Connection) -> None:
-        async with connection.session({}) as session:
+        async with connection.session() as session:
             with suppress(aiohttp.ClientError):
                 url = f"{self._server.url}{KOPF}?watch=true"
                 async with session.get(url, timeout=aiohttp.ClientTimeout()) as answer:

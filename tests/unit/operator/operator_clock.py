@@ -9,9 +9,10 @@ from typing import Any, cast
 import pytest
 
 from quilt_crds.names import KUBELET_LEASE_NAMESPACE, LEASE_NAMESPACE
+from quilt_kube.access import Access
+from quilt_kube.request import ApiError
 from quilt_operator import heartbeats
-from quilt_operator.api.client import ApiError, Client
-from quilt_operator.api.connection import Connection
+from quilt_operator.api.client import Client
 from quilt_operator.heartbeats import Heartbeats
 
 FOLDERS = {"agent": LEASE_NAMESPACE, "kubelet": KUBELET_LEASE_NAMESPACE}
@@ -29,7 +30,7 @@ class Leases:
         self.lists += 1
         folder = path.split("/")[-2]
         if folder in self.refused:
-            raise ApiError(500, "InternalError", "no such luck")
+            raise ApiError(500, "no such luck", "InternalError")
         texts = self.folders[folder].items()
         return [{"metadata": {"name": name}, "spec": {"renewTime": text}} for name, text in texts], 1
 
@@ -43,7 +44,11 @@ class Clocked:
         self.client = Leases()
         self.judged: list[str] = []
         self.beats = Heartbeats(
-            cast(Connection, None), cast(Client, self.client), self.judged.append, lambda: None, lambda: False
+            Access("http://127.0.0.1:1"),
+            cast(Client, self.client),
+            self.judged.append,
+            lambda: None,
+            lambda: False,
         )
 
     def know(self, names: Iterable[str], *, heard: bool = True) -> None:

@@ -15,8 +15,8 @@ from typing import Any, cast
 import pytest
 
 from quilt_crds.names import QUILTNETWORK, QUILTNODE, claim_name
+from quilt_kube.request import ApiError
 from quilt_operator import claiming, pacing, reconcile
-from quilt_operator.api.client import ApiError
 from quilt_operator.api.events import EventRecorder
 from quilt_operator.api.objects import Objects
 from quilt_operator.claiming import Claimer
@@ -48,10 +48,10 @@ class Api:
     async def create_claim(self, cidr: str, network: str, node: str, mesh: Mesh) -> Json:
         self.posts += 1
         if cidr in self.refused:
-            raise ApiError(422, "Invalid", self.refused[cidr])
+            raise ApiError(422, self.refused[cidr], "Invalid")
         name, version = claim_name(cidr), self.next()
         if name in self.claims:
-            raise ApiError(409, "AlreadyExists", "exists")
+            raise ApiError(409, "exists", "AlreadyExists")
         # Versions are seconds: of two claims the first is the older one.
         created = datetime.fromtimestamp(int(version), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         meta = {"name": name, "uid": f"uid-{version}", "resourceVersion": version}

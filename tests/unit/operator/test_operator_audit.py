@@ -11,8 +11,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from quilt_crds.names import QUILTNETWORK, QUILTNODE
+from quilt_kube.request import UnreachableError
 from quilt_operator import audit
-from quilt_operator.api.client import Client, Unreachable
+from quilt_operator.api.client import Client
 from quilt_operator.audit import Audit
 from quilt_operator.world import World
 
@@ -36,7 +37,7 @@ class Lists:
         self.asked += 1
         if self.failures:
             self.failures -= 1
-            raise Unreachable("gone for lunch")
+            raise UnreachableError("gone for lunch")
         return dict(self.nodes if path == QUILTNODE.path() else {}), self.version
 
 

@@ -6,15 +6,16 @@ import json
 import threading
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quilt_operator.api import leases
-from quilt_operator.api.connection import Connection
+from quilt_kube.access import Access
+from quilt_kube.backoff import Backoff
+from quilt_operator.api import following
 from quilt_operator.api.leases import LeaseWatch
 
 # An ERROR of this code after the events, a line that nobody understands, half a line, or just the end.
@@ -67,8 +68,7 @@ class Server:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:  # http.server's name
-                query = self.path.partition("?")[2]
-                fields = dict(part.split("=") for part in query.split("&"))
+                fields = dict(parse_qsl(self.path.partition("?")[2]))
                 watch = "watch" in fields
                 body = server.watch(int(fields["resourceVersion"])) if watch else server.list()
                 self.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n" + body)
@@ -90,11 +90,11 @@ def noticed(server: Server) -> set[str]:
         pytest.MonkeyPatch.context() as patch,
         ThreadingHTTPServer(("127.0.0.1", 0), server.handler()) as served,
     ):
-        patch.setattr(leases, "_DRAIN_EVERY", 0.002)
+        patch.setattr(following, "_EVERY", 0.002)
         threading.Thread(target=served.serve_forever, args=(0.01,), daemon=True).start()
-        url = f"http://127.0.0.1:{served.server_port}"
-        stub = SimpleNamespace(server=url, last_authorization=dict)
-        watch = LeaseWatch(cast(Connection, stub), "leases", renewed.extend, lambda: None)
+        access = Access(f"http://127.0.0.1:{served.server_port}")
+        watch = LeaseWatch(access, "leases", renewed.extend, lambda: None)
+        watch._backoff = Backoff(0.001, 0.002)
         watch.start()
         assert server.over.wait(60)
         watch.stop()

@@ -11,11 +11,12 @@ from typing import Any, cast
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from kubernetes.aio.client.configuration import Configuration
 
 from quilt_crds.names import QUILTNETWORK, QUILTNODE
+from quilt_kube.access import Access
+from quilt_kube.request import ApiError, UnreachableError
 from quilt_operator import app
-from quilt_operator.api.client import ApiError, Client, Unreachable
+from quilt_operator.api.client import Client
 from quilt_operator.api.connection import Connection
 from quilt_operator.api.election import Election, Timing
 from quilt_operator.leader import Leader, Services
@@ -57,9 +58,9 @@ async def server() -> AsyncIterator[tuple[Server, Connection]]:
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", made.answer)
     async with TestServer(application) as listening:
-        connection = Connection(Configuration(host=str(listening.make_url("/"))))
+        connection = Connection(Access(str(listening.make_url("/"))))
         yield made, connection
-        await connection.api.close()
+        await connection.close()
 
 
 def services(connection: Connection) -> Services:
@@ -81,7 +82,7 @@ async def test_a_leader_whose_lease_was_not_renewed_writes_nothing(
     leader._world.observe(QUILTNODE.plural, NODE)
     try:
         await leader._dispatch(Request("node", "n"))
-    except (ApiError, Unreachable):
+    except (ApiError, UnreachableError):
         assert lease == "lost"
     assert bool(api.writes) == (lease == "renewed"), api.writes
 
@@ -100,7 +101,7 @@ async def test_an_answer_without_an_object_is_none(server: tuple[Server, Connect
     ):
         try:
             asked.append(await ask)
-        except Unreachable:
+        except UnreachableError:
             continue
     assert not asked
 

@@ -7,8 +7,9 @@ from typing import Any, cast
 
 import pytest
 
+from quilt_kube.request import ApiError
 from quilt_operator import multicast_key
-from quilt_operator.api.client import ApiError, Client
+from quilt_operator.api.client import Client
 
 
 class Secrets:
@@ -27,10 +28,10 @@ class Secrets:
         if self.asked >= self.wanted:
             self.enough.set()
         if self.refuses:
-            raise ApiError(403, "Forbidden", "quilt-operator cannot create secrets")
+            raise ApiError(403, "quilt-operator cannot create secrets", "Forbidden")
         name = body["metadata"]["name"]
         if name in self.held:
-            raise ApiError(409, "AlreadyExists", f"{name} already exists")
+            raise ApiError(409, f"{name} already exists", "AlreadyExists")
         self.held[name] = body
         return body
 

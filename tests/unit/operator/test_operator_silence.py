@@ -133,7 +133,7 @@ async def test_a_silent_watch_of_the_agents_leases_marks_nobody(clocked: Clocked
     assert not clocked.judged, "no status is written"
     assert not clocked.down() | clocked.unresponsive()
     assert 1 <= clocked.client.lists <= 8
-    assert clocked.beats.watches["agent"]._suspect.is_set()
+    assert clocked.beats.watches["agent"].listing
 
 
 async def test_agents_that_cannot_be_listed_are_not_marked_and_that_is_said_once(clocked: Clocked) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET, claim_name
-from quilt_operator.api.client import Unreachable
+from quilt_kube.request import UnreachableError
 from quilt_operator.workqueue import Request, WorkQueue
 from quilt_operator.world import World
 
@@ -191,7 +191,7 @@ async def test_withdrawals_overtake_and_failures_come_back(queue: WorkQueue) -> 
     async def handle(request: Request) -> None:
         order.append(request.name)
         if order.count("b") == 1 and request.name == "b":
-            raise Unreachable("away")
+            raise UnreachableError("away")
         if order.count("b") == 2:
             done.set()
 

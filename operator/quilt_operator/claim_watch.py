@@ -1,0 +1,59 @@
+"""Watching QuiltSubnets: every state of a claim enters the view, those of one moment together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+from quilt_crds.names import QUILTSUBNET
+from quilt_crds.wire import QuiltSubnet
+from quilt_kube.access import Access
+from quilt_kube.connections import SILENCE
+from quilt_kube.listwatch import ListWatch
+from quilt_operator.api.following import Follower
+from quilt_operator.core import parse
+from quilt_operator.core.model import Claim
+from quilt_operator.world import World
+
+
+class ClaimWatch(ListWatch[QuiltSubnet]):
+    """Follows all QuiltSubnets in a thread, and calls the view in the event loop that made this."""
+
+    def __init__(self, access: Access, world: World, silence: float = SILENCE) -> None:
+        super().__init__(
+            QUILTSUBNET.path(), QuiltSubnet, listed=self._all, changed=self._some, limit=500, silence=silence
+        )
+        self.complete = asyncio.Event()
+        """Set once the view has all claims."""
+        self._world = world
+        self._loop = asyncio.get_running_loop()
+        self._follower = Follower(access, self)
+
+    def start(self) -> None:
+        """Follow the claims from now on."""
+        self._follower.start()
+
+    def stop(self) -> None:
+        """Follow them no more."""
+        self._follower.stop()
+
+    def _all(self, subnets: Iterable[QuiltSubnet]) -> None:
+        claims = [parse.claim_of(subnet) for subnet in subnets]
+        self._loop.call_soon_threadsafe(self._enter_all, claims, int(self.version))
+
+    def _some(self, events: Sequence[tuple[str, QuiltSubnet]]) -> None:
+        claims = [(kind == "DELETED", parse.claim_of(subnet)) for kind, subnet in events]
+        self._loop.call_soon_threadsafe(self._enter, claims)
+
+    def _enter_all(self, claims: Sequence[Claim], version: int) -> None:
+        for claim in claims:
+            self._world.put_claim(claim)
+        self._world.keep(QUILTSUBNET.plural, {claim.name for claim in claims}, version)
+        self.complete.set()
+
+    def _enter(self, claims: Sequence[tuple[bool, Claim]]) -> None:
+        for gone, claim in claims:
+            if gone:
+                self._world.forget(QUILTSUBNET.plural, claim.name, claim.version)
+            else:
+                self._world.put_claim(claim)
