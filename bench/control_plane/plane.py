@@ -7,7 +7,6 @@ import http.client
 import json
 import re
 import socket
-import ssl
 import subprocess
 import sys
 import tempfile
@@ -20,12 +19,12 @@ from typing import Any
 from bench.control_plane.wire import Wire
 from bench.controlplane import api_server_alone
 from bench.node import in_namespace
-from quilt_crds.connections import trust_as_kubectl
 from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET
 from quilt_devcluster import Cluster, bringup
 from quilt_devcluster import state as devcluster_state
 from quilt_devcluster.machines import SWITCH
 from quilt_devcluster.plan import API_PORT
+from quilt_kube.access import make_tls
 
 NAMESPACE = "quilt-system"
 CHART = Path(__file__).parents[2] / "helm/quilt-mesh"
@@ -49,7 +48,7 @@ class Plane:
         self.server = f"https://{self.address}:{self.port}"
         self.authority = base64.b64decode(entry["certificate-authority-data"]).decode()
         self._token = ""
-        self.tls = trust_as_kubectl(ssl.create_default_context(cadata=self.authority))
+        self.tls = make_tls(self.authority.encode())
         identity = folder / "admin"
         parts = ("client-certificate-data", "client-key-data")
         identity.write_bytes(b"\n".join(base64.b64decode(user[part]) for part in parts))
@@ -89,7 +88,7 @@ class Plane:
                 "--serviceaccount=default:crowd",
             )
             self._token = run("create", "token", "crowd", "-n", "default", "--duration=3h").strip()
-        tls = trust_as_kubectl(ssl.create_default_context(cadata=self.authority))
+        tls = make_tls(self.authority.encode())
         return Wire(self.address, tls, connections, self.dial, self._token)
 
     def install(self, *values: str) -> None:
