@@ -74,6 +74,8 @@ AGENT_CONDITIONS: Final = (DATAPLANE_IN_SYNC, RUNTIME_READY, CLAIM_LOST)
 SUBNET_ALLOCATED: Final = "SubnetAllocated"
 READY: Final = "Ready"
 AGENT_UNRESPONSIVE: Final = "AgentUnresponsive"
+NODE_DOWN: Final = "NodeDown"
+"""Not a condition: the reason of `Ready` on a node whose routes are withdrawn, and of the Event about it."""
 SUBNET_IN_USE: Final = "SubnetInUse"
 OPERATOR_CONDITIONS: Final = (SUBNET_ALLOCATED, READY, AGENT_UNRESPONSIVE, SUBNET_IN_USE)
 # Fields of a QuiltNode's status that only the operator may change.
@@ -82,6 +84,7 @@ OPERATOR_STATUS_FIELDS: Final = ("phase", "subnets", "mac", "lastTransitionTime"
 # Conditions of a QuiltNetwork.
 NETWORK_ACCEPTED: Final = "Accepted"
 SUBNETS_AVAILABLE: Final = "SubnetsAvailable"
+CLAIMS_CONSISTENT: Final = "ClaimsConsistent"
 WITHDRAWAL_PAUSED: Final = "WithdrawalPaused"
 AGENTS_RESPONSIVE: Final = "AgentsResponsive"
 PODS_FIT: Final = "PodsFit"
@@ -100,6 +103,18 @@ RUNTIME_HEALTH_PORT: Final = 9471
 OPERATOR_HEALTH_PORT: Final = 9472
 # UDP, on the VTEP address alone: agents tell each other about multicast members.
 MULTICAST_PORT: Final = 9474
+
+# What a network has that says nothing else.
+DEFAULT_CLUSTER_CIDRS: Final = ("10.42.0.0/16",)
+DEFAULT_VNI: Final = 100
+
+# Routing protocol numbers (rtnetlink(7)): routes that the mesh decides, and those that others have the
+# runtime make. By them a process without memory knows what a predecessor left (`ip route show proto 81`).
+MESH_PROTOCOL: Final = 81
+INJECTED_PROTOCOL: Final = 82
+ROUTE_PROTOCOLS: Final = (MESH_PROTOCOL, INJECTED_PROTOCOL)
+# The routing table of multicast, and the preference of the rules that lead there.
+MULTICAST_TABLE: Final = 8181
 
 # The least MTU that IPv6 works with (RFC 8200, 5): the kernel takes IPv6 off any device with less.
 IPV6_MTU: Final = 1280

@@ -12,6 +12,7 @@ from quilt_crds.base import ApiModel, Bool, Int, ObjectMeta
 from quilt_crds.cidrs import Cidr, check_disjoint
 from quilt_crds.conditions import Conditions
 from quilt_crds.durations import DURATION_PATTERN, PERCENT_PATTERN, parse_duration, parse_percent
+from quilt_crds.names import DEFAULT_CLUSTER_CIDRS, DEFAULT_VNI, VXLAN_DEVICE, VXLAN_PORT
 
 
 def _check_duration(text: str) -> str:
@@ -74,11 +75,11 @@ Namespaces = Annotated[
 class Vxlan(ApiModel):
     """The overlay device that every node makes."""
 
-    vni: Int = Field(default=100, ge=1, le=16777215)
+    vni: Int = Field(default=DEFAULT_VNI, ge=1, le=16777215)
     """VXLAN network identifier (24 bits)."""
-    port: Int = Field(default=4789, ge=1, le=65535)
+    port: Int = Field(default=VXLAN_PORT, ge=1, le=65535)
     """UDP destination port between nodes."""
-    device: Device = "vxlan100"
+    device: Device = VXLAN_DEVICE
     """Name of the device on every node."""
     mtu: Mtu = "auto"
     """MTU of the device and of pods; `auto` is the underlay's MTU less the encapsulation."""
@@ -143,7 +144,7 @@ class Ipam(ApiModel):
 class QuiltNetworkSpec(ApiModel):
     """The wanted network."""
 
-    cluster_cidrs: Cidrs = Field(default=["10.42.0.0/16"])
+    cluster_cidrs: Cidrs = Field(default=list(DEFAULT_CLUSTER_CIDRS))
     """IPv4 ranges that node subnets are cut from; may only be extended."""
     node_prefix_length: Int = Field(default=24, ge=16, le=28)
     """Prefix length of a node's IPv4 subnet; immutable. With `ipam.mode: kubernetes` podCIDRs of any length

@@ -12,7 +12,14 @@ from typing import Any, Final
 
 import msgspec
 
-from quilt_crds.names import AGENT_CONDITIONS, VXLAN_DEVICE, VXLAN_PORT, wire_name
+from quilt_crds.names import (
+    AGENT_CONDITIONS,
+    DEFAULT_CLUSTER_CIDRS,
+    DEFAULT_VNI,
+    VXLAN_DEVICE,
+    VXLAN_PORT,
+    wire_name,
+)
 
 # The CRD's limit of a condition's message.
 _MESSAGE_LIMIT: Final = 1024
@@ -153,7 +160,7 @@ class QuiltNode(_Wire, frozen=True):
 class Vxlan(_Wire, frozen=True):
     """The overlay device; `mtu` is `auto` or a number."""
 
-    vni: int = 100
+    vni: int = DEFAULT_VNI
     port: int = VXLAN_PORT
     device: str = VXLAN_DEVICE
     mtu: int | str = "auto"
@@ -186,7 +193,7 @@ class Ipam(_Wire, frozen=True):
 class QuiltNetworkSpec(_Wire, frozen=True):
     """The network, as far as nodes and people need it; the operator validates the whole."""
 
-    cluster_cidrs: tuple[str, ...] = ("10.42.0.0/16",)
+    cluster_cidrs: tuple[str, ...] = DEFAULT_CLUSTER_CIDRS
     cluster_cidrs_v6: tuple[str, ...] = ()
     node_prefix_length: int = 24
     ipam: Ipam = Ipam()

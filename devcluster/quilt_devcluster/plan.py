@@ -13,6 +13,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from quilt_crds.names import DEFAULT_CLUSTER_CIDRS
 from quilt_devcluster.errors import DevclusterError
 
 TEST_RANGE = ipaddress.IPv4Network("198.18.0.0/15")
@@ -22,7 +23,7 @@ SERVICE_CIDR = "10.96.0.0/16"
 SERVICE_API = "10.96.0.1"
 SERVICE_DNS = "10.96.0.10"
 SERVICE_CIDR_V6 = "fd10:96::/112"
-POD_CIDR = "10.42.0.0/16"
+POD_CIDR = DEFAULT_CLUSTER_CIDRS[0]
 POD_CIDR_V6 = "fd42:42::/48"
 CLUSTER_DOMAIN = "cluster.local"
 API_PORT = 6443

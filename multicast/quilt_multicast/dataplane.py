@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from quilt_crds.names import MULTICAST_TABLE
 from quilt_multicast.copies import ByGroup, ByMac, Copies, choose
 from quilt_multicast.core.state import MESH_SIDE, POD_SIDE, Copy, Entries, Flow, Forward, Plan
 from quilt_multicast.keeper import Keeper
@@ -21,7 +22,7 @@ from quilt_netlink import BridgeGroup, MulticastKernel, MulticastRule, NetlinkEr
 log = structlog.get_logger()
 
 # Before the kernel's own rule (32767), after what an administrator may want to decide first.
-_PRIORITY = 8181
+_PRIORITY = MULTICAST_TABLE
 
 
 class DataplaneError(Exception):

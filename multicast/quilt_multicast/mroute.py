@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from quilt_crds.names import MULTICAST_TABLE
+
 # include/uapi/linux/mroute.h
 _MRT_INIT, _MRT_ADD_VIF, _MRT_DEL_VIF, _MRT_ADD_MFC, _MRT_DEL_MFC, _MRT_TABLE = 200, 202, 203, 204, 205, 209
 _VIFF_USE_IFINDEX = 8
@@ -26,7 +28,7 @@ _UPCALL = struct.Struct("=8xBBBB4s4s")
 _COUNT = struct.Struct("@4s4sLLL")
 _QUEUE = 1 << 20
 
-OWN_TABLE = 8181
+OWN_TABLE = MULTICAST_TABLE
 DEFAULT_TABLE = 253
 
 NO_ENTRY = 1

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import structlog
 
+from quilt_crds.names import BRIDGE_DEVICE
 from quilt_netlink import Kernel, NetlinkError
 from quilt_runtime.addresses import Addresses
 from quilt_runtime.core import firewall, guard
@@ -104,7 +105,7 @@ def _remove_routes() -> list[str]:
 def _remove_links() -> list[str]:
     with Kernel.open() as kernel:
         links = bridge.remove_links(kernel)
-    return [f"{links} interfaces (quilt0 and pods' veths)"] if links else []
+    return [f"{links} interfaces ({BRIDGE_DEVICE} and pods' veths)"] if links else []
 
 
 def _remove_rules() -> list[str]:

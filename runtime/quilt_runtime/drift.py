@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 import structlog
 
+from quilt_crds.names import BRIDGE_DEVICE
 from quilt_netlink import NetlinkError
 from quilt_runtime.core.errors import RequestError
-from quilt_runtime.core.firewall import BRIDGE
 from quilt_runtime.kernel.watch import Watch
 from quilt_runtime.metrics import Metrics
 from quilt_runtime.network import NodeNetwork
@@ -49,8 +49,8 @@ class DriftRepair:
     def _repair(self, links: set[str], sysctls: bool, firewall: bool, everything: bool) -> None:
         everything = everything or not (links or sysctls or firewall)
         repairs: list[Repair] = []
-        if everything or BRIDGE in links or self._network.owns_any(links):
-            names = None if everything else links - {BRIDGE}
+        if everything or BRIDGE_DEVICE in links or self._network.owns_any(links):
+            names = None if everything else links - {BRIDGE_DEVICE}
             repairs.append(
                 self._network.ensure_links if names is None else lambda: self._network.check_links(names)
             )

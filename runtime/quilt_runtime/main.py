@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from quilt_crds.names import RUNTIME_HEALTH_PORT
 from quilt_runtime.core.config import NodeConfig
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.requests import parse_network
@@ -81,7 +82,11 @@ def _tls(tcp: tuple[tuple[str, int], ...], *files: Path | None) -> TlsFiles | No
 )
 @click.option("--proc-sys-net", type=click.Path(path_type=Path), default="/proc/sys/net", show_default=True)
 @click.option(
-    "--health-addr", default="127.0.0.1:9471", callback=_health, show_default=True, help="Probes, metrics."
+    "--health-addr",
+    default=f"127.0.0.1:{RUNTIME_HEALTH_PORT}",
+    callback=_health,
+    show_default=True,
+    help="Probes, metrics.",
 )
 @click.option("--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]))
 @click.option(

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import structlog
 
+from quilt_crds.names import BRIDGE_DEVICE
 from quilt_netlink import Kernel, MulticastKernel
 from quilt_runtime.addresses import Addresses
 from quilt_runtime.core import firewall
 from quilt_runtime.core.config import NodeConfig
 from quilt_runtime.core.errors import RequestError
-from quilt_runtime.core.firewall import BRIDGE, Firewall
+from quilt_runtime.core.firewall import Firewall
 from quilt_runtime.core.ipam import Allocation, gateway, veth_address
 from quilt_runtime.core.ipam6 import fits, gateway6
 from quilt_runtime.guard import BridgeGuard
@@ -217,7 +218,7 @@ class NodeNetwork:
         changed = sysctls.ensure(self._proc_sys_net, sysctls.HOST)
         if self._addresses.subnet6 is not None:
             changed += sysctls.ensure_forwarding6(self._proc_sys_net)
-        if (self._proc_sys_net / "ipv4" / "conf" / BRIDGE).exists():
+        if (self._proc_sys_net / "ipv4" / "conf" / BRIDGE_DEVICE).exists():
             changed += sysctls.ensure(self._proc_sys_net, sysctls.BRIDGE)
         return changed + sysctls.ensure_overlay(self._proc_sys_net, self.config.vxlan_interface)
 
@@ -242,7 +243,7 @@ class NodeNetwork:
         veths.
         """
         with Kernel.open() as kernel:
-            link = kernel.link(BRIDGE)
+            link = kernel.link(BRIDGE_DEVICE)
             held = [] if link is None else kernel.addresses(link.index)
             veths = [veth_address(port.name) for port in kernel.links() if port.kind == "veth"]
         self._recover_sources()

@@ -16,10 +16,9 @@ from quilt_cli.core.finding import EXIT_CANNOT_TELL, EXIT_HEALTHY, EXIT_PROBLEMS
 from quilt_cli.core.objects import Network
 from quilt_cli.output import console, counts, lines, print_json
 from quilt_crds.capacity import DEFAULT_PREFIX_LENGTH
-from quilt_crds.names import VXLAN_DEVICE, VXLAN_PORT
+from quilt_crds.names import DEFAULT_CLUSTER_CIDRS, DEFAULT_VNI, VXLAN_DEVICE, VXLAN_PORT
 from quilt_kube.sync import Client
 
-DEFAULT_CIDRS = ("10.42.0.0/16",)
 _FOLDER = click.Path(path_type=Path)
 
 
@@ -31,7 +30,9 @@ _FOLDER = click.Path(path_type=Path)
     "--cluster-cidr",
     "cidrs",
     multiple=True,
-    help="Range that the mesh will use; repeatable.  [default: the QuiltNetwork's, or 10.42.0.0/16]",
+    help="Range that the mesh will use; repeatable.  [default: the QuiltNetwork's, or "
+    + ", ".join(DEFAULT_CLUSTER_CIDRS)
+    + "]",
 )
 @click.option(
     "--node-prefix-length",
@@ -64,7 +65,7 @@ def check(
     """
     facts = cluster_facts(client, namespace)
     network = facts.mesh.network
-    ranges = cidrs or (network.cidrs if network else DEFAULT_CIDRS)
+    ranges = cidrs or (network.cidrs if network else DEFAULT_CLUSTER_CIDRS)
     post = when == "post" or (when is None and facts.mesh.agents is not None)
     length = node_prefix_length or (network.prefix_length if network else DEFAULT_PREFIX_LENGTH)
     found = cluster_checks.after(facts, ranges) if post else cluster_checks.before(facts, ranges, length)
@@ -81,7 +82,7 @@ def _nodes(
     from quilt_cli.connectivity.nodes import check as look
 
     vni, port, device = (
-        (network.vni, network.port, network.device) if network else (100, VXLAN_PORT, VXLAN_DEVICE)
+        (network.vni, network.port, network.device) if network else (DEFAULT_VNI, VXLAN_PORT, VXLAN_DEVICE)
     )
     with telling() as progress:
         settings = Settings(image or node_image(client), port, vni, device, tuple(cidrs), installed)
@@ -93,7 +94,7 @@ def _nodes(
 @click.option("--device", default=VXLAN_DEVICE, show_default=True)
 @click.option("--vni", type=int, default=100, show_default=True)
 @click.option("--port", type=int, default=VXLAN_PORT, show_default=True, help="UDP port between nodes.")
-@click.option("--cluster-cidr", "cidrs", multiple=True, default=DEFAULT_CIDRS, show_default=True)
+@click.option("--cluster-cidr", "cidrs", multiple=True, default=DEFAULT_CLUSTER_CIDRS, show_default=True)
 @click.option("--cni-conf-dir", type=_FOLDER, help="Default: /etc/cni/net.d, of the host where mounted.")
 @click.option("--run-dir", type=_FOLDER, default="/run/quilt", show_default=True)
 @click.option("--pre", "when", flag_value="pre", help="The mesh is not meant to run here yet.")

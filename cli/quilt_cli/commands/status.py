@@ -10,16 +10,17 @@ from quilt_cli.api.read import snapshot
 from quilt_cli.commands.options import cluster, leave, output
 from quilt_cli.core.status import Report, Row, report
 from quilt_cli.output import console, lines, print_json, table
+from quilt_crds.names import DOWN, PENDING, UP
 from quilt_kube.sync import Client
 
 _STYLES = {
-    "Up": "green",
+    UP: "green",
     "Ready": "green",
-    "Down": "bold red",
+    DOWN: "bold red",
     "absent": "bold red",
     "NotReady": "bold red",
     "Unresponsive": "bold red",
-    "Pending": "yellow",
+    PENDING: "yellow",
 }
 
 
@@ -67,7 +68,7 @@ def _headline(found: Report) -> Text:
     network = found.network
     assert network is not None
     counts = network.counts
-    up = sum(1 for row in found.rows if row.phase == "Up")
+    up = sum(1 for row in found.rows if row.phase == UP)
     return Text.assemble(
         ("Network ", "bold"),
         f"{network.name}  {', '.join(network.cidrs)}  VNI {network.vni}, UDP {network.port}\n",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from quilt_cli.core.finding import Finding, fail, warn
+from quilt_crds.names import BRIDGE_DEVICE, VXLAN_PORT
 
 SCHEMA = 1
 KUBELET_PORT = 10250
@@ -191,7 +192,8 @@ def _finding(source: Source, label: str, bad: Sequence[Answer], matrix: Matrix) 
     if ways == {"udp"}:
         return fail("mtu", about, message, f"quilt check node   (on {source.node} and {label}: MTU)")
     hosts = {server.node: server.host for server in matrix.servers}
-    todo = f"does UDP 4789 pass from {hosts.get(source.node)} to {hosts.get(label)}? quilt check node on both"
+    way = f"from {hosts.get(source.node)} to {hosts.get(label)}"
+    todo = f"does UDP {VXLAN_PORT} pass {way}? quilt check node on both"
     if source.node == label:
-        todo = f"quilt check node   (on {label}: bridge quilt0, firewall)"
+        todo = f"quilt check node   (on {label}: bridge {BRIDGE_DEVICE}, firewall)"
     return fail("pair", about, message, todo)

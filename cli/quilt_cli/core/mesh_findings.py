@@ -11,11 +11,13 @@ from quilt_cli.core.objects import Network
 from quilt_cli.core.snapshot import Snapshot
 from quilt_crds.names import (
     AGENTS_RESPONSIVE,
+    CLAIMS_CONSISTENT,
     DEFAULT_NETWORK,
     NETWORK_ACCEPTED,
     NODE_DAEMONSET,
     OPERATOR_COMPONENT,
     PODS_FIT,
+    RELEASING,
     SUBNET_IN_USE,
     SUBNETS_AVAILABLE,
     WITHDRAWAL_PAUSED,
@@ -74,7 +76,7 @@ def _network(snapshot: Snapshot) -> Iterator[Finding]:
     for type_, good, code, judge, todo in (
         (NETWORK_ACCEPTED, "True", "network-not-accepted", fail, _DESCRIBE),
         (SUBNETS_AVAILABLE, "True", "subnets-exhausted", fail, _extend(network)),
-        ("ClaimsConsistent", "True", "claims-inconsistent", fail, "kubectl get quiltsubnets -o wide"),
+        (CLAIMS_CONSISTENT, "True", "claims-inconsistent", fail, "kubectl get quiltsubnets -o wide"),
         (WITHDRAWAL_PAUSED, "False", "withdrawal-paused", warn, _DESCRIBE),
         (AGENTS_RESPONSIVE, "True", "agents-silent", warn, _DESCRIBE),
         (PODS_FIT, "True", "pods-do-not-fit", warn, "set maxPods in the configuration of these kubelets"),
@@ -98,7 +100,7 @@ def _extend(network: Network) -> str:
 def _claims(snapshot: Snapshot) -> Iterator[Finding]:
     owners: Counter[tuple[str, int]] = Counter()
     for item in snapshot.subnets:
-        if item.phase != "Releasing" and item.cidr:
+        if item.phase != RELEASING and item.cidr:
             owners[item.node, ip_network(item.cidr, strict=False).version] += 1
     moving = {node.name for node in snapshot.mesh_nodes if node.is_(SUBNET_IN_USE)}
     for (node, version), count in sorted(owners.items()):
@@ -112,7 +114,7 @@ def _claims(snapshot: Snapshot) -> Iterator[Finding]:
             )
     nodes = {item.name for item in snapshot.mesh_nodes}
     for item in snapshot.subnets:
-        if item.node not in nodes and item.phase != "Releasing":
+        if item.node not in nodes and item.phase != RELEASING:
             yield warn(
                 "claim-orphaned",
                 f"QuiltSubnet {item.name}",

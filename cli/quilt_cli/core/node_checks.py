@@ -9,7 +9,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_interface, ip_network
 
 from quilt_cli.core.finding import Finding, fail, ok, unknown, warn
 from quilt_cli.core.node_facts import Holding, NodeFacts
-from quilt_crds.names import BRIDGE_DEVICE
+from quilt_crds.names import BRIDGE_DEVICE, DEFAULT_CLUSTER_CIDRS, DEFAULT_VNI, VXLAN_DEVICE, VXLAN_PORT
 
 # IPv4: Ethernet 14, IP 20, UDP 8, VXLAN 8. RFC 7348.
 ENCAPSULATION = 50
@@ -31,9 +31,9 @@ class Expected:
     """What the network asks for."""
 
     node: str
-    device: str = "vxlan100"
-    vni: int = 100
-    port: int = 4789
+    device: str = VXLAN_DEVICE
+    vni: int = DEFAULT_VNI
+    port: int = VXLAN_PORT
     cidrs: tuple[str, ...] = ()
     installed: bool = False
 
@@ -85,7 +85,7 @@ def _port(facts: NodeFacts, want: Expected, about: str) -> Iterator[Finding]:
     clash = next((item for item in foreign if item.vni == want.vni), None)
     ours = any(item.name == want.device for item in facts.vxlans)
     if clash is not None:
-        message = f"device {clash.name} has VNI {want.vni} on UDP {want.port}, which vxlan100 needs"
+        message = f"device {clash.name} has VNI {want.vni} on UDP {want.port}, which {want.device} needs"
         yield fail(
             "vni-taken", about, message, f"ip link del {clash.name}; or set another network.vxlan.vni or port"
         )
@@ -143,12 +143,14 @@ def _forwarding(facts: NodeFacts, want: Expected, about: str) -> Iterator[Findin
     for chain in facts.drops_forward:
         family, table, name = chain.name.split(" ", 2)
         if chain.accepts:
-            yield ok("forward", about, f"chain {chain.name} refuses by default, and lets quilt0 pass")
+            yield ok(
+                "forward", about, f"chain {chain.name} refuses by default, and lets {BRIDGE_DEVICE} pass"
+            )
         elif family in _IPTABLES and (table, name) == ("filter", "FORWARD") and not want.installed:
             yield ok(
                 "forward",
                 about,
-                f"chain {chain.name} refuses by default; the runtime adds what lets quilt0 pass",
+                f"chain {chain.name} refuses by default; the runtime adds what lets {BRIDGE_DEVICE} pass",
             )
         else:
             message = f"chain {chain.name} refuses forwarded packets by default: pods are cut off"
@@ -164,7 +166,7 @@ def _forwarding(facts: NodeFacts, want: Expected, about: str) -> Iterator[Findin
 
 def _let_pass(family: str, table: str, chain: str, want: Expected) -> str:
     """The commands after which a chain lets pods' packets pass."""
-    cidrs = want.cidrs or ("10.42.0.0/16",)
+    cidrs = want.cidrs or DEFAULT_CLUSTER_CIDRS
     if table == "firewalld":
         zone = "firewall-cmd --permanent --zone=trusted"
         sources = "; ".join(f"{zone} --add-source={cidr}" for cidr in cidrs)
@@ -175,7 +177,7 @@ def _let_pass(family: str, table: str, chain: str, want: Expected) -> str:
         rules = [f"{program} -I FORWARD {way} {cidr} -j ACCEPT" for cidr in mine for way in ("-s", "-d")]
         return "; ".join(rules)
     rule = f"nft insert rule {family} {table} {chain}"
-    return "; ".join(f"{rule} {way} quilt0 accept" for way in ("iifname", "oifname"))
+    return "; ".join(f"{rule} {way} {BRIDGE_DEVICE} accept" for way in ("iifname", "oifname"))
 
 
 def _untracked(facts: NodeFacts, want: Expected, about: str) -> Iterator[Finding]:
@@ -253,7 +255,7 @@ def _running(facts: NodeFacts, want: Expected, about: str) -> Iterator[Finding]:
     ours = next((item for item in facts.vxlans if item.name == want.device), None)
     for present, code, what in (
         (ours is not None and ours.up, "vxlan", f"device {want.device}"),
-        (facts.bridge, "bridge", "bridge quilt0"),
+        (facts.bridge, "bridge", f"bridge {BRIDGE_DEVICE}"),
         (facts.runtime_answers, "runtime", "the runtime's socket"),
     ):
         if present:

@@ -11,11 +11,13 @@ from quilt_crds.names import (
     AGENT_UNRESPONSIVE,
     CLAIM_LOST,
     DATAPLANE_IN_SYNC,
+    DOWN,
     NODE_COMPONENT,
     READY,
     RUNTIME_READY,
     SUBNET_ALLOCATED,
     SUBNET_IN_USE,
+    UP,
 )
 
 
@@ -30,7 +32,7 @@ def of(snapshot: Snapshot) -> list[Finding]:
 def _mesh_node(node: MeshNode, snapshot: Snapshot) -> Iterator[Finding]:
     about = f"QuiltNode {node.name}"
     pod = _pod_of(node.name, snapshot)
-    if node.phase == "Down":
+    if node.phase == DOWN:
         ready = node.conditions.get(READY)
         message = ready.text if ready else "neither the agent nor the kubelet renews its Lease"
         yield fail("node-down", about, message, f"kubectl describe node {node.name}")
@@ -41,7 +43,7 @@ def _mesh_node(node: MeshNode, snapshot: Snapshot) -> Iterator[Finding]:
         return
     causes = list(_conditions(node, pod, snapshot))
     yield from causes
-    if not causes and node.phase != "Up":
+    if not causes and node.phase != UP:
         ready = node.conditions.get(READY)
         message = f"{node.phase}: {ready.text if ready else 'the operator has not looked at it yet'}"
         yield fail("node-pending", about, message, f"kubectl describe quiltnode {node.name}")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from quilt_crds.capacity import DEFAULT_PREFIX_LENGTH
+from quilt_crds.names import DEFAULT_VNI, VXLAN_DEVICE, VXLAN_PORT
 
 Raw = Mapping[str, Any]
 # A container engine tells the same failure at three levels, each quoting the one below.
@@ -190,9 +191,9 @@ def network(raw: Raw) -> Network:
     return Network(
         name=_name(raw),
         cidrs=(*(spec.get("clusterCIDRs") or ()), *(spec.get("clusterCIDRsV6") or ())),
-        vni=int(vxlan.get("vni") or 100),
-        port=int(vxlan.get("port") or 4789),
-        device=str(vxlan.get("device") or "vxlan100"),
+        vni=int(vxlan.get("vni") or DEFAULT_VNI),
+        port=int(vxlan.get("port") or VXLAN_PORT),
+        device=str(vxlan.get("device") or VXLAN_DEVICE),
         counts={name: int(count) for name, count in (_status(raw).get("subnets") or {}).items()},
         conditions=conditions(raw),
         prefix_length=int(spec.get("nodePrefixLength") or DEFAULT_PREFIX_LENGTH),

@@ -10,7 +10,7 @@ from quilt_cli.core import finding, mesh_findings, node_findings
 from quilt_cli.core.finding import EXIT_CANNOT_TELL, EXIT_HEALTHY, EXIT_PROBLEMS, Finding, Level
 from quilt_cli.core.objects import KubeNode, MeshNode, Network, Subnet, SystemPod
 from quilt_cli.core.snapshot import Snapshot
-from quilt_crds.names import DATAPLANE_IN_SYNC, NODE_COMPONENT, RUNTIME_READY
+from quilt_crds.names import AGENT_UNRESPONSIVE, DATAPLANE_IN_SYNC, NODE_COMPONENT, RUNTIME_READY, UP
 
 SCHEMA = 1
 
@@ -98,7 +98,7 @@ def report(snapshot: Snapshot) -> Report:
 
 def expected_peers(name: str, subnets: Sequence[Subnet]) -> int:
     """How many other nodes a node should route to: those with a subnet that is Up and has an address."""
-    return len({item.node for item in subnets if item.node != name and item.phase == "Up" and item.host_ip})
+    return len({item.node for item in subnets if item.node != name and item.phase == UP and item.host_ip})
 
 
 def _node_names(snapshot: Snapshot) -> list[str]:
@@ -142,7 +142,7 @@ def _kubernetes(name: str, nodes: Sequence[KubeNode] | None) -> str:
 
 
 def _agent(mesh: MeshNode | None, pod: SystemPod | None, *, known: bool) -> str:
-    if mesh is not None and mesh.is_("AgentUnresponsive"):
+    if mesh is not None and mesh.is_(AGENT_UNRESPONSIVE):
         return "Unresponsive"
     if pod is not None:
         return "Ready" if pod.ready else "NotReady"

@@ -16,16 +16,14 @@ from functools import partial
 from pathlib import Path
 
 from quilt_cli.kernel.places import conflists
-from quilt_crds.names import BRIDGE_DEVICE
+from quilt_crds.names import BRIDGE_DEVICE, POD_INTERFACE_PREFIX, ROUTE_PROTOCOLS
 from quilt_netlink import Delete, KernelLike, Link, NetlinkError, Op
 
-# Routes that the mesh decides, and those that others inject through the runtime.
-PROTOCOLS = (81, 82)
 NFT_TABLE = "quilt"
 NFT_COMMENT = "quilt-mesh"
 OUR_PLUGIN = "quilt-cni"
 COMMON_PLUGINS = ("loopback", "portmap", "bandwidth")
-_VETH_PREFIX, _VETH_DIGITS = "qv", 8
+_VETH_DIGITS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +67,15 @@ def foreign_plugins(places: Places) -> list[str]:
 
 
 def _routes(kernel: KernelLike) -> Iterator[Leftover]:
-    ops: list[Op] = [Delete(route) for protocol in PROTOCOLS for route in kernel.routes(protocol)]
-    ops += [Delete(refused) for protocol in PROTOCOLS for refused in kernel.unreachables(protocol)]
+    ops: list[Op] = [Delete(route) for protocol in ROUTE_PROTOCOLS for route in kernel.routes(protocol)]
+    ops += [Delete(refused) for protocol in ROUTE_PROTOCOLS for refused in kernel.unreachables(protocol)]
     if ops:
         yield Leftover("routes", f"{len(ops)} routes of protocol 81 or 82", lambda: _apply(kernel, ops))
 
 
 def _nexthops(kernel: KernelLike) -> Iterator[Leftover]:
     try:
-        ops: list[Op] = [Delete(hop) for protocol in PROTOCOLS for hop in kernel.nexthops(protocol)]
+        ops: list[Op] = [Delete(hop) for protocol in ROUTE_PROTOCOLS for hop in kernel.nexthops(protocol)]
     except NetlinkError:
         return  # A kernel without nexthop objects holds none.
     if ops:
@@ -100,8 +98,10 @@ def _links(kernel: KernelLike, device: str) -> Iterator[Leftover]:
 
 
 def _is_our_veth(link: Link) -> bool:
-    digits = link.name.removeprefix(_VETH_PREFIX)
-    plausible = link.kind == "veth" and link.name.startswith(_VETH_PREFIX) and len(digits) == _VETH_DIGITS
+    digits = link.name.removeprefix(POD_INTERFACE_PREFIX)
+    plausible = (
+        link.kind == "veth" and link.name.startswith(POD_INTERFACE_PREFIX) and len(digits) == _VETH_DIGITS
+    )
     return plausible and all(digit in "0123456789abcdef" for digit in digits)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from quilt_crds.durations import parse_duration
-from quilt_crds.names import IPV6_MTU, VXLAN_DEVICE, VXLAN_PORT, wire_name
+from quilt_crds.names import DEFAULT_CLUSTER_CIDRS, DEFAULT_VNI, IPV6_MTU, VXLAN_DEVICE, VXLAN_PORT, wire_name
 from quilt_crds.wire import MulticastSpec, network_spec
 from quilt_nodeagent.core.reach import Reach
 
@@ -25,9 +25,9 @@ class Network:
     is as long as its podCIDR.
     """
 
-    cluster_cidrs: tuple[str, ...] = ("10.42.0.0/16",)
+    cluster_cidrs: tuple[str, ...] = DEFAULT_CLUSTER_CIDRS
     device: str = VXLAN_DEVICE
-    vni: int = 100
+    vni: int = DEFAULT_VNI
     port: int = VXLAN_PORT
     mtu: int = 0
     heartbeat_interval: float = 10.0

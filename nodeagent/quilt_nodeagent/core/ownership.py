@@ -7,9 +7,7 @@ recognises what a predecessor left.
 
 from __future__ import annotations
 
-MESH_PROTOCOL = 81
-# Routes that others had the runtime make; theirs to remove.
-INJECTED_PROTOCOL = 82
+from quilt_crds.names import MESH_PROTOCOL
 
 # The metric of the routes that refuse: any other route of the same prefix goes before, whoever's it is.
 LOWEST_PREFERENCE = 0xFFFFFFFF

@@ -14,6 +14,7 @@ from sys import intern
 from msgspec import Struct
 from msgspec.structs import replace
 
+from quilt_crds.names import DOWN, RELEASING, UP
 from quilt_crds.vtep import vtep_mac
 from quilt_netlink.messages import number4
 from quilt_nodeagent.core.direct import Direct
@@ -22,9 +23,6 @@ from quilt_nodeagent.core.state import Entries, Hop, Mark
 
 # Thousands of claims come at once, and the ipaddress module takes longer for one than all the rest.
 _LENGTHS4 = {str(length): length for length in range(33)}
-UP = "Up"
-DOWN = "Down"
-RELEASING = "Releasing"
 
 
 class Peer(Struct, frozen=True, gc=False):

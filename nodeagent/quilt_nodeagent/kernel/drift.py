@@ -13,6 +13,7 @@ from typing import Protocol
 
 import structlog
 
+from quilt_crds.names import MESH_PROTOCOL
 from quilt_kube.backoff import Backoff
 from quilt_netlink import (
     TABLE_MAIN,
@@ -28,7 +29,7 @@ from quilt_netlink import (
     Overrun,
     Route,
 )
-from quilt_nodeagent.core.ownership import LOWEST_PREFERENCE, MESH_PROTOCOL, owns_mac, owns_route
+from quilt_nodeagent.core.ownership import LOWEST_PREFERENCE, owns_mac, owns_route
 from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.core.state import Mark
 from quilt_nodeagent.kernel.dataplane import Dataplane

@@ -5,9 +5,10 @@ from __future__ import annotations
 import socket
 from sys import intern
 
+from quilt_crds.names import MESH_PROTOCOL
 from quilt_netlink import KernelLike, Link, NetlinkError, Nexthop, Route
 from quilt_nodeagent.core.device import Device
-from quilt_nodeagent.core.ownership import LOWEST_PREFERENCE, MESH_PROTOCOL, owns_mac
+from quilt_nodeagent.core.ownership import LOWEST_PREFERENCE, owns_mac
 from quilt_nodeagent.core.state import Hop
 
 # Linux errno of a kernel that has no nexthop objects; routes then carry their gateway themselves.

@@ -15,13 +15,13 @@ from ipaddress import IPv4Address
 
 import structlog
 
+from quilt_crds.names import BRIDGE_DEVICE
 from quilt_netlink import Kernel, Link, MulticastKernel, NetlinkError
 from quilt_runtime.addresses import RECOVERED
 from quilt_runtime.app import Runtime
 from quilt_runtime.core import cni
 from quilt_runtime.core.cni import CniError, Config, Document
 from quilt_runtime.core.errors import ExhaustedError, NoSubnetError, RequestError
-from quilt_runtime.core.firewall import BRIDGE
 from quilt_runtime.core.ipam import Allocation, Owner, gateway, veth_address
 from quilt_runtime.core.ipam6 import gateway6
 from quilt_runtime.kernel import pods
@@ -89,7 +89,7 @@ def _connect(runtime: Runtime, request: Request, config: Config, owner: Owner) -
         raise
     log.info("pod_connected", container=owner.container_id, address=str(spec.address))
     attachment = cni.Attachment(
-        bridge=BRIDGE,
+        bridge=BRIDGE_DEVICE,
         bridge_mac=bridge.mac,
         host_interface=spec.host_interface,
         host_mac=spec.host_mac,
@@ -143,8 +143,8 @@ def status(runtime: Runtime, request: Request, config: Config) -> None:
     if runtime.network.problems:
         raise CniError(cni.LIMITED_CONNECTIVITY, "; ".join(runtime.network.problems.values()))
     with Kernel.open() as host:
-        if host.link(BRIDGE) is None:
-            raise CniError(cni.LIMITED_CONNECTIVITY, f"{BRIDGE} is missing; it is being made anew")
+        if host.link(BRIDGE_DEVICE) is None:
+            raise CniError(cni.LIMITED_CONNECTIVITY, f"{BRIDGE_DEVICE} is missing; it is being made anew")
 
 
 def collect(runtime: Runtime, request: Request, config: Config) -> None:
@@ -184,11 +184,13 @@ def _spec(runtime: Runtime, allocation: Allocation, config: Config) -> pods.PodS
 
 def _bridge(runtime: Runtime, host: Kernel) -> Link:
     """Return the bridge, made anew where it was deleted a moment ago."""
-    if (link := host.link(BRIDGE)) is None:
+    if (link := host.link(BRIDGE_DEVICE)) is None:
         runtime.network.ensure_links()
-        link = host.link(BRIDGE)
+        link = host.link(BRIDGE_DEVICE)
     if link is None:
-        raise RequestError(f"Interface {BRIDGE} is missing; it is made anew, try again", retryable=True)
+        raise RequestError(
+            f"Interface {BRIDGE_DEVICE} is missing; it is made anew, try again", retryable=True
+        )
     return link
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Self, TypeVar
 
-from quilt_crds.names import IPV6_MTU
+from quilt_crds.names import DEFAULT_CLUSTER_CIDRS, DEFAULT_VNI, IPV6_MTU, VXLAN_DEVICE, VXLAN_PORT
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.firewall import Firewall
 from quilt_runtime.core.requests import all_canonical4, interface_name, parse_network
@@ -28,16 +28,16 @@ SINCE_FIRST = ("spoof_guard", "vni")
 class NodeConfig:
     """`mtu` in bytes of pods and bridge; `overlay_sources` are the peers' host addresses."""
 
-    cluster_cidrs: tuple[str, ...] = ("10.42.0.0/16",)
+    cluster_cidrs: tuple[str, ...] = DEFAULT_CLUSTER_CIDRS
     mtu: int = DEFAULT_MTU
-    vxlan_interface: str = "vxlan100"
-    vxlan_port: int = 4789
+    vxlan_interface: str = VXLAN_DEVICE
+    vxlan_port: int = VXLAN_PORT
     overlay_sources: frozenset[str] = frozenset()
     prefix_length: int = 24
     multicast: bool = False
     fast_leave: bool = True
     spoof_guard: bool = True
-    vni: int = 100
+    vni: int = DEFAULT_VNI
 
     @property
     def cluster_cidrs_v4(self) -> list[IPv4Network]:

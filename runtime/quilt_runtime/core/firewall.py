@@ -14,11 +14,11 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from quilt_crds.names import BRIDGE_DEVICE, DEFAULT_VNI, VXLAN_DEVICE
 from quilt_netlink.nftsets import SetChange
 from quilt_runtime.core import guard, multicast
 from quilt_runtime.core.nftables import Entrance
 
-BRIDGE = "quilt0"
 FAMILY = "inet"
 _ENTRANCE = Entrance(FAMILY, "input", "input priority filter - 10")
 # A source port that masquerading picks must not be the overlay's: the reply would be taken for VXLAN.
@@ -43,8 +43,8 @@ class Firewall:
     subnet6: str = ""
     multicast: bool = False
     spoof_guard: bool = False
-    vni: int = 100
-    device: str = "vxlan100"
+    vni: int = DEFAULT_VNI
+    device: str = VXLAN_DEVICE
 
     @property
     def overlay(self) -> str:
@@ -62,9 +62,9 @@ def ruleset(wanted: Firewall, *, fib: bool = True) -> tuple[str, ...]:
         *_postrouting(wanted, fib=fib),
     ]
     if wanted.multicast:
-        chains += multicast.chain(BRIDGE)
+        chains += multicast.chain(BRIDGE_DEVICE)
     if wanted.spoof_guard:
-        chains += guard.outside(BRIDGE, wanted.subnet, wanted.subnet6)
+        chains += guard.outside(BRIDGE_DEVICE, wanted.subnet, wanted.subnet6)
     return _ENTRANCE.replaced([*_sets(wanted), *chains], [f"{wanted.overlay} goto overlay"])
 
 
@@ -140,7 +140,7 @@ def _overlay() -> list[str]:
     """Peers alone, and no pod that claims to be one; where no peer is known, nobody."""
     return [
         "  chain overlay {",
-        f'    iifname "{BRIDGE}" drop',
+        f'    iifname "{BRIDGE_DEVICE}" drop',
         "    ip saddr @overlay_sources_v4 accept",
         "    ip6 saddr @overlay_sources_v6 accept",
         "    drop",
@@ -165,7 +165,7 @@ def _output(wanted: Firewall) -> list[str]:
     return [
         "  chain output {",
         "    type filter hook output priority filter - 10; policy accept;",
-        f'    oifname "{BRIDGE}" icmpv6 type nd-redirect drop',
+        f'    oifname "{BRIDGE_DEVICE}" icmpv6 type nd-redirect drop',
         "  }",
     ]
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import takewhile
 
+from quilt_crds.names import BRIDGE_DEVICE
 from quilt_netlink.nftrules import Entries, Rule, of_kind, refuses_all
-from quilt_runtime.core.firewall import BRIDGE
 
 COMMENT = "quilt-mesh"
 FAMILIES = ("ip", "ip6")
@@ -56,7 +56,7 @@ def removal(family: str, rules: Entries) -> str:
 
 
 def _accepting(command: str) -> str:
-    rule = f'{command} {{}} "{BRIDGE}" counter accept comment "{COMMENT}"\n'
+    rule = f'{command} {{}} "{BRIDGE_DEVICE}" counter accept comment "{COMMENT}"\n'
     return "".join(rule.format(direction) for direction in DIRECTIONS)
 
 
@@ -72,7 +72,7 @@ def _direction(rule: Rule) -> str:
     """Return the direction that a rule of ours accepts, empty where somebody changed it to something else."""
     expressions = rule.get("expr", [])
     for direction in DIRECTIONS:
-        match = {"op": "==", "left": {"meta": {"key": direction}}, "right": BRIDGE}
+        match = {"op": "==", "left": {"meta": {"key": direction}}, "right": BRIDGE_DEVICE}
         if {"match": match} in expressions and {"accept": None} in expressions:
             return direction
     return ""

@@ -15,8 +15,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
+from quilt_crds.names import POD_INTERFACE_PREFIX
 from quilt_netlink.nftsets import SetChange, port_key
-from quilt_runtime.core.ipam import VETH_PREFIX, gateway
+from quilt_runtime.core.ipam import gateway
 from quilt_runtime.core.nftables import Entrance
 
 FAMILY = "bridge"
@@ -129,7 +130,7 @@ def probe() -> str:
 def interfaces(subnet: IPv4Network) -> str:
     """Return the pattern of the names of the subnet's pods' interfaces: no other program's begin so."""
     digits = f"{int(subnet.network_address):08x}"[: subnet.prefixlen // 4]
-    return f"{VETH_PREFIX}{digits}*"
+    return f"{POD_INTERFACE_PREFIX}{digits}*"
 
 
 def outside(bridge: str, subnet: str, subnet6: str) -> list[str]:

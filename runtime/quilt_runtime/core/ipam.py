@@ -10,9 +10,8 @@ from collections.abc import Container
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
+from quilt_crds.names import POD_INTERFACE_PREFIX
 from quilt_runtime.core.errors import AddressTakenError, ExhaustedError, RequestError
-
-VETH_PREFIX = "qv"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -39,12 +38,12 @@ class Allocation:
 
 def veth_name(address: IPv4Address) -> str:
     """Return the host's interface name for a pod address, e.g. qv0a2a0105."""
-    return f"{VETH_PREFIX}{int(address):08x}"
+    return f"{POD_INTERFACE_PREFIX}{int(address):08x}"
 
 
 def veth_address(name: str) -> IPv4Address | None:
     """Return the pod address in an interface name, or None where the name is not one of ours."""
-    digits = name.removeprefix(VETH_PREFIX)
+    digits = name.removeprefix(POD_INTERFACE_PREFIX)
     if len(digits) != 8 or len(digits) == len(name) or not all(c in "0123456789abcdef" for c in digits):
         return None
     return IPv4Address(int(digits, 16))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from quilt_crds.names import MULTICAST_PORT
+
 # UDP, between agents: who has members of which group. Never a pod's business.
-MEMBERS_PORT = 9474
 # Routed into the mesh and out of it, a packet loses two.
 _TTL = 3
 
@@ -17,7 +18,7 @@ def chain(bridge: str) -> list[str]:
     return [
         "  chain multicast {",
         "    type filter hook prerouting priority mangle; policy accept;",
-        f'    iifname "{bridge}" udp dport {MEMBERS_PORT} drop',
+        f'    iifname "{bridge}" udp dport {MULTICAST_PORT} drop',
         f'    iifname "{bridge}" ip daddr 224.0.0.0/4 ip daddr != 224.0.0.0/24 ip ttl < {_TTL} '
         f"ip ttl set {_TTL}",
         "  }",

@@ -13,12 +13,11 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from quilt_crds.names import MESH_PROTOCOL, ROUTE_PROTOCOLS
 from quilt_netlink import SCOPE_LINK, Create, Nexthop, Op, Put, Route
 from quilt_netlink.messages import pack_ip
 
-PROTOCOL_MESH = 81
-PROTOCOL_INJECTED = 82
-OURS = frozenset({PROTOCOL_MESH, PROTOCOL_INJECTED})
+OURS = frozenset(ROUTE_PROTOCOLS)
 LOWEST_PREFERENCE = 0xFFFFFFFF
 """The metric of what refuses: any other route of the same prefix goes before it, whoever's it is."""
 
@@ -114,7 +113,7 @@ def addition(route: Route, held: Sequence[Route], keep: frozenset[int]) -> Op | 
 def unused(nexthops: Iterable[Nexthop], routes: Iterable[Route]) -> list[Nexthop]:
     """Return our next hop objects that no route uses."""
     used = {route.nhid for route in routes}
-    return [nexthop for nexthop in nexthops if nexthop.protocol == PROTOCOL_MESH and nexthop.id not in used]
+    return [nexthop for nexthop in nexthops if nexthop.protocol == MESH_PROTOCOL and nexthop.id not in used]
 
 
 def same_but_protocol(wanted: Route, held: Route) -> bool:

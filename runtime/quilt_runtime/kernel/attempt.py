@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable, Sequence
 
+from quilt_crds.names import MESH_PROTOCOL
 from quilt_netlink import Create, Delete, Failure, KernelLike, NetlinkError, Nexthop, Op, Route
 from quilt_runtime.core.routes import (
     CHANGED,
-    PROTOCOL_MESH,
     UNCHANGED,
     Asked,
     Hop,
@@ -97,7 +97,7 @@ class Attempt:
         taken = self._create(ids, users)
         if taken:
             known = {nexthop.id: nexthop for nexthop in self._kernel.nexthops()}
-            ours = {(n.gateway, n.ifindex): n.id for n in known.values() if n.protocol == PROTOCOL_MESH}
+            ours = {(n.gateway, n.ifindex): n.id for n in known.values() if n.protocol == MESH_PROTOCOL}
             ids |= {hop: ours[hop] for hop in taken if hop in ours}
             others = {hop: free_id(hop[0], known) for hop in taken if hop not in ours}
             ids |= others
@@ -108,7 +108,7 @@ class Attempt:
     def _create(self, ids: dict[Hop, int], users: dict[Hop, list[int]]) -> list[Hop]:
         """Make next hop objects; return those whose id is taken."""
         hops = list(ids)
-        ops: list[Op] = [Create(Nexthop(ids[hop], hop[1], hop[0], PROTOCOL_MESH)) for hop in hops]
+        ops: list[Op] = [Create(Nexthop(ids[hop], hop[1], hop[0], MESH_PROTOCOL)) for hop in hops]
         taken = []
         for failure in self._kernel.apply(ops):
             if failure.errno == errno.EEXIST:
@@ -129,7 +129,7 @@ class Attempt:
                 self._outcomes[self._ops[failure.index][0]] = refusal(failure)
                 failed = True
         if self._objects and (self._left or failed):
-            unneeded = unused(self._kernel.nexthops(PROTOCOL_MESH), self._kernel.routes())
+            unneeded = unused(self._kernel.nexthops(MESH_PROTOCOL), self._kernel.routes())
             # What is used after all, or gone by now, is none of the caller's concern.
             self._kernel.apply([Delete(nexthop) for nexthop in unneeded])
 

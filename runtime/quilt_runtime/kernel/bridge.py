@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network
 
+from quilt_crds.names import BRIDGE_DEVICE
 from quilt_netlink import (
     ADDRGENMODE_NONE,
     Address,
@@ -26,7 +27,6 @@ from quilt_netlink import (
     require,
 )
 from quilt_runtime.core.errors import RequestError
-from quilt_runtime.core.firewall import BRIDGE
 from quilt_runtime.core.guard import BRIDGE_LINK_LOCAL, bridge_mac
 from quilt_runtime.core.ipam import gateway, veth_address
 from quilt_runtime.core.ipam6 import gateway6
@@ -57,19 +57,19 @@ def ensure_bridge(kernel: KernelLike, spec: BridgeSpec) -> list[str]:
     "bridge_address").
     """
     repaired = []
-    link = kernel.link(BRIDGE)
+    link = kernel.link(BRIDGE_DEVICE)
     if link is None:
-        kernel.run(Create(Link(BRIDGE, "bridge", mac=spec.mac, up=True, addrgenmode=ADDRGENMODE_NONE)))
+        kernel.run(Create(Link(BRIDGE_DEVICE, "bridge", mac=spec.mac, up=True, addrgenmode=ADDRGENMODE_NONE)))
         repaired.append("bridge")
         link = _present(kernel)
         # Only an MTU set on a bridge that exists is kept: one given at creation follows the smallest port.
-        kernel.run(Put(Link(BRIDGE, index=link.index, mtu=spec.mtu, up=True)))
+        kernel.run(Put(Link(BRIDGE_DEVICE, index=link.index, mtu=spec.mtu, up=True)))
     elif link.kind != "bridge":
         raise RequestError(
-            f"Interface {BRIDGE} exists and is no bridge but {link.kind or 'a device'}; rename it"
+            f"Interface {BRIDGE_DEVICE} exists and is no bridge but {link.kind or 'a device'}; rename it"
         )
     elif not link.up or link.mac != spec.mac or link.mtu != spec.mtu:
-        kernel.run(Put(Link(BRIDGE, index=link.index, mac=spec.mac, mtu=spec.mtu, up=True)))
+        kernel.run(Put(Link(BRIDGE_DEVICE, index=link.index, mac=spec.mac, mtu=spec.mtu, up=True)))
         repaired.append("bridge_settings")
     if _ensure_addresses(kernel, link.index, {spec.address}, 4):
         repaired.append("bridge_address")
@@ -107,7 +107,9 @@ def attach(kernel: KernelLike, bridge: int, link: Link) -> bool:
 
 def remove_links(kernel: KernelLike) -> int:
     """Delete our veths and the bridge; returns how many went. Raises NetlinkError where one stays."""
-    links = [link for link in kernel.links() if link.name == BRIDGE or veth_address(link.name) is not None]
+    links = [
+        link for link in kernel.links() if link.name == BRIDGE_DEVICE or veth_address(link.name) is not None
+    ]
     ops: list[Op] = [Delete(_bare(link)) for link in links]
     failures = kernel.apply(ops)
     require(failures, absent=True)
@@ -119,10 +121,10 @@ def _bare(link: Link) -> Link:
 
 
 def _present(kernel: KernelLike) -> Link:
-    link = kernel.link(BRIDGE)
+    link = kernel.link(BRIDGE_DEVICE)
     if link is None:
         raise RequestError(
-            f"Interface {BRIDGE} vanished while it was set up; it is made anew", retryable=True
+            f"Interface {BRIDGE_DEVICE} vanished while it was set up; it is made anew", retryable=True
         )
     return link
 

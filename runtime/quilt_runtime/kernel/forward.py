@@ -6,6 +6,7 @@ from pathlib import Path
 
 import structlog
 
+from quilt_crds.names import BRIDGE_DEVICE
 from quilt_runtime.core import forward
 from quilt_runtime.kernel import nft
 
@@ -50,5 +51,6 @@ def _tell_of_legacy() -> None:
         _told.add("legacy")
         log.warning(
             "legacy_iptables_in_use",
-            action="if pods are cut off: iptables-legacy -A FORWARD -i quilt0 -j ACCEPT, the same with -o",
+            action="if pods are cut off: "
+            f"iptables-legacy -A FORWARD -i {BRIDGE_DEVICE} -j ACCEPT, the same with -o",
         )

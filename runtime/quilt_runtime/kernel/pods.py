@@ -10,6 +10,7 @@ import errno
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
+from quilt_crds.names import BRIDGE_DEVICE
 from quilt_netlink import (
     ADDRGENMODE_NONE,
     SCOPE_LINK,
@@ -29,7 +30,6 @@ from quilt_netlink import (
     require,
 )
 from quilt_runtime.core.errors import RequestError
-from quilt_runtime.core.firewall import BRIDGE
 from quilt_runtime.core.guard import Port, pod_mac
 
 Ip = IPv4Address | IPv6Address
@@ -111,11 +111,11 @@ def remove(host: KernelLike, host_interface: str) -> bool:
 def problems(host: KernelLike, pod: Kernel, spec: PodSpec) -> list[str]:
     """Return what of a pod's interface is not as it was made, empty when all is."""
     found = []
-    bridge, port = host.link(BRIDGE), host.link(spec.host_interface)
+    bridge, port = host.link(BRIDGE_DEVICE), host.link(spec.host_interface)
     if bridge is None or not bridge.up:
-        found.append(f"{BRIDGE} is missing or down")
+        found.append(f"{BRIDGE_DEVICE} is missing or down")
     if port is None or not port.up or (bridge is not None and port.master != bridge.index):
-        found.append(f"{spec.host_interface} is missing, down or not attached to {BRIDGE}")
+        found.append(f"{spec.host_interface} is missing, down or not attached to {BRIDGE_DEVICE}")
     link = pod.link(spec.interface)
     if link is None or not link.up:
         return [*found, f"{spec.interface} is missing or down in the pod"]

@@ -8,13 +8,13 @@ import errno
 import threading
 from collections.abc import Sequence
 
+from quilt_crds.names import MESH_PROTOCOL
 from quilt_netlink import Delete, Kernel, KernelLike, Link, NetlinkError, Op, Put, Unreachable, require
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.routes import (
     CHANGED,
     LOWEST_PREFERENCE,
     OURS,
-    PROTOCOL_MESH,
     UNCHANGED,
     Asked,
     Outcome,
@@ -62,7 +62,7 @@ class RouteExecutor:
                 outcomes[failure.index] = UNCHANGED if found_nothing(failure) else refusal(failure)
         return outcomes
 
-    def held(self, protocol: int = PROTOCOL_MESH) -> list[Asked]:
+    def held(self, protocol: int = MESH_PROTOCOL) -> list[Asked]:
         """Return the routes of a protocol as the kernel holds them."""
         with self._lock:
             nexthops = self._kernel.nexthops() if has_objects(self._kernel) else []
@@ -94,7 +94,7 @@ class RouteExecutor:
             refused = [entry for entry in kernel.unreachables() if entry.protocol in OURS]
             ops: list[Op] = [*map(Delete, routes), *map(Delete, refused)]
             if has_objects(kernel):
-                ops += [Delete(nexthop) for nexthop in kernel.nexthops(PROTOCOL_MESH)]
+                ops += [Delete(nexthop) for nexthop in kernel.nexthops(MESH_PROTOCOL)]
             require(kernel.apply(ops), absent=True)
             return len(routes) + len(refused)
 
@@ -116,4 +116,4 @@ def has_objects(kernel: KernelLike) -> bool:
 
 
 def _refusing(prefix: str) -> Unreachable:
-    return Unreachable(prefix, PROTOCOL_MESH, LOWEST_PREFERENCE)
+    return Unreachable(prefix, MESH_PROTOCOL, LOWEST_PREFERENCE)

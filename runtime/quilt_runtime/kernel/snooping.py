@@ -10,9 +10,9 @@ from collections.abc import Iterable
 
 import structlog
 
+from quilt_crds.names import BRIDGE_DEVICE
 from quilt_netlink import PLAIN, MulticastKernel, NetlinkError, Snooping, is_absent
 from quilt_runtime.core.config import NodeConfig
-from quilt_runtime.core.firewall import BRIDGE
 
 log = structlog.get_logger()
 
@@ -26,7 +26,7 @@ def ensure(kernel: MulticastKernel, names: Iterable[str], config: NodeConfig) ->
     A bridge that nobody made a querier of is left alone while multicast is off.
     """
     on = config.multicast
-    bridge = kernel.link(BRIDGE)
+    bridge = kernel.link(BRIDGE_DEVICE)
     held = kernel.snooping(bridge.index) if bridge is not None else None
     if bridge is None or held is None:
         return []

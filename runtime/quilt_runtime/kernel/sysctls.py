@@ -12,16 +12,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from quilt_crds.names import BRIDGE_DEVICE
 from quilt_runtime.core.errors import RequestError
 
+_BRIDGE4, _BRIDGE6 = f"ipv4/conf/{BRIDGE_DEVICE}", f"ipv6/conf/{BRIDGE_DEVICE}"
 HOST: Mapping[str, str] = {"ipv4/ip_forward": "1", "ipv4/conf/all/send_redirects": "0"}
-BRIDGE: Mapping[str, str] = {"ipv4/conf/quilt0/forwarding": "1", "ipv4/conf/quilt0/send_redirects": "0"}
+BRIDGE: Mapping[str, str] = {f"{_BRIDGE4}/forwarding": "1", f"{_BRIDGE4}/send_redirects": "0"}
 # A new device takes these from `default`, which is the host's. Source checks: the larger of `all` and this.
 OVERLAY: Mapping[str, str] = {"forwarding": "1", "rp_filter": "2"}
 # Pods are no routers: what they advertise is not for the node.
-BRIDGE6: Mapping[str, str] = {"ipv6/conf/quilt0/disable_ipv6": "0", "ipv6/conf/quilt0/accept_ra": "0"}
+BRIDGE6: Mapping[str, str] = {f"{_BRIDGE6}/disable_ipv6": "0", f"{_BRIDGE6}/accept_ra": "0"}
 FORWARDING6 = "ipv6/conf/all/forwarding"
-_NOT_UPLINKS = frozenset({"all", "default", "lo", "quilt0"})
+_NOT_UPLINKS = frozenset({"all", "default", "lo", BRIDGE_DEVICE})
 
 
 class SysctlError(RequestError):

@@ -11,8 +11,8 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 
+from quilt_crds.names import BRIDGE_DEVICE
 from quilt_netlink import Address, BridgePort, Change, Event, Link, Monitor, Netconf, NftTable, Overrun
-from quilt_runtime.core.firewall import BRIDGE
 from quilt_runtime.core.ipam import veth_address
 from quilt_runtime.core.nftables import TABLE
 from quilt_runtime.kernel.nft import made_here
@@ -86,7 +86,7 @@ class Watch:
 
 def is_ours(name: str) -> bool:
     """Whether an interface of this name is the bridge or a pod's."""
-    return name == BRIDGE or veth_address(name) is not None
+    return name == BRIDGE_DEVICE or veth_address(name) is not None
 
 
 def _watch_interfaces() -> Monitor:

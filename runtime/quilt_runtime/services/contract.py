@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import structlog
 
+from quilt_crds.names import INJECTED_PROTOCOL, MESH_PROTOCOL
 from quilt_proto import runtime_pb2 as pb
 from quilt_proto import runtime_pb2_grpc as rpc
 from quilt_runtime.app import Runtime
 from quilt_runtime.core import requests
 from quilt_runtime.core.errors import RequestError
-from quilt_runtime.core.routes import OURS, PROTOCOL_INJECTED, PROTOCOL_MESH, Asked, Outcome, Terms
+from quilt_runtime.core.routes import OURS, Asked, Outcome, Terms
 from quilt_runtime.services.answer import answer
 
 log = structlog.get_logger()
 
-INJECTING = Terms(PROTOCOL_INJECTED, removable=OURS, keep=frozenset({PROTOCOL_MESH}), careful=True)
+INJECTING = Terms(INJECTED_PROTOCOL, removable=OURS, keep=frozenset({MESH_PROTOCOL}), careful=True)
 """A route of the mesh that already leads there is as good as an injected one; either may be removed."""
 
 

@@ -11,12 +11,13 @@ from typing import ParamSpec, TypeVar
 import grpc
 import structlog
 
+from quilt_crds.names import MESH_PROTOCOL
 from quilt_proto import node_pb2 as pb
 from quilt_proto import node_pb2_grpc as rpc
 from quilt_runtime.app import Runtime
 from quilt_runtime.core import requests
 from quilt_runtime.core.errors import RequestError
-from quilt_runtime.core.routes import PROTOCOL_MESH, Asked, Outcome, Terms
+from quilt_runtime.core.routes import Asked, Outcome, Terms
 from quilt_runtime.services.answer import Answer, answer, answer_now
 
 log = structlog.get_logger()
@@ -24,7 +25,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 P = ParamSpec("P")
 
-MESH = Terms(PROTOCOL_MESH, removable=frozenset({PROTOCOL_MESH}))
+MESH = Terms(MESH_PROTOCOL, removable=frozenset({MESH_PROTOCOL}))
 """Injected routes are taken over where they stand in the way, and never swept."""
 
 

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from quilt_crds.names import DOWN, RELEASING, UP
 from quilt_nodeagent.core.direct import Direct
 from quilt_nodeagent.core.ownership import owns_mac
-from quilt_nodeagent.core.peers import DOWN, RELEASING, UP, Peer, PeerTable, make_peer, renewed
+from quilt_nodeagent.core.peers import Peer, PeerTable, make_peer, renewed
 from quilt_nodeagent.core.plan import Plan, make_plan, reachable, without_routed
 from quilt_nodeagent.core.state import Entries, Hop, Mark, Tables
 

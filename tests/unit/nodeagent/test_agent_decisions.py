@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from quilt_crds.names import UP
 from quilt_nodeagent.core.conditions import Facts, conditions
 from quilt_nodeagent.core.device import Care, Device, clash, former, judge
 from quilt_nodeagent.core.direct import Direct, on_link
 from quilt_nodeagent.core.hostip import Candidates, choose
 from quilt_nodeagent.core.network import Network, read_network
-from quilt_nodeagent.core.peers import UP, PeerTable, make_peer
+from quilt_nodeagent.core.peers import PeerTable, make_peer
 from quilt_nodeagent.core.resources import memory_mb
 from quilt_nodeagent.core.state import Hop
 

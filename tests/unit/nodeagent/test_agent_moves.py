@@ -13,8 +13,9 @@ from agent_scene import device, fake_rig, publish, stands
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quilt_crds.names import DOWN, RELEASING, UP
 from quilt_netlink import FakeKernel
-from quilt_nodeagent.core.peers import DOWN, RELEASING, UP, PeerTable, make_peer
+from quilt_nodeagent.core.peers import PeerTable, make_peer
 from quilt_nodeagent.executor import link
 from quilt_nodeagent.view import View
 

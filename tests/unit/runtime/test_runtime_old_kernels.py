@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from quilt_crds.names import MESH_PROTOCOL
 from quilt_netlink import Delete, FakeKernel, Link, Put, Route
-from quilt_runtime.core.routes import OURS, PROTOCOL_MESH, Asked, Terms
+from quilt_runtime.core.routes import OURS, Asked, Terms
 from quilt_runtime.kernel.routes import RouteExecutor
 
 
@@ -17,7 +18,7 @@ def kernel() -> FakeKernel:
 def apply(kernel: FakeKernel, *adds: Asked, removes: tuple[str, ...] = ()) -> int:
     """Apply and return how many writes it took."""
     before = kernel.writes
-    done = RouteExecutor(kernel).apply(adds, removes, Terms(PROTOCOL_MESH, removable=OURS))
+    done = RouteExecutor(kernel).apply(adds, removes, Terms(MESH_PROTOCOL, removable=OURS))
     assert not any(outcome.error for outcome in done)
     return kernel.writes - before
 
@@ -32,7 +33,7 @@ def test_routes_carry_their_gateway_and_are_not_written_twice(kernel: FakeKernel
     device = index(kernel)
     wanted = [Asked(f"10.42.{n}.0/24", f"10.42.{n}.0", "vxlan100") for n in range(2, 50)]
     assert apply(kernel, *wanted) == 48
-    held = {route.prefix: route for route in kernel.routes(protocol=PROTOCOL_MESH)}
+    held = {route.prefix: route for route in kernel.routes(protocol=MESH_PROTOCOL)}
     assert len(held) == 48
     route = held["10.42.2.0/24"]
     assert (route.gateway, route.ifindex, route.nhid, route.onlink) == ("10.42.2.0", device, 0, True)
@@ -42,9 +43,9 @@ def test_routes_carry_their_gateway_and_are_not_written_twice(kernel: FakeKernel
 def test_another_gateway_replaces_and_removal_removes(kernel: FakeKernel) -> None:
     apply(kernel, Asked("10.42.2.0/24", "10.42.2.0", "vxlan100"))
     apply(kernel, Asked("10.42.2.0/24", "10.42.7.0", "vxlan100"))
-    assert [r.gateway for r in kernel.routes(protocol=PROTOCOL_MESH)] == ["10.42.7.0"]
+    assert [r.gateway for r in kernel.routes(protocol=MESH_PROTOCOL)] == ["10.42.7.0"]
     apply(kernel, removes=("10.42.2.0/24",))
-    assert kernel.routes(protocol=PROTOCOL_MESH) == []
+    assert kernel.routes(protocol=MESH_PROTOCOL) == []
 
 
 def test_drift_is_mended_and_foreign_routes_stay(kernel: FakeKernel) -> None:
@@ -53,6 +54,6 @@ def test_drift_is_mended_and_foreign_routes_stay(kernel: FakeKernel) -> None:
     kernel.run(Put(foreign))
     wanted = Asked("10.42.2.0/24", "10.42.2.0", "vxlan100")
     apply(kernel, wanted)
-    kernel.run(Delete(kernel.routes(protocol=PROTOCOL_MESH)[0]))
+    kernel.run(Delete(kernel.routes(protocol=MESH_PROTOCOL)[0]))
     assert apply(kernel, wanted) == 1
     assert foreign in kernel.routes()

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from quilt_crds.names import INJECTED_PROTOCOL, MESH_PROTOCOL
 from quilt_netlink import Create, FakeKernel, Link, Nexthop, Put, Route
-from quilt_runtime.core.routes import OURS, PROTOCOL_INJECTED, PROTOCOL_MESH, Asked, Terms, preferred_id
+from quilt_runtime.core.routes import OURS, Asked, Terms, preferred_id
 from quilt_runtime.kernel import lookup
 from quilt_runtime.kernel.routes import RouteExecutor
 
@@ -34,7 +35,7 @@ foreign_hops = st.lists(
     max_size=2,
 )
 steps = st.lists(
-    st.tuples(st.booleans(), asked, st.sampled_from([PROTOCOL_MESH, PROTOCOL_INJECTED])), max_size=12
+    st.tuples(st.booleans(), asked, st.sampled_from([MESH_PROTOCOL, INJECTED_PROTOCOL])), max_size=12
 )
 
 
@@ -77,7 +78,7 @@ def test_any_sequence_ends_where_it_should(
     assert kernel.routes(protocol=4) == foreign_routes
     assert kernel.nexthops(protocol=99) == foreign_nexthops
     used = {route.nhid for route in kernel.routes()}
-    assert {hop.id for hop in kernel.nexthops(protocol=PROTOCOL_MESH)} <= used
+    assert {hop.id for hop in kernel.nexthops(protocol=MESH_PROTOCOL)} <= used
 
 
 @settings(deadline=None)
@@ -87,7 +88,7 @@ def test_the_same_again_writes_nothing(wants: list[Asked]) -> None:
     executor = RouteExecutor(kernel)
     for _ in range(2):
         writes = kernel.writes
-        assert not any(done.error for done in executor.apply(wants, [], Terms(PROTOCOL_MESH)))
+        assert not any(done.error for done in executor.apply(wants, [], Terms(MESH_PROTOCOL)))
     assert kernel.writes == writes
 
 
@@ -102,7 +103,7 @@ def test_t12_a_route_that_is_told_twice_is_removed_once() -> None:
     executor = RouteExecutor(kernel)
     prefixes = [f"10.43.{number}.0/24" for number in range(lookup.FEW + 1)]
     wants = [Asked(prefix, prefix.partition("/")[0], "vxlan100") for prefix in prefixes]
-    terms = Terms(PROTOCOL_MESH, removable=OURS)
+    terms = Terms(MESH_PROTOCOL, removable=OURS)
     assert not any(done.error for done in executor.apply(wants, [], terms))
     assert not any(done.error for done in executor.apply([], prefixes, terms))
     assert kernel.routes() == kernel.nexthops() == []
@@ -119,26 +120,26 @@ def test_what_is_looked_up_one_by_one_is_what_a_whole_table_shows(
         executor = RouteExecutor(kernel)
         with monkeypatch.context() as patch:
             patch.setattr(lookup, "FEW", few)
-            done = executor.apply(wants, [], Terms(PROTOCOL_MESH))
+            done = executor.apply(wants, [], Terms(MESH_PROTOCOL))
         found.append((done, held(executor), kernel.nexthops()))
     assert found[0] == found[1]
 
 
 def test_leftover_nexthops_are_garbage_once_found() -> None:
-    kernel = kernel_with([], [Nexthop(5, 0, "10.42.9.0", PROTOCOL_MESH)])
+    kernel = kernel_with([], [Nexthop(5, 0, "10.42.9.0", MESH_PROTOCOL)])
     executor = RouteExecutor(kernel)
-    executor.apply([Asked(PREFIXES[2], "10.42.2.0", "vxlan100")], [], Terms(PROTOCOL_MESH))
-    executor.apply([], [PREFIXES[2]], Terms(PROTOCOL_MESH, removable=OURS))
+    executor.apply([Asked(PREFIXES[2], "10.42.2.0", "vxlan100")], [], Terms(MESH_PROTOCOL))
+    executor.apply([], [PREFIXES[2]], Terms(MESH_PROTOCOL, removable=OURS))
     assert kernel.nexthops() == []
 
 
 def test_one_gateway_is_one_nexthop_for_many_routes() -> None:
     kernel = kernel_with([], [])
     wants = [Asked(prefix, "10.42.1.0", "vxlan100") for prefix in PREFIXES]
-    RouteExecutor(kernel).apply(wants, [], Terms(PROTOCOL_MESH))
+    RouteExecutor(kernel).apply(wants, [], Terms(MESH_PROTOCOL))
     index = kernel.link("vxlan100").index  # type: ignore[union-attr]
-    assert kernel.nexthops() == [Nexthop(0x0A2A0100, index, "10.42.1.0", PROTOCOL_MESH)]
-    assert len(kernel.routes(protocol=PROTOCOL_MESH)) == len(PREFIXES)
+    assert kernel.nexthops() == [Nexthop(0x0A2A0100, index, "10.42.1.0", MESH_PROTOCOL)]
+    assert len(kernel.routes(protocol=MESH_PROTOCOL)) == len(PREFIXES)
 
 
 def test_nexthop_ids_of_ipv6_peers_differ_without_a_search_and_are_nobodys_low_numbers() -> None:
