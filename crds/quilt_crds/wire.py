@@ -16,6 +16,7 @@ from quilt_crds.names import (
     AGENT_CONDITIONS,
     DEFAULT_CLUSTER_CIDRS,
     DEFAULT_VNI,
+    READY,
     VXLAN_DEVICE,
     VXLAN_PORT,
     wire_name,
@@ -82,6 +83,32 @@ def find_condition(conditions: Iterable[Condition], type_: str) -> Condition | N
     return next((condition for condition in conditions if condition.type == type_), None)
 
 
+class _Object(_Wire, frozen=True):
+    """An object, with whatever conditions it has."""
+
+    metadata: Meta = Meta()
+
+    @property
+    def name(self) -> str:
+        """metadata.name."""
+        return self.metadata.name
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """The conditions of its status."""
+        found: tuple[Condition, ...] = getattr(getattr(self, "status", None), "conditions", ())
+        return found
+
+    def condition(self, type_: str) -> Condition | None:
+        """Return the condition of that type, or None."""
+        return find_condition(self.conditions, type_)
+
+    def has(self, type_: str, status: str = "True") -> bool:
+        """Whether a condition has that status."""
+        held = self.condition(type_)
+        return held is not None and held.status == status
+
+
 class SubnetSpec(_Wire, frozen=True):
     """The claim."""
 
@@ -98,10 +125,9 @@ class Mesh(_Wire, frozen=True):
     released_at: str = ""
 
 
-class QuiltSubnet(_Wire, frozen=True):
+class QuiltSubnet(_Object, frozen=True):
     """A claim: `spec.node` owns `spec.cidr`."""
 
-    metadata: Meta = Meta()
     spec: SubnetSpec = SubnetSpec()
     mesh: Mesh = Mesh()
 
@@ -138,10 +164,9 @@ class QuiltNodeStatus(_Wire, frozen=True):
     conditions: tuple[Condition, ...] = ()
 
 
-class QuiltNode(_Wire, frozen=True):
+class QuiltNode(_Object, frozen=True):
     """One node of the mesh."""
 
-    metadata: Meta = Meta()
     spec: QuiltNodeSpec = QuiltNodeSpec()
     status: QuiltNodeStatus = QuiltNodeStatus()
 
@@ -151,10 +176,6 @@ class QuiltNode(_Wire, frozen=True):
         status = self.status
         by_agent = any(condition.type in AGENT_CONDITIONS for condition in status.conditions)
         return bool(status.host_ip or status.served_subnets) or by_agent
-
-    def condition(self, type_: str) -> Condition | None:
-        """Return the condition of that type, or None."""
-        return find_condition(self.status.conditions, type_)
 
 
 class Vxlan(_Wire, frozen=True):
@@ -225,10 +246,9 @@ class QuiltNetworkStatus(_Wire, frozen=True):
     conditions: tuple[Condition, ...] = ()
 
 
-class QuiltNetwork(_Wire, frozen=True):
+class QuiltNetwork(_Object, frozen=True):
     """The network; `spec` stays JSON until somebody reads it, so that one who cannot use it can say why."""
 
-    metadata: Meta = Meta()
     spec: dict[str, Any] = {}
     status: QuiltNetworkStatus = QuiltNetworkStatus()
 
@@ -271,18 +291,21 @@ class NodeStatus(_Wire, frozen=True):
     node_info: NodeInfo = NodeInfo()
 
 
-class Node(_Wire, frozen=True):
+class Node(_Object, frozen=True):
     """A Kubernetes Node."""
 
-    metadata: Meta = Meta()
     spec: NodeSpec = NodeSpec()
     status: NodeStatus = NodeStatus()
 
     @property
     def ready(self) -> bool:
         """Whether the kubelet says that pods can run."""
-        held = self.condition("Ready")
-        return held is not None and held.status == "True"
+        return self.has(READY)
+
+    @property
+    def linux(self) -> bool:
+        """Whether it runs Linux, as a node that has not said so does."""
+        return self.status.node_info.operating_system == "linux"
 
     @property
     def internal_ips(self) -> tuple[str, ...]:
@@ -301,10 +324,6 @@ class Node(_Wire, frozen=True):
         text = self.status.capacity.get("pods", "")
         return int(text) if text.isdecimal() else 0
 
-    def condition(self, type_: str) -> Condition | None:
-        """Return the condition of that type, or None."""
-        return find_condition(self.status.conditions, type_)
-
 
 class LeaseSpec(_Wire, frozen=True):
     """spec of a Lease: times are text, and another's clock is never believed."""
@@ -314,8 +333,7 @@ class LeaseSpec(_Wire, frozen=True):
     renew_time: str = ""
 
 
-class Lease(_Wire, frozen=True):
+class Lease(_Object, frozen=True):
     """A Lease."""
 
-    metadata: Meta = Meta()
     spec: LeaseSpec = LeaseSpec()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from quilt_cli.core import objects
@@ -17,6 +18,8 @@ from quilt_crds.names import (
     QUILTNODE,
     QUILTSUBNET,
 )
+from quilt_crds.wire import Node, QuiltNode, QuiltSubnet
+from quilt_kube.decoding import convert
 from quilt_kube.request import ApiError, Json
 from quilt_kube.sync import Client
 
@@ -58,9 +61,9 @@ def snapshot(client: Client) -> Snapshot:
     return Snapshot(
         installed=installed,
         network=next((item for item in networks if item.name == DEFAULT_NETWORK), None),
-        mesh_nodes=tuple(map(objects.mesh_node, results.get("quiltnodes", []))),
-        subnets=tuple(map(objects.subnet, results.get("subnets", []))),
-        kube_nodes=_all(results, "nodes", objects.kube_node),
+        mesh_nodes=tuple(convert(raw, QuiltNode) for raw in results.get("quiltnodes", ())),
+        subnets=tuple(convert(raw, QuiltSubnet) for raw in results.get("subnets", ())),
+        kube_nodes=_all(results, "nodes", partial(convert, kind=Node)),
         pods=_all(results, "pods", objects.system_pod),
         agents=_workload("DaemonSet", results.get("daemonsets")),
         operator=_workload("Deployment", results.get("deployments")),

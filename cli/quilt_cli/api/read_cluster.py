@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from quilt_cli.api.read import snapshot, together
-from quilt_cli.core import objects
 from quilt_cli.core.cluster_facts import ClusterFacts, ForeignNetwork
 from quilt_cli.core.snapshot import Snapshot
 from quilt_crds.names import NODE_DAEMONSET, QUILTNETWORK, QUILTNODE, QUILTSUBNET
+from quilt_crds.wire import Node
+from quilt_kube.decoding import convert
 from quilt_kube.request import ApiError, Json
 from quilt_kube.sync import Client
 
@@ -40,7 +41,7 @@ def cluster_facts(client: Client, namespace: str) -> ClusterFacts:
         crds=results.get("crds"),
         foreign=None if daemonsets is None else tuple(filter(None, map(_foreign, daemonsets))),
         service_cidrs=results.get("services"),
-        nodes=None if nodes is None else tuple(map(objects.kube_node, nodes)),
+        nodes=None if nodes is None else tuple(convert(raw, Node) for raw in nodes),
         pod_security=results.get("security"),
         mesh=results.get("mesh", Snapshot(installed=False)),
     )

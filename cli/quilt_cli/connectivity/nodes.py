@@ -14,7 +14,9 @@ from quilt_cli.connectivity import manifests
 from quilt_cli.connectivity.stage import Progress, Stage, stage
 from quilt_cli.core.finding import Finding, Level, fail, ok
 from quilt_cli.core.matrix import Answer, Server, Source, Target, answers
-from quilt_cli.core.objects import conditions, kube_node
+from quilt_crds.names import READY
+from quilt_crds.wire import Node
+from quilt_kube.decoding import convert
 from quilt_kube.sync import Client
 
 
@@ -51,8 +53,8 @@ def _answering(here: Stage) -> list[str]:
     """Linux nodes whose kubelet answers: a pod on another would be waited for in vain."""
     names = []
     for raw in here.client.items("/api/v1/nodes"):
-        node = kube_node(raw)
-        ready = conditions(raw).get("Ready")
+        node = convert(raw, Node)
+        ready = node.condition(READY)
         if ready is not None and ready.status == "Unknown":
             here.silent[f"node {node.name}"] = f"its kubelet does not answer: {ready.text}"
         elif node.linux:

@@ -13,10 +13,13 @@ from quilt_cli.core.node_checks import kernel_version
 from quilt_cli.core.objects import Workload
 from quilt_crds.capacity import DEFAULT_PREFIX_LENGTH, crowding, pod_addresses
 from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET, VERSION
+from quilt_crds.wire import Node
 
 # CIDR functions in CEL, selectable fields of CRDs, tokens that name their node.
 MINIMUM = (1, 32)
 _KINDS = (QUILTNETWORK, QUILTNODE, QUILTSUBNET)
+# Written by Flannel to each Node that it serves, also by one that is part of the kubelet's program (k3s).
+_FLANNEL = "flannel.alpha.coreos.com/backend-type"
 _NAMED = 5
 
 
@@ -94,11 +97,19 @@ def _foreign(facts: ClusterFacts, *, installed: bool) -> Iterator[Finding]:
             f"it {item.why}: two pod networks give out addresses that do not know of each other",
             f"kubectl -n {item.namespace} delete daemonset {item.name}; then clean /etc/cni/net.d",
         )
-    built_in = [f"{node.name} ({node.flannel})" for node in facts.nodes or () if node.flannel]
+    built_in = [
+        f"{node.name} ({_kubelet(node)})"
+        for node in facts.nodes or ()
+        if _FLANNEL in node.metadata.annotations
+    ]
     if built_in and not facts.foreign:
         yield _built_in(built_in, installed=installed)
     elif not facts.foreign:
         yield ok("foreign-network", "DaemonSets", "no other pod network")
+
+
+def _kubelet(node: Node) -> str:
+    return node.status.node_info.kubelet_version or "a kubelet"
 
 
 def _built_in(nodes: Sequence[str], *, installed: bool) -> Finding:
@@ -134,9 +145,11 @@ def _node_overlaps(facts: ClusterFacts, cidrs: Sequence[str]) -> Iterator[Findin
     ranges = [ip_network(cidr, strict=False) for cidr in cidrs]
     inside, double = [], []
     for node in facts.nodes or ():
-        inside += [f"{text} of {node.name}" for text in node.addresses if _is_in(text, ranges)]
+        inside += [f"{text} of {node.name}" for text in node.ips if _is_in(text, ranges)]
         double += [
-            f"{cidr} of {node.name}" for cidr in node.pod_cidrs if any(_overlap(cidr, mine) for mine in cidrs)
+            f"{cidr} of {node.name}"
+            for cidr in node.spec.pod_cidrs
+            if any(_overlap(cidr, mine) for mine in cidrs)
         ]
     if inside:
         message = f"they contain addresses of nodes ({_some(inside)}): these nodes would be cut off"
@@ -161,8 +174,9 @@ def _pods_fit(facts: ClusterFacts, prefix_length: int) -> Iterator[Finding]:
 
 
 def _kernels(facts: ClusterFacts) -> Iterator[Finding]:
-    linux = [node for node in facts.nodes or () if node.linux and node.kernel]
-    old = [f"{node.name} ({node.kernel})" for node in linux if kernel_version(node.kernel) < (5, 3)]
+    kernels = [(node.name, node.status.node_info.kernel_version) for node in facts.nodes or () if node.linux]
+    linux = [(name, release) for name, release in kernels if release]
+    old = [f"{name} ({release})" for name, release in linux if kernel_version(release) < (5, 3)]
     if old:
         message = f"kernels older than 5.3, without nexthop objects: {_some(old)}"
         yield warn("kernel", "Nodes", message, "upgrade where thousands of nodes are meant")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from quilt_cli.core.objects import KubeNode
 from quilt_cli.core.snapshot import Snapshot
+from quilt_crds.wire import Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,6 @@ class ClusterFacts:
     crds: Mapping[str, tuple[str, ...]] | None = None
     foreign: tuple[ForeignNetwork, ...] | None = None
     service_cidrs: tuple[str, ...] | None = None
-    nodes: tuple[KubeNode, ...] | None = None
+    nodes: tuple[Node, ...] | None = None
     pod_security: str | None = ""
     mesh: Snapshot = field(default_factory=lambda: Snapshot(installed=False))

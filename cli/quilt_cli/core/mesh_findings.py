@@ -81,7 +81,7 @@ def _network(snapshot: Snapshot) -> Iterator[Finding]:
         (AGENTS_RESPONSIVE, "True", "agents-silent", warn, _DESCRIBE),
         (PODS_FIT, "True", "pods-do-not-fit", warn, "set maxPods in the configuration of these kubelets"),
     ):
-        held = network.conditions.get(type_)
+        held = network.condition(type_)
         if held is not None and held.status not in {good, "Unknown"}:
             yield judge(code, about, held.text, todo)
     total, free = network.counts.get("total", 0), network.counts.get("free", 0)
@@ -100,12 +100,12 @@ def _extend(network: Network) -> str:
 def _claims(snapshot: Snapshot) -> Iterator[Finding]:
     owners: Counter[tuple[str, int]] = Counter()
     for item in snapshot.subnets:
-        if item.phase != RELEASING and item.cidr:
-            owners[item.node, ip_network(item.cidr, strict=False).version] += 1
-    moving = {node.name for node in snapshot.mesh_nodes if node.is_(SUBNET_IN_USE)}
+        if item.mesh.phase != RELEASING and item.spec.cidr:
+            owners[item.spec.node, ip_network(item.spec.cidr, strict=False).version] += 1
+    moving = {node.name for node in snapshot.mesh_nodes if node.has(SUBNET_IN_USE)}
     for (node, version), count in sorted(owners.items()):
         if count > 1 and node not in moving:
-            mine = ", ".join(item.name for item in snapshot.subnets if item.node == node)
+            mine = ", ".join(item.name for item in snapshot.subnets if item.spec.node == node)
             yield warn(
                 "claims-several",
                 f"QuiltNode {node}",
@@ -114,10 +114,10 @@ def _claims(snapshot: Snapshot) -> Iterator[Finding]:
             )
     nodes = {item.name for item in snapshot.mesh_nodes}
     for item in snapshot.subnets:
-        if item.node not in nodes and item.phase != RELEASING:
+        if item.spec.node not in nodes and item.mesh.phase != RELEASING:
             yield warn(
                 "claim-orphaned",
                 f"QuiltSubnet {item.name}",
-                f"it belongs to node {item.node}, which has no QuiltNode; it stays while its Node exists",
+                f"its node {item.spec.node} has no QuiltNode; it stays while its Node exists",
                 f"kubectl -n {snapshot.release_namespace} logs deploy/quilt-operator",
             )

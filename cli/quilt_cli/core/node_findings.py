@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from quilt_cli.core.finding import Finding, fail, warn
-from quilt_cli.core.objects import MeshNode, SystemPod
+from quilt_cli.core.objects import SystemPod
 from quilt_cli.core.snapshot import Snapshot
 from quilt_crds.names import (
     AGENT_UNRESPONSIVE,
@@ -13,12 +13,14 @@ from quilt_crds.names import (
     DATAPLANE_IN_SYNC,
     DOWN,
     NODE_COMPONENT,
+    PENDING,
     READY,
     RUNTIME_READY,
     SUBNET_ALLOCATED,
     SUBNET_IN_USE,
     UP,
 )
+from quilt_crds.wire import QuiltNode
 
 
 def of(snapshot: Snapshot) -> list[Finding]:
@@ -29,29 +31,30 @@ def of(snapshot: Snapshot) -> list[Finding]:
     return [*found, *_missing(snapshot), *_foreign(snapshot)]
 
 
-def _mesh_node(node: MeshNode, snapshot: Snapshot) -> Iterator[Finding]:
+def _mesh_node(node: QuiltNode, snapshot: Snapshot) -> Iterator[Finding]:
     about = f"QuiltNode {node.name}"
     pod = _pod_of(node.name, snapshot)
-    if node.phase == DOWN:
-        ready = node.conditions.get(READY)
+    if node.status.phase == DOWN:
+        ready = node.condition(READY)
         message = ready.text if ready else "neither the agent nor the kubelet renews its Lease"
         yield fail("node-down", about, message, f"kubectl describe node {node.name}")
         return
-    if node.is_(AGENT_UNRESPONSIVE):
+    if node.has(AGENT_UNRESPONSIVE):
         message = "its agent does not renew its Lease; what it set up keeps forwarding"
         yield fail("agent-unresponsive", about, message + _because(pod), _look_at(pod, snapshot))
         return
     causes = list(_conditions(node, pod, snapshot))
     yield from causes
-    if not causes and node.phase != UP:
-        ready = node.conditions.get(READY)
-        message = f"{node.phase}: {ready.text if ready else 'the operator has not looked at it yet'}"
+    if not causes and node.status.phase != UP:
+        ready = node.condition(READY)
+        why = ready.text if ready else "the operator has not looked at it yet"
+        message = f"{node.status.phase or PENDING}: {why}"
         yield fail("node-pending", about, message, f"kubectl describe quiltnode {node.name}")
     if not causes and pod is not None and pod.trouble:
         yield fail("pod-trouble", about, f"pod {pod.name}: {pod.trouble}", _look_at(pod, snapshot))
 
 
-def _conditions(node: MeshNode, pod: SystemPod | None, snapshot: Snapshot) -> Iterator[Finding]:
+def _conditions(node: QuiltNode, pod: SystemPod | None, snapshot: Snapshot) -> Iterator[Finding]:
     about = f"QuiltNode {node.name}"
     describe = f"kubectl describe quiltnode {node.name}"
     for type_, bad, code, todo in (
@@ -60,14 +63,14 @@ def _conditions(node: MeshNode, pod: SystemPod | None, snapshot: Snapshot) -> It
         (RUNTIME_READY, "False", "runtime-not-ready", _look_at(pod, snapshot, "runtime")),
         (DATAPLANE_IN_SYNC, "False", "dataplane-not-in-sync", _look_at(pod, snapshot, "agent")),
     ):
-        held = node.conditions.get(type_)
+        held = node.condition(type_)
         if held is not None and held.status == bad:
             yield fail(code, about, held.text + _because(pod), todo)
             return
-    moving = node.conditions.get(SUBNET_IN_USE)
+    moving = node.condition(SUBNET_IN_USE)
     if moving is not None and moving.status == "True":
         yield warn("subnet-in-use", about, moving.text, describe)
-    synced = node.conditions.get(DATAPLANE_IN_SYNC)
+    synced = node.condition(DATAPLANE_IN_SYNC)
     if synced is not None and synced.status == "True" and synced.reason == "Warning":
         yield warn("dataplane-warning", about, synced.text, f"quilt check node   (on {node.name})")
 

@@ -9,72 +9,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from quilt_crds.capacity import DEFAULT_PREFIX_LENGTH
-from quilt_crds.names import DEFAULT_VNI, VXLAN_DEVICE, VXLAN_PORT
+from quilt_crds.names import READY
+from quilt_crds.wire import Condition, QuiltNetwork, QuiltNetworkSpec, find_condition
+from quilt_kube.decoding import convert
 
 Raw = Mapping[str, Any]
 # A container engine tells the same failure at three levels, each quoting the one below.
 _MESSAGE_SHOWN = 120
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """One condition of an object."""
-
-    type: str
-    status: str
-    reason: str = ""
-    message: str = ""
-
-    @property
-    def text(self) -> str:
-        """What people read."""
-        return self.message or self.reason or self.status
-
-
-@dataclass(frozen=True, slots=True)
-class KubeNode:
-    """A Kubernetes Node; `addresses` are its IP addresses, InternalIP first; `pods` may run (0: unknown).
-
-    `flannel` is the version of a kubelet that says that Flannel runs on its node, empty where none says so.
-    """
-
-    name: str
-    ready: bool
-    addresses: tuple[str, ...] = ()
-    pod_cidrs: tuple[str, ...] = ()
-    kernel: str = ""
-    linux: bool = True
-    pods: int = 0
-    flannel: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class MeshNode:
-    """A QuiltNode."""
-
-    name: str
-    phase: str
-    subnets: tuple[str, ...]
-    host_ip: str
-    version: str
-    conditions: Mapping[str, Condition]
-
-    def is_(self, type_: str, status: str = "True") -> bool:
-        """Whether a condition has that status."""
-        held = self.conditions.get(type_)
-        return held is not None and held.status == status
-
-
-@dataclass(frozen=True, slots=True)
-class Subnet:
-    """A QuiltSubnet."""
-
-    name: str
-    cidr: str
-    node: str
-    phase: str
-    host_ip: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +31,12 @@ class Network:
     port: int
     device: str
     counts: Mapping[str, int]
-    conditions: Mapping[str, Condition]
+    conditions: tuple[Condition, ...]
     prefix_length: int = DEFAULT_PREFIX_LENGTH
+
+    def condition(self, type_: str) -> Condition | None:
+        """Return the condition of that type, or None."""
+        return find_condition(self.conditions, type_)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,81 +70,19 @@ class SystemPod:
     restarts: int = 0
 
 
-def conditions(raw: Raw) -> dict[str, Condition]:
-    """Conditions of an object by type."""
-    found = {}
-    for item in _status(raw).get("conditions") or []:
-        kind = str(item.get("type", ""))
-        found[kind] = Condition(
-            kind,
-            str(item.get("status", "")),
-            str(item.get("reason") or ""),
-            str(item.get("message") or ""),
-        )
-    return found
-
-
-# Written by Flannel to each Node that it serves, also by one that is part of the kubelet's program (k3s).
-_FLANNEL = "flannel.alpha.coreos.com/backend-type"
-
-
-def kube_node(raw: Raw) -> KubeNode:
-    """A Node."""
-    status, spec = _status(raw), raw.get("spec") or {}
-    addresses = sorted(status.get("addresses") or [], key=lambda item: item.get("type") != "InternalIP")
-    info = status.get("nodeInfo") or {}
-    ready = conditions(raw).get("Ready")
-    annotations = (raw.get("metadata") or {}).get("annotations") or {}
-    return KubeNode(
-        name=_name(raw),
-        ready=ready is not None and ready.status == "True",
-        addresses=tuple(item["address"] for item in addresses if str(item.get("type", "")).endswith("IP")),
-        pod_cidrs=tuple(spec.get("podCIDRs") or ()),
-        kernel=str(info.get("kernelVersion") or ""),
-        linux=info.get("operatingSystem", "linux") == "linux",
-        flannel=str(info.get("kubeletVersion") or "a kubelet") if _FLANNEL in annotations else "",
-        pods=int(pods) if (pods := str((status.get("capacity") or {}).get("pods", ""))).isdecimal() else 0,
-    )
-
-
-def mesh_node(raw: Raw) -> MeshNode:
-    """A QuiltNode."""
-    status = _status(raw)
-    return MeshNode(
-        name=_name(raw),
-        phase=str(status.get("phase") or "Pending"),
-        subnets=tuple(status.get("subnets") or ()),
-        host_ip=str(status.get("hostIP") or ""),
-        version=str(status.get("version") or ""),
-        conditions=conditions(raw),
-    )
-
-
-def subnet(raw: Raw) -> Subnet:
-    """A QuiltSubnet."""
-    spec, mesh = raw.get("spec") or {}, raw.get("mesh") or {}
-    return Subnet(
-        name=_name(raw),
-        cidr=str(spec.get("cidr") or ""),
-        node=str(spec.get("node") or ""),
-        phase=str(mesh.get("phase") or ""),
-        host_ip=str(mesh.get("hostIP") or ""),
-    )
-
-
 def network(raw: Raw) -> Network:
     """A QuiltNetwork."""
-    spec = raw.get("spec") or {}
-    vxlan = spec.get("vxlan") or {}
+    found = convert(raw, QuiltNetwork)
+    spec = convert(found.spec, QuiltNetworkSpec)
     return Network(
-        name=_name(raw),
-        cidrs=(*(spec.get("clusterCIDRs") or ()), *(spec.get("clusterCIDRsV6") or ())),
-        vni=int(vxlan.get("vni") or DEFAULT_VNI),
-        port=int(vxlan.get("port") or VXLAN_PORT),
-        device=str(vxlan.get("device") or VXLAN_DEVICE),
-        counts={name: int(count) for name, count in (_status(raw).get("subnets") or {}).items()},
-        conditions=conditions(raw),
-        prefix_length=int(spec.get("nodePrefixLength") or DEFAULT_PREFIX_LENGTH),
+        name=found.name,
+        cidrs=spec.cidrs,
+        vni=spec.vxlan.vni,
+        port=spec.vxlan.port,
+        device=spec.vxlan.device,
+        counts=msgspec.to_builtins(found.status.subnets),
+        conditions=found.conditions,
+        prefix_length=spec.node_prefix_length,
     )
 
 
@@ -220,7 +106,7 @@ def system_pod(raw: Raw) -> SystemPod:
     """A pod of ours."""
     status = _status(raw)
     containers = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
-    ready = conditions(raw).get("Ready")
+    ready = find_condition((convert(item, Condition) for item in status.get("conditions") or ()), READY)
     labels = raw["metadata"].get("labels") or {}
     return SystemPod(
         namespace=str(raw["metadata"].get("namespace") or ""),

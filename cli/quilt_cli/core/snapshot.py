@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from quilt_cli.core.objects import KubeNode, MeshNode, Network, Subnet, SystemPod, Workload
+from quilt_cli.core.objects import Network, SystemPod, Workload
+from quilt_crds.wire import Node, QuiltNode, QuiltSubnet
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +17,9 @@ class Snapshot:
 
     installed: bool
     network: Network | None = None
-    mesh_nodes: tuple[MeshNode, ...] = ()
-    subnets: tuple[Subnet, ...] = ()
-    kube_nodes: tuple[KubeNode, ...] | None = None
+    mesh_nodes: tuple[QuiltNode, ...] = ()
+    subnets: tuple[QuiltSubnet, ...] = ()
+    kube_nodes: tuple[Node, ...] | None = None
     pods: tuple[SystemPod, ...] | None = None
     agents: Workload | None = None
     operator: Workload | None = None

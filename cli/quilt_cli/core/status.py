@@ -8,9 +8,10 @@ from typing import Any
 
 from quilt_cli.core import finding, mesh_findings, node_findings
 from quilt_cli.core.finding import EXIT_CANNOT_TELL, EXIT_HEALTHY, EXIT_PROBLEMS, Finding, Level
-from quilt_cli.core.objects import KubeNode, MeshNode, Network, Subnet, SystemPod
+from quilt_cli.core.objects import Network, SystemPod
 from quilt_cli.core.snapshot import Snapshot
-from quilt_crds.names import AGENT_UNRESPONSIVE, DATAPLANE_IN_SYNC, NODE_COMPONENT, RUNTIME_READY, UP
+from quilt_crds.names import AGENT_UNRESPONSIVE, DATAPLANE_IN_SYNC, NODE_COMPONENT, PENDING, RUNTIME_READY, UP
+from quilt_crds.wire import Node, QuiltNode, QuiltSubnet
 
 SCHEMA = 1
 
@@ -96,9 +97,10 @@ def report(snapshot: Snapshot) -> Report:
     )
 
 
-def expected_peers(name: str, subnets: Sequence[Subnet]) -> int:
+def expected_peers(name: str, subnets: Sequence[QuiltSubnet]) -> int:
     """How many other nodes a node should route to: those with a subnet that is Up and has an address."""
-    return len({item.node for item in subnets if item.node != name and item.phase == UP and item.host_ip})
+    up = {item.spec.node for item in subnets if item.mesh.phase == UP and item.mesh.host_ip}
+    return len(up - {name})
 
 
 def _node_names(snapshot: Snapshot) -> list[str]:
@@ -109,30 +111,30 @@ def _node_names(snapshot: Snapshot) -> list[str]:
 
 def _row(name: str, snapshot: Snapshot, blamed: set[str]) -> Row:
     mesh = next((item for item in snapshot.mesh_nodes if item.name == name), None)
-    claimed = tuple(item.cidr for item in snapshot.subnets if item.node == name)
+    claimed = tuple(item.spec.cidr for item in snapshot.subnets if item.spec.node == name)
     pod = next((p for p in snapshot.pods or () if p.node == name and p.component == NODE_COMPONENT), None)
     in_sync = _truth(mesh, DATAPLANE_IN_SYNC)
     return Row(
         node=name,
-        phase=mesh.phase if mesh else "absent",
-        subnets=claimed or (mesh.subnets if mesh else ()),
-        host_ip=mesh.host_ip if mesh else "",
+        phase=mesh.status.phase or PENDING if mesh else "absent",
+        subnets=claimed or (mesh.status.subnets if mesh else ()),
+        host_ip=mesh.status.host_ip if mesh else "",
         kubernetes=_kubernetes(name, snapshot.kube_nodes),
         agent=_agent(mesh, pod, known=snapshot.pods is not None),
         runtime={True: "Ready", False: "NotReady", None: ""}[_truth(mesh, RUNTIME_READY)],
         peers=expected_peers(name, snapshot.subnets) if mesh else None,
         in_sync=in_sync,
-        version=mesh.version if mesh else "",
+        version=mesh.status.version if mesh else "",
         ok=not {f"QuiltNode {name}", f"Node {name}"} & blamed,
     )
 
 
-def _truth(mesh: MeshNode | None, type_: str) -> bool | None:
-    held = mesh.conditions.get(type_) if mesh else None
+def _truth(mesh: QuiltNode | None, type_: str) -> bool | None:
+    held = mesh.condition(type_) if mesh else None
     return {"True": True, "False": False}.get(held.status) if held else None
 
 
-def _kubernetes(name: str, nodes: Sequence[KubeNode] | None) -> str:
+def _kubernetes(name: str, nodes: Sequence[Node] | None) -> str:
     if nodes is None:
         return ""
     node = next((item for item in nodes if item.name == name), None)
@@ -141,8 +143,8 @@ def _kubernetes(name: str, nodes: Sequence[KubeNode] | None) -> str:
     return "Ready" if node.ready else "NotReady"
 
 
-def _agent(mesh: MeshNode | None, pod: SystemPod | None, *, known: bool) -> str:
-    if mesh is not None and mesh.is_(AGENT_UNRESPONSIVE):
+def _agent(mesh: QuiltNode | None, pod: SystemPod | None, *, known: bool) -> str:
+    if mesh is not None and mesh.has(AGENT_UNRESPONSIVE):
         return "Unresponsive"
     if pod is not None:
         return "Ready" if pod.ready else "NotReady"

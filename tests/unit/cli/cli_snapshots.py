@@ -5,8 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from quilt_cli.core.objects import Condition, KubeNode, MeshNode, Network, Subnet, SystemPod, Workload
+from quilt_cli.core.objects import Network, SystemPod, Workload
 from quilt_cli.core.snapshot import Snapshot
+from quilt_crds.names import claim_name
+from quilt_crds.wire import (
+    Condition,
+    Mesh,
+    Meta,
+    Node,
+    NodeAddress,
+    NodeInfo,
+    NodeSpec,
+    NodeStatus,
+    QuiltNode,
+    QuiltNodeStatus,
+    QuiltSubnet,
+    SubnetSpec,
+)
 
 NAMES = ("n1", "n2", "n3")
 WELL = {
@@ -19,26 +34,46 @@ WELL = {
 }
 
 
-def conditions(**changed: str) -> dict[str, Condition]:
-    return {
-        name: Condition(name, status, "Reason", f"{name} is {status}")
-        for name, status in (WELL | changed).items()
-    }
-
-
-def mesh_node(index: int, phase: str = "Up", **changed: str) -> MeshNode:
-    return MeshNode(
-        f"n{index}", phase, (f"10.42.{index}.0/24",), f"192.0.2.{index}", "0.1.0", conditions(**changed)
+def conditions(**changed: str) -> tuple[Condition, ...]:
+    return tuple(
+        Condition(name, status, "Reason", f"{name} is {status}") for name, status in (WELL | changed).items()
     )
 
 
-def subnet(index: int, phase: str = "Up", **fields: Any) -> Subnet:
-    made = Subnet(f"10.42.{index}.0-24", f"10.42.{index}.0/24", f"n{index}", phase, f"192.0.2.{index}")
-    return replace(made, **fields)
+def mesh_node(index: int, phase: str = "Up", **changed: str) -> QuiltNode:
+    status = QuiltNodeStatus(
+        host_ip=f"192.0.2.{index}",
+        version="0.1.0",
+        phase=phase,
+        subnets=(f"10.42.{index}.0/24",),
+        conditions=conditions(**changed),
+    )
+    return QuiltNode(Meta(f"n{index}"), status=status)
 
 
-def kube_node(index: int, **fields: Any) -> KubeNode:
-    return replace(KubeNode(f"n{index}", True, (f"192.0.2.{index}",), (), "6.1.0"), **fields)
+def subnet(
+    index: int, phase: str = "Up", *, node: str = "", cidr: str = "", host_ip: str | None = None
+) -> QuiltSubnet:
+    cidr = cidr or f"10.42.{index}.0/24"
+    address = f"192.0.2.{index}" if host_ip is None else host_ip
+    spec = SubnetSpec(cidr, "default", node or f"n{index}")
+    return QuiltSubnet(Meta(claim_name(cidr)), spec, Mesh(phase, address))
+
+
+def kube_node(
+    index: int,
+    *,
+    address: str = "",
+    pod_cidrs: tuple[str, ...] = (),
+    kernel: str = "6.1.0",
+    system: str = "linux",
+) -> Node:
+    status = NodeStatus(
+        addresses=(NodeAddress("InternalIP", address or f"192.0.2.{index}"),),
+        conditions=(Condition("Ready", "True"),),
+        node_info=NodeInfo(kernel, operating_system=system),
+    )
+    return Node(Meta(f"n{index}"), NodeSpec(pod_cidrs), status)
 
 
 def pod(index: int, **fields: Any) -> SystemPod:
@@ -47,7 +82,7 @@ def pod(index: int, **fields: Any) -> SystemPod:
 
 def network(**fields: Any) -> Network:
     counts = {"total": 254, "allocated": 3, "free": 251, "quarantined": 0}
-    made = Network("default", ("10.42.0.0/16",), 100, 4789, "vxlan100", counts, {})
+    made = Network("default", ("10.42.0.0/16",), 100, 4789, "vxlan100", counts, ())
     return replace(made, **fields)
 
 

@@ -68,7 +68,7 @@ def test_a_good_cluster_passes_before_and_after() -> None:
             Level.FAIL,
         ),
         ({"service_cidrs": ("10.42.128.0/20",)}, "service-overlap", Level.FAIL),
-        ({"nodes": (some.kube_node(1, addresses=("10.42.0.7",)),)}, "node-overlap", Level.FAIL),
+        ({"nodes": (some.kube_node(1, address="10.42.0.7"),)}, "node-overlap", Level.FAIL),
         ({"nodes": (some.kube_node(1, pod_cidrs=("10.42.7.0/24",)),)}, "podcidr-overlap", Level.WARN),
         ({"nodes": (some.kube_node(1, kernel="4.18.0-553.el8"),)}, "kernel", Level.WARN),
         ({"pod_security": "restricted"}, "pod-security", Level.FAIL),

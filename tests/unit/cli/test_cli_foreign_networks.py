@@ -8,9 +8,11 @@ from typing import Any
 import cli_snapshots as some
 import pytest
 
-from quilt_cli.core import cluster_checks, objects
+from quilt_cli.core import cluster_checks
 from quilt_cli.core.cluster_facts import ClusterFacts
 from quilt_cli.core.finding import Level
+from quilt_crds.wire import Node
+from quilt_kube.decoding import convert
 
 CIDRS = ("10.42.0.0/16",)
 numbers = itertools.count(1)
@@ -30,7 +32,7 @@ def cluster(*nodes: dict[str, Any]) -> ClusterFacts:
         crds={},
         foreign=(),
         service_cidrs=("10.96.0.0/16",),
-        nodes=tuple(map(objects.kube_node, nodes)),
+        nodes=tuple(convert(node, Node) for node in nodes),
         mesh=some.healthy(),
     )
 

@@ -8,9 +8,9 @@ import cli_snapshots as some
 import pytest
 
 from quilt_cli.core.finding import EXIT_CANNOT_TELL, EXIT_HEALTHY, EXIT_PROBLEMS, Level
-from quilt_cli.core.objects import Condition
 from quilt_cli.core.snapshot import Snapshot
 from quilt_cli.core.status import report
+from quilt_crds.wire import Condition
 
 
 def codes(snapshot: Snapshot) -> list[str]:
@@ -80,7 +80,7 @@ def test_a_node_that_never_joined_is_told_with_what_its_pod_says() -> None:
 
 
 def test_a_windows_node_is_none_of_ours() -> None:
-    nodes = (*(some.kube_node(index) for index in (1, 2, 3)), some.kube_node(4, linux=False))
+    nodes = (*(some.kube_node(index) for index in (1, 2, 3)), some.kube_node(4, system="windows"))
     assert codes(some.healthy(kube_nodes=nodes)) == []
 
 
@@ -105,7 +105,7 @@ def test_the_operator_is_told_when_none_is_ready_and_when_there_is_none() -> Non
     ],
 )
 def test_conditions_of_the_network_are_told(type_: str, status: str, code: str, level: Level) -> None:
-    held = {type_: Condition(type_, status, "Because", "it is so")}
+    held = (Condition(type_, status, "Because", "it is so"),)
     (finding,) = report(some.healthy(network=some.network(conditions=held))).findings
     assert (finding.code, finding.level, finding.message) == (code, level, "it is so")
 
@@ -121,14 +121,14 @@ def test_few_free_subnets_are_a_warning_and_say_how_to_extend() -> None:
 def test_two_subnets_of_one_family_are_doubtful_and_one_of_each_is_not() -> None:
     second = some.subnet(9, node="n1")
     assert codes(some.healthy(subnets=(some.subnet(1), second))) == ["claims-several"]
-    v6 = some.subnet(9, node="n1", cidr="fd42:0:0:1::/64", name="fd42-0-0-1---64")
+    v6 = some.subnet(9, node="n1", cidr="fd42:0:0:1::/64")
     assert codes(some.healthy(subnets=(some.subnet(1), v6))) == []
 
 
 def test_a_claim_without_a_node_is_doubtful_unless_it_is_being_released() -> None:
     gone = some.subnet(9)
     assert codes(some.healthy(subnets=(gone,))) == ["claim-orphaned"]
-    assert codes(some.healthy(subnets=(replace(gone, phase="Releasing"),))) == []
+    assert codes(some.healthy(subnets=(some.subnet(9, "Releasing"),))) == []
 
 
 def test_down_peers_and_peers_without_an_address_are_not_expected() -> None:
