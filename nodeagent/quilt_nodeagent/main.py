@@ -108,15 +108,7 @@ def main(
     disable_created_metrics()  # type: ignore[no-untyped-call]  # the library types only parts of itself
     cni = CniPaths(cni_src_dir, cni_bin_dir, cni_conf_dir, cni_sock, cni_conf_name, cni_install)
     config = Config(
-        node_name,
-        network,
-        host_ip,
-        runtime_addr,
-        health_addr,
-        kubeconfig,
-        proc_sys_net,
-        cni,
-        tx_checksum,
+        node_name, network, host_ip, runtime_addr, health_addr, kubeconfig, proc_sys_net, cni, tx_checksum
     )
     try:
         asyncio.run(serve(config, multicast_key, control))
