@@ -1,11 +1,50 @@
 {{/*
-Labels of every object; takes a dict of `root` and `component`.
+Values that `helm upgrade --reuse-values` brings from an older chart lack what is new in this one. Asked first by
+whatever every template uses.
+*/}}
+{{- define "quilt.refuseOlderValues" -}}
+{{- if not (hasKey .Values.node "tolerations") }}
+{{- fail "These values lack node.tolerations and are an older chart's: use --reset-then-reuse-values instead of --reuse-values, which adds the defaults that are new in this chart." }}
+{{- end }}
+{{- end }}
+
+{{/*
+Metadata of an object; takes a list: root, component, name, namespace ("" for a cluster-scoped object), and
+optionally labels and annotations of its own.
+*/}}
+{{- define "quilt.metadata" -}}
+{{- $root := index . 0 -}}
+{{- $own := slice (concat . (list dict dict)) 4 -}}
+name: {{ index . 2 }}
+{{- with index . 3 }}
+namespace: {{ . }}
+{{- end }}
+labels: {{- include "quilt.labels" (dict "root" $root "component" (index . 1) "own" (first $own)) | nindent 2 }}
+{{- with merge (dict) (index $own 1) $root.Values.commonAnnotations }}
+annotations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/*
+Metadata of a Pod template; takes a list: root, component, the default container, the values of its Pods.
+*/}}
+{{- define "quilt.podMetadata" -}}
+{{- $annotations := dict "kubectl.kubernetes.io/default-container" (index . 2) -}}
+{{- $annotations = merge $annotations (index . 3).podAnnotations (index . 0).Values.commonAnnotations -}}
+labels: {{- include "quilt.labels" (dict "root" (index . 0) "component" (index . 1) "own" (index . 3).podLabels) | nindent 2 }}
+annotations: {{- toYaml $annotations | nindent 2 }}
+{{- end }}
+
+{{/*
+Labels of an object or Pod: ours, those of all objects, and its `own`; takes a dict of `root`, `component`, `own`.
 */}}
 {{- define "quilt.labels" -}}
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
-app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-{{ include "quilt.selector" . }}
+{{- include "quilt.refuseOlderValues" .root -}}
+{{- $ours := include "quilt.selector" . | fromYaml -}}
+{{- $_ := set $ours "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_") -}}
+{{- $_ := set $ours "app.kubernetes.io/version" .root.Chart.AppVersion -}}
+{{- $_ := set $ours "app.kubernetes.io/managed-by" .root.Release.Service -}}
+{{- merge $ours (.own | default dict) .root.Values.commonLabels | toYaml }}
 {{- end }}
 
 {{/*
@@ -18,12 +57,48 @@ app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
 {{/*
-Image of a component; takes a dict of `root` and `name` (node or operator).
+Image of a component; takes a dict of `root` and `name` (node or operator). A digest decides; the tag then informs.
 */}}
 {{- define "quilt.image" -}}
+{{- include "quilt.refuseOlderValues" .root -}}
 {{- $image := .root.Values.image -}}
+{{- $own := get $image .name -}}
 {{- with $image.registry }}{{ trimSuffix "/" . }}/{{ end -}}
-{{ $image.repository }}-{{ .name }}:{{ $image.tag | default .root.Chart.AppVersion }}
+{{ $own.repository | default (printf "%s-%s" $image.repository .name) -}}
+:{{ $own.tag | default $image.tag | default .root.Chart.AppVersion -}}
+{{ with $own.digest }}@{{ . }}{{ end }}
+{{- end }}
+
+{{/*
+Where and as what the Pods of a component run; takes a dict of `root`, `values` and `affinity`.
+*/}}
+{{- define "quilt.scheduling" -}}
+{{- with .values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+nodeSelector:
+  kubernetes.io/os: linux
+  {{- with .values.nodeSelector }}{{ toYaml . | nindent 2 }}{{ end }}
+{{- with merge (deepCopy .values.affinity) (.affinity | default dict) }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .root.Values.image.pullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/*
+What the values say of a Pod's SELinux label and AppArmor profile; takes `securityContext`.
+*/}}
+{{- define "quilt.confinement" -}}
+{{- range $key, $value := . }}
+{{- with $value }}
+{{ $key }}: {{ toJson . }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{/*
@@ -38,6 +113,13 @@ Where the API server is, when the Service of it cannot be used yet.
   value: {{ .port | quote }}
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{/*
+Whether the operator creates the agents' multicast key: `true`, or nothing.
+*/}}
+{{- define "quilt.createsMulticastSecret" -}}
+{{- if and .Values.network.multicast.enabled (not .Values.agent.multicastSecret) }}true{{ end }}
 {{- end }}
 
 {{/*

@@ -1,0 +1,38 @@
+"""The chart's README, its table in the documentation, its icon and what a catalog reads are up to date."""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import yaml
+
+from quilt_crds.definitions import DEFINITIONS
+
+ROOT = Path(__file__).parents[3]
+CHART = ROOT / "helm/quilt-mesh"
+
+
+def test_what_is_made_from_the_values_is_current() -> None:
+    command = [sys.executable, str(ROOT / "scripts/values.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_icon_is_a_picture_with_a_name() -> None:
+    icon = yaml.safe_load((CHART / "Chart.yaml").read_text())["icon"]
+    kind, _, data = icon.partition(",")
+    assert kind == "data:image/svg+xml;base64"
+    root = ET.fromstring(base64.b64decode(data))
+    assert root[0].tag.endswith("title")
+
+
+def test_the_catalog_is_told_of_every_kind() -> None:
+    annotations = yaml.safe_load((CHART / "Chart.yaml").read_text())["annotations"]
+    named = [item["name"] for item in yaml.safe_load(annotations["artifacthub.io/crds"])]
+    assert sorted(named) == sorted(definition.resource.crd_name for definition in DEFINITIONS)
+    for example in yaml.safe_load(annotations["artifacthub.io/crdsExamples"]):
+        assert example["kind"] in {definition.resource.kind for definition in DEFINITIONS}
