@@ -26,7 +26,8 @@ from bench.switch import Switch, host
 from quilt_crds.names import DEFAULT_NETWORK
 from quilt_devcluster.binaries import Progress, cni_plugin_dir
 from quilt_netlink import Create, Link, Vxlan
-from quilt_nodeagent.core.peers import Peer, PeerTable, make_peer
+from quilt_nodeagent.core.peer import Peer, make_peer
+from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.core.plan import make_plan
 from quilt_nodeagent.executor.client import NodeSettings, RuntimeClient
 from quilt_nodeagent.executor.link import RuntimeLink
@@ -107,7 +108,9 @@ async def _program(node: Node, own: Peer, peer: Peer) -> None:
         table.replace([peer])
         runtime = RuntimeLink(client, metrics, restored=_nothing, changed=_nothing)
         dataplane.tables.want_all(table.desired())
-        errors = await PlanWriter(dataplane, runtime, metrics).write(make_plan(dataplane.tables))
+        errors = await PlanWriter(dataplane, runtime, metrics).write(
+            make_plan(dataplane.tables, dataplane.overlay)
+        )
         if errors:
             raise BenchError(f"the peer cannot be programmed: {errors[0]}")
     finally:

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from quilt_crds.wire import MulticastSpec
 from quilt_multicast.metrics import MulticastMetrics
 from quilt_multicast.service import Multicast, Wanted
-from quilt_nodeagent.core.peers import make_peer
+from quilt_nodeagent.core.peer import make_peer
 
 NODES = (1, 2, 3)
 

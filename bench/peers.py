@@ -8,7 +8,7 @@ from typing import Any
 
 from quilt_crds.names import API_VERSION, DEFAULT_NETWORK, QUILTSUBNET, claim_name
 from quilt_crds.vtep import vtep_mac
-from quilt_nodeagent.core.peers import Peer, make_peer
+from quilt_nodeagent.core.peer import Peer, make_peer
 
 OWN_NODE = "bench-node"
 OWN_SUBNET = "10.42.1.0/24"

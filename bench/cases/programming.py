@@ -55,7 +55,7 @@ class Mesh:
         """Write all peers; return the seconds it took."""
         start = time.perf_counter()
         self.dataplane.tables.want_all(self.table.desired())
-        errors = await self._writer.write(make_plan(self.dataplane.tables))
+        errors = await self._writer.write(make_plan(self.dataplane.tables, self.dataplane.overlay))
         taken = time.perf_counter() - start
         assert not errors, errors[:3]
         return taken

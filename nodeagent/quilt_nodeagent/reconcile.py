@@ -155,9 +155,9 @@ class Reconciler:
             self._look(target)
             self._metrics.resyncs.labels(cause).inc()
             self._resync_at = time.monotonic() + random.uniform(0.9, 1.1) * RESYNC  # noqa: S311
-        plan = make_plan(self._dataplane.tables)
+        plan = make_plan(self._dataplane.tables, self._dataplane.overlay)
         nothing_new = plan.marks() <= self._refused
-        errors = await self._writer.write(plan) if len(plan) else []
+        errors = await self._writer.write(plan) if plan else []
         self._conclude(errors)
         if self.verified:
             self._count_drift(plan, expected, self._retry if errors else set())
@@ -197,7 +197,9 @@ class Reconciler:
         # What changed meanwhile is the next pass's, which is due at once.
         left = self._dataplane.tables.pending - self._dirty - self._drift
         self._retry = left
-        if any(kind in ("neighbour", "fdb") for kind, _ in (left - self._refused if errors else left)):
+        if any(
+            kind in self._dataplane.overlay.kinds for kind, _ in (left - self._refused if errors else left)
+        ):
             # The device itself may be another one: a look costs less than being wrong again.
             self._full = self._full or "retry"
         self._refused = left if errors else set()

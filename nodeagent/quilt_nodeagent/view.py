@@ -15,11 +15,11 @@ import structlog
 from quilt_crds.vtep import vtep_mac
 from quilt_crds.wire import Node, QuiltNodeStatus
 from quilt_netlink import Address, KernelLike, Link, Route
-from quilt_nodeagent.core.device import Device
 from quilt_nodeagent.core.direct import Direct
 from quilt_nodeagent.core.network import Network
 from quilt_nodeagent.core.own import Own, choose
-from quilt_nodeagent.core.peers import Peer, PeerTable
+from quilt_nodeagent.core.peer import Peer
+from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.core.reach import Reach
 from quilt_nodeagent.core.resources import memory_mb
 from quilt_nodeagent.executor.client import NodeSettings
@@ -148,14 +148,9 @@ class View:
                 "No host address: the Node has no InternalIP on an interface of this host and there is no "
                 "default route; pass --host-ip or set spec.hostIP of the QuiltNode."
             )
-        device = Device(
-            name=network.device,
-            vni=network.vni,
-            port=network.port,
-            local=underlay.host_ip.address,
-            mac=self._mac,
-            mtu=network.device_mtu(underlay.mtu, underlay.host_ip.address),
-        )
+        local = underlay.host_ip.address
+        mtu = network.device_mtu(underlay.mtu, local)
+        device = network.overlay.device(network.device, local, self._mac, mtu)
         own = self._table.own
         usable = [claim.vtep for claim in own if self.reach.subnet(claim.cidr)]
         addresses = frozenset(f"{vtep}/{128 if ':' in vtep else 32}" for vtep in usable)

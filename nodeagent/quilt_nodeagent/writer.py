@@ -39,22 +39,22 @@ class PlanWriter:
         dataplane = self._dataplane
         errors = await self._write_unreachable(plan)
         waiting: list[Hops] = []
-        tables = dataplane.tables
-        *early, last = parts(plan, tables, _PART)
+        tables, overlay = dataplane.tables, dataplane.overlay
+        *early, last = parts(plan, tables, overlay, _PART)
         async with asyncio.TaskGroup() as group:
             calls = []
             for part in early:
-                errors += dataplane.put(part)
-                routes, waiting = reachable((*waiting, *part.routes), tables, dataplane.device)
+                errors += dataplane.put(part.before)
+                routes, waiting = reachable((*waiting, *part.routes), tables, overlay, dataplane.device)
                 calls.append(group.create_task(self._write_routes(routes, ())))
                 await asyncio.sleep(0)
-            errors += dataplane.put(last)
-            routes, _ = reachable((*waiting, *last.routes), tables, dataplane.device)
+            errors += dataplane.put(last.before)
+            routes, _ = reachable((*waiting, *last.routes), tables, overlay, dataplane.device)
             errors += await self._write_routes(routes, last.stale_routes)
         for call in calls:
             errors += call.result()
-        kept = {hop.gateway for prefix in plan.stale_routes if (hop := tables.routes.held(prefix))}
-        errors += dataplane.drop(without_routed(plan, kept, tables))
+        kept = [hop for prefix in plan.stale_routes if (hop := tables.routes.held(prefix))]
+        errors += dataplane.drop(without_routed(plan, kept, tables, overlay).after)
         return list(dict.fromkeys(errors))
 
     async def _write_routes(self, add: Sequence[Hops], remove: Sequence[str]) -> list[str]:

@@ -9,11 +9,9 @@ from typing import Any
 from quilt_crds.durations import parse_duration
 from quilt_crds.names import DEFAULT_CLUSTER_CIDRS, DEFAULT_VNI, IPV6_MTU, VXLAN_DEVICE, VXLAN_PORT, wire_name
 from quilt_crds.wire import MulticastSpec, network_spec
+from quilt_nodeagent.core.overlay import Overlay, Vxlan
 from quilt_nodeagent.core.reach import Reach
 
-# Outer Ethernet is not part of the underlay's MTU: IP (20 or 40) + UDP 8 + VXLAN 8 + inner Ethernet 14.
-OVERHEAD_V4 = 50
-OVERHEAD_V6 = 70
 MULTICAST_OFF = MulticastSpec()
 
 
@@ -39,13 +37,18 @@ class Network:
     spoof_guard: bool = True
 
     @property
+    def overlay(self) -> Overlay:
+        """The way to other nodes."""
+        return Vxlan(self.vni, self.port)
+
+    @property
     def dual_stack(self) -> bool:
         """Whether nodes have an IPv6 subnet too."""
         return any(":" in cidr for cidr in self.cluster_cidrs)
 
     def device_mtu(self, underlay: int, host_ip: str) -> int:
-        """MTU of the VXLAN device, the bridge and pods over an underlay with MTU `underlay`."""
-        return self.mtu or underlay - (OVERHEAD_V6 if ":" in host_ip else OVERHEAD_V4)
+        """MTU of the overlay's device, the bridge and pods over an underlay with MTU `underlay`."""
+        return self.mtu or underlay - self.overlay.overhead(host_ip)
 
     def reach(self, underlay: int, host_ip: str) -> Reach:
         """What the overlay can carry; why it is not IPv6 is for the runtime to say."""

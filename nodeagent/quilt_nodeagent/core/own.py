@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from quilt_nodeagent.core.peers import Peer
+from quilt_nodeagent.core.peer import Peer
 
 
 @dataclass(frozen=True, slots=True)

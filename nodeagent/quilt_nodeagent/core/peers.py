@@ -8,66 +8,14 @@ never belong to two nodes here, whatever order events come in.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import ip_address, ip_network
-from sys import intern
-
-from msgspec import Struct
-from msgspec.structs import replace
+from ipaddress import ip_address
 
 from quilt_crds.names import DOWN, RELEASING, UP
-from quilt_crds.vtep import vtep_mac
-from quilt_netlink.messages import number4
 from quilt_nodeagent.core.direct import Direct
+from quilt_nodeagent.core.overlay import Overlay, Vxlan
+from quilt_nodeagent.core.peer import Peer
 from quilt_nodeagent.core.reach import Reach
-from quilt_nodeagent.core.state import Entries, Hop, Mark
-
-# Thousands of claims come at once, and the ipaddress module takes longer for one than all the rest.
-_LENGTHS4 = {str(length): length for length in range(33)}
-
-
-class Peer(Struct, frozen=True, gc=False):
-    """One node subnet as published: `vtep` is the subnet's network address, `mac` its node's derived MAC.
-
-    `host_ip` is the underlay address, empty while the operator has not confirmed one.
-    """
-
-    cidr: str
-    node: str
-    phase: str
-    host_ip: str
-    vtep: str
-    mac: str
-    uid: str = ""
-
-
-def make_peer(network: str, cidr: str, node: str, phase: str, host_ip: str, uid: str = "") -> Peer:
-    """Build a Peer from a claim's fields; ValueError names the field that cannot be used."""
-    vtep = intern(_network_address(cidr))
-    if host_ip and number4(host_ip) < 0:
-        ip_address(host_ip)
-    if not node:
-        raise ValueError(f"the claim to {cidr} names no node")
-    # Of thousands of claims most say the same of their phase: that text is kept once.
-    return Peer(cidr, node, intern(phase), host_ip, vtep, vtep_mac(network, node), uid)
-
-
-def _network_address(cidr: str) -> str:
-    address, _, length = cidr.partition("/")
-    number, size = number4(address), _LENGTHS4.get(length)
-    if number >= 0 and size is not None and not number & (0xFFFFFFFF >> size):
-        return address
-    subnet = ip_network(cidr)
-    if str(subnet) != cidr:
-        raise ValueError(f"cidr {cidr} is not canonical; expected {subnet}")
-    return str(subnet.network_address)
-
-
-def renewed(peer: Peer, phase: str, host_ip: str) -> Peer:
-    """Return a claim as it is now: all but these never changes. ValueError as from make_peer."""
-    if host_ip and host_ip != peer.host_ip:
-        ip_address(host_ip)
-        return replace(peer, phase=intern(phase), host_ip=host_ip)
-    return replace(peer, phase=intern(phase), host_ip=host_ip and peer.host_ip)
+from quilt_nodeagent.core.state import Entries, Hop, Kind, Mark
 
 
 class PeerTable:
@@ -79,6 +27,7 @@ class PeerTable:
     def __init__(self, own_node: str, device: str, *, keep_down: bool = False) -> None:
         self.own_node = own_node
         self.device = device
+        self._overlay: Overlay = Vxlan()
         self.complete = False
         self._keep_down = keep_down
         self._direct: Direct | None = None
@@ -87,9 +36,11 @@ class PeerTable:
         self._apart: dict[str, Peer] = {}
         self._claims: dict[str, Peer] = {}
         self._own: dict[str, Peer] = {}
-        # Several claims of a node share its MAC; the smallest CIDR decides, so that order never matters.
-        self._by_mac: dict[str, tuple[Peer, ...]] = {}
-        self._by_vtep: dict[str, tuple[Peer, ...]] = {}
+        # Those that should be routed, by CIDR and by node. Several of a node share entries of the overlay;
+        # the smallest CIDR decides, so that order never matters.
+        self._peers: dict[str, Peer] = {}
+        self._nodes: dict[str, tuple[Peer, ...]] = {}
+        self._users: dict[Kind, dict[str, tuple[Peer, ...]]] = {kind: {} for kind in self._overlay.kinds}
 
     def __len__(self) -> int:
         return len(self._claims)
@@ -97,7 +48,7 @@ class PeerTable:
     @property
     def routed(self) -> int:
         """Number of peer subnets that should be routed."""
-        return len(self._by_vtep)
+        return len(self._peers)
 
     @property
     def own(self) -> list[Peer]:
@@ -167,7 +118,7 @@ class PeerTable:
         if device == self.device:
             return set()
         self.device = device
-        return {("route", peer.cidr) for peers in self._by_vtep.values() for peer in peers}
+        return {("route", cidr) for cidr in self._peers}
 
     def set_refused(self, cidrs: Iterable[str]) -> set[Mark]:
         """Follow the mesh's networks: what has no route in them is refused by this node."""
@@ -193,7 +144,7 @@ class PeerTable:
     @property
     def is_odd(self) -> bool:
         """Whether it is rather this node whose host address is of the wrong family; IPv6's if in doubt."""
-        others, alike = len({peer.node for peer in self._apart.values()}), 1 + len(self._by_mac)
+        others, alike = len({peer.node for peer in self._apart.values()}), 1 + len(self._nodes)
         return others > alike or (others == alike and bool(self._reach.host_v6))
 
     def set_direct(self, direct: Direct | None) -> set[Mark]:
@@ -207,24 +158,24 @@ class PeerTable:
 
     def desired(self) -> Entries:
         """What should stand in the kernel."""
-        everyone = [peer for peers in self._by_vtep.values() for peer in peers]
-        return Entries(
-            {peers[0].vtep: peers[0].mac for peers in self._by_vtep.values()},
-            {peers[0].mac: peers[0].host_ip for peers in self._by_mac.values()},
-            {peer.cidr: self._hop(peer) for peer in everyone},
-            self._refused,
-        )
+        routes = {cidr: self._hop(peer) for cidr, peer in self._peers.items()}
+        entries = Entries(routes=routes, unreachable=self._refused)
+        for kind, users in self._users.items():
+            entries.of(kind).update((key, self._value(kind, peers[0])) for key, peers in users.items())
+        return entries
 
     def desired_at(self, mark: Mark) -> str | Hop | bool | None:
         """What should stand in one place, None for nothing."""
         kind, key = mark
         if kind == "route":
-            return self._hop(self._claims[key]) if self._routed(key) else None
+            return self._hop(self._peers[key]) if key in self._peers else None
         if kind == "unreachable":
             return key in self._refused or None
-        if kind == "neighbour":
-            return self._by_vtep[key][0].mac if key in self._by_vtep else None
-        return self._by_mac[key][0].host_ip if key in self._by_mac else None
+        peers = self._users[kind].get(key)
+        return self._value(kind, peers[0]) if peers else None
+
+    def _value(self, kind: Kind, peer: Peer) -> str:
+        return next(value for of, _, value in self._overlay.entries(peer) if of == kind)
 
     def holder(self, address: str) -> Peer | None:
         """Return the claim whose subnet holds an address: the node's own, or one that is routed to."""
@@ -235,13 +186,9 @@ class PeerTable:
             held = self._own.get(cidr)
             if held is not None and held.phase != RELEASING:
                 return held
-            if self._routed(cidr):
-                return self._claims[cidr]
+            if cidr in self._peers:
+                return self._peers[cidr]
         return None
-
-    def prefixes_of(self, vtep: str) -> list[str]:
-        """Prefixes of the peer whose VTEP address this is; empty when no wanted peer has it."""
-        return [peer.cidr for peer in self._by_vtep.get(vtep, ())]
 
     @property
     def direct(self) -> int:
@@ -251,14 +198,14 @@ class PeerTable:
 
     def host_ips(self) -> frozenset[str]:
         """Underlay addresses of all wanted peers."""
-        return frozenset(peers[0].host_ip for peers in self._by_mac.values())
+        return frozenset(peers[0].host_ip for peers in self._nodes.values())
 
     def _hop(self, peer: Peer) -> Hop:
         """By the shared link where there is one and it speaks the subnet's family, else by the overlay."""
         direct, host = self._direct, peer.host_ip
         if direct is not None and (":" in host) == (":" in peer.cidr) and direct.reaches(host):
             return Hop(host, direct.device)
-        return Hop(peer.vtep, self.device)
+        return self._overlay.hop(peer, self.device)
 
     def _alive(self, peer: Peer) -> bool:
         there = peer.phase == UP or (self._keep_down and peer.phase == DOWN)
@@ -266,10 +213,6 @@ class PeerTable:
 
     def _wanted(self, peer: Peer) -> bool:
         return self._alive(peer) and self._reach.host(peer.host_ip)
-
-    def _routed(self, cidr: str) -> bool:
-        peer = self._claims.get(cidr)
-        return peer is not None and self._wanted(peer)
 
     def _forget(self, peer: Peer) -> set[Mark]:
         self._own.pop(peer.cidr, None)
@@ -286,22 +229,30 @@ class PeerTable:
 
     def _enter(self, peer: Peer) -> set[Mark]:
         alone = (peer,)
-        for index, key in ((self._by_mac, peer.mac), (self._by_vtep, peer.vtep)):
+        self._peers[peer.cidr] = peer
+        for index, key in self._indexes(peer):
             others = index.get(key)
             index[key] = tuple(sorted((*others, peer), key=lambda other: other.cidr)) if others else alone
-        return _marks(peer)
+        return self._marks(peer)
 
     def _leave(self, peer: Peer) -> set[Mark]:
-        if peer not in self._by_vtep.get(peer.vtep, ()):
+        if self._peers.get(peer.cidr) != peer:
             return set()
-        for index, key in ((self._by_mac, peer.mac), (self._by_vtep, peer.vtep)):
-            rest = tuple(other for other in index[key] if other is not peer)
+        del self._peers[peer.cidr]
+        for index, key in self._indexes(peer):
+            rest = tuple(other for other in index[key] if other.cidr != peer.cidr)
             if rest:
                 index[key] = rest
             else:
                 del index[key]
-        return _marks(peer)
+        return self._marks(peer)
 
+    def _indexes(self, peer: Peer) -> list[tuple[dict[str, tuple[Peer, ...]], str]]:
+        return [
+            (self._nodes, peer.node),
+            *((self._users[k], key) for k, key, _ in self._overlay.entries(peer)),
+        ]
 
-def _marks(peer: Peer) -> set[Mark]:
-    return {("neighbour", peer.vtep), ("fdb", peer.mac), ("route", peer.cidr)}
+    def _marks(self, peer: Peer) -> set[Mark]:
+        marks: set[Mark] = {(kind, key) for kind, key, _ in self._overlay.entries(peer)}
+        return marks | {("route", peer.cidr)}

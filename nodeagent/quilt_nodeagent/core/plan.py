@@ -1,123 +1,99 @@
-"""In which order a difference is written, so that no packet meets a half-made peer.
+"""In which order what is pending is written, so that no packet meets a half-made peer.
 
-A route is only ever written over a neighbour whose FDB entry exists, and a neighbour or FDB entry only goes
-after the route over it: new neighbour, FDB, moved neighbour, route; then stale route, FDB, neighbour.
+A route is only ever written over entries of the overlay that are there, and those only go after the route
+over them. Which entries in which order is the overlay's to say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 
-from quilt_nodeagent.core.state import Hop, Mark, Tables
+from quilt_nodeagent.core.overlay import Overlay
+from quilt_nodeagent.core.state import Entry, Hop, Mark, Tables
 
-Pair = tuple[str, str]
 Hops = tuple[str, Hop]
 """A prefix and where it leads."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Writes in the order of the fields; neighbours are (address, mac), FDB entries (mac, host IP)."""
+    """Writes in the order of the fields: `before` is made before routes, `after` removed after they are.
 
-    new_neighbours: tuple[Pair, ...] = ()
-    fdb: tuple[Pair, ...] = ()
-    # A neighbour that is to point elsewhere has traffic on it: its new FDB entry must be there first.
-    moved_neighbours: tuple[Pair, ...] = ()
-    routes: tuple[Hops, ...] = ()
-    stale_routes: tuple[str, ...] = ()
-    stale_fdb: tuple[Pair, ...] = ()
-    stale_neighbours: tuple[Pair, ...] = ()
-    # Prefixes that are refused where no route leads, and no longer: nothing else rests on them.
+    `unreachable` and `stale_unreachable` are prefixes that are refused where no route leads, and no longer:
+    nothing rests on them.
+    """
+
     unreachable: tuple[str, ...] = ()
     stale_unreachable: tuple[str, ...] = ()
+    before: tuple[Entry, ...] = ()
+    routes: tuple[Hops, ...] = ()
+    stale_routes: tuple[str, ...] = ()
+    after: tuple[Entry, ...] = ()
 
-    def __len__(self) -> int:
-        return (
-            len(self.new_neighbours)
-            + len(self.fdb)
-            + len(self.moved_neighbours)
-            + len(self.routes)
-            + len(self.stale_routes)
-            + len(self.stale_fdb)
-            + len(self.stale_neighbours)
-            + len(self.unreachable)
-            + len(self.stale_unreachable)
-        )
+    def __bool__(self) -> bool:
+        return bool(self.marks())
 
     def marks(self) -> set[Mark]:
         """Places of everything that is written or removed."""
-        neighbours = (*self.new_neighbours, *self.moved_neighbours, *self.stale_neighbours)
-        marks: set[Mark] = {("neighbour", address) for address, _ in neighbours}
-        marks |= {("fdb", mac) for mac, _ in (*self.fdb, *self.stale_fdb)}
-        marks |= {("route", prefix) for prefix, _ in self.routes}
+        marks: set[Mark] = {(kind, key) for kind, key, _ in (*self.before, *self.after)}
         marks |= {("unreachable", prefix) for prefix in (*self.unreachable, *self.stale_unreachable)}
-        return marks | {("route", prefix) for prefix in self.stale_routes}
+        return marks | {("route", key) for key in (*dict(self.routes), *self.stale_routes)}
 
 
-def make_plan(tables: Tables) -> Plan:
+def make_plan(tables: Tables, overlay: Overlay) -> Plan:
     """Order what is pending."""
-    neighbours, fdb, routes = tables.neighbours.pending, tables.fdb.pending, tables.routes.pending
-    there = tables.neighbours.held
+    before, after = overlay.order(tables)
+    routes, unreachable = tables.routes.pending, tables.unreachable.pending
     return Plan(
-        new_neighbours=tuple(item for item in neighbours.put.items() if there(item[0]) is None),
-        fdb=tuple(fdb.put.items()),
-        moved_neighbours=tuple(item for item in neighbours.put.items() if there(item[0]) is not None),
+        unreachable=tuple(unreachable.put),
+        stale_unreachable=tuple(unreachable.drop),
+        before=tuple(before),
         routes=tuple(routes.put.items()),
         stale_routes=tuple(routes.drop),
-        stale_fdb=tuple(fdb.drop.items()),
-        stale_neighbours=tuple(neighbours.drop.items()),
-        unreachable=tuple(tables.unreachable.pending.put),
-        stale_unreachable=tuple(tables.unreachable.pending.drop),
+        after=tuple(after),
     )
 
 
-def parts(plan: Plan, tables: Tables, size: int) -> Iterator[Plan]:
-    """Cut a plan for an empty device into plans of at most `size` neighbours, FDB entries and routes.
+def parts(plan: Plan, tables: Tables, overlay: Overlay, size: int) -> Iterator[Plan]:
+    """Cut a plan for an empty device into plans of at most `size` entries of each kind, and routes.
 
     So that a part's routes can be on their way while the next part's entries are written. Each kind is cut in
     its own order: a route may be ahead of what it rests on, and then waits (`reachable`). What is stale comes
     with the last part. Where anything stands, traffic may be on it, and the plan's order is kept as it is.
     """
-    longest = max(len(plan.new_neighbours), len(plan.fdb), len(plan.routes))
-    if longest <= size or not (tables.neighbours.empty and tables.fdb.empty):
+    kinds = [[entry for entry in plan.before if entry[0] == kind] for kind in overlay.kinds]
+    longest = max(len(plan.routes), *map(len, kinds))
+    if longest <= size or not all(tables.of[kind].empty for kind in overlay.kinds):
         yield plan
         return
     last = (longest - 1) // size * size
     for start in range(0, last, size):
         cut = slice(start, start + size)
-        yield Plan(new_neighbours=plan.new_neighbours[cut], fdb=plan.fdb[cut], routes=plan.routes[cut])
+        yield Plan(before=tuple(chain(*(kind[cut] for kind in kinds))), routes=plan.routes[cut])
     rest = slice(last, None)
-    yield replace(
-        plan, new_neighbours=plan.new_neighbours[rest], fdb=plan.fdb[rest], routes=plan.routes[rest]
-    )
+    yield replace(plan, before=tuple(chain(*(kind[rest] for kind in kinds))), routes=plan.routes[rest])
 
 
-def reachable(routes: Iterable[Hops], tables: Tables, device: str) -> tuple[list[Hops], list[Hops]]:
+def reachable(
+    routes: Iterable[Hops], tables: Tables, overlay: Overlay, device: str
+) -> tuple[list[Hops], list[Hops]]:
     """Sort routes into those that can be written, and those that lead nowhere yet.
 
-    These go over the overlay's `device` and have no neighbour or FDB entry after the writes so far; a route
-    by another device rests on nothing of ours.
+    These go over the overlay's `device`, and something that they rest on is not there after the writes so
+    far; a route by another device rests on nothing of ours.
     """
     ready: list[Hops] = []
     waiting: list[Hops] = []
     for route in routes:
-        hop = route[1]
-        there = hop.device != device or _leads_on(tables, hop.gateway)
+        needed = overlay.rests_on(route[1], tables) if route[1].device == device else set()
+        there = all(tables.of[kind].held(key) is not None for kind, key in needed)
         (ready if there else waiting).append(route)
     return ready, waiting
 
 
-def _leads_on(tables: Tables, gateway: str) -> bool:
-    mac = tables.neighbours.held(gateway)
-    return mac is not None and tables.fdb.held(mac) is not None
-
-
-def without_routed(plan: Plan, gateways: Container[str], tables: Tables) -> Plan:
-    """Leave out stale neighbours and FDB entries that a route over one of `gateways` still uses."""
-    macs = {tables.neighbours.held(address) for address, _ in plan.stale_neighbours if address in gateways}
-    return replace(
-        plan,
-        stale_fdb=tuple(item for item in plan.stale_fdb if item[0] not in macs),
-        stale_neighbours=tuple(item for item in plan.stale_neighbours if item[0] not in gateways),
-    )
+def without_routed(plan: Plan, hops: Iterable[Hop], tables: Tables, overlay: Overlay) -> Plan:
+    """Leave out of what is removed what routes over these hops still rest on."""
+    kept = set(chain.from_iterable(overlay.rests_on(hop, tables) for hop in hops))
+    return replace(plan, after=tuple(entry for entry in plan.after if entry[:2] not in kept))

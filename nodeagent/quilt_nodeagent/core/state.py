@@ -14,6 +14,8 @@ from quilt_delta import Tracked
 Kind = Literal["neighbour", "fdb", "route", "unreachable"]
 Mark = tuple[Kind, str]
 """The place of one entry: its table, and its key there."""
+Entry = tuple[Kind, str, str]
+"""An entry beside routes: its table, its key and its value there."""
 
 
 class Hop(Struct, frozen=True, gc=False):
@@ -34,6 +36,10 @@ class Entries:
     fdb: dict[str, str] = field(default_factory=dict)
     routes: dict[str, Hop] = field(default_factory=dict)
     unreachable: frozenset[str] = frozenset()
+
+    def of(self, kind: Kind) -> dict[str, str]:
+        """Return one of the tables beside routes."""
+        return self.neighbours if kind == "neighbour" else self.fdb
 
 
 class Tables:

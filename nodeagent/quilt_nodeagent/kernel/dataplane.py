@@ -6,15 +6,15 @@ one peer costs one peer; `look` reads everything again.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from quilt_netlink import Delete, Failure, FdbEntry, KernelLike, Neighbour, Op, Put
-from quilt_nodeagent.core.plan import Pair, Plan
-from quilt_nodeagent.core.state import Tables
+from quilt_nodeagent.core.overlay import Overlay, Vxlan
+from quilt_nodeagent.core.state import Entry, Tables
 from quilt_nodeagent.kernel.observe import RouteReader, read_fdb, read_neighbours, read_unreachable
 from quilt_nodeagent.metrics import Metrics
 
-Pairs = Sequence[Pair]
 _ENTRY: dict[str, Callable[[int, str, str], Neighbour | FdbEntry]] = {
     "neighbour": Neighbour,
     "fdb": FdbEntry,
@@ -28,6 +28,7 @@ class Dataplane:
         self.kernel = kernel
         self.index = 0
         self.device = ""
+        self.overlay: Overlay = Vxlan()
         self.tables = Tables()
         self.routes = RouteReader(kernel)
         self._metrics = metrics
@@ -44,50 +45,33 @@ class Dataplane:
         """Read again what is refused, as notifications do not tell whether it came or went."""
         self.tables.unreachable.observe_all(read_unreachable(self.kernel))
 
-    def put(self, plan: Plan) -> list[str]:
-        """Write neighbours and FDB entries in the plan's order; return what was refused, as sentences.
+    def put(self, entries: Sequence[Entry]) -> list[str]:
+        """Write entries in this order; return what was refused, as sentences.
 
         A device that is gone is no refusal: its own notification is on its way, and nothing was confirmed.
         """
-        return self._write(
-            Put, (("neighbour", plan.new_neighbours), ("fdb", plan.fdb), ("neighbour", plan.moved_neighbours))
-        )
+        return self._write(Put, entries)
 
-    def drop(self, plan: Plan) -> list[str]:
-        """Remove stale FDB entries and neighbours; return what was refused, as sentences."""
-        return self._write(Delete, (("fdb", plan.stale_fdb), ("neighbour", plan.stale_neighbours)))
+    def drop(self, entries: Sequence[Entry]) -> list[str]:
+        """Remove entries in this order; return what was refused, as sentences."""
+        return self._write(Delete, entries)
 
-    def _write(self, how: type[Put | Delete], kinds: Sequence[tuple[str, Pairs]]) -> list[str]:
-        """Write all in one batch, in order; confirm and count what was not refused, for all at once."""
-        ops: list[Op] = []
-        for kind, pairs in kinds:
-            entry = _ENTRY[kind]
-            ops += [how(entry(self.index, *pair)) for pair in pairs]
-        failures = self.kernel.apply(ops) if ops else []
-        errors: list[str] = []
-        first = 0
-        for kind, pairs in kinds:
-            refused = {f.index - first: f for f in failures if first <= f.index < first + len(pairs)}
-            first += len(pairs)
-            self._confirm(how, kind, pairs, refused)
-            errors += self._sentences(kind, pairs, refused)
-        return errors
-
-    def _confirm(self, how: type[Put | Delete], kind: str, pairs: Pairs, refused: dict[int, Failure]) -> None:
-        table = self.tables.neighbours if kind == "neighbour" else self.tables.fdb
-        for at, (key, value) in enumerate(pairs):
+    def _write(self, how: type[Put | Delete], entries: Sequence[Entry]) -> list[str]:
+        """Write all in one batch, in order; confirm and count what was not refused."""
+        ops: list[Op] = [how(_ENTRY[kind](self.index, key, value)) for kind, key, value in entries]
+        refused = {failure.index: failure for failure in self.kernel.apply(ops)} if ops else {}
+        for at, (kind, key, value) in enumerate(entries):
             if how is Put and at not in refused:
-                table.observe(key, value)
+                self.tables.of[kind].observe(key, value)
             elif how is Delete and (at not in refused or refused[at].absent):
-                table.observe(key, None)
-        if pairs:
-            self._metrics.writes.labels(kind).inc(len(pairs) - len(refused))
+                self.tables.of[kind].observe(key, None)
+        for kind, number in Counter(
+            kind for at, (kind, *_) in enumerate(entries) if at not in refused
+        ).items():
+            self._metrics.writes.labels(kind).inc(number)
+        return [self._sentence(entries[at], failure) for at, failure in refused.items() if not failure.absent]
 
-    def _sentences(self, kind: str, pairs: Pairs, refused: dict[int, Failure]) -> list[str]:
-        failed = {at: failure for at, failure in refused.items() if not failure.absent}
-        if failed:
-            self._metrics.write_failures.labels(kind).inc(len(failed))
-        return [
-            f"The kernel refused {kind} {pairs[at][0]} -> {pairs[at][1]}: {failure.message}."
-            for at, failure in failed.items()
-        ]
+    def _sentence(self, entry: Entry, failure: Failure) -> str:
+        kind, key, value = entry
+        self._metrics.write_failures.labels(kind).inc()
+        return f"The kernel refused {kind} {key} -> {value}: {failure.message}."

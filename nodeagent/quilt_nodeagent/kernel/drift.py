@@ -31,7 +31,7 @@ from quilt_netlink import (
 )
 from quilt_nodeagent.core.ownership import LOWEST_PREFERENCE, owns_mac, owns_route
 from quilt_nodeagent.core.peers import PeerTable
-from quilt_nodeagent.core.state import Mark
+from quilt_nodeagent.core.state import Hop, Mark
 from quilt_nodeagent.kernel.dataplane import Dataplane
 from quilt_nodeagent.metrics import Metrics
 
@@ -72,6 +72,7 @@ class DriftWatch:
         self._underlay = underlay
         self._unheard = unheard
         self._open_monitor = open_monitor
+        self._gone: set[Hop] = set()
 
     async def run(self) -> None:
         """Watch for ever; a monitor that fails is opened again, and everything read again."""
@@ -90,12 +91,14 @@ class DriftWatch:
     def take(self, events: Iterable[Event]) -> None:
         """Take in notifications and mark what is not as wanted."""
         marks: set[Mark] = set()
+        self._gone.clear()
         for event in events:
             if isinstance(event, Overrun):
                 log.info("kernel_events_lost", does="reads everything again")
                 self._missed("overrun")
             else:
                 self._take(event, marks)
+        self._take_routes_along(marks)
         if marks and self._table.complete:
             self._reconciler.drifted(set(filter(self._dataplane.tables.differ, marks)))
 
@@ -111,7 +114,7 @@ class DriftWatch:
             case Route():
                 self._route(event.new, event.entry, marks)
             case Nexthop():
-                self._nexthop(event.new, event.entry, marks)
+                self._nexthop(event.new, event.entry)
             case Link():
                 self._link(event.new, event.entry)
             case Address():
@@ -147,21 +150,23 @@ class DriftWatch:
             # A foreign route under a peer's prefix may stand beside ours or in its place: only a look tells.
             self._reconciler.resync("foreign_route")
 
-    def _nexthop(self, new: bool, nexthop: Nexthop, marks: set[Mark]) -> None:
-        """A nexthop object that goes takes its routes with it, and the kernel does not say so."""
-        reader, routes = self._dataplane.routes, self._dataplane.tables.routes
+    def _nexthop(self, new: bool, nexthop: Nexthop) -> None:
+        reader = self._dataplane.routes
         known = reader.nexthops.pop(nexthop.id, None)
         if new and nexthop.protocol == MESH_PROTOCOL:
             reader.learn(nexthop)
-        if known is None or reader.nexthops.get(nexthop.id) == known:
-            return
-        if known.device != self._table.device:
-            # Not under a peer's VTEP address, so its routes are found by looking at all.
-            self._reconciler.resync("nexthop")
-            return
-        # A route that was led over another object does not mind: it is what we do ourselves.
-        for prefix in self._table.prefixes_of(known.gateway):
-            if routes.held(prefix) == known:
+            self._gone.discard(reader.nexthops[nexthop.id])
+        if known is not None and reader.nexthops.get(nexthop.id) != known:
+            self._gone.add(known)
+
+    def _take_routes_along(self, marks: set[Mark]) -> None:
+        """A nexthop object that goes takes its routes with it, and the kernel does not say so.
+
+        A route that was led over another object does not mind: it is what we do ourselves.
+        """
+        routes = self._dataplane.tables.routes
+        for prefix, hop in routes.desired.items() if self._gone else ():
+            if hop in self._gone and routes.held(prefix) == hop:
                 routes.observe(prefix, None)
                 marks.add(("route", prefix))
                 self._metrics.drift_repairs.labels("nexthop").inc()

@@ -26,7 +26,7 @@ from quilt_multicast.metrics import MulticastMetrics
 from quilt_multicast.mroute import MulticastTable
 from quilt_multicast.service import Host, Multicast, Wanted
 from quilt_netlink import Monitor, MulticastKernel, Snooping
-from quilt_nodeagent.core.peers import Peer, make_peer
+from quilt_nodeagent.core.peer import Peer, make_peer
 from quilt_runtime.core.firewall import Firewall, ruleset
 
 T = TypeVar("T")

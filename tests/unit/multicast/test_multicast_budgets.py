@@ -9,7 +9,7 @@ from quilt_multicast.core.forwarding import Forwarding, Topology
 from quilt_multicast.core.limits import Limits
 from quilt_multicast.core.members import LocalMembers, RemoteMembers
 from quilt_multicast.core.state import MESH_SIDE, POD_SIDE, Forward
-from quilt_nodeagent.core.peers import make_peer
+from quilt_nodeagent.core.peer import make_peer
 
 PEER = make_peer("default", "10.42.2.0/24", "n2", "Up", "198.18.0.2")
 GROUP, OTHER = "239.1.1.1", "239.9.9.9"

@@ -29,7 +29,7 @@ from quilt_multicast.metrics import MulticastMetrics
 from quilt_multicast.mroute import MrouteError, MulticastTable
 from quilt_multicast.service import Host, Multicast, Wanted
 from quilt_netlink import MonitorLike, MulticastKernel, Overrun
-from quilt_nodeagent.core.peers import make_peer
+from quilt_nodeagent.core.peer import make_peer
 
 KEY = b"k" * 32
 VICTIM, HOSTILE, OTHER = "10.42.1.0", "10.42.2.0", "10.42.3.0"

@@ -11,7 +11,7 @@ from quilt_multicast.core.members import LocalMembers, RemoteMembers
 from quilt_multicast.core.state import MESH_SIDE, POD_SIDE
 from quilt_multicast.dataplane import FlowCounters
 from quilt_multicast.view import TOTALS, GroupInfo, MulticastState, RouteInfo
-from quilt_nodeagent.core.peers import make_peer
+from quilt_nodeagent.core.peer import make_peer
 
 GROUP, SOURCE = "239.1.1.1", "10.42.1.9"
 PEER = make_peer("default", "10.42.2.0/24", "node-2", "Up", "198.18.0.2")

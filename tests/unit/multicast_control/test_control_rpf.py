@@ -14,7 +14,8 @@ from control_doubles import Client, Running, serving
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quilt_nodeagent.core.peers import PeerTable, make_peer
+from quilt_nodeagent.core.peer import make_peer
+from quilt_nodeagent.core.peers import PeerTable
 from quilt_pim.core.cache import TtlCache
 from quilt_pim.core.rpf import MeshRoutes, PrefixTable, RpfInfo, StaticRoutes
 from quilt_pim.core.rpf_wire import InvalidAnswerError, parse_answer

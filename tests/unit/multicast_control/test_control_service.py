@@ -13,7 +13,8 @@ from control_doubles import Client, eventually
 from prometheus_client import CollectorRegistry, generate_latest
 
 from quilt_multicast.core.state import MESH_SIDE, POD_SIDE, Forward
-from quilt_nodeagent.core.peers import Peer, PeerTable, make_peer
+from quilt_nodeagent.core.peer import Peer, make_peer
+from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.main import main
 from quilt_pim.core.config import ControlConfig
 from quilt_pim.core.events import EventType, IgmpMembershipChange, PimRouteChange

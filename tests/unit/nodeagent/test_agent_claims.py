@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quilt_crds.names import UP
-from quilt_nodeagent.core.peers import make_peer
+from quilt_nodeagent.core.peer import make_peer
 
 addresses = st.one_of(st.ip_addresses().map(str), st.text("0123456789.:% a\0", max_size=20))
 networks = st.builds(

@@ -11,11 +11,14 @@ from msgspec.structs import replace
 
 from quilt_crds.names import DOWN, RELEASING, UP
 from quilt_nodeagent.core.direct import Direct
+from quilt_nodeagent.core.overlay import Vxlan
 from quilt_nodeagent.core.ownership import owns_mac
-from quilt_nodeagent.core.peers import Peer, PeerTable, make_peer, renewed
+from quilt_nodeagent.core.peer import Peer, make_peer, renewed
+from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.core.plan import Plan, make_plan, reachable, without_routed
 from quilt_nodeagent.core.state import Entries, Hop, Mark, Tables
 
+VXLAN = Vxlan()
 NODES = ["a", "b", "c", "d", "self"]
 HOSTS = ["198.18.0.1", "198.18.0.2", "198.18.0.3", ""]
 CIDRS = [f"10.42.{n}.0/24" for n in range(1, 6)]
@@ -91,19 +94,13 @@ def tables_of(desired: Entries, kernel: Entries) -> Tables:
 
 
 def plan_of(desired: Entries, kernel: Entries) -> Plan:
-    return make_plan(tables_of(desired, kernel))
+    return make_plan(tables_of(desired, kernel), VXLAN)
 
 
 def steps(plan: Plan, state: Entries) -> Iterator[Entries]:
     """Apply a plan as the executor does, one entry at a time, yielding the state after each."""
-    for address, mac in plan.new_neighbours:
-        state.neighbours[address] = mac
-        yield state
-    for mac, dst in plan.fdb:
-        state.fdb[mac] = dst
-        yield state
-    for address, mac in plan.moved_neighbours:
-        state.neighbours[address] = mac
+    for kind, key, value in plan.before:
+        state.of(kind)[key] = value
         yield state
     for prefix, hop in plan.routes:
         state.routes[prefix] = hop
@@ -111,11 +108,8 @@ def steps(plan: Plan, state: Entries) -> Iterator[Entries]:
     for prefix in plan.stale_routes:
         del state.routes[prefix]
         yield state
-    for mac, _ in plan.stale_fdb:
-        del state.fdb[mac]
-        yield state
-    for address, _ in plan.stale_neighbours:
-        del state.neighbours[address]
+    for kind, key, _ in plan.after:
+        del state.of(kind)[key]
         yield state
 
 
@@ -136,7 +130,7 @@ def test_the_plan_reaches_desired_from_any_state_and_then_nothing_is_left(
     for _ in steps(plan_of(table.desired(), kernel), kernel):
         pass
     assert kernel == table.desired()
-    assert len(plan_of(table.desired(), kernel)) == 0
+    assert not plan_of(table.desired(), kernel)
 
 
 @given(history=histories, kernel=kernels)
@@ -157,8 +151,8 @@ def test_keys_cover_every_change_so_that_a_targeted_pass_equals_a_full_one(first
     kernel = table.desired()
     tables = tables_of(kernel, kernel)
     tables.want(live(table, second), table.desired_at)
-    assert make_plan(tables).marks() == plan_of(table.desired(), kernel).marks()
-    for _ in steps(make_plan(tables), kernel):
+    assert make_plan(tables, VXLAN).marks() == plan_of(table.desired(), kernel).marks()
+    for _ in steps(make_plan(tables, VXLAN), kernel):
         pass
     assert kernel == table.desired()
 
@@ -204,10 +198,10 @@ def test_two_peers_that_swap_subnets_macs_or_hosts_converge_and_mislead_nobody(
     kernel = table.desired()
     tables = tables_of(kernel, kernel)
     tables.want(table.replace(_swapped(a, b, what)), table.desired_at)
-    for state in steps(make_plan(tables), kernel):
+    for state in steps(make_plan(tables, VXLAN), kernel):
         assert set(state.routes) == whole(state)
     assert kernel == table.desired()
-    assert len(plan_of(table.desired(), kernel)) == 0
+    assert not plan_of(table.desired(), kernel)
 
 
 def test_row_7_a_stale_entry_with_the_mac_of_a_wanted_one_takes_nothing_with_it() -> None:
@@ -217,7 +211,7 @@ def test_row_7_a_stale_entry_with_the_mac_of_a_wanted_one_takes_nothing_with_it(
     table.replace([peer])
     kernel = table.desired()
     kernel.neighbours["10.42.5.0"] = peer.mac
-    assert plan_of(table.desired(), kernel) == Plan(stale_neighbours=(("10.42.5.0", peer.mac),))
+    assert plan_of(table.desired(), kernel) == Plan(after=(("neighbour", "10.42.5.0", peer.mac),))
 
 
 def test_row_20_a_delete_of_a_predecessor_that_comes_late_changes_nothing() -> None:
@@ -291,16 +285,19 @@ def test_a_route_waits_for_its_neighbour_and_layer_2_for_its_route() -> None:
             ("10.42.1.0/24", Hop("10.42.1.0", "vxlan100")),
             ("10.42.2.0/24", Hop("10.42.2.0", "vxlan100")),
         ),
-        stale_fdb=(("m3", "h3"), ("m4", "h4")),
-        stale_neighbours=(("10.42.3.0", "m3"), ("10.42.4.0", "m4")),
+        after=(
+            ("fdb", "m3", "h3"),
+            ("fdb", "m4", "h4"),
+            ("neighbour", "10.42.3.0", "m3"),
+            ("neighbour", "10.42.4.0", "m4"),
+        ),
     )
     kernel = Entries(
         {"10.42.1.0": "m1", "10.42.2.0": "m2", "10.42.3.0": "m3", "10.42.4.0": "m4"}, {"m1": "h1"}
     )
     actual = tables_of(Entries(), kernel)
-    ready, waiting = reachable(plan.routes, actual, "vxlan100")
+    ready, waiting = reachable(plan.routes, actual, VXLAN, "vxlan100")
     assert [prefix for prefix, _ in ready] == ["10.42.1.0/24"]
     assert sorted((*ready, *waiting), key=repr) == sorted(plan.routes, key=repr)
-    kept = without_routed(plan, {"10.42.3.0"}, actual)
-    assert kept.stale_fdb == (("m4", "h4"),)
-    assert kept.stale_neighbours == (("10.42.4.0", "m4"),)
+    kept = without_routed(plan, [Hop("10.42.3.0", "vxlan100")], actual, VXLAN)
+    assert kept.after == (("fdb", "m4", "h4"), ("neighbour", "10.42.4.0", "m4"))

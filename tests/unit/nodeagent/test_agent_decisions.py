@@ -13,7 +13,8 @@ from quilt_nodeagent.core.device import Care, Device, clash, former, judge
 from quilt_nodeagent.core.direct import Direct, on_link
 from quilt_nodeagent.core.hostip import Candidates, choose
 from quilt_nodeagent.core.network import Network, read_network
-from quilt_nodeagent.core.peers import PeerTable, make_peer
+from quilt_nodeagent.core.peer import make_peer
+from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.core.resources import memory_mb
 from quilt_nodeagent.core.state import Hop
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from quilt_crds.names import DOWN, RELEASING, UP
 from quilt_netlink import FakeKernel
-from quilt_nodeagent.core.peers import PeerTable, make_peer
+from quilt_nodeagent.core.peer import make_peer
+from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.executor import link
 from quilt_nodeagent.view import View
 

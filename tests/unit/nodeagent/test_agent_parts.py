@@ -8,8 +8,15 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quilt_nodeagent.core.overlay import Vxlan
 from quilt_nodeagent.core.plan import Hops, Plan, parts, reachable
-from quilt_nodeagent.core.state import Hop, Tables
+from quilt_nodeagent.core.state import Entry, Hop, Kind, Tables
+
+VXLAN = Vxlan()
+STALE: tuple[Entry, ...] = (
+    ("fdb", "02:00:00:00:01:00", "198.18.0.9"),
+    ("neighbour", "10.43.0.0", "02:00:00:00:01:00"),
+)
 
 
 @st.composite
@@ -29,13 +36,14 @@ def plans(draw: st.DrawFn) -> tuple[Plan, Tables]:
     actual.neighbours.observe_all(dict(entries["known"]))
     stale = draw(st.booleans())
     plan = Plan(
-        new_neighbours=tuple(entries["new"]),
-        fdb=tuple(fdb),
-        moved_neighbours=tuple(entries["moved"]),
+        before=(
+            *(("neighbour", *entry) for entry in entries["new"]),
+            *(("fdb", *entry) for entry in fdb),
+            *(("neighbour", *entry) for entry in entries["moved"]),
+        ),
         routes=tuple(routes),
         stale_routes=("10.43.0.0/24",) if stale else (),
-        stale_fdb=(("02:00:00:00:01:00", "198.18.0.9"),) if stale else (),
-        stale_neighbours=(("10.43.0.0", "02:00:00:00:01:00"),) if stale else (),
+        after=STALE if stale else (),
     )
     return plan, actual
 
@@ -43,15 +51,21 @@ def plans(draw: st.DrawFn) -> tuple[Plan, Tables]:
 @given(plans(), st.integers(1, 5))
 def test_parts_make_up_the_plan(made: tuple[Plan, Tables], size: int) -> None:
     plan, actual = made
-    cut = list(parts(plan, actual, size))
-    for name in Plan.__dataclass_fields__:
+    cut = list(parts(plan, actual, VXLAN, size))
+    for name in ("unreachable", "stale_unreachable", "routes", "stale_routes", "after"):
         assert tuple(item for part in cut for item in getattr(part, name)) == getattr(plan, name), name
+    for kind in VXLAN.kinds:
+        assert [e for part in cut for e in part.before if e[0] == kind] == of(plan, kind)
     if not actual.neighbours.empty:
         assert cut == [plan]
         return
-    assert all(max(len(part.new_neighbours), len(part.fdb), len(part.routes)) <= size for part in cut)
+    assert all(max(len(part.routes), *(len(of(part, kind)) for kind in VXLAN.kinds)) <= size for part in cut)
     for part in cut[:-1]:
-        assert (part.stale_routes, part.stale_fdb, part.stale_neighbours) == ((), (), ())
+        assert (part.stale_routes, part.after) == ((), ())
+
+
+def of(plan: Plan, kind: Kind) -> list[Entry]:
+    return [entry for entry in plan.before if entry[0] == kind]
 
 
 @given(plans(), st.integers(1, 5), st.randoms())
@@ -59,17 +73,16 @@ def test_no_route_is_ahead_of_its_entries_and_none_is_forgotten(
     made: tuple[Plan, Tables], size: int, random: Random
 ) -> None:
     plan, actual = made
-    shuffled = list(plan.fdb)
+    shuffled = of(plan, "fdb")
     random.shuffle(shuffled)
-    plan = replace(plan, fdb=tuple(shuffled))
+    others = [entry for entry in plan.before if entry[0] != "fdb"]
+    plan = replace(plan, before=(*others, *shuffled))
     written: list[Hops] = []
     waiting: list[Hops] = []
-    for part in parts(plan, actual, size):
-        for address, mac in (*part.new_neighbours, *part.moved_neighbours):
-            actual.neighbours.observe(address, mac)
-        for mac, host in part.fdb:
-            actual.fdb.observe(mac, host)
-        ready, waiting = reachable((*waiting, *part.routes), actual, "vxlan100")
+    for part in parts(plan, actual, VXLAN, size):
+        for kind, key, value in part.before:
+            actual.of[kind].observe(key, value)
+        ready, waiting = reachable((*waiting, *part.routes), actual, VXLAN, "vxlan100")
         for _, hop in ready:
             assert actual.neighbours.actual[hop.gateway] in actual.fdb.actual
         written += ready

@@ -1,0 +1,112 @@
+"""How packets get to other nodes: what a way there asks of this kernel, told by one object for each way.
+
+VXLAN is the only one yet. A second one, such as WireGuard, is a second implementation of `Overlay`, its kinds
+of entries in `core/state.py` and their writing in `kernel/`: peers, passes and routes stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from quilt_crds.names import VXLAN_PORT
+from quilt_nodeagent.core.device import Device
+from quilt_nodeagent.core.peer import Peer
+from quilt_nodeagent.core.state import Entry, Hop, Kind, Mark, Tables
+
+
+class Overlay(Protocol):
+    """One way to other nodes, over one device."""
+
+    @property
+    def kinds(self) -> Sequence[Kind]:
+        """Kinds of the entries that it needs beside routes."""
+        ...
+
+    def overhead(self, host_ip: str) -> int:
+        """Bytes that it adds to a packet, on an underlay of this address' family."""
+        ...
+
+    def device(self, name: str, local: str, mac: str, mtu: int) -> Device:
+        """Return the device that is wanted on a node with the underlay address `local`."""
+        ...
+
+    def entries(self, peer: Peer) -> Sequence[Entry]:
+        """Return what a peer needs beside its route, at most one entry of a kind."""
+        ...
+
+    def hop(self, peer: Peer, device: str) -> Hop:
+        """Return where the route to a peer leads."""
+        ...
+
+    def rests_on(self, hop: Hop, tables: Tables) -> set[Mark]:
+        """Return the places of what a route over this device rests on, as far as is known."""
+        ...
+
+    def order(self, tables: Tables) -> tuple[list[Entry], list[Entry]]:
+        """Return what is pending of its kinds in the order in which it misleads no packet.
+
+        What is made before routes are, and what is removed after they are.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Vxlan:
+    """Frames in UDP.
+
+    A packet to a pod is routed to the peer's VTEP address, which is its subnet's network address, on-link
+    by the device. The neighbour entry of that address gives the frame its MAC, the FDB entry of the MAC gives
+    the UDP packet its host. Frames to a MAC without an FDB entry are dropped: nothing is flooded.
+    """
+
+    vni: int = 100
+    port: int = VXLAN_PORT
+
+    @property
+    def kinds(self) -> Sequence[Kind]:
+        """Kinds of the entries that it needs beside routes."""
+        return ("neighbour", "fdb")
+
+    def overhead(self, host_ip: str) -> int:
+        """Bytes beside the outer Ethernet header, which is no part of an MTU.
+
+        IP (20 or 40), UDP 8, VXLAN 8, inner Ethernet 14.
+        """
+        return 70 if ":" in host_ip else 50
+
+    def device(self, name: str, local: str, mac: str, mtu: int) -> Device:
+        """Return the device that is wanted on a node with the underlay address `local`."""
+        return Device(name=name, vni=self.vni, port=self.port, local=local, mac=mac, mtu=mtu)
+
+    def entries(self, peer: Peer) -> Sequence[Entry]:
+        """Return a peer's neighbour and FDB entry."""
+        return ("neighbour", peer.vtep, peer.mac), ("fdb", peer.mac, peer.host_ip)
+
+    def hop(self, peer: Peer, device: str) -> Hop:
+        """Return the peer's VTEP address, on-link over the device."""
+        return Hop(peer.vtep, device)
+
+    def rests_on(self, hop: Hop, tables: Tables) -> set[Mark]:
+        """Return the gateway's neighbour entry, and the FDB entry of the MAC that it has now."""
+        mac = tables.neighbours.held(hop.gateway)
+        neighbour: set[Mark] = {("neighbour", hop.gateway)}
+        return neighbour if mac is None else neighbour | {("fdb", mac)}
+
+    def order(self, tables: Tables) -> tuple[list[Entry], list[Entry]]:
+        """New neighbours, FDB, moved neighbours; in removal FDB, neighbours.
+
+        A neighbour that is to point elsewhere has traffic on it: its new FDB entry must be there first.
+        """
+        neighbours, fdb = tables.neighbours.pending, tables.fdb.pending
+        new = {
+            address: mac for address, mac in neighbours.put.items() if tables.neighbours.held(address) is None
+        }
+        moved = {address: mac for address, mac in neighbours.put.items() if address not in new}
+        before = [*_entries("neighbour", new), *_entries("fdb", fdb.put), *_entries("neighbour", moved)]
+        return before, [*_entries("fdb", fdb.drop), *_entries("neighbour", neighbours.drop)]
+
+
+def _entries(kind: Kind, table: dict[str, str]) -> Iterable[Entry]:
+    return ((kind, key, value) for key, value in table.items())

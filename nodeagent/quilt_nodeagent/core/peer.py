@@ -1,0 +1,60 @@
+"""One claim to a subnet as a value: who is to be reached, and by which addresses."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+from sys import intern
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from quilt_crds.vtep import vtep_mac
+from quilt_netlink.messages import number4
+
+# Thousands of claims come at once, and the ipaddress module takes longer for one than all the rest.
+_LENGTHS4 = {str(length): length for length in range(33)}
+
+
+class Peer(Struct, frozen=True, gc=False):
+    """One node subnet as published: `vtep` is the subnet's network address, `mac` its node's derived MAC.
+
+    `host_ip` is the underlay address, empty while the operator has not confirmed one.
+    """
+
+    cidr: str
+    node: str
+    phase: str
+    host_ip: str
+    vtep: str
+    mac: str
+    uid: str = ""
+
+
+def make_peer(network: str, cidr: str, node: str, phase: str, host_ip: str, uid: str = "") -> Peer:
+    """Build a Peer from a claim's fields; ValueError names the field that cannot be used."""
+    vtep = intern(_network_address(cidr))
+    if host_ip and number4(host_ip) < 0:
+        ip_address(host_ip)
+    if not node:
+        raise ValueError(f"the claim to {cidr} names no node")
+    # Of thousands of claims most say the same of their phase: that text is kept once.
+    return Peer(cidr, node, intern(phase), host_ip, vtep, vtep_mac(network, node), uid)
+
+
+def _network_address(cidr: str) -> str:
+    address, _, length = cidr.partition("/")
+    number, size = number4(address), _LENGTHS4.get(length)
+    if number >= 0 and size is not None and not number & (0xFFFFFFFF >> size):
+        return address
+    subnet = ip_network(cidr)
+    if str(subnet) != cidr:
+        raise ValueError(f"cidr {cidr} is not canonical; expected {subnet}")
+    return str(subnet.network_address)
+
+
+def renewed(peer: Peer, phase: str, host_ip: str) -> Peer:
+    """Return a claim as it is now: all but these never changes. ValueError as from make_peer."""
+    if host_ip and host_ip != peer.host_ip:
+        ip_address(host_ip)
+        return replace(peer, phase=intern(phase), host_ip=host_ip)
+    return replace(peer, phase=intern(phase), host_ip=host_ip and peer.host_ip)
