@@ -40,6 +40,7 @@ ORDER = (
     "test_multicast",
     "test_faults",
     "test_lost_api_server",
+    "test_operator_placing",
     "test_node_life",
     "test_upgrade",
     "test_uninstall",

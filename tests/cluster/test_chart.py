@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from operators import eventually
 from quilt_crds.names import API_VERSION, LEASE_NAMESPACE, QUILTNETWORK, QUILTNODE, QUILTSUBNET
 from quilt_devcluster import DevclusterError
 
+# An earlier chart, from before the values that this one has gained.
+OLDER = "f9ccd392fb2c199466150306fc2010c8a0cc9fbb"
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
@@ -109,6 +112,35 @@ def test_row_25_the_documented_removal_of_the_crds_does_not_hang(
     eventually(lambda: API_VERSION not in plane.cluster.kubectl("api-versions"), "it is served no longer")
 
 
+def test_another_name_and_namespace_take_over_the_claims(plane: ControlPlane, installed: Json) -> None:
+    """u3: Uninstalled and at once installed under another name and namespace, every claim stays."""
+    elsewhere = ("mesh", str(CHART), "-n", "elsewhere", "--create-namespace")
+    plane.cluster.helm("uninstall", "quilt", "-n", NAMESPACE, "--wait", "--timeout", "60s")
+    with pytest.raises(DevclusterError, match="ownership"):
+        plane.cluster.helm("install", *elsewhere)
+    plane.cluster.helm("install", *elsewhere, "--take-ownership")
+    assert plane.admin.get(QUILTSUBNET.path("10.42.1.0-24")).ok()["spec"] == installed["spec"]
+    plane.cluster.helm("uninstall", "mesh", "-n", "elsewhere", "--wait", "--timeout", "60s")
+    plane.install("--take-ownership")
+    assert plane.admin.get(QUILTSUBNET.path("10.42.1.0-24")).ok()["spec"] == installed["spec"]
+
+
+def test_an_upgrade_from_an_older_chart_names_the_command(plane: ControlPlane, tmp_path: Path) -> None:
+    """u3: `--reuse-values` over an older chart changes nothing and names the command that upgrades."""
+    packed = subprocess.run(["git", "archive", OLDER, "helm"], cwd=CHART, capture_output=True, check=True)
+    subprocess.run(["tar", "-x", "-C", tmp_path], input=packed.stdout, check=True)
+    older = str(tmp_path / "helm/quilt-mesh")
+    plane.cluster.helm("upgrade", "--install", "quilt", older, "-n", NAMESPACE, "--set", "logLevel=debug")
+    upgrade = ("upgrade", "quilt", str(CHART), "-n", NAMESPACE)
+    with pytest.raises(DevclusterError, match="--reset-then-reuse-values"):
+        plane.cluster.helm(*upgrade, "--reuse-values")
+    plane.cluster.helm(*upgrade, "--reset-then-reuse-values")
+    deployed = plane.cluster.helm("get", "manifest", "quilt", "-n", NAMESPACE)
+    assert "--log-level=debug" in deployed
+    assert "PodDisruptionBudget" in deployed
+    plane.install()
+
+
 def test_installing_prints_the_next_commands(plane: ControlPlane) -> None:
     said = plane.install()
     for command in (
@@ -169,12 +201,11 @@ def test_the_token_and_the_cni_folders_are_the_agents_alone(plane: ControlPlane)
 def test_every_node_and_an_early_start_are_served(plane: ControlPlane) -> None:
     settings = ("--set", "apiServer.host=192.0.2.7", "--set", "apiServer.port=6443")
     objects = rendered(plane, *settings)
-    for item, priority in (
-        (one(objects, "DaemonSet", "quilt-mesh"), "system-node-critical"),
-        (one(objects, "Deployment"), "system-cluster-critical"),
-    ):
+    node, operator = one(objects, "DaemonSet", "quilt-mesh"), one(objects, "Deployment")
+    # Which taints operators tolerate, and a cordon they do not, is in tests/unit/helm/test_helm_life.py.
+    assert node["spec"]["template"]["spec"]["tolerations"] == [{"operator": "Exists"}]
+    for item, priority in ((node, "system-node-critical"), (operator, "system-cluster-critical")):
         pod = item["spec"]["template"]["spec"]
-        assert pod["tolerations"] == [{"operator": "Exists"}]
         assert pod["priorityClassName"] == priority
         environment = {variable["name"]: variable.get("value") for variable in pod["containers"][0]["env"]}
         assert environment["KUBERNETES_SERVICE_HOST"] == "192.0.2.7"
