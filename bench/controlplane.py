@@ -11,7 +11,6 @@ import base64
 import http.client
 import json
 import socket
-import ssl
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -24,12 +23,12 @@ import aiohttp
 
 from bench import peers
 from bench.node import BenchError, Node, in_namespace
-from quilt_crds.connections import trust_as_kubectl
 from quilt_crds.names import API_VERSION, DEFAULT_NETWORK, QUILTNETWORK, QUILTNODE, QUILTSUBNET
 from quilt_devcluster import Cluster
 from quilt_devcluster import state as devcluster_state
 from quilt_devcluster.machines import BRIDGE, SWITCH
 from quilt_devcluster.plan import API_PORT
+from quilt_kube.access import make_tls
 
 NAME = "bench"
 NAMESPACE = "quilt-system"
@@ -71,7 +70,7 @@ class ControlPlane:
         self.local = cluster["server"]
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="quilt-bench-")))
         self.authority = base64.b64decode(cluster["certificate-authority-data"])
-        self.tls = trust_as_kubectl(ssl.create_default_context(cadata=self.authority.decode()))
+        self.tls = make_tls(self.authority)
         identity = self.folder / "admin"
         parts = ("client-certificate-data", "client-key-data")
         identity.write_bytes(b"\n".join(base64.b64decode(user[part]) for part in parts))
@@ -167,7 +166,7 @@ class ControlPlane:
         """
         tls = self.tls
         if nobody:
-            tls = trust_as_kubectl(ssl.create_default_context(cadata=self.authority.decode()))
+            tls = make_tls(self.authority)
         connection = http.client.HTTPSConnection(self.address, self.port, context=tls, timeout=10)
         raw = in_namespace(node.netns, lambda: socket.create_connection((self.address, self.port), 10))
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -13,12 +13,13 @@ import structlog
 
 from quilt_crds.names import QUILTSUBNET, claim_name
 from quilt_crds.vtep import vtep_mac
+from quilt_crds.wire import Mesh
 from quilt_kube.request import ApiError
 from quilt_operator import metrics
 from quilt_operator.api.objects import Objects
 from quilt_operator.core import parse
 from quilt_operator.core.claims import MAC_COLLISION, Book
-from quilt_operator.core.model import Claim, Mesh, MeshNode
+from quilt_operator.core.model import Claim, MeshNode
 from quilt_operator.core.plan import CIDRS, Plan
 from quilt_operator.core.status import Refusal
 from quilt_operator.world import World

@@ -8,6 +8,7 @@ import sys
 
 import click
 
+from quilt_crds.names import OPERATOR_HEALTH_PORT
 from quilt_kube.connections import SILENCE
 from quilt_kube.credentials import AccessError
 from quilt_operator import logs
@@ -30,7 +31,11 @@ from quilt_operator.probes import ConfigurationError
     help="Unique name of this replica in the election.  [default: host name]",
 )
 @click.option("--network", default="default", help="Name of the QuiltNetwork to serve.")
-@click.option("--health-addr", default="0.0.0.0:9472", help="host:port of /healthz, /readyz, /metrics.")
+@click.option(
+    "--health-addr",
+    default=f"0.0.0.0:{OPERATOR_HEALTH_PORT}",
+    help="host:port of /healthz, /readyz, /metrics.",
+)
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),

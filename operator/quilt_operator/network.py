@@ -18,7 +18,15 @@ import msgspec
 import structlog
 
 from quilt_crds.base import InvalidObjectError
-from quilt_crds.names import NETWORK_CONFIG_KEY, NETWORK_CONFIGMAP, QUILTNETWORK
+from quilt_crds.names import (
+    DOWN,
+    NETWORK_CONFIG_KEY,
+    NETWORK_CONFIGMAP,
+    PENDING,
+    QUILTNETWORK,
+    UP,
+    WITHDRAWAL_PAUSED,
+)
 from quilt_crds.quiltnetwork import QuiltNetworkSpec
 from quilt_kube.request import ApiError
 from quilt_operator import metrics
@@ -40,7 +48,7 @@ _LOOK_AGAIN = 5.0
 # Service networks are added by hand, once in years.
 _SERVICES_AGAIN = 60.0
 # Condition statuses that are bad news, by type; all others are bad when False.
-_BAD_WHEN_TRUE = {"WithdrawalPaused"}
+_BAD_WHEN_TRUE = {WITHDRAWAL_PAUSED}
 
 
 @dataclass
@@ -181,8 +189,8 @@ class NetworkReconciler:
     def measure(self) -> None:
         """Bring the gauges of nodes and subnets up to date."""
         book = self.world.book
-        phases = Counter(node.phase or "Pending" for node in self.world.nodes.items.values())
-        for phase in ("Pending", "Up", "Down"):
+        phases = Counter(node.phase or PENDING for node in self.world.nodes.items.values())
+        for phase in (PENDING, UP, DOWN):
             metrics.NODES.labels(phase).set(phases[phase])
         if book is None:
             return

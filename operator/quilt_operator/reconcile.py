@@ -13,8 +13,22 @@ from datetime import UTC, datetime
 
 import structlog
 
-from quilt_crds.names import AGENT_UNRESPONSIVE, DATAPLANE_IN_SYNC, QUILTNODE, QUILTSUBNET, SUBNET_IN_USE
+from quilt_crds.names import (
+    AGENT_UNRESPONSIVE,
+    DATAPLANE_IN_SYNC,
+    DOWN,
+    NODE_DOWN,
+    PENDING,
+    QUILTNODE,
+    QUILTSUBNET,
+    READY,
+    RELEASING,
+    SUBNET_ALLOCATED,
+    SUBNET_IN_USE,
+    UP,
+)
 from quilt_crds.vtep import vtep_mac
+from quilt_crds.wire import Mesh
 from quilt_kube.request import ApiError
 from quilt_operator.api.events import NORMAL, WARNING, About, EventRecorder
 from quilt_operator.api.objects import Objects
@@ -23,7 +37,7 @@ from quilt_operator.core import desired, status
 from quilt_operator.core.claims import Book
 from quilt_operator.core.desired import HOST_IP_CONFLICT, Address, ClaimPlan
 from quilt_operator.core.health import Health
-from quilt_operator.core.model import DOWN, RELEASING, UP, Claim, KubeNode, Mesh, MeshNode
+from quilt_operator.core.model import Claim, KubeNode, MeshNode
 from quilt_operator.core.network_status import overlapping
 from quilt_operator.core.status import Refusal
 from quilt_operator.core.times import age, grace_left, parse_time, rfc3339
@@ -105,7 +119,7 @@ class NodeReconciler:
             if isinstance(made, Refusal):
                 refusal = made
             else:
-                self._tell(node, NORMAL, "SubnetAllocated", f"claimed {made.cidr}")
+                self._tell(node, NORMAL, SUBNET_ALLOCATED, f"claimed {made.cidr}")
                 kept.append(made)
                 self._first_words.hold(node.name)
         waits = [await self._release(claim) for claim in plan.release]
@@ -216,7 +230,7 @@ class NodeReconciler:
         if claim.mesh.phase != RELEASING or parse_time(claim.mesh.released_at) is None:
             await self._change(claim, Mesh(RELEASING, claim.mesh.host_ip, rfc3339(now)))
             self.events.note(
-                About(QUILTSUBNET.kind, claim.name, claim.uid), NORMAL, "Releasing",
+                About(QUILTSUBNET.kind, claim.name, claim.uid), NORMAL, RELEASING,
                 f"node {claim.node} gave it up; it is kept for that node for {book.plan.grace:g} s",
             )  # fmt: skip
             return book.plan.grace
@@ -263,7 +277,7 @@ class NodeReconciler:
         if before.phase != now.phase and (before.phase or now.phase != UP):
             log.info("phase_changed", node=node.name, before=before.phase, now=now.phase)
             kind = WARNING if now.phase == DOWN else NORMAL
-            ready = next(item for item in now.conditions if item.type == "Ready")
+            ready = next(item for item in now.conditions if item.type == READY)
             self._tell(node, kind, f"Phase{now.phase}", ready.message or f"the node is {now.phase}")
         for item in now.conditions:
             old = known.get(item.type)
@@ -271,7 +285,7 @@ class NodeReconciler:
             news = old is None or (old.status, old.reason) != (item.status, item.reason)
             if bad and news and item.message:
                 log.info("condition_changed", node=node.name, type=item.type, reason=item.reason)
-                if item.reason not in {"NodeDown", "Pending", "NoSubnet", "NotJoined"}:
+                if item.reason not in {NODE_DOWN, PENDING, "NoSubnet", "NotJoined"}:
                     self._tell(node, WARNING, item.reason, item.message)
 
     def _tell(self, node: MeshNode, type_: str, reason: str, message: str) -> None:

@@ -18,9 +18,10 @@ from quilt_crds.names import (
     QUILTSUBNET,
     claim_name,
 )
+from quilt_crds.wire import Mesh
 from quilt_kube.request import STRATEGIC_PATCH, ApiError
 from quilt_operator.api.client import Client
-from quilt_operator.core.model import Claim, KubeNode, Mesh, MeshNode
+from quilt_operator.core.model import Claim, KubeNode, MeshNode
 
 CHART_FIELD_MANAGER = "quilt-chart"
 

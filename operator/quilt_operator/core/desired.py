@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from quilt_crds.names import DOWN, RELEASING, UP
+from quilt_crds.wire import Mesh
 from quilt_operator.core.allocator import parse_cidr
-from quilt_operator.core.model import DOWN, RELEASING, UP, Claim, KubeNode, Mesh, MeshNode
+from quilt_operator.core.model import Claim, KubeNode, MeshNode
 
 HOST_IP_UNKNOWN: Final = "HostIPUnknown"
 HOST_IP_UNCONFIRMED: Final = "HostIPUnconfirmed"

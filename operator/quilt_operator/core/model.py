@@ -7,25 +7,9 @@ differ; comparing them is how the operator stays silent while nothing that matte
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from quilt_crds.names import AGENT_CONDITIONS
-
-UP: Final = "Up"
-DOWN: Final = "Down"
-RELEASING: Final = "Releasing"
-PENDING: Final = "Pending"
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """A condition as it stands in a status; `since` is its lastTransitionTime in RFC 3339."""
-
-    type: str
-    status: str
-    reason: str
-    message: str = ""
-    since: str = ""
+from quilt_crds.wire import Condition, Mesh, find_condition
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +38,7 @@ class MeshNode:
 
     def condition(self, type_: str) -> Condition | None:
         """The condition of that type, or None."""
-        return next((item for item in self.conditions if item.type == type_), None)
+        return find_condition(self.conditions, type_)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +56,6 @@ class KubeNode:
     pod_cidrs: tuple[str, ...] = ()
     pods: int = 0
     """How many pods its kubelet runs at most; 0 while it has not said so."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mesh:
-    """What peers do with a claim: the `mesh` part of a QuiltSubnet."""
-
-    phase: str
-    host_ip: str = ""
-    released_at: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Any, Final
+from typing import Any
 
 from quilt_crds.capacity import crowding
 from quilt_crds.names import (
     AGENTS_RESPONSIVE,
+    CLAIMS_CONSISTENT,
     NETWORK_ACCEPTED,
     PODS_FIT,
     SUBNETS_AVAILABLE,
     WITHDRAWAL_PAUSED,
 )
+from quilt_crds.wire import Condition
 from quilt_operator.core.allocator import parse_cidr
 from quilt_operator.core.claims import Book, Counts, Problem
 from quilt_operator.core.health import Guard
-from quilt_operator.core.model import Condition, KubeNode
+from quilt_operator.core.model import KubeNode
 from quilt_operator.core.plan import CIDRS, Plan
-from quilt_operator.core.status import condition_wire, settle
 
-CLAIMS_CONSISTENT: Final = "ClaimsConsistent"
 _NAMED_AT_MOST = 5
 
 
@@ -43,7 +43,7 @@ class NetworkStatus:
                 "free": counts.free,
                 "quarantined": counts.quarantined,
             },
-            "conditions": [condition_wire(item) for item in self.conditions],
+            "conditions": [item.wire() for item in self.conditions],
         }
 
 
@@ -82,7 +82,7 @@ def desired(
     known = {item.type: item for item in old}
     return NetworkStatus(
         counts=next(iter(counts.values()), Counts()),
-        conditions=tuple(settle(item, known.get(item.type), now) for item in verdicts),
+        conditions=tuple(item.settled(known.get(item.type), now) for item in verdicts),
     )
 
 

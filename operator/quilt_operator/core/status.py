@@ -14,18 +14,22 @@ from quilt_crds.names import (
     AGENT_UNRESPONSIVE,
     CLAIM_LOST,
     DATAPLANE_IN_SYNC,
+    DOWN,
+    NODE_DOWN,
     OPERATOR_CONDITIONS,
+    PENDING,
     READY,
     RUNTIME_READY,
     SUBNET_ALLOCATED,
     SUBNET_IN_USE,
+    UP,
 )
+from quilt_crds.wire import Condition
 from quilt_operator.core.desired import Address
 from quilt_operator.core.health import Health
-from quilt_operator.core.model import DOWN, PENDING, UP, Claim, Condition, MeshNode
+from quilt_operator.core.model import Claim, MeshNode
 from quilt_operator.core.plan import Plan
 
-_MESSAGE_LIMIT = 1024
 # The CRD's limit; the claims decide, these are shown.
 _SUBNETS_LIMIT = 4
 _TRUE: Final = "True"
@@ -70,19 +74,8 @@ class NodeStatus:
             "subnets": list(self.subnets),
             "mac": self.mac,
             "lastTransitionTime": self.since,
-            "conditions": [condition_wire(item) for item in self.conditions],
+            "conditions": [item.wire() for item in self.conditions],
         }
-
-
-def condition_wire(item: Condition) -> dict[str, str]:
-    """JSON of one condition."""
-    return {
-        "type": item.type,
-        "status": item.status,
-        "reason": item.reason,
-        "message": item.message,
-        "lastTransitionTime": item.since,
-    }
 
 
 def current(node: MeshNode) -> NodeStatus:
@@ -118,15 +111,8 @@ def desired(
         subnets=tuple(claim.cidr for claim in claims)[:_SUBNETS_LIMIT],
         mac=mac if claims else "",
         since=node.since if node.phase == phase and node.since else now,
-        conditions=tuple(settle(item, node.condition(item.type), now) for item in verdicts),
+        conditions=tuple(item.settled(node.condition(item.type), now) for item in verdicts),
     )
-
-
-def settle(new: Condition, old: Condition | None, now: str) -> Condition:
-    """`new` with its time: kept while the status stays, and its message within the API's limit."""
-    since = old.since if old is not None and old.status == new.status and old.since else now
-    text = new.message if len(new.message) <= _MESSAGE_LIMIT else new.message[: _MESSAGE_LIMIT - 1] + "…"
-    return Condition(new.type, new.status, new.reason, text, since)
 
 
 def _phase(claims: Sequence[Claim], health: Health, address: Address) -> str:
@@ -139,7 +125,7 @@ def _subnet_allocated(claims: Sequence[Claim], refusal: Refusal | None) -> Condi
     if refusal is not None:
         return Condition(SUBNET_ALLOCATED, _FALSE, refusal.reason, refusal.message)
     if not claims:
-        return Condition(SUBNET_ALLOCATED, _FALSE, "Pending", "waiting for a subnet")
+        return Condition(SUBNET_ALLOCATED, _FALSE, PENDING, "waiting for a subnet")
     return Condition(SUBNET_ALLOCATED, _TRUE, "Claimed", ", ".join(claim.cidr for claim in claims))
 
 
@@ -165,7 +151,7 @@ def _ready(
 ) -> Condition:
     if health.down:
         text = "neither the agent nor the kubelet renews its Lease; routes to this node are withdrawn"
-        return Condition(READY, _FALSE, "NodeDown", text)
+        return Condition(READY, _FALSE, NODE_DOWN, text)
     if refusal is not None or not claims:
         return Condition(READY, _FALSE, "NoSubnet", refusal.message if refusal else "waiting for a subnet")
     if not health.heard:

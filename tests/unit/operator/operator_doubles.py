@@ -15,13 +15,14 @@ from typing import Any, cast
 import pytest
 
 from quilt_crds.names import QUILTNETWORK, QUILTNODE, claim_name
+from quilt_crds.wire import Mesh
 from quilt_kube.request import ApiError
 from quilt_operator import claiming, pacing, reconcile
 from quilt_operator.api.events import EventRecorder
 from quilt_operator.api.objects import Objects
 from quilt_operator.claiming import Claimer
 from quilt_operator.core.health import Health
-from quilt_operator.core.model import Claim, KubeNode, Mesh, MeshNode
+from quilt_operator.core.model import Claim, KubeNode, MeshNode
 from quilt_operator.heartbeats import Heartbeats
 from quilt_operator.reconcile import NodeReconciler
 from quilt_operator.workqueue import Request

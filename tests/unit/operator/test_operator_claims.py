@@ -10,9 +10,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from quilt_crds.names import claim_name
+from quilt_crds.names import DOWN, RELEASING, UP, claim_name
 from quilt_crds.quiltnetwork import Ipam, QuiltNetworkSpec
 from quilt_crds.vtep import vtep_mac
+from quilt_crds.wire import Mesh
 from quilt_operator.core.claims import (
     FOREIGN_NETWORK,
     MALFORMED,
@@ -22,7 +23,7 @@ from quilt_operator.core.claims import (
     Counts,
 )
 from quilt_operator.core.desired import plan_claims
-from quilt_operator.core.model import DOWN, RELEASING, UP, Claim, Mesh, MeshNode
+from quilt_operator.core.model import Claim, MeshNode
 from quilt_operator.core.plan import Plan
 
 NODES = [f"node-{number}" for number in range(6)]

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quilt_crds.names import claim_name
+from quilt_crds.names import DOWN, RELEASING, UP, claim_name
+from quilt_crds.wire import Condition, Mesh
 from quilt_operator.core import status
 from quilt_operator.core.chart import covers, merged
 from quilt_operator.core.desired import Address, address, mesh, plan_claims, released, wishes
 from quilt_operator.core.health import Health
-from quilt_operator.core.model import DOWN, RELEASING, UP, Claim, Condition, KubeNode, Mesh, MeshNode
+from quilt_operator.core.model import Claim, KubeNode, MeshNode
 from quilt_operator.core.parse import claim as parse_claim
 from quilt_operator.core.parse import kube_node, mesh_node
 from quilt_operator.core.status import Refusal
@@ -227,12 +228,12 @@ def test_times_move_only_with_the_state_that_they_date() -> None:
     after = written(NODE, said(NODE))
     down = said(after, health=Health(0.0, down=True), now=LATER)
     assert down.since == LATER
-    by_type = {item.type: item.since for item in down.conditions}
+    by_type = {item.type: item.last_transition_time for item in down.conditions}
     assert by_type == {"SubnetAllocated": NOW, "Ready": LATER, "AgentUnresponsive": NOW}
 
 
 def test_a_message_beyond_the_apis_limit_is_cut() -> None:
-    item = status.settle(Condition("Ready", "False", "x", "y" * 5000), None, NOW)
+    item = Condition("Ready", "False", "x", "y" * 5000).settled(None, NOW)
     assert len(item.message) == 1024
 
 

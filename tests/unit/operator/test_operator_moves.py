@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from operator_doubles import Operator
 
-from quilt_crds.names import claim_name
+from quilt_crds.names import DOWN, RELEASING, UP, claim_name
+from quilt_crds.wire import Mesh
 from quilt_operator.core.desired import plan_claims
-from quilt_operator.core.model import DOWN, RELEASING, UP, Claim, Mesh
+from quilt_operator.core.model import Claim
 from quilt_operator.core.parse import mesh_node
 
 OLD, NEW = "10.42.1.0/24", "10.42.100.0/24"
