@@ -4,8 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from quilt_netlink.errors import DumpInterruptedError, NetlinkError, ReplyLostError
+from quilt_netlink.event_queue import MonitorLike
 from quilt_netlink.events import Change, Event, Overrun
-from quilt_netlink.interface import KernelLike, MonitorLike
+from quilt_netlink.interface import KernelLike
 from quilt_netlink.kernel import Kernel
 from quilt_netlink.monitor import ALL_GROUPS, Group, Monitor
 from quilt_netlink.multicast import GroupFailure, MulticastKernel

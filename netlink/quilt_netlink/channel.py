@@ -15,20 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
-from quilt_netlink.constants import (
-    NETLINK_CAP_ACK,
-    NETLINK_EXT_ACK,
-    NETLINK_GET_STRICT_CHK,
-    NLM_F_ACK,
-    NLM_F_ACK_TLVS,
-    NLM_F_CAPPED,
-    NLMSG_DONE,
-    NLMSG_ERROR,
-    NLMSGERR_ATTR_MSG,
-    SO_RCVBUFFORCE,
-    SO_SNDBUFFORCE,
-    SOL_NETLINK,
-)
+from quilt_netlink import constants as c
 from quilt_netlink.errors import NetlinkError, ReplyLostError
 from quilt_netlink.messages import HEADER
 from quilt_netlink.shapes import TEXT, walk_attributes
@@ -65,11 +52,11 @@ class Channel:
         self._buffer = memoryview(bytearray(_BUFFER))
         sock.setblocking(True)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEOUT)
-        for option in (NETLINK_EXT_ACK, NETLINK_CAP_ACK, NETLINK_GET_STRICT_CHK):
+        for option in (c.NETLINK_EXT_ACK, c.NETLINK_CAP_ACK, c.NETLINK_GET_STRICT_CHK):
             with suppress(OSError):  # kernels before 4.20 filter dumps for us less, and we filter again
-                sock.setsockopt(SOL_NETLINK, option, 1)
-        receive = set_queue(sock, SO_RCVBUFFORCE, socket.SO_RCVBUF, _QUEUE)
-        send = set_queue(sock, SO_SNDBUFFORCE, socket.SO_SNDBUF, _QUEUE)
+                sock.setsockopt(c.SOL_NETLINK, option, 1)
+        receive = set_queue(sock, c.SO_RCVBUFFORCE, socket.SO_RCVBUF, _QUEUE)
+        send = set_queue(sock, c.SO_SNDBUFFORCE, socket.SO_SNDBUF, _QUEUE)
         self.batch_count = max(16, receive // _ANSWER_COST)
         self.batch_bytes = min(_BATCH_BYTES, send // 2)
         if sock.getsockname()[0] == 0:
@@ -96,7 +83,7 @@ class Channel:
                 for kind, flags, number, start, end in walk(view, len(view)):
                     if number != seq:
                         continue
-                    if kind != NLMSG_ERROR:
+                    if kind != c.NLMSG_ERROR:
                         answers.append(bytes(view[start:end]))
                         continue
                     number_, text = refusal(view, flags, start, end)
@@ -130,7 +117,7 @@ class Channel:
             for part in self._parts(messages):
                 data = bytearray().join(messages[part.start : part.stop])
                 flags_at = len(data) - len(messages[part.stop - 1]) + 6
-                _U16.pack_into(data, flags_at, _U16.unpack_from(data, flags_at)[0] | NLM_F_ACK)
+                _U16.pack_into(data, flags_at, _U16.unpack_from(data, flags_at)[0] | c.NLM_F_ACK)
                 try:
                     for number, answer in self._answers(data, first, first + part.stop - 1):
                         if answer[0]:
@@ -164,7 +151,7 @@ class Channel:
         while True:
             view = self._receive()
             for kind, flags, number, start, end in walk(view, len(view)):
-                if kind == NLMSG_ERROR and first <= number <= last:
+                if kind == c.NLMSG_ERROR and first <= number <= last:
                     yield number, refusal(view, flags, start, end)
                     if number == last:
                         return
@@ -231,26 +218,26 @@ def walk(view: memoryview, size: int) -> list[tuple[int, int, int, int, int]]:
 
 
 def refusal(view: memoryview, flags: int, start: int, end: int) -> Refusal:
-    """Return the errno (0: none) and text of an NLMSG_ERROR or NLMSG_DONE message."""
+    """Return the errno (0: none) and text of an c.NLMSG_ERROR or c.NLMSG_DONE message."""
     if end - start < 20:
         return 0, ""
     error = min(max(0, -_INT.unpack_from(view, start + 16)[0]), _MAX_ERRNO)
-    if not error or not flags & NLM_F_ACK_TLVS:
+    if not error or not flags & c.NLM_F_ACK_TLVS:
         return error, ""
     at = start + 20
-    if HEADER.unpack_from(view, start)[1] == NLMSG_ERROR:
+    if HEADER.unpack_from(view, start)[1] == c.NLMSG_ERROR:
         if at + 16 > end:  # it does not say what it answers
             return error, ""
-        at += 16 if flags & NLM_F_CAPPED else (_U32.unpack_from(view, at)[0] + 3) & ~3
+        at += 16 if flags & c.NLM_F_CAPPED else (_U32.unpack_from(view, at)[0] + 3) & ~3
     for kind, value, stop in walk_attributes(view, at, end):
-        if kind == NLMSGERR_ATTR_MSG:
+        if kind == c.NLMSGERR_ATTR_MSG:
             return error, TEXT.unpack(view[value:stop])
     return error, ""
 
 
 def end_of_dump(view: memoryview, kind: int, flags: int, start: int, end: int) -> bool:
     """Tell whether a control message ends the dump. Raises NetlinkError when it ended in an error."""
-    if kind not in (NLMSG_DONE, NLMSG_ERROR):
+    if kind not in (c.NLMSG_DONE, c.NLMSG_ERROR):
         return False
     error, text = refusal(view, flags, start, end)
     if error:
@@ -262,7 +249,7 @@ def _stamp(message: bytes, seq: int, *, ack: bool = True) -> bytearray:
     data = bytearray(message)
     _U32.pack_into(data, 8, seq)
     if ack:
-        _U16.pack_into(data, 6, _U16.unpack_from(data, 6)[0] | NLM_F_ACK)
+        _U16.pack_into(data, 6, _U16.unpack_from(data, 6)[0] | c.NLM_F_ACK)
     return data
 
 

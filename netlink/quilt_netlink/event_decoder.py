@@ -11,7 +11,7 @@ from quilt_netlink import decode, messages
 from quilt_netlink.events import Change
 from quilt_netlink.groups import read_groups
 from quilt_netlink.messages import Message
-from quilt_netlink.state import BridgePort, Netconf, NftTable
+from quilt_netlink.state import BridgePort, Link, Netconf, NftTable, Observed, Watched
 
 
 def decode_event(kind: int, view: memoryview, start: int, end: int) -> Change | None:
@@ -20,9 +20,16 @@ def decode_event(kind: int, view: memoryview, start: int, end: int) -> Change | 
     An entry that is there but is no longer of the kind we mean (a neighbour not permanent, a route that is
     a blackhole now) is told as gone.
     """
-    change = _CHANGES.get(kind & ~1)
-    found = messages.decode(view, start, end) if change else None
-    return change(not kind & 1, found) if change and found is not None else None
+    found = messages.decode(view, start, end)
+    if found is None:
+        return None
+    new = kind > c.RTM_DELNEXTHOP or not kind & 1  # nftables' types do not say
+    if kind & ~1 == c.RTM_NEWNEIGH:
+        return _neighbour(new, found)
+    if kind & ~1 == c.RTM_NEWROUTE:
+        return _route(new, found)
+    entry = _ENTRIES[kind & ~1](found) if kind & ~1 in _ENTRIES else None
+    return Change(new, entry) if entry is not None else None
 
 
 def _neighbour(new: bool, found: Message) -> Change | None:
@@ -45,44 +52,24 @@ def _route(new: bool, found: Message) -> Change | None:
     return Change(new, entry)
 
 
-def _nexthop(new: bool, found: Message) -> Change:
-    return Change(new, decode.nexthop(found))
-
-
-def _address(new: bool, found: Message) -> Change | None:
-    entry = decode.address(found)
-    return Change(new, entry) if entry else None
-
-
-def _link(new: bool, found: Message) -> Change:
+def _link(found: Message) -> Link | BridgePort:
     # A bridge's own messages about a port have AF_BRIDGE: their DELLINK says that a port left the bridge.
     if found["family"] == c.AF_BRIDGE:
-        return Change(new, BridgePort(found["index"], found.get("IFLA_IFNAME", "")))
-    return Change(new, decode.link(found))
+        return BridgePort(found["index"], found.get("IFLA_IFNAME", ""))
+    return decode.link(found)
 
 
-def _group(new: bool, found: Message) -> Change | None:
-    groups = read_groups(found)  # a notification is about one
-    return Change(new, groups[0]) if groups else None
-
-
-def _netconf(new: bool, found: Message) -> Change:
-    return Change(new, Netconf(found.get("NETCONFA_IFINDEX", 0)))
-
-
-def _nft_table(new: bool, found: Message) -> Change:
+def _nft_table(found: Message) -> NftTable:
     name = found.get("NFTA_TABLE_NAME") or found.get("NFTA_SET_ELEM_LIST_TABLE", "")
-    return Change(True, NftTable(found["family"], name))
+    return NftTable(found["family"], name)
 
 
-# By the type without its last bit, which tells what is gone from what is new; not so among nftables' types.
-_CHANGES: dict[int, Callable[[bool, Message], Change | None]] = {
+# By the type without its last bit, which tells what is gone from what is new.
+_ENTRIES: dict[int, Callable[[Message], Observed | Watched | None]] = {
     c.RTM_NEWLINK: _link,
-    c.RTM_NEWADDR: _address,
-    c.RTM_NEWNEIGH: _neighbour,
-    c.RTM_NEWROUTE: _route,
-    c.RTM_NEWNEXTHOP: _nexthop,
-    c.RTM_NEWMDB: _group,
-    c.RTM_NEWNETCONF: _netconf,
+    c.RTM_NEWADDR: decode.address,
+    c.RTM_NEWNEXTHOP: decode.nexthop,
+    c.RTM_NEWMDB: lambda found: next(iter(read_groups(found)), None),  # a notification is about one
+    c.RTM_NEWNETCONF: lambda found: Netconf(found.get("NETCONFA_IFINDEX", 0)),
     **dict.fromkeys((kind & ~1 for kind in (*c.NFT_NOTIFICATIONS, c.NFT_MSG_NEWSETELEM)), _nft_table),
 }

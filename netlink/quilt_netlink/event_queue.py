@@ -62,8 +62,8 @@ def key_of(entry: Observed | Watched) -> Hashable:
     return (type(entry), _KEYS[type(entry)](entry))
 
 
-class EventStream:
-    """A coalescing queue with one consumer: `async for event in stream`, or `await stream.take_all()`.
+class MonitorLike:
+    """A coalescing queue with one consumer: `async for event in monitor`, or `await monitor.take_all()`.
 
     It is filled from the consumer's event loop.
     """
@@ -94,7 +94,7 @@ class EventStream:
         self._filled.set()
 
     async def take_all(self) -> list[Event]:
-        """Wait for an event and return all that wait, oldest first; empty once the stream is closed."""
+        """Wait for an event and return all that wait, oldest first; empty once the monitor is closed."""
         await self._wait()
         taken = list(self._pending.values())
         self._pending = {}

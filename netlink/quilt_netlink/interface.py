@@ -1,4 +1,4 @@
-"""The interface that the kernel and its in-memory stand-in share; users depend on this and nothing else."""
+"""What the kernel and its stand-in in memory share; users depend on this and nothing else."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
-from quilt_netlink.events import Event
 from quilt_netlink.ops import Failure, Op, require
 from quilt_netlink.state import (
     TABLE_MAIN,
@@ -102,17 +101,3 @@ class KernelLike(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-class MonitorLike(Protocol):
-    """The kernel's notifications: iterate, or take all that wait at once."""
-
-    async def take_all(self) -> list[Event]:
-        """Wait for an event and return all that wait, oldest first; empty once the monitor is closed."""
-
-    def __aiter__(self) -> Self: ...
-
-    async def __anext__(self) -> Event: ...
-
-    def close(self) -> None:
-        """Stop watching; closing twice is allowed."""

@@ -1,4 +1,4 @@
-"""Interfaces and addresses, written message by message.
+"""Interfaces, written message by message.
 
 The kernel applies some attributes only to an existing device (IPv6 address generation, hairpin), and
 generates the link-local address when the device goes up, so making a link is a short sequence of
@@ -7,14 +7,13 @@ messages.
 
 from __future__ import annotations
 
-from socket import AF_INET, AF_INET6
 from typing import Any
 
 from quilt_netlink import constants as c
 from quilt_netlink.messages import Message, encode
-from quilt_netlink.schema import ifaddrmsg, ifinfmsg
+from quilt_netlink.schema import ifinfmsg
 from quilt_netlink.shapes import Attributes
-from quilt_netlink.state import Address, Link, Vxlan
+from quilt_netlink.state import Link, Vxlan
 
 _GET = c.NLM_F_REQUEST
 _NEW = c.NLM_F_REQUEST | c.NLM_F_CREATE | c.NLM_F_EXCL
@@ -93,21 +92,6 @@ def change(index: int, link: Link, now: Link) -> list[bytes]:
 def delete(index: int) -> bytes:
     """Encode the removal of a link."""
     return encode(ifinfmsg, c.RTM_DELLINK, c.NLM_F_REQUEST, {"index": index}, [])
-
-
-def address_write(entry: Address, message_type: int, flags: int) -> bytes:
-    """Encode an operation on an address."""
-    text, _, length = entry.address.partition("/")
-    v6 = ":" in text
-    fields = {
-        "family": AF_INET6 if v6 else AF_INET,
-        "prefixlen": int(length) if length else (128 if v6 else 32),
-        "index": entry.ifindex,
-        "scope": entry.scope,
-    }
-    bits = (c.IFA_F_NODAD if v6 else 0) | (c.IFA_F_NOPREFIXROUTE if entry.noprefixroute else 0)
-    attrs: Attributes = [("IFA_LOCAL", text), ("IFA_ADDRESS", text), ("IFA_FLAGS", bits)]
-    return encode(ifaddrmsg, message_type, flags, fields, attrs)
 
 
 def _common(link: Link, now: Link | None = None) -> Attributes:

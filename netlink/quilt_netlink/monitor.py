@@ -19,7 +19,7 @@ from quilt_netlink import constants as c
 from quilt_netlink.channel import open_socket, set_queue, walk
 from quilt_netlink.damping import LinkDamper
 from quilt_netlink.event_decoder import decode_event
-from quilt_netlink.event_queue import EventStream
+from quilt_netlink.event_queue import MonitorLike
 from quilt_netlink.namespaces import socket_in
 from quilt_netlink.state import BridgePort
 
@@ -49,7 +49,7 @@ _READS_AT_ONCE = 256  # then the event loop gets its turn
 _PORT = Struct("=12xI")
 
 
-class Monitor(EventStream):
+class Monitor(MonitorLike):
     """Changes of one network namespace: `async for event in monitor`, or `await monitor.take_all()`.
 
     `Overrun` means that events were lost and the state must be read again. Open the monitor before reading

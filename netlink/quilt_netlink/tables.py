@@ -12,9 +12,8 @@ from quilt_netlink import constants as c
 from quilt_netlink import decode
 from quilt_netlink.messages import Message, encode
 from quilt_netlink.schema import ifaddrmsg, ifinfmsg, ndmsg, nhmsg, rtmsg
-from quilt_netlink.shapes import Attributes, Shape
+from quilt_netlink.shapes import Shape
 from quilt_netlink.state import (
-    SCOPE_UNIVERSE,
     Address,
     BridgeFdbEntry,
     FdbEntry,
@@ -25,8 +24,9 @@ from quilt_netlink.state import (
     Unreachable,
 )
 
+_NO_STATISTICS = ("IFLA_EXT_MASK", c.RTEXT_FILTER_SKIP_STATS)
+_FDB = {"family": c.AF_BRIDGE}
 _DUMP = c.NLM_F_REQUEST | c.NLM_F_DUMP
-_FAMILIES = (AF_INET, AF_INET6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,71 +51,44 @@ class Table:
     absent: tuple[int, ...] = (errno.ENODEV,)
 
 
-def _links(narrow: Narrow) -> list[bytes]:
-    return [_dump(ifinfmsg, c.RTM_GETLINK, {}, ("IFLA_EXT_MASK", c.RTEXT_FILTER_SKIP_STATS))]
-
-
-def _addresses(narrow: Narrow) -> list[bytes]:
-    return [_dump(ifaddrmsg, c.RTM_GETADDR, {"index": narrow.ifindex})]
-
-
-def _neighbours(narrow: Narrow) -> list[bytes]:
-    return [_dump(ndmsg, c.RTM_GETNEIGH, {}, ("NDA_IFINDEX", narrow.ifindex))]
-
-
-def _fdb(narrow: Narrow) -> list[bytes]:
-    return [_dump(ndmsg, c.RTM_GETNEIGH, {"family": c.AF_BRIDGE, "ifindex": narrow.ifindex})]
-
-
-def _bridge_fdb(narrow: Narrow) -> list[bytes]:
-    return [_dump(ndmsg, c.RTM_GETNEIGH, {"family": c.AF_BRIDGE}, ("NDA_MASTER", narrow.ifindex))]
-
-
-def _nexthops(narrow: Narrow) -> list[bytes]:
-    """The kernel has no protocol filter."""
-    return [_dump(nhmsg, c.RTM_GETNEXTHOP, {}, ("NHA_OIF", narrow.ifindex))]
-
-
 def _routes(narrow: Narrow, kind: int = c.RTN_UNICAST) -> list[bytes]:
     fields = {"proto": narrow.protocol, "type": kind}
     attrs = ("RTA_TABLE", narrow.table), ("RTA_OIF", narrow.ifindex)
-    return [_dump(rtmsg, c.RTM_GETROUTE, {**fields, "family": family}, *attrs) for family in _FAMILIES]
+    return [
+        request
+        for family in (AF_INET, AF_INET6)
+        for request in _dump(rtmsg, c.RTM_GETROUTE, {**fields, "family": family}, *attrs)
+    ]
 
 
-def _unreachables(narrow: Narrow) -> list[bytes]:
-    return _routes(narrow, c.RTN_UNREACHABLE)
-
-
-def _dump(shape: Shape, kind: int, fields: dict[str, int], *attrs: tuple[str, int]) -> bytes:
-    return encode(shape, kind, _DUMP, fields, [(name, value) for name, value in attrs if value])
+def _dump(shape: Shape, kind: int, fields: dict[str, int], *attrs: tuple[str, int]) -> list[bytes]:
+    return [encode(shape, kind, _DUMP, fields, [(name, value) for name, value in attrs if value])]
 
 
 TABLES: dict[type[Any], Table] = {
-    Link: Table("links", _links, decode.link),
-    Address: Table("addresses", _addresses, decode.address),
-    Neighbour: Table("neighbours", _neighbours, decode.neighbour),
-    FdbEntry: Table("the FDB", _fdb, decode.neighbour),
-    BridgeFdbEntry: Table("the bridge FDB", _bridge_fdb, decode.neighbour),
-    Nexthop: Table("nexthops", _nexthops, decode.nexthop),
+    Link: Table("links", lambda _: _dump(ifinfmsg, c.RTM_GETLINK, {}, _NO_STATISTICS), decode.link),
+    Address: Table(
+        "addresses", lambda at: _dump(ifaddrmsg, c.RTM_GETADDR, {"index": at.ifindex}), decode.address
+    ),
+    Neighbour: Table(
+        "neighbours",
+        lambda at: _dump(ndmsg, c.RTM_GETNEIGH, {}, ("NDA_IFINDEX", at.ifindex)),
+        decode.neighbour,
+    ),
+    FdbEntry: Table(
+        "the FDB", lambda at: _dump(ndmsg, c.RTM_GETNEIGH, {**_FDB, "ifindex": at.ifindex}), decode.neighbour
+    ),
+    BridgeFdbEntry: Table(
+        "the bridge FDB",
+        lambda at: _dump(ndmsg, c.RTM_GETNEIGH, _FDB, ("NDA_MASTER", at.ifindex)),
+        decode.neighbour,
+    ),
+    Nexthop: Table(  # the kernel has no protocol filter
+        "nexthops", lambda at: _dump(nhmsg, c.RTM_GETNEXTHOP, {}, ("NHA_OIF", at.ifindex)), decode.nexthop
+    ),
     Route: Table("routes", _routes, decode.route, (errno.ENODEV, errno.ENOENT)),
-    Unreachable: Table("routes", _unreachables, decode.unreachable),
+    Unreachable: Table("routes", lambda at: _routes(at, c.RTN_UNREACHABLE), decode.unreachable),
 }
-
-
-def unreachable_write(entry: Unreachable, kind: int, flags: int) -> bytes:
-    """Encode making or removing an unreachable prefix."""
-    address, _, length = entry.prefix.partition("/")
-    fields = {
-        "family": AF_INET6 if ":" in address else AF_INET,
-        "dst_len": int(length),
-        "table": entry.table if entry.table < 256 else c.RT_TABLE_COMPAT,
-        "proto": entry.protocol,
-        "scope": c.RT_SCOPE_NOWHERE if kind == c.RTM_DELROUTE else SCOPE_UNIVERSE,
-        "type": c.RTN_UNREACHABLE,
-    }
-    attrs: Attributes = [("RTA_DST", address), ("RTA_TABLE", entry.table)]
-    attrs += [("RTA_PRIORITY", entry.metric)] if entry.metric else []
-    return encode(rtmsg, kind, flags, fields, attrs)
 
 
 def route_get(dst: str, *, fib_match: bool) -> bytes:

@@ -1,8 +1,7 @@
 """Operations to messages and refusals back to operations.
 
-Neighbours, FDB entries, nexthops and routes go in batches; links, addresses and unreachable prefixes one by
-one, in their place among the others. An entry that cannot even be encoded (no such address) is refused like
-one that the kernel refuses.
+Entries go in batches, links one by one, in their place among the others. An entry that cannot even be encoded
+(no such address) is refused like one that the kernel refuses.
 """
 
 from __future__ import annotations
@@ -13,12 +12,11 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 
-from quilt_netlink import constants as c
-from quilt_netlink import links, tables
+from quilt_netlink import links
 from quilt_netlink.channel import Channel, Refusal
 from quilt_netlink.errors import NetlinkError
-from quilt_netlink.ops import FLAGS, Create, Delete, Failure, Op
-from quilt_netlink.state import Address, Link, Unreachable
+from quilt_netlink.ops import Create, Delete, Failure, Op
+from quilt_netlink.state import Link
 from quilt_netlink.writes import ENCODERS
 
 GetLink = Callable[[str | int], Link | None]
@@ -37,9 +35,8 @@ class Writer:
         for many, places in groupby(range(len(ops)), lambda place: type(ops[place].entry) in ENCODERS):
             if many:
                 failures += self._batch(ops, places)
-                continue
-            for place in places:
-                self._single(ops[place], place, failures)
+            else:
+                failures += filter(None, [self._single(ops[place], place) for place in places])
         return failures
 
     def _batch(self, ops: Sequence[Op], places: Iterable[int]) -> list[Failure]:
@@ -50,30 +47,16 @@ class Writer:
         found += [_failure(sent[number], ops[sent[number]], refusal) for number, refusal in refused.items()]
         return sorted(found, key=lambda failure: failure.index)
 
-    def _single(self, op: Op, place: int, failures: list[Failure]) -> None:
+    def _single(self, op: Op, place: int) -> Failure | None:
         try:
-            if isinstance(op.entry, Link):
-                self._link(op, op.entry)
-            elif isinstance(op.entry, Address):
-                self._address(op, op.entry)
-            elif isinstance(op.entry, Unreachable):
-                self._unreachable(op, op.entry)
-            else:
-                failures.append(
-                    Failure(place, op, errno.EOPNOTSUPP, f"cannot write a {type(op.entry).__name__}")
-                )
+            if not isinstance(op.entry, Link):
+                raise NetlinkError(errno.EOPNOTSUPP, f"cannot write a {type(op.entry).__name__}")
+            self._link(op, op.entry)
         except NetlinkError as error:
-            failures.append(_failure(place, op, (error.errno or errno.EIO, error.message)))
+            return _failure(place, op, (error.errno or errno.EIO, error.message))
         except (OSError, ValueError, struct.error) as error:
-            failures.append(_invalid(place, op, error))
-
-    def _address(self, op: Op, entry: Address) -> None:
-        kind = c.RTM_DELADDR if isinstance(op, Delete) else c.RTM_NEWADDR
-        self._channel.request(links.address_write(entry, kind, FLAGS[type(op)]))
-
-    def _unreachable(self, op: Op, entry: Unreachable) -> None:
-        kind = c.RTM_DELROUTE if isinstance(op, Delete) else c.RTM_NEWROUTE
-        self._channel.request(tables.unreachable_write(entry, kind, FLAGS[type(op)]))
+            return _invalid(place, op, error)
+        return None
 
     def _link(self, op: Op, link: Link) -> None:
         now = self._get_link(link.index or link.name)

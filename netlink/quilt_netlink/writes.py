@@ -1,6 +1,7 @@
-"""The four messages of which a mesh writes thousands at once, by structs of their own.
+"""Operations on entries, encoded: one message each. Those on links take several (see `links`).
 
-`messages.encode` would take several times as long for each. A test compares every one with pyroute2's bytes.
+The four of which a mesh writes thousands at once have structs of their own: `messages.encode` would take
+several times as long for each. A test compares every message with pyroute2's bytes.
 """
 
 from __future__ import annotations
@@ -12,11 +13,20 @@ from typing import Any
 
 from quilt_netlink import constants as c
 from quilt_netlink import groups
-from quilt_netlink.messages import HEADER
+from quilt_netlink.messages import HEADER, encode
 from quilt_netlink.ops import FLAGS, Delete, Op
-from quilt_netlink.schema import ndmsg, nhmsg, rtmsg
-from quilt_netlink.shapes import Shape, pack_ip, pack_mac
-from quilt_netlink.state import FdbEntry, Neighbour, Nexthop, Route, VxlanGroup
+from quilt_netlink.schema import ifaddrmsg, ndmsg, nhmsg, rtmsg
+from quilt_netlink.shapes import Attributes, Shape, pack_ip, pack_mac
+from quilt_netlink.state import (
+    SCOPE_UNIVERSE,
+    Address,
+    FdbEntry,
+    Neighbour,
+    Nexthop,
+    Route,
+    Unreachable,
+    VxlanGroup,
+)
 
 _FAMILY = {4: AF_INET, 16: AF_INET6}
 _WORD = Struct("=HHI")
@@ -120,11 +130,46 @@ def route(verb: type[Op], entry: Route, seq: int) -> bytes:
     return shape.pack(*header, *fields, size + 4, _RTA_DST, dst, 8, _RTA_TABLE, table) + more
 
 
+def address(verb: type[Op], entry: Address, seq: int) -> bytes:
+    """Encode an operation on an interface's address."""
+    text, _, length = entry.address.partition("/")
+    v6 = ":" in text
+    fields = {
+        "family": AF_INET6 if v6 else AF_INET,
+        "prefixlen": int(length) if length else (128 if v6 else 32),
+        "index": entry.ifindex,
+        "scope": entry.scope,
+    }
+    bits = (c.IFA_F_NODAD if v6 else 0) | (c.IFA_F_NOPREFIXROUTE if entry.noprefixroute else 0)
+    attrs: Attributes = [("IFA_LOCAL", text), ("IFA_ADDRESS", text), ("IFA_FLAGS", bits)]
+    kind = c.RTM_DELADDR if verb is Delete else c.RTM_NEWADDR
+    return encode(ifaddrmsg, kind, FLAGS[verb], fields, attrs, seq)
+
+
+def unreachable(verb: type[Op], entry: Unreachable, seq: int) -> bytes:
+    """Encode an operation on an unreachable prefix."""
+    dst, _, length = entry.prefix.partition("/")
+    gone = verb is Delete
+    fields = {
+        "family": AF_INET6 if ":" in dst else AF_INET,
+        "dst_len": int(length),
+        "table": entry.table if entry.table < 256 else c.RT_TABLE_COMPAT,
+        "proto": entry.protocol,
+        "scope": c.RT_SCOPE_NOWHERE if gone else SCOPE_UNIVERSE,
+        "type": c.RTN_UNREACHABLE,
+    }
+    attrs: Attributes = [("RTA_DST", dst), ("RTA_TABLE", entry.table)]
+    attrs += [("RTA_PRIORITY", entry.metric)] if entry.metric else []
+    return encode(rtmsg, c.RTM_DELROUTE if gone else c.RTM_NEWROUTE, FLAGS[verb], fields, attrs, seq)
+
+
 ENCODERS: dict[type[Any], Callable[[type[Op], Any, int], bytes]] = {
     Neighbour: neighbour,
     FdbEntry: fdb,
     Nexthop: nexthop,
     Route: route,
     VxlanGroup: groups.write,
+    Address: address,
+    Unreachable: unreachable,
 }
-"""The kinds of entries that go in batches; all others are written one by one."""
+"""The kinds of entries that go in batches: all but links."""

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar, get_args
 from msgspec.structs import replace
 
 from quilt_netlink.errors import DumpInterruptedError, NetlinkError
-from quilt_netlink.event_queue import EventStream
+from quilt_netlink.event_queue import MonitorLike
 from quilt_netlink.events import Change
 from quilt_netlink.fake.linkrules import LinkRules
 from quilt_netlink.fake.machine import Machine, refuse
@@ -157,7 +157,7 @@ class FakeKernel(KernelLike):
             monitor.tell(None if overrun else Change(new, entry))
 
 
-class FakeMonitor(EventStream):
+class FakeMonitor(MonitorLike):
     """The interface of Monitor on a FakeKernel."""
 
     def __init__(self) -> None:

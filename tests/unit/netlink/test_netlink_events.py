@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 
 from quilt_netlink import Change, FakeKernel, FdbEntry, Link, Neighbour, Nexthop, Overrun, Put, Route
-from quilt_netlink.event_queue import EventStream
+from quilt_netlink.event_queue import MonitorLike
 
 MAC = "02:00:00:00:02:00"
 
 
 async def test_the_latest_state_of_an_entry_is_told_once() -> None:
-    queue = EventStream()
+    queue = MonitorLike()
     for mac in (MAC, "02:00:00:00:02:01", "02:00:00:00:02:02"):
         queue.put(Change(True, Neighbour(1, "10.42.2.0", mac)))
     queue.put(Change(True, Nexthop(1, 1, "10.42.2.0")))
@@ -23,7 +23,7 @@ async def test_the_latest_state_of_an_entry_is_told_once() -> None:
 
 
 async def test_entries_are_told_apart_as_the_kernel_does() -> None:
-    queue = EventStream()
+    queue = MonitorLike()
     changes = [
         Change(True, Route("10.42.2.0/24", 81)),
         Change(True, Route("10.42.2.0/24", 81, metric=5)),
@@ -45,14 +45,14 @@ async def test_entries_are_told_apart_as_the_kernel_does() -> None:
 
 
 async def test_too_many_waiting_events_become_an_overrun() -> None:
-    queue = EventStream(limit=10)
+    queue = MonitorLike(limit=10)
     for number in range(12):
         queue.put(Change(True, Nexthop(number + 1, 1)))
     assert await queue.take_all() == [Overrun(), Change(True, Nexthop(12, 1))]
 
 
 async def test_a_waiting_consumer_wakes_and_ends() -> None:
-    queue = EventStream()
+    queue = MonitorLike()
     waiting = asyncio.create_task(anext(queue))
     await asyncio.sleep(0)
     queue.put(Change(True, Nexthop(1, 1)))

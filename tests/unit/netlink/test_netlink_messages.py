@@ -15,10 +15,14 @@ from hypothesis import strategies as st
 
 from quilt_netlink import (
     Address,
+    Create,
+    Delete,
     Link,
     MulticastRule,
+    Put,
     Snooping,
     SourceRule,
+    Unreachable,
     Vxlan,
     decode,
     links,
@@ -27,6 +31,7 @@ from quilt_netlink import (
     schema,
     snooping,
     tables,
+    writes,
 )
 from quilt_netlink.shapes import BE16, HOPS, IP, MAC, S32, TEXT, U8, U32, U64, ByKind, Shape
 
@@ -118,7 +123,7 @@ def written_by_both(written: Any) -> tuple[list[bytes], list[bytes]]:
     """What we write, and what pyroute2 writes of the same names and values."""
     ours = written()
     with pytest.MonkeyPatch.context() as patch:
-        for module in (links, rules, snooping, tables):
+        for module in (links, rules, snooping, tables, writes):
             patch.setattr(module, "encode", reference.encode)
             for name in KINDS:
                 patch.setattr(module, name, getattr(reference, name), raising=False)
@@ -140,13 +145,22 @@ def test_link_messages_are_pyroute2s(link: Link, now: Link) -> None:
     assert ours == theirs
 
 
-@given(st.sampled_from(["10.42.1.1/24", "10.42.1.0", "fd42::1/64"]), words, st.booleans())
-def test_address_messages_are_pyroute2s(text: str, index: int, plain: bool) -> None:
-    def written() -> list[bytes]:
-        entry = Address(index, text, plain)
-        return [links.address_write(entry, 20, 0x401)]
+@given(
+    st.builds(Address, words, st.sampled_from(["10.42.1.1/24", "10.42.1.0", "fd42::1/64"]), st.booleans())
+    | st.builds(Unreachable, st.sampled_from(["10.42.0.0/16", "fd42::/48"]), st.just(81), words, words),
+    st.sampled_from([Create, Put, Delete]),
+    words,
+)
+def test_messages_about_addresses_and_unreachable_prefixes_are_pyroute2s(
+    entry: Address | Unreachable, verb: Any, seq: int
+) -> None:
+    ours, theirs = written_by_both(lambda: [writes.ENCODERS[type(entry)](verb, entry, seq)])
+    assert ours == theirs
 
-    ours, theirs = written_by_both(written)
+
+@given(st.sampled_from([*tables.TABLES]), st.sampled_from([0, 7]), st.sampled_from([0, 81]))
+def test_questions_about_tables_are_pyroute2s(kind: Any, index: int, protocol: int) -> None:
+    ours, theirs = written_by_both(lambda: tables.TABLES[kind].requests(tables.Narrow(index, protocol, 254)))
     assert ours == theirs
 
 
