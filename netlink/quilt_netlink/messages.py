@@ -9,8 +9,7 @@ from socket import AF_INET, AF_INET6, inet_pton
 from typing import Any
 
 from quilt_netlink import schema
-from quilt_netlink.shapes import Attributes, Shape
-from quilt_netlink.shapes import pack_ip as pack_ip
+from quilt_netlink.shapes import Attributes, Shape, pack_ip
 
 HEADER = struct.Struct("=IHHII")
 """struct nlmsghdr: length, type, flags, sequence number, port."""

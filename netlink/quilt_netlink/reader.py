@@ -17,7 +17,8 @@ from typing import Generic, TypeVar
 from quilt_netlink import constants as c
 from quilt_netlink.channel import Channel, end_of_dump, walk
 from quilt_netlink.errors import DumpInterruptedError, NetlinkError
-from quilt_netlink.messages import HEADER, Message, answer_to, decode
+from quilt_netlink.messages import HEADER, Message, answer_to
+from quilt_netlink.schema import READ
 
 T = TypeVar("T")
 DUMP_ATTEMPTS = 8
@@ -37,6 +38,7 @@ class Reader(Generic[T]):
     def __init__(self, make: Make[T], kind: int, family: int = 0) -> None:
         self._make = make
         self._kind = kind
+        self._shape = READ[kind]
         self._family = family
         self.entries: list[T] = []
         self.torn = False
@@ -58,8 +60,7 @@ class Reader(Generic[T]):
         # br_mdb_dump() leaves the family of what it answers zero, whatever it was asked for.
         if end - start < _SHORTEST or (self._family and view[start + HEADER.size] not in (0, self._family)):
             return
-        found = decode(view, start, end)
-        entry = self._make(found) if found is not None else None
+        entry = self._make(self._shape.read(view, start + HEADER.size, end))
         if entry is not None:
             self.entries.append(entry)
 

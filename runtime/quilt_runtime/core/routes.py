@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from quilt_crds.names import MESH_PROTOCOL, ROUTE_PROTOCOLS
 from quilt_netlink import SCOPE_LINK, Create, Nexthop, Op, Put, Route
-from quilt_netlink.messages import pack_ip
+from quilt_netlink.shapes import pack_ip
 
 OURS = frozenset(ROUTE_PROTOCOLS)
 LOWEST_PREFERENCE = 0xFFFFFFFF
