@@ -6,7 +6,7 @@ import errno
 from collections.abc import Iterable, Sequence
 
 from quilt_crds.names import MESH_PROTOCOL
-from quilt_netlink import Create, Delete, Failure, KernelLike, NetlinkError, Nexthop, Op, Route
+from quilt_netlink import Create, Delete, Failure, KernelLike, NetlinkError, Nexthop, Op, Route, require
 from quilt_runtime.core.routes import (
     CHANGED,
     UNCHANGED,
@@ -130,8 +130,8 @@ class Attempt:
                 failed = True
         if self._objects and (self._left or failed):
             unneeded = unused(self._kernel.nexthops(MESH_PROTOCOL), self._kernel.routes())
-            # What is used after all, or gone by now, is none of the caller's concern.
-            self._kernel.apply([Delete(nexthop) for nexthop in unneeded])
+            # What is gone by now is none of the caller's concern.
+            require(self._kernel.apply([Delete(nexthop) for nexthop in unneeded]), absent=True)
 
     def _foreign_text(self, route: Route) -> str:
         via = f" via {route.gateway}" if route.gateway else ""
