@@ -88,7 +88,7 @@ class Drift:
                 return change.entry.gateway == gateway
             return _is_route(change, number) and change.entry != Route(peers.subnet(number), 81, nhid=nhid)
 
-        return Put(Nexthop(nhid, self._index, "10.42.250.0")), mended
+        return Put(Nexthop(nhid, self._index, "10.42.250.0", 81)), mended
 
 
 def _is_route(change: Change, number: int) -> bool:

@@ -52,7 +52,7 @@ def _operations(index: int, count: int) -> list[Op]:
     numbers = range(1, count + 1)
     ops: list[Op] = [Put(Neighbour(index, peers.vtep(n), peers.mac(n))) for n in numbers]
     ops += [Put(FdbEntry(index, peers.mac(n), peers.host(n))) for n in numbers]
-    ops += [Create(Nexthop(n, index, peers.vtep(n))) for n in numbers]
+    ops += [Create(Nexthop(n, index, peers.vtep(n), 81)) for n in numbers]
     ops += [Put(Route(peers.subnet(n), 81, nhid=n)) for n in numbers]
     return ops
 

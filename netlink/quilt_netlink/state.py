@@ -117,7 +117,7 @@ class Nexthop(Struct, frozen=True, gc=False, eq=False):
     id: int
     ifindex: int
     gateway: str = ""
-    protocol: int = 81
+    protocol: int = 0
     onlink: bool = True
     scope: int = SCOPE_UNIVERSE
 

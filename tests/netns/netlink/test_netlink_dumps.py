@@ -53,7 +53,7 @@ def disturbed(netns: Any, monkeypatch: pytest.MonkeyPatch) -> Kernel:
 
 
 def many_nexthops(index: int) -> list[Op]:
-    return [Create(Nexthop(n, index, f"10.{n >> 8}.{n & 255}.1")) for n in range(1, MANY + 1)]
+    return [Create(Nexthop(n, index, f"10.{n >> 8}.{n & 255}.1", 81)) for n in range(1, MANY + 1)]
 
 
 @pytest.mark.kernel
@@ -61,7 +61,7 @@ def test_field_bug_13_a_torn_dump_is_read_again(kernel: Kernel, device: int, dis
     assert kernel.apply(many_nexthops(device)) == []
     channel = disturbed._channel
     assert isinstance(channel, Disturbed)
-    once = [Create(Nexthop(MANY + 1, device, "10.200.0.1"))]
+    once = [Create(Nexthop(MANY + 1, device, "10.200.0.1", 81))]
     channel.disturb(lambda: kernel.apply([once.pop()]) if once else None)
     found = disturbed.nexthops(81)
     assert channel.dumps == 2
@@ -78,7 +78,7 @@ def test_field_bug_13_a_table_that_never_holds_still_is_not_read(
     channel = disturbed._channel
     assert isinstance(channel, Disturbed)
     ids = iter(range(MANY + 1, MANY + 100))
-    channel.disturb(lambda: kernel.run(Create(Nexthop(next(ids), device, "10.200.0.1"))))
+    channel.disturb(lambda: kernel.run(Create(Nexthop(next(ids), device, "10.200.0.1", 81))))
     with pytest.raises(DumpInterruptedError, match="the dump of nexthops was interrupted 8 times"):
         disturbed.nexthops(81)
     disturbed.close()
@@ -92,7 +92,7 @@ def test_field_bug_12_long_tables_of_both_families(kernel: Kernel, device: int) 
         v4, v6 = f"10.{n >> 8}.{n & 255}.0", f"fd42:{n:x}::"
         ops += [Create(Neighbour(device, v4, mac)), Create(Neighbour(device, v6, mac))]
         ops += [Create(FdbEntry(device, mac, f"198.18.{n >> 8}.{n & 255}"))]
-        ops += [Create(Nexthop(n, device, v4)), Create(Nexthop(100_000 + n, device, v6))]
+        ops += [Create(Nexthop(n, device, v4, 81)), Create(Nexthop(100_000 + n, device, v6, 81))]
         ops += [Create(Route(f"{v4}/24", 81, nhid=n)), Create(Route(f"{v6}/64", 81, nhid=100_000 + n))]
     assert kernel.apply(ops) == []
     wanted = {op.entry for op in ops}

@@ -20,8 +20,8 @@ MESH = Terms(81, removable=OURS)
 PREFIXES = st.sampled_from([f"10.43.{n}.0/24" for n in range(4)])
 IDS = st.integers(1, 4)
 OPS = st.one_of(
-    st.builds(lambda n, gateway: Put(Nexthop(n, 0, f"10.42.{gateway}.0")), IDS, IDS),
-    st.builds(lambda n: Delete(Nexthop(n, 0)), IDS),
+    st.builds(lambda n, gateway: Put(Nexthop(n, 0, f"10.42.{gateway}.0", 81)), IDS, IDS),
+    st.builds(lambda n: Delete(Nexthop(n, 0, "", 81)), IDS),
     st.builds(lambda prefix, n: Put(Route(prefix, 81, nhid=n)), PREFIXES, IDS),
     st.builds(lambda prefix, n: Create(Route(prefix, 4, nhid=n, metric=7)), PREFIXES, IDS),
     st.builds(lambda prefix: Put(Route(prefix, 4, ifindex=-1, scope=253)), PREFIXES),
@@ -139,7 +139,7 @@ def test_what_single_look_ups_cannot_tell_is_read_in_full(ours: Kernel, other: K
 def _on(op: Op, index: int) -> Op:
     entry = op.entry
     if isinstance(entry, Nexthop):
-        return type(op)(Nexthop(entry.id, index, entry.gateway))
+        return type(op)(Nexthop(entry.id, index, entry.gateway, entry.protocol))
     if isinstance(entry, Route) and entry.ifindex:
         return type(op)(Route(entry.prefix, entry.protocol, ifindex=index, scope=entry.scope))
     return op

@@ -35,7 +35,7 @@ WHOLE |= {names.SUBNETS_AVAILABLE, names.CLAIMS_CONSISTENT, names.WITHDRAWAL_PAU
 WHOLE |= {names.AGENTS_RESPONSIVE, names.PODS_FIT}
 # What is spelled alike and is something else.
 OTHERS = {
-    # A general library: IANA's port of VXLAN, and the protocol that an entry has that names none.
+    # A general library: IANA's port of VXLAN, and a message of rtnetlink that has this number.
     "netlink/quilt_netlink": {"4789", "81"},
     # Neighbors of a PIM router are Up and Down in the API for routers.
     "multicast/quilt_pim": {"Up", "Down"},

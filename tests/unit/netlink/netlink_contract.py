@@ -56,7 +56,7 @@ class KernelContract(LinkContract):
         moved: list[Op] = [
             Put(Neighbour(device, "10.42.2.0", "02:00:00:00:09:00")),
             Put(FdbEntry(device, MAC, "198.18.0.9")),
-            Put(Nexthop(2, device, "10.42.9.0")),
+            Put(Nexthop(2, device, "10.42.9.0", 81)),
         ]
         assert kernel.apply(moved) == []
         assert kernel.neighbours(device) == [moved[0].entry]
@@ -191,9 +191,9 @@ class KernelContract(LinkContract):
         ops: list[Op] = [
             *peer(index),
             Put(Link("vxlan100", up=False)),
-            Create(Nexthop(3, index, "10.42.3.0")),
+            Create(Nexthop(3, index, "10.42.3.0", 81)),
             Put(Link("vxlan100", up=True)),
-            Create(Nexthop(4, index, "10.42.4.0")),
+            Create(Nexthop(4, index, "10.42.4.0", 81)),
         ]
         assert [failure.index for failure in kernel.apply(ops)] == [5]
         assert [nexthop.id for nexthop in kernel.nexthops()] == [4]

@@ -40,7 +40,7 @@ def peer(index: int, number: int = 2) -> list[Op]:
     return [
         Put(Neighbour(index, vtep, mac)),
         Put(FdbEntry(index, mac, f"198.18.0.{number}")),
-        Create(Nexthop(number, index, vtep)),
+        Create(Nexthop(number, index, vtep, 81)),
         Put(Route(f"{vtep}/24", 81, nhid=number)),
     ]
 
@@ -65,6 +65,6 @@ def peer6(index: int) -> list[Op]:
     return [
         Put(Neighbour(index, "fd42:2::", MAC)),
         Put(FdbEntry(index, MAC, HOST)),
-        Create(Nexthop(6, index, "fd42:2::")),
+        Create(Nexthop(6, index, "fd42:2::", 81)),
         Put(Route("fd42:2::/64", 81, nhid=6)),
     ]

@@ -133,7 +133,7 @@ class FakeRuntime(
         key = (route.gateway, links[route.interface])
         if key not in known:
             self._number += 1
-            self._kernel.run(Create(Nexthop(self._number, key[1], route.gateway)))
+            self._kernel.run(Create(Nexthop(self._number, key[1], route.gateway, 81)))
             known[key] = self._number
         self._kernel.run(Put(Route(route.destination, 81, nhid=known[key])))
 
