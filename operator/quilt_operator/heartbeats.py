@@ -253,7 +253,8 @@ class Heartbeats:
         return renewed
 
     def _renewed(self, field: str, names: Iterable[str], now: float) -> None:
-        for name in names:
+        # Of nodes that are not watched, as of those that left, nothing is kept.
+        for name in self._standing.keys() & set(names):
             pulse = self._pulses.get(name, Pulse())
             self._pulses[name] = Pulse(now, pulse.kubelet) if field == "agent" else Pulse(pulse.agent, now)
 

@@ -51,3 +51,10 @@ async def test_a_lease_that_was_never_renewed_keeps_no_node_up(clocked: Clocked)
         clocked.client.folders[FOLDERS[field]] = {NODES[0]: ""}
     await clocked.pass_time(30, NODES[1:])
     assert clocked.down() == {NODES[0]}
+
+
+async def test_of_nodes_that_left_nothing_is_kept(clocked: Clocked) -> None:
+    clocked.beats.forget(NODES[0])
+    for number in range(100):
+        clocked.renew("kubelet", [NODES[0], f"never-in-the-mesh-{number}"])
+    assert set(clocked.beats._pulses) == set(NODES[1:])
