@@ -36,7 +36,7 @@ from quilt_nodeagent.memory import give_back
 from quilt_nodeagent.metrics import Metrics
 from quilt_nodeagent.noderoutes import NodeRoutes
 from quilt_nodeagent.reconcile import Reconciler
-from quilt_nodeagent.report import Report
+from quilt_nodeagent.report import Report, Sources
 from quilt_nodeagent.sources import ClaimSource, NetworkSource, NodeSource
 from quilt_nodeagent.view import View
 from quilt_nodeagent.writer import PlanWriter
@@ -63,7 +63,6 @@ class Agent:
         open_monitor: Callable[[], MonitorLike] = Monitor.open,
     ) -> None:
         self._config = config
-        self.cni_paths = config.cni
         self.metrics = Metrics()
         self.table = PeerTable(config.node_name, Network().device)
         self.view = View(kernel, self.table, config.node_name, config.network, config.host_ip)
@@ -139,7 +138,19 @@ class Agent:
                 query={"fieldSelector": f"metadata.name={name}"},
             ),
         ]
-        self.report = Report(self)
+        sources = Sources(
+            self.table,
+            self.view,
+            self.reconciler,
+            self.runtime,
+            self.node_routes,
+            self.host,
+            self.heartbeat,
+            self.metrics,
+            self.watches,
+            self.features,
+        )
+        self.report = Report(sources, self._config.cni, changed=lambda: self.status.changed())
         self.status = StatusWriter(
             client, name, lambda: self.view.status_facts(version), self.report.conditions
         )
@@ -203,8 +214,7 @@ class Agent:
 
     def _runtime_changed(self) -> None:
         served = self.runtime.served
-        if served is not None and served != self.view.served:
-            self.view.served = served
+        if served is not None and self.view.learn_served(served):
             # At once: before the runtime is told another subnet than the one that its pods have.
             self._send_settings()
         self.report_soon()

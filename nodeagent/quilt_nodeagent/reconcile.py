@@ -11,17 +11,16 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import structlog
 
 from quilt_kube.backoff import Backoff
 from quilt_kube.waiting import wait
 from quilt_netlink import NetlinkError
-from quilt_nodeagent.core.device import Device
 from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.core.plan import Plan, make_plan
 from quilt_nodeagent.core.state import Mark, count
+from quilt_nodeagent.core.target import NotYetError, Target
 from quilt_nodeagent.kernel.dataplane import Dataplane
 from quilt_nodeagent.kernel.device import DeviceError, DeviceKeeper
 from quilt_nodeagent.metrics import Metrics
@@ -36,18 +35,6 @@ COALESCE = 0.003
 GRACE = 5.0
 # So many peers' entries may be refused, and half of all in a larger mesh, before it is this node's fault.
 _FEW = 2
-
-
-class NotYetError(Exception):
-    """Something that the dataplane rests on is not known yet; the text says what is waited for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The wanted device and its addresses (`10.42.1.0/32`); None leaves the addresses as they are."""
-
-    device: Device
-    addresses: frozenset[str] | None
 
 
 class Reconciler:

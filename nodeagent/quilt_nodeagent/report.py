@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
 from quilt_crds.wire import Condition
+from quilt_kube.listwatch import ListWatch
 from quilt_nodeagent import cni
+from quilt_nodeagent.api.heartbeat import Heartbeat
 from quilt_nodeagent.core.conditions import Facts, conditions
-
-if TYPE_CHECKING:
-    from quilt_nodeagent.agent import Agent
+from quilt_nodeagent.core.peers import PeerTable
+from quilt_nodeagent.executor.link import RuntimeLink
+from quilt_nodeagent.feature import Feature
+from quilt_nodeagent.kernel.hostcare import HostCare
+from quilt_nodeagent.metrics import Metrics
+from quilt_nodeagent.noderoutes import NodeRoutes
+from quilt_nodeagent.reconcile import Reconciler
+from quilt_nodeagent.view import View
 
 log = structlog.get_logger()
 
@@ -23,11 +32,32 @@ _LOOK_AGAIN = 30.0
 _LOOK_AT_OTHERS = 5.0
 
 
-class Report:
-    """Draws conclusions from the parts of an agent; owns nothing but the state of the CNI files."""
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What is reported of: the parts of an agent that know something."""
 
-    def __init__(self, agent: Agent) -> None:
-        self._agent = agent
+    table: PeerTable
+    view: View
+    reconciler: Reconciler
+    runtime: RuntimeLink
+    node_routes: NodeRoutes
+    host: HostCare
+    heartbeat: Heartbeat
+    metrics: Metrics
+    watches: Sequence[ListWatch[Any]]
+    features: Sequence[Feature]
+
+
+class Report:
+    """Draws conclusions from the parts of an agent; owns nothing but the state of the CNI files.
+
+    `changed()` is called when conditions may have changed by what is found here.
+    """
+
+    def __init__(self, sources: Sources, paths: cni.CniPaths, *, changed: Callable[[], None]) -> None:
+        self._from = sources
+        self._paths = paths
+        self._changed = changed
         self._check = asyncio.Event()
         self._installed = False
         self._cni_problem = ""
@@ -43,26 +73,26 @@ class Report:
     def dead(self) -> list[str]:
         """What speaks against being alive: only a restart helps against it."""
         task = self.heartbeat_task
-        if task is None or task.done() or self._agent.heartbeat.stalled():
+        if task is None or task.done() or self._from.heartbeat.stalled():
             return ["the heartbeat does not run"]
         return []
 
     def unready(self) -> list[str]:
         """What speaks against being ready; a peer that is dead is no such thing."""
-        agent = self._agent
-        reasons = [*agent.reconciler.problems, *agent.view.problems()]
-        if not agent.table.complete:
+        parts = self._from
+        reasons = [*parts.reconciler.problems, *parts.view.problems()]
+        if not parts.table.complete:
             reasons.append("the first list of QuiltSubnets is not there yet")
-        elif not agent.reconciler.in_sync:
+        elif not parts.reconciler.in_sync:
             reasons.append("the kernel is not verified as wanted")
-        claim = agent.view.claim
+        claim = parts.view.claim
         if claim is None:
             reasons.append("this node has no subnet")
-        elif agent.view.lacks_v6:
+        elif parts.view.lacks_v6:
             reasons.append("this node has no IPv6 subnet")
-        if not (self._serves() if claim else agent.runtime.configured):
+        if not (self._serves() if claim else parts.runtime.configured):
             reasons.append(
-                agent.runtime.refusal or agent.runtime.error or "the runtime is not configured yet"
+                parts.runtime.refusal or parts.runtime.error or "the runtime is not configured yet"
             )
         if not self._installed:
             reasons.append(self._cni_problem or "the CNI configuration is not written yet")
@@ -70,9 +100,9 @@ class Report:
 
     def metrics(self) -> bytes:
         """Metrics in text form, ages as of now."""
-        for watch in self._agent.watches:
-            self._agent.metrics.watch_age.labels(watch.name).set(watch.age)
-        return self._agent.metrics.render()
+        for watch in self._from.watches:
+            self._from.metrics.watch_age.labels(watch.name).set(watch.age)
+        return self._from.metrics.render()
 
     def check(self) -> None:
         """Tell that the node may have come in sync, so that the CNI files are due."""
@@ -86,60 +116,59 @@ class Report:
                     await self._check.wait()
             self._check.clear()
             self._look_at_others()
-            agent = self._agent
-            if agent.reconciler.in_sync and not agent.view.lacks_v6 and self._serves():
+            parts = self._from
+            if parts.reconciler.in_sync and not parts.view.lacks_v6 and self._serves():
                 await self._install()
 
     def _serves(self) -> bool:
         """Whether the runtime serves this node's subnets, of both families where it has both."""
-        claim, second = self._agent.view.claim, self._agent.view.claim_v6
-        return claim is not None and self._agent.runtime.serves(claim.cidr, second.cidr if second else "")
+        claim, second = self._from.view.claim, self._from.view.claim_v6
+        return claim is not None and self._from.runtime.serves(claim.cidr, second.cidr if second else "")
 
     async def _install(self) -> None:
         # Passes may come many times a second; files of the host hardly ever change, and reading them costs.
         if self._installed and time.monotonic() < self._look_again:
             return
         self._look_again = time.monotonic() + _LOOK_AGAIN
-        paths = self._agent.cni_paths
         try:
-            if paths.install:
-                await asyncio.to_thread(cni.install, paths)
+            if self._paths.install:
+                await asyncio.to_thread(cni.install, self._paths)
             self._installed, problem = True, ""
         except cni.CniError as error:
             self._installed, problem = False, str(error)
         if problem and problem != self._cni_problem:
             log.warning("cni_not_installed", error=problem)
         self._cni_problem = problem
-        self._agent.status.changed()
+        self._changed()
         if problem:
             await asyncio.sleep(1.0)
             self.check()
 
     def _look_at_others(self) -> None:
-        paths = self._agent.cni_paths
+        paths = self._paths
         foreign = cni.foreign_first(paths.configuration, paths.name) if paths.install else ""
         if foreign == self._foreign:
             return
         if foreign:
             log.warning("cni_foreign_configuration", message=foreign)
         self._foreign = foreign
-        self._agent.status.changed()
+        self._changed()
 
     def _facts(self) -> Facts:
-        agent = self._agent
-        runtime, claim = agent.runtime, agent.view.claim
+        parts = self._from
+        runtime, claim = parts.runtime, parts.view.claim
         self._had_claim = claim.cidr if claim else (self._had_claim or runtime.held_subnet)
         refusal = [f"The runtime refused: {runtime.refusal}"] if runtime.refusal else []
         foreign = [self._foreign] if self._foreign else []
         cni_problem = [self._cni_problem] if self._cni_problem else []
-        problems = [problem for feature in agent.features for problem in feature.problems()]
-        warnings = (*agent.view.warnings(), *agent.reconciler.warnings, *foreign)
+        problems = [problem for feature in parts.features for problem in feature.problems()]
+        warnings = (*parts.view.warnings(), *parts.reconciler.warnings, *parts.host.warnings, *foreign)
         return Facts(
-            listed=agent.table.complete,
-            in_sync=agent.reconciler.in_sync,
-            problems=(*agent.view.problems(), *refusal, *agent.reconciler.problems, *cni_problem),
-            warnings=(*warnings, *agent.node_routes.problems, *problems),
-            host_ip=agent.view.host_ip_text(),
+            listed=parts.table.complete,
+            in_sync=parts.reconciler.in_sync,
+            problems=(*parts.view.problems(), *refusal, *parts.reconciler.problems, *cni_problem),
+            warnings=(*warnings, *parts.node_routes.problems, *problems),
+            host_ip=parts.view.host_ip_text(),
             runtime=runtime.error,
             runtime_problems=runtime.problems,
             runtime_warnings=runtime.warnings,

@@ -98,13 +98,11 @@ class NetworkSource:
         try:
             network = read_network(item.spec)
         except ValueError as error:
-            self._view.network_problem = str(error)
+            self._view.refuse_network(str(error))
             log.warning("network_unusable", network=item.metadata.name, error=str(error))
             return
-        self._view.network_problem = ""
-        if network == self._view.network:
+        if not self._view.learn_network(network):
             return
-        self._view.network = network
         log.info("network_known", cidrs=network.cluster_cidrs, vni=network.vni, port=network.port)
         marks = self._table.set_keep_down(network.keep_down) | self._table.set_device(network.device)
         cidrs = [cidr for cidr in network.cluster_cidrs if self._has_ipv6 or ":" not in cidr]
@@ -173,7 +171,7 @@ class NodeSource:
 
     async def _register(self) -> None:
         node = await read_node(self._client, self._name)
-        self._view.node = node
+        self._view.learn_node(node)
         if not self._absent:
             self._changed(None)
             return
@@ -184,10 +182,7 @@ class NodeSource:
 
     def _take(self, item: QuiltNode) -> None:
         self._absent = False
-        self._view.spec_host_ip = item.spec.host_ip
-        self._view.listed = item.status.subnets
-        if self._view.served is None:
-            self._view.served = item.status.served_subnets
+        self._view.learn_quiltnode(item)
         self._changed(item)
 
     def _gone(self) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import structlog
 
 from quilt_crds.vtep import vtep_mac
-from quilt_crds.wire import Node, QuiltNodeStatus
+from quilt_crds.wire import Node, QuiltNode, QuiltNodeStatus
 from quilt_netlink import Address, KernelLike, Link, Route
 from quilt_nodeagent.core.direct import Direct
 from quilt_nodeagent.core.network import Network
@@ -22,9 +22,9 @@ from quilt_nodeagent.core.peer import Peer
 from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.core.reach import Reach
 from quilt_nodeagent.core.resources import memory_mb
+from quilt_nodeagent.core.target import NotYetError, Target
 from quilt_nodeagent.executor.client import NodeSettings
 from quilt_nodeagent.kernel.underlay import Underlay, find_direct, find_underlay, is_host_route
-from quilt_nodeagent.reconcile import NotYetError, Target
 
 log = structlog.get_logger()
 
@@ -51,6 +51,30 @@ class View:
         """Subnets that the runtime holds: by its own word, before that by what was last reported of it."""
         self.listed: tuple[str, ...] = ()
         """This node's subnets as the operator lists them."""
+
+    def learn_network(self, network: Network) -> bool:
+        """Take in the network's settings; return whether they are others than before."""
+        changed, self.network, self.network_problem = network != self.network, network, ""
+        return changed
+
+    def refuse_network(self, problem: str) -> None:
+        """Take note that the network cannot be used; what was known stays."""
+        self.network_problem = problem
+
+    def learn_node(self, node: Node) -> None:
+        """Take in this node's Node."""
+        self.node = node
+
+    def learn_quiltnode(self, item: QuiltNode) -> None:
+        """Take in this node's QuiltNode; what its status says is served counts until the runtime says so."""
+        self.spec_host_ip, self.listed = item.spec.host_ip, item.status.subnets
+        if self.served is None:
+            self.served = item.status.served_subnets
+
+    def learn_served(self, served: tuple[str, ...]) -> bool:
+        """Take in what the runtime says that it serves; return whether that is news."""
+        changed, self.served = served != self.served, served
+        return changed
 
     def _own(self, *, v6: bool = False) -> Own:
         claims = [claim for claim in self._table.own if (":" in claim.cidr) is v6]

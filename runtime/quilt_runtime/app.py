@@ -14,11 +14,11 @@ from quilt_runtime.core import firewall, guard
 from quilt_runtime.core.config import NodeConfig
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.nftables import removal
+from quilt_runtime.core.tls import TlsFiles
 from quilt_runtime.kernel import bridge, forward, nft
 from quilt_runtime.kernel.routes import RouteExecutor
 from quilt_runtime.metrics import Metrics
 from quilt_runtime.network import NodeNetwork
-from quilt_runtime.services.sockets import TlsFiles
 from quilt_runtime.state import StateError, Store
 
 log = structlog.get_logger()

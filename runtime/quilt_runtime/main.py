@@ -12,7 +12,8 @@ from quilt_crds.names import RUNTIME_HEALTH_PORT
 from quilt_runtime.core.config import NodeConfig
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.requests import parse_network
-from quilt_runtime.services.sockets import TlsFiles, parse_tcp, require_loopback
+from quilt_runtime.core.tls import TlsFiles
+from quilt_runtime.services.sockets import parse_tcp, require_loopback
 
 ENVIRONMENT = "QUILT"
 FILE = click.Path(path_type=Path)

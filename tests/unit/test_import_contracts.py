@@ -52,6 +52,8 @@ def test_contracts_hold() -> None:
         ("runtime/quilt_runtime/offence.py", "import kopf"),
         ("crds/quilt_crds/offence.py", "import quilt_operator"),
         ("nodeagent/quilt_nodeagent/core/offence.py", "import socket"),
+        ("runtime/quilt_runtime/core/offence.py", "import quilt_netlink"),
+        ("nodeagent/quilt_nodeagent/kernel/offence.py", "import quilt_nodeagent.executor.client"),
         ("nodeagent/quilt_nodeagent/offence.py", "import quilt_multicast"),
         ("multicast/quilt_multicast/trouble.py", "import quilt_nodeagent.view"),
         ("multicast/quilt_pim/service.py", "import quilt_nodeagent.core.peers"),

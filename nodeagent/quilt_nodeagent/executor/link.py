@@ -156,7 +156,8 @@ class RuntimeLink:
             await self._configure(settings)
             self._told_settings = settings
             self._held_v6 = settings.subnet_v6 or self._held_v6
-            self._tell_changed(f"runtime_configured mtu={settings.mtu}")
+            log.debug("runtime_configured", mtu=settings.mtu)
+            self._changed()
         if settings is not None and subnet and subnet != self._told_subnet:
             await self.client.configure_subnet(subnet)
             self._told_subnet = self.held_subnet = subnet
@@ -219,10 +220,6 @@ class RuntimeLink:
             return
         more, less = settings.overlay_sources, told.overlay_sources
         await self.client.change_overlay_sources(more - less, less - more)
-
-    def _tell_changed(self, what: str) -> None:
-        log.debug(what)
-        self._changed()
 
     def _found(self, version: str) -> None:
         self.reachable = True

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from quilt_crds.names import MESH_PROTOCOL, ROUTE_PROTOCOLS
-from quilt_netlink import SCOPE_LINK, Create, Nexthop, Op, Put, Route
+from quilt_netlink.ops import Create, Op, Put
 from quilt_netlink.shapes import pack_ip
+from quilt_netlink.state import SCOPE_LINK, Nexthop, Route
 
 OURS = frozenset(ROUTE_PROTOCOLS)
 LOWEST_PREFERENCE = 0xFFFFFFFF

@@ -16,7 +16,6 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -26,15 +25,6 @@ from quilt_runtime.core.errors import RequestError
 log = structlog.get_logger()
 
 _UCRED = struct.Struct("=iII")
-
-
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
-    """PEM files: our certificate (with its chain) and key, and the authority that clients' must come from."""
-
-    certificate: Path
-    key: Path
-    client_authority: Path
 
 
 def parse_tcp(text: str) -> tuple[str, int]:

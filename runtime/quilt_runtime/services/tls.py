@@ -13,7 +13,7 @@ import grpc
 import structlog
 
 from quilt_runtime.core.errors import RequestError
-from quilt_runtime.services.sockets import TlsFiles
+from quilt_runtime.core.tls import TlsFiles
 
 log = structlog.get_logger()
 

@@ -307,7 +307,7 @@ class AgentBehaviour(DriftBehaviour, NodeRouteBehaviour):
         await rig.start()
         await eventually(lambda: rig.agent.report.unready()[:1] == ["this node has no IPv6 subnet"])
         await eventually(lambda: rig.runtime.subnet == "10.42.1.0/24")
-        conflist = rig.agent.cni_paths.configuration / "10-quilt.conflist"
+        conflist = (rig.folder / "conf") / "10-quilt.conflist"
         assert not conflist.exists()
         rig.api.claim("fd42:0:0:1::/64", "self", "198.18.0.1")
         await rig.ready()

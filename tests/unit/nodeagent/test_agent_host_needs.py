@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from agent_doubles import eventually
+from agent_scene import fake_rig, mesh
 
 from quilt_netlink import Address, FakeKernel, Link, Put
 from quilt_nodeagent.core.hostneeds import kernel_version, neighbours_needed, thresholds
@@ -76,6 +78,19 @@ def test_row_12_where_it_may_not_be_set_the_status_says_what_to_set(sysctls: Pat
     (warning,) = care.warnings
     assert "net.ipv4.neigh.default.gc_thresh3" in warning
     assert "set it to 8192" in warning
+
+
+async def test_a_neighbour_table_that_may_not_be_enlarged_is_told_in_the_nodes_status(sysctls: Path) -> None:
+    """cap_last_cap is some forty: fewer neighbours than any host needs."""
+    third = sysctls / "ipv4" / "neigh" / "default" / "gc_thresh3"
+    third.unlink()
+    third.symlink_to("/proc/sys/kernel/cap_last_cap")
+    async with fake_rig(sysctls) as rig:
+        await mesh(rig, 2)
+        await eventually(
+            lambda: "net.ipv4.neigh.default.gc_thresh3" in rig.condition("DataplaneInSync").get("message", "")
+        )
+        assert rig.condition("DataplaneInSync")["reason"] == "Warning"
 
 
 @pytest.mark.parametrize(
