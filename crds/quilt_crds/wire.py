@@ -1,4 +1,4 @@
-"""The objects that components read, as msgspec structs: the fields that are read, by their names on the wire.
+"""Our objects, as msgspec structs: the fields that components read, by their names on the wire.
 
 `definitions` is the one description of our kinds; here is the part of it that a process decodes, without
 pydantic: 5,000 claims decode in milliseconds. A test holds every field to the description. All have defaults,
@@ -16,7 +16,6 @@ from quilt_crds.names import (
     AGENT_CONDITIONS,
     DEFAULT_CLUSTER_CIDRS,
     DEFAULT_VNI,
-    READY,
     VXLAN_DEVICE,
     VXLAN_PORT,
     wire_name,
@@ -26,11 +25,11 @@ from quilt_crds.names import (
 _MESSAGE_LIMIT: Final = 1024
 
 
-class _Wire(msgspec.Struct, frozen=True, rename=wire_name):
-    """Base: immutable, camelCase on the wire."""
+class Wire(msgspec.Struct, frozen=True, rename=wire_name):
+    """Base of all structs: immutable, camelCase on the wire."""
 
 
-class Meta(_Wire, frozen=True):
+class Meta(Wire, frozen=True):
     """Object metadata; times in RFC 3339."""
 
     name: str = ""
@@ -46,7 +45,7 @@ class Meta(_Wire, frozen=True):
         return int(self.resource_version) if self.resource_version.isdecimal() else 0
 
 
-class Condition(_Wire, frozen=True):
+class Condition(Wire, frozen=True):
     """One observation: `status` True, False or Unknown, `reason` a CamelCase word, `message` a sentence."""
 
     type: str = ""
@@ -83,8 +82,8 @@ def find_condition(conditions: Iterable[Condition], type_: str) -> Condition | N
     return next((condition for condition in conditions if condition.type == type_), None)
 
 
-class _Object(_Wire, frozen=True):
-    """An object, with whatever conditions it has."""
+class WireObject(Wire, frozen=True):
+    """Base of objects, with whatever conditions they have."""
 
     metadata: Meta = Meta()
 
@@ -109,7 +108,7 @@ class _Object(_Wire, frozen=True):
         return held is not None and held.status == status
 
 
-class SubnetSpec(_Wire, frozen=True):
+class SubnetSpec(Wire, frozen=True):
     """The claim."""
 
     cidr: str = ""
@@ -117,7 +116,7 @@ class SubnetSpec(_Wire, frozen=True):
     node: str = ""
 
 
-class Mesh(_Wire, frozen=True):
+class Mesh(Wire, frozen=True):
     """What peers do with a claim."""
 
     phase: str = ""
@@ -125,14 +124,14 @@ class Mesh(_Wire, frozen=True):
     released_at: str = ""
 
 
-class QuiltSubnet(_Object, frozen=True):
+class QuiltSubnet(WireObject, frozen=True):
     """A claim: `spec.node` owns `spec.cidr`."""
 
     spec: SubnetSpec = SubnetSpec()
     mesh: Mesh = Mesh()
 
 
-class NodeRoute(_Wire, frozen=True):
+class NodeRoute(Wire, frozen=True):
     """One of a QuiltNode's routes: `interface` or `bridge_member` is given."""
 
     destination: str = ""
@@ -140,7 +139,7 @@ class NodeRoute(_Wire, frozen=True):
     bridge_member: str = ""
 
 
-class QuiltNodeSpec(_Wire, frozen=True):
+class QuiltNodeSpec(Wire, frozen=True):
     """What an administrator decides about a node."""
 
     subnet: str = ""
@@ -148,7 +147,7 @@ class QuiltNodeSpec(_Wire, frozen=True):
     routes: tuple[NodeRoute, ...] = ()
 
 
-class QuiltNodeStatus(_Wire, frozen=True):
+class QuiltNodeStatus(Wire, frozen=True):
     """What is observed: phase, subnets, mac and lastTransitionTime by the operator, the rest by the agent."""
 
     host_ip: str = ""
@@ -164,7 +163,7 @@ class QuiltNodeStatus(_Wire, frozen=True):
     conditions: tuple[Condition, ...] = ()
 
 
-class QuiltNode(_Object, frozen=True):
+class QuiltNode(WireObject, frozen=True):
     """One node of the mesh."""
 
     spec: QuiltNodeSpec = QuiltNodeSpec()
@@ -178,7 +177,7 @@ class QuiltNode(_Object, frozen=True):
         return bool(status.host_ip or status.served_subnets) or by_agent
 
 
-class Vxlan(_Wire, frozen=True):
+class Vxlan(Wire, frozen=True):
     """The overlay device; `mtu` is `auto` or a number."""
 
     vni: int = DEFAULT_VNI
@@ -188,14 +187,14 @@ class Vxlan(_Wire, frozen=True):
     direct_routing: bool = False
 
 
-class HeartbeatSpec(_Wire, frozen=True):
+class HeartbeatSpec(Wire, frozen=True):
     """How a dead node is noticed, as durations in text."""
 
     interval: str = "10s"
     timeout: str = "30s"
 
 
-class MulticastSpec(_Wire, frozen=True):
+class MulticastSpec(Wire, frozen=True):
     """Multicast between pods of different nodes."""
 
     enabled: bool = False
@@ -205,13 +204,13 @@ class MulticastSpec(_Wire, frozen=True):
     max_groups_per_node: int = 1024
 
 
-class Ipam(_Wire, frozen=True):
+class Ipam(Wire, frozen=True):
     """Who chooses the nodes' subnets: `quilt` or `kubernetes`."""
 
     mode: str = "quilt"
 
 
-class QuiltNetworkSpec(_Wire, frozen=True):
+class QuiltNetworkSpec(Wire, frozen=True):
     """The network, as far as nodes and people need it; the operator validates the whole."""
 
     cluster_cidrs: tuple[str, ...] = DEFAULT_CLUSTER_CIDRS
@@ -230,7 +229,7 @@ class QuiltNetworkSpec(_Wire, frozen=True):
         return (*self.cluster_cidrs, *self.cluster_cidrs_v6)
 
 
-class SubnetCounts(_Wire, frozen=True):
+class SubnetCounts(Wire, frozen=True):
     """How many node subnets there are and what became of them."""
 
     total: int = 0
@@ -239,14 +238,14 @@ class SubnetCounts(_Wire, frozen=True):
     quarantined: int = 0
 
 
-class QuiltNetworkStatus(_Wire, frozen=True):
+class QuiltNetworkStatus(Wire, frozen=True):
     """What the operator observes."""
 
     subnets: SubnetCounts = SubnetCounts()
     conditions: tuple[Condition, ...] = ()
 
 
-class QuiltNetwork(_Object, frozen=True):
+class QuiltNetwork(WireObject, frozen=True):
     """The network; `spec` stays JSON until somebody reads it, so that one who cannot use it can say why."""
 
     spec: dict[str, Any] = {}
@@ -259,81 +258,3 @@ def network_spec(raw: Mapping[str, Any]) -> QuiltNetworkSpec:
         return msgspec.convert(raw, QuiltNetworkSpec)
     except msgspec.ValidationError as error:
         raise ValueError(f"spec of the QuiltNetwork cannot be used: {error}") from error
-
-
-class NodeAddress(_Wire, frozen=True):
-    """One address of a Node."""
-
-    type: str = ""
-    address: str = ""
-
-
-class NodeInfo(_Wire, frozen=True):
-    """What a kubelet runs on."""
-
-    kernel_version: str = ""
-    kubelet_version: str = ""
-    operating_system: str = "linux"
-
-
-class NodeSpec(_Wire, frozen=True):
-    """spec of a Node: what kube-controller-manager gave it, at most one of each family."""
-
-    pod_cidrs: tuple[str, ...] = ()
-
-
-class NodeStatus(_Wire, frozen=True):
-    """status of a Node."""
-
-    addresses: tuple[NodeAddress, ...] = ()
-    capacity: dict[str, str] = {}
-    conditions: tuple[Condition, ...] = ()
-    node_info: NodeInfo = NodeInfo()
-
-
-class Node(_Object, frozen=True):
-    """A Kubernetes Node."""
-
-    spec: NodeSpec = NodeSpec()
-    status: NodeStatus = NodeStatus()
-
-    @property
-    def ready(self) -> bool:
-        """Whether the kubelet says that pods can run."""
-        return self.has(READY)
-
-    @property
-    def linux(self) -> bool:
-        """Whether it runs Linux, as a node that has not said so does."""
-        return self.status.node_info.operating_system == "linux"
-
-    @property
-    def internal_ips(self) -> tuple[str, ...]:
-        """The InternalIP addresses, in the Node's order."""
-        return tuple(item.address for item in self.status.addresses if item.type == "InternalIP")
-
-    @property
-    def ips(self) -> tuple[str, ...]:
-        """The addresses that are really on the node (a name confirms nothing), InternalIP first."""
-        external = (item.address for item in self.status.addresses if item.type == "ExternalIP")
-        return (*self.internal_ips, *external)
-
-    @property
-    def pods(self) -> int:
-        """How many pods the kubelet runs at most; 0 while it has not said so in a plain number."""
-        text = self.status.capacity.get("pods", "")
-        return int(text) if text.isdecimal() else 0
-
-
-class LeaseSpec(_Wire, frozen=True):
-    """spec of a Lease: times are text, and another's clock is never believed."""
-
-    holder_identity: str = ""
-    lease_duration_seconds: int = 0
-    renew_time: str = ""
-
-
-class Lease(_Object, frozen=True):
-    """A Lease."""
-
-    spec: LeaseSpec = LeaseSpec()

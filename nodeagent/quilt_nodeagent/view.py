@@ -13,7 +13,8 @@ from pathlib import Path
 import structlog
 
 from quilt_crds.vtep import vtep_mac
-from quilt_crds.wire import Node, QuiltNode, QuiltNodeStatus
+from quilt_crds.wire import QuiltNode, QuiltNodeStatus
+from quilt_crds.wire_kubernetes import Node
 from quilt_netlink import Address, KernelLike, Link, Route
 from quilt_nodeagent.core.direct import Direct
 from quilt_nodeagent.core.network import Network

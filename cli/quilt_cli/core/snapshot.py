@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from quilt_cli.core.objects import Network, SystemPod, Workload
-from quilt_crds.wire import Node, QuiltNode, QuiltSubnet
+from quilt_crds.wire import QuiltNode, QuiltSubnet
+from quilt_crds.wire_kubernetes import Node
 
 
 @dataclass(frozen=True, slots=True)

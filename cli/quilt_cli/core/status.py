@@ -11,7 +11,8 @@ from quilt_cli.core.finding import EXIT_CANNOT_TELL, EXIT_HEALTHY, EXIT_PROBLEMS
 from quilt_cli.core.objects import Network, SystemPod
 from quilt_cli.core.snapshot import Snapshot
 from quilt_crds.names import AGENT_UNRESPONSIVE, DATAPLANE_IN_SYNC, NODE_COMPONENT, PENDING, RUNTIME_READY, UP
-from quilt_crds.wire import Node, QuiltNode, QuiltSubnet
+from quilt_crds.wire import QuiltNode, QuiltSubnet
+from quilt_crds.wire_kubernetes import Node
 
 SCHEMA = 1
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from quilt_crds.wire import Condition, Mesh, Meta, Node, QuiltNetworkStatus, QuiltNode, QuiltSubnet
+from quilt_crds.wire import Condition, Mesh, Meta, QuiltNetworkStatus, QuiltNode, QuiltSubnet
+from quilt_crds.wire_kubernetes import Node
 from quilt_kube.decoding import convert
 from quilt_operator.core.model import Claim, KubeNode, MeshNode
 

@@ -8,20 +8,8 @@ from typing import Any
 from quilt_cli.core.objects import Network, SystemPod, Workload
 from quilt_cli.core.snapshot import Snapshot
 from quilt_crds.names import claim_name
-from quilt_crds.wire import (
-    Condition,
-    Mesh,
-    Meta,
-    Node,
-    NodeAddress,
-    NodeInfo,
-    NodeSpec,
-    NodeStatus,
-    QuiltNode,
-    QuiltNodeStatus,
-    QuiltSubnet,
-    SubnetSpec,
-)
+from quilt_crds.wire import Condition, Mesh, Meta, QuiltNode, QuiltNodeStatus, QuiltSubnet, SubnetSpec
+from quilt_crds.wire_kubernetes import Node, NodeAddress, NodeInfo, NodeSpec, NodeStatus
 
 NAMES = ("n1", "n2", "n3")
 WELL = {

@@ -13,6 +13,7 @@ from quilt_crds.definitions import DEFINITIONS
 from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET
 from quilt_crds.quiltnetwork import QuiltNetworkSpec
 from quilt_crds.wire import Condition, find_condition
+from quilt_crds.wire_kubernetes import Node
 
 EARLIER, LATER = "2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"
 TYPES = {str: "string", int: "integer", bool: "boolean"}
@@ -113,12 +114,12 @@ def test_what_a_node_says_of_itself() -> None:
         "capacity": {"pods": "110"},
         "conditions": [{"type": "Ready", "status": "True"}],
     }
-    node = msgspec.convert({"metadata": {"name": "a", "resourceVersion": "7"}, "status": status}, wire.Node)
+    node = msgspec.convert({"metadata": {"name": "a", "resourceVersion": "7"}, "status": status}, Node)
     assert node.ips == ("192.0.2.1", "198.51.100.1")
     assert node.internal_ips == ("192.0.2.1",)
     assert (node.pods, node.metadata.version) == (110, 7)
     assert node.condition("Ready") == Condition("Ready", "True")
-    assert (wire.Node().pods, wire.Node().metadata.version) == (0, 0)
+    assert (Node().pods, Node().metadata.version) == (0, 0)
 
 
 def test_a_node_that_was_only_prepared_was_never_reported() -> None:
