@@ -36,6 +36,7 @@ class Settings:
     health: tuple[str, int] | None
     tls: TlsFiles | None = None
     cleanup_on_exit: bool = False
+    masquerade: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Runtime:
         store = Store(settings.state_dir)
         metrics = Metrics()
         addresses = Addresses(store)
-        default = NodeConfig(cluster_cidrs=settings.cluster_cidrs)
+        default = NodeConfig(cluster_cidrs=settings.cluster_cidrs, masquerade=settings.masquerade)
         network = NodeNetwork(store, addresses, metrics, settings.proc_sys_net, default)
         if addresses.subnet is None:
             network.recover()

@@ -89,6 +89,12 @@ def _tls(tcp: tuple[tuple[str, int], ...], *files: Path | None) -> TlsFiles | No
     show_default=True,
     help="Probes, metrics.",
 )
+@click.option(
+    "--masquerade/--no-masquerade",
+    default=True,
+    show_default=True,
+    help="Pods leave the cluster under this node's address.",
+)
 @click.option("--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]))
 @click.option(
     "--cleanup-on-exit", is_flag=True, help="Remove our routes when stopping; they stay by default."
@@ -104,6 +110,7 @@ def main(
     cluster_cidr: tuple[str, ...],
     proc_sys_net: Path,
     health_addr: tuple[str, int] | None,
+    masquerade: bool,
     log_level: str,
     cleanup_on_exit: bool,
     cleanup: bool,
@@ -124,6 +131,7 @@ def main(
         tls=_tls(grpc_addr, tls_cert, tls_key, tls_client_ca),
         health=health_addr,
         cleanup_on_exit=cleanup_on_exit,
+        masquerade=masquerade,
     )
     try:
         if cleanup:

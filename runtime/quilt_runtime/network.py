@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
@@ -46,7 +47,9 @@ class NodeNetwork:
         held = store.meta("config")
         later = store.meta("config_later")
         document = {**held, **(later if isinstance(later, dict) else {})} if isinstance(held, dict) else None
-        self.config = NodeConfig.from_document(document) if document else default
+        taken_up = NodeConfig.from_document(document) if document else default
+        # A flag alone says it: no agent does.
+        self.config = replace(taken_up, masquerade=default.masquerade)
         # Before, the cluster's CIDRs are only a guess.
         self._configured = bool(held)
         self._table = FirewallTable()

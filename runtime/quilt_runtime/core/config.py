@@ -21,7 +21,7 @@ MTU_RANGE = range(576, 65536)
 PREFIX_LENGTHS = range(1, 33)  # whatever kube-controller-manager cuts; core.requests tells which have room
 VNIS = range(1, 1 << 24)
 # Stored apart: a release that does not know them must be able to read the rest after a roll-back.
-SINCE_FIRST = ("spoof_guard", "vni")
+SINCE_FIRST = ("spoof_guard", "vni", "masquerade")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,7 @@ class NodeConfig:
     fast_leave: bool = True
     spoof_guard: bool = True
     vni: int = DEFAULT_VNI
+    masquerade: bool = True
 
     @property
     def cluster_cidrs_v4(self) -> list[IPv4Network]:
@@ -71,6 +72,7 @@ class NodeConfig:
             vni=self.vni,
             device=self.vxlan_interface,
             spoof_guard=self.spoof_guard,
+            masquerade=self.masquerade,
         )
 
     def merged(

@@ -33,7 +33,7 @@ SOURCES = re.compile(
 class Firewall:
     """What the table depends on; `subnet` and `subnet6` are the node's own, empty where it has none (yet).
 
-    `device` is the overlay's.
+    `device` is the overlay's. Without `masquerade` pods leave the cluster under their own addresses.
     """
 
     subnet: str
@@ -45,6 +45,7 @@ class Firewall:
     spoof_guard: bool = False
     vni: int = DEFAULT_VNI
     device: str = VXLAN_DEVICE
+    masquerade: bool = True
 
     @property
     def overlay(self) -> str:
@@ -183,11 +184,12 @@ def _postrouting(wanted: Firewall, *, fib: bool) -> list[str]:
     host = " fib saddr type local" if fib else ""
     rules = []
     for family, subnet, cluster in (("ip", wanted.subnet, "v4"), ("ip6", wanted.subnet6, "v6")):
+        if subnet and wanted.masquerade:
+            rules.append(f"    {family} saddr {subnet} {family} daddr != @cluster_{cluster} goto leaving")
         if subnet:
-            rules += [
-                f"    {family} saddr {subnet} {family} daddr != @cluster_{cluster} goto leaving",
-                f'    oifname "{wanted.device}" {family} saddr != @cluster_{cluster}{host} goto leaving',
-            ]
+            rules.append(
+                f'    oifname "{wanted.device}" {family} saddr != @cluster_{cluster}{host} goto leaving'
+            )
     return [
         "  chain leaving {",
         "    ip daddr { 224.0.0.0/4, 255.255.255.255 } return",

@@ -92,6 +92,18 @@ def test_beyond_the_cluster_pods_are_masqueraded(world: World) -> None:
     ping(world.pod, "198.18.0.2")
 
 
+def test_without_masquerading_pods_keep_their_address_beyond_the_cluster(world: World) -> None:
+    """The flag counts at each start, whatever the runtime had before."""
+    # Another port each time: what the kernel tracks keeps the address that it had.
+    runs = (("--no-masquerade", 7000, f"{world.pod_address} 7000"), ("--masquerade", 7001, "198.18.0.1 "))
+    for flag, port, seen in runs:
+        world.node.stop()
+        world.node.start(flag)
+        with listening(world.outside, 9000) as received:
+            send(world.pod, "198.18.0.2", 9000, source_port=port)
+            assert received().startswith(seen)
+
+
 @pytest.mark.kernel
 def test_inside_the_cluster_pods_keep_their_address(world: World) -> None:
     with listening(world.outside, 9000) as received:

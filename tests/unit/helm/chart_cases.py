@@ -172,6 +172,7 @@ def nodes() -> Iterator[Case]:
         (NODE, f"{RUNTIME} args", "--tls-cert=/etc/quilt/tls/tls.crt"),
         (NODE, f"{RUNTIME} volumeMounts runtime-tls mountPath", "/etc/quilt/tls"),
     )  # fmt: skip
+    yield case("runtime.masquerade", False, (NODE, f"{RUNTIME} args", "--no-masquerade"))
     yield case(
         "cni.install", False, (NODE, f"{AGENT} args", "--no-cni-install"),
         (NODE, f"{POD} volumes cni-bin", ABSENT), (NODE, f"{AGENT} volumeMounts cni-conf", ABSENT),

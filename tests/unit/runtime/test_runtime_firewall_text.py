@@ -94,6 +94,14 @@ def test_nothing_is_masqueraded_without_a_subnet() -> None:
     assert "goto leaving" not in "".join(ruleset(replace(BASE, subnet="")))
 
 
+def test_pods_keep_their_addresses_where_masquerading_is_off() -> None:
+    text = "".join(ruleset(replace(BASE, masquerade=False)))
+    assert "ip saddr 10.42.1.0/24 ip daddr != @cluster_v4 goto leaving" in "".join(ruleset(BASE))
+    assert "ip saddr 10.42.1.0/24 ip daddr != @cluster_v4 goto leaving" not in text
+    # The host's own packets into the overlay are answered through it either way.
+    assert 'oifname "vxlan100" ip saddr != @cluster_v4 fib saddr type local goto leaving' in text
+
+
 def test_masquerading_never_picks_the_overlay_port() -> None:
     assert ":16384-65535" in "".join(ruleset(BASE))
     assert ":1024-19999" in "".join(ruleset(replace(BASE, vxlan_port=20000)))
