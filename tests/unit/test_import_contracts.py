@@ -26,6 +26,17 @@ PACKAGES = (
 )
 
 
+# What writes a dataplane, or decides what is written.
+WRITERS = (
+    "netlink/quilt_netlink",
+    "multicast/quilt_multicast",
+    "multicast/quilt_pim",
+    "nodeagent/quilt_nodeagent",
+    "runtime/quilt_runtime",
+    "operator/quilt_operator",
+)
+
+
 def lint(root: Path) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join(str(root / package) for package in PACKAGES)
     command = [
@@ -62,6 +73,9 @@ def test_contracts_hold() -> None:
         ("operator/quilt_operator/core/offence.py", "import quilt_kube.connections"),
         ("operator/quilt_operator/api/offence.py", "import quilt_operator.world"),
         ("operator/quilt_operator/offence.py", "import quilt_operator.leader"),
+        ("cli/quilt_cli/offence.py", "import quilt_netlink"),
+        ("devcluster/quilt_devcluster/offence.py", "import quilt_netlink"),
+        *((f"{path}/offence.py", "import pyroute2") for path in WRITERS),
     ],
 )
 def test_a_forbidden_import_fails_the_build(tmp_path: Path, module: str, line: str) -> None:

@@ -11,10 +11,10 @@ import click
 from quilt_cli.commands.options import leave, output
 from quilt_cli.core.finding import EXIT_CANNOT_TELL, EXIT_HEALTHY, EXIT_PROBLEMS
 from quilt_cli.kernel.leftovers import Leftover, Places, find, foreign_plugins
+from quilt_cli.kernel.netlink import opened
 from quilt_cli.kernel.places import cni_folder
 from quilt_cli.output import console, print_json
 from quilt_crds.names import VXLAN_DEVICE
-from quilt_netlink import Kernel, NetlinkError
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -66,9 +66,9 @@ def cleanup(
             "    → helm uninstall quilt -n quilt-system"
         )
     try:
-        with Kernel.open() as kernel:
+        with opened() as kernel:
             _work(find(kernel, places), foreign_plugins(places), dry_run, yes, as_json)
-    except (NetlinkError, OSError) as error:
+    except OSError as error:
         _refuse(f"the kernel's state cannot be read: {error}")
 
 

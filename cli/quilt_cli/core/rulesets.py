@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from quilt_cli.core.node_facts import Chain
-from quilt_netlink.nftrules import Rule, of_kind, refuses_all, targets
 
 _CHAIN = re.compile(r"\s*chain (\S+) \{")
 _HOOK = re.compile(r"type filter hook (\S+) priority [^;]*;(?: policy (\w+);)?")
@@ -18,43 +15,16 @@ _PORTS = re.compile(r"\bdport (\{[^}]*\}|\S+)")
 _JUMP = re.compile(r"\b(?:jump|goto) (\S+)")
 # Rules that are about other traffic than UDP from another host.
 _OTHER = re.compile(r'\b(?:icmp|icmpv6|sctp|igmp|esp|ah|gre)\b|[io]if(?:name)? "lo"|!= | vmap ')
-_REFUSES = re.compile(r"^(?:counter |log (?:prefix \"[^\"]*\" ?)?)*(?:drop|reject\b.*)$")
-
-
-def forward_chains(entries: Sequence[Mapping[str, Any]], marks: Sequence[str]) -> tuple[Chain, ...]:
-    """Return the chains at the forward hook that refuse what they do not accept, of `nft -j list ruleset`.
-
-    By their policy, or by a rule that refuses all the rest. A chain accepts the mesh when one of the rules
-    that it leads to speaks of one of the `marks`, a device or an address.
-    """
-    tables: dict[tuple[str, str], dict[str, list[Rule]]] = {}
-    for rule in of_kind("rule", entries):
-        table = tables.setdefault((rule["family"], rule["table"]), {})
-        table.setdefault(rule["chain"], []).append(rule)
-    found = []
-    for chain in of_kind("chain", entries):
-        if chain.get("hook") != "forward":
-            continue
-        chains = tables.get((chain["family"], chain["table"]), {})
-        refuses = any(refuses_all(rule, chains) for rule in chains.get(chain["name"], ()))
-        if chain.get("policy") != "drop" and not refuses:
-            continue
-        said = json.dumps([rule.get("expr") for rule in _reached(chain["name"], chains)])
-        accepts = any(f'"{mark}"' in said for mark in marks)
-        found.append(Chain(f"{chain['family']} {chain['table']} {chain['name']}", accepts))
-    return tuple(found)
-
-
-def _reached(name: str, chains: Mapping[str, list[Rule]]) -> Iterator[Rule]:
-    seen: set[str] = set()
-    todo = [name]
-    while todo:
-        if (at := todo.pop()) in seen:
-            continue
-        seen.add(at)
-        for rule in chains.get(at, ()):
-            yield rule
-            todo += targets(rule.get("expr", []))
+_DEEPEST = 16  # jumps of jumps, as the kernel has it
+# What every packet passes, then what none does. Of iptables' extensions nft shows no more than the name.
+_PASSED = (
+    r'counter(?: name \S+)?|xt match "?comment"?|comment "[^"]*"'
+    r'|log(?: prefix "[^"]*"| (?:level|group|snaplen|queue-threshold|flags(?: tcp| ip)?) [\w,]+)*'
+)
+_REFUSES = re.compile(
+    rf"(?:(?:{_PASSED})\s+)*(?:drop|reject\b.*|xt target \"?REJECT\"?|(?:jump|goto) (?P<target>\S+))"
+    r'(?: comment "[^"]*")?'
+)
 
 
 @dataclass
@@ -68,6 +38,25 @@ class _Listed:
     rules: list[str] = field(default_factory=list)
 
 
+Chains = Mapping[tuple[str, str], _Listed]
+"""By table and name."""
+
+
+def forward_chains(listing: str, marks: Sequence[str]) -> tuple[Chain, ...]:
+    """Return the chains at the forward hook that refuse what they do not accept, of `nft -s list ruleset`.
+
+    By their policy, or by a rule that refuses all the rest. A chain accepts the mesh when one of the rules
+    that it leads to speaks of one of the `marks`, a device or an address.
+    """
+    chains = _listed(listing)
+    about_mesh = re.compile(rf"(?<![\w.:])(?:{'|'.join(map(re.escape, marks))})(?![\w.:])")
+    return tuple(
+        Chain(f"{base.table} {base.name}", any(map(about_mesh.search, _flat(base, chains))))
+        for base in chains.values()
+        if base.hook == "forward" and _refuses(base, chains)
+    )
+
+
 def tracked_only(listing: str, port: int) -> tuple[str, ...]:
     """Return the chains at the hooks input and output that take a UDP port for tracked connections alone.
 
@@ -75,15 +64,27 @@ def tracked_only(listing: str, port: int) -> tuple[str, ...]:
     packets are untracked, so that no such rule is about them.
     """
     chains = _listed(listing)
-    by_name = {(chain.table, chain.name): chain for chain in chains}
     found = []
-    for base in chains:
+    for base in chains.values():
         if base.hook not in ("input", "output"):
             continue
-        rules = list(_flat(base, by_name))
-        if (base.policy == "drop" or any(map(_REFUSES.match, rules))) and _shuts_out(rules, port):
+        rules = list(_flat(base, chains))
+        refusals = filter(None, map(_REFUSES.fullmatch, rules))
+        refuses = base.policy == "drop" or any(not refusal["target"] for refusal in refusals)
+        if refuses and _shuts_out(rules, port):
             found.append(f"{base.table} {base.name}")
     return tuple(found)
+
+
+def _refuses(chain: _Listed, chains: Chains, depth: int = 0) -> bool:
+    """Whether a chain refuses what none of its rules accepts; `depth` is that of its jump."""
+    if chain.policy == "drop":
+        return True
+    for found in filter(None, map(_REFUSES.fullmatch, chain.rules)):
+        inner = chains.get((chain.table, found["target"] or ""))
+        if not found["target"] or (inner and depth < _DEEPEST and _refuses(inner, chains, depth + 1)):
+            return True
+    return False
 
 
 def _shuts_out(rules: Sequence[str], port: int) -> bool:
@@ -109,31 +110,31 @@ def _includes(ports: str, port: int) -> bool:
     return False
 
 
-def _listed(listing: str) -> list[_Listed]:
-    found: list[_Listed] = []
-    table, inside = "", False
+def _listed(listing: str) -> dict[tuple[str, str], _Listed]:
+    found: dict[tuple[str, str], _Listed] = {}
+    table, chain = "", None
     for line in listing.splitlines():
         text = line.strip()
         if line.startswith("table "):
             table = line.removeprefix("table ").removesuffix(" {")
-        elif chain := _CHAIN.match(line):
-            found.append(_Listed(table, chain[1]))
-            inside = True
+        elif name := _CHAIN.match(line):
+            chain = found[table, name[1]] = _Listed(table, name[1])
         elif text == "}":
-            inside = False
-        elif inside and (hook := _HOOK.search(text)):
-            found[-1].hook, found[-1].policy = hook[1], hook[2] or "accept"
-        elif inside:
-            found[-1].rules.append(text)
+            chain = None
+        elif chain and (hook := _HOOK.search(text)):
+            chain.hook, chain.policy = hook[1], hook[2] or "accept"
+        elif chain and text:
+            chain.rules.append(text)
     return found
 
 
-def _flat(base: _Listed, by_name: Mapping[tuple[str, str], _Listed]) -> Iterator[str]:
+def _flat(base: _Listed, chains: Chains) -> Iterator[str]:
+    """The rules of a chain and of all that it leads to."""
     seen: set[str] = set()
     todo = [base.name]
     while todo:
         name = todo.pop()
-        chain = by_name.get((base.table, name))
+        chain = chains.get((base.table, name))
         if name in seen or chain is None:
             continue
         seen.add(name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import shutil
 import socket
@@ -10,12 +9,14 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from socket import AF_INET6
+from typing import Any
 
-from quilt_cli.core.node_facts import Chain, Holding, NodeFacts, VxlanDevice
+from quilt_cli.core.node_facts import Holding, NodeFacts, VxlanDevice
 from quilt_cli.core.rulesets import forward_chains, tracked_only
+from quilt_cli.kernel.netlink import IPRoute, NetlinkError, dump, kind_of, nexthops, opened
 from quilt_cli.kernel.places import CONFLIST, conflists, host_name, host_programs
 from quilt_crds.names import BRIDGE_DEVICE
-from quilt_netlink import Kernel, KernelLike, Link, NetlinkError
 
 SYSCTLS = (
     "ipv4/ip_forward",
@@ -34,16 +35,15 @@ _NFT_STATEMENTS = {
 }
 # In a namespace of its own, which ends with the process: no device of the host is touched.
 _TRY = """
-import sys
-from quilt_netlink import Create, Kernel, Link, NetlinkError, Vxlan
+import errno, sys
+from pyroute2 import IPRoute, NetlinkError
 kind = sys.argv[1]
-link = Link("quilt-try", kind, vxlan=Vxlan(1) if kind == "vxlan" else None,
-            peer=Link("quilt-try2") if kind == "veth" else None)
-with Kernel.open() as kernel:
+settings = {"vxlan": {"vxlan_id": 1}, "veth": {"peer": "quilt-try2"}}.get(kind, {})
+with IPRoute(groups=0) as kernel:
     try:
-        kernel.run(Create(link))
+        kernel.link("add", ifname="quilt-try", kind=kind, **settings)
     except NetlinkError as error:
-        sys.exit(f"{error}")
+        sys.exit(errno.errorcode.get(error.code, str(error)))
 """
 
 
@@ -54,26 +54,23 @@ def look(
     run_folder: Path,
     sysctls: Path = Path("/proc/sys/net"),
 ) -> NodeFacts:
-    """Look at this node; `port` is the mesh's UDP port, `cidrs` its ranges. Raises NetlinkError."""
-    with Kernel.open() as kernel:
-        underlay, mtu = _underlay(kernel)
-        links = kernel.links()
+    """Look at this node; `port` is the mesh's UDP port, `cidrs` its ranges. Raises OSError."""
+    ruleset = _ruleset()
+    with opened() as kernel:
+        links = dump(kernel.get_links)
+        underlay, mtu = _underlay(kernel, links)
         return NodeFacts(
             kernel=platform.release(),
             can_make={kind: _can_make(kind, links) for kind in _KINDS},
             nexthop_objects=_nexthop_objects(kernel),
             nft=_nft_version(),
-            vxlans=tuple(
-                VxlanDevice(link.name, link.vxlan.vni, link.vxlan.port, link.mtu, link.up)
-                for link in links
-                if link.vxlan is not None
-            ),
-            bridge=any(link.name == BRIDGE_DEVICE and link.kind == "bridge" for link in links),
+            vxlans=tuple(_vxlan(link) for link in links if kind_of(link) == "vxlan"),
+            bridge=any((link.get("ifname"), kind_of(link)) == (BRIDGE_DEVICE, "bridge") for link in links),
             underlay=underlay,
             underlay_mtu=mtu,
             port_in_use=_udp_in_use(port),
-            drops_forward=_drops_forward(cidrs),
-            drops_untracked=_drops_untracked(port),
+            drops_forward=None if ruleset is None else forward_chains(ruleset, _marks(cidrs)),
+            drops_untracked=None if ruleset is None else tracked_only(ruleset, port),
             legacy_iptables=_has_legacy_iptables(),
             nft_has={name: _nft_has(statement) for name, statement in _NFT_STATEMENTS.items()},
             host_programs=host_programs(("iptables", "nft")),
@@ -86,10 +83,21 @@ def look(
         )
 
 
-def _addresses(kernel: KernelLike, links: Sequence[Link]) -> tuple[Holding, ...]:
-    names = {link.index: link.name for link in links}
-    held = [(names.get(entry.ifindex, ""), entry.address) for entry in kernel.addresses()]
-    return tuple(Holding(*item) for item in sorted(held) if item[0])
+def _vxlan(link: Any) -> VxlanDevice:
+    vni, port = (link.get(("linkinfo", "data", f"vxlan_{name}")) or 0 for name in ("id", "port"))
+    return VxlanDevice(link.get("ifname"), vni, port, link.get("mtu"), link["state"] == "up")
+
+
+def _addresses(kernel: IPRoute, links: Sequence[Any]) -> tuple[Holding, ...]:
+    names = {link["index"]: link.get("ifname") for link in links}
+    found = dump(kernel.get_addr)
+    # The address of a point-to-point link is its peer's; "local" is its own wherever there are two.
+    held = [
+        (names[entry["index"]], f"{entry.get('local') or entry.get('address')}/{entry['prefixlen']}")
+        for entry in found
+        if entry["index"] in names
+    ]
+    return tuple(Holding(*item) for item in sorted(held))
 
 
 def _sysctls(folder: Path, underlay: str) -> dict[str, str]:
@@ -97,19 +105,19 @@ def _sysctls(folder: Path, underlay: str) -> dict[str, str]:
     return {name: value for name in names if (value := _read(folder / name)) is not None}
 
 
-def _underlay(kernel: KernelLike) -> tuple[str, int]:
-    """The interface of the default route, as the best guess of what carries the mesh."""
-    routes = [route for route in kernel.routes() if route.prefix in {"0.0.0.0/0", "::/0"} and route.ifindex]
-    for route in sorted(routes, key=lambda item: (":" in item.prefix, item.metric)):
-        link = kernel.link(route.ifindex)
-        if link is not None:
-            return link.name, link.mtu
+def _underlay(kernel: IPRoute, links: Sequence[Any]) -> tuple[str, int]:
+    """The interface of the default route with its MTU, as the best guess of what carries the mesh."""
+    by_index = {link["index"]: link for link in links}
+    routes = [route for route in dump(kernel.get_default_routes) if route.get("oif") in by_index]
+    for route in sorted(routes, key=lambda item: (item["family"] == AF_INET6, item.get("priority") or 0)):
+        link = by_index[route.get("oif")]
+        return link.get("ifname"), link.get("mtu")
     return "", 0
 
 
-def _can_make(kind: str, links: Sequence[Link]) -> bool | None:
+def _can_make(kind: str, links: Sequence[Any]) -> bool | None:
     # A module that is loaded, or built in and has parameters, has a folder here.
-    if any(link.kind == kind for link in links) or Path("/sys/module", kind).is_dir():
+    if any(kind_of(link) == kind for link in links) or Path("/sys/module", kind).is_dir():
         return True
     if not shutil.which("unshare"):
         return None
@@ -122,9 +130,9 @@ def _can_make(kind: str, links: Sequence[Link]) -> bool | None:
     return None if refused else False
 
 
-def _nexthop_objects(kernel: KernelLike) -> bool | None:
+def _nexthop_objects(kernel: IPRoute) -> bool:
     try:
-        kernel.nexthops()
+        nexthops(kernel)
     except NetlinkError:
         return False
     return True
@@ -149,26 +157,17 @@ def _udp_in_use(port: int) -> bool | None:
     return found
 
 
-def _ruleset(*options: str) -> str | None:
+def _ruleset() -> str | None:
     """What nft lists of everybody's tables, and so of iptables-nft's; None where that cannot be seen."""
     if not shutil.which("nft"):
         return None
-    command = ["nft", *options, "list", "ruleset"]
+    command = ["nft", "--stateless", "list", "ruleset"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout if done.returncode == 0 else None
 
 
-def _drops_forward(cidrs: Sequence[str]) -> tuple[Chain, ...] | None:
-    try:
-        entries = json.loads(_ruleset("-j") or "")["nftables"]
-    except (ValueError, KeyError):
-        return None
-    return forward_chains(entries, (BRIDGE_DEVICE, *(cidr.partition("/")[0] for cidr in cidrs)))
-
-
-def _drops_untracked(port: int) -> tuple[str, ...] | None:
-    listing = _ruleset("--stateless")
-    return None if listing is None else tracked_only(listing, port)
+def _marks(cidrs: Sequence[str]) -> tuple[str, ...]:
+    return (BRIDGE_DEVICE, *(cidr.partition("/")[0] for cidr in cidrs))
 
 
 def _nft_has(statement: str) -> bool | None:

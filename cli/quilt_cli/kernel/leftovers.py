@@ -6,24 +6,29 @@ before the devices that they point at, so that each removal is one that can be t
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from socket import AF_INET
+from typing import Any
 
+from quilt_cli.kernel.netlink import IPRoute, NetlinkError, dump, kind_of, nexthops, remove_nexthop
 from quilt_cli.kernel.places import conflists
 from quilt_crds.names import BRIDGE_DEVICE, POD_INTERFACE_PREFIX, ROUTE_PROTOCOLS
-from quilt_netlink import Delete, KernelLike, Link, NetlinkError, Op
 
 NFT_TABLE = "quilt"
 NFT_COMMENT = "quilt-mesh"
 OUR_PLUGIN = "quilt-cni"
 COMMON_PLUGINS = ("loopback", "portmap", "bandwidth")
 _VETH_DIGITS = 8
+_TABLE_MAIN = 254
+_GONE = (errno.ENODEV, errno.ENOENT, errno.ESRCH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,10 @@ class Places:
     device: str
 
 
+Removal = tuple[str, Callable[[], object]]
+"""One entry of the kernel's: its name, and what removes it or raises NetlinkError."""
+
+
 @dataclass(frozen=True, slots=True)
 class Leftover:
     """Something of ours: what it is in words, and how it goes away (returns why it did not, or nothing)."""
@@ -46,7 +55,7 @@ class Leftover:
     remove: Callable[[], str]
 
 
-def find(kernel: KernelLike, places: Places) -> list[Leftover]:
+def find(kernel: IPRoute, places: Places) -> list[Leftover]:
     """Everything of ours on this node, in the order in which it should go."""
     return [
         *_files([places.cni_conf / name for name in conflists(places.cni_conf)], "CNI configuration"),
@@ -66,52 +75,71 @@ def foreign_plugins(places: Places) -> list[str]:
     return [name for name in present if not _same(places.cni_bin / name, places.cni_source / name)]
 
 
-def _routes(kernel: KernelLike) -> Iterator[Leftover]:
-    ops: list[Op] = [Delete(route) for protocol in ROUTE_PROTOCOLS for route in kernel.routes(protocol)]
-    ops += [Delete(refused) for protocol in ROUTE_PROTOCOLS for refused in kernel.unreachables(protocol)]
-    if ops:
-        yield Leftover("routes", f"{len(ops)} routes of protocol 81 or 82", lambda: _apply(kernel, ops))
+def _routes(kernel: IPRoute) -> Iterator[Leftover]:
+    found = [
+        route
+        for route in dump(kernel.get_routes)
+        if route["proto"] in ROUTE_PROTOCOLS and route.get("table") == _TABLE_MAIN
+    ]
+    if found:
+        removals = [_route(kernel, route) for route in found]
+        yield _several("routes", f"{len(found)} routes of protocol 81 or 82", removals)
 
 
-def _nexthops(kernel: KernelLike) -> Iterator[Leftover]:
+def _route(kernel: IPRoute, route: Any) -> Removal:
+    nowhere = "0.0.0.0" if route["family"] == AF_INET else "::"  # noqa: S104  # the default route
+    prefix = f"{route.get('dst') or nowhere}/{route['dst_len']}"
+    same = {key: value for key in ("table", "priority", "oif") if (value := route.get(key)) is not None}
+    same |= {field: route[field] for field in ("family", "proto", "type", "scope", "tos")}
+    return prefix, partial(kernel.route, "del", dst=prefix, **same)
+
+
+def _nexthops(kernel: IPRoute) -> Iterator[Leftover]:
     try:
-        ops: list[Op] = [Delete(hop) for protocol in ROUTE_PROTOCOLS for hop in kernel.nexthops(protocol)]
+        found = [hop.get("id") for hop in nexthops(kernel) if hop["proto"] in ROUTE_PROTOCOLS]
     except NetlinkError:
         return  # A kernel without nexthop objects holds none.
-    if ops:
-        yield Leftover(
-            "nexthops", f"{len(ops)} nexthop objects of protocol 81 or 82", lambda: _apply(kernel, ops)
-        )
+    if found:
+        removals = [(f"nexthop {number}", partial(remove_nexthop, kernel, number)) for number in found]
+        yield _several("nexthops", f"{len(found)} nexthop objects of protocol 81 or 82", removals)
 
 
-def _links(kernel: KernelLike, device: str) -> Iterator[Leftover]:
-    links = kernel.links()
+def _links(kernel: IPRoute, device: str) -> Iterator[Leftover]:
+    links = dump(kernel.get_links)
+
+    def removal(link: Any) -> Removal:
+        return link.get("ifname"), partial(kernel.link, "del", index=link["index"])
+
     veths = [link for link in links if _is_our_veth(link)]
     if veths:
-        ops: list[Op] = [_delete(link) for link in veths]
-        yield Leftover("veths", f"{len(ops)} veth pairs of pods", lambda: _apply(kernel, ops))
+        yield _several("veths", f"{len(veths)} veth pairs of pods", map(removal, veths))
     for name, kind in ((BRIDGE_DEVICE, "bridge"), (device, "vxlan")):
         for link in links:
-            if (link.name, link.kind) == (name, kind):
-                op: Op = _delete(link)
-                yield Leftover("link", f"{kind} device {name}", lambda op=op: _apply(kernel, [op]))  # type: ignore[misc]
+            if (link.get("ifname"), kind_of(link)) == (name, kind):
+                yield _several("link", f"{kind} device {name}", [removal(link)])
 
 
-def _is_our_veth(link: Link) -> bool:
-    digits = link.name.removeprefix(POD_INTERFACE_PREFIX)
-    plausible = (
-        link.kind == "veth" and link.name.startswith(POD_INTERFACE_PREFIX) and len(digits) == _VETH_DIGITS
-    )
+def _is_our_veth(link: Any) -> bool:
+    name: str = link.get("ifname")
+    digits = name.removeprefix(POD_INTERFACE_PREFIX)
+    plausible = kind_of(link) == "veth" and digits != name and len(digits) == _VETH_DIGITS
     return plausible and all(digit in "0123456789abcdef" for digit in digits)
 
 
-def _delete(link: Link) -> Op:
-    return Delete(Link(link.name, kind=link.kind, index=link.index))
+def _several(kind: str, what: str, removals: Iterable[Removal]) -> Leftover:
+    return Leftover(kind, what, partial(_each, list(removals)))
 
 
-def _apply(kernel: KernelLike, ops: list[Op]) -> str:
-    refused = [failure for failure in kernel.apply(ops) if not failure.absent]
-    return "; ".join(f"{failure.op.entry}: {failure.message}" for failure in refused[:3])
+def _each(removals: Iterable[Removal]) -> str:
+    """Remove one after the other; return the first three refusals, of what is there still."""
+    problems = []
+    for what, remove in removals:
+        try:
+            remove()
+        except NetlinkError as error:
+            if error.code not in _GONE:
+                problems.append(f"{what}: {error.args[1]}")
+    return "; ".join(problems[:3])
 
 
 def _nft() -> Iterator[Leftover]:

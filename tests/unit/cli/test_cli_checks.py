@@ -164,21 +164,17 @@ def test_kernel_versions(release: str, version: tuple[int, int]) -> None:
 
 
 def test_chains_that_drop_are_found_with_whether_they_let_the_mesh_pass() -> None:
-    def chain(table: str, policy: str, hook: str = "forward") -> dict[str, Any]:
-        return {"chain": {"family": "ip", "table": table, "name": "FORWARD", "hook": hook, "policy": policy}}
+    def chain(table: str, policy: str, rule: str = "", hook: str = "forward") -> str:
+        head = f"type filter hook {hook} priority filter; policy {policy};"
+        return f"table ip {table} {{\n\tchain FORWARD {{\n\t\t{head}\n\t\t{rule}\n\t}}\n}}\n"
 
-    def rule(table: str, value: str) -> dict[str, Any]:
-        expr = [{"match": {"right": value}}, {"accept": None}]
-        return {"rule": {"family": "ip", "table": table, "chain": "FORWARD", "expr": expr}}
-
-    ruleset = [
-        {"metainfo": {}},
-        chain("a", "drop"),
-        chain("b", "drop"),
-        chain("c", "accept"),
-        chain("d", "drop", "input"),
-        rule("b", "10.42.0.0"),
-        rule("a", "quilt01"),
-    ]
+    ruleset = "".join(
+        (
+            chain("a", "drop", 'iifname "quilt01" accept'),
+            chain("b", "drop", "ip saddr 10.42.0.0/16 accept"),
+            chain("c", "accept"),
+            chain("d", "drop", hook="input"),
+        )
+    )
     found = forward_chains(ruleset, ("quilt0", "10.42.0.0"))
     assert found == (Chain("ip a FORWARD", accepts=False), Chain("ip b FORWARD", accepts=True))
