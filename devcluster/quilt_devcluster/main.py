@@ -34,7 +34,11 @@ class _Group(click.Group):
             sys.exit(1)
 
 
-@click.group(cls=_Group, context_settings={"auto_envvar_prefix": "QUILT_DEVCLUSTER"})
+@click.group(
+    cls=_Group,
+    context_settings={"auto_envvar_prefix": "QUILT_DEVCLUSTER", "help_option_names": ["-h", "--help"]},
+)
+@click.version_option(package_name="quilt-mesh")
 def cli() -> None:
     """A real Kubernetes on this machine, without a container engine or prebuilt downloads."""
 

@@ -35,7 +35,14 @@ from quilt_pim.service import ControlService
 _LEVELS = click.Choice(["debug", "info", "warning", "error"])
 
 
-@click.command(context_settings={"auto_envvar_prefix": "QUILT", "max_content_width": 110})
+@click.command(
+    context_settings={
+        "auto_envvar_prefix": "QUILT",
+        "max_content_width": 110,
+        "help_option_names": ["-h", "--help"],
+    }
+)
+@click.version_option(package_name="quilt-mesh")
 @click.option(
     "--node-name", required=True, envvar="NODE_NAME", help="Name of the Kubernetes Node this runs on."
 )

@@ -17,7 +17,13 @@ from quilt_operator.app import Options, run
 from quilt_operator.probes import ConfigurationError
 
 
-@click.command(context_settings={"auto_envvar_prefix": "QUILT", "show_default": True})
+@click.command(
+    context_settings={
+        "auto_envvar_prefix": "QUILT",
+        "show_default": True,
+        "help_option_names": ["-h", "--help"],
+    }
+)
 @click.option(
     "--namespace",
     envvar=["QUILT_NAMESPACE", "POD_NAMESPACE"],

@@ -59,7 +59,14 @@ def _tls(tcp: tuple[tuple[str, int], ...], *files: Path | None) -> TlsFiles | No
     return None
 
 
-@click.command(context_settings={"auto_envvar_prefix": ENVIRONMENT, "max_content_width": 110})
+@click.command(
+    context_settings={
+        "auto_envvar_prefix": ENVIRONMENT,
+        "max_content_width": 110,
+        "help_option_names": ["-h", "--help"],
+    }
+)
+@click.version_option(package_name="quilt-mesh")
 @click.option(
     "--grpc-addr",
     multiple=True,
