@@ -109,11 +109,11 @@ def show(cluster: Cluster) -> None:
 
 
 def status(cluster: Cluster) -> None:
-    """`quilt status`, as a person runs it."""
-    from quilt_cli.main import cli as quilt
+    """`quiltctl status`, as a person runs it."""
+    from quilt_cli.main import cli as quiltctl
 
-    print("\n$ quilt status", flush=True)
-    quilt.main(["--kubeconfig", str(cluster.kubeconfig), "status"], standalone_mode=False)
+    print("\n$ quiltctl status", flush=True)
+    quiltctl.main(["--kubeconfig", str(cluster.kubeconfig), "status"], standalone_mode=False)
 
 
 def start() -> Cluster:
@@ -150,8 +150,8 @@ def up() -> None:
     print(f"""
 What to try next (the cluster stays until `make demo-down`):
   export PATH=$PWD/.venv/bin:$PATH KUBECONFIG={cluster.kubeconfig}
-  quilt status                                     who is Up, who is in sync, what is wrong
-  quilt connectivity test                          every pod to every pod, in a table
+  quiltctl status                                     who is Up, who is in sync, what is wrong
+  quiltctl connectivity test                          every pod to every pod, in a table
   quilt-devcluster add-node --name demo            a fourth node joins by itself
   quilt-devcluster exec --name demo {cluster.nodes[0]} -- ip link del vxlan100      …and look: it is back
   quilt-devcluster stop-node --name demo {cluster.nodes[-1]}    Down within 33 s, its routes gone everywhere

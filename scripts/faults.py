@@ -31,7 +31,7 @@ BEFORE, MENDED = "f9ccd39", "f3971f9"
 IDS = (
     *(f"t{number}" for number in range(1, 29)),
     *(f"s{number}" for number in range(1, 12)),
-    *(f"u{number}" for number in range(1, 10)),
+    *(f"u{number}" for number in range(1, 12)),
     *("u13", "u14"),
 )
 # What `before` takes from MENDED: the tests and what they run on. All else is the old commit's.

@@ -88,6 +88,6 @@ def _why(path: str, error: OSError) -> str:
     if isinstance(error, FileNotFoundError | ConnectionRefusedError):
         return (
             f"{text}: no agent serves it here\n"
-            "    → on a node, or: kubectl -n quilt-system exec POD -c agent -- quilt multicast …"
+            "    → on a node, or: kubectl -n quilt-system exec POD -c agent -- quiltctl multicast …"
         )
     return text

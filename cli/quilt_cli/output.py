@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from quilt_cli.core.finding import Finding, Level
 
 STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red", Level.UNKNOWN: "dim"}
 SIGNS = {Level.OK: "✓", Level.WARN: "!", Level.FAIL: "✗", Level.UNKNOWN: "?"}
-# A pipe has no width; tables must not be cut for it.
+# A pipe has no width; sentences must not be cut for it.
 _PIPE_WIDTH = 200
+_GAP = 3
 # A list of hundreds hides what else is wrong.
 _ALIKE = 5
 
@@ -33,12 +33,32 @@ def print_json(document: Any, *, compact: bool = False) -> None:
     print(json.dumps(document, indent=None if compact else 2, ensure_ascii=False))
 
 
-def table(*columns: str) -> Table:
-    """A table in the manner of kubectl: no lines, one space between."""
-    made = Table(box=None, pad_edge=False, show_edge=False, header_style="bold", padding=(0, 3, 0, 0))
-    for column in columns:
-        made.add_column(column, overflow="fold")
-    return made
+def print_table(out: Console, columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
+    """A table in the manner of kubectl: no lines, a few spaces between, nothing cut or folded.
+
+    What is too wide for the terminal is shown as one block a row: an address that is broken in the middle can
+    be neither read nor copied.
+    """
+    cells = [[Text(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
+    head = [Text(name, "bold") for name in columns]
+    widths = [max(cell.cell_len for cell in column) + _GAP for column in zip(head, *cells, strict=True)]
+    if out.is_terminal and sum(widths) - _GAP > out.width:
+        _print_blocks(out, columns, cells)
+        return
+    for row in (head, *cells):
+        line = Text()
+        for cell, width in zip(row, widths, strict=True):
+            line.append_text(cell).append(" " * (width - cell.cell_len))
+        line.rstrip()
+        out.print(line, soft_wrap=True)
+
+
+def _print_blocks(out: Console, columns: Sequence[str], rows: Iterable[Sequence[Text]]) -> None:
+    names = [f"  {name:<{max(map(len, columns[1:]))}}  " for name in columns[1:]]
+    for first, *others in rows:
+        out.print(Text.assemble((first.plain, "bold")), soft_wrap=True)
+        for name, cell in zip(names, others, strict=True):
+            out.print(Text.assemble((name, "dim"), cell), soft_wrap=True)
 
 
 def lines(findings: Iterable[Finding]) -> Iterable[Text]:

@@ -16,7 +16,7 @@ _OPTIONS = (
         "--control-sock",
         default="/run/quilt/control.sock",
         show_default=True,
-        help="Where multicast routers and `quilt multicast` ask; empty: nowhere.",
+        help="Where multicast routers and `quiltctl multicast` ask; empty: nowhere.",
     ),
     click.option(
         "--rpf-sock",

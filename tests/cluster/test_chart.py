@@ -146,7 +146,7 @@ def test_installing_prints_the_next_commands(plane: ControlPlane) -> None:
     for command in (
         "kubectl get quiltnodes --watch",
         f"helm test quilt -n {NAMESPACE} --logs",
-        "quilt status",
+        "quiltctl status",
     ):
         assert command in said
 

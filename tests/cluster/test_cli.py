@@ -1,4 +1,4 @@
-"""`quilt` against the real cluster: what it says of a healthy mesh, and of one that is not."""
+"""`quiltctl` against the real cluster: what it says of a healthy mesh, and of one that is not."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 from mesh import NAMESPACE, Mesh, until
 
-QUILT = str(Path(sys.executable).with_name("quilt"))
+QUILTCTL = str(Path(sys.executable).with_name("quiltctl"))
 
 
-def quilt(mesh: Mesh, *arguments: str, timeout: float = 180) -> subprocess.CompletedProcess[str]:
-    command = [QUILT, "--kubeconfig", str(mesh.cluster.kubeconfig), *arguments]
+def quiltctl(mesh: Mesh, *arguments: str, timeout: float = 180) -> subprocess.CompletedProcess[str]:
+    command = [QUILTCTL, "--kubeconfig", str(mesh.cluster.kubeconfig), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)
 
 
@@ -26,7 +26,7 @@ def document(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 
 def test_status_of_a_healthy_mesh(mesh: Mesh) -> None:
     def healthy() -> dict[str, Any] | None:
-        done = quilt(mesh, "status", "-o", "json")
+        done = quiltctl(mesh, "status", "-o", "json")
         found = document(done)
         return found if done.returncode == 0 and found["healthy"] else None
 
@@ -35,14 +35,14 @@ def test_status_of_a_healthy_mesh(mesh: Mesh) -> None:
     peers = len(mesh.nodes()) - 1
     assert all(node["peers"] == {"expected": peers, "inSync": True} for node in found["nodes"])
     assert found["notLookedAt"] == {}
-    shown = quilt(mesh, "status").stdout
+    shown = quiltctl(mesh, "status").stdout
     assert f"{peers}/{peers} in sync" in shown
 
 
 def test_check_of_the_cluster_after_the_install(mesh: Mesh) -> None:
     def passed() -> dict[str, Any] | None:
         """Not at once: it wants every pod of the chart to be ready, which the status does not."""
-        done = quilt(mesh, "check", "-o", "json")
+        done = quiltctl(mesh, "check", "-o", "json")
         return document(done) if done.returncode == 0 else None
 
     found = until("the check passes", passed, timeout=60, every=1)
@@ -52,7 +52,7 @@ def test_check_of_the_cluster_after_the_install(mesh: Mesh) -> None:
 
 def test_check_before_an_install_tells_overlapping_ranges(mesh: Mesh) -> None:
     address = mesh.quiltnode(mesh.nodes()[0])["hostIP"]
-    done = quilt(mesh, "check", "--pre", "--cluster-cidr", f"{address}/32", "-o", "json")
+    done = quiltctl(mesh, "check", "--pre", "--cluster-cidr", f"{address}/32", "-o", "json")
     codes = {item["code"] for item in document(done)["findings"] if item["level"] == "fail"}
     assert done.returncode == 1
     assert codes == {"node-overlap"}
@@ -61,13 +61,26 @@ def test_check_before_an_install_tells_overlapping_ranges(mesh: Mesh) -> None:
 def test_check_of_every_node_from_its_own_agent(mesh: Mesh) -> None:
     for node in mesh.nodes():
         pod = mesh.system_pod("node", node)["metadata"]["name"]
-        inside = ("exec", "-n", NAMESPACE, pod, "-c", "agent", "--", "quilt", "check", "node", "-o", "json")
+        inside = (
+            "exec",
+            "-n",
+            NAMESPACE,
+            pod,
+            "-c",
+            "agent",
+            "--",
+            "quiltctl",
+            "check",
+            "node",
+            "-o",
+            "json",
+        )
         found = json.loads(mesh.kubectl(*inside))
         assert found["healthy"], found["findings"]
 
 
 def test_check_of_every_node_by_pods(mesh: Mesh) -> None:
-    done = quilt(mesh, "check", "--nodes", "-o", "json")
+    done = quiltctl(mesh, "check", "--nodes", "-o", "json")
     found = document(done)
     assert done.returncode == 0, found["findings"]
     looked = {item["object"] for item in found["findings"] if item["code"] == "kernel"}
@@ -75,14 +88,14 @@ def test_check_of_every_node_by_pods(mesh: Mesh) -> None:
 
 
 def test_status_from_inside_an_agent_has_few_rights_and_works(mesh: Mesh) -> None:
-    inside = ("exec", "-n", NAMESPACE, "ds/quilt-mesh", "-c", "agent", "--", "quilt", "status")
+    inside = ("exec", "-n", NAMESPACE, "ds/quilt-mesh", "-c", "agent", "--", "quiltctl", "status")
     shown = mesh.kubectl(*inside)
     assert "the mesh is healthy" in shown
     assert "not looked at: daemonsets, deployments, nodes, pods (no permission)" in shown
 
 
 def test_row_26_connectivity_in_every_direction_needs_no_internet(mesh: Mesh) -> None:
-    done = quilt(mesh, "connectivity", "test", "-o", "json")
+    done = quiltctl(mesh, "connectivity", "test", "-o", "json")
     found = document(done)
     assert done.returncode == 0, found["findings"]
     nodes = mesh.nodes()
@@ -106,7 +119,7 @@ def test_status_tells_an_operator_that_does_not_run(mesh: Mesh) -> None:
     try:
 
         def told() -> bool:
-            done = quilt(mesh, "status", "-o", "json")
+            done = quiltctl(mesh, "status", "-o", "json")
             codes = [item["code"] for item in document(done)["findings"]]
             return done.returncode == 1 and codes == ["operator-not-ready"]
 
@@ -118,10 +131,10 @@ def test_status_tells_an_operator_that_does_not_run(mesh: Mesh) -> None:
 
 def test_clean_up_refuses_while_the_mesh_runs(mesh: Mesh) -> None:
     node = mesh.nodes()[0]
-    done = mesh.cluster.exec(node, [QUILT, "cleanup", "--yes"], check=False)
+    done = mesh.cluster.exec(node, [QUILTCTL, "cleanup", "--yes"], check=False)
     assert done.returncode == 2
     assert "helm uninstall" in done.stderr
-    shown = mesh.cluster.exec(node, [QUILT, "cleanup", "--dry-run", "-o", "json"], check=False)
+    shown = mesh.cluster.exec(node, [QUILTCTL, "cleanup", "--dry-run", "-o", "json"], check=False)
     kinds = {item["kind"] for item in json.loads(shown.stdout)["leftovers"]}
     assert kinds >= {"file", "routes", "nexthops", "link", "nftables", "state"}
     assert mesh.on(node, "ip", "link", "show", "vxlan100")

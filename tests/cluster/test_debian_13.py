@@ -98,12 +98,12 @@ def test_the_command_line_of_the_newer_python_reaches_the_api_server(newer: Mesh
 
 
 def command_line_pod(*arguments: str) -> dict[str, object]:
-    """A pod that runs `quilt` of the node image once, with the Secret `admin` under /admin."""
+    """A pod that runs `quiltctl` of the node image once, with the Secret `admin` under /admin."""
     container = {
         "name": "quilt",
         "image": NODE_IMAGE,
         "imagePullPolicy": "IfNotPresent",
-        "command": ["quilt", *arguments],
+        "command": ["quiltctl", *arguments],
         "volumeMounts": [{"name": "admin", "mountPath": "/admin"}],
     }
     spec = {

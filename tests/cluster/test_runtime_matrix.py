@@ -282,7 +282,7 @@ def test_row_23_a_foreign_conflist_that_would_win_is_reported(mesh: Mesh, pods: 
     try:
         until("the node's condition names it", reported, timeout=90, every=0.5)
         told = subprocess.run(
-            ["quilt", "--kubeconfig", str(mesh.cluster.kubeconfig), "status"],
+            ["quiltctl", "--kubeconfig", str(mesh.cluster.kubeconfig), "status"],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert "00-foreign.conflist" in told.stdout, told.stdout + told.stderr

@@ -29,8 +29,8 @@ def clean(mesh: Mesh, node: str) -> None:
     import sys
     from pathlib import Path
 
-    quilt = str(Path(sys.executable).with_name("quilt"))
-    mesh.on(node, quilt, "cleanup", "--yes")
+    quiltctl = str(Path(sys.executable).with_name("quiltctl"))
+    mesh.on(node, quiltctl, "cleanup", "--yes")
     assert mesh.on(node, "sh", "-c", f"({LEFT}) 2>/dev/null; true") == ""
 
 

@@ -42,7 +42,7 @@ def together(reads: Mapping[str, Callable[[], Any]]) -> tuple[dict[str, Any], di
 
 
 def snapshot(client: Client) -> Snapshot:
-    """Read all that `quilt status` needs; raises UnreachableError, and ApiError for our own kinds."""
+    """Read all that `quiltctl status` needs; raises UnreachableError, and ApiError for our own kinds."""
     results, refused = together(
         {
             "networks": lambda: client.items(QUILTNETWORK.path()),

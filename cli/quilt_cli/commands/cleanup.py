@@ -1,4 +1,4 @@
-"""`quilt cleanup`: after `helm uninstall`, make a node as it was before Quilt Mesh."""
+"""`quiltctl cleanup`: after `helm uninstall`, make a node as it was before Quilt Mesh."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 
 from quilt_cli.commands.options import leave, output
 from quilt_cli.core.finding import EXIT_CANNOT_TELL, EXIT_HEALTHY, EXIT_PROBLEMS
+from quilt_cli.groups import command
 from quilt_cli.kernel.leftovers import Leftover, Places, find, foreign_plugins
 from quilt_cli.kernel.netlink import opened
 from quilt_cli.kernel.places import cni_folder
@@ -19,7 +20,7 @@ from quilt_crds.names import VXLAN_DEVICE
 _FOLDER = click.Path(path_type=Path)
 
 
-@click.command("cleanup")
+@command("cleanup", "quiltctl cleanup --dry-run", "quiltctl cleanup --yes -o json")
 @click.option("--dry-run", is_flag=True, help="Show what would go, and remove nothing.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("--force", is_flag=True, help="Also while quilt-runtime still runs on this node.")
@@ -47,9 +48,10 @@ def cleanup(
     run_dir: Path,
     as_json: bool,
 ) -> None:
-    """Remove links, routes, nexthops, the nftables table, CNI files and state of Quilt Mesh from THIS node.
+    """Remove what Quilt Mesh left on THIS node.
 
-    Run it as root, after `helm uninstall`. Pods that still run on the mesh lose their network.
+    Links, routes, nexthops, the nftables tables, CNI files and state. Run it as root, after `helm uninstall`.
+    Pods that still run on the mesh lose their network.
     """
     places = Places(
         cni_conf_dir or cni_folder("etc/cni/net.d"),

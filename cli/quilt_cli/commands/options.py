@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NoReturn, TypeVar
 
 import click
@@ -16,6 +17,10 @@ from quilt_kube.credentials import AccessError
 from quilt_kube.request import ApiError, UnreachableError
 from quilt_kube.sync import Client
 
+try:
+    VERSION = version("quilt-mesh")
+except PackageNotFoundError:
+    VERSION = "unknown"
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -34,21 +39,25 @@ def output(command: Command) -> Command:
     return choose(command)
 
 
+def access(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--kubeconfig and --context."""
+    path = "Default: KUBECONFIG, ~/.kube/config, the pod's service account."
+    context = "Context of the kubeconfig.  [default: its current one]"
+    with_context = click.option("--context", "kube_context", help=context)(command)
+    return click.option("--kubeconfig", help=path)(with_context)
+
+
 def cluster(command: Callable[..., Any]) -> Callable[..., Any]:
     """--kubeconfig and --context, also where the group got them; the command gets `client`."""
 
-    @click.option("--kubeconfig", help="Default: KUBECONFIG, ~/.kube/config, the pod's service account.")
-    @click.option("--context", "kube_context", help="Context of the kubeconfig.  [default: its current one]")
+    @access
     @functools.wraps(command)
-    def wrapped(**flags: Any) -> Any:
+    def wrapped(*, kubeconfig: str | None, kube_context: str | None, **flags: Any) -> Any:
         here = click.get_current_context()
         if here.invoked_subcommand is not None:
             return None  # Only a subcommand of it was asked for.
-        given = here.find_root().params
-        kubeconfig = flags.pop("kubeconfig") or given.get("kubeconfig")
-        context = flags.pop("kube_context") or given.get("kube_context")
-        with _told(as_json=bool(flags.get("as_json"))):
-            return command(client=Client(find(kubeconfig or "", context or ""), agent="quilt"), **flags)
+        with connected(kubeconfig, kube_context, as_json=bool(flags.get("as_json"))) as client:
+            return command(client=client, **flags)
 
     return wrapped
 
@@ -59,10 +68,12 @@ def leave(code: int) -> NoReturn:
 
 
 @contextmanager
-def _told(*, as_json: bool) -> Iterator[None]:
-    """Errors of the API become one sentence and exit code 2: nothing can be said about the mesh."""
+def connected(kubeconfig: str | None, context: str | None, *, as_json: bool) -> Iterator[Client]:
+    """A client, by the group's flags where these are none. Errors become one sentence and exit code 2."""
+    given = click.get_current_context().find_root().params
+    path, name = kubeconfig or given.get("kubeconfig"), context or given.get("kube_context")
     try:
-        yield
+        yield Client(find(path or "", name or ""), agent="quiltctl")
     except AccessError as error:
         message = str(error)
     except UnreachableError as error:

@@ -1,15 +1,15 @@
-"""`quilt status`: the mesh at a glance, what is wrong with it, and what to do."""
+"""`quiltctl status`: the mesh at a glance, what is wrong with it, and what to do."""
 
 from __future__ import annotations
 
-import click
 from rich.console import Console
 from rich.text import Text
 
 from quilt_cli.api.read import snapshot
 from quilt_cli.commands.options import cluster, leave, output
 from quilt_cli.core.status import Report, Row, report
-from quilt_cli.output import console, lines, print_json, table
+from quilt_cli.groups import command
+from quilt_cli.output import console, lines, print_json, print_table
 from quilt_crds.names import DOWN, PENDING, UP
 from quilt_kube.sync import Client
 
@@ -22,13 +22,14 @@ _STYLES = {
     "Unresponsive": "bold red",
     PENDING: "yellow",
 }
+_COLUMNS = ("NODE", "STATUS", "SUBNET", "HOST-IP", "KUBERNETES", "AGENT", "RUNTIME", "PEERS")
 
 
-@click.command("status")
+@command("status", "quiltctl status", "quiltctl status --context production -o json")
 @output
 @cluster
 def status(client: Client, *, as_json: bool) -> None:
-    """Show nodes, subnets, who is in sync, what is wrong and what to do.
+    """Show nodes, subnets, what is wrong and what to do.
 
     Exit code 0: healthy; 1: something is wrong; 2: cannot tell.
     """
@@ -43,10 +44,10 @@ def status(client: Client, *, as_json: bool) -> None:
 def show(found: Report, out: Console) -> None:
     """The report for people."""
     if found.network is not None:
-        out.print(_headline(found))
+        out.print(_headline(found), soft_wrap=True)
         out.print()
     if found.rows:
-        out.print(_nodes(found))
+        print_table(out, _COLUMNS, map(_cells, found.rows))
         out.print()
     for line in lines(found.findings):
         out.print(line, soft_wrap=True)
@@ -80,20 +81,17 @@ def _headline(found: Report) -> Text:
     )
 
 
-def _nodes(found: Report) -> object:
-    made = table("NODE", "STATUS", "SUBNET", "HOST-IP", "KUBERNETES", "AGENT", "RUNTIME", "PEERS")
-    for row in found.rows:
-        made.add_row(
-            Text(row.node, "" if row.ok else "bold red"),
-            _word(row.phase),
-            ", ".join(row.subnets) or "-",
-            row.host_ip or "-",
-            _word(row.kubernetes),
-            _word(row.agent),
-            _word(row.runtime),
-            _peers(row),
-        )
-    return made
+def _cells(row: Row) -> tuple[Text | str, ...]:
+    return (
+        Text(row.node, "" if row.ok else "bold red"),
+        _word(row.phase),
+        ", ".join(row.subnets) or "-",
+        row.host_ip or "-",
+        _word(row.kubernetes),
+        _word(row.agent),
+        _word(row.runtime),
+        _peers(row),
+    )
 
 
 def _word(text: str) -> Text:

@@ -64,9 +64,9 @@ def asker(name: str, source: Source, image: str, targets: Sequence[Target]) -> d
 
 
 def looker(name: str, node: str, image: str, arguments: Sequence[str]) -> dict[str, Any]:
-    """A pod that runs `quilt check node` once, with the one capability that shows the firewall."""
+    """A pod that runs `quiltctl check node` once, with the one capability that shows the firewall."""
     container = _container(image)
-    container["command"] = ["quilt", "check", "node", "-o", "json", "--compact", *arguments]
+    container["command"] = ["quiltctl", "check", "node", "-o", "json", "--compact", *arguments]
     container["env"] = [{"name": "NODE_NAME", "value": node}]
     container["securityContext"]["capabilities"]["add"] = ["NET_ADMIN"]
     mounts = {"cni-conf": "/etc/cni/net.d", "run": "/run/quilt"}

@@ -1,4 +1,4 @@
-"""`quilt check node` on every node at once, by pods on the hosts' network: also before the mesh is installed.
+"""`quiltctl check node` on every node at once, by pods on the hosts' network, before an install too.
 
 Before an install the mesh's UDP port is free, so that the pods can try it between the hosts themselves; after
 one it belongs to the kernel, and the connectivity test goes through it.
@@ -22,7 +22,7 @@ from quilt_kube.sync import Client
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Which image (with `quilt` in it), what the network is, and whether the mesh runs already."""
+    """Which image (with `quiltctl` in it), what the network is, and whether the mesh runs already."""
 
     image: str
     port: int

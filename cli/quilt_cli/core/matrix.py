@@ -190,10 +190,10 @@ def _finding(source: Source, label: str, bad: Sequence[Answer], matrix: Matrix) 
     if ways == {"knock"}:
         return warn("host", about, message, f"does a firewall on {label} refuse pods?")
     if ways == {"udp"}:
-        return fail("mtu", about, message, f"quilt check node   (on {source.node} and {label}: MTU)")
+        return fail("mtu", about, message, f"quiltctl check node   (on {source.node} and {label}: MTU)")
     hosts = {server.node: server.host for server in matrix.servers}
     way = f"from {hosts.get(source.node)} to {hosts.get(label)}"
-    todo = f"does UDP {VXLAN_PORT} pass {way}? quilt check node on both"
+    todo = f"does UDP {VXLAN_PORT} pass {way}? quiltctl check node on both"
     if source.node == label:
-        todo = f"quilt check node   (on {label}: bridge {BRIDGE_DEVICE}, firewall)"
+        todo = f"quiltctl check node   (on {label}: bridge {BRIDGE_DEVICE}, firewall)"
     return fail("pair", about, message, todo)

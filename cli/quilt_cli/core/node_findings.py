@@ -72,7 +72,7 @@ def _conditions(node: QuiltNode, pod: SystemPod | None, snapshot: Snapshot) -> I
         yield warn("subnet-in-use", about, moving.text, describe)
     synced = node.condition(DATAPLANE_IN_SYNC)
     if synced is not None and synced.status == "True" and synced.reason == "Warning":
-        yield warn("dataplane-warning", about, synced.text, f"quilt check node   (on {node.name})")
+        yield warn("dataplane-warning", about, synced.text, f"quiltctl check node   (on {node.name})")
 
 
 def _missing(snapshot: Snapshot) -> Iterator[Finding]:

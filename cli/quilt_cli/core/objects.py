@@ -50,6 +50,8 @@ class Workload:
     updated: int
     ready: int
     image: str = ""
+    version: str = ""
+    chart: str = ""
 
     @property
     def about(self) -> str:
@@ -96,9 +98,17 @@ def workload(kind: str, raw: Raw) -> Workload:
         wanted = int(spec.get("replicas", 1))
         updated, ready = (int(status.get(name) or 0) for name in ("updatedReplicas", "readyReplicas"))
     containers = ((spec.get("template") or {}).get("spec") or {}).get("containers") or [{}]
-    namespace = str(raw["metadata"].get("namespace") or "")
+    labels = raw["metadata"].get("labels") or {}
     return Workload(
-        kind, namespace, _name(raw), wanted, updated, ready, str(containers[0].get("image") or "")
+        kind=kind,
+        namespace=str(raw["metadata"].get("namespace") or ""),
+        name=_name(raw),
+        wanted=wanted,
+        updated=updated,
+        ready=ready,
+        image=str(containers[0].get("image") or ""),
+        version=str(labels.get("app.kubernetes.io/version") or ""),
+        chart=str(labels.get("helm.sh/chart") or ""),
     )
 
 

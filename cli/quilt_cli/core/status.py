@@ -54,7 +54,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The answer of `quilt status`; `unreadable` names what could not be looked at, and why."""
+    """The answer of `quiltctl status`; `unreadable` names what could not be looked at, and why."""
 
     network: Network | None
     rows: tuple[Row, ...]

@@ -1,4 +1,4 @@
-"""`quilt check node` on a real kernel: what of a host would cut the mesh off is found, with its fix."""
+"""`quiltctl check node` on a real kernel: what of a host would cut the mesh off is found, with its fix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`quilt check node` on a host that another pod network was on."""
+"""`quiltctl check node` on a host that another pod network was on."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def findings(netns: Namespace, folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def test_a_left_over_bridge_with_our_range_is_named(netns: Namespace, tmp_path: Path) -> None:
-    """t20: `quilt check node` fails and names a left-over cni0 that has an address of the mesh's range."""
+    """t20: `quiltctl check node` fails and names a left-over cni0 that has an address of the mesh's range."""
     assert "range-taken" not in findings(netns, tmp_path)
     netns.run("ip", "link", "add", "cni0", "type", "bridge")
     netns.run("ip", "address", "add", "10.42.1.1/24", "dev", "cni0")

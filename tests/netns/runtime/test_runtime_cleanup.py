@@ -1,4 +1,4 @@
-"""`quilt cleanup` on a node that a real runtime worked on leaves it as if nothing had ever been there."""
+"""`quiltctl cleanup` on a node that a real runtime worked on leaves it as if nothing had ever been there."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def test_the_help_lists_every_command_and_each_has_help() -> None:
 
 
 def test_more_pods_than_addresses_are_told_before_an_install(api: FakeApi, kubeconfig: str) -> None:
-    """u5: `quilt check --pre` warns with both numbers where kubelets run more pods than find an address."""
+    """u5: `quiltctl check --pre` warns with both numbers where kubelets run more pods than addresses."""
     nodes = [{"metadata": {"name": name}, "status": {"capacity": {"pods": "110"}}} for name in ("n1", "n2")]
     api.answers["/api/v1/nodes"] = (200, {"items": nodes})
     small = run("check", "--pre", "--node-prefix-length", "26", "--kubeconfig", kubeconfig)

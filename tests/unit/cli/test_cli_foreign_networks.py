@@ -38,7 +38,7 @@ def cluster(*nodes: dict[str, Any]) -> ClusterFacts:
 
 
 def test_a_flannel_built_into_the_kubelet_is_named() -> None:
-    """t20: `quilt check --pre` fails and names nodes whose Flannel is built into the kubelet, as in k3s."""
+    """t20: `quiltctl check --pre` fails and names nodes whose kubelet has a Flannel in it, as k3s."""
     flannel = k3s_node(**{"flannel.alpha.coreos.com/backend-type": "vxlan"})
     found = cluster_checks.before(cluster(k3s_node(), flannel), CIDRS)
     failed = [(item.about, item.message) for item in found if item.level is Level.FAIL]

@@ -1,4 +1,4 @@
-"""`quilt multicast` against a control plane that serves: each command, as table and JSON, and its errors."""
+"""`quiltctl multicast` against a control plane: each command, as table and JSON, and its errors."""
 
 from __future__ import annotations
 

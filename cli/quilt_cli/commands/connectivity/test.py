@@ -1,4 +1,4 @@
-"""`quilt connectivity test`: every pod and host to every pod, in a table."""
+"""`quiltctl connectivity test`: every pod and host to every pod, in a table."""
 
 from __future__ import annotations
 
@@ -11,19 +11,15 @@ from quilt_cli.commands.probing import node_image, telling
 from quilt_cli.connectivity.run import Settings, run
 from quilt_cli.core.finding import EXIT_HEALTHY, EXIT_PROBLEMS
 from quilt_cli.core.matrix import Answer, Matrix, Source, cell, findings
-from quilt_cli.output import console, lines, print_json, table
+from quilt_cli.groups import command
+from quilt_cli.output import console, lines, print_json, print_table
 from quilt_kube.sync import Client
 
 # A wider table than this says nothing any more: of larger clusters only what is wrong is shown.
 _TABLE_AT_MOST = 12
 
 
-@click.group("connectivity")
-def connectivity() -> None:
-    """Who reaches whom, tested by pods."""
-
-
-@connectivity.command("test")
+@command("test", "quiltctl connectivity test", "quiltctl connectivity test --no-hosts --keep -o json")
 @click.option("--image", help="Any image with python3.  [default: that of the DaemonSet quilt-mesh]")
 @click.option(
     "--hosts/--no-hosts", default=True, show_default=True, help="Ask from the nodes themselves too."
@@ -35,11 +31,12 @@ def connectivity() -> None:
 def test(
     client: Client, *, image: str | None, hosts: bool, timeout: float, keep: bool, as_json: bool
 ) -> None:
-    """Start a server on every node and let a pod and the host of every node ask all of them.
+    """Let every pod and host reach every pod.
 
-    TCP with 64 KiB each way, UDP at the full MTU without fragmentation, the hosts, a Service by its
-    address and, where the cluster has DNS, by its name. Needs no internet: the image is one that every node
-    has. All of it stands in a namespace of its own, which is removed afterwards.
+    A server runs on every node, and a pod and the host of every node ask all of them: TCP with 64 KiB each
+    way, UDP at the full MTU without fragmentation, the hosts, a Service by its address and, where the cluster
+    has DNS, by its name. Needs no internet: the image is one that every node has. All of it is in a namespace
+    of its own, which is removed afterwards.
 
     Exit code 0: everything is reached; 1: something is not; 2: cannot tell.
     """
@@ -55,7 +52,7 @@ def test(
 def show(matrix: Matrix, out: Console) -> None:
     """The answers for people."""
     if len(matrix.servers) <= _TABLE_AT_MOST:
-        out.print(_table(matrix))
+        _print_matrix(matrix, out)
         out.print()
     for line in lines(findings(matrix)):
         out.print(line, soft_wrap=True)
@@ -64,12 +61,13 @@ def show(matrix: Matrix, out: Console) -> None:
     out.print(f"[{style}]{good} of {matrix.asked} questions answered[/], {len(matrix.servers)} nodes")
 
 
-def _table(matrix: Matrix) -> object:
+def _print_matrix(matrix: Matrix, out: Console) -> None:
     labels = list(dict.fromkeys(answer.target.label for given in matrix.answers.values() for answer in given))
-    made = table("FROM \\ TO", *labels)
-    for source, given in matrix.answers.items():
-        made.add_row(source.label, *(_cell(source, label, given) for label in labels))
-    return made
+    rows = [
+        [Text(source.label), *(_cell(source, label, given) for label in labels)]
+        for source, given in matrix.answers.items()
+    ]
+    print_table(out, ("FROM \\ TO", *labels), rows)
 
 
 def _cell(source: Source, label: str, given: tuple[Answer, ...]) -> Text:

@@ -1,28 +1,35 @@
-"""`quilt check`: what would break the mesh. Of the cluster from anywhere, of a node on that node."""
+"""`quiltctl check`: what would break the mesh, of the cluster and by pods of its nodes."""
 
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Sequence
-from pathlib import Path
 
 import click
 
 from quilt_cli.api.read_cluster import cluster_facts
 from quilt_cli.commands.options import cluster, leave, output
 from quilt_cli.core import cluster_checks, finding
-from quilt_cli.core.finding import EXIT_CANNOT_TELL, EXIT_HEALTHY, EXIT_PROBLEMS, Finding, Level, ok
+from quilt_cli.core.finding import EXIT_HEALTHY, EXIT_PROBLEMS, Finding, Level, ok
 from quilt_cli.core.objects import Network
+from quilt_cli.groups import Group
 from quilt_cli.output import console, counts, lines, print_json
 from quilt_crds.capacity import DEFAULT_PREFIX_LENGTH
 from quilt_crds.names import DEFAULT_CLUSTER_CIDRS, DEFAULT_VNI, VXLAN_DEVICE, VXLAN_PORT
 from quilt_kube.sync import Client
 
-_FOLDER = click.Path(path_type=Path)
 
-
-@click.group("check", invoke_without_command=True)
+@click.group(
+    "check",
+    cls=Group,
+    folder=__name__,
+    invoke_without_command=True,
+    examples=(
+        "quiltctl check --pre",
+        "quiltctl check --pre --nodes --image registry.example/quilt-mesh-node:0.1.0",
+        "quiltctl check -o json",
+    ),
+)
 @click.option("--pre", "when", flag_value="pre", help="Before an install.  [default: while there is none]")
 @click.option("--post", "when", flag_value="post", help="After an install.  [default: once there is one]")
 @click.option("-n", "--namespace", default="quilt-system", show_default=True, help="Of the Helm release.")
@@ -54,14 +61,16 @@ def check(
     image: str | None,
     as_json: bool,
 ) -> None:
-    """Look for what would break the mesh: versions, CRDs, other networks, overlapping ranges, roll-outs.
+    """Look for what would break the mesh.
+
+    Versions, CRDs, other networks, overlapping ranges, roll-outs.
 
     With --nodes also kernels, firewalls, MTU, sysctls and CNI files of all nodes, and before an install
     whether UDP 4789 passes between them.
 
     Exit code 0: nothing would; 1: something would; 2: cannot tell.
 
-    `quilt check node` looks at the node that it runs on.
+    `quiltctl check node` looks at the node that it runs on.
     """
     facts = cluster_facts(client, namespace)
     network = facts.mesh.network
@@ -87,50 +96,6 @@ def _nodes(
     with telling() as progress:
         settings = Settings(image or node_image(client), port, vni, device, tuple(cidrs), installed)
         return look(client, settings, progress)
-
-
-@check.command("node")
-@click.option("--node-name", envvar="NODE_NAME", default=platform.node, help="Default: this host's name.")
-@click.option("--device", default=VXLAN_DEVICE, show_default=True)
-@click.option("--vni", type=int, default=100, show_default=True)
-@click.option("--port", type=int, default=VXLAN_PORT, show_default=True, help="UDP port between nodes.")
-@click.option("--cluster-cidr", "cidrs", multiple=True, default=DEFAULT_CLUSTER_CIDRS, show_default=True)
-@click.option("--cni-conf-dir", type=_FOLDER, help="Default: /etc/cni/net.d, of the host where mounted.")
-@click.option("--run-dir", type=_FOLDER, default="/run/quilt", show_default=True)
-@click.option("--pre", "when", flag_value="pre", help="The mesh is not meant to run here yet.")
-@click.option("--post", "when", flag_value="post", help="The mesh is meant to run here.")
-@click.option("--compact", is_flag=True, help="JSON on one line.")
-@output
-def node(
-    *,
-    node_name: str,
-    device: str,
-    vni: int,
-    port: int,
-    cidrs: tuple[str, ...],
-    cni_conf_dir: Path | None,
-    run_dir: Path,
-    when: str | None,
-    compact: bool,
-    as_json: bool,
-) -> None:
-    """Look at THIS node: kernel, UDP port, MTU, firewall, sysctls, CNI configuration. Best as root.
-
-    In a cluster: kubectl -n quilt-system exec POD -c agent -- quilt check node
-    """
-    from quilt_cli.core.node_checks import Expected
-    from quilt_cli.core.node_checks import check as judge
-    from quilt_cli.kernel.facts import look
-    from quilt_cli.kernel.places import cni_folder
-
-    try:
-        facts = look(port, cidrs, cni_conf_dir or cni_folder("etc/cni/net.d"), run_dir)
-    except OSError as error:
-        console(stderr=True).print(f"[bold red]✗[/] this node cannot be looked at: {error}", soft_wrap=True)
-        leave(EXIT_CANNOT_TELL)
-    installed = when == "post" or (when is None and (facts.runtime_answers or facts.bridge))
-    want = Expected(node_name, device, vni, port, cidrs, installed)
-    tell(judge(facts, want), f"node {node_name}", as_json=as_json, compact=compact)
 
 
 def tell(found: Sequence[Finding], subject: str, *, as_json: bool, compact: bool = False) -> None:

@@ -1,19 +1,20 @@
-"""`quilt multicast …neighbor…`, `…-pim`: PIM neighbours, injected and heard, and where PIM is spoken."""
+"""`quiltctl multicast …neighbor…`, `…-pim`: PIM neighbours, injected and heard, and where PIM is spoken."""
 
 from __future__ import annotations
 
 import click
 
-from quilt_cli.commands.multicast import asking, done, multicast, show
+from quilt_cli.commands.multicast.asking import asking, done, show
 from quilt_cli.control_socket import ControlSocket
 from quilt_cli.core import multicast as shown
+from quilt_cli.groups import command
 from quilt_cli.output import console
 
 _ADDRESS = click.option("--address", required=True, help="IPv4 address of the neighbor.")
 _INTERFACE = click.option("--interface", required=True, help="Interface that it is on.")
 
 
-@multicast.command("add-neighbor")
+@command("add-neighbor", "quiltctl multicast add-neighbor --address 192.0.2.7 --interface eth1 --tag babel")
 @_ADDRESS
 @_INTERFACE
 @click.option("--priority", type=int, help="In the election of the designated router.  [default: 1]")
@@ -28,43 +29,47 @@ def add_neighbor(
     priority: int | None,
     tag: str | None,
 ) -> None:
-    """Inject a PIM neighbor, or change one: valid at once, without Hellos, until it is removed."""
+    """Inject or change a PIM neighbor. It is valid at once, without Hellos, until it is removed."""
     given = {"address": address, "interface": interface, "dr_priority": priority, "tag": tag}
     reply = agent.ask("AddExternalNeighbor", neighbor=given)
     done(f"{address} on {interface} is a neighbor", reply, as_json=as_json)
 
 
-@multicast.command("remove-neighbor")
+@command("remove-neighbor", "quiltctl multicast remove-neighbor --address 192.0.2.7 --interface eth1")
 @_ADDRESS
 @_INTERFACE
 @asking
 def remove_neighbor(*, agent: ControlSocket, as_json: bool, address: str, interface: str) -> None:
-    """Take an injected neighbor back; what its own Hellos say stays."""
+    """Remove an injected neighbor. What its own Hellos say stays."""
     reply = agent.ask("RemoveExternalNeighbor", address=address, interface=interface)
     done(f"{address} on {interface} is injected no longer", reply, as_json=as_json)
 
 
-@multicast.command("external-neighbors")
+@command("external-neighbors", "quiltctl multicast external-neighbors")
 @asking
 def external_neighbors(*, agent: ControlSocket, as_json: bool) -> None:
-    """Injected neighbors, peers of the mesh included."""
+    """Show injected neighbors, peers of the mesh included."""
     reply = agent.ask("ListExternalNeighbors")
     show(shown.neighbors(reply["neighbors"]), reply, as_json=as_json)
 
 
-@multicast.command("clear-neighbors")
+@command(
+    "clear-neighbors",
+    "quiltctl multicast clear-neighbors",
+    "quiltctl multicast clear-neighbors --interface eth1",
+)
 @click.option("--interface", help="Only there.  [default: everywhere]")
 @asking
 def clear_neighbors(*, agent: ControlSocket, as_json: bool, interface: str | None) -> None:
-    """Take all injected neighbors back; peers of the mesh stay."""
+    """Remove all injected neighbors. Peers of the mesh stay."""
     reply = agent.ask("ClearExternalNeighbors", interface=interface)
     done(f"{reply['removed']} neighbors removed", reply, as_json=as_json)
 
 
-@multicast.command("neighbors")
+@command("neighbors", "quiltctl multicast neighbors", "quiltctl multicast neighbors -o json")
 @asking
 def neighbors(*, agent: ControlSocket, as_json: bool) -> None:
-    """All PIM neighbors, and the designated router of each interface."""
+    """Show all PIM neighbors and designated routers."""
     reply = agent.ask("GetPimNeighbors")
     show(shown.neighbors(reply["neighbors"]), reply, as_json=as_json)
     if not as_json:
@@ -74,7 +79,11 @@ def neighbors(*, agent: ControlSocket, as_json: bool) -> None:
             )
 
 
-@multicast.command("enable-pim")
+@command(
+    "enable-pim",
+    "quiltctl multicast enable-pim --interface eth1",
+    "quiltctl multicast enable-pim --interface eth1 --passive",
+)
 @_INTERFACE
 @click.option("--priority", type=int, help="Our own, in the election of the designated router.  [default: 1]")
 @click.option("--passive", is_flag=True, help="Listen only: where another router of this node speaks PIM.")
@@ -82,15 +91,15 @@ def neighbors(*, agent: ControlSocket, as_json: bool) -> None:
 def enable_pim(
     *, agent: ControlSocket, as_json: bool, interface: str, priority: int | None, passive: bool
 ) -> None:
-    """Receive Hello and Join/Prune on an interface, and send Hellos."""
+    """Speak PIM on an interface. Hello and Join/Prune are received, Hellos sent."""
     reply = agent.ask("EnablePim", interface=interface, dr_priority=priority, passive=passive)
     done(f"PIM on {interface}{', listening only' if passive else ''}", reply, as_json=as_json)
 
 
-@multicast.command("disable-pim")
+@command("disable-pim", "quiltctl multicast disable-pim --interface eth1")
 @_INTERFACE
 @asking
 def disable_pim(*, agent: ControlSocket, as_json: bool, interface: str) -> None:
-    """Receive PIM on an interface no longer."""
+    """Stop PIM on an interface."""
     reply = agent.ask("DisablePim", interface=interface)
     done(f"no PIM on {interface}", reply, as_json=as_json)
