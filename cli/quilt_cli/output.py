@@ -1,4 +1,4 @@
-"""Printing: one console for people, plain JSON for machines; colours only where somebody can see them."""
+"""Printing: one console for people, plain JSON for machines; colors only where somebody can see them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def print_table(out: Console, columns: Sequence[str], rows: Iterable[Sequence[st
 def _print_blocks(out: Console, columns: Sequence[str], rows: Iterable[Sequence[Text]]) -> None:
     names = [f"  {name:<{max(map(len, columns[1:]))}}  " for name in columns[1:]]
     for first, *others in rows:
-        out.print(Text.assemble((first.plain, "bold")), soft_wrap=True)
+        out.print(Text(first.plain, first.style or "bold"), soft_wrap=True)
         for name, cell in zip(names, others, strict=True):
             out.print(Text.assemble((name, "dim"), cell), soft_wrap=True)
 

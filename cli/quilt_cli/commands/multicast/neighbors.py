@@ -1,4 +1,4 @@
-"""`quiltctl multicast …neighbor…`, `…-pim`: PIM neighbours, injected and heard, and where PIM is spoken."""
+"""`quiltctl multicast …neighbor…`, `…-pim`: PIM neighbors, injected and learned, and where PIM is spoken."""
 
 from __future__ import annotations
 
