@@ -65,10 +65,20 @@ class KernelLike(Protocol):
         found = self._read(Nexthop, Narrow(ifindex, protocol))
         return [entry for entry in found if protocol in (0, entry.protocol) and ifindex in (0, entry.ifindex)]
 
-    def routes(self, protocol: int = 0, table: int = TABLE_MAIN, ifindex: int = 0) -> list[Route]:
-        """Return unicast routes of both families in a table, of one protocol and one device where not 0."""
-        found = self._read(Route, Narrow(ifindex, protocol, table))
-        return [entry for entry in found if entry.table == table and protocol in (0, entry.protocol)]
+    def routes(
+        self,
+        protocol: int = 0,
+        table: int = TABLE_MAIN,
+        ifindex: int = 0,
+        *,
+        but: frozenset[int] = frozenset(),
+    ) -> list[Route]:
+        """Return unicast routes of both families in a table, of one protocol and one device where not 0, and
+        of no protocol in `but`.
+        """
+        found = self._read(Route, Narrow(ifindex, protocol, table, but))
+        wanted = [entry for entry in found if entry.table == table and protocol in (0, entry.protocol)]
+        return [entry for entry in wanted if entry.protocol not in but] if but else wanted
 
     def unreachables(self, protocol: int = 0) -> list[Unreachable]:
         """Return unreachable prefixes of both families in the main table, of one protocol where not 0."""

@@ -53,7 +53,7 @@ class Kernel(KernelLike):
         table = TABLES[kind]
         found: list[T] = []
         for request in table.requests(narrow):
-            found += self._table(table.what, request, table.make, table.absent)
+            found += read_table(self._channel, table.what, request, table.make, table.absent, narrow.but)
         return [entry for entry in found if isinstance(entry, kind)]
 
     def route_get(self, dst: str, *, fib_match: bool = False) -> Route | None:

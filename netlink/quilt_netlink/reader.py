@@ -24,6 +24,8 @@ T = TypeVar("T")
 DUMP_ATTEMPTS = 8
 _SHORTEST = 32
 """Header, the longest fixed fields, or shorter ones and one attribute: no entry is told in less."""
+_PROTOCOL = HEADER.size + 5
+"""Where a route's protocol is in its message (struct rtmsg)."""
 Make = Callable[[Message], T | None]
 """Makes the entry of a message, None where it has none."""
 
@@ -32,14 +34,15 @@ class Reader(Generic[T]):
     """Collects the entries of one dump; `torn` tells whether it was interrupted.
 
     Messages of another type than `kind`, or of another address family than `family`, are none of the answer;
-    family 0 takes every one's.
+    family 0 takes every one's. Routes of the protocols in `but` are passed over.
     """
 
-    def __init__(self, make: Make[T], kind: int, family: int = 0) -> None:
+    def __init__(self, make: Make[T], kind: int, family: int = 0, but: frozenset[int] = frozenset()) -> None:
         self._make = make
         self._kind = kind
         self._shape = READ[kind]
         self._family = family
+        self._but = but
         self.entries: list[T] = []
         self.torn = False
 
@@ -60,13 +63,20 @@ class Reader(Generic[T]):
         # br_mdb_dump() leaves the family of what it answers zero, whatever it was asked for.
         if end - start < _SHORTEST or (self._family and view[start + HEADER.size] not in (0, self._family)):
             return
+        if self._but and view[start + _PROTOCOL] in self._but:
+            return
         entry = self._make(self._shape.read(view, start + HEADER.size, end))
         if entry is not None:
             self.entries.append(entry)
 
 
 def read_table(
-    channel: Channel, what: str, request: bytes, make: Make[T], absent: tuple[int, ...] = ()
+    channel: Channel,
+    what: str,
+    request: bytes,
+    make: Make[T],
+    absent: tuple[int, ...] = (),
+    but: frozenset[int] = frozenset(),
 ) -> list[T]:
     """Read a table of the family that the request names, each entry once; none where it is `absent` (errno).
 
@@ -74,7 +84,7 @@ def read_table(
     meanwhile: an entry that moved up is told twice.
     """
     for _ in range(DUMP_ATTEMPTS):
-        reader = Reader(make, answer_to(request), request[HEADER.size])
+        reader = Reader(make, answer_to(request), request[HEADER.size], but)
         try:
             channel.dump(request, reader.consume)
         except NetlinkError as error:

@@ -9,6 +9,7 @@ from quilt_crds.names import MESH_PROTOCOL
 from quilt_netlink import Create, Delete, Failure, KernelLike, NetlinkError, Nexthop, Op, Route, require
 from quilt_runtime.core.routes import (
     CHANGED,
+    OURS,
     UNCHANGED,
     Asked,
     Hop,
@@ -46,7 +47,15 @@ class Attempt:
         """Return an outcome for each of the items."""
         wanted = {at: want for at, item in enumerate(items) if (want := self._wanted(at, item))}
         prefixes = {at: want.prefix if isinstance(want, Wanted) else want for at, want in wanted.items()}
-        held = held_at(self._kernel, set(prefixes.values()), careful=self._terms.careful, fully=self._fully)
+        # What is only added need not know of ours: it is created exclusively, and looks again where one is.
+        adding = not self._fully and all(isinstance(want, Wanted) for want in wanted.values())
+        held = held_at(
+            self._kernel,
+            set(prefixes.values()),
+            careful=self._terms.careful,
+            fully=self._fully,
+            but=OURS if adding else frozenset(),
+        )
         for at, prefix in prefixes.items():
             if other := foreign(held[prefix], beside_ours=isinstance(wanted[at], Wanted)):
                 self._outcomes[at] = Outcome(self._foreign_text(other))

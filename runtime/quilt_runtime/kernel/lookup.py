@@ -12,10 +12,16 @@ FEW = 16
 
 
 def held_at(
-    kernel: KernelLike, prefixes: Collection[str], *, careful: bool = False, fully: bool = False
+    kernel: KernelLike,
+    prefixes: Collection[str],
+    *,
+    careful: bool = False,
+    fully: bool = False,
+    but: frozenset[int] = frozenset(),
 ) -> dict[str, list[Route]]:
     """Return the main table's unicast routes at each of these prefixes; raises NetlinkError.
 
+    Where these are many, routes of the protocols in `but` need not be among them.
     A single look-up shows the route that counts at a prefix. Where it shows another one, the whole table is
     read: for a route of a longer prefix or of another table, and for none at all if the call is `careful`
     (before Linux 5.14 an address of the host's own stands before its network's route).
@@ -31,7 +37,7 @@ def held_at(
         else:
             return held
     held = {prefix: [] for prefix in prefixes}
-    for route in kernel.routes():
+    for route in kernel.routes(but=but):
         if route.prefix in held:
             held[route.prefix].append(route)
     return held

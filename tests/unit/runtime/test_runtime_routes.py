@@ -96,8 +96,15 @@ def test_t12_a_route_that_is_told_twice_is_removed_once() -> None:
     """t12: A route that was told more than once is one route, and is gone once it is removed."""
 
     class Twice(FakeKernel):
-        def routes(self, protocol: int = 0, table: int = 254, ifindex: int = 0) -> list[Route]:
-            return super().routes(protocol, table, ifindex) * 2
+        def routes(
+            self,
+            protocol: int = 0,
+            table: int = 254,
+            ifindex: int = 0,
+            *,
+            but: frozenset[int] = frozenset(),
+        ) -> list[Route]:
+            return super().routes(protocol, table, ifindex, but=but) * 2
 
     kernel = Twice([Link(name, kind="veth", up=True) for name in DEVICES])
     executor = RouteExecutor(kernel)
@@ -146,3 +153,26 @@ def test_nexthop_ids_of_ipv6_peers_differ_without_a_search_and_are_nobodys_low_n
     ids = [preferred_id(f"fd42:42:0:{number:x}::") for number in range(1, 5001)]
     assert len(set(ids)) == 5000
     assert min(ids) >= 1 << 30
+
+
+@pytest.mark.parametrize("count", [1, lookup.FEW + 1])
+def test_many_are_added_without_reading_those_of_ours_and_no_foreign_one_is_touched(count: int) -> None:
+    kernel = FakeKernel([Link(name, kind="veth", up=True) for name in DEVICES])
+    executor = RouteExecutor(kernel)
+    prefixes = [f"10.43.{number}.0/24" for number in range(count)]
+    wants = [Asked(prefix, prefix.partition("/")[0], "vxlan100") for prefix in prefixes]
+    foreign = Route(prefixes[-1], 4, ifindex=wanted_index(kernel), metric=100)
+    kernel.run(Put(foreign))
+    terms = Terms(MESH_PROTOCOL, removable=OURS)
+    for _ in range(2):
+        *fine, refused = executor.apply(wants, [], terms)
+        assert not any(done.error for done in fine)
+        assert "is not ours" in refused.error
+    assert kernel.routes(but=OURS) == [foreign]
+    assert len(kernel.routes(MESH_PROTOCOL)) == count - 1
+
+
+def wanted_index(kernel: FakeKernel) -> int:
+    link = kernel.link("vxlan100")
+    assert link is not None
+    return link.index
