@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 from fresh import fresh_cluster
 from mesh import NAMESPACE, Mesh, Pod, all_up, install_chart, until
-from test_cli import quilt
+from test_cli import quiltctl
 
 from quilt_devcluster import product
 
@@ -67,7 +67,7 @@ def test_a_service_answers_through_iptables(newer: Mesh, far_pods: list[Pod]) ->
 
 def test_the_check_passes(newer: Mesh) -> None:
     def passed() -> bool:
-        done = quilt(newer, "check", "-o", "json")
+        done = quiltctl(newer, "check", "-o", "json")
         return done.returncode == 0 and json.loads(done.stdout)["summary"]["fail"] == 0
 
     until("the check passes", passed, timeout=60, every=1)

@@ -11,7 +11,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 from fresh import fresh_cluster
 from mesh import Mesh, Pod, install, pod_manifest, until
-from test_cli import document, quilt
+from test_cli import document, quiltctl
 
 V6 = "fd42:42::/48"
 ICMP_OVER = {4: 28, 6: 48}
@@ -182,17 +182,17 @@ def test_a_killed_runtime_and_agent_leave_traffic_alone(dual: Mesh, servers: dic
 
 def test_the_command_line_shows_both(dual: Mesh) -> None:
     def healthy() -> dict[str, object] | None:
-        found = document(quilt(dual, "status", "-o", "json"))
+        found = document(quiltctl(dual, "status", "-o", "json"))
         return found if found["healthy"] else None
 
     until("the status is healthy", healthy, timeout=60, every=0.5)
-    shown = quilt(dual, "status").stdout
+    shown = quiltctl(dual, "status").stdout
     for node in dual.nodes():
         assert ", ".join(dual.quiltnode(node)["subnets"]) in shown
 
     def passed() -> dict[str, object] | None:
         """Not at once: it wants the pod that replaces a killed one to be ready, which the status does not."""
-        done = quilt(dual, "check", "-o", "json")
+        done = quiltctl(dual, "check", "-o", "json")
         return document(done) if done.returncode == 0 else None
 
     assert V6 in json.dumps(until("the check passes", passed, timeout=60, every=0.5)["findings"])
