@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
@@ -48,19 +49,6 @@ SETTINGS = (
 # Loaded by name while a program runs, so no program says that it needs it.
 LIBRARIES = ("libgcc_s.so.1",)
 DISTRIBUTIONS = ("quilt-mesh[agent,runtime,cli]", "pytest", "pytest-asyncio", "pytest-timeout", "hypothesis")
-PROJECT = (
-    "crds",
-    "delta",
-    "proto",
-    "netlink",
-    "multicast",
-    "operator",
-    "nodeagent",
-    "runtime",
-    "cli",
-    "tests",
-    "pyproject.toml",
-)
 # Of Python's own library: tests, windows, what it was built with, what the virtual environment has.
 _UNUSED = re.compile(
     r"(^|/)(tests?|idlelib|lib2to3|tkinter|turtledemo|ensurepip|site-packages|config-|_tkinter)"
@@ -151,7 +139,7 @@ def userland(project: Path) -> Tree:
     python += [file for item in closure(DISTRIBUTIONS) for file in _installed(item)]
     for file in [*python, *_environment()]:
         tree.add(file)
-    for name in PROJECT:
+    for name in (*_packages(project), "tests", "pyproject.toml"):
         # There it would take ten times as long, in each process again.
         compileall.compile_dir(project / name, quiet=2)
         tree.add_tree(project / name)
@@ -166,6 +154,13 @@ def _program(name: str) -> Path:
     if found is None:
         raise DevclusterError(f"The program {name} is not installed.", hint="run `make setup`")
     return Path(found)
+
+
+def _packages(project: Path) -> list[str]:
+    """Return the folders that the environment's `.pth` names: those of the packages."""
+    build = tomllib.loads((project / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    found: list[str] = build["dev-mode-dirs"]
+    return found
 
 
 def _environment() -> list[Path]:

@@ -31,7 +31,8 @@ ALL, SHORT = "kernel", "kernel(short=True)"
 INIT = paths.ASSETS / "kernel-init.sh"
 NEEDED = {PROGRAM: "qemu-system-x86", "depmod": "kmod"}
 SETTINGS, CHOSEN = "/etc/quilt-tests", "/etc/quilt-tests-chosen"
-MOUNT_POINTS = ("/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp", "/root")  # noqa: S108 - made, not used
+HOME = "/root"
+MOUNT_POINTS = ("/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp")  # noqa: S108 - made, not used
 _ENDED_WELL = (0, 5)  # 5: nothing was collected
 
 
@@ -52,6 +53,11 @@ class Userland:
 def run_all(names: Sequence[str], progress: Progress, *, short: bool) -> list[tuple[OtherKernel, Outcome]]:
     """Run the marked tests on the kernels with these names (none: all, or those of the short choice)."""
     project = paths.project_root()
+    if hidden := next((path for path in MOUNT_POINTS if project.is_relative_to(path)), None):
+        raise DevclusterError(
+            f"The project is in {hidden}, where the machines mount something else.",
+            hint="clone it to another place",
+        )
     hostpackages.install_missing(progress, NEEDED)
     known = read_plan(plan_file(project).read_text())
     kernels = [kernel for kernel in named(known, names) if names or not short or kernel.short]
@@ -87,13 +93,13 @@ def _run(kernel: OtherKernel, kept: KernelFiles, choice: Choice, userland: Userl
 def _machine_files(kept: KernelFiles, choice: Choice, userland: Userland) -> list[cpio.Entry]:
     """Return what one machine alone has: modules, the first process, the tests' names."""
     tree = files.modules(kept.root, kept.version)
-    for path in MOUNT_POINTS:
+    for path in (*MOUNT_POINTS, HOME):
         tree.add_folder(path)
     tree.write("/init", INIT.read_text(), 0o755)
     tree.write(CHOSEN, "\n".join(choice.run) + "\n")
     programs = f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin"
     settings = {
-        "HOME": "/root",
+        "HOME": HOME,
         "LANG": "C.UTF-8",
         "PATH": programs,
         "PROJECT": userland.project,
