@@ -30,9 +30,9 @@ ROOT_LINKS = ("/bin", "/sbin", "/lib", "/lib64")
 # fmt: off
 PROGRAMS = (
     "bash", "bridge", "cat", "conntrack", "cp", "curl", "date", "env", "ethtool", "false", "grep", "head",
-    "ip", "kill", "ls", "mkdir", "modprobe", "mount", "nft", "nsenter", "ping", "rm", "sed", "seq", "setpriv",
-    "sh", "sleep", "socat", "ss", "stty", "sysctl", "tail", "timeout", "touch", "tr", "true", "umount",
-    "unshare",
+    "ip", "iptables-nft", "kill", "ls", "mkdir", "modprobe", "mount", "nft", "nsenter", "ping", "rm", "sed",
+    "seq", "setpriv", "sh", "sleep", "socat", "ss", "stty", "sysctl", "tail", "timeout", "touch", "tr",
+    "true", "umount", "unshare",
 )
 # fmt: on
 SETTINGS = (
@@ -46,8 +46,9 @@ SETTINGS = (
     "/etc/services",
     "/usr/share/iproute2",
 )
-# Loaded by name while a program runs, so no program says that it needs it.
+# Loaded by name while a program runs, so no program says that it needs them.
 LIBRARIES = ("libgcc_s.so.1",)
+IPTABLES = "*/xtables/libxt_*.so"
 DISTRIBUTIONS = ("quilt-mesh[agent,runtime,cli]", "pytest", "pytest-asyncio", "pytest-timeout", "hypothesis")
 # Of Python's own library: tests, windows, what it was built with, what the virtual environment has.
 _UNUSED = re.compile(
@@ -134,6 +135,8 @@ def userland(project: Path) -> Tree:
     for setting in map(Path, SETTINGS):
         if setting.exists():
             tree.add_tree(setting)
+    for extension in sorted(Path("/usr/lib").glob(IPTABLES)):
+        tree.add(extension)
     stdlib = Path(sysconfig.get_path("stdlib"))
     python = [file for file in _files(stdlib) if not _UNUSED.search(str(file.relative_to(stdlib)))]
     python += [file for item in closure(DISTRIBUTIONS) for file in _installed(item)]
