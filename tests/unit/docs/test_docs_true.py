@@ -85,6 +85,17 @@ def test_folders_that_the_architecture_names_exist() -> None:
         assert (ROOT / name).is_file(), name
 
 
+@pytest.mark.parametrize("name", ["architecture.md", "where.md"])
+def test_files_and_tests_that_a_guide_names_exist(name: str) -> None:
+    text = (ROOT / "docs" / name).read_text()
+    folders = [path for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    files = [f"/{path.relative_to(ROOT)}" for folder in folders for path in folder.rglob("*")]
+    named = re.findall(r"`([\w/.-]+\.(?:py|proto|yaml|json|md))`", text)
+    assert [path for path in named if not any(file.endswith(f"/{path}") for file in files)] == []
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
+    assert [test for test in re.findall(r"`(test_\w+)`", text) if f"def {test}(" not in tests] == []
+
+
 def test_decisions_are_numbered_in_order() -> None:
     files = sorted((ROOT / "docs/decisions").glob("0*.md"))
     numbers = [int(path.name[:4]) for path in files]
