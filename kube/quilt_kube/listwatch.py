@@ -113,6 +113,7 @@ class ListWatch(Generic[T]):
         self._came = False
         self._stale = False
         self._backoff = Backoff()
+        self._complained = False
         self._made = clock()
 
     @property
@@ -217,12 +218,13 @@ class ListWatch(Generic[T]):
     def _alive(self) -> None:
         self.heard = self._clock()
         if not self.connected:
-            self.connected = True
+            self.connected, self._complained = True, False
             log.info("api_watch_connected", watch=self.name)
 
     def _lost(self, error: Exception) -> None:
-        if self.connected:
-            self.connected = False
+        self.connected = False
+        if not self._complained:
+            self._complained = True
             log.warning("api_watch_lost", watch=self.name, error=str(error))
 
 

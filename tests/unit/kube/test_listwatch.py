@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from quilt_kube import aio
 from quilt_kube.backoff import Backoff
@@ -250,3 +251,15 @@ def test_delays_double_up_to_a_limit() -> None:
         assert low <= backoff.delay() <= high
     backoff.reset()
     assert backoff.delay() <= 1.0
+
+
+def test_a_loss_is_logged_once_from_the_first_list_on() -> None:
+    watch = ListWatch("/things", Thing, listed=lambda _: None, changed=lambda _: None)
+    body = json.dumps({"metadata": {"resourceVersion": "7"}, "items": []}).encode()
+    with capture_logs() as logs:
+        watch.ended(ApiError(403, "things is forbidden"))
+        watch.ended(ApiError(403, "things is forbidden"))
+        watch.page(body)
+        watch.ended(UnreachableError("no answer"))
+    assert [entry["event"] for entry in logs] == ["api_watch_lost", "api_watch_connected", "api_watch_lost"]
+    assert "forbidden" in logs[0]["error"]
