@@ -144,6 +144,11 @@ class Proxy:
             self._begun.discard(writer)
             self._silent.discard(writer)
 
+    @property
+    def begun(self) -> int:
+        """How many watches have begun and go on."""
+        return len(self._begun)
+
     def mute(self) -> int:
         """Let every watch stay open and say nothing any more; how many there are."""
         self._silent = set(self._watching)

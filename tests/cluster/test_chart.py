@@ -127,7 +127,9 @@ def test_another_name_and_namespace_take_over_the_claims(plane: ControlPlane, in
 
 def test_an_upgrade_from_an_older_chart_names_the_command(plane: ControlPlane, tmp_path: Path) -> None:
     """u3: `--reuse-values` over an older chart changes nothing and names the command that upgrades."""
-    packed = subprocess.run(["git", "archive", OLDER, "helm"], cwd=CHART, capture_output=True, check=True)
+    packed = subprocess.run(
+        ["git", "archive", OLDER, "helm"], cwd=CHART.parents[1], capture_output=True, check=True
+    )
     subprocess.run(["tar", "-x", "-C", tmp_path], input=packed.stdout, check=True)
     older = str(tmp_path / "helm/quilt-mesh")
     plane.cluster.helm("upgrade", "--install", "quilt", older, "-n", NAMESPACE, "--set", "logLevel=debug")

@@ -21,7 +21,7 @@ from bench.control_plane.wire import MERGE, Wire
 from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET
 from quilt_operator.api.client import Client
 from quilt_operator.api.connection import Connection, find_access
-from quilt_operator.audit import Audit
+from quilt_operator.audit import PATHS, Audit
 from quilt_operator.watching import Memo, Watches
 from quilt_operator.world import World
 
@@ -42,6 +42,12 @@ class View:
         """What the API server has, asked past the proxy."""
         items = json.loads(await self.wire.ok("GET", QUILTNODE.path()))["items"]
         return {item["metadata"]["name"]: int(item["metadata"]["resourceVersion"]) for item in items}
+
+    async def watches(self) -> None:
+        """Wait until each of kopf's kinds is watched: a list may have shown all before."""
+        async with asyncio.timeout(60):
+            while self.proxy.begun < len(PATHS):  # noqa: ASYNC110 - the proxy has no event for it
+                await asyncio.sleep(0.05)
 
     async def agrees(self) -> None:
         """Wait until the view is what the API server has; fail with both."""
@@ -131,6 +137,7 @@ async def test_row_19_an_object_deleted_while_the_watch_was_away_is_gone_after_a
         for name in ("node-1", "node-2"):
             await make(seen.wire, name)
         await seen.agrees()
+        await seen.watches()
         seen.proxy.away = True
         assert seen.proxy.cut(), "and no watch can be resumed"
         await seen.wire.ok("DELETE", QUILTNODE.path("node-1"))
@@ -150,6 +157,7 @@ async def test_after_an_error_in_a_watch_kopf_goes_on(plane: ControlPlane, tmp_p
         seen.proxy.calm = True
         await make(seen.wire, "node-1")
         await seen.agrees()
+        await seen.watches()
         assert seen.proxy.fail(code), "watches"
         await make(seen.wire, "node-2")
         await change(seen.wire, "node-1", "changed")
@@ -164,6 +172,7 @@ async def test_row_19_a_watch_that_says_nothing_any_more_is_opened_again(
         seen.proxy.calm = True
         await make(seen.wire, "node-1")
         await seen.agrees()
+        await seen.watches()
         assert seen.proxy.mute() >= 3
         await make(seen.wire, "node-2")
         await seen.wire.ok("DELETE", QUILTNODE.path("node-1"))
