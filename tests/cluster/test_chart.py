@@ -132,7 +132,8 @@ def test_an_upgrade_from_an_older_chart_names_the_command(plane: ControlPlane, t
     )
     subprocess.run(["tar", "-x", "-C", tmp_path], input=packed.stdout, check=True)
     older = str(tmp_path / "helm/quilt-mesh")
-    plane.cluster.helm("upgrade", "--install", "quilt", older, "-n", NAMESPACE, "--set", "logLevel=debug")
+    create = ("-n", NAMESPACE, "--create-namespace", "--set", "logLevel=debug")
+    plane.cluster.helm("upgrade", "--install", "quilt", older, *create)
     upgrade = ("upgrade", "quilt", str(CHART), "-n", NAMESPACE)
     with pytest.raises(DevclusterError, match="--reset-then-reuse-values"):
         plane.cluster.helm(*upgrade, "--reuse-values")
