@@ -14,7 +14,7 @@ from quilt_netlink import groups, links, rules
 from quilt_netlink import snooping as bridges
 from quilt_netlink.kernel import Kernel, ask, ask_link
 from quilt_netlink.ops import Append, Create, Delete, Op
-from quilt_netlink.state import BridgeGroup, Entry, FdbEntry, GroupEntry, VxlanGroup
+from quilt_netlink.state import Entry, FdbEntry, GroupEntry, VxlanGroup
 
 T = TypeVar("T", bound=Entry)
 _NO_TABLES = (errno.ENOENT, errno.EOPNOTSUPP)
@@ -37,10 +37,6 @@ class MulticastKernel(Kernel):
         """Return every bridge's members and every VXLAN device's group entries."""
         found = self._table("groups", groups.dump_request(), groups.read_groups)
         return list(dict.fromkeys(entry for entries in found for entry in entries))
-
-    def bridge_groups(self, bridge: int) -> list[BridgeGroup]:
-        """Return the members behind a bridge's ports."""
-        return [item for item in self.groups() if isinstance(item, BridgeGroup) and item.bridge == bridge]
 
     def vxlan_groups(self, ifindex: int) -> list[VxlanGroup]:
         """Return a VXLAN device's group entries."""
