@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client.core import CounterMetricFamily
@@ -38,24 +37,15 @@ NAMES = (
 )
 
 
-class Counters:
+class Counters(dict[str, int]):
     """Counts by name; a name that is not in NAMES is a mistake and raises KeyError."""
 
     def __init__(self) -> None:
-        self._held: Counter[str] = Counter(dict.fromkeys(NAMES, 0))
+        super().__init__(dict.fromkeys(NAMES, 0))
 
     def add(self, name: str, count: int = 1) -> None:
         """Count."""
-        if name not in self._held:
-            raise KeyError(name)
-        self._held[name] += count
-
-    def __getitem__(self, name: str) -> int:
-        return self._held[name]
-
-    def all(self) -> dict[str, int]:
-        """Every counter."""
-        return dict(self._held)
+        self[name] += count
 
 
 class ControlCollector(Collector):
@@ -68,7 +58,7 @@ class ControlCollector(Collector):
     def collect(self) -> Iterator[CounterMetricFamily]:
         """Read everything at the time of the scrape."""
         for name, held in (
-            ("quilt_multicast_control", self._counters.all()),
+            ("quilt_multicast_control", self._counters),
             ("quilt_multicast_dataplane", self._more()),
         ):
             family = CounterMetricFamily(name, "What happened, by kind.", labels=["what"])

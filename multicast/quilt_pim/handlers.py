@@ -117,7 +117,7 @@ class Handlers:
         return {
             "source": source,
             "provider": self._plane.rpf.provider,
-            "rpf": found.info.wire() if found.info else None,
+            "rpf": asdict(found.info) if found.info else None,
             "reason": found.reason or None,
             "cached": found.cached,
         }
@@ -126,7 +126,7 @@ class Handlers:
         source, info = request.prefix(), request.info()
         self._plane.rpf.static.add(source, info)
         self._plane.rpf_changed()
-        return {"source": str(source), "rpf": info.wire()}
+        return {"source": str(source), "rpf": asdict(info)}
 
     def _remove_route(self, request: ask.RemoveRpfRoute) -> Reply:
         source = request.prefix()
@@ -136,7 +136,7 @@ class Handlers:
 
     def _list_routes(self, request: ask.ListRpfRoutes) -> Reply:
         held = self._plane.rpf.static
-        return {"routes": [{"source": str(source), "rpf": info.wire()} for source, info in held]}
+        return {"routes": [{"source": str(source), "rpf": asdict(info)} for source, info in held]}
 
     def _clear_routes(self, request: ask.ClearRpfRoutes) -> Reply:
         removed = self._plane.rpf.static.clear()
@@ -186,11 +186,11 @@ class Handlers:
         plane = self._plane
         return {
             "config": {
+                **asdict(plane.config),
                 "rpf_provider": plane.rpf.provider,
-                **plane.config.wire(),
                 "pim_interfaces": plane.pim.speakers.names(),
             },
-            "counters": {**plane.counters.all(), **plane.state.counters()},
+            "counters": {**plane.counters, **plane.state.counters()},
         }
 
     def _interface(self, name: str) -> Reply:

@@ -4,48 +4,24 @@ from __future__ import annotations
 
 import asyncio
 
-import structlog
-
 from quilt_pim.core import rpf_wire
 from quilt_pim.core.errors import ControlError
 from quilt_pim.core.rpf import Upstream
 from quilt_pim.counters import Counters
-from quilt_pim.unix import UnixServer, part
-
-log = structlog.get_logger()
+from quilt_pim.unix import UnixServer, lines
 
 
-class RpfServer:
+class RpfServer(UnixServer):
     """Answers queries, as many as a connection sends; one that ends with the stream is its last."""
 
     def __init__(self, path: str, upstream: Upstream, counters: Counters, gid: int | None) -> None:
-        self._upstream = upstream
-        self._counters = counters
-        self._server = UnixServer(
-            path, self._serve, rpf_wire.refusal, counters, limit=rpf_wire.MAX_MESSAGE, gid=gid
+        super().__init__(
+            path, self._converse, rpf_wire.refusal, counters, limit=rpf_wire.MAX_MESSAGE, gid=gid
         )
+        self._upstream = upstream
 
-    async def start(self) -> None:
-        """Listen; OSError says which path cannot be had."""
-        await self._server.start()
-        log.info("rpf_serving", socket=str(self._server.path))
-
-    async def stop(self) -> None:
-        """Stop listening and end all connections."""
-        await self._server.stop()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            try:
-                line = await reader.readuntil(b"\n")
-            except asyncio.IncompleteReadError as end:
-                if end.partial.strip():
-                    writer.write(self._answer(end.partial))
-                return
-            except asyncio.LimitOverrunError:
-                refusal = rpf_wire.refusal(f"a query has at most {rpf_wire.MAX_MESSAGE} bytes")
-                await part(reader, writer, refusal)
-                return
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async for line in lines(reader, writer, _too_long):
             writer.write(self._answer(line))
             await writer.drain()
 
@@ -56,3 +32,7 @@ class RpfServer:
         except ControlError as error:
             return rpf_wire.refusal(str(error))
         return rpf_wire.answer(source, self._upstream(source))
+
+
+def _too_long() -> bytes:
+    return rpf_wire.refusal(f"a query has at most {rpf_wire.MAX_MESSAGE} bytes")

@@ -10,11 +10,10 @@ from typing import Any
 import structlog
 
 from quilt_pim.core.errors import ControlError
-from quilt_pim.core.request_line import MAX_LINE, read, request_id
-from quilt_pim.core.requests import Request
+from quilt_pim.core.requests import MAX_LINE, Request, read, request_id
 from quilt_pim.counters import Counters
 from quilt_pim.subscriptions import Broadcast, Session
-from quilt_pim.unix import UnixServer, part
+from quilt_pim.unix import UnixServer, lines
 
 log = structlog.get_logger()
 
@@ -24,27 +23,17 @@ _WRITE_BUFFER = 16384
 Answer = Callable[[Request, Session], Awaitable[dict[str, Any]]]
 
 
-class ControlServer:
+class ControlServer(UnixServer):
     """Reads requests, lets `answer` do them in order, and writes replies; errors end no connection."""
 
     def __init__(
         self, path: str, answer: Answer, broadcast: Broadcast, counters: Counters, gid: int | None
     ) -> None:
+        super().__init__(path, self._converse, _refusal, counters, limit=MAX_LINE, gid=gid)
         self._answer = answer
         self._broadcast = broadcast
-        self._counters = counters
-        self._server = UnixServer(path, self._serve, _refusal, counters, limit=MAX_LINE, gid=gid)
 
-    async def start(self) -> None:
-        """Listen; OSError says which path cannot be had."""
-        await self._server.start()
-        log.info("control_serving", socket=str(self._server.path))
-
-    async def stop(self) -> None:
-        """Stop listening and end all connections."""
-        await self._server.stop()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.transport.set_write_buffer_limits(high=_WRITE_BUFFER)
 
         async def send(document: dict[str, Any]) -> None:
@@ -53,26 +42,16 @@ class ControlServer:
 
         session = Session(self._broadcast, send)
         try:
-            while line := await self._next(reader, writer):
-                await send(await self._reply(line, session))
-                session.deliver()
+            async for line in lines(reader, writer, self._too_long):
+                if line.strip():
+                    await send(await self._reply(line, session))
+                    session.deliver()
         finally:
             await session.close()
 
-    async def _next(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
-        """The next line that is not empty; b"" at the end, also after a line that is too long."""
-        while True:
-            try:
-                line = await reader.readuntil(b"\n")
-            except asyncio.IncompleteReadError as end:
-                return end.partial if end.partial.strip() else b""
-            except asyncio.LimitOverrunError:
-                # What follows cannot be told from the rest of this line, so the connection ends here.
-                self._counters.add("request_errors")
-                await part(reader, writer, _refusal(f"a request has at most {MAX_LINE} bytes"))
-                return b""
-            if line.strip():
-                return line
+    def _too_long(self) -> bytes:
+        self._counters.add("request_errors")
+        return _refusal(f"a request has at most {MAX_LINE} bytes")
 
     async def _reply(self, line: bytes, session: Session) -> dict[str, Any]:
         given = None

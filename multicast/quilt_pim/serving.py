@@ -8,15 +8,14 @@ from quilt_pim.handlers import Handlers
 from quilt_pim.plane import ControlPlane
 from quilt_pim.rpf_server import RpfServer
 from quilt_pim.server import ControlServer
+from quilt_pim.unix import UnixServer
 
 
 async def serve(plane: ControlPlane) -> None:
     """Serve until cancelled; OSError when a socket cannot be had."""
     config, counters = plane.config, plane.counters
     gid, answer = config.control_gid, Handlers(plane).answer
-    servers: list[ControlServer | RpfServer] = [
-        ControlServer(config.control_sock, answer, plane.broadcast, counters, gid)
-    ]
+    servers: list[UnixServer] = [ControlServer(config.control_sock, answer, plane.broadcast, counters, gid)]
     if config.rpf_sock:
         servers.append(RpfServer(config.rpf_sock, lambda source: plane.upstream(source), counters, gid))
     now = time.monotonic()

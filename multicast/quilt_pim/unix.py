@@ -11,7 +11,7 @@ import contextlib
 import os
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +67,25 @@ async def part(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, messa
                 pass
 
 
+async def lines(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, too_long: Callable[[], bytes]
+) -> AsyncIterator[bytes]:
+    """The lines of a connection; the end of the stream ends one too; `too_long` answers one over the limit.
+
+    What follows such a line cannot be told from the rest of it, so the connection ends there.
+    """
+    while True:
+        try:
+            yield await reader.readuntil(b"\n")
+        except asyncio.IncompleteReadError as end:
+            if end.partial.strip():
+                yield end.partial
+            return
+        except asyncio.LimitOverrunError:
+            await part(reader, writer, too_long())
+            return
+
+
 class UnixServer:
     """Listens at a path; `serve` gets each connection of an allowed peer, `refuse` is what others are told.
 
@@ -108,6 +127,7 @@ class UnixServer:
             self._inode = fresh.stat().st_ino
             fresh.rename(self.path)
             self._server = await asyncio.start_unix_server(self._accept, sock=listener, limit=self._limit)
+            log.info("control_serving", socket=str(self.path))
         except OSError as error:
             listener.close()
             fresh.unlink(missing_ok=True)

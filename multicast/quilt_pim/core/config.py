@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from quilt_pim.core import validate
 from quilt_pim.core.errors import ControlError
@@ -51,18 +50,6 @@ class ControlConfig:
                 socket_path(field, path)
         if self.control_gid is not None:
             validate.number("control_gid", self.control_gid, 0, validate.MAX_U32 - 1)
-
-    def wire(self) -> dict[str, Any]:
-        """What `GetConfig` shows besides the provider, which can change."""
-        return {
-            "external_neighbors_enabled": self.external_neighbors_enabled,
-            "event_buffer_size": self.event_buffer_size,
-            "rpf_cache_ttl": self.rpf_cache_ttl,
-            "event_rate": self.event_rate,
-            "control_sock": self.control_sock,
-            "rpf_sock": self.rpf_sock,
-            "control_gid": self.control_gid,
-        }
 
 
 def provider(text: str) -> str:

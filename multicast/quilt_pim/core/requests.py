@@ -1,4 +1,4 @@
-"""Requests of the control socket: one typed object each, read from a JSON line.
+"""Requests of the control socket: one typed object each, and what is wrong with a line that is none.
 
 Every address, name and number is checked here, so that whoever handles a request may use it as it is.
 """
@@ -16,7 +16,10 @@ from quilt_pim.core.errors import ControlError
 from quilt_pim.core.events import EventType
 from quilt_pim.core.neighbors import DEFAULT_PRIORITY, External
 from quilt_pim.core.rpf import Network, RpfInfo
-from quilt_pim.core.rpf_wire import read_info
+from quilt_pim.core.rpf_wire import decode_object, read_info
+
+# Longest request line, newline included.
+MAX_LINE = 65536
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -244,6 +247,37 @@ class GetMroute(Request, frozen=True):
 
 class GetConfig(Request, frozen=True):
     """The configuration as it runs."""
+
+
+COMMANDS: dict[str, type[Request]] = {
+    name: kind
+    for name, kind in globals().items()
+    if isinstance(kind, type) and issubclass(kind, Request) and kind is not Request and name[0] != "_"
+}
+"""Every command by its name on the wire."""
+
+
+def request_id(line: bytes) -> tuple[dict[str, Any], Any]:
+    """The JSON object of a line, and its `id` (null when there is none) for the reply."""
+    document = decode_object(line)
+    given = document.pop("id", None)
+    if given is not None and not isinstance(given, str | int | float | bool):
+        raise ControlError("id: a text or a number comes back in the reply, nothing else")
+    return document, given
+
+
+def read(document: dict[str, Any]) -> Request:
+    """The typed request of a JSON object; ControlError names the command and the field."""
+    name = document.pop("command", None)
+    kind = COMMANDS.get(name) if isinstance(name, str) else None
+    if kind is None:
+        raise ControlError(f"command: {validate.shown(name)} is not known; known are {', '.join(COMMANDS)}")
+    if kind is AddExternalNeighbor and "neighbor" not in document:
+        document = {"neighbor": document}
+    try:
+        return msgspec.convert(document, kind)
+    except msgspec.ValidationError as error:
+        raise ControlError(f"{name}: {error}") from error
 
 
 def _anywhere(interface: str | None) -> str | None:

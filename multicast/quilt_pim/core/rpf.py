@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from quilt_crds.names import BRIDGE_DEVICE
 from quilt_multicast.core.mesh import Mesh
@@ -24,14 +24,6 @@ class RpfInfo:
     upstream_interface: str
     upstream_neighbor: str | None = None
     metric: int | None = None
-
-    def wire(self) -> dict[str, Any]:
-        """All three fields; null where unknown."""
-        return {
-            "upstream_interface": self.upstream_interface,
-            "upstream_neighbor": self.upstream_neighbor,
-            "metric": self.metric,
-        }
 
 
 Upstream = Callable[[str], RpfInfo | None]

@@ -6,6 +6,7 @@ A message ends with a newline or with the end of the stream.
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import msgspec
@@ -42,7 +43,7 @@ def parse_query(line: bytes) -> str:
 
 def answer(source: str, info: RpfInfo | None) -> bytes:
     """What the mesh answers; no route is said explicitly."""
-    document = info.wire() if info else {"error": f"no route: {source} is in no subnet of the mesh"}
+    document = asdict(info) if info else {"error": f"no route: {source} is in no subnet of the mesh"}
     return json.dumps(document).encode() + b"\n"
 
 

@@ -21,7 +21,7 @@ from quilt_multicast.view import GroupInfo, RouteInfo
 from quilt_pim.core import validate
 from quilt_pim.core.config import ControlConfig
 from quilt_pim.core.errors import ControlError
-from quilt_pim.core.request_line import COMMANDS, MAX_LINE, read, request_id
+from quilt_pim.core.requests import COMMANDS, MAX_LINE, read, request_id
 from quilt_pim.state import NoState
 from quilt_pim.unix import Credentials, allowed
 
