@@ -9,7 +9,7 @@ whatever every template uses.
 {{- end }}
 
 {{/*
-Metadata of an object; takes a list: root, component, name, namespace ("" for a cluster-scoped object), and
+Metadata of an object; from a list: root, component, name, namespace ("" for a cluster-scoped object), and
 optionally labels and annotations of its own.
 */}}
 {{- define "quilt.metadata" -}}
@@ -26,7 +26,7 @@ annotations: {{- toYaml . | nindent 2 }}
 {{- end }}
 
 {{/*
-Metadata of a Pod template; takes a list: root, component, the default container, the values of its Pods.
+Metadata of a Pod template; from a list: root, component, the default container, the values of its Pods.
 */}}
 {{- define "quilt.podMetadata" -}}
 {{- $annotations := dict "kubectl.kubernetes.io/default-container" (index . 2) -}}
@@ -36,7 +36,7 @@ annotations: {{- toYaml $annotations | nindent 2 }}
 {{- end }}
 
 {{/*
-Labels of an object or Pod: ours, those of all objects, and its `own`; takes a dict of `root`, `component`, `own`.
+Labels of an object or Pod: the chart's, those of all objects, and its `own`; from a dict of `root`, `component`, `own`.
 */}}
 {{- define "quilt.labels" -}}
 {{- include "quilt.refuseOlderValues" .root -}}
@@ -57,7 +57,7 @@ app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
 {{/*
-Image of a component; takes a dict of `root` and `name` (node or operator). A digest decides; the tag then informs.
+Image of a component; from a dict of `root` and `name` (node or operator). A digest decides; the tag then informs.
 */}}
 {{- define "quilt.image" -}}
 {{- include "quilt.refuseOlderValues" .root -}}
@@ -70,7 +70,7 @@ Image of a component; takes a dict of `root` and `name` (node or operator). A di
 {{- end }}
 
 {{/*
-Where and as what the Pods of a component run; takes a dict of `root`, `values` and `affinity`.
+Where and as what the Pods of a component run; from a dict of `root`, `values` and `affinity`.
 */}}
 {{- define "quilt.scheduling" -}}
 {{- with .values.priorityClassName }}
@@ -91,7 +91,7 @@ imagePullSecrets: {{- toYaml . | nindent 2 }}
 {{- end }}
 
 {{/*
-What the values say of a Pod's SELinux label and AppArmor profile; takes `securityContext`.
+What the values say of a Pod's SELinux label and AppArmor profile; from `securityContext`.
 */}}
 {{- define "quilt.confinement" -}}
 {{- range $key, $value := . }}
@@ -130,7 +130,7 @@ Address that probes and metrics listen on. Everything is on the host's network, 
 {{- end }}
 
 {{/*
-Probes of a process; takes its port. The kubelet asks over loopback, where it always listens.
+Probes of a process; from its port. The kubelet asks over loopback, where it always listens.
 */}}
 {{- define "quilt.probes" -}}
 livenessProbe:
