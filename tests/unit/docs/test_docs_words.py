@@ -1,0 +1,15 @@
+"""What users read is in the field's language."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_documents_and_chart_are_free_of_the_words() -> None:
+    command = [sys.executable, ROOT / "scripts/words.py", "--check"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
