@@ -162,7 +162,7 @@ class QuiltNetworkSpec(ApiModel):
     node_down_policy: Literal["Withdraw", "Keep"] = "Withdraw"
     """What a node that is Down means for its peers' routes to it."""
     disruption_threshold: Percent = "55%"
-    """Share of suspect nodes (at least 3) from which nobody is withdrawn: the fault is then likely the operator's."""
+    """Share of suspect nodes (at least 3) from which nobody is withdrawn: the fault is then elsewhere."""
     reuse_grace_period: Duration = "10m"
     """How long the subnet of a deleted node stays reserved for it."""
 
