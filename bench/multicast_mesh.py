@@ -17,7 +17,7 @@ from typing import Self
 
 from bench.multicast_node import NODES
 from bench.netns import inside
-from quilt_crds.vtep import vtep_mac
+from quilt_crds.names import vtep_mac
 from quilt_netlink import MulticastKernel, Snooping
 from quilt_runtime.core.firewall import Firewall, ruleset
 

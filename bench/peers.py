@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from quilt_crds.names import API_VERSION, DEFAULT_NETWORK, QUILTSUBNET, claim_name
-from quilt_crds.vtep import vtep_mac
+from quilt_crds.names import API_VERSION, DEFAULT_NETWORK, QUILTSUBNET, claim_name, vtep_mac
 from quilt_nodeagent.core.peer import Peer, make_peer
 
 OWN_NODE = "bench-node"

@@ -19,8 +19,8 @@ from quilt_crds.names import (
     LEASE_NAMESPACE,
     QUILTNODE,
     QUILTSUBNET,
+    vtep_mac,
 )
-from quilt_crds.vtep import vtep_mac
 
 _DRAIN = 0.1
 

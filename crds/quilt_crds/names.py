@@ -7,6 +7,7 @@ them differently does not fail, it silently looks at nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Final
 
 GROUP: Final = "quilt.io"
@@ -133,3 +134,15 @@ def claim_name(cidr: str) -> str:
     the CRD refuses any other spelling. The same function stands there in CEL.
     """
     return cidr.replace("/", "-").replace(":", "-")
+
+
+def vtep_mac(network: str, node: str) -> str:
+    """Locally administered unicast MAC of `node` in `network`, lower-case with colons, for both families.
+
+    Derived rather than reported: nobody has to wait to learn a peer's MAC, a re-created device is the same
+    peer, and no stolen credential can publish somebody else's.
+    """
+    digest = bytearray(sha256(f"{network}/{node}".encode()).digest()[:6])
+    # IEEE 802: bit 0 of the first byte is "group", bit 1 "locally administered".
+    digest[0] = (digest[0] & 0xFC) | 0x02
+    return digest.hex(":")

@@ -10,7 +10,7 @@ from typing import Any
 from quilt_crds.wire_kubernetes import Node
 from quilt_devcluster.errors import DevclusterError
 from quilt_kube.access import Access, make_tls
-from quilt_kube.decoding import convert
+from quilt_kube.listwatch import convert
 from quilt_kube.request import ApiError, UnreachableError, patch, read
 from quilt_kube.sync import Client
 

@@ -2,8 +2,7 @@
 
 An API server can disappear in two ways that no client is notified of. One whose machine lost power sends
 neither FIN nor RST: only TCP itself can notice, by probes that nobody answers (tcp(7)). One whose process
-hangs has a kernel that answers them: there the missing bookmark shows it, which kube-apiserver sends each
-watch about once a minute (`bookmarkFrequency` of its storage cacher).
+hangs has a kernel that answers them: there the missing bookmark shows it (`listwatch.SILENCE`).
 """
 
 from __future__ import annotations
@@ -12,8 +11,6 @@ import socket
 from typing import Any, Final
 
 # Seconds.
-SILENCE: Final = 70.0
-"""A watch on which nothing came for so long, be it a bookmark, has no API server behind it."""
 CONNECT: Final = 5.0
 """A working server accepts a connection within this time; the next attempt may be led to another one."""
 _FIRST_PROBE = 6

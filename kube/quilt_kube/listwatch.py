@@ -3,6 +3,10 @@
 A watch that ends or breaks goes on from the last resourceVersion (bookmarks keep that fresh), so a restarted
 API server costs no list. Only 410 Gone, or an event that cannot be read, starts again with a list.
 
+Objects are decoded into msgspec structs, whatever an older or newer release wrote: what does not fit reads as
+absent. One odd field must not hide an object, and one odd object must not stop a watch; who uses a value
+judges it.
+
 A sender asks `request` for what to send, hands a list's answer to `page`, a watch's bytes to `feed`, its end
 or any error to `ended`, and waits as that says: `aio.follow`, `sync.follow`.
 """
@@ -12,16 +16,18 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar, get_args, get_origin
 
 import msgspec
 import structlog
 
 from quilt_kube.backoff import Backoff
-from quilt_kube.connections import SILENCE
-from quilt_kube.decoding import decoder
 from quilt_kube.request import ApiError, Request, SilentError, UnreachableError, read
 
+# Seconds.
+SILENCE: Final = 70.0
+"""A watch on which nothing came for so long has no API server behind it: bookmarks come about once a minute
+(`bookmarkFrequency` of kube-apiserver's storage cacher)."""
 # Bytes.
 _LONGEST_LINE = 16 << 20
 _GONE = 410
@@ -37,6 +43,7 @@ class _Identified(Protocol):
     def metadata(self) -> _Versioned: ...
 
 
+S = TypeVar("S")
 T = TypeVar("T", bound=_Identified)
 log = structlog.get_logger()
 
@@ -167,7 +174,8 @@ class ListWatch(Generic[T]):
         Raises ApiError for an ERROR event and msgspec's errors; events before them have been passed on.
         """
         self._alive()
-        self._backoff.reset()
+        if not data:
+            self._backoff.reset()
         self._came = self._came or bool(data)
         *lines, self._begun = (self._begun + data).split(b"\n")
         if len(self._begun) > _LONGEST_LINE:
@@ -230,3 +238,40 @@ class ListWatch(Generic[T]):
 
 FAILURES: tuple[type[Exception], ...] = (UnreachableError, ApiError, msgspec.MsgspecError)
 """What a sender hands to `ended`; all else is a defect and goes up."""
+
+
+def decoder(kind: type[S]) -> Callable[[bytes | msgspec.Raw], S]:
+    """Return a function from JSON to a struct of this kind; msgspec.DecodeError for what is not JSON."""
+    strict = msgspec.json.Decoder(kind).decode
+
+    def decode(text: bytes | msgspec.Raw) -> S:
+        try:
+            return strict(text)
+        except msgspec.ValidationError:
+            return convert(msgspec.json.decode(text), kind)
+
+    return decode
+
+
+def convert(raw: Any, kind: type[S]) -> S:
+    """Make a struct of decoded JSON, with defaults for what is missing or does not fit. Raises nothing."""
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError:
+        given = raw if isinstance(raw, Mapping) else {}
+        fields = msgspec.structs.fields(kind)  # type: ignore[arg-type]  # structs alone get here
+        read = {field.name: _fitting(given.get(field.encode_name), field.type) for field in fields}
+        return kind(**{name: value for name, value in read.items() if value is not None})
+
+
+def _fitting(value: Any, kind: Any) -> Any:
+    """Return what fits of a field's value: of a struct its fields, of a list its items; None for nothing."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return convert(value, kind) if isinstance(value, Mapping) else None
+    if isinstance(value, list) and get_origin(kind) is tuple:
+        inner = get_args(kind)[0]
+        return tuple(item for raw in value if (item := _fitting(raw, inner)) is not None)
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return None

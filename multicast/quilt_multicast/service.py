@@ -17,8 +17,8 @@ import structlog
 
 from quilt_crds.names import BRIDGE_DEVICE, UP
 from quilt_crds.wire import MulticastSpec
+from quilt_kube.aio import wait
 from quilt_kube.backoff import Backoff
-from quilt_kube.waiting import wait
 from quilt_multicast.core.forwarding import Topology
 from quilt_multicast.core.limits import limits_of
 from quilt_multicast.core.mesh import Peer

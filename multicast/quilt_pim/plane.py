@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 
 from quilt_crds.names import VXLAN_DEVICE
-from quilt_kube.waiting import wait
+from quilt_kube.aio import wait
 from quilt_pim.core.announcements import SourceCache
 from quilt_pim.core.config import ControlConfig
 from quilt_pim.core.events import Event

@@ -14,7 +14,7 @@ from ipaddress import ip_network
 import structlog
 
 from quilt_crds.wire import NodeRoute
-from quilt_kube.waiting import wait
+from quilt_kube.aio import wait
 from quilt_netlink import Address, Link, NetlinkError, Route
 from quilt_nodeagent.executor.errors import ExecutorError
 from quilt_nodeagent.executor.routes import BridgeOf, Interface, Named, Routes

@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 import structlog
 
+from quilt_kube.aio import wait
 from quilt_kube.backoff import Backoff
-from quilt_kube.waiting import wait
 from quilt_netlink import NetlinkError
 from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.core.plan import Plan, make_plan

@@ -14,10 +14,9 @@ from typing import Any
 import structlog
 
 from quilt_crds.wire import QuiltNetwork, QuiltNode, QuiltSubnet
-from quilt_kube.aio import Sender
+from quilt_kube.aio import Sender, wait
 from quilt_kube.backoff import Backoff
 from quilt_kube.request import ApiError, UnreachableError
-from quilt_kube.waiting import wait
 from quilt_nodeagent.api.registration import ensure_quiltnode, owner_reference, read_node
 from quilt_nodeagent.core.network import read_network
 from quilt_nodeagent.core.peer import Peer, make_peer, renewed

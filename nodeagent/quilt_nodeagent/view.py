@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from quilt_crds.vtep import vtep_mac
+from quilt_crds.names import vtep_mac
 from quilt_crds.wire import QuiltNode, QuiltNodeStatus
 from quilt_crds.wire_kubernetes import Node
 from quilt_netlink import Address, KernelLike, Link, Route

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Sequence
 from quilt_crds.names import QUILTSUBNET
 from quilt_crds.wire import QuiltSubnet
 from quilt_kube.access import Access
-from quilt_kube.connections import SILENCE
-from quilt_kube.listwatch import ListWatch
+from quilt_kube.listwatch import SILENCE, ListWatch
 from quilt_operator.api.following import Follower
 from quilt_operator.core import parse
 from quilt_operator.core.model import Claim

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from quilt_crds.names import QUILTSUBNET, claim_name
-from quilt_crds.vtep import vtep_mac
+from quilt_crds.names import QUILTSUBNET, claim_name, vtep_mac
 from quilt_crds.wire import Mesh
 from quilt_kube.request import ApiError
 from quilt_operator import metrics

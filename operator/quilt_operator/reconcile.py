@@ -26,8 +26,8 @@ from quilt_crds.names import (
     SUBNET_ALLOCATED,
     SUBNET_IN_USE,
     UP,
+    vtep_mac,
 )
-from quilt_crds.vtep import vtep_mac
 from quilt_crds.wire import Mesh
 from quilt_kube.request import ApiError
 from quilt_operator.api.events import NORMAL, WARNING, About, EventRecorder

@@ -7,8 +7,7 @@ import time
 from controlplane import thing
 from operators import Fleet, Operator, eventually, names
 
-from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET, claim_name
-from quilt_crds.vtep import vtep_mac
+from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET, claim_name, vtep_mac
 
 
 def writes_after_a_look(operator: Operator, fleet: Fleet, seen: str) -> float:

@@ -24,8 +24,8 @@ from quilt_crds.names import (
     QUILTNODE,
     QUILTSUBNET,
     claim_name,
+    vtep_mac,
 )
-from quilt_crds.vtep import vtep_mac
 
 SERVICES = "10.96.0.0/16"
 

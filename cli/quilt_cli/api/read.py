@@ -20,7 +20,7 @@ from quilt_crds.names import (
 )
 from quilt_crds.wire import QuiltNode, QuiltSubnet
 from quilt_crds.wire_kubernetes import Node
-from quilt_kube.decoding import convert
+from quilt_kube.listwatch import convert
 from quilt_kube.request import ApiError, Json
 from quilt_kube.sync import Client
 

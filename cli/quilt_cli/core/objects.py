@@ -14,7 +14,7 @@ import msgspec
 from quilt_crds.capacity import DEFAULT_PREFIX_LENGTH
 from quilt_crds.names import READY
 from quilt_crds.wire import Condition, QuiltNetwork, QuiltNetworkSpec, find_condition
-from quilt_kube.decoding import convert
+from quilt_kube.listwatch import convert
 
 Raw = Mapping[str, Any]
 # A container engine tells the same failure at three levels, each quoting the one below.

@@ -16,10 +16,9 @@ from typing import Any
 import structlog
 
 from quilt_crds.names import LEASE_NAMESPACE
-from quilt_kube.aio import Sender
+from quilt_kube.aio import Sender, wait
 from quilt_kube.backoff import Backoff
 from quilt_kube.request import ApiError, Json, UnreachableError, create, document, read, replace
-from quilt_kube.waiting import wait
 from quilt_nodeagent.metrics import Metrics
 
 log = structlog.get_logger()

@@ -10,7 +10,7 @@ from quilt_crds.names import API_VERSION, QUILTNODE
 from quilt_crds.wire import QuiltNode
 from quilt_crds.wire_kubernetes import Node
 from quilt_kube.aio import Sender
-from quilt_kube.decoding import decoder
+from quilt_kube.listwatch import decoder
 from quilt_kube.request import ApiError, create, read
 
 log = structlog.get_logger()

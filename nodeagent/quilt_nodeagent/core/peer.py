@@ -8,7 +8,7 @@ from sys import intern
 from msgspec import Struct
 from msgspec.structs import replace
 
-from quilt_crds.vtep import vtep_mac
+from quilt_crds.names import vtep_mac
 from quilt_netlink.messages import number4
 
 # Thousands of claims come at once, and the ipaddress module takes longer for one than all the rest.

@@ -14,8 +14,8 @@ from dataclasses import replace
 import grpc
 import structlog
 
+from quilt_kube.aio import wait
 from quilt_kube.backoff import Backoff
-from quilt_kube.waiting import wait
 from quilt_nodeagent.executor.client import NodeSettings, RuntimeClient, RuntimeStatus
 from quilt_nodeagent.executor.errors import ExecutorError, RouteFailed, RuntimeUnavailable
 from quilt_nodeagent.metrics import Metrics

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from quilt_crds.wire_kubernetes import Lease
 from quilt_kube.access import Access
-from quilt_kube.connections import SILENCE
-from quilt_kube.listwatch import ListWatch
+from quilt_kube.listwatch import SILENCE, ListWatch
 from quilt_kube.request import SilentError
 from quilt_operator.api.following import Follower
 

@@ -14,8 +14,7 @@ from ipaddress import ip_network
 from itertools import islice
 from typing import Final, TypeVar
 
-from quilt_crds.names import RELEASING, UP, claim_name
-from quilt_crds.vtep import vtep_mac
+from quilt_crds.names import RELEASING, UP, claim_name, vtep_mac
 from quilt_operator.core.allocator import Network, parse_cidr
 from quilt_operator.core.model import Claim
 from quilt_operator.core.plan import Plan

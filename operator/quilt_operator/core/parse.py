@@ -11,7 +11,7 @@ from typing import Any
 
 from quilt_crds.wire import Condition, Mesh, Meta, QuiltNetworkStatus, QuiltNode, QuiltSubnet
 from quilt_crds.wire_kubernetes import Node
-from quilt_kube.decoding import convert
+from quilt_kube.listwatch import convert
 from quilt_operator.core.model import Claim, KubeNode, MeshNode
 
 Raw = Mapping[str, Any]

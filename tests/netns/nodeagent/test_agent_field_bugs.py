@@ -14,7 +14,7 @@ import pytest
 from agent_doubles import Rig, eventually
 from agent_scene import device, mesh, publish, routed, stands
 
-from quilt_crds.vtep import vtep_mac
+from quilt_crds.names import vtep_mac
 from quilt_netlink import Delete, FdbEntry, Neighbour, Op, Put, Vxlan
 from quilt_nodeagent.kernel.hostcare import HostCare, Load
 from quilt_nodeagent.kernel.observe import read_fdb, read_neighbours

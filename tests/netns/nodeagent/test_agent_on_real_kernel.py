@@ -7,7 +7,7 @@ from agent_behaviour import AgentBehaviour
 from agent_doubles import Rig, eventually
 from agent_scene import device, mesh, stands
 
-from quilt_crds.vtep import vtep_mac
+from quilt_crds.names import vtep_mac
 
 from .conftest import Namespace
 

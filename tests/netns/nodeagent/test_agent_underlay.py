@@ -11,7 +11,7 @@ import pytest
 from agent_doubles import Rig
 from agent_scene import device, mesh, publish, routed, stands
 
-from quilt_crds.vtep import vtep_mac
+from quilt_crds.names import vtep_mac
 from quilt_netlink import Address, Failure, FdbEntry, Link, Op, Put, Route
 from quilt_nodeagent import sources
 from quilt_nodeagent.core.state import Hop

@@ -12,7 +12,7 @@ from quilt_cli.core import cluster_checks
 from quilt_cli.core.cluster_facts import ClusterFacts
 from quilt_cli.core.finding import Level
 from quilt_crds.wire_kubernetes import Node
-from quilt_kube.decoding import convert
+from quilt_kube.listwatch import convert
 
 CIDRS = ("10.42.0.0/16",)
 numbers = itertools.count(1)

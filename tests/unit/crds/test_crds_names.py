@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quilt_crds.names import QUILTNODE, QUILTSUBNET, claim_name
-from quilt_crds.vtep import vtep_mac
+from quilt_crds.names import QUILTNODE, QUILTSUBNET, claim_name, vtep_mac
 
 # What the API server demands of an object's name (RFC 1123 subdomain).
 OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")

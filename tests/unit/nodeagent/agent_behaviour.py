@@ -15,7 +15,7 @@ from agent_drift_behaviour import DriftBehaviour
 from agent_route_behaviour import NodeRouteBehaviour
 from agent_scene import device, mesh, publish, routed, stands
 
-from quilt_crds.vtep import vtep_mac
+from quilt_crds.names import vtep_mac
 from quilt_delta import Tracked
 from quilt_netlink import Address, Delete, Put, Route, Vxlan
 from quilt_nodeagent.cni import CONFLIST

@@ -9,7 +9,7 @@ from typing import Any
 from agent_doubles import Rig, eventually
 from agent_scene import device, mesh, stands
 
-from quilt_crds.vtep import vtep_mac
+from quilt_crds.names import vtep_mac
 from quilt_netlink import Address, Delete, FdbEntry, Link, Neighbour, Nexthop, Put, Vxlan
 
 

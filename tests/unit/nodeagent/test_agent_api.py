@@ -13,9 +13,8 @@ from agent_doubles import GROUP, LEASES, FakeApi, eventually
 from quilt_crds.wire import QuiltNode, QuiltSubnet
 from quilt_kube.access import Access
 from quilt_kube.aio import Client, follow
-from quilt_kube.connections import SILENCE
 from quilt_kube.credentials import Credentials
-from quilt_kube.listwatch import ListWatch
+from quilt_kube.listwatch import SILENCE, ListWatch
 from quilt_kube.request import ApiError, Request, UnreachableError, read
 from quilt_netlink import FakeKernel
 from quilt_nodeagent.api.heartbeat import Heartbeat

@@ -10,9 +10,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from quilt_crds.names import DOWN, RELEASING, UP, claim_name
+from quilt_crds.names import DOWN, RELEASING, UP, claim_name, vtep_mac
 from quilt_crds.quiltnetwork import Ipam, QuiltNetworkSpec
-from quilt_crds.vtep import vtep_mac
 from quilt_crds.wire import Mesh
 from quilt_operator.core.claims import (
     FOREIGN_NETWORK,
