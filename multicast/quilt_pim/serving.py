@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 
+import structlog
+
 from quilt_pim.handlers import Handlers
 from quilt_pim.plane import ControlPlane
 from quilt_pim.rpf_server import RpfServer
 from quilt_pim.server import ControlServer
 from quilt_pim.unix import UnixServer
+
+log = structlog.get_logger()
 
 
 async def serve(plane: ControlPlane) -> None:
@@ -24,6 +28,7 @@ async def serve(plane: ControlPlane) -> None:
     try:
         for server in servers:
             await server.start()
+            log.info("control_serving", socket=str(server.path))
         plane.serving.set()
         await plane.run()
     finally:

@@ -127,7 +127,6 @@ class UnixServer:
             self._inode = fresh.stat().st_ino
             fresh.rename(self.path)
             self._server = await asyncio.start_unix_server(self._accept, sock=listener, limit=self._limit)
-            log.info("control_serving", socket=str(self.path))
         except OSError as error:
             listener.close()
             fresh.unlink(missing_ok=True)
