@@ -93,6 +93,21 @@ class WireObject(Wire, frozen=True):
         return self.metadata.name
 
     @property
+    def uid(self) -> str:
+        """metadata.uid."""
+        return self.metadata.uid
+
+    @property
+    def version(self) -> int:
+        """The state that this is: `Meta.version`."""
+        return self.metadata.version
+
+    @property
+    def deleting(self) -> bool:
+        """Whether it was deleted and waits for its finalizers."""
+        return bool(self.metadata.deletion_timestamp)
+
+    @property
     def conditions(self) -> tuple[Condition, ...]:
         """The conditions of its status."""
         found: tuple[Condition, ...] = getattr(getattr(self, "status", None), "conditions", ())
@@ -129,6 +144,16 @@ class QuiltSubnet(WireObject, frozen=True):
 
     spec: SubnetSpec = SubnetSpec()
     mesh: Mesh = Mesh()
+
+    @property
+    def cidr(self) -> str:
+        """The subnet; not trusted to be well-formed."""
+        return self.spec.cidr
+
+    @property
+    def node(self) -> str:
+        """Name of the owner."""
+        return self.spec.node
 
 
 class NodeRoute(Wire, frozen=True):

@@ -63,7 +63,13 @@ class Node(WireObject, frozen=True):
     def ips(self) -> tuple[str, ...]:
         """The addresses that are really on the node (a name confirms nothing), InternalIP first."""
         external = (item.address for item in self.status.addresses if item.type == "ExternalIP")
-        return (*self.internal_ips, *external)
+        return tuple(dict.fromkeys((*self.internal_ips, *external)))
+
+    @property
+    def network_unavailable(self) -> bool:
+        """Whether a cloud waits for routes to it."""
+        found = self.condition("NetworkUnavailable")
+        return found is not None and found.status != "False"
 
     @property
     def pods(self) -> int:

@@ -58,6 +58,11 @@ class ApiError(Exception):
         return self.status == 409 and self.reason != "AlreadyExists"
 
     @property
+    def outdated(self) -> bool:
+        """The object is gone, or not as it was seen: its watch brings, or brought, what it is now."""
+        return self.missing or self.conflict
+
+    @property
     def refused(self) -> bool:
         """The object is not acceptable; sending it again will not help."""
         return self.status in {400, 403, 422}

@@ -10,8 +10,6 @@ from quilt_crds.wire import QuiltSubnet
 from quilt_kube.access import Access
 from quilt_kube.listwatch import SILENCE, ListWatch
 from quilt_operator.api.following import Follower
-from quilt_operator.core import parse
-from quilt_operator.core.model import Claim
 from quilt_operator.world import World
 
 
@@ -37,20 +35,19 @@ class ClaimWatch(ListWatch[QuiltSubnet]):
         self._follower.stop()
 
     def _all(self, subnets: Iterable[QuiltSubnet]) -> None:
-        claims = [parse.claim_of(subnet) for subnet in subnets]
-        self._loop.call_soon_threadsafe(self._enter_all, claims, int(self.version))
+        self._loop.call_soon_threadsafe(self._enter_all, list(subnets), int(self.version))
 
     def _some(self, events: Sequence[tuple[str, QuiltSubnet]]) -> None:
-        claims = [(kind == "DELETED", parse.claim_of(subnet)) for kind, subnet in events]
+        claims = [(kind == "DELETED", subnet) for kind, subnet in events]
         self._loop.call_soon_threadsafe(self._enter, claims)
 
-    def _enter_all(self, claims: Sequence[Claim], version: int) -> None:
+    def _enter_all(self, claims: Sequence[QuiltSubnet], version: int) -> None:
         for claim in claims:
             self._world.put_claim(claim)
         self._world.keep(QUILTSUBNET.plural, {claim.name for claim in claims}, version)
         self.complete.set()
 
-    def _enter(self, claims: Sequence[tuple[bool, Claim]]) -> None:
+    def _enter(self, claims: Sequence[tuple[bool, QuiltSubnet]]) -> None:
         for gone, claim in claims:
             if gone:
                 self._world.forget(QUILTSUBNET.plural, claim.name, claim.version)

@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 import structlog
 
 from quilt_crds.names import QUILTSUBNET, claim_name, vtep_mac
-from quilt_crds.wire import Mesh
+from quilt_crds.wire import Mesh, Meta, QuiltNode, QuiltSubnet, SubnetSpec
+from quilt_kube.listwatch import convert
 from quilt_kube.request import ApiError
 from quilt_operator import metrics
 from quilt_operator.api.objects import Objects
-from quilt_operator.core import parse
 from quilt_operator.core.claims import MAC_COLLISION, Book
-from quilt_operator.core.model import Claim, MeshNode
 from quilt_operator.core.plan import CIDRS, Plan
 from quilt_operator.core.status import Refusal
 from quilt_operator.world import World
@@ -55,15 +54,15 @@ class Claimer:
             self._refused.pop((node, family), None)
 
     async def claim(
-        self, book: Book, owner: MeshNode, family: int, wanted: str, mesh: Mesh
-    ) -> Claim | Refusal:
+        self, book: Book, owner: QuiltNode, family: int, wanted: str, mesh: Mesh
+    ) -> QuiltSubnet | Refusal:
         """A subnet of `family` for `owner`: `wanted` if that is given, else the lowest that is free.
 
         A node whose claim somebody deleted gets the subnet again that its status shows: its pods use it.
         Answers a Refusal when there is none to have; raises ApiError or UnreachableError when asking failed.
         """
         node = owner.name
-        former = next((cidr for cidr in owner.subnets if book.is_free(cidr, family)), "")
+        former = next((cidr for cidr in owner.status.subnets if book.is_free(cidr, family)), "")
         other = book.mac_holder(vtep_mac(self.world.network, node), node)
         if other is not None:
             return Refusal(
@@ -99,10 +98,10 @@ class Claimer:
         if before is None or not again or before.refusal != refusal:
             log.error("claim_refused", cidr=cidr, node=node, error=refusal.message)
 
-    async def _create(self, book: Book, cidr: str, node: str, mesh: Mesh) -> Claim | Refusal:
+    async def _create(self, book: Book, cidr: str, node: str, mesh: Mesh) -> QuiltSubnet | Refusal:
         """The claim that stands on `cidr` afterwards, whoever owns it."""
         # Entered before it exists, so that other workers choose other subnets meanwhile.
-        pending = Claim(claim_name(cidr), cidr, book.plan.network, node, mesh)
+        pending = QuiltSubnet(Meta(claim_name(cidr)), SubnetSpec(cidr, book.plan.network, node), mesh)
         book.put(pending)
         try:
             raw = await self._post(pending)
@@ -114,16 +113,16 @@ class Claimer:
             if book.get(pending.name) is pending:
                 book.remove(pending.name)
         self.world.observe(QUILTSUBNET.plural, raw)
-        claim = parse.claim(raw)
+        claim = convert(raw, QuiltSubnet)
         # The plan may have been replaced meanwhile, and with it the book: this one must know all the same.
         if book.get(claim.name) is None:
             book.put(claim)
         return claim
 
-    async def _post(self, claim: Claim) -> dict[str, object]:
+    async def _post(self, claim: QuiltSubnet) -> dict[str, object]:
         while True:
             try:
-                raw = await self.objects.create_claim(claim.cidr, claim.network, claim.node, claim.mesh)
+                raw = await self.objects.create_claim(claim.cidr, claim.spec.network, claim.node, claim.mesh)
             except ApiError as error:
                 if not error.exists:
                     raise

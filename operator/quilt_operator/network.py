@@ -28,11 +28,13 @@ from quilt_crds.names import (
     WITHDRAWAL_PAUSED,
 )
 from quilt_crds.quiltnetwork import QuiltNetworkSpec
+from quilt_crds.wire import QuiltNetworkStatus
+from quilt_kube.listwatch import convert
 from quilt_kube.request import ApiError
 from quilt_operator import metrics
 from quilt_operator.api.events import NORMAL, WARNING, About, EventRecorder
 from quilt_operator.api.objects import Objects
-from quilt_operator.core import network_status, parse
+from quilt_operator.core import network_status
 from quilt_operator.core.chart import covers, differences, merged
 from quilt_operator.core.claims import Book
 from quilt_operator.core.network_status import NetworkStatus
@@ -148,7 +150,7 @@ class NetworkReconciler:
     async def _say(self, book: Book) -> None:
         raw = self.world.network_raw
         old = raw.get("status") or {}
-        conditions = parse.conditions(old)
+        conditions = convert(old, QuiltNetworkStatus).conditions
         now = rfc3339(datetime.now(UTC))
         outage = self.outage if time.monotonic() < self.outage_until else 0.0
         crowds = network_status.crowded(book.plan, self.world.hosts.items.values())
@@ -189,7 +191,7 @@ class NetworkReconciler:
     def measure(self) -> None:
         """Bring the gauges of nodes and subnets up to date."""
         book = self.world.book
-        phases = Counter(node.phase or PENDING for node in self.world.nodes.items.values())
+        phases = Counter(node.status.phase or PENDING for node in self.world.nodes.items.values())
         for phase in (PENDING, UP, DOWN):
             metrics.NODES.labels(phase).set(phases[phase])
         if book is None:

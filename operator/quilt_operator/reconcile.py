@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import structlog
 
 from quilt_crds.names import (
-    AGENT_UNRESPONSIVE,
     DATAPLANE_IN_SYNC,
     DOWN,
     NODE_DOWN,
@@ -24,11 +23,11 @@ from quilt_crds.names import (
     READY,
     RELEASING,
     SUBNET_ALLOCATED,
-    SUBNET_IN_USE,
     UP,
     vtep_mac,
 )
-from quilt_crds.wire import Mesh
+from quilt_crds.wire import Mesh, QuiltNode, QuiltNodeStatus, QuiltSubnet
+from quilt_crds.wire_kubernetes import Node
 from quilt_kube.request import ApiError
 from quilt_operator.api.events import NORMAL, WARNING, About, EventRecorder
 from quilt_operator.api.objects import Objects
@@ -37,7 +36,6 @@ from quilt_operator.core import desired, status
 from quilt_operator.core.claims import Book
 from quilt_operator.core.desired import HOST_IP_CONFLICT, Address, ClaimPlan
 from quilt_operator.core.health import Health
-from quilt_operator.core.model import Claim, KubeNode, MeshNode
 from quilt_operator.core.network_status import overlapping
 from quilt_operator.core.status import Refusal
 from quilt_operator.core.times import age, grace_left, parse_time, rfc3339
@@ -48,11 +46,11 @@ from quilt_operator.world import NODES, World
 
 log = structlog.get_logger()
 
+Claims = Sequence[QuiltSubnet]
+
 # How soon a node without a subnet, or whose address another one holds, is looked at again; looking costs no
 # request while nothing is free.
 _RETRY_REFUSED = 5.0
-# Conditions that are bad news when True; all others are when False.
-_BAD_WHEN_TRUE = {AGENT_UNRESPONSIVE, SUBNET_IN_USE}
 # How long a new QuiltNode may stand without its agent's word before it gets a subnet all the same.
 _FIRST_WORDS = 1.0
 
@@ -79,25 +77,24 @@ class NodeReconciler:
             return await self._release_all(name, claims)
         if node is None or (node.deleting and not used):
             return await self._stay(name, claims, used)
-        # A QuiltNode that goes, but whose Node stays, is served like any other until then.
-        node = replace(node, deleting=False)
+        node = desired.staying(node)
         if book is None:
             refusal = Refusal("NoNetwork", f"there is no QuiltNetwork {self.world.network} yet")
             await self._say(node, (), self._health(node), Address(""), refusal)
             return None
         return await self._settle(node, book)
 
-    def _health(self, node: MeshNode) -> Health:
+    def _health(self, node: QuiltNode) -> Health:
         """The verdict on a node; only an agent writes a host IP: one without may not have joined yet."""
-        down = node.phase == DOWN
-        down_for = age(node.since, datetime.now(UTC)) if down else 0.0
-        return self.heartbeats.health(node.name, down=down, down_for=down_for, spoke=bool(node.host_ip))
+        said, down = node.status, node.status.phase == DOWN
+        down_for = age(said.last_transition_time, datetime.now(UTC)) if down else 0.0
+        return self.heartbeats.health(node.name, down=down, down_for=down_for, spoke=bool(said.host_ip))
 
-    async def _settle(self, node: MeshNode, book: Book) -> float | None:
+    async def _settle(self, node: QuiltNode, book: Book) -> float | None:
         health = self._health(node)
         owned = book.owned_by(node.name)
         unused = all(claim.mesh.phase == RELEASING for _, claim in owned)
-        if unused and not node.host_ip and not node.wanted_host_ip:
+        if unused and not node.status.host_ip and not node.spec.host_ip:
             # An agent creates its QuiltNode and then says who it is: two requests, one claim, no rewriting.
             patience = health.since + _FIRST_WORDS - time.monotonic()
             if patience > 0:
@@ -108,7 +105,7 @@ class NodeReconciler:
         plan = desired.plan_claims(node, owned, book.plan.families, wanted, only_wanted=adopts)
         if any(claim.mesh.phase != RELEASING for claim in plan.release):
             fresh = await self._read_again(node)
-            if fresh.served != node.served:
+            if fresh.status.served_subnets != node.status.served_subnets:
                 return await self._settle(fresh, book)
         address = self._address(node, host, book, plan)
         mesh = desired.mesh(address.host_ip, down=health.down or not health.heard)
@@ -131,15 +128,15 @@ class NodeReconciler:
         again = refusal is not None or address.reason == HOST_IP_CONFLICT
         return _soonest([*waits, _RETRY_REFUSED if again else None])
 
-    async def _read_again(self, node: MeshNode) -> MeshNode:
+    async def _read_again(self, node: QuiltNode) -> QuiltNode:
         """The node as the API server has it now: a late view of what its runtime serves cuts off pods."""
         raw = await self.objects.node(node.name)
         if raw is None:
             return node
         self.world.observe(QUILTNODE.plural, raw)
-        return replace(self.world.nodes.items.get(node.name, node), deleting=False)
+        return desired.staying(self.world.nodes.items.get(node.name, node))
 
-    async def _stay(self, name: str, claims: Sequence[Claim], used: Sequence[Claim]) -> float | None:
+    async def _stay(self, name: str, claims: Claims, used: Claims) -> float | None:
         """Keep the claims of a node whose QuiltNode is gone while its Node is there, Up or Down as it is.
 
         Its agent makes the QuiltNode again; until then its pods run, and peers must reach them.
@@ -156,7 +153,7 @@ class NodeReconciler:
         self.claimer.forget(name)
         self._first_words.forget(name)
 
-    def _overlap(self, book: Book, host: KubeNode | None, create: Sequence[object]) -> Refusal | None:
+    def _overlap(self, book: Book, host: Node | None, create: Sequence[object]) -> Refusal | None:
         """Why no subnet may be handed out now. This node's own addresses may be news to the network."""
         if not create:
             return None
@@ -166,7 +163,7 @@ class NodeReconciler:
         text = f"clusterCIDRs overlap {'; '.join(found[:3])}; see QuiltNetwork {book.plan.network}"
         return Refusal("Overlaps", text)
 
-    def _address(self, node: MeshNode, host: KubeNode | None, book: Book, plan: ClaimPlan) -> Address:
+    def _address(self, node: QuiltNode, host: Node | None, book: Book, plan: ClaimPlan) -> Address:
         used = next((claim.mesh for claim in plan.keep if claim.mesh.phase != RELEASING), Mesh(DOWN))
 
         def holder(ip: str) -> str | None:
@@ -177,16 +174,13 @@ class NodeReconciler:
 
         return desired.address(node, host, used, holder)
 
-    async def _publish(self, claim: Claim, mesh: Mesh) -> Claim:
+    async def _publish(self, claim: QuiltSubnet, mesh: Mesh) -> QuiltSubnet:
         if claim.mesh == mesh:
             return claim
-        return await self._change(claim, mesh)
-
-    async def _change(self, claim: Claim, mesh: Mesh) -> Claim:
         try:
             raw = await self.objects.publish(claim, mesh)
         except ApiError as error:
-            if error.missing or error.conflict:
+            if error.outdated:
                 await self._look_again(claim)
             raise
         self.world.observe(QUILTSUBNET.plural, raw)
@@ -196,7 +190,7 @@ class NodeReconciler:
         )  # fmt: skip
         return self.world.claims.items.get(claim.name, claim)
 
-    async def _look_again(self, claim: Claim) -> None:
+    async def _look_again(self, claim: QuiltSubnet) -> None:
         """Bring the view of one claim up to date after the API server said that it is not."""
         raw = await self.objects.claim(claim.name)
         if raw is None:
@@ -204,7 +198,7 @@ class NodeReconciler:
         else:
             self.world.observe(QUILTSUBNET.plural, raw)
 
-    async def _release_all(self, name: str, claims: Sequence[Claim]) -> float | None:
+    async def _release_all(self, name: str, claims: Claims) -> float | None:
         self._forget(name)
         if any(claim.mesh.phase != RELEASING for claim in claims) and await self._is_there(name):
             return 1.0
@@ -221,14 +215,14 @@ class NodeReconciler:
             self.world.observe(NODES, host)
         return host is not None
 
-    async def _release(self, claim: Claim) -> float | None:
+    async def _release(self, claim: QuiltSubnet) -> float | None:
         """Begin, wait out or end a claim's grace period; answers how long it still lasts."""
         book = self.world.book
         if book is None:
             return None
         now = datetime.now(UTC)
         if claim.mesh.phase != RELEASING or parse_time(claim.mesh.released_at) is None:
-            await self._change(claim, Mesh(RELEASING, claim.mesh.host_ip, rfc3339(now)))
+            await self._publish(claim, Mesh(RELEASING, claim.mesh.host_ip, rfc3339(now)))
             self.events.note(
                 About(QUILTSUBNET.kind, claim.name, claim.uid), NORMAL, RELEASING,
                 f"node {claim.node} gave it up; it is kept for that node for {book.plan.grace:g} s",
@@ -250,12 +244,12 @@ class NodeReconciler:
 
     async def _say(
         self,
-        node: MeshNode,
-        claims: Sequence[Claim],
+        node: QuiltNode,
+        claims: Claims,
         health: Health,
         address: Address,
         refusal: Refusal | None,
-        moves: Sequence[tuple[Claim, Claim]] = (),
+        moves: Sequence[tuple[QuiltSubnet, QuiltSubnet]] = (),
     ) -> None:
         now = rfc3339(datetime.now(UTC))
         mac = vtep_mac(self.world.network, node.name)
@@ -264,42 +258,36 @@ class NodeReconciler:
         if wanted == before:
             return
         try:
-            raw = await self.objects.apply_node_status(node, wanted.wire())
+            raw = await self.objects.apply_node_status(node, status.wire(wanted))
         except ApiError as error:
-            if error.missing or error.conflict:
+            if error.outdated:
                 return  # Gone or replaced meanwhile: the watch will say so.
             raise
         self.world.observe(QUILTNODE.plural, raw)
         self._tell_change(node, before, wanted)
 
-    def _tell_change(self, node: MeshNode, before: status.NodeStatus, now: status.NodeStatus) -> None:
-        known = {item.type: item for item in before.conditions}
+    def _tell_change(self, node: QuiltNode, before: QuiltNodeStatus, now: QuiltNodeStatus) -> None:
         if before.phase != now.phase and (before.phase or now.phase != UP):
             log.info("phase_changed", node=node.name, before=before.phase, now=now.phase)
             kind = WARNING if now.phase == DOWN else NORMAL
             ready = next(item for item in now.conditions if item.type == READY)
             self._tell(node, kind, f"Phase{now.phase}", ready.message or f"the node is {now.phase}")
-        for item in now.conditions:
-            old = known.get(item.type)
-            bad = item.status == ("True" if item.type in _BAD_WHEN_TRUE else "False")
-            news = old is None or (old.status, old.reason) != (item.status, item.reason)
-            if bad and news and item.message:
-                log.info("condition_changed", node=node.name, type=item.type, reason=item.reason)
-                if item.reason not in {NODE_DOWN, PENDING, "NoSubnet", "NotJoined"}:
-                    self._tell(node, WARNING, item.reason, item.message)
+        for item in status.bad_news(before, now):
+            log.info("condition_changed", node=node.name, type=item.type, reason=item.reason)
+            if item.reason not in {NODE_DOWN, PENDING, "NoSubnet", "NotJoined"}:
+                self._tell(node, WARNING, item.reason, item.message)
 
-    def _tell(self, node: MeshNode, type_: str, reason: str, message: str) -> None:
+    def _tell(self, node: QuiltNode, type_: str, reason: str, message: str) -> None:
         self.events.note(About(QUILTNODE.kind, node.name, node.uid), type_, reason, message)
 
-    async def _clear_network_unavailable(self, node: MeshNode) -> None:
+    async def _clear_network_unavailable(self, node: QuiltNode) -> None:
         host = self.world.hosts.items.get(node.name)
-        synced = node.condition(DATAPLANE_IN_SYNC)
-        if host is None or not host.network_unavailable or synced is None or synced.status != "True":
+        if host is None or not host.network_unavailable or not node.has(DATAPLANE_IN_SYNC):
             return
         try:
             raw = await self.objects.clear_network_unavailable(host, rfc3339(datetime.now(UTC)))
         except ApiError as error:
-            if error.missing or error.conflict:
+            if error.outdated:
                 return
             raise
         log.info("network_unavailable_cleared", node=node.name)

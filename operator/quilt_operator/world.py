@@ -7,7 +7,7 @@ they arrive in, so a write is visible here as soon as the API server accepted it
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 import structlog
@@ -15,9 +15,10 @@ import structlog
 from quilt_crds.base import InvalidObjectError
 from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET
 from quilt_crds.quiltnetwork import QuiltNetwork
-from quilt_operator.core import parse
+from quilt_crds.wire import Meta, QuiltNode, QuiltSubnet
+from quilt_crds.wire_kubernetes import Node
+from quilt_kube.listwatch import convert
 from quilt_operator.core.claims import Book
-from quilt_operator.core.model import Claim, KubeNode, MeshNode
 from quilt_operator.core.plan import Plan
 
 log = structlog.get_logger()
@@ -37,7 +38,7 @@ class Network:
     raw: Raw
 
 
-_V = TypeVar("_V", MeshNode, KubeNode, Claim, Network)
+_V = TypeVar("_V", QuiltNode, Node, QuiltSubnet, Network)
 
 
 class Shelf(Generic[_V]):
@@ -81,9 +82,9 @@ class World:
 
     def __init__(self, network: str, changed: Callable[[str], None], replanned: Callable[[], None]) -> None:
         self.network = network
-        self.nodes: Shelf[MeshNode] = Shelf()
-        self.hosts: Shelf[KubeNode] = Shelf()
-        self.claims: Shelf[Claim] = Shelf()
+        self.nodes: Shelf[QuiltNode] = Shelf()
+        self.hosts: Shelf[Node] = Shelf()
+        self.claims: Shelf[QuiltSubnet] = Shelf()
         self.networks: Shelf[Network] = Shelf()
         self.book: Book | None = None
         self.overlaps: list[str] = []
@@ -108,21 +109,22 @@ class World:
     def observe(self, plural: str, raw: Raw) -> None:
         """Enter an object as the API server sent it."""
         if plural == QUILTNODE.plural:
-            node = parse.mesh_node(raw)
+            node = convert(raw, QuiltNode)
             self._note(self.nodes.put(node), node.name)
         elif plural == NODES:
-            host = parse.kube_node(raw)
+            host = convert(raw, Node)
             before = self.hosts.items.get(host.name)
             news = self.hosts.put(host)
-            if news and self.book is not None and (before is None or before.addresses != host.addresses):
-                self.book.leave_out(host.name, host.addresses)
+            if news and self.book is not None and (before is None or set(before.ips) != set(host.ips)):
+                self.book.leave_out(host.name, host.ips)
             self._note(news and _matters(before, host), host.name)
         elif plural == QUILTSUBNET.plural:
-            self.put_claim(parse.claim(raw))
+            self.put_claim(convert(raw, QuiltSubnet))
         elif plural == QUILTNETWORK.plural:
-            self._observe_network(Network(parse.name(raw), parse.version(raw), raw))
+            meta = convert(raw.get("metadata"), Meta)
+            self._observe_network(Network(meta.name, meta.version, raw))
 
-    def put_claim(self, claim: Claim) -> None:
+    def put_claim(self, claim: QuiltSubnet) -> None:
         """Enter the state of a claim."""
         if self.claims.put(claim):
             if self.book is not None:
@@ -185,11 +187,15 @@ class World:
         plan = Plan.of(self.network, network.spec, uid=meta.uid or "", generation=meta.generation or 0)
         self.book = Book(plan, self.claims.items.values())
         for host in self.hosts.items.values():
-            self.book.leave_out(host.name, host.addresses)
+            self.book.leave_out(host.name, host.ips)
         log.info("network_planned", pools={f: [str(r) for r in p.ranges] for f, p in plan.pools.items()})
         self._replanned()
 
 
-def _matters(before: KubeNode | None, now: KubeNode) -> bool:
+def _matters(before: Node | None, now: Node) -> bool:
     # The kubelet writes its Node's status again and again; only little of it is looked at.
-    return before is None or replace(before, version=0) != replace(now, version=0)
+    return before is None or _heeded(before) != _heeded(now)
+
+
+def _heeded(host: Node) -> tuple[object, ...]:
+    return host.uid, set(host.ips), host.network_unavailable, host.spec.pod_cidrs, host.pods

@@ -18,10 +18,10 @@ from quilt_crds.names import (
     QUILTSUBNET,
     claim_name,
 )
-from quilt_crds.wire import Mesh
+from quilt_crds.wire import Mesh, QuiltNode, QuiltSubnet
+from quilt_crds.wire_kubernetes import Node
 from quilt_kube.request import STRATEGIC_PATCH, ApiError
 from quilt_operator.api.client import Client
-from quilt_operator.core.model import Claim, KubeNode, MeshNode
 
 CHART_FIELD_MANAGER = "quilt-chart"
 
@@ -35,7 +35,7 @@ class Objects:
         self._client = client
 
     async def create_claim(self, cidr: str, network: str, node: str, mesh: Mesh) -> Raw:
-        """Claim `cidr` for `node`; ApiError.exists when it is taken."""
+        """QuiltSubnet `cidr` for `node`; ApiError.exists when it is taken."""
         body = {
             "apiVersion": API_VERSION,
             "kind": QUILTSUBNET.kind,
@@ -45,12 +45,12 @@ class Objects:
         }
         return await self._client.create(QUILTSUBNET.path(), body, OPERATOR_FIELD_MANAGER)
 
-    async def publish(self, claim: Claim, mesh: Mesh) -> Raw:
+    async def publish(self, claim: QuiltSubnet, mesh: Mesh) -> Raw:
         """Change what a claim publishes; ApiError.conflict when the claim is not as it was seen."""
         body = {"metadata": {"resourceVersion": str(claim.version), "uid": claim.uid}, "mesh": _mesh(mesh)}
         return await self._client.patch(QUILTSUBNET.path(claim.name), body, OPERATOR_FIELD_MANAGER)
 
-    async def delete_claim(self, claim: Claim) -> None:
+    async def delete_claim(self, claim: QuiltSubnet) -> None:
         """Delete exactly the claim that was seen."""
         await self._client.delete(QUILTSUBNET.path(claim.name), uid=claim.uid, version=claim.version)
 
@@ -76,7 +76,7 @@ class Objects:
         lists = ((item.get("spec") or {}).get("cidrs") or [] for item in answer.get("items") or [])
         return tuple(cidr for cidrs in lists for cidr in cidrs)
 
-    async def apply_node_status(self, node: MeshNode, status: Mapping[str, Any]) -> Raw:
+    async def apply_node_status(self, node: QuiltNode, status: Mapping[str, Any]) -> Raw:
         """Say all that the operator says about a QuiltNode."""
         body = _object(QUILTNODE.kind, node.name, node.uid, status=status)
         return await self._client.apply(QUILTNODE.path(node.name, "status"), body, OPERATOR_FIELD_MANAGER)
@@ -91,7 +91,7 @@ class Objects:
         body = _object(QUILTNETWORK.kind, name, "", spec=spec)
         return await self._client.apply(QUILTNETWORK.path(name), body, CHART_FIELD_MANAGER)
 
-    async def clear_network_unavailable(self, host: KubeNode, now: str) -> Raw:
+    async def clear_network_unavailable(self, host: Node, now: str) -> Raw:
         """Tell a cloud that waits for routes that the node has its network; `now` in RFC 3339."""
         condition = {
             "type": "NetworkUnavailable",

@@ -15,8 +15,8 @@ from itertools import islice
 from typing import Final, TypeVar
 
 from quilt_crds.names import RELEASING, UP, claim_name, vtep_mac
+from quilt_crds.wire import QuiltSubnet
 from quilt_operator.core.allocator import Network, parse_cidr
-from quilt_operator.core.model import Claim
 from quilt_operator.core.plan import Plan
 
 _T = TypeVar("_T")
@@ -51,7 +51,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    claim: Claim
+    claim: QuiltSubnet
     network: Network | None
     problem: Problem | None
     slots: tuple[range, ...] = ()
@@ -72,7 +72,7 @@ class _Entry:
 class Book:
     """All claims, indexed for the questions that reconciling asks. Not thread-safe."""
 
-    def __init__(self, plan: Plan, claims: Iterable[Claim] = ()) -> None:
+    def __init__(self, plan: Plan, claims: Iterable[QuiltSubnet] = ()) -> None:
         self.plan = plan
         self._entries: dict[str, _Entry] = {}
         self._by_node: dict[str, set[str]] = {}
@@ -89,7 +89,7 @@ class Book:
         for claim in claims:
             self.put(claim)
 
-    def put(self, claim: Claim) -> None:
+    def put(self, claim: QuiltSubnet) -> None:
         """Enter a claim, in place of an older state of the same one."""
         self.remove(claim.name)
         entry = self._examine(claim)
@@ -137,7 +137,7 @@ class Book:
                 (address.version, found.start) for found in (pool.overlapped(address) if pool else ())
             )
 
-    def get(self, name: str) -> Claim | None:
+    def get(self, name: str) -> QuiltSubnet | None:
         """The claim of that name, or None."""
         entry = self._entries.get(name)
         return None if entry is None else entry.claim
@@ -146,14 +146,19 @@ class Book:
         """Names of all nodes that any claim names."""
         return set(self._by_node)
 
-    def owned_by(self, node: str) -> tuple[tuple[int, Claim], ...]:
+    def owned_by(self, node: str) -> tuple[tuple[int, QuiltSubnet], ...]:
         """(family, claim) of every usable claim of a node, Releasing ones included, oldest first."""
         entries = [self._entries[name] for name in self._by_node.get(node, ())]
         usable = [entry for entry in entries if entry.owned]
-        usable.sort(key=lambda e: (e.claim.created, e.network and int(e.network.network_address)))
+
+        def age(entry: _Entry) -> tuple[str, int]:
+            first = int(entry.network.network_address) if entry.network else 0
+            return entry.claim.metadata.creation_timestamp, first
+
+        usable.sort(key=age)
         return tuple((entry.family, entry.claim) for entry in usable)
 
-    def all_of(self, node: str) -> tuple[Claim, ...]:
+    def all_of(self, node: str) -> tuple[QuiltSubnet, ...]:
         """Every claim that names the node, faulty ones included."""
         return tuple(self._entries[name].claim for name in sorted(self._by_node.get(node, ())))
 
@@ -173,7 +178,7 @@ class Book:
         up = (claim.node for claim in owners if claim.mesh.phase == UP)
         return next((other for other in up if other != node and confirmed(other)), None)
 
-    def holder(self, cidr: str) -> Claim | None:
+    def holder(self, cidr: str) -> QuiltSubnet | None:
         """The claim that stands in the way of `cidr` in this view, or None."""
         exact = self.get(claim_name(cidr))
         if exact is not None:
@@ -218,7 +223,7 @@ class Book:
             quarantined=quarantined,
         )
 
-    def _examine(self, claim: Claim) -> _Entry:
+    def _examine(self, claim: QuiltSubnet) -> _Entry:
         network = parse_cidr(claim.cidr)
         if network is None or claim.name != claim_name(claim.cidr) or not claim.node:
             return _Entry(claim, network, Problem(claim.name, MALFORMED, f"{claim.cidr!r} is not a claim"))
@@ -229,10 +234,10 @@ class Book:
             vtep_mac(self.plan.network, claim.node),
         )  # fmt: skip
 
-    def _problem(self, claim: Claim, network: Network) -> Problem | None:
+    def _problem(self, claim: QuiltSubnet, network: Network) -> Problem | None:
         pool = self.plan.pools.get(network.version)
-        if claim.network != self.plan.network:
-            text = f"belongs to network {claim.network}, not {self.plan.network}"
+        if claim.spec.network != self.plan.network:
+            text = f"belongs to network {claim.spec.network}, not {self.plan.network}"
             return Problem(claim.name, FOREIGN_NETWORK, text)
         if pool is not None and network.prefixlen != pool.prefix_length and not self.plan.adopts:
             text = f"is a /{network.prefixlen}, this network's node subnets are /{pool.prefix_length}"

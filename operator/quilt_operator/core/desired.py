@@ -11,10 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from msgspec.structs import replace
+
 from quilt_crds.names import DOWN, RELEASING, UP
-from quilt_crds.wire import Mesh
+from quilt_crds.wire import Mesh, QuiltNode, QuiltSubnet
+from quilt_crds.wire_kubernetes import Node
 from quilt_operator.core.allocator import parse_cidr
-from quilt_operator.core.model import Claim, KubeNode, MeshNode
 
 HOST_IP_UNKNOWN: Final = "HostIPUnknown"
 HOST_IP_UNCONFIRMED: Final = "HostIPUnconfirmed"
@@ -37,13 +39,13 @@ class ClaimPlan:
     `create` are (family, requested CIDR or ""), `moves` pairs of kept ones: in use, and granted in its place.
     """
 
-    keep: tuple[Claim, ...] = ()
+    keep: tuple[QuiltSubnet, ...] = ()
     create: tuple[tuple[int, str], ...] = ()
-    release: tuple[Claim, ...] = ()
-    moves: tuple[tuple[Claim, Claim], ...] = ()
+    release: tuple[QuiltSubnet, ...] = ()
+    moves: tuple[tuple[QuiltSubnet, QuiltSubnet], ...] = ()
 
 
-def has_left(node: MeshNode | None, kube: KubeNode | None) -> bool:
+def has_left(node: QuiltNode | None, kube: Node | None) -> bool:
     """Whether a node is out of the mesh: its QuiltNode is gone or going, and so is its Node.
 
     A QuiltNode that goes while the Node stays is a mistake or is made again by the agent: its pods run.
@@ -51,16 +53,21 @@ def has_left(node: MeshNode | None, kube: KubeNode | None) -> bool:
     return (node is None or node.deleting) and kube is None
 
 
-def confirmed(host_ip: str, node: MeshNode | None, kube: KubeNode | None) -> bool:
+def staying(node: QuiltNode) -> QuiltNode:
+    """A node whose QuiltNode goes, but whose Node stays: it is served like any other until then."""
+    return replace(node, metadata=replace(node.metadata, deletion_timestamp=""))
+
+
+def confirmed(host_ip: str, node: QuiltNode | None, kube: Node | None) -> bool:
     """Whether an address is a node's: by an administrator's word, or by its own Node."""
-    if node is not None and node.wanted_host_ip:
-        return node.wanted_host_ip == host_ip
-    return kube is not None and host_ip in kube.addresses
+    if node is not None and node.spec.host_ip:
+        return node.spec.host_ip == host_ip
+    return kube is not None and host_ip in kube.ips
 
 
 def address(
-    node: MeshNode,
-    kube: KubeNode | None,
+    node: QuiltNode,
+    kube: Node | None,
     used: Mesh,
     holder: Callable[[str], str | None],
 ) -> Address:
@@ -70,12 +77,12 @@ def address(
     node that is Up under an address and confirmed to have it. The first one keeps it, also against a node
     that was Down meanwhile.
     """
-    wanted = node.wanted_host_ip or node.host_ip
+    wanted = node.spec.host_ip or node.status.host_ip
     published = used.host_ip
     if not wanted:
         return Address(published, HOST_IP_UNKNOWN, "the agent has not reported its host IP yet")
     if not confirmed(wanted, node, kube):
-        known = ", ".join(sorted(kube.addresses)) if kube else "none, the Node does not exist"
+        known = ", ".join(sorted(kube.ips)) if kube else "none, the Node does not exist"
         message = (
             f"{wanted} is not among the Node's addresses ({known}); "
             "correct --host-ip of the agent or --node-ip of the kubelet, or set spec.hostIP"
@@ -88,16 +95,16 @@ def address(
     return Address(wanted)
 
 
-def wishes(node: MeshNode, kube: KubeNode | None, *, adopts: bool) -> dict[int, str]:
+def wishes(node: QuiltNode, kube: Node | None, *, adopts: bool) -> dict[int, str]:
     """The subnet of each family that somebody else has chosen: the Node's podCIDRs, or an administrator."""
-    texts = (kube.pod_cidrs if kube is not None else ()) if adopts else (node.wanted_subnet,)
+    texts = (kube.spec.pod_cidrs if kube is not None else ()) if adopts else (node.spec.subnet,)
     found = (parse_cidr(text) for text in texts)
     return {network.version: str(network) for network in found if network is not None}
 
 
 def plan_claims(
-    node: MeshNode | None,
-    owned: Sequence[tuple[int, Claim]],
+    node: QuiltNode | None,
+    owned: Sequence[tuple[int, QuiltSubnet]],
     families: Sequence[int],
     wanted: Mapping[int, str],
     *,
@@ -112,9 +119,9 @@ def plan_claims(
     """
     if node is None or node.deleting:
         return ClaimPlan(release=tuple(claim for _, claim in owned))
-    keep: list[Claim] = []
+    keep: list[QuiltSubnet] = []
     create: list[tuple[int, str]] = []
-    moves: list[tuple[Claim, Claim]] = []
+    moves: list[tuple[QuiltSubnet, QuiltSubnet]] = []
     for family in families:
         mine = [claim for version, claim in owned if version == family]
         wish = wanted.get(family, "")
@@ -133,27 +140,28 @@ def plan_claims(
     return ClaimPlan(tuple(keep), tuple(create), release, tuple(moves))
 
 
-def _used_beside(node: MeshNode, granted: Claim, mine: Sequence[Claim]) -> list[Claim]:
+def _used_beside(node: QuiltNode, granted: QuiltSubnet, mine: Sequence[QuiltSubnet]) -> list[QuiltSubnet]:
     """The claims that must stay beside the granted one: none once the runtime serves that."""
-    if granted.cidr in node.served:
+    if granted.cidr in node.status.served_subnets:
         return []
     return _in_use(node, [claim for claim in mine if claim is not granted])
 
 
-def _in_use(node: MeshNode, claims: Sequence[Claim]) -> list[Claim]:
+def _in_use(node: QuiltNode, claims: Sequence[QuiltSubnet]) -> list[QuiltSubnet]:
     """Claims that pods may have addresses of: what the agent says, else all that were not given up."""
-    served = [claim for claim in claims if claim.cidr in node.served]
+    served = [claim for claim in claims if claim.cidr in node.status.served_subnets]
     return served or [c for c in claims if c.mesh.phase != RELEASING and _had_agent(node, c)]
 
 
-def _had_agent(node: MeshNode, claim: Claim) -> bool:
+def _had_agent(node: QuiltNode, claim: QuiltSubnet) -> bool:
     # Whose address was published without an administrator's word had an agent, whatever its status says now.
-    return node.spoke or bool(claim.mesh.host_ip and not node.wanted_host_ip)
+    return node.reported or bool(claim.mesh.host_ip and not node.spec.host_ip)
 
 
-def _best(node: MeshNode, mine: Sequence[Claim]) -> Claim:
+def _best(node: QuiltNode, mine: Sequence[QuiltSubnet]) -> QuiltSubnet:
     """The claim to stay with: what the runtime serves, else one that was not given up, else the oldest."""
-    return max(mine, key=lambda claim: (claim.cidr in node.served, claim.mesh.phase != RELEASING))
+    served = node.status.served_subnets
+    return max(mine, key=lambda claim: (claim.cidr in served, claim.mesh.phase != RELEASING))
 
 
 def mesh(host_ip: str, *, down: bool) -> Mesh:
@@ -161,6 +169,6 @@ def mesh(host_ip: str, *, down: bool) -> Mesh:
     return Mesh(DOWN if down or not host_ip else UP, host_ip)
 
 
-def released(claim: Claim, now: str) -> Mesh:
+def released(claim: QuiltSubnet, now: str) -> Mesh:
     """What a claim publishes from when its node is gone; `now` in RFC 3339. The grace period begins once."""
     return Mesh(RELEASING, claim.mesh.host_ip, claim.mesh.released_at or now)

@@ -17,10 +17,10 @@ from quilt_crds.names import (
     WITHDRAWAL_PAUSED,
 )
 from quilt_crds.wire import Condition
+from quilt_crds.wire_kubernetes import Node
 from quilt_operator.core.allocator import parse_cidr
 from quilt_operator.core.claims import Book, Counts, Problem
 from quilt_operator.core.health import Guard
-from quilt_operator.core.model import KubeNode
 from quilt_operator.core.plan import CIDRS, Plan
 
 _NAMED_AT_MOST = 5
@@ -86,7 +86,7 @@ def desired(
     )
 
 
-def crowded(plan: Plan, nodes: Iterable[KubeNode]) -> str:
+def crowded(plan: Plan, nodes: Iterable[Node]) -> str:
     """Which nodes may run more pods than their IPv4 subnets have addresses for; empty when none."""
     pool = plan.pools.get(4)
     if pool is None:
@@ -95,14 +95,14 @@ def crowded(plan: Plan, nodes: Iterable[KubeNode]) -> str:
     return crowding((node.name, node.pods, length) for node, length in lengths)
 
 
-def _prefix_length(plan: Plan, node: KubeNode, planned: int) -> int:
+def _prefix_length(plan: Plan, node: Node, planned: int) -> int:
     if not plan.adopts:
         return planned
-    own = (network for text in node.pod_cidrs if (network := parse_cidr(text)) is not None)
+    own = (network for text in node.spec.pod_cidrs if (network := parse_cidr(text)) is not None)
     return next((network.prefixlen for network in own if network.version == 4), planned)
 
 
-def overlapping(plan: Plan, nodes: Collection[KubeNode], services: Iterable[str] = ()) -> list[str]:
+def overlapping(plan: Plan, nodes: Collection[Node], services: Iterable[str] = ()) -> list[str]:
     """Service networks, and addresses as `address of Node name`, that lie in the network's ranges."""
     ranges = [item for pool in plan.pools.values() for item in pool.ranges]
     networks = [
@@ -113,7 +113,7 @@ def overlapping(plan: Plan, nodes: Collection[KubeNode], services: Iterable[str]
     ]
     found = []
     for node in nodes:
-        for text in node.addresses:
+        for text in node.ips:
             try:
                 address = ip_address(text)
             except ValueError:

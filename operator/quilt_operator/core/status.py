@@ -6,9 +6,11 @@ is always computed whole and compared whole; equal means that nothing is written
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 from quilt_crds.names import (
     AGENT_UNRESPONSIVE,
@@ -17,6 +19,7 @@ from quilt_crds.names import (
     DOWN,
     NODE_DOWN,
     OPERATOR_CONDITIONS,
+    OPERATOR_STATUS_FIELDS,
     PENDING,
     READY,
     RUNTIME_READY,
@@ -24,14 +27,15 @@ from quilt_crds.names import (
     SUBNET_IN_USE,
     UP,
 )
-from quilt_crds.wire import Condition
+from quilt_crds.wire import Condition, QuiltNode, QuiltNodeStatus, QuiltSubnet, find_condition
 from quilt_operator.core.desired import Address
 from quilt_operator.core.health import Health
-from quilt_operator.core.model import Claim, MeshNode
 from quilt_operator.core.plan import Plan
 
 # The CRD's limit; the claims decide, these are shown.
 _SUBNETS_LIMIT = 4
+# Conditions that are bad news when True; all others are when False.
+_BAD_WHEN_TRUE = {AGENT_UNRESPONSIVE, SUBNET_IN_USE}
 _TRUE: Final = "True"
 _FALSE: Final = "False"
 _UNKNOWN: Final = "Unknown"
@@ -57,43 +61,35 @@ def no_pod_cidr(plan: Plan, wanted: Mapping[int, str]) -> Refusal | None:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class NodeStatus:
-    """The operator's part of a QuiltNode's status."""
-
-    phase: str
-    subnets: tuple[str, ...]
-    mac: str
-    since: str
-    conditions: tuple[Condition, ...]
-
-    def wire(self) -> dict[str, Any]:
-        """JSON of `.status` for server-side apply."""
-        return {
-            "phase": self.phase,
-            "subnets": list(self.subnets),
-            "mac": self.mac,
-            "lastTransitionTime": self.since,
-            "conditions": [item.wire() for item in self.conditions],
-        }
-
-
-def current(node: MeshNode) -> NodeStatus:
+def current(node: QuiltNode) -> QuiltNodeStatus:
     """The operator's part of the status that the node has."""
+    held = node.status
     own = tuple(item for type_ in OPERATOR_CONDITIONS if (item := node.condition(type_)) is not None)
-    return NodeStatus(node.phase, node.subnets, node.mac, node.since, own)
+    return QuiltNodeStatus(
+        phase=held.phase,
+        subnets=held.subnets,
+        mac=held.mac,
+        last_transition_time=held.last_transition_time,
+        conditions=own,
+    )
+
+
+def wire(status: QuiltNodeStatus) -> dict[str, Any]:
+    """JSON of the operator's part of `.status`, for server-side apply."""
+    given = msgspec.json.decode(msgspec.json.encode(status))
+    return {name: given[name] for name in (*OPERATOR_STATUS_FIELDS, "conditions")}
 
 
 def desired(
-    node: MeshNode,
-    claims: Sequence[Claim],
+    node: QuiltNode,
+    claims: Sequence[QuiltSubnet],
     health: Health,
     address: Address,
     mac: str,
     refusal: Refusal | None,
     now: str,
-    moves: Sequence[tuple[Claim, Claim]] = (),
-) -> NodeStatus:
+    moves: Sequence[tuple[QuiltSubnet, QuiltSubnet]] = (),
+) -> QuiltNodeStatus:
     """The status that `node` should have; times move only where the state that they date changed.
 
     `moves` are pairs of claims: the one that pods still use, and the one that was granted in its place.
@@ -106,22 +102,32 @@ def desired(
         # There only while it is so: on all other nodes it would say nothing.
         *([_subnet_in_use(node, moves)] if moves else []),
     )
-    return NodeStatus(
+    since = node.status.last_transition_time if node.status.phase == phase else ""
+    return QuiltNodeStatus(
         phase=phase,
         subnets=tuple(claim.cidr for claim in claims)[:_SUBNETS_LIMIT],
         mac=mac if claims else "",
-        since=node.since if node.phase == phase and node.since else now,
+        last_transition_time=since or now,
         conditions=tuple(item.settled(node.condition(item.type), now) for item in verdicts),
     )
 
 
-def _phase(claims: Sequence[Claim], health: Health, address: Address) -> str:
+def bad_news(before: QuiltNodeStatus, now: QuiltNodeStatus) -> Iterator[Condition]:
+    """Conditions that became bad, or bad for another reason, with a sentence for people."""
+    for item in now.conditions:
+        old = find_condition(before.conditions, item.type)
+        bad = item.status == (_TRUE if item.type in _BAD_WHEN_TRUE else _FALSE)
+        if bad and item.message and (old is None or (old.status, old.reason) != (item.status, item.reason)):
+            yield item
+
+
+def _phase(claims: Sequence[QuiltSubnet], health: Health, address: Address) -> str:
     if health.down:
         return DOWN
     return UP if claims and address.host_ip and health.heard else PENDING
 
 
-def _subnet_allocated(claims: Sequence[Claim], refusal: Refusal | None) -> Condition:
+def _subnet_allocated(claims: Sequence[QuiltSubnet], refusal: Refusal | None) -> Condition:
     if refusal is not None:
         return Condition(SUBNET_ALLOCATED, _FALSE, refusal.reason, refusal.message)
     if not claims:
@@ -129,7 +135,7 @@ def _subnet_allocated(claims: Sequence[Claim], refusal: Refusal | None) -> Condi
     return Condition(SUBNET_ALLOCATED, _TRUE, "Claimed", ", ".join(claim.cidr for claim in claims))
 
 
-def _subnet_in_use(node: MeshNode, moves: Sequence[tuple[Claim, Claim]]) -> Condition:
+def _subnet_in_use(node: QuiltNode, moves: Sequence[tuple[QuiltSubnet, QuiltSubnet]]) -> Condition:
     old, new = (", ".join(dict.fromkeys(claim.cidr for claim in side)) for side in zip(*moves, strict=True))
     text = (
         f"{new} is granted, but pods of this node have addresses of {old}, which stays until its runtime "
@@ -147,7 +153,7 @@ def _agent_unresponsive(health: Health) -> Condition:
 
 
 def _ready(
-    node: MeshNode, claims: Sequence[Claim], health: Health, address: Address, refusal: Refusal | None
+    node: QuiltNode, claims: Sequence[QuiltSubnet], health: Health, address: Address, refusal: Refusal | None
 ) -> Condition:
     if health.down:
         text = "neither the agent nor the kubelet renews its Lease; routes to this node are withdrawn"
@@ -166,7 +172,7 @@ def _ready(
     return _ready_by_agent(node)
 
 
-def _ready_by_agent(node: MeshNode) -> Condition:
+def _ready_by_agent(node: QuiltNode) -> Condition:
     lost = node.condition(CLAIM_LOST)
     if lost is not None and lost.status == _TRUE:
         return Condition(READY, _FALSE, CLAIM_LOST, lost.message)

@@ -10,25 +10,39 @@ import itertools
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import pytest
+from msgspec.structs import replace
 
 from quilt_crds.names import QUILTNETWORK, QUILTNODE, claim_name
-from quilt_crds.wire import Mesh
+from quilt_crds.wire import Mesh, Meta, QuiltNode, QuiltSubnet, SubnetSpec, WireObject
+from quilt_crds.wire_kubernetes import Node
 from quilt_kube.request import ApiError
 from quilt_operator import claiming, pacing, reconcile
 from quilt_operator.api.events import EventRecorder
 from quilt_operator.api.objects import Objects
 from quilt_operator.claiming import Claimer
 from quilt_operator.core.health import Health
-from quilt_operator.core.model import Claim, KubeNode, MeshNode
 from quilt_operator.heartbeats import Heartbeats
 from quilt_operator.reconcile import NodeReconciler
 from quilt_operator.workqueue import Request
 from quilt_operator.world import NODES, World
 
 Json = dict[str, Any]
+
+
+Given = TypeVar("Given", bound=WireObject)
+
+
+def but(given: Given, part: str, **changes: Any) -> Given:
+    """An object with other fields in its metadata, spec or status."""
+    return replace(given, **{part: replace(getattr(given, part), **changes)})
+
+
+def made_claim(cidr: str, node: str, mesh: Mesh, **meta: str) -> QuiltSubnet:
+    """A claim in the network `default`."""
+    return QuiltSubnet(Meta(claim_name(cidr), **meta), SubnetSpec(cidr, "default", node), mesh)
 
 
 class Api:
@@ -61,13 +75,13 @@ class Api:
         self.claims[name] = {"metadata": meta, "spec": spec, "mesh": _wire(mesh)}
         return self.claims[name]
 
-    async def publish(self, claim: Claim, mesh: Mesh) -> Json:
+    async def publish(self, claim: QuiltSubnet, mesh: Mesh) -> Json:
         held = self.claims[claim.name]
         meta = {**held["metadata"], "resourceVersion": self.next()}
         self.claims[claim.name] = {**held, "metadata": meta, "mesh": _wire(mesh)}
         return self.claims[claim.name]
 
-    async def delete_claim(self, claim: Claim) -> None:
+    async def delete_claim(self, claim: QuiltSubnet) -> None:
         del self.claims[claim.name]
 
     async def claim(self, name: str) -> Json | None:
@@ -82,7 +96,7 @@ class Api:
     async def service_cidrs(self) -> tuple[str, ...]:
         return self.services
 
-    async def apply_node_status(self, node: MeshNode, status: Mapping[str, Any]) -> Json:
+    async def apply_node_status(self, node: QuiltNode, status: Mapping[str, Any]) -> Json:
         held = self.nodes[node.name]
         meta = {**held["metadata"], "resourceVersion": self.next()}
         # What an apply leaves out of its manager's conditions is removed.
@@ -96,7 +110,7 @@ class Api:
         self.nodes[node.name] = {**held, "metadata": meta, "status": said}
         return self.nodes[node.name]
 
-    async def clear_network_unavailable(self, host: KubeNode, now: str) -> Json:
+    async def clear_network_unavailable(self, host: Node, now: str) -> Json:
         return self.hosts[host.name]
 
 

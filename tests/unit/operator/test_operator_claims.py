@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec.structs import replace
+from operator_doubles import but, made_claim
 
-from quilt_crds.names import DOWN, RELEASING, UP, claim_name, vtep_mac
+from quilt_crds.names import DOWN, RELEASING, UP, vtep_mac
 from quilt_crds.quiltnetwork import Ipam, QuiltNetworkSpec
-from quilt_crds.wire import Mesh
+from quilt_crds.wire import Mesh, Meta, QuiltNode, QuiltNodeStatus, QuiltSubnet
 from quilt_operator.core.claims import (
     FOREIGN_NETWORK,
     MALFORMED,
@@ -22,19 +23,20 @@ from quilt_operator.core.claims import (
     Counts,
 )
 from quilt_operator.core.desired import plan_claims
-from quilt_operator.core.model import Claim, MeshNode
 from quilt_operator.core.plan import Plan
 
 NODES = [f"node-{number}" for number in range(6)]
+
+
+USED = Mesh(UP)
 
 
 def plan(*cidrs: str) -> Plan:
     return Plan.of("default", QuiltNetworkSpec(cluster_cidrs=list(cidrs) or ["10.42.0.0/16"]))
 
 
-def claim(cidr: str, node: str = "node-1", phase: str = UP, **changes: object) -> Claim:
-    made = Claim(claim_name(cidr), cidr, "default", node, Mesh(phase), uid=cidr, version=1)
-    return replace(made, **changes)  # type: ignore[arg-type]
+def claim(cidr: str, node: str = "node-1", mesh: Mesh = USED) -> QuiltSubnet:
+    return made_claim(cidr, node, mesh, uid=cidr, resource_version="1")
 
 
 @pytest.mark.parametrize(
@@ -43,15 +45,15 @@ def claim(cidr: str, node: str = "node-1", phase: str = UP, **changes: object) -
         (claim("10.42.9.1/24"), MALFORMED),
         (claim("nonsense"), MALFORMED),
         (claim("10.42.9.0/24", node=""), MALFORMED),
-        (claim("10.42.9.0/24", name="another"), MALFORMED),
+        (but(claim("10.42.9.0/24"), "metadata", name="another"), MALFORMED),
         (claim("10.99.9.0/24"), OUT_OF_RANGE),
         (claim("fd42::/64"), OUT_OF_RANGE),
         (claim("10.42.8.0/23"), WRONG_LENGTH),
         (claim("10.42.9.0/25"), WRONG_LENGTH),
-        (claim("10.42.9.0/24", network="other"), FOREIGN_NETWORK),
+        (but(claim("10.42.9.0/24"), "spec", network="other"), FOREIGN_NETWORK),
     ],
 )
-def test_row_17_faulty_claims_are_problems_not_crashes(faulty: Claim, reason: str) -> None:
+def test_row_17_faulty_claims_are_problems_not_crashes(faulty: QuiltSubnet, reason: str) -> None:
     book = Book(plan(), [faulty])
     assert book.problems[faulty.name].reason == reason
     book.remove(faulty.name)
@@ -116,17 +118,19 @@ class ApiServer:
     """Claims as etcd holds them: creating a name that exists fails."""
 
     def __init__(self) -> None:
-        self.claims: dict[str, Claim] = {}
+        self.claims: dict[str, QuiltSubnet] = {}
         self.version = 0
 
-    def create(self, wanted: Claim) -> Claim | None:
+    def create(self, wanted: QuiltSubnet) -> QuiltSubnet | None:
         if wanted.name in self.claims:
             return None
         return self.write(wanted)
 
-    def write(self, wanted: Claim) -> Claim:
+    def write(self, wanted: QuiltSubnet) -> QuiltSubnet:
         self.version += 1
-        made = replace(wanted, version=self.version, uid=wanted.uid or f"uid-{self.version}")
+        made = but(
+            wanted, "metadata", resource_version=str(self.version), uid=wanted.uid or f"uid-{self.version}"
+        )
         self.claims[made.name] = made
         return made
 
@@ -153,7 +157,11 @@ class TwoAllocators(RuleBasedStateMachine):
     def reconcile(self, which: int, name: str) -> None:
         """One pass of one operator over one node, on whatever it happens to know."""
         book = self.books[which]
-        node = MeshNode(name, uid="x", host_ip="192.0.2.1") if name in self.alive else None
+        node = (
+            QuiltNode(Meta(name, uid="x"), status=QuiltNodeStatus(host_ip="192.0.2.1"))
+            if name in self.alive
+            else None
+        )
         todo = plan_claims(node, book.owned_by(name), book.plan.families, {})
         for kept in todo.keep:
             self._update(book, kept, Mesh(UP))
@@ -220,13 +228,13 @@ class TwoAllocators(RuleBasedStateMachine):
 
     def _claim(self, book: Book, name: str, family: int) -> None:
         while (network := book.lowest_free(family)) is not None:
-            wanted = Claim(claim_name(str(network)), str(network), "default", name, Mesh(DOWN))
+            wanted = made_claim(str(network), name, Mesh(DOWN))
             made = self.server.create(wanted)
             book.put(self.server.claims[wanted.name])
             if made is not None or self.server.claims[wanted.name].node == name:
                 return
 
-    def _update(self, book: Book, seen: Claim, mesh: Mesh) -> None:
+    def _update(self, book: Book, seen: QuiltSubnet, mesh: Mesh) -> None:
         now = self.server.claims.get(seen.name)
         if now is None:
             book.remove(seen.name)

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
+from operator_doubles import but, made_claim
 
-from quilt_crds.names import DOWN, RELEASING, UP, claim_name
-from quilt_crds.wire import Condition, Mesh
+from quilt_crds.names import DOWN, RELEASING, UP
+from quilt_crds.wire import Condition, Mesh, Meta, QuiltNode, QuiltNodeStatus, QuiltSubnet
+from quilt_crds.wire_kubernetes import Node, NodeAddress, NodeStatus
+from quilt_kube.listwatch import convert
 from quilt_operator.core import status
 from quilt_operator.core.chart import covers, merged
 from quilt_operator.core.desired import Address, address, mesh, plan_claims, released, wishes
 from quilt_operator.core.health import Health
-from quilt_operator.core.model import Claim, KubeNode, MeshNode
-from quilt_operator.core.parse import claim as parse_claim
-from quilt_operator.core.parse import kube_node, mesh_node
 from quilt_operator.core.status import Refusal
 from quilt_operator.core.times import grace_left, parse_time, rfc3339
 
 NOW = "2026-01-02T03:04:05Z"
 LATER = "2026-01-02T03:04:06Z"
-NODE = MeshNode("node-1", uid="u", host_ip="192.0.2.1")
-HOST = KubeNode("node-1", addresses=frozenset({"192.0.2.1"}))
+NODE = QuiltNode(Meta("node-1", uid="u"), status=QuiltNodeStatus(host_ip="192.0.2.1"))
+
+
+def at(*ips: str) -> Node:
+    return Node(Meta("node-1"), status=NodeStatus(tuple(NodeAddress("InternalIP", ip) for ip in ips)))
+
+
+HOST = at("192.0.2.1")
 
 
 UNUSED = Mesh(DOWN)
@@ -35,8 +41,8 @@ def nobody(_: str) -> None:
     return None
 
 
-def claim(cidr: str, phase: str = UP, **changes: str) -> Claim:
-    return replace(Claim(claim_name(cidr), cidr, "default", "node-1", Mesh(phase, "192.0.2.1")), **changes)  # type: ignore[arg-type]
+def claim(cidr: str, phase: str = UP) -> QuiltSubnet:
+    return made_claim(cidr, "node-1", Mesh(phase, "192.0.2.1"))
 
 
 # The address to publish
@@ -47,7 +53,7 @@ def test_a_host_ip_that_the_node_confirms_is_published() -> None:
 
 
 def test_an_unconfirmed_one_is_not_and_the_former_stays() -> None:
-    moved = replace(NODE, host_ip="192.0.2.9")
+    moved = but(NODE, "status", host_ip="192.0.2.9")
     assert address(moved, HOST, UNUSED, nobody).host_ip == ""
     assert address(moved, HOST, USED, nobody).host_ip == "192.0.2.1"
     told = address(moved, HOST, UNUSED, nobody)
@@ -61,13 +67,13 @@ def test_without_a_node_nothing_is_confirmed() -> None:
 
 
 def test_an_administrators_host_ip_needs_no_confirmation() -> None:
-    chosen = replace(NODE, wanted_host_ip="203.0.113.1")
+    chosen = but(NODE, "spec", host_ip="203.0.113.1")
     assert address(chosen, None, USED, nobody) == Address("203.0.113.1")
 
 
 def test_row_5_another_confirmed_host_ip_replaces_the_former() -> None:
-    moved = replace(NODE, host_ip="192.0.2.2")
-    host = replace(HOST, addresses=frozenset({"192.0.2.2"}))
+    moved = but(NODE, "status", host_ip="192.0.2.2")
+    host = at("192.0.2.2")
     assert address(moved, host, USED, nobody) == Address("192.0.2.2")
 
 
@@ -95,8 +101,8 @@ def test_a_node_that_comes_back_takes_back_its_subnet() -> None:
     assert (plan.keep, plan.create, plan.release) == ((old,), (), ())
 
 
-@pytest.mark.parametrize("node", [None, replace(NODE, deleting=True)])
-def test_a_node_that_left_gives_up_everything(node: MeshNode | None) -> None:
+@pytest.mark.parametrize("node", [None, but(NODE, "metadata", deletion_timestamp=NOW)])
+def test_a_node_that_left_gives_up_everything(node: QuiltNode | None) -> None:
     mine = [(4, claim("10.42.1.0/24")), (6, claim("fd42::/64"))]
     plan = plan_claims(node, mine, [4, 6], {})
     assert (plan.keep, plan.create) == ((), ())
@@ -111,7 +117,7 @@ def test_row_15_of_two_claims_the_one_in_use_stays_else_the_oldest() -> None:
 
 
 def test_a_requested_subnet_replaces_the_present_one_only_once_the_runtime_serves_it() -> None:
-    asking = replace(NODE, wanted_subnet="10.42.9.0/24")
+    asking = but(NODE, "spec", subnet="10.42.9.0/24")
     wanted = wishes(asking, HOST, adopts=False)
     have, got = claim("10.42.1.0/24"), claim("10.42.9.0/24")
     before = plan_claims(asking, [(4, have)], [4], wanted)
@@ -119,15 +125,15 @@ def test_a_requested_subnet_replaces_the_present_one_only_once_the_runtime_serve
     granted = plan_claims(asking, [(4, have), (4, got)], [4], wanted)
     assert (granted.keep, granted.create, granted.release) == ((have, got), (), ())
     assert granted.moves == ((have, got),)
-    served = replace(asking, served=("10.42.9.0/24",))
+    served = but(asking, "status", served_subnets=("10.42.9.0/24",))
     after = plan_claims(served, [(4, have), (4, got)], [4], wanted)
     assert (after.keep, after.create, after.release) == ((got,), (), (have,))
     assert not after.moves
 
 
 def test_pod_cidrs_of_the_node_are_its_subnets_and_no_others_are_asked_for() -> None:
-    host = replace(HOST, pod_cidrs=("10.42.0.0/24", "fd42::/64", "nonsense"))
-    wanted = wishes(replace(NODE, wanted_subnet="10.42.9.0/24"), host, adopts=True)
+    host = but(HOST, "spec", pod_cidrs=("10.42.0.0/24", "fd42::/64", "nonsense"))
+    wanted = wishes(but(NODE, "spec", subnet="10.42.9.0/24"), host, adopts=True)
     assert wanted == {4: "10.42.0.0/24", 6: "fd42::/64"}
     assert plan_claims(NODE, [], [4, 6], wanted, only_wanted=True).create == tuple(wanted.items())
     assert wishes(NODE, None, adopts=True) == {}
@@ -170,7 +176,7 @@ def test_times_are_read_back() -> None:
 # Status
 
 
-def said(node: MeshNode, **changes: object) -> status.NodeStatus:
+def said(node: QuiltNode, **changes: object) -> QuiltNodeStatus:
     facts: dict[str, object] = {
         "claims": [claim("10.42.1.0/24")], "health": Health(0.0), "address": Address("192.0.2.1"),
         "mac": "02:00:00:00:00:01", "refusal": None, "now": NOW,
@@ -178,14 +184,14 @@ def said(node: MeshNode, **changes: object) -> status.NodeStatus:
     return status.desired(node, **facts)  # type: ignore[arg-type]
 
 
-def ready(wanted: status.NodeStatus) -> str:
+def ready(wanted: QuiltNodeStatus) -> str:
     item = next(item for item in wanted.conditions if item.type == "Ready")
     return f"{item.status}/{item.reason}"
 
 
-SYNCED = replace(
-    NODE, conditions=(Condition("DataplaneInSync", "True", "x"), Condition("RuntimeReady", "True", "x"))
-)
+IN_SYNC = (Condition("DataplaneInSync", "True", "x"), Condition("RuntimeReady", "True", "x"))
+SYNCED = but(NODE, "status", conditions=IN_SYNC)
+LOST = but(NODE, "status", conditions=(*IN_SYNC, Condition("ClaimLost", "True", "x")))
 
 
 @pytest.mark.parametrize(
@@ -193,8 +199,7 @@ SYNCED = replace(
     [
         (SYNCED, {}, "Up", "True/InMesh"),
         (NODE, {}, "Up", "Unknown/RuntimeNotReady"),
-        (replace(SYNCED, conditions=(*SYNCED.conditions, Condition("ClaimLost", "True", "x"))), {}, "Up",
-         "False/ClaimLost"),
+        (LOST, {}, "Up", "False/ClaimLost"),
         (SYNCED, {"claims": []}, "Pending", "False/NoSubnet"),
         (SYNCED, {"claims": [], "refusal": Refusal("Exhausted", "none")}, "Pending", "False/NoSubnet"),
         (SYNCED, {"address": Address("", "HostIPUnknown", "x")}, "Pending", "False/HostIPUnknown"),
@@ -204,21 +209,22 @@ SYNCED = replace(
         (SYNCED, {"health": Health(0.0, down=True)}, "Down", "False/NodeDown"),
     ],
 )  # fmt: skip
-def test_phase_and_readiness(node: MeshNode, changes: dict[str, object], phase: str, expected: str) -> None:
+def test_phase_and_readiness(node: QuiltNode, changes: dict[str, object], phase: str, expected: str) -> None:
     wanted = said(node, **changes)
     assert (wanted.phase, ready(wanted)) == (phase, expected)
 
 
-def written(node: MeshNode, wanted: status.NodeStatus) -> MeshNode:
+def written(node: QuiltNode, wanted: QuiltNodeStatus) -> QuiltNode:
     """The node as the API server has it after the status was applied."""
-    raw = {"metadata": {"name": node.name, "uid": node.uid}, "status": wanted.wire()}
-    return mesh_node(raw)
+    raw = {"metadata": {"name": node.name, "uid": node.uid}, "status": status.wire(wanted)}
+    return convert(raw, QuiltNode)
 
 
 def test_a_status_that_was_written_is_not_written_again() -> None:
     after = written(NODE, said(NODE))
+    reported = but(after, "status", host_ip=NODE.status.host_ip)
     again = status.desired(
-        replace(after, host_ip=NODE.host_ip), [claim("10.42.1.0/24")], Health(0.0), Address("192.0.2.1"),
+        reported, [claim("10.42.1.0/24")], Health(0.0), Address("192.0.2.1"),
         "02:00:00:00:00:01", None, LATER,
     )  # fmt: skip
     assert again == status.current(after)
@@ -227,7 +233,7 @@ def test_a_status_that_was_written_is_not_written_again() -> None:
 def test_times_move_only_with_the_state_that_they_date() -> None:
     after = written(NODE, said(NODE))
     down = said(after, health=Health(0.0, down=True), now=LATER)
-    assert down.since == LATER
+    assert down.last_transition_time == LATER
     by_type = {item.type: item.last_transition_time for item in down.conditions}
     assert by_type == {"SubnetAllocated": NOW, "Ready": LATER, "AgentUnresponsive": NOW}
 
@@ -258,8 +264,8 @@ raws = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(["metadata", "spec", "status", "mesh"]), raws))
 def test_row_17_no_object_makes_reading_fail(raw: dict[str, object]) -> None:
-    for read in (mesh_node, kube_node, parse_claim):
-        read(raw)
+    for kind in (QuiltNode, Node, QuiltSubnet):
+        convert(raw, kind)
 
 
 def test_only_addresses_on_the_node_confirm() -> None:
@@ -268,8 +274,8 @@ def test_only_addresses_on_the_node_confirm() -> None:
         {"type": "ExternalIP", "address": "198.51.100.1"},
         {"type": "Hostname", "address": "203.0.113.1"},
     ]
-    node = kube_node({"metadata": {"name": "n"}, "status": {"addresses": addresses}})
-    assert node.addresses == {"192.0.2.1", "198.51.100.1"}
+    node = convert({"metadata": {"name": "n"}, "status": {"addresses": addresses}}, Node)
+    assert set(node.ips) == {"192.0.2.1", "198.51.100.1"}
 
 
 # The chart's part of the network

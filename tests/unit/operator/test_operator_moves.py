@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from operator_doubles import Operator
+from operator_doubles import Operator, made_claim
 
-from quilt_crds.names import DOWN, RELEASING, UP, claim_name
-from quilt_crds.wire import Mesh
+from quilt_crds.names import DOWN, RELEASING, UP
+from quilt_crds.wire import Mesh, QuiltNode
+from quilt_kube.listwatch import convert
 from quilt_operator.core.desired import plan_claims
-from quilt_operator.core.model import Claim
-from quilt_operator.core.parse import mesh_node
 
 OLD, NEW = "10.42.1.0/24", "10.42.100.0/24"
 
@@ -139,9 +138,10 @@ def test_every_claim_of_a_node_is_kept_or_released(
     held: list[tuple[str, str]], wish: list[str], served: list[str], spoke: bool, only_wanted: bool
 ) -> None:
     """t2: Every claim of a node ends in keep or release, and one in use is never released."""
-    mine = [Claim(claim_name(cidr), cidr, "default", "n", Mesh(phase, "192.0.2.1")) for cidr, phase in held]
+    mine = [made_claim(cidr, "n", Mesh(phase, "192.0.2.1")) for cidr, phase in held]
     status = {"servedSubnets": served, **({"hostIP": "192.0.2.1"} if spoke else {})}
-    node = mesh_node({"metadata": {"name": "n"}, "spec": {"subnet": (wish or [""])[0]}, "status": status})
+    raw = {"metadata": {"name": "n"}, "spec": {"subnet": (wish or [""])[0]}, "status": status}
+    node = convert(raw, QuiltNode)
     wanted = dict.fromkeys([4], wish[0]) if wish else {}
     plan = plan_claims(node, [(4, claim) for claim in mine], [4], wanted, only_wanted=only_wanted)
     assert sorted([*plan.keep, *plan.release], key=lambda c: c.cidr) == sorted(mine, key=lambda c: c.cidr)

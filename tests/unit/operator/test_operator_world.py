@@ -49,7 +49,7 @@ def test_old_news_changes_nothing() -> None:
     world.observe(QUILTNODE.plural, node("a", 5, "192.0.2.5"))
     world.observe(QUILTNODE.plural, node("a", 4, "192.0.2.4"))
     world.observe(QUILTNODE.plural, node("a", 5, "192.0.2.5"))
-    assert world.nodes.items["a"].host_ip == "192.0.2.5"
+    assert world.nodes.items["a"].status.host_ip == "192.0.2.5"
     assert watcher.told == ["a"]
 
 
@@ -137,7 +137,7 @@ def test_in_whatever_order_news_arrives_the_last_word_stands(
             world.forget(QUILTNODE.plural, "a", version)
     exists, version = max(history, key=lambda item: item[1])
     if exists:
-        assert world.nodes.items["a"].host_ip == f"192.0.2.{version}"
+        assert world.nodes.items["a"].status.host_ip == f"192.0.2.{version}"
 
 
 # The queue
