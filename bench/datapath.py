@@ -26,14 +26,14 @@ from bench.switch import Switch, host
 from quilt_crds.names import DEFAULT_NETWORK
 from quilt_devcluster.binaries import Progress, cni_plugin_dir
 from quilt_netlink import Create, Link, Vxlan
+from quilt_nodeagent.core.overlay import VXLAN
 from quilt_nodeagent.core.peer import Peer, make_peer
 from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.core.plan import make_plan
+from quilt_nodeagent.dataplane import Dataplane
 from quilt_nodeagent.executor.client import NodeSettings, RuntimeClient
 from quilt_nodeagent.executor.link import RuntimeLink
-from quilt_nodeagent.kernel.dataplane import Dataplane
 from quilt_nodeagent.metrics import Metrics
-from quilt_nodeagent.writer import PlanWriter
 
 SERVICE = "10.96.0.9"
 MTU = 1450
@@ -99,18 +99,16 @@ async def _program(node: Node, own: Peer, peer: Peer) -> None:
         await client.configure(
             NodeSettings((_CLUSTER,), MTU, peers.DEVICE, 4789, overlay_sources=frozenset({peer.host_ip}))
         )
-        dataplane = Dataplane(node.kernel, metrics)
+        runtime = RuntimeLink(client, metrics, restored=_nothing, changed=_nothing)
+        dataplane = Dataplane(node.kernel, runtime, VXLAN, metrics)
         link = node.kernel.link(peers.DEVICE)
         assert link is not None
         dataplane.index = link.index
         dataplane.look()
         table = PeerTable(own.node, peers.DEVICE)
         table.replace([peer])
-        runtime = RuntimeLink(client, metrics, restored=_nothing, changed=_nothing)
         dataplane.tables.want_all(table.desired())
-        errors = await PlanWriter(dataplane, runtime, metrics).write(
-            make_plan(dataplane.tables, dataplane.overlay)
-        )
+        errors = await dataplane.write(make_plan(dataplane.tables, dataplane.overlay))
         if errors:
             raise BenchError(f"the peer cannot be programmed: {errors[0]}")
     finally:

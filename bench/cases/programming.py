@@ -21,13 +21,13 @@ from bench.node import Node
 from bench.result import Line, Plot, Result, Series, median
 from bench.usage import own_processor, processor
 from quilt_netlink import Kernel
+from quilt_nodeagent.core.overlay import VXLAN
 from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.core.plan import make_plan
+from quilt_nodeagent.dataplane import Dataplane
 from quilt_nodeagent.executor.client import RuntimeClient
 from quilt_nodeagent.executor.link import RuntimeLink
-from quilt_nodeagent.kernel.dataplane import Dataplane
 from quilt_nodeagent.metrics import Metrics
-from quilt_nodeagent.writer import PlanWriter
 
 if TYPE_CHECKING:
     from bench.bench import Bench
@@ -38,7 +38,7 @@ BY_CALL = 1000
 
 
 class Mesh:
-    """The agent's hands without its senses: a table of peers, the dataplane, the writer and the runtime."""
+    """The agent's hands without its senses: a table of peers, the dataplane and the runtime."""
 
     def __init__(self, node: Node, count: int) -> None:
         self.node = node
@@ -46,16 +46,15 @@ class Mesh:
         self.table = PeerTable(peers.OWN_NODE, peers.DEVICE)
         self.table.replace(peers.peer(number) for number in range(1, count + 1))
         metrics = Metrics()
-        self.dataplane = Dataplane(node.kernel, metrics)
         self.client = RuntimeClient(f"unix://{node.socket}")
         link = RuntimeLink(self.client, metrics, restored=_nothing, changed=_nothing)
-        self._writer = PlanWriter(self.dataplane, link, metrics)
+        self.dataplane = Dataplane(node.kernel, link, VXLAN, metrics)
 
     async def program(self) -> float:
         """Write all peers; return the seconds it took."""
         start = time.perf_counter()
         self.dataplane.tables.want_all(self.table.desired())
-        errors = await self._writer.write(make_plan(self.dataplane.tables, self.dataplane.overlay))
+        errors = await self.dataplane.write(make_plan(self.dataplane.tables, self.dataplane.overlay))
         taken = time.perf_counter() - start
         assert not errors, errors[:3]
         return taken

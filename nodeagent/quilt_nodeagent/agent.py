@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import structlog
@@ -21,32 +22,31 @@ from quilt_nodeagent.api.heartbeat import Heartbeat
 from quilt_nodeagent.api.status import StatusWriter
 from quilt_nodeagent.config import Config
 from quilt_nodeagent.core.network import Network
+from quilt_nodeagent.core.overlay import Mark
 from quilt_nodeagent.core.peers import PeerTable
-from quilt_nodeagent.core.state import Mark
+from quilt_nodeagent.dataplane import Dataplane
+from quilt_nodeagent.drift import DriftWatch
 from quilt_nodeagent.executor.client import RuntimeClient
 from quilt_nodeagent.executor.link import RuntimeLink
 from quilt_nodeagent.executor.routes import Routes
 from quilt_nodeagent.feature import Feature
 from quilt_nodeagent.health import HealthServer
-from quilt_nodeagent.kernel.dataplane import Dataplane
 from quilt_nodeagent.kernel.device import DeviceKeeper
-from quilt_nodeagent.kernel.drift import DriftWatch
 from quilt_nodeagent.kernel.hostcare import HostCare, Load
 from quilt_nodeagent.memory import give_back
 from quilt_nodeagent.metrics import Metrics
 from quilt_nodeagent.noderoutes import NodeRoutes
 from quilt_nodeagent.reconcile import Reconciler
-from quilt_nodeagent.report import Report, Sources
+from quilt_nodeagent.report import Report
 from quilt_nodeagent.sources import ClaimSource, NetworkSource, NodeSource
 from quilt_nodeagent.view import View
-from quilt_nodeagent.writer import PlanWriter
 
 log = structlog.get_logger()
 
-# Seconds in which joins are collected before the runtime hears of new hosts.
-_SETTINGS_DELAY = 0.02
+# Seconds in which joins are collected before runtime and features hear of new hosts: routes go first.
+_OTHERS_DELAY = 0.02
 # While many join: thousands of hosts are not gone through again for each one.
-_SETTINGS_PAUSE = 0.1
+_OTHERS_PAUSE = 0.1
 # Seconds in which changes of the underlay's link and routes are collected before it is looked at.
 _UNDERLAY_DELAY = 0.02
 
@@ -63,9 +63,42 @@ class Agent:
         open_monitor: Callable[[], MonitorLike] = Monitor.open,
     ) -> None:
         self._config = config
+        self._client = client
         self.metrics = Metrics()
-        self.table = PeerTable(config.node_name, Network().device)
+        self.table = PeerTable(config.node_name, Network().device, Network().overlay)
         self.view = View(kernel, self.table, config.node_name, config.network, config.host_ip)
+        self._make_hands(kernel)
+        self.drift = DriftWatch(
+            self.table,
+            self.dataplane,
+            self.reconciler,
+            self.metrics,
+            underlay=self._underlay_event,
+            unheard=self._unheard,
+            open_monitor=open_monitor,
+        )
+        self.node = NodeSource(client, config.node_name, self.view, changed=self._node_changed)
+        self.heartbeat = Heartbeat(
+            client,
+            config.node_name,
+            self.metrics,
+            interval=lambda: self.network.heartbeat_interval,
+            duration=lambda: self.network.heartbeat_timeout,
+            owner=lambda: self.node.owner,
+        )
+        self.features: list[Feature] = []
+        self.watches = self._watches()
+        self.report = Report(self, config.cni, changed=lambda: self.status.changed())
+        facts = partial(self.view.status_facts, version)
+        self.status = StatusWriter(client, config.node_name, facts, self.report.conditions)
+        self._others_timer: asyncio.TimerHandle | None = None
+        self._others_not_before = float("-inf")
+        self._underlay_timer: asyncio.TimerHandle | None = None
+        self._device_stands = False
+
+    def _make_hands(self, kernel: KernelLike) -> None:
+        """What writes: the runtime's connection, routes of this node alone, and what peers need."""
+        config = self._config
         self.runtime = RuntimeLink(
             RuntimeClient(config.runtime_addr),
             self.metrics,
@@ -78,50 +111,23 @@ class Agent:
             mesh=lambda: self.network.cluster_cidrs,
             changed=self.report_soon,
         )
-        self.dataplane = Dataplane(kernel, self.metrics)
-        keeper = DeviceKeeper(kernel, config.proc_sys_net)
+        self.dataplane = Dataplane(kernel, self.runtime, Network().overlay, self.metrics)
         self.host = HostCare(config.proc_sys_net, config.tx_checksum)
         self.reconciler = Reconciler(
             self.table,
             self.dataplane,
-            keeper,
-            PlanWriter(self.dataplane, self.runtime, self.metrics),
+            DeviceKeeper(kernel, config.proc_sys_net),
             self.metrics,
             target=self.view.target,
             care=lambda device: self.host.look(device, Load(len(self.table), self.table.direct)),
             settled=self._settled,
         )
-        self.drift = DriftWatch(
-            self.table,
-            self.dataplane,
-            self.reconciler,
-            self.metrics,
-            underlay=self._underlay_event,
-            unheard=self._unheard,
-            open_monitor=open_monitor,
-        )
-        self.features: list[Feature] = []
-        self._connect(client, version)
-        self._settings_timer: asyncio.TimerHandle | None = None
-        self._settings_sent = float("-inf")
-        self._underlay_timer: asyncio.TimerHandle | None = None
-        self._device_stands = False
 
-    def _connect(self, client: Sender, version: str) -> None:
-        name = self._config.node_name
+    def _watches(self) -> list[ListWatch[Any]]:
+        """What is followed of Kubernetes: all claims, the network's settings, this node's QuiltNode."""
         claims = ClaimSource(self.table, self._config.network, self._touched)
         network = NetworkSource(self.view, self.table, self._network_changed)
-        self.node = NodeSource(client, name, self.view, changed=self._node_changed)
-        self.heartbeat = Heartbeat(
-            client,
-            name,
-            self.metrics,
-            interval=lambda: self.network.heartbeat_interval,
-            duration=lambda: self.network.heartbeat_timeout,
-            owner=lambda: self.node.owner,
-        )
-        self._client = client
-        self.watches: list[ListWatch[Any]] = [
+        return [
             ListWatch(QUILTSUBNET.path(), QuiltSubnet, listed=claims.listed, changed=claims.changed),
             ListWatch(
                 QUILTNETWORK.path(),
@@ -135,25 +141,9 @@ class Agent:
                 QuiltNode,
                 listed=self.node.listed,
                 changed=self.node.changed,
-                query={"fieldSelector": f"metadata.name={name}"},
+                query={"fieldSelector": f"metadata.name={self._config.node_name}"},
             ),
         ]
-        sources = Sources(
-            self.table,
-            self.view,
-            self.reconciler,
-            self.runtime,
-            self.node_routes,
-            self.host,
-            self.heartbeat,
-            self.metrics,
-            self.watches,
-            self.features,
-        )
-        self.report = Report(sources, self._config.cni, changed=lambda: self.status.changed())
-        self.status = StatusWriter(
-            client, name, lambda: self.view.status_facts(version), self.report.conditions
-        )
 
     @property
     def network(self) -> Network:
@@ -188,22 +178,20 @@ class Agent:
 
     def _touched(self, marks: set[Mark]) -> None:
         self.reconciler.touch(marks)
-        self._features_changed()
-        self._settings_soon()
+        self._tell_others_soon()
 
     def _network_changed(self, marks: set[Mark]) -> None:
         self.reconciler.touch(marks)
         self.reconciler.resync("network")
         self._look_at_underlay()
         self.heartbeat.changed()
-        self._features_changed()
-        self._settings_soon()
+        self._tell_others_soon()
 
     def _node_changed(self, item: QuiltNode | None) -> None:
         if item is not None:
             self.status.observed(item.status)
             self.node_routes.want(item.spec.routes)
-            self._settings_soon()
+            self._tell_others_soon()
         self._look_at_underlay()
 
     def _runtime_restored(self) -> None:
@@ -216,7 +204,7 @@ class Agent:
         served = self.runtime.served
         if served is not None and self.view.learn_served(served):
             # At once: before the runtime is told another subnet than the one that its pods have.
-            self._send_settings()
+            self._tell_others()
         self.report_soon()
 
     def _underlay_event(self, entry: Link | Address | Route, new: bool) -> None:
@@ -252,25 +240,25 @@ class Agent:
         if changed:
             self.reconciler.touch(self.table.set_direct(self.view.direct))
             self.reconciler.resync("underlay")
-            self._settings_soon()
+            self._tell_others_soon()
             self.report_soon()
 
-    def _settings_soon(self) -> None:
-        if self._settings_timer is None:
-            loop, claim = asyncio.get_running_loop(), self.view.claim
-            due = loop.time() + _SETTINGS_DELAY
-            if claim is not None and self.runtime.told_subnet == claim.cidr:
-                due = max(due, self._settings_sent + _SETTINGS_PAUSE)
-            self._settings_timer = loop.call_at(due, self._send_settings)
+    def _tell_others_soon(self) -> None:
+        if self._others_timer is None:
+            loop = asyncio.get_running_loop()
+            due = max(loop.time() + _OTHERS_DELAY, self._others_not_before)
+            self._others_timer = loop.call_at(due, self._tell_others)
 
-    def _send_settings(self) -> None:
-        if self._settings_timer is not None:
-            self._settings_timer.cancel()
-        self._settings_timer = None
-        self._settings_sent = asyncio.get_running_loop().time()
-        settings = self.view.settings()
+    def _tell_others(self) -> None:
+        """Have the runtime and the features follow what claims and settings are now."""
+        if self._others_timer is not None:
+            self._others_timer.cancel()
+        self._others_timer = None
+        self._features_changed()
+        claim, settings = self.view.claim, self.view.settings()
+        if claim is not None and self.runtime.told_subnet == claim.cidr:
+            self._others_not_before = asyncio.get_running_loop().time() + _OTHERS_PAUSE
         if settings is not None:
-            claim = self.view.claim
             self.runtime.want(settings, claim.cidr if claim else "", self.view.move_to)
             self.report_soon()
 

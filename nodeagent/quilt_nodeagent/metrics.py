@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 # Seconds: a targeted repair takes a millisecond, a resync of thousands of peers some tens.
@@ -14,47 +16,33 @@ class Metrics:
 
     def __init__(self) -> None:
         r = self.registry = CollectorRegistry()
-        self.peers_desired = Gauge(
-            "quilt_agent_peers_desired", "Peer subnets that should be routed.", registry=r
+        gauge, counter = partial(Gauge, registry=r), partial(Counter, registry=r)
+        self.peers_desired = gauge("quilt_agent_peers_desired", "Peer subnets that should be routed.")
+        self.peers_in_sync = gauge(
+            "quilt_agent_peers_in_sync", "Peer subnets whose route, FDB and neighbour stand."
         )
-        self.peers_in_sync = Gauge(
-            "quilt_agent_peers_in_sync", "Peer subnets whose route, FDB and neighbour stand.", registry=r
-        )
-        self.in_sync = Gauge("quilt_agent_in_sync", "1 when the kernel is verified as wanted.", registry=r)
-        self.drift_repairs = Counter(
-            "quilt_agent_drift_repairs",
-            "Entries mended that others changed or removed.",
-            ["kind"],
-            registry=r,
+        self.in_sync = gauge("quilt_agent_in_sync", "1 when the kernel is verified as wanted.")
+        self.drift_repairs = counter(
+            "quilt_agent_drift_repairs", "Entries mended that others changed or removed.", ["kind"]
         )
         for kind in DRIFT_KINDS:
-            self.drift_repairs.labels(
-                kind
-            )  # A rate over a series that does not exist yet misses its first step.
-        self.writes = Counter(
-            "quilt_agent_kernel_writes", "Entries written or removed.", ["kind"], registry=r
-        )
-        self.write_failures = Counter(
-            "quilt_agent_kernel_write_failures",
-            "Entries that the kernel or runtime refused.",
-            ["kind"],
-            registry=r,
+            # A rate over a series that does not exist yet misses its first step.
+            self.drift_repairs.labels(kind)
+        self.writes = counter("quilt_agent_kernel_writes", "Entries written or removed.", ["kind"])
+        self.write_failures = counter(
+            "quilt_agent_kernel_write_failures", "Entries that the kernel or runtime refused.", ["kind"]
         )
         self.reconcile_seconds = Histogram(
             "quilt_agent_reconcile_seconds", "Duration of passes.", ["scope"], buckets=_BUCKETS, registry=r
         )
-        self.resyncs = Counter(
-            "quilt_agent_resyncs", "Full passes, by what asked for them.", ["cause"], registry=r
+        self.resyncs = counter("quilt_agent_resyncs", "Full passes, by what asked for them.", ["cause"])
+        self.lease_renewals = counter("quilt_agent_lease_renewals", "Heartbeats written.")
+        self.lease_failures = counter("quilt_agent_lease_failures", "Heartbeats that failed.")
+        self.watch_age = gauge(
+            "quilt_agent_api_watch_age_seconds", "Since the API server was last heard.", ["watch"]
         )
-        self.lease_renewals = Counter("quilt_agent_lease_renewals", "Heartbeats written.", registry=r)
-        self.lease_failures = Counter("quilt_agent_lease_failures", "Heartbeats that failed.", registry=r)
-        self.watch_age = Gauge(
-            "quilt_agent_api_watch_age_seconds", "Since the API server was last heard.", ["watch"], registry=r
-        )
-        self.runtime_errors = Counter(
-            "quilt_agent_runtime_errors", "Failed calls of the runtime.", ["error"], registry=r
-        )
-        self.runtime_ready = Gauge("quilt_agent_runtime_ready", "1 while the runtime answers.", registry=r)
+        self.runtime_errors = counter("quilt_agent_runtime_errors", "Failed calls of the runtime.", ["error"])
+        self.runtime_ready = gauge("quilt_agent_runtime_ready", "1 while the runtime answers.")
 
     def render(self) -> bytes:
         """Text exposition format."""

@@ -16,7 +16,7 @@ import structlog
 from quilt_crds.wire import NodeRoute
 from quilt_kube.aio import wait
 from quilt_netlink import Address, Link, NetlinkError, Route
-from quilt_nodeagent.executor.errors import ExecutorError
+from quilt_nodeagent.executor.client import ExecutorError
 from quilt_nodeagent.executor.routes import BridgeOf, Interface, Named, Routes
 from quilt_nodeagent.metrics import Metrics
 

@@ -17,14 +17,14 @@ import structlog
 from quilt_kube.aio import wait
 from quilt_kube.backoff import Backoff
 from quilt_netlink import NetlinkError
+from quilt_nodeagent.core.device import NotYetError, Target
+from quilt_nodeagent.core.overlay import Mark, count
+from quilt_nodeagent.core.peer import Peer
 from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.core.plan import Plan, make_plan
-from quilt_nodeagent.core.state import Mark, count
-from quilt_nodeagent.core.target import NotYetError, Target
-from quilt_nodeagent.kernel.dataplane import Dataplane
+from quilt_nodeagent.dataplane import Dataplane
 from quilt_nodeagent.kernel.device import DeviceError, DeviceKeeper
 from quilt_nodeagent.metrics import Metrics
-from quilt_nodeagent.writer import PlanWriter
 
 log = structlog.get_logger()
 
@@ -49,7 +49,6 @@ class Reconciler:
         table: PeerTable,
         dataplane: Dataplane,
         keeper: DeviceKeeper,
-        writer: PlanWriter,
         metrics: Metrics,
         *,
         target: Callable[[], Target],
@@ -59,7 +58,6 @@ class Reconciler:
         self._table = table
         self._dataplane = dataplane
         self._keeper = keeper
-        self._writer = writer
         self._metrics = metrics
         self._target = target
         self._care = care
@@ -71,6 +69,7 @@ class Reconciler:
         self._refused: set[Mark] = set()
         self._full = "start"
         self._held_target: Target | None = None
+        self._held_own: list[Peer] = []
         self._backoff = Backoff(0.1, 10.0)
         self._retry_at = float("inf")
         self._resync_at = float("inf")
@@ -134,7 +133,11 @@ class Reconciler:
         self._wake.clear()
 
     async def _pass(self, cause: str) -> None:
-        target = self._target()
+        # What the device is to be follows from settings, which ask for a full pass, and from our own claims.
+        own, target = self._table.own, self._held_target
+        if cause or target is None or own != self._held_own:
+            target = self._target()
+            self._held_own = own
         if target != self._held_target:
             cause = cause or "target"
         expected = self._take()
@@ -144,7 +147,7 @@ class Reconciler:
             self._resync_at = time.monotonic() + random.uniform(0.9, 1.1) * RESYNC  # noqa: S311
         plan = make_plan(self._dataplane.tables, self._dataplane.overlay)
         nothing_new = plan.marks() <= self._refused
-        errors = await self._writer.write(plan) if plan else []
+        errors = await self._dataplane.write(plan) if plan else []
         self._conclude(errors)
         if self.verified:
             self._count_drift(plan, expected, self._retry if errors else set())
@@ -192,7 +195,7 @@ class Reconciler:
         self._refused = left if errors else set()
         if not errors:
             self._backoff.reset()
-        few = bool(errors) and self._writer.reached and self._is_few(left)
+        few = bool(errors) and self._dataplane.reached and self._is_few(left)
         if (left or errors) and not few:
             # What is left without an error was overtaken by another change, whose notification is on its way.
             self._behind_since = min(self._behind_since, time.monotonic())

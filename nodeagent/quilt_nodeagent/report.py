@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -32,8 +31,7 @@ _LOOK_AGAIN = 30.0
 _LOOK_AT_OTHERS = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
+class Parts(Protocol):
     """What is reported of: the parts of an agent that know something."""
 
     table: PeerTable
@@ -44,8 +42,8 @@ class Sources:
     host: HostCare
     heartbeat: Heartbeat
     metrics: Metrics
-    watches: Sequence[ListWatch[Any]]
-    features: Sequence[Feature]
+    watches: list[ListWatch[Any]]
+    features: list[Feature]
 
 
 class Report:
@@ -54,8 +52,8 @@ class Report:
     `changed()` is called when conditions may have changed by what is found here.
     """
 
-    def __init__(self, sources: Sources, paths: cni.CniPaths, *, changed: Callable[[], None]) -> None:
-        self._from = sources
+    def __init__(self, parts: Parts, paths: cni.CniPaths, *, changed: Callable[[], None]) -> None:
+        self._from = parts
         self._paths = paths
         self._changed = changed
         self._check = asyncio.Event()

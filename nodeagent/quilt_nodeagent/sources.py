@@ -19,9 +19,9 @@ from quilt_kube.backoff import Backoff
 from quilt_kube.request import ApiError, UnreachableError
 from quilt_nodeagent.api.registration import ensure_quiltnode, owner_reference, read_node
 from quilt_nodeagent.core.network import read_network
+from quilt_nodeagent.core.overlay import Mark
 from quilt_nodeagent.core.peer import Peer, make_peer, renewed
 from quilt_nodeagent.core.peers import PeerTable
-from quilt_nodeagent.core.state import Mark
 from quilt_nodeagent.kernel.observe import has_ipv6
 from quilt_nodeagent.view import View
 

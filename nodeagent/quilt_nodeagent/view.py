@@ -16,14 +16,12 @@ from quilt_crds.names import vtep_mac
 from quilt_crds.wire import QuiltNode, QuiltNodeStatus
 from quilt_crds.wire_kubernetes import Node
 from quilt_netlink import Address, KernelLike, Link, Route
+from quilt_nodeagent.core.device import NotYetError, Target
 from quilt_nodeagent.core.direct import Direct
+from quilt_nodeagent.core.hostneeds import memory_mb
 from quilt_nodeagent.core.network import Network
-from quilt_nodeagent.core.own import Own, choose
-from quilt_nodeagent.core.peer import Peer
-from quilt_nodeagent.core.peers import PeerTable
-from quilt_nodeagent.core.reach import Reach
-from quilt_nodeagent.core.resources import memory_mb
-from quilt_nodeagent.core.target import NotYetError, Target
+from quilt_nodeagent.core.peer import Peer, Reach
+from quilt_nodeagent.core.peers import Own, PeerTable, choose_own
 from quilt_nodeagent.executor.client import NodeSettings
 from quilt_nodeagent.kernel.underlay import Underlay, find_direct, find_underlay, is_host_route
 
@@ -79,7 +77,7 @@ class View:
 
     def _own(self, *, v6: bool = False) -> Own:
         claims = [claim for claim in self._table.own if (":" in claim.cidr) is v6]
-        return choose(claims, self.served or (), self.listed)
+        return choose_own(claims, self.served or (), self.listed)
 
     @property
     def claim(self) -> Peer | None:

@@ -28,6 +28,18 @@ class Device:
     index: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The wanted device and its addresses (`10.42.1.0/32`); None leaves the addresses as they are."""
+
+    device: Device
+    addresses: frozenset[str] | None
+
+
+class NotYetError(Exception):
+    """Something that the dataplane rests on is not known yet; the text says what is waited for."""
+
+
 class Care(StrEnum):
     """What a device needs."""
 

@@ -1,4 +1,4 @@
-"""What a host must grant the mesh beyond its own device: room for neighbours, and right checksums."""
+"""What a host has, and must grant the mesh beyond its own device: room for neighbours, right checksums."""
 
 from __future__ import annotations
 
@@ -34,3 +34,12 @@ def thresholds(needed: int, held: tuple[int, int, int]) -> tuple[int, int, int] 
 def spoils_checksums(kernel: tuple[int, int]) -> bool:
     """Whether this kernel sends wrong checksums when it leaves them to the VXLAN device."""
     return kernel < _CHECKSUM_RIGHT
+
+
+def memory_mb(meminfo: str) -> int:
+    """RAM in MB (10^6 bytes) from the text of /proc/meminfo (kB there are 1024 bytes); 0 when not found."""
+    for line in meminfo.splitlines():
+        name, _, rest = line.partition(":")
+        if name == "MemTotal":
+            return int(rest.split()[0]) * 1024 // 1_000_000
+    return 0

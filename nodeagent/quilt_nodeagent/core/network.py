@@ -10,7 +10,7 @@ from quilt_crds.durations import parse_duration
 from quilt_crds.names import DEFAULT_CLUSTER_CIDRS, DEFAULT_VNI, IPV6_MTU, VXLAN_DEVICE, VXLAN_PORT, wire_name
 from quilt_crds.wire import MulticastSpec, network_spec
 from quilt_nodeagent.core.overlay import Overlay, Vxlan
-from quilt_nodeagent.core.reach import Reach
+from quilt_nodeagent.core.peer import Reach
 
 MULTICAST_OFF = MulticastSpec()
 

@@ -1,19 +1,95 @@
-"""How packets get to other nodes: what a way there asks of this kernel, told by one object for each way.
+"""What stands in the kernel because of a peer, and how packets get there: one object for each way.
 
-VXLAN is the only one yet. A second one, such as WireGuard, is a second implementation of `Overlay`, its kinds
-of entries in `core/state.py` and their writing in `kernel/`: peers, passes and routes stay as they are.
+The dataplane is data here, keyed the way the kernel indexes it. VXLAN is the only way yet. A second one, such
+as WireGuard, is a second implementation of `Overlay`, its kinds of entries and their writing in
+`dataplane.py`: peers, passes and routes stay as they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from msgspec import Struct
 
 from quilt_crds.names import VXLAN_PORT
+from quilt_delta import Tracked
 from quilt_nodeagent.core.device import Device
 from quilt_nodeagent.core.peer import Peer
-from quilt_nodeagent.core.state import Entry, Hop, Kind, Mark, Tables
+
+Kind = Literal["neighbour", "fdb", "route", "unreachable"]
+Mark = tuple[Kind, str]
+"""The place of one entry: its table, and its key there."""
+Entry = tuple[Kind, str, str]
+"""An entry beside routes: its table, its key and its value there."""
+
+
+class Hop(Struct, frozen=True, gc=False):
+    """Where a route leads: on-link `gateway` (an address without length) behind device `device` (a name)."""
+
+    gateway: str
+    device: str
+
+
+@dataclass(slots=True)
+class Entries:
+    """A dataplane: neighbours VTEP address -> MAC, FDB MAC -> host IP, routes prefix -> Hop.
+
+    And `unreachable`, the prefixes that are refused where no route leads.
+    """
+
+    neighbours: dict[str, str] = field(default_factory=dict)
+    fdb: dict[str, str] = field(default_factory=dict)
+    routes: dict[str, Hop] = field(default_factory=dict)
+    unreachable: frozenset[str] = frozenset()
+
+    def of(self, kind: Kind) -> dict[str, str]:
+        """Return one of the tables beside routes."""
+        return self.neighbours if kind == "neighbour" else self.fdb
+
+
+class Tables:
+    """Desired and actual entries, table by table."""
+
+    def __init__(self) -> None:
+        self.neighbours: Tracked[str, str] = Tracked()
+        self.fdb: Tracked[str, str] = Tracked()
+        self.routes: Tracked[str, Hop] = Tracked()
+        self.unreachable: Tracked[str, bool] = Tracked()
+        self.of: dict[Kind, Tracked[str, Any]] = {
+            "neighbour": self.neighbours,
+            "fdb": self.fdb,
+            "route": self.routes,
+            "unreachable": self.unreachable,
+        }
+
+    def want(self, marks: Iterable[Mark], desired: Callable[[Mark], str | Hop | bool | None]) -> None:
+        """Take what is desired at these places from `desired`."""
+        for mark in marks:
+            self.of[mark[0]].want(mark[1], desired(mark))
+
+    def want_all(self, desired: Entries) -> None:
+        """Desire exactly these entries."""
+        self.neighbours.want_all(desired.neighbours)
+        self.fdb.want_all(desired.fdb)
+        self.routes.want_all(desired.routes)
+        self.unreachable.want_all(dict.fromkeys(desired.unreachable, True))
+
+    @property
+    def pending(self) -> set[Mark]:
+        """Places at which the kernel is not known to be as desired."""
+        return {(kind, key) for kind, table in self.of.items() for key in table.differing}
+
+    def differ(self, mark: Mark) -> bool:
+        """Whether the kernel is not known to be as desired at a place."""
+        return mark[1] in self.of[mark[0]].differing
+
+
+def count(marks: Iterable[Mark]) -> Counter[Kind]:
+    """Return how many places there are in each table."""
+    return Counter(kind for kind, _ in marks)
 
 
 class Overlay(Protocol):
@@ -106,6 +182,10 @@ class Vxlan:
         moved = {address: mac for address, mac in neighbours.put.items() if address not in new}
         before = [*_entries("neighbour", new), *_entries("fdb", fdb.put), *_entries("neighbour", moved)]
         return before, [*_entries("fdb", fdb.drop), *_entries("neighbour", neighbours.drop)]
+
+
+VXLAN = Vxlan()
+"""With the settings that a network has by default; peers' entries are the same with all."""
 
 
 def _entries(kind: Kind, table: dict[str, str]) -> Iterable[Entry]:

@@ -1,7 +1,8 @@
-"""One claim to a subnet as a value: who is to be reached, and by which addresses."""
+"""One claim to a subnet as a value: who is to be reached, by which addresses, and whether that can be."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from sys import intern
 
@@ -58,3 +59,22 @@ def renewed(peer: Peer, phase: str, host_ip: str) -> Peer:
         ip_address(host_ip)
         return replace(peer, phase=intern(phase), host_ip=host_ip)
     return replace(peer, phase=intern(phase), host_ip=host_ip and peer.host_ip)
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """A VXLAN device reaches hosts of its own IP family, `host_v6` (None: not known yet).
+
+    `carries_v6` tells whether its MTU is enough for IPv6 subnets.
+    """
+
+    host_v6: bool | None = None
+    carries_v6: bool = True
+
+    def host(self, address: str) -> bool:
+        """Whether a host of this address is reached."""
+        return self.host_v6 in (None, ":" in address)
+
+    def subnet(self, cidr: str) -> bool:
+        """Whether packets to this subnet can be carried."""
+        return self.carries_v6 or ":" not in cidr

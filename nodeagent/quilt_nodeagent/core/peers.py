@@ -7,15 +7,14 @@ never belong to two nodes here, whatever order events come in.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from ipaddress import ip_address
 
 from quilt_crds.names import DOWN, RELEASING, UP
 from quilt_nodeagent.core.direct import Direct
-from quilt_nodeagent.core.overlay import Overlay, Vxlan
-from quilt_nodeagent.core.peer import Peer
-from quilt_nodeagent.core.reach import Reach
-from quilt_nodeagent.core.state import Entries, Hop, Kind, Mark
+from quilt_nodeagent.core.overlay import VXLAN, Entries, Hop, Kind, Mark, Overlay
+from quilt_nodeagent.core.peer import Peer, Reach
 
 
 class PeerTable:
@@ -24,10 +23,12 @@ class PeerTable:
     `complete` is False until the first complete list: before it, nothing may be called stale.
     """
 
-    def __init__(self, own_node: str, device: str, *, keep_down: bool = False) -> None:
+    def __init__(
+        self, own_node: str, device: str, overlay: Overlay = VXLAN, *, keep_down: bool = False
+    ) -> None:
         self.own_node = own_node
         self.device = device
-        self._overlay: Overlay = Vxlan()
+        self._overlay = overlay
         self.complete = False
         self._keep_down = keep_down
         self._direct: Direct | None = None
@@ -256,3 +257,30 @@ class PeerTable:
     def _marks(self, peer: Peer) -> set[Mark]:
         marks: set[Mark] = {(kind, key) for kind, key, _ in self._overlay.entries(peer)}
         return marks | {("route", peer.cidr)}
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """The claim that the runtime serves, or shall serve first, and one to move to; None without.
+
+    A node has two claims of one family while it moves: the operator grants the new one and leaves the old
+    one, for pods have addresses of it. The runtime, which gives out the addresses, decides when: it takes
+    another subnet only when no address of the old one is in use.
+    """
+
+    use: Peer | None = None
+    move_to: Peer | None = None
+
+
+def choose_own(claims: Sequence[Peer], served: Collection[str], listed: Sequence[str]) -> Own:
+    """Choose among one family's own claims; those that are being released are no choice.
+
+    `served` are the CIDRs that the runtime holds, `listed` those that the operator names, of which the last
+    is the one to have. What is served stays in use; a runtime that serves none takes the wanted one at once.
+    """
+    held = {claim.cidr: claim for claim in claims}
+    wanted = next((held[cidr] for cidr in reversed(listed) if cidr in held), None)
+    use = next((claim for claim in claims if claim.cidr in served), None)
+    if use is None:
+        return Own(wanted or next(iter(claims), None))
+    return Own(use, wanted if wanted is not use else None)

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from quilt_nodeagent.core.overlay import Overlay
-from quilt_nodeagent.core.state import Entry, Hop, Mark, Tables
+from quilt_nodeagent.core.overlay import Entry, Hop, Mark, Overlay, Tables
 
 Hops = tuple[str, Hop]
 """A prefix and where it leads."""

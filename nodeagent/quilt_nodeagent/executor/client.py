@@ -10,8 +10,7 @@ from typing import Protocol, TypeVar
 import grpc
 import grpc.aio
 
-from quilt_nodeagent.core.state import Hop
-from quilt_nodeagent.executor.errors import RouteFailed, RuntimeUnavailable
+from quilt_nodeagent.core.overlay import Hop
 from quilt_proto import node_pb2, node_pb2_grpc, runtime_pb2, runtime_pb2_grpc
 
 T = TypeVar("T")
@@ -33,6 +32,28 @@ CHUNK = 10_000
 FEW = 8
 # Seconds; only a runtime that hangs takes so long, and the heartbeat does not wait for it.
 _BULK_TIMEOUT = 30.0
+
+
+class ExecutorError(Exception):
+    """Base of all; `retryable` tells whether the same request may succeed later."""
+
+    retryable = True
+
+
+class BridgeNotReady(ExecutorError):  # noqa: N818  the contract's name
+    """The interface cannot be told yet: it does not exist, or no bridge knows the MAC."""
+
+
+class RuntimeUnavailable(ExecutorError):  # noqa: N818  the contract's name
+    """The runtime could not be reached, or did not answer in time."""
+
+
+class RouteFailed(ExecutorError):  # noqa: N818  the contract's name
+    """The runtime refused, with its own words; `retryable` is its judgement."""
+
+    def __init__(self, message: str, *, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.retryable = retryable
 
 
 class _Answer(Protocol):

@@ -16,8 +16,14 @@ import structlog
 
 from quilt_kube.aio import wait
 from quilt_kube.backoff import Backoff
-from quilt_nodeagent.executor.client import NodeSettings, RuntimeClient, RuntimeStatus
-from quilt_nodeagent.executor.errors import ExecutorError, RouteFailed, RuntimeUnavailable
+from quilt_nodeagent.executor.client import (
+    ExecutorError,
+    NodeSettings,
+    RouteFailed,
+    RuntimeClient,
+    RuntimeStatus,
+    RuntimeUnavailable,
+)
 from quilt_nodeagent.metrics import Metrics
 
 log = structlog.get_logger()

@@ -13,8 +13,13 @@ from dataclasses import dataclass
 import structlog
 
 from quilt_netlink import KernelLike
-from quilt_nodeagent.executor.client import RuntimeClient
-from quilt_nodeagent.executor.errors import BridgeNotReady, ExecutorError, RouteFailed, RuntimeUnavailable
+from quilt_nodeagent.executor.client import (
+    BridgeNotReady,
+    ExecutorError,
+    RouteFailed,
+    RuntimeClient,
+    RuntimeUnavailable,
+)
 
 log = structlog.get_logger()
 

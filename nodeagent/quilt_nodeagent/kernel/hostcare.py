@@ -5,7 +5,12 @@ What may be set is set, upwards only; what may not is told, with the number that
 
 from __future__ import annotations
 
+import array
+import fcntl
 import os
+import socket
+import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,11 +18,13 @@ from typing import Literal
 import structlog
 
 from quilt_nodeagent.core.hostneeds import kernel_version, neighbours_needed, spoils_checksums, thresholds
-from quilt_nodeagent.kernel.offload import TxChecksum
 
 log = structlog.get_logger()
 
 Checksum = Literal["auto", "on", "off"]
+_SIOCETHTOOL = 0x8946
+_GET_TX_CHECKSUM, _SET_TX_CHECKSUM = 0x16, 0x17
+_REQUEST = struct.Struct("16sP16x")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +33,31 @@ class Load:
 
     peers: int
     direct: int
+
+
+class TxChecksum:
+    """Whether a device may be left to fill in checksums; raises OSError where the kernel refuses.
+
+    `open_socket` opens any socket in the network namespace of the devices.
+    """
+
+    def __init__(self, open_socket: Callable[[], socket.socket] | None = None) -> None:
+        self._open = open_socket or (lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+
+    def get(self, device: str) -> bool:
+        """Return whether it is on."""
+        return bool(self._call(device, _GET_TX_CHECKSUM, 0))
+
+    def set(self, device: str, *, on: bool) -> None:
+        """Switch it."""
+        self._call(device, _SET_TX_CHECKSUM, int(on))
+
+    def _call(self, device: str, command: int, value: int) -> int:
+        answer = array.array("I", (command, value))
+        request = _REQUEST.pack(device.encode()[:15], answer.buffer_info()[0])
+        with self._open() as sock:
+            fcntl.ioctl(sock, _SIOCETHTOOL, request)
+        return answer[1]
 
 
 class HostCare:

@@ -8,8 +8,8 @@ from sys import intern
 from quilt_crds.names import MESH_PROTOCOL
 from quilt_netlink import KernelLike, Link, NetlinkError, Nexthop, Route
 from quilt_nodeagent.core.device import Device
+from quilt_nodeagent.core.overlay import Hop
 from quilt_nodeagent.core.ownership import LOWEST_PREFERENCE, owns_mac
-from quilt_nodeagent.core.state import Hop
 
 # Linux errno of a kernel that has no nexthop objects; routes then carry their gateway themselves.
 _EOPNOTSUPP = 95

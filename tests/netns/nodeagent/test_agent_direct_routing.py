@@ -5,7 +5,7 @@ from __future__ import annotations
 from agent_doubles import Rig, eventually
 from agent_scene import device, publish, routed
 
-from quilt_nodeagent.core.state import Hop
+from quilt_nodeagent.core.overlay import Hop
 from quilt_nodeagent.kernel.observe import read_fdb
 
 from .conftest import Namespace

@@ -16,9 +16,8 @@ from agent_scene import device, mesh, publish, routed, stands
 
 from quilt_crds.names import vtep_mac
 from quilt_netlink import Delete, FdbEntry, Neighbour, Op, Put, Vxlan
-from quilt_nodeagent.kernel.hostcare import HostCare, Load
+from quilt_nodeagent.kernel.hostcare import HostCare, Load, TxChecksum
 from quilt_nodeagent.kernel.observe import read_fdb, read_neighbours
-from quilt_nodeagent.kernel.offload import TxChecksum
 
 from .conftest import Namespace, socket_inside
 

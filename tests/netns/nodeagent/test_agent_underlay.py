@@ -14,7 +14,7 @@ from agent_scene import device, mesh, publish, routed, stands
 from quilt_crds.names import vtep_mac
 from quilt_netlink import Address, Failure, FdbEntry, Link, Op, Put, Route
 from quilt_nodeagent import sources
-from quilt_nodeagent.core.state import Hop
+from quilt_nodeagent.core.overlay import Hop
 
 
 async def comes(condition: Callable[[], object], patience: float = 30.0) -> bool:

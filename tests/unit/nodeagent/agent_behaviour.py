@@ -19,7 +19,7 @@ from quilt_crds.names import vtep_mac
 from quilt_delta import Tracked
 from quilt_netlink import Address, Delete, Put, Route, Vxlan
 from quilt_nodeagent.cni import CONFLIST
-from quilt_nodeagent.core.state import Hop
+from quilt_nodeagent.core.overlay import Hop
 from quilt_nodeagent.kernel.observe import read_fdb, read_neighbours
 
 

@@ -11,7 +11,7 @@ from agent_doubles import rig as make_rig
 
 from quilt_crds.names import vtep_mac
 from quilt_netlink import Address, FakeKernel, Link, Put
-from quilt_nodeagent.core.state import Hop
+from quilt_nodeagent.core.overlay import Hop
 from quilt_nodeagent.kernel.observe import RouteReader, read_fdb, read_neighbours
 
 

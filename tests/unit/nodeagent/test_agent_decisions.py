@@ -12,11 +12,11 @@ from quilt_nodeagent.core.conditions import Facts, conditions
 from quilt_nodeagent.core.device import Care, Device, clash, former, judge
 from quilt_nodeagent.core.direct import Direct, on_link
 from quilt_nodeagent.core.hostip import Candidates, choose
+from quilt_nodeagent.core.hostneeds import memory_mb
 from quilt_nodeagent.core.network import Network, read_network
+from quilt_nodeagent.core.overlay import Hop
 from quilt_nodeagent.core.peer import make_peer
 from quilt_nodeagent.core.peers import PeerTable
-from quilt_nodeagent.core.resources import memory_mb
-from quilt_nodeagent.core.state import Hop
 
 WANTED = Device("vxlan100", 100, 4789, "198.18.0.1", "02:00:00:00:00:01", 1450)
 

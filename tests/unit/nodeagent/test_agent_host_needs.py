@@ -10,8 +10,7 @@ from agent_scene import fake_rig, mesh
 
 from quilt_netlink import Address, FakeKernel, Link, Put
 from quilt_nodeagent.core.hostneeds import kernel_version, neighbours_needed, thresholds
-from quilt_nodeagent.kernel.hostcare import Checksum, HostCare, Load
-from quilt_nodeagent.kernel.offload import TxChecksum
+from quilt_nodeagent.kernel.hostcare import Checksum, HostCare, Load, TxChecksum
 from quilt_nodeagent.kernel.underlay import find_underlay
 
 

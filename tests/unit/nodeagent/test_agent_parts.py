@@ -8,9 +8,8 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quilt_nodeagent.core.overlay import Vxlan
+from quilt_nodeagent.core.overlay import Entry, Hop, Kind, Tables, Vxlan
 from quilt_nodeagent.core.plan import Hops, Plan, parts, reachable
-from quilt_nodeagent.core.state import Entry, Hop, Kind, Tables
 
 VXLAN = Vxlan()
 STALE: tuple[Entry, ...] = (

@@ -10,9 +10,8 @@ import pytest
 from runtime_double import FakeRuntime
 
 from quilt_netlink import FakeKernel, Link
-from quilt_nodeagent.core.state import Hop
-from quilt_nodeagent.executor.client import CHUNK, RuntimeClient
-from quilt_nodeagent.executor.errors import RuntimeUnavailable
+from quilt_nodeagent.core.overlay import Hop
+from quilt_nodeagent.executor.client import CHUNK, RuntimeClient, RuntimeUnavailable
 
 
 @pytest.fixture

@@ -9,8 +9,7 @@ import pytest
 from runtime_double import FakeRuntime
 
 from quilt_netlink import FakeKernel, Link, Put
-from quilt_nodeagent.executor.client import RuntimeClient
-from quilt_nodeagent.executor.errors import BridgeNotReady, RouteFailed, RuntimeUnavailable
+from quilt_nodeagent.executor.client import BridgeNotReady, RouteFailed, RuntimeClient, RuntimeUnavailable
 from quilt_nodeagent.executor.routes import BridgeOf, Named, Routes
 
 GUEST = "02:00:00:00:00:22"
@@ -99,7 +98,7 @@ async def test_removal_tolerates_an_absent_route_and_an_absent_runtime(bench: Be
 
 
 async def test_routes_beyond_one_call_are_split(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    from quilt_nodeagent.core.state import Hop
+    from quilt_nodeagent.core.overlay import Hop
     from quilt_nodeagent.executor import client
 
     monkeypatch.setattr(client, "CHUNK", 3)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from typing import Protocol
 
 import structlog
 
@@ -29,23 +28,14 @@ from quilt_netlink import (
     Overrun,
     Route,
 )
+from quilt_nodeagent.core.overlay import Hop, Mark
 from quilt_nodeagent.core.ownership import LOWEST_PREFERENCE, owns_mac, owns_route
 from quilt_nodeagent.core.peers import PeerTable
-from quilt_nodeagent.core.state import Hop, Mark
-from quilt_nodeagent.kernel.dataplane import Dataplane
+from quilt_nodeagent.dataplane import Dataplane
 from quilt_nodeagent.metrics import Metrics
+from quilt_nodeagent.reconcile import Reconciler
 
 log = structlog.get_logger()
-
-
-class Marks(Protocol):
-    """Who is told what must be looked at again: the reconciler."""
-
-    def drifted(self, marks: set[Mark]) -> None:
-        """Look at these places."""
-
-    def resync(self, cause: str) -> None:
-        """Look at everything."""
 
 
 class DriftWatch:
@@ -58,7 +48,7 @@ class DriftWatch:
         self,
         table: PeerTable,
         dataplane: Dataplane,
-        reconciler: Marks,
+        reconciler: Reconciler,
         metrics: Metrics,
         *,
         underlay: Callable[[Link | Address | Route, bool], None],
