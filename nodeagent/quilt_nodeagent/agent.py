@@ -88,9 +88,7 @@ class Agent:
         )
         self.features: list[Feature] = []
         self.watches = self._watches()
-        self.report = Report(self, config.cni, changed=lambda: self.status.changed())
-        facts = partial(self.view.status_facts, version)
-        self.status = StatusWriter(client, config.node_name, facts, self.report.conditions)
+        self._make_reports(version)
         self._others_timer: asyncio.TimerHandle | None = None
         self._others_not_before = float("-inf")
         self._underlay_timer: asyncio.TimerHandle | None = None
@@ -122,6 +120,12 @@ class Agent:
             care=lambda device: self.host.look(device, Load(len(self.table), self.table.direct)),
             settled=self._settled,
         )
+
+    def _make_reports(self, version: str) -> None:
+        """What tells: conditions, probes, metrics, and the QuiltNode's status."""
+        facts = partial(self.view.status_facts, version)
+        self.report = Report(self, self._config.cni, changed=lambda: self.status.changed())
+        self.status = StatusWriter(self._client, self._config.node_name, facts, self.report.conditions)
 
     def _watches(self) -> list[ListWatch[Any]]:
         """What is followed of Kubernetes: all claims, the network's settings, this node's QuiltNode."""
