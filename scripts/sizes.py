@@ -29,6 +29,25 @@ PRODUCT = (
 BESIDE = ("devcluster", "bench", "scripts", "demo")
 LONGEST_FILE, LONGEST_FUNCTION = 300, 40
 MOST = {"nodeagent": 4500, "netlink": 3000}
+ASKING, MOST_ASKING = (
+    (
+        "kube/quilt_kube/*.py",
+        "crds/quilt_crds/wire*.py",
+        "crds/quilt_crds/conditions.py",
+        "operator/quilt_operator/api/client.py",
+        "operator/quilt_operator/api/connection.py",
+        "operator/quilt_operator/api/following.py",
+        "operator/quilt_operator/api/leases.py",
+        "operator/quilt_operator/api/objects.py",
+        "operator/quilt_operator/claim_watch.py",
+        "nodeagent/quilt_nodeagent/api/*.py",
+        "cli/quilt_cli/api/*.py",
+        "cli/quilt_cli/core/objects.py",
+        "cli/quilt_cli/core/snapshot.py",
+    ),
+    1200,
+)
+"""Clients, watches and models of Kubernetes objects, and how many lines they may have together."""
 FEWER_LINES, FEWER_STATEMENTS = 3000, 0.08
 
 
@@ -100,6 +119,17 @@ def long_functions(tree: ast.Module) -> Iterator[str]:
                 yield f"{node.name} has {length} lines"
 
 
+def asking() -> int:
+    """Return the lines of what asks Kubernetes and models its objects."""
+    paths = {path for pattern in ASKING for path in ROOT.glob(pattern)}
+    return sum(path.read_text().count("\n") for path in paths)
+
+
+def asking_line() -> str:
+    """Return what `asking` counts, beside its limit."""
+    return f"clients, watches and models of Kubernetes objects: {asking()} lines (at most {MOST_ASKING})"
+
+
 def total(sizes: dict[str, Size]) -> Size:
     """Return the size of the product."""
     parts = [sizes[part] for part in PRODUCT]
@@ -120,6 +150,7 @@ def show(now: dict[str, Size], then: dict[str, Size], since: str) -> None:
     write(f"{100 * share:.1f} % of the statements fewer (at least {100 * FEWER_STATEMENTS:.0f} %)\n")
     for part, most in MOST.items():
         write(f"{part}: {now[part].lines} lines (at most {most})\n")
+    write(f"{asking_line()}\n")
     for found in (found for size in now.values() for found in size.long):
         write(f"too long: {found}\n")
 
@@ -128,6 +159,8 @@ def check(now: dict[str, Size]) -> int:
     """Exit code of `--check`; says what is too big."""
     found = [found for part in PRODUCT for found in now[part].long]
     found += [f"{part}: {now[part].lines} lines" for part, most in MOST.items() if now[part].lines > most]
+    if asking() > MOST_ASKING:
+        found.append(asking_line())
     for line in found:
         sys.stderr.write(f"too long: {line}\n")
     return 1 if found else 0

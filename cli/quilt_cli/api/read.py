@@ -18,7 +18,7 @@ from quilt_crds.names import (
     QUILTNODE,
     QUILTSUBNET,
 )
-from quilt_crds.wire import QuiltNode, QuiltSubnet
+from quilt_crds.wire import QuiltNetwork, QuiltNode, QuiltSubnet
 from quilt_crds.wire_kubernetes import Node
 from quilt_kube.listwatch import convert
 from quilt_kube.request import ApiError, Json
@@ -58,7 +58,7 @@ def snapshot(client: Client) -> Snapshot:
     installed = not any(error.status == _NOT_FOUND for error in ours)
     if installed and ours:
         raise ours[0]
-    networks = [objects.network(raw) for raw in results.get("networks", [])]
+    networks = [convert(raw, QuiltNetwork) for raw in results.get("networks", [])]
     return Snapshot(
         installed=installed,
         network=next((item for item in networks if item.name == DEFAULT_NETWORK), None),

@@ -66,18 +66,18 @@ def _unreadable(found: Report) -> dict[str, list[str]]:
 
 
 def _headline(found: Report) -> Text:
-    network = found.network
+    network, spec = found.network, found.spec
     assert network is not None
-    counts = network.counts
+    counts = network.status.subnets
     up = sum(1 for row in found.rows if row.phase == UP)
     return Text.assemble(
         ("Network ", "bold"),
-        f"{network.name}  {', '.join(network.cidrs)}  VNI {network.vni}, UDP {network.port}\n",
+        f"{network.name}  {', '.join(spec.cidrs)}  VNI {spec.vxlan.vni}, UDP {spec.vxlan.port}\n",
         ("Nodes   ", "bold"),
         f"{up} of {len(found.rows)} Up\n",
         ("Subnets ", "bold"),
-        f"{counts.get('allocated', 0)} allocated, {counts.get('free', 0)} free, "
-        f"{counts.get('quarantined', 0)} quarantined, {counts.get('total', 0)} in all",
+        f"{counts.allocated} allocated, {counts.free} free, "
+        f"{counts.quarantined} quarantined, {counts.total} in all",
     )
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from ipaddress import ip_network
 
 from quilt_cli.core.finding import Finding, fail, warn
-from quilt_cli.core.objects import Network
 from quilt_cli.core.snapshot import Snapshot
 from quilt_crds.names import (
     AGENTS_RESPONSIVE,
@@ -22,6 +21,7 @@ from quilt_crds.names import (
     SUBNETS_AVAILABLE,
     WITHDRAWAL_PAUSED,
 )
+from quilt_crds.wire import QuiltNetworkSpec
 
 _DESCRIBE = f"kubectl describe quiltnetwork {DEFAULT_NETWORK}"
 # Of the last free subnets, below which share to say so.
@@ -73,9 +73,10 @@ def _network(snapshot: Snapshot) -> Iterator[Finding]:
         todo = f"kubectl -n {snapshot.release_namespace} logs deploy/quilt-operator"
         yield fail("network-absent", about, "it does not exist; the operator creates it", todo)
         return
+    extend = _extend(snapshot.spec)
     for type_, good, code, judge, todo in (
         (NETWORK_ACCEPTED, "True", "network-not-accepted", fail, _DESCRIBE),
-        (SUBNETS_AVAILABLE, "True", "subnets-exhausted", fail, _extend(network)),
+        (SUBNETS_AVAILABLE, "True", "subnets-exhausted", fail, extend),
         (CLAIMS_CONSISTENT, "True", "claims-inconsistent", fail, "kubectl get quiltsubnets -o wide"),
         (WITHDRAWAL_PAUSED, "False", "withdrawal-paused", warn, _DESCRIBE),
         (AGENTS_RESPONSIVE, "True", "agents-silent", warn, _DESCRIBE),
@@ -84,17 +85,15 @@ def _network(snapshot: Snapshot) -> Iterator[Finding]:
         held = network.condition(type_)
         if held is not None and held.status not in {good, "Unknown"}:
             yield judge(code, about, held.text, todo)
-    total, free = network.counts.get("total", 0), network.counts.get("free", 0)
+    total, free = network.status.subnets.total, network.status.subnets.free
     if total and 0 < free < total * _FEW:
-        yield warn(
-            "subnets-few", about, f"only {free} of {total} subnets are free for new nodes", _extend(network)
-        )
+        yield warn("subnets-few", about, f"only {free} of {total} subnets are free for new nodes", extend)
 
 
-def _extend(network: Network) -> str:
-    have = ", ".join(f'"{cidr}"' for cidr in network.cidrs if ":" not in cidr)
+def _extend(spec: QuiltNetworkSpec) -> str:
+    have = ", ".join(f'"{cidr}"' for cidr in spec.cidrs if ":" not in cidr)
     patch = f'{{"spec":{{"clusterCIDRs":[{have},"NEW"]}}}}'
-    return f"kubectl patch quiltnetwork {network.name} --type merge -p '{patch}'"
+    return f"kubectl patch quiltnetwork {DEFAULT_NETWORK} --type merge -p '{patch}'"
 
 
 def _claims(snapshot: Snapshot) -> Iterator[Finding]:

@@ -9,34 +9,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
-from quilt_crds.capacity import DEFAULT_PREFIX_LENGTH
 from quilt_crds.names import READY
-from quilt_crds.wire import Condition, QuiltNetwork, QuiltNetworkSpec, find_condition
+from quilt_crds.wire import Condition, find_condition
 from quilt_kube.listwatch import convert
 
 Raw = Mapping[str, Any]
 # A container engine tells the same failure at three levels, each quoting the one below.
 _MESSAGE_SHOWN = 120
-
-
-@dataclass(frozen=True, slots=True)
-class Network:
-    """The QuiltNetwork; `counts` are total, allocated, free and quarantined subnets."""
-
-    name: str
-    cidrs: tuple[str, ...]
-    vni: int
-    port: int
-    device: str
-    counts: Mapping[str, int]
-    conditions: tuple[Condition, ...]
-    prefix_length: int = DEFAULT_PREFIX_LENGTH
-
-    def condition(self, type_: str) -> Condition | None:
-        """Return the condition of that type, or None."""
-        return find_condition(self.conditions, type_)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,22 +49,6 @@ class SystemPod:
     ready: bool
     trouble: str = ""
     restarts: int = 0
-
-
-def network(raw: Raw) -> Network:
-    """A QuiltNetwork."""
-    found = convert(raw, QuiltNetwork)
-    spec = convert(found.spec, QuiltNetworkSpec)
-    return Network(
-        name=found.name,
-        cidrs=spec.cidrs,
-        vni=spec.vxlan.vni,
-        port=spec.vxlan.port,
-        device=spec.vxlan.device,
-        counts=msgspec.to_builtins(found.status.subnets),
-        conditions=found.conditions,
-        prefix_length=spec.node_prefix_length,
-    )
 
 
 def workload(kind: str, raw: Raw) -> Workload:

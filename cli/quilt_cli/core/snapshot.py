@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from quilt_cli.core.objects import Network, SystemPod, Workload
-from quilt_crds.wire import QuiltNode, QuiltSubnet
+from quilt_cli.core.objects import SystemPod, Workload
+from quilt_crds.wire import QuiltNetwork, QuiltNetworkSpec, QuiltNode, QuiltSubnet
 from quilt_crds.wire_kubernetes import Node
+from quilt_kube.listwatch import convert
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,7 @@ class Snapshot:
     """
 
     installed: bool
-    network: Network | None = None
+    network: QuiltNetwork | None = None
     mesh_nodes: tuple[QuiltNode, ...] = ()
     subnets: tuple[QuiltSubnet, ...] = ()
     kube_nodes: tuple[Node, ...] | None = None
@@ -25,6 +26,11 @@ class Snapshot:
     agents: Workload | None = None
     operator: Workload | None = None
     unreadable: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def spec(self) -> QuiltNetworkSpec:
+        """The QuiltNetwork's, or what a network has that says nothing."""
+        return convert(self.network.spec if self.network is not None else {}, QuiltNetworkSpec)
 
     @property
     def release_namespace(self) -> str:

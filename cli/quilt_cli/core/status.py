@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from quilt_cli.core import finding, mesh_findings, node_findings
 from quilt_cli.core.finding import EXIT_CANNOT_TELL, EXIT_HEALTHY, EXIT_PROBLEMS, Finding, Level
-from quilt_cli.core.objects import Network, SystemPod
+from quilt_cli.core.objects import SystemPod
 from quilt_cli.core.snapshot import Snapshot
 from quilt_crds.names import AGENT_UNRESPONSIVE, DATAPLANE_IN_SYNC, NODE_COMPONENT, PENDING, RUNTIME_READY, UP
-from quilt_crds.wire import QuiltNode, QuiltSubnet
+from quilt_crds.wire import QuiltNetwork, QuiltNetworkSpec, QuiltNode, QuiltSubnet
 from quilt_crds.wire_kubernetes import Node
 
 SCHEMA = 1
@@ -56,7 +58,8 @@ class Row:
 class Report:
     """The answer of `quiltctl status`; `unreadable` names what could not be looked at, and why."""
 
-    network: Network | None
+    network: QuiltNetwork | None
+    spec: QuiltNetworkSpec
     rows: tuple[Row, ...]
     findings: tuple[Finding, ...]
     unreadable: Mapping[str, str]
@@ -70,7 +73,7 @@ class Report:
 
     def wire(self) -> dict[str, Any]:
         """JSON form; keys are added over time, never renamed within a schema number."""
-        network = self.network
+        network, spec = self.network, self.spec
         return {
             "kind": "QuiltStatus",
             "schema": SCHEMA,
@@ -78,9 +81,9 @@ class Report:
             "network": network
             and {
                 "name": network.name,
-                "clusterCIDRs": list(network.cidrs),
-                "vxlan": {"vni": network.vni, "port": network.port, "device": network.device},
-                "subnets": dict(network.counts),
+                "clusterCIDRs": list(spec.cidrs),
+                "vxlan": {name: getattr(spec.vxlan, name) for name in ("vni", "port", "device")},
+                "subnets": msgspec.to_builtins(network.status.subnets),
             },
             "nodes": [row.wire() for row in self.rows],
             "findings": finding.wire(self.findings),
@@ -93,9 +96,9 @@ def report(snapshot: Snapshot) -> Report:
     found = [*mesh_findings.of(snapshot), *node_findings.of(snapshot)]
     blamed = {item.about for item in found if item.level is Level.FAIL}
     rows = tuple(_row(name, snapshot, blamed) for name in _node_names(snapshot))
-    return Report(
-        snapshot.network, rows, tuple(finding.worst_first(found)), dict(sorted(snapshot.unreadable.items()))
-    )
+    found = finding.worst_first(found)
+    unreadable = dict(sorted(snapshot.unreadable.items()))
+    return Report(snapshot.network, snapshot.spec, rows, tuple(found), unreadable)
 
 
 def expected_peers(name: str, subnets: Sequence[QuiltSubnet]) -> int:

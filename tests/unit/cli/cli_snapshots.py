@@ -5,12 +5,24 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from quilt_cli.core.objects import Network, SystemPod, Workload
+from quilt_cli.core.objects import SystemPod, Workload
 from quilt_cli.core.snapshot import Snapshot
 from quilt_crds.names import claim_name
-from quilt_crds.wire import Condition, Mesh, Meta, QuiltNode, QuiltNodeStatus, QuiltSubnet, SubnetSpec
+from quilt_crds.wire import (
+    Condition,
+    Mesh,
+    Meta,
+    QuiltNetwork,
+    QuiltNetworkStatus,
+    QuiltNode,
+    QuiltNodeStatus,
+    QuiltSubnet,
+    SubnetCounts,
+    SubnetSpec,
+)
 from quilt_crds.wire_kubernetes import Node, NodeAddress, NodeInfo, NodeSpec, NodeStatus
 
+SUBNETS = SubnetCounts(total=254, allocated=3, free=251)
 NAMES = ("n1", "n2", "n3")
 WELL = {
     "SubnetAllocated": "True",
@@ -68,10 +80,8 @@ def pod(index: int, **fields: Any) -> SystemPod:
     return replace(SystemPod("quilt-system", f"quilt-mesh-{index}", f"n{index}", "node", True), **fields)
 
 
-def network(**fields: Any) -> Network:
-    counts = {"total": 254, "allocated": 3, "free": 251, "quarantined": 0}
-    made = Network("default", ("10.42.0.0/16",), 100, 4789, "vxlan100", counts, ())
-    return replace(made, **fields)
+def network(subnets: SubnetCounts = SUBNETS, conditions: tuple[Condition, ...] = ()) -> QuiltNetwork:
+    return QuiltNetwork(Meta("default"), status=QuiltNetworkStatus(subnets, conditions))
 
 
 def healthy(**fields: Any) -> Snapshot:

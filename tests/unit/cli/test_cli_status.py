@@ -10,7 +10,7 @@ import pytest
 from quilt_cli.core.finding import EXIT_CANNOT_TELL, EXIT_HEALTHY, EXIT_PROBLEMS, Level
 from quilt_cli.core.snapshot import Snapshot
 from quilt_cli.core.status import report
-from quilt_crds.wire import Condition
+from quilt_crds.wire import Condition, SubnetCounts
 
 
 def codes(snapshot: Snapshot) -> list[str]:
@@ -111,8 +111,8 @@ def test_conditions_of_the_network_are_told(type_: str, status: str, code: str, 
 
 
 def test_few_free_subnets_are_a_warning_and_say_how_to_extend() -> None:
-    counts = {"total": 254, "allocated": 250, "free": 4, "quarantined": 0}
-    found = report(some.healthy(network=some.network(counts=counts)))
+    counts = SubnetCounts(total=254, allocated=250, free=4)
+    found = report(some.healthy(network=some.network(counts)))
     assert [item.code for item in found.findings] == ["subnets-few"]
     assert '"10.42.0.0/16","NEW"' in found.findings[0].todo
     assert found.exit_code == EXIT_HEALTHY

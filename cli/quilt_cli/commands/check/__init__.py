@@ -11,11 +11,10 @@ from quilt_cli.api.read_cluster import cluster_facts
 from quilt_cli.commands.options import cluster, leave, output
 from quilt_cli.core import cluster_checks, finding
 from quilt_cli.core.finding import EXIT_HEALTHY, EXIT_PROBLEMS, Finding, Level, ok
-from quilt_cli.core.objects import Network
 from quilt_cli.groups import Group
 from quilt_cli.output import console, counts, lines, print_json
-from quilt_crds.capacity import DEFAULT_PREFIX_LENGTH
-from quilt_crds.names import DEFAULT_CLUSTER_CIDRS, DEFAULT_VNI, VXLAN_DEVICE, VXLAN_PORT
+from quilt_crds.names import DEFAULT_CLUSTER_CIDRS
+from quilt_crds.wire import Vxlan
 from quilt_kube.sync import Client
 
 
@@ -73,28 +72,27 @@ def check(
     `quiltctl check node` looks at the node that it runs on.
     """
     facts = cluster_facts(client, namespace)
-    network = facts.mesh.network
-    ranges = cidrs or (network.cidrs if network else DEFAULT_CLUSTER_CIDRS)
+    spec = facts.mesh.spec
+    ranges = cidrs or spec.cidrs
     post = when == "post" or (when is None and facts.mesh.agents is not None)
-    length = node_prefix_length or (network.prefix_length if network else DEFAULT_PREFIX_LENGTH)
+    length = node_prefix_length or spec.node_prefix_length
     found = cluster_checks.after(facts, ranges) if post else cluster_checks.before(facts, ranges, length)
     if nodes:
-        found += _nodes(client, image, network, ranges, installed=post)
+        found += _nodes(client, image, spec.vxlan, ranges, installed=post)
     tell(found, f"cluster ({'post' if post else 'pre'}-install)", as_json=as_json)
 
 
 def _nodes(
-    client: Client, image: str | None, network: Network | None, cidrs: Sequence[str], *, installed: bool
+    client: Client, image: str | None, vxlan: Vxlan, cidrs: Sequence[str], *, installed: bool
 ) -> list[Finding]:
     from quilt_cli.commands.probing import node_image, telling
     from quilt_cli.connectivity.nodes import Settings
     from quilt_cli.connectivity.nodes import check as look
 
-    vni, port, device = (
-        (network.vni, network.port, network.device) if network else (DEFAULT_VNI, VXLAN_PORT, VXLAN_DEVICE)
-    )
     with telling() as progress:
-        settings = Settings(image or node_image(client), port, vni, device, tuple(cidrs), installed)
+        settings = Settings(
+            image or node_image(client), vxlan.port, vxlan.vni, vxlan.device, tuple(cidrs), installed
+        )
         return look(client, settings, progress)
 
 
