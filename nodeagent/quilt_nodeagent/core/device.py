@@ -3,36 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """A VXLAN device: `index` and `lower` (the interface it is bound to) are kernel indexes, 0 for none.
-
-    `addrgenmode` 1 is "none"; a device without it would answer IPv6 on the overlay from a link-local address.
-    """
-
-    name: str
-    vni: int
-    port: int
-    local: str
-    mac: str
-    mtu: int
-    learning: bool = False
-    lower: int = 0
-    addrgenmode: int = 1
-    up: bool = True
-    kind: str = "vxlan"
-    index: int = 0
+from quilt_netlink.state import ADDRGENMODE_NONE, Link
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """The wanted device and its addresses (`10.42.1.0/32`); None leaves the addresses as they are."""
 
-    device: Device
+    device: Link
     addresses: frozenset[str] | None
 
 
@@ -60,42 +41,50 @@ class Verdict:
 
 # The kernel fixes these when a device is made; everything else it can change while traffic flows (a kernel
 # that refuses, as for a local address of the other family, gets a new device).
-_FIXED = ("vni", "port", "lower")
-_MENDABLE = ("local", "learning", "mac", "mtu", "addrgenmode", "up")
+_FIXED = frozenset({"vni", "port", "device"})
 
 
-def judge(wanted: Device, held: Device | None) -> Verdict:
+def judge(wanted: Link, held: Link | None) -> Verdict:
     """Compare the device of our name with the wanted one."""
     if held is None:
         return Verdict(Care.CREATE)
-    if held.kind != "vxlan":
+    if held.kind != wanted.kind:
         what = f"{held.name} is a {held.kind or 'physical'} device that is not ours; remove or rename it"
         return Verdict(Care.REFUSE, (what,))
-    fixed = _differences(_FIXED, wanted, held)
-    mendable = _differences(_MENDABLE, wanted, held)
-    if fixed:
-        return Verdict(Care.RECREATE, fixed + mendable)
-    return Verdict(Care.MEND, mendable) if mendable else Verdict(Care.NOTHING)
+    want, is_ = _settings(wanted), _settings(held)
+    differ = [name for name in want if want[name] != is_.get(name)]
+    if not differ:
+        return Verdict(Care.NOTHING)
+    told = tuple(f"{name} {is_.get(name)!r}, want {want[name]!r}" for name in differ)
+    return Verdict(Care.MEND if _FIXED.isdisjoint(differ) else Care.RECREATE, told)
 
 
-def clash(wanted: Device, others: Iterable[Device]) -> str | None:
+def clash(wanted: Link, others: Iterable[Link]) -> str | None:
     """Name another device that holds our VNI on our port, for the kernel lets only one come up."""
     for other in others:
-        same = (other.kind, other.vni, other.port) == ("vxlan", wanted.vni, wanted.port)
-        if same and other.name != wanted.name and other.mac != wanted.mac:
+        ours, theirs = wanted.vxlan, other.vxlan
+        if not ours or not theirs or other.kind != wanted.kind or other.name == wanted.name:
+            continue
+        if (theirs.vni, theirs.port) == (ours.vni, ours.port) and other.mac != wanted.mac:
             return (
-                f"device {other.name} already uses VNI {other.vni} on UDP port {other.port}; "
+                f"device {other.name} already uses VNI {theirs.vni} on UDP port {theirs.port}; "
                 "remove it, or give the QuiltNetwork another spec.vxlan.vni or port"
             )
     return None
 
 
-def former(wanted: Device, others: Iterable[Device]) -> list[Device]:
-    """Return our VXLAN devices (by the derived MAC) that have another name: renamed, or of old settings."""
-    ours = ("vxlan", wanted.mac)
+def former(wanted: Link, others: Iterable[Link]) -> list[Link]:
+    """Return our devices (by the derived MAC) that have another name: renamed, or of old settings."""
+    ours = (wanted.kind, wanted.mac)
     return [other for other in others if (other.kind, other.mac) == ours and other.name != wanted.name]
 
 
-def _differences(fields: tuple[str, ...], wanted: Device, held: Device) -> tuple[str, ...]:
-    pairs = ((field, getattr(held, field), getattr(wanted, field)) for field in fields)
-    return tuple(f"{field} {is_!r}, want {want!r}" for field, is_, want in pairs if is_ != want)
+def _settings(link: Link) -> dict[str, object]:
+    """What is compared of a device, its overlay's parameters first.
+
+    Without `addrgenmode` none it would answer IPv6 on the overlay from a link-local address; hosts without
+    IPv6 report nothing there, and generate nothing either.
+    """
+    mode = ADDRGENMODE_NONE if link.addrgenmode is None else link.addrgenmode
+    own = {"mac": link.mac, "mtu": link.mtu, "addrgenmode": mode, "up": link.up}
+    return {**(asdict(link.vxlan) if link.vxlan else {}), **own}

@@ -16,7 +16,8 @@ from msgspec import Struct
 
 from quilt_crds.names import VXLAN_PORT
 from quilt_delta import Tracked
-from quilt_nodeagent.core.device import Device
+from quilt_netlink.state import ADDRGENMODE_NONE, Link
+from quilt_netlink.state import Vxlan as Parameters
 from quilt_nodeagent.core.peer import Peer
 
 Kind = Literal["neighbour", "fdb", "route", "unreachable"]
@@ -104,7 +105,7 @@ class Overlay(Protocol):
         """Bytes that it adds to a packet, on an underlay of this address' family."""
         ...
 
-    def device(self, name: str, local: str, mac: str, mtu: int) -> Device:
+    def device(self, name: str, local: str, mac: str, mtu: int) -> Link:
         """Return the device that is wanted on a node with the underlay address `local`."""
         ...
 
@@ -152,9 +153,11 @@ class Vxlan:
         """
         return 70 if ":" in host_ip else 50
 
-    def device(self, name: str, local: str, mac: str, mtu: int) -> Device:
+    def device(self, name: str, local: str, mac: str, mtu: int) -> Link:
         """Return the device that is wanted on a node with the underlay address `local`."""
-        return Device(name=name, vni=self.vni, port=self.port, local=local, mac=mac, mtu=mtu)
+        vxlan = Parameters(self.vni, self.port, local)
+        mode = ADDRGENMODE_NONE
+        return Link(name, "vxlan", mac=mac, mtu=mtu, up=True, addrgenmode=mode, vxlan=vxlan)
 
     def entries(self, peer: Peer) -> Sequence[Entry]:
         """Return a peer's neighbour and FDB entry."""

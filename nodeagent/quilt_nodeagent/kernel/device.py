@@ -7,14 +7,14 @@ made again has none, and its index is another one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
 
-from quilt_netlink import ADDRGENMODE_NONE, Address, Delete, KernelLike, Link, NetlinkError, Put, Vxlan
-from quilt_nodeagent.core.device import Care, Device, Verdict, clash, former, judge
-from quilt_nodeagent.kernel.observe import addresses_of, read_device
+from quilt_netlink import Address, Delete, KernelLike, Link, NetlinkError, Put
+from quilt_nodeagent.core.device import Care, Verdict, clash, former, judge
+from quilt_nodeagent.kernel.observe import addresses_of
 
 log = structlog.get_logger()
 
@@ -47,12 +47,12 @@ class DeviceKeeper:
         self._kernel = kernel
         self._sysctls = sysctls
 
-    def ensure(self, wanted: Device, addresses: frozenset[str] | None) -> Cared:
+    def ensure(self, wanted: Link, addresses: frozenset[str] | None) -> Cared:
         """Make the device as wanted; None leaves its addresses alone.
 
         Raises DeviceError when another device is in the way, NetlinkError when the kernel refuses.
         """
-        held = read_device(self._kernel.link(wanted.name))
+        held = self._kernel.link(wanted.name)
         verdict = judge(wanted, held)
         mended = [] if verdict.care is Care.NOTHING else ["link"]
         index = self._act(wanted, held, verdict)
@@ -65,7 +65,7 @@ class DeviceKeeper:
             mended.append("sysctl")
         return Cared(index, tuple(mended))
 
-    def _act(self, wanted: Device, held: Device | None, verdict: Verdict) -> int:
+    def _act(self, wanted: Link, held: Link | None, verdict: Verdict) -> int:
         if verdict.care is Care.REFUSE:
             raise DeviceError("; ".join(verdict.differences))
         if verdict.care is Care.NOTHING and held is not None:
@@ -77,17 +77,17 @@ class DeviceKeeper:
             log.info("device_changed", care="recreate", device=wanted.name, why="not mended in place")
         return self._make(wanted, held)
 
-    def _mend(self, wanted: Device, held: Device) -> bool:
+    def _mend(self, wanted: Link, held: Link) -> bool:
         try:
-            self._kernel.run(Put(_link(wanted, held.index)))
+            self._kernel.run(Put(replace(wanted, index=held.index)))
         except NetlinkError as error:
             log.info("device_mend_refused", device=wanted.name, error=str(error))
             return False
-        now = read_device(self._kernel.link(wanted.name))
+        now = self._kernel.link(wanted.name)
         return judge(wanted, now).care is Care.NOTHING
 
-    def _make(self, wanted: Device, held: Device | None) -> int:
-        others = [device for link in self._kernel.links() if (device := read_device(link))]
+    def _make(self, wanted: Link, held: Link | None) -> int:
+        others = self._kernel.links()
         if problem := clash(wanted, others):
             raise DeviceError(problem)
         for stale in former(wanted, others):
@@ -96,8 +96,8 @@ class DeviceKeeper:
             self._kernel.run(Delete(Link(name=stale.name, kind=stale.kind, index=stale.index)))
         if held is not None:
             self._kernel.run(Delete(Link(name=held.name, kind=held.kind, index=held.index)))
-        self._kernel.run(Put(_link(wanted)))
-        made = read_device(self._kernel.link(wanted.name))
+        self._kernel.run(Put(wanted))
+        made = self._kernel.link(wanted.name)
         if made is None:
             raise DeviceError(f"device {wanted.name} went away while it was made; it will be made again")
         return made.index
@@ -125,16 +125,3 @@ class DeviceKeeper:
                 # Read-only outside a cluster's mounts; traffic works where the defaults are permissive.
                 log.debug("sysctl_not_set", path=str(path), error=str(error))
         return changed
-
-
-def _link(device: Device, index: int = 0) -> Link:
-    return Link(
-        name=device.name,
-        kind="vxlan",
-        index=index,
-        mac=device.mac,
-        mtu=device.mtu,
-        up=True,
-        addrgenmode=ADDRGENMODE_NONE,
-        vxlan=Vxlan(device.vni, device.port, device.local, device.learning),
-    )

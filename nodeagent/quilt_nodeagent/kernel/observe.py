@@ -6,35 +6,12 @@ import socket
 from sys import intern
 
 from quilt_crds.names import MESH_PROTOCOL
-from quilt_netlink import KernelLike, Link, NetlinkError, Nexthop, Route
-from quilt_nodeagent.core.device import Device
+from quilt_netlink import KernelLike, NetlinkError, Nexthop, Route
 from quilt_nodeagent.core.overlay import Hop
 from quilt_nodeagent.core.ownership import LOWEST_PREFERENCE, owns_mac
 
 # Linux errno of a kernel that has no nexthop objects; routes then carry their gateway themselves.
 _EOPNOTSUPP = 95
-
-
-def read_device(link: Link | None) -> Device | None:
-    """Normalise a link; a link that is no VXLAN device has VNI and port 0."""
-    if link is None:
-        return None
-    vxlan = link.vxlan
-    return Device(
-        name=link.name,
-        kind=link.kind,
-        index=link.index,
-        vni=vxlan.vni if vxlan else 0,
-        port=vxlan.port if vxlan else 0,
-        local=vxlan.local if vxlan else "",
-        learning=vxlan.learning if vxlan else False,
-        lower=vxlan.device if vxlan else 0,
-        mac=link.mac,
-        mtu=link.mtu,
-        # Hosts without IPv6 report nothing here, and generate nothing either.
-        addrgenmode=1 if link.addrgenmode is None else link.addrgenmode,
-        up=link.up,
-    )
 
 
 def addresses_of(kernel: KernelLike, ifindex: int) -> set[str]:

@@ -8,17 +8,24 @@ from typing import Any
 import pytest
 
 from quilt_crds.names import UP
+from quilt_netlink import Link
 from quilt_nodeagent.core.conditions import Facts, conditions
-from quilt_nodeagent.core.device import Care, Device, clash, former, judge
+from quilt_nodeagent.core.device import Care, clash, former, judge
 from quilt_nodeagent.core.direct import Direct, on_link
 from quilt_nodeagent.core.hostip import Candidates, choose
 from quilt_nodeagent.core.hostneeds import memory_mb
 from quilt_nodeagent.core.network import Network, read_network
-from quilt_nodeagent.core.overlay import Hop
+from quilt_nodeagent.core.overlay import VXLAN, Hop
 from quilt_nodeagent.core.peer import make_peer
 from quilt_nodeagent.core.peers import PeerTable
 
-WANTED = Device("vxlan100", 100, 4789, "198.18.0.1", "02:00:00:00:00:01", 1450)
+WANTED = VXLAN.device("vxlan100", "198.18.0.1", "02:00:00:00:00:01", 1450)
+
+
+def but(link: Link, **parameters: Any) -> Link:
+    """The same with other parameters of VXLAN."""
+    assert link.vxlan is not None
+    return replace(link, vxlan=replace(link.vxlan, **parameters))
 
 
 def test_an_empty_spec_has_the_defaults() -> None:
@@ -96,17 +103,17 @@ def test_without_any_address_nothing_is_chosen() -> None:
         (None, Care.CREATE),
         (replace(WANTED, index=7), Care.NOTHING),
         (replace(WANTED, mtu=1500), Care.MEND),
-        (replace(WANTED, local="198.18.0.2"), Care.MEND),
-        (replace(WANTED, learning=True), Care.MEND),
+        (but(WANTED, local="198.18.0.2"), Care.MEND),
+        (but(WANTED, learning=True), Care.MEND),
         (replace(WANTED, up=False), Care.MEND),
         (replace(WANTED, addrgenmode=0), Care.MEND),
-        (replace(WANTED, vni=7), Care.RECREATE),
-        (replace(WANTED, port=8472), Care.RECREATE),
-        (replace(WANTED, lower=2), Care.RECREATE),
+        (but(WANTED, vni=7), Care.RECREATE),
+        (but(WANTED, port=8472), Care.RECREATE),
+        (but(WANTED, device=2), Care.RECREATE),
         (replace(WANTED, kind="bridge"), Care.REFUSE),
     ],
 )
-def test_what_a_device_needs(held: Device | None, care: Care) -> None:
+def test_what_a_device_needs(held: Link | None, care: Care) -> None:
     if held is not None and care is not Care.NOTHING:
         held = replace(held, index=7)
     verdict = judge(replace(WANTED, index=held.index if held else 0), held)
@@ -116,7 +123,7 @@ def test_what_a_device_needs(held: Device | None, care: Care) -> None:
 def test_row_11_a_clash_names_the_other_device_and_what_to_do() -> None:
     other = replace(WANTED, name="flannel.1", mac="02:00:00:00:00:02")
     assert "flannel.1" in (clash(WANTED, [WANTED, other]) or "")
-    assert clash(WANTED, [replace(other, port=8472), replace(other, kind="veth")]) is None
+    assert clash(WANTED, [but(other, port=8472), replace(other, kind="veth")]) is None
 
 
 def test_our_device_under_another_name_is_ours() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from quilt_netlink import FakeKernel
-from quilt_nodeagent.core.device import Device
+from quilt_nodeagent.core.overlay import VXLAN
 from quilt_nodeagent.kernel.device import DeviceKeeper
 
-DEVICE = Device("vxlan100", vni=100, port=4789, local="198.18.0.1", mac="02:00:00:00:01:00", mtu=1450)
+DEVICE = VXLAN.device("vxlan100", "198.18.0.1", "02:00:00:00:01:00", 1450)
 
 
 def test_a_device_forwards_whatever_the_hosts_default(tmp_path: Path) -> None:
