@@ -2,7 +2,7 @@
 
 SIGUSR2 begins, the next SIGUSR2 ends: then FOLDER/PACKAGE (the environment's WALK names the folder) holds a
 JSON object of files and the moments (perf_counter) at which each was entered first. While it is noted,
-FOLDER/PACKAGE.on exists.
+FOLDER/PACKAGE.on exists. `Notes` is the other side: it begins, ends and reads.
 """
 
 from __future__ import annotations
@@ -14,11 +14,18 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
 FOLDER = "WALK"
+PROGRAM = (sys.executable, "-m", "bench.walked")
+ROOT = Path(__file__).parents[1]
+PACKAGES = {"agent": "quilt_nodeagent", "runtime": "quilt_runtime", "operator": "quilt_operator"}
+PAUSE, PATIENCE = 0.01, 30.0
+Steps = dict[tuple[str, str], float]
+"""(process, file) and the moment of entering it."""
 
 
 class Walk:
@@ -49,6 +56,43 @@ class Walk:
                 files[code.co_filename] = min(moment, files.get(code.co_filename, moment))
         self._target.write_text(json.dumps(files))
         self._marker.unlink()
+
+
+class Notes:
+    """What processes that run by this module enter; `pids` by the process's name (see PACKAGES)."""
+
+    def __init__(self, folder: Path, pids: Mapping[str, int]) -> None:
+        self._folder = folder
+        self._pids = pids
+
+    def begin(self) -> None:
+        """Have all of them note from now on."""
+        self._toggle(noting=True)
+
+    def end(self, until: float) -> Steps:
+        """Have them end; return what was entered up to the moment `until` (perf_counter)."""
+        self._toggle(noting=False)
+        return {
+            (name, str(Path(file).relative_to(ROOT))): moment
+            for name in self._pids
+            for file, moment in json.loads((self._folder / PACKAGES[name]).read_text()).items()
+            if moment <= until
+        }
+
+    def _toggle(self, *, noting: bool) -> None:
+        deadline = time.monotonic() + PATIENCE
+        for pid in self._pids.values():
+            os.kill(pid, signal.SIGUSR2)
+        while any((self._folder / f"{PACKAGES[name]}.on").exists() is not noting for name in self._pids):
+            if time.monotonic() > deadline:
+                raise TimeoutError("a process does not begin or end to note what it enters")
+            time.sleep(PAUSE)
+
+
+def common(walks: Iterable[Steps]) -> list[tuple[str, str]]:
+    """Return what all walks entered, in the order of the last: what else a process does is on no way."""
+    walks = list(walks)
+    return sorted(set.intersection(*map(set, walks)), key=lambda step: walks[-1][step])
 
 
 def main() -> None:

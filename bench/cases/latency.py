@@ -19,11 +19,9 @@ Nodes without kubelets would keep them busy.
 
 from __future__ import annotations
 
-import http.client
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -32,9 +30,9 @@ from bench import flannel, peers
 from bench.controlplane import ANYTHING, OPERATOR, ControlPlane
 from bench.drift import PAUSE, PEERS, samples_of_all
 from bench.events import ROUTES, Listener
-from bench.node import BenchError, Node
+from bench.node import Node
+from bench.publishing import CLAIM, NODE, Publisher, Thing, publisher
 from bench.result import Line, Plot, Result, Series, distribution, median, percentile
-from quilt_crds.names import QUILTSUBNET, claim_name
 from quilt_netlink import Change, Route
 
 if TYPE_CHECKING:
@@ -48,66 +46,6 @@ TARGETS = {50: 5.0, 99: 15.0}
 """Milliseconds by percentile, where Flannel was measured at these:"""
 FLANNEL = {50: 4.1, 99: 10.5}
 Sample = list[float]
-
-
-@dataclass(frozen=True, slots=True)
-class Thing:
-    """What is published for a peer to be routed: where, and for the peer's number its body and name."""
-
-    collection: str
-    body: Callable[[int], dict[str, Any]]
-    name: Callable[[int], str]
-
-    def path(self, number: int) -> str:
-        return f"{self.collection}/{self.name(number)}"
-
-
-CLAIM = Thing(QUILTSUBNET.path(), peers.peer_claim, lambda number: claim_name(peers.subnet(number)))
-NODE = Thing(flannel.NODES, flannel.peer_node, peers.node)
-
-
-@dataclass(frozen=True, slots=True)
-class Publisher:
-    """A service account's connection to the API server."""
-
-    connection: http.client.HTTPSConnection
-    token: str
-
-    def timed(self, method: str, path: str, body: Any, heard: Callable[[], float]) -> float:
-        """Send a request and wait for what it brings about; return the milliseconds between."""
-        payload = json.dumps(body).encode() if body else b""
-        fields = {
-            "Host": self.connection.host,
-            "Authorization": f"Bearer {self.token}",
-            "Content-Type": "application/json",
-            "Content-Length": len(payload),
-        }
-        lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
-        request = "\r\n".join(lines).encode() + payload
-        start = time.perf_counter()
-        self.connection.sock.sendall(request)
-        try:
-            end = heard()
-        except TimeoutError as error:
-            raise BenchError(f"{method} {path} came to nothing: {self._answer(method)}") from error
-        self._answer(method)
-        return (end - start) * 1e3
-
-    def _answer(self, method: str) -> str:
-        answer = http.client.HTTPResponse(self.connection.sock, method=method)
-        answer.begin()
-        text = answer.read().decode()
-        if answer.status >= 300:
-            raise BenchError(text)
-        return text
-
-
-@contextmanager
-def publisher(control: ControlPlane, node: Node, account: str) -> Iterator[Publisher]:
-    """Somebody to begin at once: the API server ends connections that say nothing for 32 s at first."""
-    token = control.token(account)
-    with closing(control.session(node, nobody=True)) as connection:
-        yield Publisher(connection, token)
 
 
 @dataclass(slots=True)

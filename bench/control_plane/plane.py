@@ -11,10 +11,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from bench.control_plane.wire import Wire
 from bench.controlplane import api_server_alone
@@ -119,13 +119,18 @@ class Plane:
 
 
 class Operator:
-    """One operator process: in the cluster's network, or here with a kubeconfig of one's own."""
+    """One operator process: in the cluster's network, or here with a kubeconfig of one's own.
+
+    `program` is what runs a package of ours.
+    """
+
+    program: ClassVar[Sequence[str]] = (sys.executable, "-m")
 
     def __init__(self, plane: Plane, name: str, *arguments: str, kubeconfig: Path | None = None) -> None:
         self._netns = plane.netns if kubeconfig is None else "/proc/self/ns/net"
         self._port = in_namespace(self._netns, _free_port)
         self.log = plane.folder / f"{name}.log"
-        program = [sys.executable, "-m", "quilt_operator", f"--identity={name}", *arguments]
+        program = [*self.program, "quilt_operator", f"--identity={name}", *arguments]
         kubeconfig = kubeconfig or plane.kubeconfig(name)
         enter = ["nsenter", f"--net={self._netns}"] if self._netns == plane.netns else []
         health = f"--health-addr=127.0.0.1:{self._port}"
