@@ -10,8 +10,12 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+from pyroute2 import IPRoute, NetlinkError
+from pyroute2.netlink.rtnl.ifaddrmsg import IFA_F_NODAD
 
 from quilt_devcluster import binaries, cgroups, paths, plan, procs, render
 from quilt_devcluster.enter import inside
@@ -96,69 +100,56 @@ def in_machine(
     return run(inside(state.pids[role], argv), what=what or f"Running {argv[0]} in {role}", stdin=stdin)
 
 
+@contextmanager
+def _network(state: State, role: str) -> Iterator[IPRoute]:
+    """The kernel's network of a machine. What the kernel refuses meanwhile becomes a DevclusterError."""
+    try:
+        with IPRoute(netns=f"/proc/{state.pids[role].pid}/ns/net", flags=0, groups=0) as kernel:
+            yield kernel
+    except NetlinkError as error:
+        raise DevclusterError(f"Setting up the network of {role} failed: {error}.") from error
+
+
+def _index(kernel: IPRoute, device: str) -> int:
+    return int(kernel.link_lookup(ifname=device)[0])
+
+
+def _address(kernel: IPRoute, device: str, addresses: Sequence[str]) -> None:
+    """Give a device its addresses ("address/length"), and switch it and the loopback device on."""
+    index = _index(kernel, device)
+    for address, _, length in (one.partition("/") for one in addresses):
+        # Nobody else has them: an IPv6 address shall not wait for being found unique.
+        flags = IFA_F_NODAD if ":" in address else 0
+        kernel.addr("add", index=index, address=address, prefixlen=int(length), flags=flags)
+    for each in (_index(kernel, "lo"), index):
+        kernel.link("set", index=each, state="up")
+
+
 def set_up_switch(state: State) -> None:
     """Make the bridge between the machines; as their gateway it has an address, but it forwards nothing."""
-    addresses = state.addresses
-    commands = [
-        "link set lo up",
-        f"link add {BRIDGE} type bridge stp_state 0 forward_delay 0 mcast_snooping 0",
-        *_add_addresses(addresses, addresses.switch, BRIDGE),
-        f"link set {BRIDGE} up",
-    ]
-    in_machine(state, SWITCH, ["ip", "-batch", "-"], what="Making the switch", stdin="\n".join(commands))
-
-
-def _add_addresses(addresses: plan.Addresses, address: str, device: str) -> list[str]:
-    # Nobody else has them: an IPv6 address shall not wait for being found unique.
-    return [
-        f"address add {one} dev {device} {'nodad' if ':' in one else ''}"
-        for one in addresses.of_machine(address)
-    ]
+    settings = {"br_stp_state": 0, "br_forward_delay": 0, "br_mcast_snooping": 0}
+    with _network(state, SWITCH) as kernel:
+        kernel.link("add", ifname=BRIDGE, kind="bridge", **settings)
+        _address(kernel, BRIDGE, state.addresses.of_machine(state.addresses.switch))
 
 
 def plug_in(state: State, role: str, port: str, address: str, mac: str) -> None:
     """Join the machine `role` to the switch by a pair of interfaces: `port` there, eth0 here."""
-    target = state.pids[role].pid
-    # Without --pid: the number of the machine's first process means something only outside.
-    outer = ["nsenter", f"--target={state.pids[SWITCH].pid}", "--net", "ip"]
+    addresses = state.addresses
     deadline = time.monotonic() + 30.0
-    while port in _ports(run([*outer, "-brief", "link", "show", "master", BRIDGE])):
-        # The kernel takes a dead machine's interfaces apart a moment after its last process.
-        if time.monotonic() > deadline:
-            raise DevclusterError(f"The old network interface of {role} does not go away.")
-        time.sleep(0.02)
-    run(
-        [
-            *outer,
-            "link",
-            "add",
-            port,
-            "type",
-            "veth",
-            "peer",
-            "name",
-            "eth0",
-            "address",
-            mac,
-            "netns",
-            str(target),
-        ],
-        what=f"Joining {role} to the switch",
-    )
-    run([*outer, "link", "set", port, "master", BRIDGE, "up"])
-    gateways = [gateway.partition("/")[0] for gateway in state.addresses.of_machine(state.addresses.switch)]
-    commands = [
-        "link set lo up",
-        *_add_addresses(state.addresses, address, "eth0"),
-        "link set eth0 up",
-        *(f"route add default via {gateway} dev eth0" for gateway in gateways),
-    ]
-    in_machine(state, role, ["ip", "-batch", "-"], what=f"Addressing {role}", stdin="\n".join(commands))
-
-
-def _ports(brief: str) -> set[str]:
-    """Return the interface names in the output of `ip -brief link`."""
-    return {line.split()[0].partition("@")[0] for line in brief.splitlines() if line.strip()}
+    with _network(state, SWITCH) as kernel:
+        while kernel.link_lookup(ifname=port):
+            # The kernel takes a dead machine's interfaces apart a moment after its last process.
+            if time.monotonic() > deadline:
+                raise DevclusterError(f"The old network interface of {role} does not go away.")
+            time.sleep(0.02)
+        peer = {"ifname": "eth0", "address": mac, "net_ns_pid": state.pids[role].pid}
+        kernel.link("add", ifname=port, kind="veth", peer=peer)
+        kernel.link("set", index=_index(kernel, port), master=_index(kernel, BRIDGE), state="up")
+    with _network(state, role) as kernel:
+        _address(kernel, "eth0", addresses.of_machine(address))
+        for gateway in addresses.of_machine(addresses.switch):
+            kernel.route("add", gateway=gateway.partition("/")[0], oif=_index(kernel, "eth0"))
 
 
 def set_up_control_plane(state: State) -> None:
