@@ -98,27 +98,26 @@ def _all_different(added: list[Outcome]) -> None:
         raise BenchError(f"{len(added)} pods have only {len(addresses)} addresses")
 
 
+def _one_by_one(what: str, sample: list[float], ours: float, theirs: float) -> Line:
+    return Line(
+        what=what,
+        value=ours,
+        unit="ms",
+        against=STANDARD,
+        other=theirs,
+        p50=median(sample),
+        p99=percentile(sample, 99),
+        target=1.0,
+        target_is_ratio=True,
+    )
+
+
 def _result(samples: Samples, crowds: dict[str, tuple[float, float]]) -> Result:
     lines = []
     for verb in ("ADD", "DEL"):
         ours, theirs = samples[f"ours {verb}"], samples[f"theirs {verb}"]
-        for what, ours_ms, theirs_ms in (
-            ("p50", median(ours), median(theirs)),
-            ("p95", percentile(ours, 95), percentile(theirs, 95)),
-        ):
-            lines.append(
-                Line(
-                    what=f"{verb}, {what}",
-                    value=ours_ms,
-                    unit="ms",
-                    against=STANDARD,
-                    other=theirs_ms,
-                    p50=median(ours),
-                    p99=percentile(ours, 99),
-                    target=1.0,
-                    target_is_ratio=True,
-                )
-            )
+        lines.append(_one_by_one(f"{verb}, p50", ours, median(ours), median(theirs)))
+        lines.append(_one_by_one(f"{verb}, p95", ours, percentile(ours, 95), percentile(theirs, 95)))
     for at, what in enumerate((f"{PODS} pods start at once", f"{PODS} pods stop at once")):
         lines.append(
             Line(

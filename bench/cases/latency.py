@@ -187,7 +187,6 @@ def _result(
     in_turns: dict[str, tuple[Way, Way]],
     drift: dict[str, Sample],
 ) -> Result:
-    everything = [value for sample in drift.values() for value in sample]
     named = {"API server alone, claim": alone[0]}
     lines = []
     for pace, way in by_itself.items():
@@ -197,26 +196,8 @@ def _result(
             f"the same, beside Flannel, {pace}": ours.published,
             f"Flannel, Node published, {pace}": theirs.published,
         }
-        lines += [
-            Line(
-                what=f"claim published to route in the kernel, {pace}, p{percent}",
-                value=percentile(way.published, percent),
-                unit="ms",
-                target=target,
-            )
-            for percent, target in TARGETS.items()
-        ]
-        # The machine may be slower than the one of these times; the ratio stands on any.
-        lines += [
-            _against(
-                f"published, {pace}", ours.published, theirs.published, percent, target / FLANNEL[percent]
-            )
-            for percent, target in TARGETS.items()
-        ]
-        lines += [
-            _spread(f"claim deleted to route gone, {pace}", way.deleted),
-            _against(f"deleted, {pace}", ours.deleted, theirs.deleted, 50),
-        ]
+        lines += _at_a_pace(pace, way, ours, theirs)
+    everything = [value for sample in drift.values() for value in sample]
     lines += [
         _spread("the API server alone: claim published to event", alone[0]),
         _spread("the API server alone: Node published to event", alone[1]),
@@ -230,12 +211,36 @@ def _result(
         ),
     ]
     lines += [_spread(f"{kind.replace('_', ' ')}, repaired", sample) for kind, sample in drift.items()]
-    series = [Series(name=name, points=distribution(sample)) for name, sample in named.items()]
-    claims = Plot(
-        name="claims", title="A claim to the kernel's route", kind="cdf", x="ms", y="share", series=series
-    )
-    series = [Series(name=k.replace("_", " "), points=distribution(sample)) for k, sample in drift.items()]
-    repairs = Plot(
-        name="drift", title="Drift repaired", kind="cdf", x="ms", y="share", series=series, limit=50
-    )
-    return Result(lines=lines, plots=[claims, repairs])
+    repaired = {kind.replace("_", " "): sample for kind, sample in drift.items()}
+    plots = [
+        _plot("claims", "A claim to the kernel's route", named),
+        _plot("drift", "Drift repaired", repaired, 50),
+    ]
+    return Result(lines=lines, plots=plots)
+
+
+def _at_a_pace(pace: str, way: Way, ours: Way, theirs: Way) -> list[Line]:
+    lines = [
+        Line(
+            what=f"claim published to route in the kernel, {pace}, p{percent}",
+            value=percentile(way.published, percent),
+            unit="ms",
+            target=target,
+        )
+        for percent, target in TARGETS.items()
+    ]
+    # The machine may be slower than the one of these times; the ratio stands on any.
+    lines += [
+        _against(f"published, {pace}", ours.published, theirs.published, percent, target / FLANNEL[percent])
+        for percent, target in TARGETS.items()
+    ]
+    lines += [
+        _spread(f"claim deleted to route gone, {pace}", way.deleted),
+        _against(f"deleted, {pace}", ours.deleted, theirs.deleted, 50),
+    ]
+    return lines
+
+
+def _plot(name: str, title: str, samples: dict[str, Sample], limit: float | None = None) -> Plot:
+    series = [Series(name=key, points=distribution(sample)) for key, sample in samples.items()]
+    return Plot(name=name, title=title, kind="cdf", x="ms", y="share", series=series, limit=limit)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 TITLE = "Programming peers into an empty kernel"
 SIZES = (254, 1000, 5000, 20000)
 BY_CALL = 1000
+BATCHES = "ip -batch and bridge -batch"
 
 
 class Mesh:
@@ -140,24 +141,14 @@ def _result(found: dict[int, Times], call_by_call: float) -> Result:
     ours = {count: median(times["quilt"]) for count, times in found.items()}
     theirs = {count: median(times["iproute2"]) for count, times in found.items()}
     lines = [
-        Line(
-            what=f"{count:,} peers",
-            value=ours[count] * 1e3,
-            unit="ms",
-            against="ip -batch and bridge -batch",
-            other=theirs[count] * 1e3,
-            target=0.4 if count == 5000 else None,
-            target_is_ratio=True,
+        _against_batches(
+            f"{count:,} peers", ours[count], theirs[count], target=0.4 if count == 5000 else None
         )
         for count in found
     ]
     lines += [
-        Line(
-            what=f"{count:,} peers, processor time",
-            value=median(times["quilt cpu"]) * 1e3,
-            unit="ms",
-            against="ip -batch and bridge -batch",
-            other=median(times["iproute2 cpu"]) * 1e3,
+        _against_batches(
+            f"{count:,} peers, processor time", median(times["quilt cpu"]), median(times["iproute2 cpu"])
         )
         for count, times in found.items()
     ]
@@ -180,20 +171,35 @@ def _result(found: dict[int, Times], call_by_call: float) -> Result:
             other=call_by_call / BY_CALL * 1e6,
         ),
     ]
-    curves = {"Quilt Mesh (agent and runtime)": ours, "ip -batch and bridge -batch": theirs}
+    return Result(lines=lines, plots=[_plot(ours, theirs, call_by_call)])
+
+
+def _against_batches(what: str, ours: float, theirs: float, target: float | None = None) -> Line:
+    return Line(
+        what=what,
+        value=ours * 1e3,
+        unit="ms",
+        against=BATCHES,
+        other=theirs * 1e3,
+        target=target,
+        target_is_ratio=target is not None,
+    )
+
+
+def _plot(ours: dict[int, float], theirs: dict[int, float], call_by_call: float) -> Plot:
+    curves = {"Quilt Mesh (agent and runtime)": ours, BATCHES: theirs}
     series = [
         Series(name=name, points=[(n, round(t * 1e3, 2)) for n, t in c.items()]) for name, c in curves.items()
     ]
     slope: list[tuple[float, float]] = [
-        (n, round(call_by_call / BY_CALL * n * 1e3, 1)) for n in found if n <= BY_CALL
+        (n, round(call_by_call / BY_CALL * n * 1e3, 1)) for n in ours if n <= BY_CALL
     ]
     series.append(Series(name="pyroute2 call by call", points=slope))
-    plot = Plot(
+    return Plot(
         name="programming",
-        title="Programming peers into an empty kernel",
+        title=TITLE,
         kind="line",
         x="peers",
         y="ms",
         series=series,
     )
-    return Result(lines=lines, plots=[plot])

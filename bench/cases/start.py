@@ -125,6 +125,12 @@ def _result(
         each = (memory[large][place] - memory[small][place]) / (large - small) * 1e3
         lines.append(Line(what=f"{name}, memory for each peer", value=each, unit="KB", target=1.5))
     lines += _beside_flannel(taken[BESIDE], sum(memory[BESIDE]), peer)
+    return Result(lines=lines, plots=_plots(taken, listed, memory))
+
+
+def _plots(
+    taken: dict[int, float], listed: dict[int, float], memory: dict[int, tuple[float, float]]
+) -> list[Plot]:
     series = [
         Series(name="agent start to verified", points=[(n, round(t * 1e3)) for n, t in taken.items()]),
         Series(name="list of claims alone", points=[(n, round(t * 1e3, 1)) for n, t in listed.items()]),
@@ -135,7 +141,7 @@ def _result(
         for place, name in enumerate(("agent", "runtime"))
     ]
     used = Plot(name="memory", title="Resident memory", kind="time", x="peers", y="MB", series=series)
-    return Result(lines=lines, plots=[start, used])
+    return [start, used]
 
 
 def _beside_flannel(seconds: float, megabytes: float, peer: tuple[float, float]) -> list[Line]:

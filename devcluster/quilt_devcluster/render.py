@@ -112,6 +112,16 @@ def scheduler_args(pki: Path) -> list[str]:
     ]
 
 
+# All nodes share one disk: its fill level says nothing of a node, and an image that was loaded by hand cannot
+# be pulled again once collected.
+_ANY_DISK = {
+    "imageGCHighThresholdPercent": 100,
+    "imageGCLowThresholdPercent": 99,
+    "imageMinimumGCAge": "8760h",
+    "evictionHard": {"nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%"},
+}
+
+
 def kubelet_config(
     pki: Path, node: str, *, max_pods: int, cgroup_v1: bool, control_plane: bool = False
 ) -> dict[str, Any]:
@@ -135,12 +145,7 @@ def kubelet_config(
         "cgroupDriver": "cgroupfs",
         "failSwapOn": False,
         "oomScoreAdj": 0,
-        # All nodes share one disk: its fill level says nothing of a node, and an image that was loaded by
-        # hand cannot be pulled again once collected.
-        "imageGCHighThresholdPercent": 100,
-        "imageGCLowThresholdPercent": 99,
-        "imageMinimumGCAge": "8760h",
-        "evictionHard": {"nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%"},
+        **_ANY_DISK,
         "makeIPTablesUtilChains": False,
         "maxPods": max_pods,
         # The default of 50 makes a node with many pods wait for itself.

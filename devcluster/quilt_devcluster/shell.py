@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -38,23 +39,10 @@ def run(
     what = what or f"`{' '.join(text)[:200]}`"
     full_env = {**os.environ, **(env or {})}
     try:
-        if log is None:
+        with _sink(log) as sink:
             done = subprocess.run(
-                text, input=stdin, env=full_env, cwd=cwd, timeout=timeout, capture_output=True, text=True
+                text, input=stdin, env=full_env, cwd=cwd, timeout=timeout, stdout=sink, stderr=sink, text=True
             )
-        else:
-            log.parent.mkdir(parents=True, exist_ok=True)
-            with log.open("w") as sink:
-                done = subprocess.run(
-                    text,
-                    input=stdin,
-                    env=full_env,
-                    cwd=cwd,
-                    timeout=timeout,
-                    stdout=sink,
-                    stderr=sink,
-                    text=True,
-                )
     except FileNotFoundError as error:
         raise DevclusterError(f"{what} failed: the program {text[0]} is not installed.", hint=hint) from error
     except subprocess.TimeoutExpired as error:
@@ -65,6 +53,16 @@ def run(
             f"{what} failed with exit code {done.returncode}.", hint=hint, log=log, output=output
         )
     return done.stdout or ""
+
+
+@contextmanager
+def _sink(log: Path | None) -> Iterator[IO[str] | int]:
+    if log is None:
+        yield subprocess.PIPE
+        return
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as sink:
+        yield sink
 
 
 def fetch(argv: Sequence[str | Path], **options: Any) -> str:
