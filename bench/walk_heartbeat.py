@@ -19,7 +19,7 @@ from pathlib import Path
 from bench.control_plane import agents, joins
 from bench.control_plane import plane as planes
 from bench.control_plane.plane import Operator, Plane
-from bench.control_plane.wire import MERGE, Wire
+from bench.control_plane.wire import MERGE, Json, Wire
 from bench.walked import PROGRAM, Notes, Steps, common
 from quilt_crds.names import DOWN, QUILTSUBNET
 
@@ -93,9 +93,15 @@ async def _fall_silent(wire: Wire, notes: Notes, number: int) -> tuple[Steps, St
 
 async def _withdrawn(wire: Wire, node: str) -> float:
     """Wait until a node's QuiltSubnet is Down; return when that was heard."""
-    async with aclosing(wire.watch(f"{QUILTSUBNET.path()}?watch=true", lambda: None)) as lines:
-        async for line in lines:
-            heard, claim = time.perf_counter(), json.loads(line)["object"]
-            if claim["spec"]["node"] == node and claim.get("mesh", {}).get("phase") == DOWN:
-                return heard
-    raise RuntimeError(f"the watch ended before {node} was withdrawn")
+    while True:
+        # A watch that the API server ends is opened again; it begins with what there is.
+        async with aclosing(wire.watch(f"{QUILTSUBNET.path()}?watch=true", lambda: None)) as lines:
+            async for line in lines:
+                heard, claim = time.perf_counter(), json.loads(line).get("object", {})
+                if _is_down(claim, node):
+                    return heard
+
+
+def _is_down(claim: Json, node: str) -> bool:
+    served, phase = claim.get("spec", {}).get("node"), claim.get("mesh", {}).get("phase")
+    return bool(served == node and phase == DOWN)
