@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from quilt_crds.names import RUNTIME_HEALTH_PORT
 from quilt_runtime.core.config import NodeConfig
 from quilt_runtime.core.errors import RequestError
-from quilt_runtime.core.requests import parse_network
+from quilt_runtime.core.requests import cluster_cidrs
 from quilt_runtime.core.tls import TlsFiles
 from quilt_runtime.services.sockets import parse_tcp, require_loopback
+
+if TYPE_CHECKING:
+    from quilt_runtime.app import Settings
 
 ENVIRONMENT = "QUILT"
 FILE = click.Path(path_type=Path)
@@ -39,7 +44,7 @@ def _health(context: click.Context, parameter: click.Parameter, value: str) -> t
 
 def _cidrs(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
     try:
-        return tuple(str(parse_network("Cluster CIDR", text)) for text in value)
+        return cluster_cidrs(value)
     except RequestError as error:
         raise click.BadParameter(str(error)) from error
 
@@ -124,9 +129,7 @@ def main(
 ) -> None:
     """Execute routes, own container addresses and serve CNI on this node."""
     from quilt_runtime.app import Settings
-    from quilt_runtime.app import cleanup as remove_everything
     from quilt_runtime.log import configure
-    from quilt_runtime.serve import serve
 
     configure(log_level)
     settings = Settings(
@@ -140,15 +143,28 @@ def main(
         cleanup_on_exit=cleanup_on_exit,
         masquerade=masquerade,
     )
+    _run(settings, _clean if cleanup else _serve)
+
+
+def _run(settings: Settings, act: Callable[[Settings], None]) -> None:
     try:
-        if cleanup:
-            for line in remove_everything(settings) or ["nothing to remove"]:
-                click.echo(line)
-        else:
-            asyncio.run(serve(settings))
+        act(settings)
     except (RequestError, OSError) as error:
         click.echo(f"quilt-runtime: {error}", err=True)
         sys.exit(1)
+
+
+def _clean(settings: Settings) -> None:
+    from quilt_runtime.app import cleanup
+
+    for line in cleanup(settings) or ["nothing to remove"]:
+        click.echo(line)
+
+
+def _serve(settings: Settings) -> None:
+    from quilt_runtime.serve import serve
+
+    asyncio.run(serve(settings))
 
 
 if __name__ == "__main__":

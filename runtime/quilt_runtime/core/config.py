@@ -12,7 +12,8 @@ from typing import Any, Self, TypeVar
 from quilt_crds.names import DEFAULT_CLUSTER_CIDRS, DEFAULT_VNI, IPV6_MTU, VXLAN_DEVICE, VXLAN_PORT
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.firewall import Firewall
-from quilt_runtime.core.requests import all_canonical4, interface_name, parse_network
+from quilt_runtime.core.requests import cluster_cidrs as parse_cidrs
+from quilt_runtime.core.routes import all_canonical4, interface_name
 
 T = TypeVar("T")
 
@@ -103,14 +104,9 @@ class NodeConfig:
         sources = read(lambda: self._sources(overlay_sources), self.overlay_sources)
         config = replace(
             self,
-            cluster_cidrs=read(
-                lambda: tuple(str(parse_network("Cluster CIDR", text)) for text in cluster_cidrs),
-                self.cluster_cidrs,
-            ),
+            cluster_cidrs=read(lambda: parse_cidrs(cluster_cidrs), self.cluster_cidrs),
             mtu=read(lambda: _within("MTU", mtu, MTU_RANGE), self.mtu),
-            vxlan_interface=read(
-                lambda: _device_name(vxlan_interface) if vxlan_interface else "", self.vxlan_interface
-            ),
+            vxlan_interface=read(lambda: _device_name(vxlan_interface), self.vxlan_interface),
             vxlan_port=read(lambda: _within("VXLAN port", vxlan_port, range(1, 65536)), self.vxlan_port),
             overlay_sources=sources if overlay_sources else frozenset(),
             prefix_length=read(
@@ -171,7 +167,7 @@ class NodeConfig:
 def _read(value: Any, default: object) -> Any:
     """Return a stored value as a field with this default holds it; raises what reading it raises."""
     if isinstance(default, tuple):
-        return tuple(str(parse_network("Cluster CIDR", text)) for text in value) or default
+        return parse_cidrs(value) or default
     if isinstance(default, frozenset):
         return NodeConfig().with_sources(value, ()).overlay_sources
     if type(value) is not type(default):
@@ -186,10 +182,10 @@ def _within(what: str, value: int, allowed: range) -> int:
 
 
 def _device_name(text: str) -> str:
-    """Check a name that is matched in nftables, where some characters are more than themselves."""
+    """Check a name that is matched in nftables, where some characters are more than themselves; "" stays."""
     if any(c in '"*\\' for c in text):
         raise RequestError(f"Invalid interface name {text!r}")
-    return interface_name(text)
+    return interface_name(text) if text else ""
 
 
 def _host_address(text: str) -> str:

@@ -8,15 +8,28 @@ link scope. Routes of other programs are never changed: an item that would is re
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from quilt_crds.names import MESH_PROTOCOL, ROUTE_PROTOCOLS
-from quilt_netlink.ops import Create, Op, Put
+from quilt_netlink.messages import number4, pack_ips
+from quilt_netlink.ops import Create, Delete, Failure, Op, Put
 from quilt_netlink.shapes import pack_ip
-from quilt_netlink.state import SCOPE_LINK, Nexthop, Route
+from quilt_netlink.state import SCOPE_LINK, TABLE_MAIN, Nexthop, Route, Unreachable
+from quilt_runtime.core.errors import RequestError
+from quilt_runtime.core.requests import LONGEST_CIDR, Network, parse_network4
+
+RETRYABLE = frozenset(
+    {errno.ENETDOWN, errno.EEXIST, errno.EINTR, errno.EBUSY, errno.ENOBUFS, errno.ENOMEM, errno.EAGAIN}
+)
+RACED = frozenset({errno.EEXIST, errno.ENOENT, errno.ESRCH, errno.EINVAL})
+LONGEST_INTERFACE = 15  # IFNAMSIZ - 1
+_LENGTH = {str(number): number for number in range(1, 33)}
+"""Canonical decimal spellings: a look-up both checks and reads. Thousands of routes arrive at once."""
 
 OURS = frozenset(ROUTE_PROTOCOLS)
 LOWEST_PREFERENCE = 0xFFFFFFFF
@@ -96,12 +109,35 @@ def free_id(gateway: str, taken: Collection[int]) -> int:
     return nhid
 
 
+def unclear(found: Route | None, prefix: str, *, careful: bool) -> bool:
+    """Whether a single look-up at a prefix, which shows the route that counts there, may hide another one."""
+    if found is None:
+        return careful
+    longer = ipaddress.ip_network(found.prefix).prefixlen > ipaddress.ip_network(prefix).prefixlen
+    return found.table != TABLE_MAIN or longer
+
+
 def foreign(held: Sequence[Route], *, beside_ours: bool) -> Route | None:
     """Return another program's route at a destination, which stands in the way: of an addition always, of a
     removal only where there is none of ours.
     """
     others = [route for route in held if route.protocol not in OURS]
     return others[0] if others and (beside_ours or len(others) == len(held)) else None
+
+
+def refusing(prefix: str) -> Unreachable:
+    """Return the entry by which the kernel refuses what no route leads to."""
+    return Unreachable(prefix, MESH_PROTOCOL, LOWEST_PREFERENCE)
+
+
+def foreign_text(route: Route, device: str) -> str:
+    """Return what is answered where another program's route is in the way; `device` may be empty."""
+    via = f" via {route.gateway}" if route.gateway else ""
+    dev = f" dev {device}" if device else ""
+    return (
+        f"Route {route.prefix}{via}{dev} (protocol {route.protocol}) is not ours "
+        "and was left as it is; remove it first"
+    )
 
 
 def addition(route: Route, held: Sequence[Route], keep: frozenset[int]) -> Op | None:
@@ -133,3 +169,81 @@ def described(routes: Iterable[Route], nexthops: Iterable[Nexthop]) -> list[tupl
     by_id = {nexthop.id: nexthop for nexthop in nexthops}
     sources = ((route.prefix, by_id.get(route.nhid) or route) for route in routes)
     return [(prefix, source.gateway, source.ifindex) for prefix, source in sources]
+
+
+def found_nothing(failure: Failure) -> bool:
+    """Whether it was the removal of what is not there."""
+    return isinstance(failure.op, Delete) and failure.absent
+
+
+def refusal(failure: Failure) -> Outcome:
+    """Return what a refused write is answered with."""
+    entry = failure.op.entry
+    what = getattr(entry, "prefix", "") or f"next hop {getattr(entry, 'gateway', entry)}"
+    hint = "; bring its interface up" if failure.errno == errno.ENETDOWN else ""
+    text = f"Kernel refused {what}: {failure.message}{hint}"
+    return Outcome(text, failure.errno in RETRYABLE, raced=failure.errno in RACED)
+
+
+def canonical4(text: str) -> str:
+    """Return `text` where it is a canonical IPv4 CIDR of a pod network, else "": then the slow way says why.
+
+    The ipaddress module would take 15 us for each.
+    """
+    address, _, size = text.partition("/")
+    packed, length = number4(address), _LENGTH.get(size, 0)
+    if packed < 0 or not length or packed & (0xFFFFFFFF >> length):
+        return ""
+    first = packed >> 24
+    return text if 0 < first < 224 and first != 127 and packed >> 16 != 0xA9FE else ""
+
+
+def all_canonical4(addresses: Sequence[str]) -> bool:
+    """Whether all are canonically spelled IPv4 addresses."""
+    try:
+        return not addresses or len(pack_ips(addresses)[0]) == 4
+    except (OSError, ValueError):
+        return False
+
+
+def route_destination(network: Network) -> Network:
+    """Return the destination, or raise RequestError where no pod network can have a route to it."""
+    if network.prefixlen == 0:
+        raise RequestError(f"Destination {network} is the default route, which is not the mesh's to change")
+    if network.is_loopback or network.is_multicast or network.is_link_local:
+        raise RequestError(f"Destination {network} is not a unicast network beyond this host")
+    return network
+
+
+def contract_destination(text: str) -> str:
+    """Return the destination of InjectRoute and RemoveRoute, as it is spelled canonically."""
+    return canonical4(text) or str(route_destination(parse_network4("Destination", text)))
+
+
+def gateway(text: str, family: int) -> str:
+    """Return the canonical gateway address of the destination's family (4 or 6); empty stays empty."""
+    if not text:
+        return ""
+    if family == 4 and number4(text) >= 0:
+        return text
+    if len(text) > LONGEST_CIDR:
+        raise RequestError(f"Gateway is {len(text)} characters long, an address has at most 39")
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError as error:
+        raise RequestError(f"Invalid gateway {text!r}: {error}") from error
+    if address.version != family:
+        raise RequestError(f"Gateway {address} must be IPv{family} like its destination")
+    return str(address)
+
+
+@lru_cache(maxsize=64)
+def interface_name(text: str) -> str:
+    """Return the name, or raise RequestError where no interface can be called so."""
+    if not text:
+        raise RequestError("Interface must not be empty")
+    if len(text.encode(errors="replace")) > LONGEST_INTERFACE:
+        raise RequestError(f"Interface name is too long, at most {LONGEST_INTERFACE} characters are possible")
+    if text in {".", ".."} or any(c in "/:" or c.isspace() or not c.isprintable() for c in text):
+        raise RequestError(f"Invalid interface name {text!r}")
+    return text

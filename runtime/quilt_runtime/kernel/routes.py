@@ -6,25 +6,53 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
+from functools import cache
+
+import structlog
 
 from quilt_crds.names import MESH_PROTOCOL
-from quilt_netlink import Delete, Kernel, KernelLike, Link, NetlinkError, Op, Put, Unreachable, require
+from quilt_netlink import (
+    Create,
+    Delete,
+    Kernel,
+    KernelLike,
+    Link,
+    NetlinkError,
+    Nexthop,
+    Op,
+    Put,
+    Route,
+    require,
+)
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.routes import (
     CHANGED,
-    LOWEST_PREFERENCE,
     OURS,
     UNCHANGED,
     Asked,
+    Hop,
     Outcome,
     Terms,
+    Wanted,
+    addition,
     described,
+    foreign,
+    foreign_text,
+    found_nothing,
+    free_id,
+    preferred_id,
+    refusal,
+    refusing,
+    unclear,
+    unused,
 )
-from quilt_runtime.kernel.attempt import Attempt, found_nothing, refusal
-from quilt_runtime.kernel.lookup import Names
+
+log = structlog.get_logger()
 
 ATTEMPTS = 3
+FEW = 16
+"""So many single look-ups cost less than reading a table of thousands."""
 
 
 class RouteExecutor:
@@ -54,8 +82,8 @@ class RouteExecutor:
 
     def refuse(self, destinations: Sequence[str], no_longer: Sequence[str]) -> list[Outcome]:
         """Have the kernel refuse to send where no other route leads, and stop that; one outcome per item."""
-        ops: list[Op] = [Put(_refusing(prefix)) for prefix in destinations]
-        ops += [Delete(_refusing(prefix)) for prefix in no_longer]
+        ops: list[Op] = [Put(refusing(prefix)) for prefix in destinations]
+        ops += [Delete(refusing(prefix)) for prefix in no_longer]
         outcomes = [CHANGED] * len(ops)
         with self._lock:
             for failure in self._kernel.apply(ops):
@@ -66,9 +94,9 @@ class RouteExecutor:
         """Return the routes of a protocol as the kernel holds them."""
         with self._lock:
             nexthops = self._kernel.nexthops() if has_objects(self._kernel) else []
-            names = Names(self._kernel)
+            link = cache(self._kernel.link)
             found = described(self._kernel.routes(protocol), nexthops)
-            return [Asked(prefix, via, names.of(index)) for prefix, via, index in found]
+            return [Asked(prefix, via, _name(link(index), index)) for prefix, via, index in found]
 
     @property
     def busy(self) -> bool:
@@ -115,5 +143,158 @@ def has_objects(kernel: KernelLike) -> bool:
     return True
 
 
-def _refusing(prefix: str) -> Unreachable:
-    return Unreachable(prefix, MESH_PROTOCOL, LOWEST_PREFERENCE)
+class Attempt:
+    """One look at the kernel, and the writes that follow from it."""
+
+    def __init__(self, kernel: KernelLike, terms: Terms, *, objects: bool, fully: bool) -> None:
+        self._kernel = kernel
+        self._terms = terms
+        self._objects = objects
+        self._fully = fully
+        self._link = cache(kernel.link)
+        self._outcomes: dict[int, Outcome] = {}
+        self._ops: list[tuple[int, Op]] = []
+        self._left: set[int] = set()
+
+    def run(self, items: Sequence[Asked | str]) -> list[Outcome]:
+        """Return an outcome for each of the items."""
+        wanted = {at: want for at, item in enumerate(items) if (want := self._wanted(at, item))}
+        prefixes = {at: want.prefix if isinstance(want, Wanted) else want for at, want in wanted.items()}
+        # What is only added need not know of ours: it is created exclusively, and looks again where one is.
+        adding = not self._fully and all(isinstance(want, Wanted) for want in wanted.values())
+        held = held_at(
+            self._kernel,
+            set(prefixes.values()),
+            careful=self._terms.careful,
+            fully=self._fully,
+            but=OURS if adding else frozenset(),
+        )
+        for at, prefix in prefixes.items():
+            if other := foreign(held[prefix], beside_ours=isinstance(wanted[at], Wanted)):
+                device = _name(self._link(other.ifindex), other.ifindex) if other.ifindex else ""
+                self._outcomes[at] = Outcome(foreign_text(other, device))
+                del wanted[at]
+        hops = self._next_hops({at: want for at, want in wanted.items() if isinstance(want, Wanted)})
+        for at, want in wanted.items():
+            self._plan(at, want, held, hops)
+        self._write()
+        return [self._outcomes.get(at, UNCHANGED) for at in range(len(items))]
+
+    def _wanted(self, at: int, item: Asked | str) -> Wanted | str | None:
+        """Return what is wanted with its device's index; a destination to remove is itself."""
+        if isinstance(item, str):
+            return item
+        link = self._link(item.interface)
+        if link is None:
+            self._outcomes[at] = Outcome(f"Interface '{item.interface}' not found", retryable=True)
+            return None
+        return Wanted(item.destination, link.index, item.gateway)
+
+    def _plan(self, at: int, want: Wanted | str, held: dict[str, list[Route]], hops: dict[Hop, int]) -> None:
+        if at in self._outcomes:
+            return  # its next hop object was refused
+        prefix = want if isinstance(want, str) else want.prefix
+        before = held[prefix]
+        if isinstance(want, str):
+            gone = [route for route in before if route.protocol in self._terms.removable]
+            held[prefix] = [route for route in before if route not in gone]
+            self._ops += [(at, Delete(route)) for route in gone]
+        else:
+            route = want.over(hops.get((want.gateway, want.ifindex), 0), self._terms.protocol)
+            op = addition(route, before, self._terms.keep)
+            gone = before if op else []
+            if op:
+                self._ops.append((at, op))
+                held[prefix] = [route]
+        self._left |= {route.nhid for route in gone if route.nhid}
+
+    def _next_hops(self, wanted: dict[int, Wanted]) -> dict[Hop, int]:
+        """Return the id of each gateway's next hop object, which is made where it is not there."""
+        if not self._objects:
+            return {}
+        users: dict[Hop, list[int]] = {}
+        for at, want in wanted.items():
+            if want.gateway:
+                users.setdefault((want.gateway, want.ifindex), []).append(at)
+        ids = {hop: preferred_id(hop[0]) for hop in users}
+        taken = self._create(ids, users)
+        if taken:
+            known = {nexthop.id: nexthop for nexthop in self._kernel.nexthops()}
+            ours = {(n.gateway, n.ifindex): n.id for n in known.values() if n.protocol == MESH_PROTOCOL}
+            ids |= {hop: ours[hop] for hop in taken if hop in ours}
+            others = {hop: free_id(hop[0], known) for hop in taken if hop not in ours}
+            ids |= others
+            for hop in self._create(others, users):
+                self._refuse(users[hop], Outcome("Next hop ids are being taken; try again", True, raced=True))
+        return ids
+
+    def _create(self, ids: dict[Hop, int], users: dict[Hop, list[int]]) -> list[Hop]:
+        """Make next hop objects; return those whose id is taken."""
+        hops = list(ids)
+        ops: list[Op] = [Create(Nexthop(ids[hop], hop[1], hop[0], MESH_PROTOCOL)) for hop in hops]
+        taken = []
+        for failure in self._kernel.apply(ops):
+            if failure.errno == errno.EEXIST:
+                taken.append(hops[failure.index])
+            else:
+                self._refuse(users[hops[failure.index]], refusal(failure))
+        return taken
+
+    def _refuse(self, items: Iterable[int], outcome: Outcome) -> None:
+        self._outcomes.update(dict.fromkeys(items, outcome))
+
+    def _write(self) -> None:
+        """Write the routes in one batch, and remove the next hop objects that are left without one."""
+        failed = False
+        self._outcomes.update({at: CHANGED for at, _ in self._ops})
+        for failure in self._kernel.apply([op for _, op in self._ops]):
+            if not found_nothing(failure):
+                self._outcomes[self._ops[failure.index][0]] = refusal(failure)
+                failed = True
+        if self._objects and (self._left or failed):
+            self._remove_unused()
+
+    def _remove_unused(self) -> None:
+        """Remove our next hop objects that no route uses; what fails is no failure of what was asked for."""
+        try:
+            unneeded = unused(self._kernel.nexthops(MESH_PROTOCOL), self._kernel.routes())
+            require(self._kernel.apply([Delete(nexthop) for nexthop in unneeded]), absent=True)
+        except NetlinkError as error:
+            log.warning("next_hops_not_removed", reason=str(error))
+
+
+def held_at(
+    kernel: KernelLike,
+    prefixes: Collection[str],
+    *,
+    careful: bool = False,
+    fully: bool = False,
+    but: frozenset[int] = frozenset(),
+) -> dict[str, list[Route]]:
+    """Return the main table's unicast routes at each of these prefixes; raises NetlinkError.
+
+    Where these are many, routes of the protocols in `but` need not be among them.
+    A single look-up shows the route that counts at a prefix. Where it shows another one, the whole table is
+    read: for a route of a longer prefix or of another table, and for none at all if the call is `careful`
+    (before Linux 5.14 an address of the host's own stands before its network's route).
+    """
+    held: dict[str, list[Route]] = {prefix: [] for prefix in prefixes}
+    if not fully and len(prefixes) <= FEW:
+        for prefix in prefixes:
+            found = kernel.route_get(prefix.partition("/")[0], fib_match=True)
+            if unclear(found, prefix, careful=careful):
+                break
+            if found is not None and found.prefix == prefix:
+                held[prefix] = [found]
+        else:
+            return held
+    held = {prefix: [] for prefix in prefixes}
+    for route in kernel.routes(but=but):
+        if route.prefix in held:
+            held[route.prefix].append(route)
+    return held
+
+
+def _name(link: Link | None, index: int) -> str:
+    """Return an interface's name, or its index in words where it does not exist."""
+    return link.name if link else f"if{index}"

@@ -8,8 +8,9 @@ from quilt_crds.names import INJECTED_PROTOCOL, MESH_PROTOCOL
 from quilt_proto import runtime_pb2 as pb
 from quilt_proto import runtime_pb2_grpc as rpc
 from quilt_runtime.app import Runtime
-from quilt_runtime.core import requests
+from quilt_runtime.core import routes
 from quilt_runtime.core.errors import RequestError
+from quilt_runtime.core.requests import node_subnet
 from quilt_runtime.core.routes import OURS, Asked, Outcome, Terms
 from quilt_runtime.services.answer import answer
 
@@ -63,15 +64,13 @@ def configure_subnet(runtime: Runtime, text: str) -> None:
     if runtime.network.stands_as(text):
         return
     config = runtime.network.config
-    runtime.network.configure_subnet(
-        requests.node_subnet(text, config.cluster_cidrs_v4, config.prefix_length)
-    )
+    runtime.network.configure_subnet(node_subnet(text, config.cluster_cidrs_v4, config.prefix_length))
 
 
 def inject(runtime: Runtime, destination: str, via_interface: str) -> None:
     """Add a route; over a VXLAN device the gateway is the destination's network address: its VTEP's."""
-    network = requests.contract_destination(destination)
-    link = runtime.routes.interface(requests.interface_name(via_interface))
+    network = routes.contract_destination(destination)
+    link = runtime.routes.interface(routes.interface_name(via_interface))
     gateway = network.partition("/")[0] if link.kind == "vxlan" else ""
     asked = Asked(network, gateway, link.name)
     if _settle(runtime, runtime.routes.apply([asked], [], INJECTING)):
@@ -80,7 +79,7 @@ def inject(runtime: Runtime, destination: str, via_interface: str) -> None:
 
 def remove(runtime: Runtime, destination: str) -> None:
     """Remove a route of ours."""
-    network = requests.contract_destination(destination)
+    network = routes.contract_destination(destination)
     if _settle(runtime, runtime.routes.apply([], [network], INJECTING)):
         log.info("route_removed", destination=network)
 

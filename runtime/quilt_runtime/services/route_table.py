@@ -15,8 +15,9 @@ from quilt_crds.names import MESH_PROTOCOL
 from quilt_proto import node_pb2 as pb
 from quilt_proto import node_pb2_grpc as rpc
 from quilt_runtime.app import Runtime
-from quilt_runtime.core import requests
+from quilt_runtime.core import routes
 from quilt_runtime.core.errors import RequestError
+from quilt_runtime.core.requests import parse_network
 from quilt_runtime.core.routes import Asked, Outcome, Terms
 from quilt_runtime.services.answer import Answer, answer, answer_now
 
@@ -136,8 +137,8 @@ def _checked_group(group: pb.RouteGroup) -> list[Asked | Outcome]:
             text = f"A group of {len(destinations)} destinations has {len(gateways)} gateways"
             return [Outcome(f"{text}; give one for each, or none")] * len(destinations)
         gateways = [""] * len(destinations)
-    elif all(map(requests.canonical4, destinations)) and requests.all_canonical4(gateways):
-        interface_of_all = _checked(requests.interface_name, interface)
+    elif all(map(routes.canonical4, destinations)) and routes.all_canonical4(gateways):
+        interface_of_all = _checked(routes.interface_name, interface)
         if isinstance(interface_of_all, str):
             return list(map(Asked, destinations, gateways, repeat(interface_of_all)))
     return [_checked(_asked, *item) for item in zip(destinations, gateways, repeat(interface))]
@@ -152,13 +153,13 @@ def _checked(check: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Ou
 
 def _asked(destination: str, gateway: str, interface: str) -> Asked:
     destination = _destination(destination)
-    gateway = requests.gateway(gateway, 6 if ":" in destination else 4)
-    return Asked(destination, gateway, requests.interface_name(interface))
+    gateway = routes.gateway(gateway, 6 if ":" in destination else 4)
+    return Asked(destination, gateway, routes.interface_name(interface))
 
 
 def _destination(text: str) -> str:
-    fast = requests.canonical4(text)
-    return fast or str(requests.route_destination(requests.parse_network("Destination", text)))
+    fast = routes.canonical4(text)
+    return fast or str(routes.route_destination(parse_network("Destination", text)))
 
 
 def _account(runtime: Runtime, outcomes: Sequence[Outcome]) -> None:

@@ -16,8 +16,8 @@ from quilt_proto import node_pb2, runtime_pb2
 from quilt_runtime.app import Runtime, Settings
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.tls import TlsFiles
+from quilt_runtime.services.answer import RECEIVED_AT_MOST, generic_handler
 from quilt_runtime.services.contract import QuiltRuntimeService
-from quilt_runtime.services.handlers import RECEIVED_AT_MOST, generic_handler
 from quilt_runtime.services.ipam import IpamService
 from quilt_runtime.services.node_config import NodeConfigService
 from quilt_runtime.services.route_table import RouteTableService

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quilt_runtime.core import requests
+from quilt_runtime.core import requests, routes
 from quilt_runtime.core.config import NodeConfig
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.services.sockets import joined, parse_tcp
@@ -45,9 +45,9 @@ def test_any_text_is_a_network_or_an_error(text: str) -> None:
 
 @given(texts)
 def test_the_fast_way_accepts_only_what_the_slow_way_does_and_alike(text: str) -> None:
-    fast = requests.canonical4(text)
+    fast = routes.canonical4(text)
     if fast:
-        assert fast == str(requests.route_destination(requests.parse_network4("Destination", text)))
+        assert fast == str(routes.route_destination(requests.parse_network4("Destination", text)))
 
 
 @given(st.ip_addresses(v=4), st.integers(16, 32))
@@ -55,9 +55,9 @@ def test_every_ordinary_canonical_ipv4_network_takes_the_fast_way(
     address: ipaddress.IPv4Address, length: int
 ) -> None:
     network = ipaddress.IPv4Network((address, length), strict=False)
-    _, error = tried(requests.route_destination, network)
+    _, error = tried(routes.route_destination, network)
     ordinary = not error and network.network_address.packed[0] in range(1, 224)
-    assert requests.canonical4(str(network)) == (str(network) if ordinary else "")
+    assert routes.canonical4(str(network)) == (str(network) if ordinary else "")
 
 
 @given(st.integers(0, 0xFFFF), st.integers(16, 32))
@@ -80,13 +80,13 @@ def test_several_cluster_cidrs_are_all_named() -> None:
 
 @given(st.text(max_size=30))
 def test_any_text_is_an_interface_name_or_an_error(text: str) -> None:
-    name, error = tried(requests.interface_name, text)
+    name, error = tried(routes.interface_name, text)
     assert error or (name == text and 0 < len(text.encode()) <= 15 and "/" not in text)
 
 
 @given(texts, st.sampled_from([4, 6]))
 def test_any_text_is_a_gateway_or_an_error(text: str, family: int) -> None:
-    gateway, error = tried(requests.gateway, text, family)
+    gateway, error = tried(routes.gateway, text, family)
     assert error or gateway == text == "" or ipaddress.ip_address(gateway or "").version == family
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from quilt_crds.names import INJECTED_PROTOCOL, MESH_PROTOCOL
-from quilt_netlink import Create, FakeKernel, Link, Nexthop, Put, Route
+from quilt_netlink import Create, Delete, Failure, FakeKernel, Link, Nexthop, Op, Put, Route
 from quilt_runtime.core.routes import OURS, Asked, Terms, preferred_id
-from quilt_runtime.kernel import lookup
+from quilt_runtime.kernel import routes
 from quilt_runtime.kernel.routes import RouteExecutor
 
 DEVICES = ["vxlan100", "other0"]
@@ -108,7 +110,7 @@ def test_t12_a_route_that_is_told_twice_is_removed_once() -> None:
 
     kernel = Twice([Link(name, kind="veth", up=True) for name in DEVICES])
     executor = RouteExecutor(kernel)
-    prefixes = [f"10.43.{number}.0/24" for number in range(lookup.FEW + 1)]
+    prefixes = [f"10.43.{number}.0/24" for number in range(routes.FEW + 1)]
     wants = [Asked(prefix, prefix.partition("/")[0], "vxlan100") for prefix in prefixes]
     terms = Terms(MESH_PROTOCOL, removable=OURS)
     assert not any(done.error for done in executor.apply(wants, [], terms))
@@ -122,11 +124,11 @@ def test_what_is_looked_up_one_by_one_is_what_a_whole_table_shows(
     monkeypatch: pytest.MonkeyPatch, others: list[Route], hops: list[Nexthop], wants: list[Asked]
 ) -> None:
     found = []
-    for few in (lookup.FEW, 0):
+    for few in (routes.FEW, 0):
         kernel = kernel_with(others, hops)
         executor = RouteExecutor(kernel)
         with monkeypatch.context() as patch:
-            patch.setattr(lookup, "FEW", few)
+            patch.setattr(routes, "FEW", few)
             done = executor.apply(wants, [], Terms(MESH_PROTOCOL))
         found.append((done, held(executor), kernel.nexthops()))
     assert found[0] == found[1]
@@ -155,7 +157,7 @@ def test_nexthop_ids_of_ipv6_peers_differ_without_a_search_and_are_nobodys_low_n
     assert min(ids) >= 1 << 30
 
 
-@pytest.mark.parametrize("count", [1, lookup.FEW + 1])
+@pytest.mark.parametrize("count", [1, routes.FEW + 1])
 def test_many_are_added_without_reading_those_of_ours_and_no_foreign_one_is_touched(count: int) -> None:
     kernel = FakeKernel([Link(name, kind="veth", up=True) for name in DEVICES])
     executor = RouteExecutor(kernel)
@@ -176,3 +178,19 @@ def wanted_index(kernel: FakeKernel) -> int:
     link = kernel.link("vxlan100")
     assert link is not None
     return link.index
+
+
+def test_a_next_hop_that_cannot_be_removed_fails_no_route() -> None:
+    class Refusing(FakeKernel):
+        def apply(self, ops: Sequence[Op]) -> list[Failure]:
+            kept = [op for op in ops if isinstance(op, Delete) and isinstance(op.entry, Nexthop)]
+            return [Failure(at, op, 1, "Not permitted") for at, op in enumerate(kept)] or super().apply(ops)
+
+    kernel = Refusing([Link(name, kind="veth", up=True) for name in DEVICES])
+    executor = RouteExecutor(kernel)
+    executor.apply([Asked(PREFIXES[2], "10.42.2.0", "vxlan100")], [], Terms(MESH_PROTOCOL))
+    (done,) = executor.apply([], [PREFIXES[2]], Terms(MESH_PROTOCOL, removable=OURS))
+    assert done.changed
+    assert not done.error
+    assert kernel.routes() == []
+    assert len(kernel.nexthops()) == 1
