@@ -16,7 +16,7 @@ demo-down: setup  ## remove all of what `make demo` made
 
 test: setup binaries lint types checks go-test  ## every check and every test: unit, kernel namespaces, another kernel, real cluster
 	quilt-devcluster kernels --short
-	pytest -n 2 --dist loadgroup --no-loadscope-reorder tests
+	pytest tests/unit tests/netns tests/cluster
 
 kernels: setup  ## the kernel tests on Debian's 5.10, 6.1, 6.1 without IPv6 and 6.12, in virtual machines; writes docs/kernels.md
 	quilt-devcluster kernels --page docs/kernels.md

@@ -1,8 +1,5 @@
 """Counts the tests by what they need; a skipped test fails the run: nothing is left out silently.
 
-Run side by side (`pytest -n 2 --dist loadgroup`), tests of one group stay in one process and in order: those
-of the shared cluster, those in namespaces, and those of each other file. The longest group starts first.
-
 An example of Hypothesis may take as long as it takes: a busy machine is no finding.
 """
 
@@ -24,23 +21,6 @@ def kind_of(nodeid: str) -> str:
     """The folder under tests/ that a test lives in."""
     parts = Path(nodeid.split("::")[0]).parts
     return parts[1] if len(parts) > 1 else "other"
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("numprocesses", None):
-        return
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            kind = kind_of(item.nodeid)
-            item.add_marker(pytest.mark.xdist_group(kind if kind == "netns" else item.path.stem))
-    order = ("shared cluster", "cluster", "netns", "unit")
-    items.sort(key=lambda item: order.index(_rank(item)))
-
-
-def _rank(item: pytest.Item) -> str:
-    mark = item.get_closest_marker("xdist_group")
-    shared = mark is not None and mark.args[0] == "shared cluster"
-    return "shared cluster" if shared else kind_of(item.nodeid)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

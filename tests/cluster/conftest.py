@@ -14,9 +14,21 @@ from operators import install as install_control_plane
 
 from quilt_devcluster import Cluster
 
-# The tests of the shared cluster, from those that leave it alone to those that end it.
-SHARED = (
+# Control planes alone first; then the shared cluster, from tests that leave it alone to those that end it.
+ORDER = (
+    "test_crds",
+    "test_admission",
+    "test_operator",
+    "test_operator_claims",
+    "test_operator_faults",
+    "test_operator_kopf",
+    "test_rows_control_plane",
+    "test_chart",
+    "test_dual_stack",
+    "test_debian_13",
+    "test_prefix_lengths",
     "test_cluster_like_peoples",
+    "test_upgrade_versions",
     "test_mesh",
     "test_contract",
     "test_cli",
@@ -35,12 +47,11 @@ SHARED = (
 )
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: SHARED.index(item.path.stem) if item.path.stem in SHARED else -1)
-    for item in items:
-        if item.path.stem in SHARED:
-            item.add_marker(pytest.mark.xdist_group("shared cluster"))
+    def rank(item: pytest.Item) -> int:
+        return ORDER.index(item.path.stem) if item.path.stem in ORDER else -1
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(scope="session")
