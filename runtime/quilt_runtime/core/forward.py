@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from itertools import takewhile
 
 from quilt_crds.names import BRIDGE_DEVICE
-from quilt_netlink.nftrules import Entries, Rule, of_kind, refuses_all
+from quilt_runtime.core.nftrules import Entries, Rule, of_kind, refuses_all
 
 COMMENT = "quilt-mesh"
 FAMILIES = ("ip", "ip6")
