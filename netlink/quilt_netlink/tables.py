@@ -93,14 +93,3 @@ TABLES: dict[type[Any], Table] = {
     Route: Table("routes", _routes, decode.route, (errno.ENODEV, errno.ENOENT)),
     Unreachable: Table("routes", lambda at: _routes(at, c.RTN_UNREACHABLE), decode.unreachable),
 }
-
-
-def route_get(dst: str, *, fib_match: bool) -> bytes:
-    """Encode the question how the kernel would send to an address."""
-    v6 = ":" in dst
-    fields = {
-        "family": AF_INET6 if v6 else AF_INET,
-        "dst_len": 128 if v6 else 32,
-        "flags": c.RTM_F_FIB_MATCH if fib_match else 0,
-    }
-    return encode(rtmsg, c.RTM_GETROUTE, c.NLM_F_REQUEST, fields, [("RTA_DST", dst)])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from netlink_entries import entries, reference, seqs, verbs
 
 from quilt_netlink import FdbEntry, Neighbour, Put, Route
-from quilt_netlink.writer import encode
+from quilt_netlink.kernel import encode
 from quilt_netlink.writes import ENCODERS
 
 
