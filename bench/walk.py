@@ -1,4 +1,4 @@
-"""Which of our files one change goes through: `python -m bench.walk [claim] [heartbeat]`, as root.
+"""Which of our files one change passes: `python -m bench.walk [claim] [heartbeat]`, as root.
 
 A claim: from the watch event to the netlink message (`walk_claim.py`). A heartbeat: from the Lease's last
 renewal to the published withdrawal (`walk_heartbeat.py`). Both are real programs that note which files
@@ -41,7 +41,7 @@ def main(names: tuple[str, ...], *, page: bool) -> None:
         text += [f"## {name.capitalize()}", "", introduction, "", "```", *lines, "```", "", summary, ""]
         too_many |= files > MOST[name]
     if page:
-        head = ["# Which files a change goes through", "", "Written by `python -m bench.walk --page`.", ""]
+        head = ["# Which files a change passes", "", "Written by `python -m bench.walk --page`.", ""]
         PAGE.write_text("\n".join(head + text).rstrip() + "\n")
     sys.exit(too_many)
 

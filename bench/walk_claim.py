@@ -1,4 +1,4 @@
-"""The files that one claim goes through, from the watch event to the netlink message.
+"""The files that one claim passes, from the watch event to the netlink message.
 
 A real API server, agent and runtime; a claim is published, and both processes note which of our files they
 enter until the kernel tells of the route. Several claims are published one after the other, and a file

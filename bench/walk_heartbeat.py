@@ -1,4 +1,4 @@
-"""The files that a node's silence goes through, from its Lease's last renewal to the withdrawal of its route.
+"""The files that a node's silence passes, from its Lease's last renewal to the withdrawal of its route.
 
 A real API server and operator; agents are played. The operator notes which of our files it enters in two
 spans of time: from an agent's last renewal until it has long arrived, and from shortly before the time-out
