@@ -23,8 +23,8 @@ from quilt_devcluster.shell import run
 
 Progress = Callable[[str], None]
 AT_ONCE = 2
-TIMEOUT = 3600.0
-"""Seconds for a machine, of which it needs a tenth: for a computer that is busy with other things."""
+TIMEOUT = 10800.0
+"""Seconds for a machine: three times what it takes, for a computer that does more than this."""
 PATIENCE = 10
 """How many times as long as here an event may be waited for in there."""
 ALL, SHORT = "kernel", "kernel(short=True)"
