@@ -1,5 +1,6 @@
 # `make demo` and `make test` are all that a newcomer needs; both set everything up by themselves.
 SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 .DEFAULT_GOAL := help
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,9 +15,15 @@ demo: setup  ## a three-node Kubernetes on this machine, with Quilt Mesh in it
 demo-down: setup  ## remove all of what `make demo` made
 	python demo/demo.py down
 
-test: setup binaries lint types checks go-test  ## every check and every test: unit, kernel namespaces, another kernel, real cluster
+test: setup binaries lint  ## every check and every test: unit, kernel namespaces, another kernel, real cluster
+	$(MAKE) --jobs=2 test-cluster test-machine
+
+# The two halves of `make test`, side by side: tests of clusters wait more than they compute.
+test-cluster: setup
+	pytest tests/cluster 2>&1 | sed --unbuffered 's/^/cluster: /'
+test-machine: setup types checks go-test
 	quilt-devcluster kernels --short
-	pytest tests/unit tests/netns tests/cluster
+	pytest tests/unit tests/netns
 
 kernels: setup  ## the kernel tests on Debian's 5.10, 6.1, 6.1 without IPv6 and 6.12, in virtual machines; writes docs/kernels.md
 	quilt-devcluster kernels --page docs/kernels.md
@@ -79,4 +86,4 @@ soak: setup binaries  ## ten minutes of random faults on a three-node cluster
 full-node: setup binaries  ## 253 real pods on one node, and one more
 	python -m bench.soak full-node
 
-.PHONY: help demo demo-down test kernels setup binaries image generate checks lint types format go-test unit netns cluster bench bench-control-plane soak full-node
+.PHONY: help demo demo-down test test-cluster test-machine kernels setup binaries image generate checks lint types format go-test unit netns cluster bench bench-control-plane soak full-node

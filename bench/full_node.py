@@ -7,21 +7,17 @@ end no address and no interface is left.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from ipaddress import IPv4Address, IPv4Network
-from pathlib import Path
 from typing import Any
 
 import click
 
 from quilt_devcluster import Cluster
 from quilt_devcluster.render import PAUSE_IMAGE
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "cluster"))
-from mesh import NAMESPACE, Mesh, install, until
+from tests.support.mesh import NAMESPACE, Mesh, install, until
 
 LABEL = "full-node"
 # Pods that are starting at any time: a kubelet that is given all at once lets its own calls time out.

@@ -9,20 +9,16 @@ from __future__ import annotations
 
 import json
 import random
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import click
 
 from quilt_devcluster import Cluster, DevclusterError, binaries
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "cluster"))
-from mesh import Mesh, Pod, all_up, install, until
-from test_drift import kernel_state
+from tests.support.mesh import Mesh, Pod, all_up, install, kernel_state, until
 
 CTR = str(binaries.program("ctr"))
 # Of the whole time: after this part nothing is killed any more, so that processes can be compared.
@@ -202,7 +198,10 @@ class Soak:
         """Wait until the kernels are as before; AssertionError says where one is not."""
         until("every node is Up and in sync", lambda: all_up(self.mesh), timeout=360, every=1)
         for node in self.nodes:
-            until(f"{node} is as before", lambda n=node: kernel_state(self.mesh, n) == before[n], 60, 0.5)
+            until(f"{node} is as before", partial(self._stands, node, before[node]), 60, 0.5)
+
+    def _stands(self, node: str, before: dict[str, list[str]]) -> bool:
+        return kernel_state(self.mesh, node) == before
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+pytest.register_assert_rewrite("tests.support")
+
 KINDS = ("unit", "netns", "cluster")
 
 settings.register_profile("quilt", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -6,13 +6,13 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from controlplane import ControlPlane, control_plane
-from fresh import fresh_cluster
-from mesh import Mesh, Pod, install
-from operators import Fleet, Operator, eventually
-from operators import install as install_control_plane
 
 from quilt_devcluster import Cluster
+from tests.support.controlplane import ControlPlane, control_plane
+from tests.support.fresh import fresh_cluster
+from tests.support.mesh import Mesh, Pod, install
+from tests.support.operators import Fleet, Operator, eventually
+from tests.support.operators import install as install_control_plane
 
 # Control planes alone first; then the shared cluster, from tests that leave it alone to those that end it.
 ORDER = (

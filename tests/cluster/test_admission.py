@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from controlplane import NAMESPACE, Api, ControlPlane, Json, control_plane, thing
 
 from quilt_crds.names import (
     AGENT_FIELD_MANAGER,
@@ -15,6 +14,7 @@ from quilt_crds.names import (
     QUILTNODE,
     QUILTSUBNET,
 )
+from tests.support.controlplane import NAMESPACE, Api, ControlPlane, Json, control_plane, thing
 
 LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{LEASE_NAMESPACE}/leases"
 NOW = "2026-01-01T00:00:00Z"

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from controlplane import CHART, NAMESPACE, ControlPlane, Json, claim, control_plane, thing
-from operators import eventually
 
 from quilt_crds.names import API_VERSION, LEASE_NAMESPACE, QUILTNETWORK, QUILTNODE, QUILTSUBNET
 from quilt_devcluster import DevclusterError
+from tests.support.controlplane import CHART, NAMESPACE, ControlPlane, Json, claim, control_plane, thing
+from tests.support.operators import eventually
 
 # An earlier chart, from before the values that this one has gained.
 OLDER = "f9ccd392fb2c199466150306fc2010c8a0cc9fbb"

@@ -3,25 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
-from mesh import NAMESPACE, Mesh, until
-
-QUILTCTL = str(Path(sys.executable).with_name("quiltctl"))
-
-
-def quiltctl(mesh: Mesh, *arguments: str, timeout: float = 180) -> subprocess.CompletedProcess[str]:
-    command = [QUILTCTL, "--kubeconfig", str(mesh.cluster.kubeconfig), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)
-
-
-def document(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    assert done.stdout, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+from tests.support.commands import QUILTCTL, document, quiltctl
+from tests.support.mesh import NAMESPACE, Mesh, until
 
 
 def test_status_of_a_healthy_mesh(mesh: Mesh) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from mesh import Mesh, until
+from tests.support.mesh import Mesh, until
 
 TAINT = {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}
 IPV4 = "/proc/sys/net/ipv4"

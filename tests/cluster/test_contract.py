@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable
 
 import pytest
-from mesh import Mesh, Pod, until
 
 from quilt_devcluster import binaries
+from tests.support.mesh import Mesh, Pod, until
 
 TARGETS = {
     "unix": ["-unix", "/run/quilt/runtime.sock"],

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from controlplane import Api, ControlPlane, Json, claim, control_plane, thing
-from operators import eventually
 
 from quilt_crds.names import (
     OPERATOR_FIELD_MANAGER,
@@ -15,6 +13,8 @@ from quilt_crds.names import (
     QUILTSUBNET,
 )
 from quilt_crds.quiltnetwork import QuiltNetworkSpec
+from tests.support.controlplane import Api, ControlPlane, Json, claim, control_plane, thing
+from tests.support.operators import eventually
 
 
 @pytest.fixture(scope="module")

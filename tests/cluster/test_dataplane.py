@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mesh import CHART, NAMESPACE, Mesh, Pod, until
+from tests.support.mesh import CHART, NAMESPACE, Mesh, Pod, until
 
 
 def set_direct_routing(mesh: Mesh, *, on: bool) -> None:

@@ -11,11 +11,11 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from fresh import fresh_cluster
-from mesh import NAMESPACE, Mesh, Pod, all_up, install_chart, until
-from test_cli import quiltctl
 
 from quilt_devcluster import product
+from tests.support.commands import quiltctl
+from tests.support.fresh import fresh_cluster
+from tests.support.mesh import NAMESPACE, Mesh, Pod, all_up, install_chart, until
 
 RELEASE, PYTHON = "trixie", "Python 3.13."
 NODE_IMAGE = "quilt-mesh-node:dev"

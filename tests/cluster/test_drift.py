@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
-from mesh import NAMESPACE, Mesh, Pod, until
+
+from tests.support.mesh import NAMESPACE, Mesh, Pod, kernel_state, until
 
 # iproute2 6.1 refuses to flush routes that go by a nexthop object ("Invalid argument"): then one by one.
 FLUSH = "ip route flush dev vxlan100 2>/dev/null"
@@ -28,24 +29,6 @@ def repairs(mesh: Mesh, node: str, port: int) -> float:
     metrics = mesh.on(node, "curl", "-sf", f"http://127.0.0.1:{port}/metrics")
     lines = [line for line in metrics.splitlines() if "drift_repairs_total{" in line]
     return sum(float(line.split()[-1]) for line in lines)
-
-
-def kernel_state(mesh: Mesh, node: str) -> dict[str, list[str]]:
-    """What the node's kernel holds of ours, in a form that compares."""
-    commands = {
-        "routes": "ip -o route show | grep -E 'vxlan100|quilt0' | sed 's/nhid [0-9]* //'",
-        "fdb": "bridge fdb show dev vxlan100",
-        "neighbours": "ip neigh show dev vxlan100 nud permanent",
-        "device": "ip -o link show vxlan100 | sed 's/^[0-9]*: //'",
-        "vtep": "ip -o -4 addr show vxlan100 | sed 's/^[0-9]*: //'",
-        "bridge": "ip -o -4 addr show quilt0 | sed 's/^[0-9]*: //'",
-        "ports": "ls /sys/class/net/quilt0/brif",
-        "nftables": "nft list table inet quilt | grep -v packets",
-        "ip_forward": "cat /proc/sys/net/ipv4/ip_forward",
-    }
-    script = "; echo @@; ".join(commands.values())
-    parts = mesh.on(node, "sh", "-c", f"{script}; true").split("@@\n")
-    return {name: sorted(part.splitlines()) for name, part in zip(commands, parts, strict=True)}
 
 
 @pytest.mark.parametrize("what", DAMAGE)

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
 import pytest
-from fresh import fresh_cluster
-from mesh import Mesh, Pod, install, pod_manifest, until
-from test_cli import document, quiltctl
+
+from tests.support.commands import document, quiltctl
+from tests.support.fresh import fresh_cluster
+from tests.support.mesh import Mesh, Pod, install, pod_manifest, until
 
 V6 = "fd42:42::/48"
 ICMP_OVER = {4: 28, 6: 48}

@@ -11,34 +11,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
-from mesh import NAMESPACE, Flow, Mesh, Pod, all_up, load_product, until
 
-from quilt_devcluster import binaries
+from tests.support.mesh import NAMESPACE, Flow, Mesh, Pod, all_up, load_product, until
+from tests.support.node_life import CTR, container_pid
 
 BEFORE, AFTER, RATE = 10, 60, 200
 OUTAGE = 300
-CTR = str(binaries.program("ctr"))
 NODE_IMAGE = "docker.io/library/quilt-mesh-node:dev"
 
 
 def watched_for(seconds: float) -> None:
     """Let the flow under observation run; its length is part of what the test states."""
     time.sleep(max(0.0, seconds))
-
-
-def container_pid(mesh: Mesh, pod: dict[str, Any], container: str) -> tuple[str, int]:
-    """(node, host process id) of a running container; 0 while it does not run."""
-    node = pod["spec"]["nodeName"]
-    statuses = pod["status"].get("containerStatuses", [])
-    identifiers = [item.get("containerID", "") for item in statuses if item["name"] == container]
-    for line in mesh.on(node, CTR, "-n", "k8s.io", "tasks", "list").splitlines()[1:]:
-        identifier, pid, *_ = line.split()
-        if f"containerd://{identifier}" in identifiers:
-            return node, int(pid)
-    return node, 0
 
 
 def kill_container(mesh: Mesh, component: str, container: str, node: str | None = None) -> None:

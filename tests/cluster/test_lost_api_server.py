@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import pytest
-from mesh import NAMESPACE, Mesh, Pod, all_up, until
-from test_faults import container_pid
-from test_node_life import led_from_elsewhere, renewals
 
 from quilt_devcluster import Cluster
 from quilt_devcluster.plan import API_PORT
+from tests.support.mesh import NAMESPACE, Mesh, Pod, all_up, until
+from tests.support.node_life import container_pid, led_from_elsewhere, renewals
 
 _MUCH = 30_000
 """Bytes that come by no other connection of an agent within seconds."""

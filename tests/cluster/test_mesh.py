@@ -6,9 +6,9 @@ import itertools
 import json
 
 import pytest
-from mesh import Mesh, Pod, all_up, pod_manifest, until
 
 from quilt_devcluster import DevclusterError
+from tests.support.mesh import Mesh, Pod, all_up, pod_manifest, until
 
 SUBNETS = ["10.42.1.0/24", "10.42.2.0/24", "10.42.3.0/24"]
 

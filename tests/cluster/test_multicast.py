@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mesh import Mesh, Pod, all_up, install, pod_manifest, until
-from test_node_life import phases
+
+from tests.support.mesh import Mesh, Pod, all_up, install, pod_manifest, until
+from tests.support.node_life import phases
 
 GROUP = "239.129.1.1"
 ALIAS = "224.1.1.1"

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from mesh import NAMESPACE, Mesh, Pod, all_up, in_sync, until
 
-from quilt_devcluster import binaries
-
-
-def renewals(mesh: Mesh, node: str) -> list[float]:
-    """The Unix times of a node's two heartbeats."""
-    times = []
-    for namespace in ("quilt-node-lease", "kube-node-lease"):
-        text = mesh.get("lease", node, "-n", namespace)["spec"]["renewTime"]
-        times.append(datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC).timestamp())
-    return times
+from tests.support.mesh import NAMESPACE, Mesh, Pod, all_up, in_sync, until
+from tests.support.node_life import led_from_elsewhere, phases, renewals
 
 
 def entries_of(mesh: Mesh, node: str, subnet: str, host: str) -> str:
@@ -34,31 +21,6 @@ def entries_of(mesh: Mesh, node: str, subnet: str, host: str) -> str:
         f"ip neigh show dev vxlan100 | grep -w {vtep}; bridge fdb show dev vxlan100 | grep -w {host}; true"
     )
     return mesh.on(node, "sh", "-c", script)
-
-
-@contextmanager
-def phases(mesh: Mesh, node: str) -> Iterator[dict[str, float]]:
-    """{phase: Unix time at which the QuiltNode's watch first told it} while the block runs."""
-    seen: dict[str, float] = {}
-    template = "{.metadata.name} {.status.phase}{'\\n'}"
-    command = ["get", "quiltnodes", node, "--watch", "-o", f"jsonpath={template}"]
-    environment = {**os.environ, **mesh.cluster.environment()}
-    program = str(binaries.program("kubectl"))
-    process = subprocess.Popen([program, *command], env=environment, stdout=subprocess.PIPE, text=True)
-
-    def follow() -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            seen.setdefault(line.split()[-1], time.time())
-
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
-    try:
-        yield seen
-    finally:
-        process.terminate()
-        process.wait()
-        thread.join()
 
 
 @contextmanager
@@ -80,32 +42,6 @@ def victim(mesh: Mesh, pods: dict[str, Pod]) -> str:
     until("every node is Up", lambda: all_up(mesh), timeout=120, every=0.5)
     led_from_elsewhere(mesh, node)
     return node
-
-
-def led_from_elsewhere(mesh: Mesh, node: str) -> None:
-    """Wait for a leader on another node that has seen both Leases of this one renewed.
-
-    One that dies with the node is followed by one that gives every node a full time-out from then on, and so
-    does one that has only begun.
-    """
-
-    def elsewhere() -> bool:
-        pod = mesh.leader()
-        if pod["spec"]["nodeName"] != node:
-            return works(mesh, pod["spec"]["nodeName"])
-        mesh.kubectl("delete", "pod", "-n", NAMESPACE, pod["metadata"]["name"])
-        return False
-
-    until("the leader is on another node and at work", elsewhere, timeout=120, every=0.5)
-    since = time.time()
-    until("both of its Leases were renewed", lambda: min(renewals(mesh, node)) > since, timeout=60)
-
-
-def works(mesh: Mesh, node: str) -> bool:
-    """Whether the operator on a node leads and has read the cluster's state: a standby is ready too."""
-    probes = "http://127.0.0.1:9472"
-    leads = "quilt_operator_leader 1.0" in mesh.on(node, "curl", "-sf", "-m", "5", f"{probes}/metrics")
-    return leads and mesh.reaches(node, f"{probes}/readyz")
 
 
 def test_a_dead_node_is_withdrawn_and_comes_back_with_its_subnet(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 
-from controlplane import thing
-from operators import Fleet, Operator, eventually, names
-
 from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET, claim_name, vtep_mac
+from tests.support.controlplane import thing
+from tests.support.operators import Fleet, Operator, eventually, names
 
 
 def writes_after_a_look(operator: Operator, fleet: Fleet, seen: str) -> float:

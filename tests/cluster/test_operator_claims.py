@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from controlplane import thing
-from operators import Fleet, Operator, address, eventually, names
-
 from quilt_crds.names import AGENT_FIELD_MANAGER, QUILTNODE
+from tests.support.controlplane import thing
+from tests.support.operators import Fleet, Operator, address, eventually, names
 
 OLD, NEW = "10.42.1.0/24", "10.42.100.0/24"
 

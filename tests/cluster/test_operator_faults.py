@@ -5,9 +5,9 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from controlplane import ControlPlane
-from faultyway import operator_on_its_way
-from operators import Fleet, Operator, eventually, names
+from tests.support.controlplane import ControlPlane
+from tests.support.faultyway import operator_on_its_way
+from tests.support.operators import Fleet, Operator, eventually, names
 
 # An API server that has just started may not know the policy's QuiltNetwork yet and refuses every claim; it
 # looks for kinds that it does not know each half minute, and the operator tries again until then.

@@ -12,9 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from controlplane import ControlPlane, thing
-from faultyway import operator_on_its_way
-from operators import Fleet, Operator, eventually, names
 
 from bench.control_plane.plane import Plane
 from bench.control_plane.proxy import Faults, Proxy
@@ -25,6 +22,9 @@ from quilt_operator.api.connection import Connection, find_access
 from quilt_operator.audit import PATHS, Audit
 from quilt_operator.watching import Memo, Watches
 from quilt_operator.world import World
+from tests.support.controlplane import ControlPlane, thing
+from tests.support.faultyway import operator_on_its_way
+from tests.support.operators import Fleet, Operator, eventually, names
 
 NODES = QUILTNODE.plural
 # Changes while the faults are drawn: this many, and as many more as it takes until each of these has struck.

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from mesh import NAMESPACE, Mesh, Pod, all_up, until
 
 from quilt_devcluster import DevclusterError
+from tests.support.mesh import NAMESPACE, Mesh, Pod, all_up, until
 
 OPERATORS = ("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=operator")
 

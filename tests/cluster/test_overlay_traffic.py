@@ -13,8 +13,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from mesh import Mesh, Pod, pod_manifest, until
-from vxlan_packet import encapsulated
+
+from tests.support.mesh import Mesh, Pod, pod_manifest, until
+from tests.support.vxlan_packet import encapsulated
 
 SECONDS = float(os.environ.get("QUILT_OVERLAY_SECONDS", "15"))
 RATE = 200

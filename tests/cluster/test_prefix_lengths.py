@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network
 
 import pytest
-from fresh import fresh_cluster
-from mesh import NAMESPACE, Mesh, install, until
-from test_uninstall import clean
+
+from tests.support.commands import clean
+from tests.support.fresh import fresh_cluster
+from tests.support.mesh import NAMESPACE, Mesh, install, until
 
 KINDS = ("quiltnodes", "quiltsubnets", "quiltnetworks")
 

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from controlplane import NAMESPACE, Api, ControlPlane, claim, thing
-from operators import Fleet, Operator, address, eventually, names
 
 from bench.control_plane.plane import Plane
 from bench.control_plane.real import RealNode
@@ -26,6 +24,8 @@ from quilt_crds.names import (
     claim_name,
     vtep_mac,
 )
+from tests.support.controlplane import NAMESPACE, Api, ControlPlane, claim, thing
+from tests.support.operators import Fleet, Operator, address, eventually, names
 
 SERVICES = "10.96.0.0/16"
 

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from mesh import NAMESPACE, Mesh, Pod, pod_manifest, until
 
 from quilt_devcluster.enter import inside
+from tests.support.mesh import NAMESPACE, Mesh, Pod, pod_manifest, until
 
 STRICT = ("net.ipv4.conf.all.rp_filter", "net.ipv4.conf.default.rp_filter")
 BRIDGE_CALLS = "net.bridge.bridge-nf-call-iptables"

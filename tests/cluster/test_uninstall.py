@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from mesh import CHART, NAMESPACE, Mesh, Pod, install, until
-
-LEFT = (
-    "ip -o link show vxlan100; ip -o link show quilt0; ip route show proto 81; ip route show proto 82;"
-    "ip nexthop show proto 81; ip nexthop show proto 82; nft list table inet quilt; ls /run/quilt;"
-    "nft list table bridge quilt;"
-    "ls /etc/cni/net.d/10-quilt.conflist /opt/cni/bin/quilt-cni; ip -o link show type veth | grep quilt"
-)
+from tests.support.commands import clean
+from tests.support.mesh import CHART, NAMESPACE, Mesh, Pod, install, until
 
 
 def test_uninstall_leaves_pods_deletable_and_clean_up_a_clean_host(mesh: Mesh, pods: dict[str, Pod]) -> None:
@@ -22,16 +16,6 @@ def test_uninstall_leaves_pods_deletable_and_clean_up_a_clean_host(mesh: Mesh, p
     until("no Pod of the chart is left", lambda: not mesh.get(*pods_of_ours)["items"], timeout=60)
     for node in mesh.nodes():
         clean(mesh, node)
-
-
-def clean(mesh: Mesh, node: str) -> None:
-    """Run the documented command on a node; nothing of ours is left."""
-    import sys
-    from pathlib import Path
-
-    quiltctl = str(Path(sys.executable).with_name("quiltctl"))
-    mesh.on(node, quiltctl, "cleanup", "--yes")
-    assert mesh.on(node, "sh", "-c", f"({LEFT}) 2>/dev/null; true") == ""
 
 
 def test_it_can_be_installed_again(mesh: Mesh) -> None:

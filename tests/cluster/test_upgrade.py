@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from mesh import CHART, NAMESPACE, Mesh, Pod, all_up, until
+from tests.support.mesh import CHART, NAMESPACE, Mesh, Pod, all_up, until
 
 BEFORE, AFTER, RATE = 10, 10, 200
 

@@ -8,11 +8,11 @@ from itertools import permutations
 from typing import Any
 
 import pytest
-from fresh import fresh_cluster
-from mesh import CHART, NAMESPACE, Mesh, Pod, all_up, in_sync, release, rolled_out, until
 
 from quilt_devcluster import Cluster, earlier, product
 from quilt_devcluster.earlier import Earlier
+from tests.support.fresh import fresh_cluster
+from tests.support.mesh import CHART, NAMESPACE, Mesh, Pod, all_up, in_sync, release, rolled_out, until
 
 # The first time images of the earlier version are built.
 pytestmark = pytest.mark.timeout(1800)

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from mesh import Mesh, pod_manifest, until
 
 from quilt_devcluster.pki import Authority
+from tests.support.mesh import Mesh, pod_manifest, until
 
 CALLS = 100
 SERVE = """

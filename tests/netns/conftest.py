@@ -7,37 +7,11 @@ import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 import pytest
 
 from quilt_netlink import Kernel
-
-
-@dataclass(frozen=True)
-class Namespace:
-    """A network namespace of one test; it and everything in it goes when the test ends, passed or failed."""
-
-    name: str
-
-    @property
-    def path(self) -> str:
-        return f"/run/netns/{self.name}"
-
-    def run(self, *command: str, stdin: str | None = None) -> str:
-        """Run a program inside; return what it printed."""
-        argv = ["ip", "netns", "exec", self.name, *command]
-        done = subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise AssertionError(f"{' '.join(command)} failed: {done.stderr or done.stdout}")
-        return done.stdout
-
-    def kernel(self) -> Kernel:
-        return Kernel.open(self.path)
-
-    def descriptor(self) -> int:
-        """Open the namespace itself; the caller closes it."""
-        return os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+from tests.support.namespaces import Namespace
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import socket
 import struct
 from typing import Any
 
-from multicast_streams import complete, flowing, members_known, stream
-from multicast_world import PORT, PodSpace, World, inside, until
+from tests.support.multicast_streams import complete, flowing, members_known, stream
+from tests.support.multicast_world import PORT, PodSpace, World, inside, until
 
 GROUP, FLOOD = "239.14.0.1", "239.14.9.9"
 MADE_UP = 9000

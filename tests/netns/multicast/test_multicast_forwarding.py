@@ -7,8 +7,9 @@ import struct
 from contextlib import suppress
 
 import pytest
-from multicast_streams import complete, flowing, members_known, stream
-from multicast_world import UNASKED, World, until
+
+from tests.support.multicast_streams import complete, flowing, members_known, stream
+from tests.support.multicast_world import UNASKED, World, until
 
 GROUP = "239.129.1.1"
 # The same MAC, 01:00:5e:01:01:01.

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from multicast_streams import complete, flowing, members_known, stream
-from multicast_world import UNASKED, PodSpace, World, add_pod, inside, until
+from tests.support.multicast_streams import complete, flowing, members_known, stream
+from tests.support.multicast_world import UNASKED, PodSpace, World, add_pod, inside, until
 
 GROUP = "239.11.0.1"
 # Python does not name them.

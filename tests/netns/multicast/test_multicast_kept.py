@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from multicast_streams import complete
-from multicast_world import Node, Receiver, Sender, World, all_heard, inside, make_world, until
 
 from quilt_crds.wire import MulticastSpec
 from quilt_multicast.keeper import Keeper
 from quilt_multicast.mroute import MrouteError, MulticastTable
 from quilt_runtime.keeper import SOCKET
 from quilt_runtime.keeper import Keeper as RuntimeKeeper
+from tests.support.multicast_streams import complete
+from tests.support.multicast_world import Node, Receiver, Sender, World, all_heard, inside, make_world, until
 
 GROUP = "239.13.0.1"
 COPIES = {2: (GROUP, "198.18.200.2"), 3: (GROUP, "198.18.200.3")}

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from multicast_world import Node, World, add_pod, inside, until
 
 from quilt_crds.wire import MulticastSpec
 from quilt_multicast.mroute import MrouteError, MulticastTable
 from quilt_netlink import VxlanGroup
+from tests.support.multicast_world import Node, World, add_pod, inside, until
 
 GROUP = "239.10.0.1"
 COPY = (GROUP, "198.18.200.2")

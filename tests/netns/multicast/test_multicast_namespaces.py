@@ -6,10 +6,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from multicast_streams import complete, flowing, members_known, stream
-from multicast_world import World, add_pod, until
-
 from quilt_crds.wire import MulticastSpec
+from tests.support.multicast_streams import complete, flowing, members_known, stream
+from tests.support.multicast_world import World, add_pod, until
 
 GROUP = "239.12.0.1"
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from multicast_streams import complete, flowing, members_known, stream
-from multicast_world import Node, World, make_world, until
 
 from quilt_crds.wire import MulticastSpec
 from quilt_netlink import FdbEntry, GroupFailure, MulticastKernel, VxlanGroup
+from tests.support.multicast_streams import complete, flowing, members_known, stream
+from tests.support.multicast_world import Node, World, make_world, until
 
 GROUP, ALIAS = "239.129.1.1", "224.1.1.1"
 MAC = "01:00:5e:01:01:01"

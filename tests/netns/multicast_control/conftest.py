@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-for folder in (Path(__file__).parent, Path(__file__).parents[2] / "unit" / "multicast_control"):
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
-pytest.register_assert_rewrite("control_doubles", "pim_speaker")
-
-from pim_speaker import Speaker, entered, until_up  # noqa: E402
+from tests.support.pim_speaker import Speaker, entered, until_up
 
 
 @dataclass(frozen=True)

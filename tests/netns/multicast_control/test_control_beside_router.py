@@ -8,24 +8,19 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from control_doubles import Running, serving
-from pim_speaker import Speaker, entered
 
-sys.path.append(str(Path(__file__).parents[1] / "multicast"))
-pytest.register_assert_rewrite("multicast_world")
-
-from multicast_streams import flowing  # noqa: E402
-from multicast_world import Node, World, inside, make_world, until  # noqa: E402
-
-from quilt_nodeagent.core.peers import PeerTable  # noqa: E402
-from quilt_pim.core.rpf import MeshRoutes  # noqa: E402
+from quilt_nodeagent.core.peers import PeerTable
+from quilt_pim.core.rpf import MeshRoutes
+from tests.support.control_doubles import Running, serving
+from tests.support.multicast_streams import flowing
+from tests.support.multicast_world import Node, World, inside, make_world, until
+from tests.support.pim_speaker import Speaker, entered
 
 CONFIG = Path(__file__).parents[3] / "docs" / "examples" / "smcroute.conf"
 # As in that file: a source outside of the mesh, and the group that its stream has.

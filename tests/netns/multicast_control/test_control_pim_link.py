@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from control_doubles import Client, Provider, Running, eventually, serving
-from pim_speaker import Speaker, entered, until_up
 
 from quilt_pim.core.pim import Hello
+from tests.support.control_doubles import Client, Provider, Running, eventually, serving
+from tests.support.pim_speaker import Speaker, entered, until_up
 
 GROUP, SOURCE = "239.1.1.1", "10.7.0.5"
 NEIGHBOR = {"address": "10.9.0.2", "interface": "eth1"}

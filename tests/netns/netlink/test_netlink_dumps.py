@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from netlink_parts import device, peer  # noqa: F401  # a fixture is used by being there
 
 from quilt_netlink import (
     Create,
@@ -21,6 +20,7 @@ from quilt_netlink import (
 )
 from quilt_netlink.channel import Channel, Consumer
 from quilt_netlink.tables import TABLES, Narrow
+from tests.support.netlink_parts import device, peer  # noqa: F401  # a fixture is used by being there
 
 MANY = 3000  # enough for several datagrams
 

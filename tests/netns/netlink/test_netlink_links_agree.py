@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-import netlink_reference as reference
-
 from quilt_netlink import (
     ADDRGENMODE_NONE,
     Address,
@@ -18,6 +16,7 @@ from quilt_netlink import (
     messages,
 )
 from quilt_netlink.tables import TABLES, Narrow
+from tests.support import netlink_reference as reference
 
 
 class Namespace(Protocol):

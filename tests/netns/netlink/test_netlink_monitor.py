@@ -9,7 +9,6 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from netlink_parts import HOST, MAC, VXLAN, device, peer  # noqa: F401  # a fixture is used by being there
 
 from quilt_netlink import (
     Address,
@@ -32,6 +31,7 @@ from quilt_netlink import (
 )
 from quilt_netlink.namespaces import socket_in
 from quilt_netlink.nftsets import INET, NftSets, SetChange
+from tests.support.netlink_parts import HOST, MAC, VXLAN, device, peer  # noqa: F401  # a fixture is used by being there
 
 
 async def told(monitor: Monitor, last: Callable[[Event], bool]) -> list[Event]:

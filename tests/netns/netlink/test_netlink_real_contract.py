@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from netlink_contract import KernelContract
-from netlink_parts import Other, device  # noqa: F401  # a fixture is used by being there
+
+from tests.support.netlink_contract import KernelContract
+from tests.support.netlink_parts import Other, device  # noqa: F401  # a fixture is used by being there
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import weakref
 from typing import Any
 
 import pytest
-from netlink_parts import device, peer  # noqa: F401  # a fixture is used by being there
 
 from quilt_netlink import Address, Create, Delete, Kernel, Link, Neighbour, Op, Put, Route
+from tests.support.netlink_parts import device, peer  # noqa: F401  # a fixture is used by being there
 
 
 def test_field_bug_13_a_flood_of_errors_is_mapped_one_by_one(kernel: Kernel, device: int) -> None:  # noqa: F811

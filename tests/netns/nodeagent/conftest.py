@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-import socket
-import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import pytest
 
 from quilt_netlink import Address, Kernel, Link, Monitor, Put
-from quilt_netlink.namespaces import socket_in
+from tests.support.namespaces import Namespace
 
 if TYPE_CHECKING:
-    from agent_doubles import Rig
-
-HERE = str(Path(__file__).parents[2] / "unit" / "nodeagent")
-if HERE not in sys.path:
-    sys.path.insert(0, HERE)
-for module in ("doubles", "scene", "behaviour", "drift_behaviour", "route_behaviour"):
-    pytest.register_assert_rewrite(f"agent_{module}")
-
-
-class Namespace(Protocol):
-    """What the `netns` fixture makes."""
-
-    name: str
-
-    @property
-    def path(self) -> str: ...
-
-    def run(self, *command: str, stdin: str | None = None) -> str: ...
+    from tests.support.agent_doubles import Rig
 
 
 @pytest.fixture
@@ -40,15 +21,10 @@ def peer_netns(make_netns: Callable[[], Namespace]) -> Namespace:
     return make_netns()
 
 
-def socket_inside(netns: Namespace) -> socket.socket:
-    """A socket for device calls in a namespace: netlink's are, and any socket will do."""
-    return socket_in(netns.path)
-
-
 @pytest.fixture
 async def rig(kernel: Kernel, netns: Namespace, tmp_path: Path) -> AsyncIterator[Rig]:
     """A node with one NIC, eth0 at 198.18.0.1/24; its other end `switch` is up."""
-    from agent_doubles import rig as make_rig
+    from tests.support.agent_doubles import rig as make_rig
 
     kernel.run(Put(Link("eth0", kind="veth", up=True, mtu=1500, peer=Link("switch", up=True))))
     for name in ("eth0", "switch"):

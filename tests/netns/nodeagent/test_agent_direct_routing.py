@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from agent_doubles import Rig, eventually
-from agent_scene import device, publish, routed
-
 from quilt_nodeagent.core.overlay import Hop
 from quilt_nodeagent.kernel.observe import read_fdb
-
-from .conftest import Namespace
+from tests.support.agent_doubles import Rig, eventually
+from tests.support.agent_scene import device, publish, routed
+from tests.support.namespaces import Namespace
 
 NEAR, FAR = "10.42.2.0/24", "10.42.3.0/24"
 BY_LINK, BY_OVERLAY = Hop("198.18.0.2", "eth0"), Hop("10.42.2.0", "vxlan100")

@@ -11,15 +11,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from agent_doubles import Rig, eventually
-from agent_scene import device, mesh, publish, routed, stands
 
 from quilt_crds.names import vtep_mac
 from quilt_netlink import Delete, FdbEntry, Neighbour, Op, Put, Vxlan
 from quilt_nodeagent.kernel.hostcare import HostCare, Load, TxChecksum
 from quilt_nodeagent.kernel.observe import read_fdb, read_neighbours
-
-from .conftest import Namespace, socket_inside
+from tests.support.agent_doubles import Rig, eventually
+from tests.support.agent_scene import device, mesh, publish, routed, stands
+from tests.support.namespaces import Namespace, socket_inside
 
 
 @asynccontextmanager

@@ -7,14 +7,13 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from agent_doubles import Rig
-from agent_doubles import rig as make_rig
-from agent_scene import mesh, publish, stands
 
 from bench.node import in_namespace
 from quilt_netlink import Address, Kernel, Link, Monitor, Put
-
-from .conftest import Namespace
+from tests.support.agent_doubles import Rig
+from tests.support.agent_doubles import rig as make_rig
+from tests.support.agent_scene import mesh, publish, stands
+from tests.support.namespaces import Namespace
 
 
 def with_an_agent(netns: Namespace, folder: Path, work: Callable[[Rig], Awaitable[None]]) -> None:

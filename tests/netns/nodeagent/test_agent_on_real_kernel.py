@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from agent_behaviour import AgentBehaviour
-from agent_doubles import Rig, eventually
-from agent_scene import device, mesh, stands
 
 from quilt_crds.names import vtep_mac
-
-from .conftest import Namespace
+from tests.support.agent_behaviour import AgentBehaviour
+from tests.support.agent_doubles import Rig, eventually
+from tests.support.agent_scene import device, mesh, stands
+from tests.support.namespaces import Namespace
 
 
 class TestOnRealKernel(AgentBehaviour):

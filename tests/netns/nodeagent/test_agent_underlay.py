@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
-from agent_doubles import Rig
-from agent_scene import device, mesh, publish, routed, stands
 
 from quilt_crds.names import vtep_mac
 from quilt_netlink import Address, Failure, FdbEntry, Link, Op, Put, Route
 from quilt_nodeagent import sources
 from quilt_nodeagent.core.overlay import Hop
+from tests.support.agent_doubles import Rig
+from tests.support.agent_scene import device, mesh, publish, routed, stands
 
 
 async def comes(condition: Callable[[], object], patience: float = 30.0) -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from agent_doubles import Rig, eventually
-from agent_scene import mesh, publish, stands
 
-from .conftest import Namespace
+from tests.support.agent_doubles import Rig, eventually
+from tests.support.agent_scene import mesh, publish, stands
+from tests.support.namespaces import Namespace
 
 CIDRS = {"10.42.0.0/16", "fd42:42::/48"}
 

@@ -13,8 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from quilt_proto import node_pb2, runtime_pb2
-
-from .conftest import TIMEOUT, Node
+from tests.support.runtime_node import TIMEOUT, Node
 
 bounded = settings(
     max_examples=60,

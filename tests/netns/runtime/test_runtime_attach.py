@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from quilt_proto import node_pb2
-
-from .conftest import Namespace, Node, held, ping, show, veths
+from tests.support.namespaces import Namespace
+from tests.support.runtime_node import Node, held, ping, show, veths
 
 Make = Callable[[], Namespace]
 STATIC = {"ips": ["10.42.1.77"]}

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from quilt_nodeagent.cni import conflist
-
-from .conftest import ROOT, Namespace, Node
+from tests.support.namespaces import Namespace
+from tests.support.runtime_node import ROOT, Node
 
 Make = Callable[[], Namespace]
 LIMIT = {"bandwidth": {"egressRate": 1_000_000, "egressBurst": 800_000}}

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from quilt_proto import node_pb2
-
-from .conftest import Node, make_vxlan
+from tests.support.runtime_node import Node, make_vxlan
 
 
 def test_only_refused_items_are_answered(ready_node: Node) -> None:

@@ -8,8 +8,7 @@ import grpc
 import pytest
 
 from quilt_proto import node_pb2, runtime_pb2, runtime_pb2_grpc
-
-from .conftest import TIMEOUT, Node, held, make_vxlan, show
+from tests.support.runtime_node import TIMEOUT, Node, held, make_vxlan, show
 
 METHODS = ("ConfigureNodeSubnet", "InjectRoute", "RemoveRoute")
 NO_UTF8 = b"\x0a\x02\xff\xfe"  # field 1, two bytes

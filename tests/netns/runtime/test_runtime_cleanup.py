@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable
 
 from quilt_proto import runtime_pb2
-
-from .conftest import Namespace, Node, eventually, make_vxlan
+from tests.support.namespaces import Namespace
+from tests.support.runtime_node import Node, eventually, make_vxlan
 
 LISTED = (
     "ip -o link | sed 's/^[0-9]*: //'", "ip -4 route show table all", "ip nexthop", "ip neigh", "ip rule",

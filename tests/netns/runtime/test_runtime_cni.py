@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from quilt_proto import node_pb2
-
-from .conftest import Namespace, Node, eventually, held, ping, show, veths
+from tests.support.namespaces import Namespace
+from tests.support.runtime_node import Node, eventually, held, ping, show, veths
 
 Make = Callable[[], Namespace]
 

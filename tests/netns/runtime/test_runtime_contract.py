@@ -13,8 +13,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_tools import protoc
 
-from .certificates import SERVER, Authority, client, tls_flags
-from .conftest import Node, eventually, make_vxlan, show
+from tests.support.certificates import SERVER, Authority, client, tls_flags
+from tests.support.runtime_node import Node, eventually, make_vxlan, show
 
 Call = Callable[..., tuple[bool, str]]
 

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from quilt_proto import node_pb2
-
-from .conftest import TIMEOUT, Node, eventually
+from tests.support.runtime_node import TIMEOUT, Node, eventually
 
 HEALTH = "http://127.0.0.1:9471/healthz"
 

@@ -10,8 +10,8 @@ from itertools import count
 import pytest
 
 from quilt_proto import node_pb2
-
-from .conftest import Namespace, Node, eventually, ping, show, veths
+from tests.support.namespaces import Namespace
+from tests.support.runtime_node import Node, eventually, ping, show, veths
 
 REPAIRED = "quilt_runtime_drift_repairs_total"
 

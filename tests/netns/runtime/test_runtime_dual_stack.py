@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from quilt_proto import node_pb2
-
-from .conftest import Namespace, Node, eventually, ping, show
+from tests.support.namespaces import Namespace
+from tests.support.runtime_node import Node, eventually, ping, show
 
 Make = Callable[[], Namespace]
 CIDRS = ("10.42.0.0/16", "fd42:42::/48")

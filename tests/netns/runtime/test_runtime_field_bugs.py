@@ -7,7 +7,8 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from .conftest import Namespace, Node
+from tests.support.namespaces import Namespace
+from tests.support.runtime_node import Node
 
 RECEIVE = """
 import socket, sys

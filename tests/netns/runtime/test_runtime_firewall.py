@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import pytest
 
 from quilt_proto import node_pb2
-
-from .conftest import Namespace, Node, eventually, ping
+from tests.support.namespaces import Namespace
+from tests.support.runtime_node import Node, eventually, ping
 
 RECEIVE = """
 import socket, sys

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from .conftest import Namespace, Node, eventually, ping
+from tests.support.namespaces import Namespace
+from tests.support.runtime_node import Node, eventually, ping
 
 
 def docker(node: Node, policy: str = "DROP") -> None:

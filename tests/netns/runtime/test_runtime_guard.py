@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from quilt_proto import node_pb2
-
-from .conftest import Namespace, Node, eventually, ping
-from .frames import IP, datagram, ethernet, mac_of, send, spying
+from tests.support.frames import IP, datagram, ethernet, mac_of, send, spying
+from tests.support.namespaces import Namespace
+from tests.support.runtime_node import Node, eventually, ping
 
 GATEWAY, GATEWAY_MAC = "10.42.1.1", "02:71:0a:2a:01:01"
 OWN_MAC = "02:00:5e:10:00:07"

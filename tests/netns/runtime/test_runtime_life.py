@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from quilt_proto import node_pb2, runtime_pb2
-
-from .conftest import TIMEOUT, Namespace, Node, eventually, make_vxlan, show
+from tests.support.namespaces import Namespace
+from tests.support.runtime_node import TIMEOUT, Node, eventually, make_vxlan, show
 
 
 def test_sockets_are_protected(node: Node) -> None:

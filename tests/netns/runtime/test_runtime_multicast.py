@@ -13,8 +13,8 @@ import pytest
 
 from quilt_netlink import PLAIN, BridgeGroup, MulticastKernel, Snooping
 from quilt_proto import node_pb2
-
-from .conftest import Namespace, Node, eventually
+from tests.support.namespaces import Namespace
+from tests.support.runtime_node import Node, eventually
 
 CHAIN = "chain multicast"
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from .conftest import Namespace, Node
-from .overlay_world import (
+from tests.support.namespaces import Namespace
+from tests.support.overlay_world import (
     OUTSIDER,
     Member,
     OverlayWorld,
@@ -19,6 +19,7 @@ from .overlay_world import (
     make_world,
     send,
 )
+from tests.support.runtime_node import Node
 
 INNER = 7777
 

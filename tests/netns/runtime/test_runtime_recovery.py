@@ -13,8 +13,8 @@ import pytest
 
 from quilt_proto import node_pb2
 from quilt_runtime.core.ipam import veth_name
-
-from .conftest import Namespace, Node, eventually, held, ping, veths
+from tests.support.namespaces import Namespace
+from tests.support.runtime_node import Node, eventually, held, ping, veths
 
 Make = Callable[[], Namespace]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from quilt_proto import node_pb2
+from tests.support.runtime_node import Node, make_vxlan
 
-from .conftest import Node, make_vxlan
 from .test_runtime_bulk_answers import group
 
 Request = node_pb2.ApplyRoutesRequest

@@ -13,8 +13,7 @@ from quilt_netlink import Create, Delete, Failure, Kernel, Link, Nexthop, Op, Pu
 from quilt_netlink.channel import Consumer
 from quilt_runtime.core.routes import OURS, Asked, Terms
 from quilt_runtime.kernel.routes import RouteExecutor
-
-from .conftest import Namespace
+from tests.support.namespaces import Namespace
 
 MESH = Terms(81, removable=OURS)
 PREFIXES = st.sampled_from([f"10.43.{n}.0/24" for n in range(4)])

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from quilt_proto import node_pb2, runtime_pb2
-
-from .conftest import Node, make_vxlan, show
+from tests.support.runtime_node import Node, make_vxlan, show
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from quilt_proto import node_pb2
-
-from .conftest import Namespace, Node, ping, show
+from tests.support.namespaces import Namespace
+from tests.support.runtime_node import Node, ping, show
 
 Make = Callable[[], Namespace]
 PEER, SECOND = "198.18.0.2", "198.18.0.3"

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from quilt_proto import node_pb2
-
-from .conftest import Namespace, Node, ping, show
-from .frames import (
+from tests.support.frames import (
     ARP,
     BROADCAST,
     IP,
@@ -25,6 +23,8 @@ from .frames import (
     send,
     spying,
 )
+from tests.support.namespaces import Namespace
+from tests.support.runtime_node import Node, ping, show
 
 SUBNET6 = "fd42:42:0:1::"
 GATEWAY, GATEWAY6, GATEWAY_MAC = "10.42.1.1", f"{SUBNET6}1", "02:71:0a:2a:01:01"

@@ -9,9 +9,8 @@ import grpc
 import pytest
 
 from quilt_proto import node_pb2, node_pb2_grpc
-
-from .certificates import SERVER, Authority, client, tls_flags
-from .conftest import TIMEOUT, Node, eventually
+from tests.support.certificates import SERVER, Authority, client, tls_flags
+from tests.support.runtime_node import TIMEOUT, Node, eventually
 
 ADDRESS = "127.0.0.1:50051"
 

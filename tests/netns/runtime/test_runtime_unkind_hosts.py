@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Node, eventually, make_vxlan
+from tests.support.runtime_node import Node, eventually, make_vxlan
 
 REPAIRED = 'quilt_runtime_drift_repairs_total{kind="ipv4/conf/vxlan100/forwarding"}'
 Script = Callable[[str], None]

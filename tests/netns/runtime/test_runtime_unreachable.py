@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from quilt_proto import node_pb2
-
-from .conftest import Namespace, Node
+from tests.support.namespaces import Namespace
+from tests.support.runtime_node import Node
 
 CIDRS = {"10.42.9.9": "10.42.0.0/16", "fd42:42:0:9::9": "fd42:42::/48"}
 BEYOND = {"10.42.9.9": "198.18.0.254", "fd42:42:0:9::9": "2001:2::fe"}

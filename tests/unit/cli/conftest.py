@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-sys.path.append(str(Path(__file__).parent))
-
-from cli_fakeapi import FakeApi  # after the path
+from tests.support.cli_fakeapi import FakeApi
 
 
 @pytest.fixture

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from cli_fakeapi import FakeApi
 
 from quilt_kube.access import Access
 from quilt_kube.credentials import Credentials
 from quilt_kube.request import ApiError, UnreachableError
 from quilt_kube.sync import Client
+from tests.support.cli_fakeapi import FakeApi
 
 
 def test_requests_carry_the_token_and_refusals_the_servers_words(api: FakeApi) -> None:

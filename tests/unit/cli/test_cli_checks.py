@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cli_snapshots as some
 import pytest
 
 from quilt_cli.core import cluster_checks
@@ -17,6 +16,7 @@ from quilt_cli.core.node_facts import Chain, NodeFacts, VxlanDevice
 from quilt_cli.core.objects import Workload
 from quilt_cli.core.rulesets import forward_chains
 from quilt_cli.kernel.places import conflists
+from tests.support import cli_snapshots as some
 
 CIDRS = ("10.42.0.0/16",)
 CRDS = {f"{kind}.quilt.io": ("v1alpha1",) for kind in ("quiltnetworks", "quiltnodes", "quiltsubnets")}

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from cli_fakeapi import FakeApi
 from click.testing import CliRunner, Result
 
 from quilt_cli.main import cli
+from tests.support.cli_fakeapi import FakeApi
 
 LISTS = (
     "/apis/quilt.io/v1alpha1/quiltnetworks",

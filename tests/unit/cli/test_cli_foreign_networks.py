@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-import cli_snapshots as some
 import pytest
 
 from quilt_cli.core import cluster_checks
@@ -13,6 +12,7 @@ from quilt_cli.core.cluster_facts import ClusterFacts
 from quilt_cli.core.finding import Level
 from quilt_crds.wire_kubernetes import Node
 from quilt_kube.listwatch import convert
+from tests.support import cli_snapshots as some
 
 CIDRS = ("10.42.0.0/16",)
 numbers = itertools.count(1)

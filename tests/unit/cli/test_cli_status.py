@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import cli_snapshots as some
 import pytest
 
 from quilt_cli.core.finding import EXIT_CANNOT_TELL, EXIT_HEALTHY, EXIT_PROBLEMS, Level
 from quilt_cli.core.snapshot import Snapshot
 from quilt_cli.core.status import report
 from quilt_crds.wire import Condition, SubnetCounts
+from tests.support import cli_snapshots as some
 
 
 def codes(snapshot: Snapshot) -> list[str]:

@@ -13,10 +13,8 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-import cli_snapshots as some
 import click
 import pytest
-from cli_fakeapi import FakeApi
 from click.testing import CliRunner, Result
 from msgspec.structs import replace as struct_replace
 from rich.console import Console
@@ -29,6 +27,8 @@ from quilt_cli.core.versions import versions
 from quilt_cli.groups import Command, Group
 from quilt_cli.main import cli
 from quilt_crds.wire import Meta, QuiltNode
+from tests.support import cli_snapshots as some
+from tests.support.cli_fakeapi import FakeApi
 
 ROOT = Path(__file__).parents[3]
 SCRIPTS: dict[str, str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]

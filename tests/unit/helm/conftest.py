@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,6 @@ import yaml
 
 from quilt_devcluster import binaries
 from quilt_devcluster.tools import BY_PROGRAM
-
-sys.path.append(str(Path(__file__).parent))
 
 CHART = Path(__file__).parents[3] / "helm/quilt-mesh"
 

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 
 import pytest
 import yaml
-from chart_cases import CASES, MULTICAST
-from test_helm_rendering import merged, nested
+
+from tests.support.chart_cases import CASES, MULTICAST
+from tests.support.chart_values import merged, nested
 
 ROOT = Path(__file__).parents[3]
 CHART = ROOT / "helm/quilt-mesh"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +9,9 @@ from typing import Any
 
 import pytest
 import yaml
-from chart_cases import ABSENT, CASES, Case
+
+from tests.support.chart_cases import ABSENT, CASES, Case
+from tests.support.chart_values import merged, nested
 
 CHART = Path(__file__).parents[3] / "helm/quilt-mesh"
 VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -26,23 +27,6 @@ def leaves(values: dict[str, Any], above: str = "") -> Iterator[str]:
             yield from leaves(value, f"{above}{key}.")
         else:
             yield f"{above}{key}"
-
-
-def nested(path: str, value: Any) -> dict[str, Any]:
-    """{"a": {"b": value}} of the path a.b."""
-    for key in reversed(path.split(".")):
-        value = {key: value}
-    return dict(value)
-
-
-def merged(*parts: dict[str, Any]) -> dict[str, Any]:
-    """Values over each other, as Helm lays them."""
-    whole: dict[str, Any] = {}
-    for part in parts:
-        for key, value in part.items():
-            both = isinstance(value, dict) and isinstance(whole.get(key), dict)
-            whole[key] = merged(whole[key], value) if both else copy.deepcopy(value)
-    return whole
 
 
 def found(objects: Objects, name: str, way: str) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,13 +10,7 @@ import pytest
 import pytest_asyncio
 
 from quilt_pim import interfaces
-
-HERE = str(Path(__file__).parent)
-if HERE not in sys.path:
-    sys.path.insert(0, HERE)
-pytest.register_assert_rewrite("control_doubles")
-
-import control_doubles  # noqa: E402
+from tests.support import control_doubles
 
 
 @pytest_asyncio.fixture

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import structlog
 from click.testing import CliRunner, Result
-from control_doubles import serving
 
 from quilt_cli.commands.multicast import multicast
 from quilt_cli.core import multicast as shown
@@ -21,6 +20,7 @@ from quilt_pim.core.events import PimRouteChange
 from quilt_pim.core.neighbors import External
 from quilt_pim.plane import ControlPlane
 from quilt_pim.state import NoState
+from tests.support.control_doubles import serving
 
 
 class Dataplane(NoState):

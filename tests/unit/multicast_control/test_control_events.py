@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from control_doubles import Client, Running, eventually, serving
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +26,7 @@ from quilt_pim.core.events import (
 from quilt_pim.core.neighbors import External
 from quilt_pim.core.ring import Cursor, Missed, Ring
 from quilt_pim.subscriptions import Pace
+from tests.support.control_doubles import Client, Running, eventually, serving
 
 JOIN = IgmpMembershipChange("eth0", "239.1.1.1", "Join", "10.0.0.5", 1706012345)
 NEIGHBOR = PimNeighborChange("eth0", "10.0.0.2", "Up", Source(external=True, tag="babel"), 1706012345)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from control_doubles import Client, Running, addresses, serving
 
 from quilt_pim.core.errors import ControlError
 from quilt_pim.core.events import PIM_HELLO, PimNeighborChange, Source
@@ -17,6 +16,7 @@ from quilt_pim.core.neighbors import (
     elect,
 )
 from quilt_pim.core.pim import HOLDTIME_FOREVER, Hello
+from tests.support.control_doubles import Client, Running, addresses, serving
 
 BABEL = Source(external=True, tag="babel")
 

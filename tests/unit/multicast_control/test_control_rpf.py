@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from control_doubles import Client, Running, serving
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +18,7 @@ from quilt_nodeagent.core.peers import PeerTable
 from quilt_pim.core.cache import TtlCache
 from quilt_pim.core.rpf import MeshRoutes, PrefixTable, RpfInfo, StaticRoutes
 from quilt_pim.core.rpf_wire import InvalidAnswerError, parse_answer
+from tests.support.control_doubles import Client, Running, serving
 
 ETH0 = RpfInfo("eth0", "10.0.0.1", 10)
 WIRE = {"upstream_interface": "eth0", "upstream_neighbor": "10.0.0.1", "metric": 10}

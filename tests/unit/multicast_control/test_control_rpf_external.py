@@ -10,12 +10,12 @@ from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
-from control_doubles import TIMEOUT, Provider, eventually, serving
 
 from quilt_pim.core.errors import ControlError
 from quilt_pim.core.rpf import RpfInfo
 from quilt_pim.counters import Counters
 from quilt_pim.rpf_provider import LookupFailedError, RpfProvider, check_socket
+from tests.support.control_doubles import TIMEOUT, Provider, eventually, serving
 
 ETH0 = RpfInfo("eth0", "10.0.0.1", 10)
 WIRE = {"upstream_interface": "eth0", "upstream_neighbor": "10.0.0.1", "metric": 10}

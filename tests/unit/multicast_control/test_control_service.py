@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from control_doubles import Client, eventually
 from prometheus_client import CollectorRegistry, generate_latest
 
 from quilt_multicast.core.state import MESH_SIDE, POD_SIDE, Forward
@@ -22,6 +21,7 @@ from quilt_pim.core.ring import Cursor
 from quilt_pim.core.rpf import RpfInfo
 from quilt_pim.service import ControlService
 from quilt_pim.state import NoState
+from tests.support.control_doubles import Client, eventually
 
 
 @asynccontextmanager

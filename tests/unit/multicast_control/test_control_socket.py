@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from control_doubles import Client, Running, serving
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +23,7 @@ from quilt_pim.core.errors import ControlError
 from quilt_pim.core.requests import COMMANDS, MAX_LINE, read, request_id
 from quilt_pim.state import NoState
 from quilt_pim.unix import Credentials, allowed
+from tests.support.control_doubles import Client, Running, serving
 
 ROOT = os.geteuid() == 0
 

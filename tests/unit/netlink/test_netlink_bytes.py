@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from netlink_entries import entries, reference, seqs, verbs
 
 from quilt_netlink import FdbEntry, Neighbour, Put, Route
 from quilt_netlink.kernel import encode
 from quilt_netlink.writes import ENCODERS
+from tests.support.netlink_entries import entries, reference, seqs, verbs
 
 
 @given(verbs, entries, seqs)

@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from netlink_entries import family_of, fdb_entries, neighbours, nexthops, routes
-from test_netlink_tables import dumped, pad
 
 from quilt_netlink import (
     Address,
@@ -24,6 +22,8 @@ from quilt_netlink import (
     Nexthop,
     Route,
 )
+from tests.support.netlink_dumps import dumped, pad
+from tests.support.netlink_entries import family_of, fdb_entries, neighbours, nexthops, routes
 
 PERMANENT = 0x80
 AF_UNSPEC, AF_INET, AF_BRIDGE, AF_INET6, AF_PHONET, AF_IPMR = 0, 2, 7, 10, 35, 128

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from netlink_contract import KernelContract
-from netlink_parts import Other, device  # noqa: F401  # a fixture is used by being there
 
 from quilt_netlink import FakeKernel, KernelLike, Link, Put
+from tests.support.netlink_contract import KernelContract
+from tests.support.netlink_parts import Other, device  # noqa: F401  # a fixture is used by being there
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from contextlib import suppress
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from netlink_entries import entries, reference, verbs
 
 from quilt_netlink import Link, NetlinkError, Vxlan, decode, links
 from quilt_netlink.channel import refusal, walk
@@ -17,6 +16,7 @@ from quilt_netlink.groups import read_groups
 from quilt_netlink.messages import Message
 from quilt_netlink.reader import Reader
 from quilt_netlink.rules import read_multicast_route, read_multicast_rule
+from tests.support.netlink_entries import entries, reference, verbs
 
 SEQ = 7
 KINDS = st.sampled_from(

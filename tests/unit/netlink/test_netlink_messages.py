@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-import netlink_reference as reference
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,6 +33,7 @@ from quilt_netlink import (
     writes,
 )
 from quilt_netlink.shapes import BE16, HOPS, IP, MAC, S32, TEXT, U8, U32, U64, ByKind, Shape
+from tests.support import netlink_reference as reference
 
 KINDS = ("ifinfmsg", "ifaddrmsg", "ndmsg", "nhmsg", "rtmsg", "fibmsg")
 TYPES: dict[Any, set[str]] = {

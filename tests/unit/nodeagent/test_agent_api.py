@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import pytest
-from agent_doubles import GROUP, LEASES, FakeApi, eventually
 
 from quilt_crds.wire import QuiltNode, QuiltSubnet
 from quilt_kube.access import Access
@@ -23,6 +22,7 @@ from quilt_nodeagent.health import HealthServer
 from quilt_nodeagent.metrics import Metrics
 from quilt_nodeagent.sources import NodeSource
 from quilt_nodeagent.view import View
+from tests.support.agent_doubles import GROUP, LEASES, FakeApi, eventually
 
 CLAIMS = f"{GROUP}/quiltsubnets"
 

@@ -7,11 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from agent_doubles import GROUP, LEASES, Rig, eventually
-from agent_doubles import rig as make_rig
 
 from quilt_netlink import FakeKernel
 from quilt_nodeagent.core.network import read_network
+from tests.support.agent_doubles import GROUP, LEASES, Rig, eventually
+from tests.support.agent_doubles import rig as make_rig
 
 
 @pytest.fixture

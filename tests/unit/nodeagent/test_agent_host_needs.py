@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from agent_doubles import eventually
-from agent_scene import fake_rig, mesh
 
 from quilt_netlink import Address, FakeKernel, Link, Put
 from quilt_nodeagent.core.hostneeds import kernel_version, neighbours_needed, thresholds
 from quilt_nodeagent.kernel.hostcare import Checksum, HostCare, Load, TxChecksum
 from quilt_nodeagent.kernel.underlay import find_underlay
+from tests.support.agent_doubles import eventually
+from tests.support.agent_scene import fake_rig, mesh
 
 
 class Device(TxChecksum):

@@ -8,8 +8,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from agent_doubles import GROUP, Rig, eventually
-from agent_scene import device, fake_rig, publish, stands
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +17,8 @@ from quilt_nodeagent.core.peer import make_peer
 from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.executor import link
 from quilt_nodeagent.view import View
+from tests.support.agent_doubles import GROUP, Rig, eventually
+from tests.support.agent_scene import device, fake_rig, publish, stands
 
 # The one to move to is the lower: the order of numbers decides nothing.
 OLD, NEW = "10.42.9.0/24", "10.42.1.0/24"

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agent_behaviour import AgentBehaviour
-from agent_doubles import Rig, eventually
-from agent_doubles import rig as make_rig
-from agent_scene import device, fake_host, fake_rig, mesh, publish, stands
 
 from quilt_netlink import Delete, FakeKernel, Put
 from quilt_netlink.fake import FakeMonitor, Fault
+from tests.support.agent_behaviour import AgentBehaviour
+from tests.support.agent_doubles import Rig, eventually
+from tests.support.agent_doubles import rig as make_rig
+from tests.support.agent_scene import device, fake_host, fake_rig, mesh, publish, stands
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from runtime_double import FakeRuntime
 
 from quilt_netlink import FakeKernel, Link
 from quilt_nodeagent.core.overlay import Hop
 from quilt_nodeagent.executor.client import CHUNK, RuntimeClient, RuntimeUnavailable
+from tests.support.runtime_double import FakeRuntime
 
 
 @pytest.fixture

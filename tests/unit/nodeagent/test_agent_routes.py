@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from runtime_double import FakeRuntime
 
 from quilt_netlink import FakeKernel, Link, Put
 from quilt_nodeagent.executor.client import BridgeNotReady, RouteFailed, RuntimeClient, RuntimeUnavailable
 from quilt_nodeagent.executor.routes import BridgeOf, Named, Routes
+from tests.support.runtime_double import FakeRuntime
 
 GUEST = "02:00:00:00:00:22"
 

@@ -9,7 +9,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec.structs import replace
-from operator_doubles import but, made_claim
 
 from quilt_crds.names import DOWN, RELEASING, UP, vtep_mac
 from quilt_crds.quiltnetwork import Ipam, QuiltNetworkSpec
@@ -24,6 +23,7 @@ from quilt_operator.core.claims import (
 )
 from quilt_operator.core.desired import plan_claims
 from quilt_operator.core.plan import Plan
+from tests.support.operator_doubles import but, made_claim
 
 NODES = [f"node-{number}" for number in range(6)]
 

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from operator_doubles import but, made_claim
 
 from quilt_crds.names import DOWN, RELEASING, UP
 from quilt_crds.wire import Condition, Mesh, Meta, QuiltNode, QuiltNodeStatus, QuiltSubnet
@@ -20,6 +19,7 @@ from quilt_operator.core.desired import Address, address, mesh, plan_claims, rel
 from quilt_operator.core.health import Health
 from quilt_operator.core.status import Refusal
 from quilt_operator.core.times import grace_left, parse_time, rfc3339
+from tests.support.operator_doubles import but, made_claim
 
 NOW = "2026-01-02T03:04:05Z"
 LATER = "2026-01-02T03:04:06Z"

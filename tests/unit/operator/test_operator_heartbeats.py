@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from operator_clock import FOLDERS, Clocked
+
+from tests.support.operator_clock import FOLDERS, Clocked
 
 NODES = [f"node-{number}" for number in range(10)]
 

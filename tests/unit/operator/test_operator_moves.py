@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from operator_doubles import Operator, made_claim
 
 from quilt_crds.names import DOWN, RELEASING, UP
 from quilt_crds.wire import Mesh, QuiltNode
 from quilt_kube.listwatch import convert
 from quilt_operator.core.desired import plan_claims
+from tests.support.operator_doubles import Operator, made_claim
 
 OLD, NEW = "10.42.1.0/24", "10.42.100.0/24"
 

@@ -7,11 +7,11 @@ import asyncio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from operator_clock import Clocked
 from structlog.testing import capture_logs
 
 from quilt_crds.names import LEASE_NAMESPACE
 from quilt_operator.core.health import Policy
+from tests.support.operator_clock import Clocked
 
 NODES = [f"node-{number}" for number in range(10)]
 PREPARED = [f"prepared-{number}" for number in range(13)]

@@ -118,6 +118,9 @@ class FakeRuntime(
             await meddle()
         return node_pb2.ApplyRoutesResponse(results=results)
 
+    async def ListRoutes(self, request: Any, context: Any) -> Any:  # noqa: N802  gRPC's name
+        raise NotImplementedError("the agent does not ask for it")
+
     def _result(self, destination: str, act: Callable[[], None]) -> Any:
         if destination in self.refuse:
             return node_pb2.RouteResult(destination=destination, error="refused on demand", retryable=True)

@@ -17,11 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fresh import fresh_cluster
-
 from quilt_crds.names import API_VERSION, QUILTNETWORK, QUILTNODE, QUILTSUBNET, Resource, claim_name
 from quilt_devcluster import Cluster
 from quilt_kube.access import make_tls
+from tests.support.fresh import fresh_cluster
 
 CHART = Path(__file__).parents[2] / "helm/quilt-mesh"
 NAMESPACE = "quilt-system"

@@ -10,11 +10,11 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-from runtime_double import FakeRuntime
 
 from quilt_kube.access import Access
 from quilt_kube.aio import Client
@@ -22,6 +22,7 @@ from quilt_netlink import KernelLike
 from quilt_nodeagent.agent import Agent
 from quilt_nodeagent.cni import CniPaths
 from quilt_nodeagent.config import Config
+from tests.support.runtime_double import FakeRuntime
 
 Json = dict[str, Any]
 GROUP = "/apis/quilt.io/v1alpha1"
@@ -138,7 +139,8 @@ class FakeApi:
             return _status(self.refuse, "refused on demand")
         if request.query.get("watch"):
             return await self._watch(request)
-        return await getattr(self, f"_{request.method.lower()}")(request)
+        answer: web.Response = await getattr(self, f"_{request.method.lower()}")(request)
+        return answer
 
     async def _get(self, request: web.Request) -> web.Response:
         path = request.path
@@ -180,6 +182,9 @@ class FakeApi:
             self.put(collection, {**held, "status": {**held.get("status", {}), **status}})
         )
 
+    def _later(self, version: int) -> bool:
+        return self._version > version
+
     async def _watch(self, request: web.Request) -> web.StreamResponse:
         version = int(request.query["resourceVersion"])
         if version < self.oldest:
@@ -197,7 +202,7 @@ class FakeApi:
                     if collection == request.path and selector in ("", item["metadata"]["name"]):
                         await response.write(json.dumps({"type": kind, "object": item}).encode() + b"\n")
                 async with self._changed:
-                    await self._changed.wait_for(lambda seen=version: self._version > seen)
+                    await self._changed.wait_for(partial(self._later, version))
                 if task in self._frozen:
                     await asyncio.Event().wait()
         finally:
@@ -262,7 +267,8 @@ class Rig:
 
     def status(self) -> Json:
         """Status of the QuiltNode as the API holds it."""
-        return self.api.objects.get(f"{GROUP}/quiltnodes", {}).get("self", {}).get("status", {})
+        status: Json = self.api.objects.get(f"{GROUP}/quiltnodes", {}).get("self", {}).get("status", {})
+        return status
 
     def condition(self, kind: str) -> Json:
         """One condition of the QuiltNode, empty while it is not there."""

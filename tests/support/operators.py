@@ -21,8 +21,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from controlplane import NAMESPACE, Api, ControlPlane, Json, thing
-
 from quilt_crds.names import (
     AGENT_FIELD_MANAGER,
     KUBELET_LEASE_NAMESPACE,
@@ -31,6 +29,7 @@ from quilt_crds.names import (
     QUILTNODE,
     QUILTSUBNET,
 )
+from tests.support.controlplane import NAMESPACE, Api, ControlPlane, Json, thing
 
 T = TypeVar("T")
 MICRO = "%Y-%m-%dT%H:%M:%S.%fZ"

@@ -40,7 +40,7 @@ def but(given: Given, part: str, **changes: Any) -> Given:
     return replace(given, **{part: replace(getattr(given, part), **changes)})
 
 
-def made_claim(cidr: str, node: str, mesh: Mesh, **meta: str) -> QuiltSubnet:
+def made_claim(cidr: str, node: str, mesh: Mesh, **meta: Any) -> QuiltSubnet:
     """A claim in the network `default`."""
     return QuiltSubnet(Meta(claim_name(cidr), **meta), SubnetSpec(cidr, "default", node), mesh)
 

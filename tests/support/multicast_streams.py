@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from multicast_world import Receiver, Sender, World, until
+from tests.support.multicast_world import Receiver, Sender, World, until
 
 
 async def stream(sender: Sender, group: str, count: int, *receivers: Receiver) -> None:

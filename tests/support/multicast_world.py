@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -365,7 +366,7 @@ async def make_world(
         node.start()
     try:
         for node in world.nodes:
-            await until("peers told each other", lambda node=node: all_heard(node))
+            await until("peers told each other", partial(all_heard, node))
         yield world
     finally:
         for node in world.nodes:

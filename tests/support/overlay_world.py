@@ -12,11 +12,10 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import vxlan_packet
-
 from quilt_proto import node_pb2
-
-from .conftest import Namespace, Node
+from tests.support import vxlan_packet
+from tests.support.namespaces import Namespace
+from tests.support.runtime_node import Node
 
 PORT = 4789
 OUTSIDER = "198.18.0.254"

@@ -7,10 +7,10 @@ from socket import AF_INET, AF_INET6
 from typing import Any
 
 from hypothesis import strategies as st
-from netlink_reference import nhmsg, rtmsg
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 
 from quilt_netlink import Create, Delete, FdbEntry, Neighbour, Nexthop, Op, Put, Route
+from tests.support.netlink_reference import nhmsg, rtmsg
 
 AF_BRIDGE = 7
 WORD = 0xFFFFFFFF

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv6Address
 
-from .conftest import Namespace
+from tests.support.namespaces import Namespace
 
 PORT = 9999
 BROADCAST = "ff:ff:ff:ff:ff:ff"

@@ -86,8 +86,7 @@ def stream(group: str, rate: int, ttl: int | None) -> None:
 def act(path: str, query: dict[str, str]) -> object:
     group = query.get("group", "")
     if path in ("/join", "/listen"):
-        member = MEMBERS.setdefault(group, None) or Member(group)  # type: ignore[arg-type]
-        MEMBERS[group] = member
+        member = MEMBERS.get(group) or MEMBERS.setdefault(group, Member(group))
         member.joined = time.time()
         if path == "/join":
             member.change(socket.IP_ADD_MEMBERSHIP)

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from controlplane import ControlPlane
-
 from bench.control_plane.plane import Operator, Plane
 from bench.control_plane.proxy import Faults, Proxy
+from tests.support.controlplane import ControlPlane
 
 
 class Way:

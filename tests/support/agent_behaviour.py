@@ -10,10 +10,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from agent_doubles import GROUP, Rig, eventually
-from agent_drift_behaviour import DriftBehaviour
-from agent_route_behaviour import NodeRouteBehaviour
-from agent_scene import device, mesh, publish, routed, stands
 
 from quilt_crds.names import vtep_mac
 from quilt_delta import Tracked
@@ -21,6 +17,10 @@ from quilt_netlink import Address, Delete, Put, Route, Vxlan
 from quilt_nodeagent.cni import CONFLIST
 from quilt_nodeagent.core.overlay import Hop
 from quilt_nodeagent.kernel.observe import read_fdb, read_neighbours
+from tests.support.agent_doubles import GROUP, Rig, eventually
+from tests.support.agent_drift_behaviour import DriftBehaviour
+from tests.support.agent_route_behaviour import NodeRouteBehaviour
+from tests.support.agent_scene import device, mesh, publish, routed, stands
 
 
 def sources(rig: Rig) -> set[str]:

@@ -11,8 +11,6 @@ from collections.abc import Callable
 
 import pytest
 from msgspec.structs import replace
-from netlink_contract_links import LinkContract
-from netlink_parts import HOST, MAC, VXLAN, peer, peer6, refusal
 
 from quilt_netlink import (
     SCOPE_LINK,
@@ -30,6 +28,8 @@ from quilt_netlink import (
     Route,
     Unreachable,
 )
+from tests.support.netlink_contract_links import LinkContract
+from tests.support.netlink_parts import HOST, MAC, VXLAN, peer, peer6, refusal
 
 
 class KernelContract(LinkContract):
@@ -158,7 +158,8 @@ class KernelContract(LinkContract):
         for _ in range(2):
             assert kernel.apply([Put(refused)]) == []
         assert kernel.unreachables(protocol=81) == kernel.unreachables() == [refused]
-        assert kernel.unreachables(protocol=82) == kernel.routes(protocol=81) == []
+        assert kernel.unreachables(protocol=82) == []
+        assert kernel.routes(protocol=81) == []
         assert kernel.route_get(address) is None
         kernel.run(Put(Route(prefix, 81, ifindex=device, scope=0 if ":" in prefix else SCOPE_LINK)))
         found = kernel.route_get(address)

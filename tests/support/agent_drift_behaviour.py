@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from typing import Any
-
-from agent_doubles import Rig, eventually
-from agent_scene import device, mesh, stands
 
 from quilt_crds.names import vtep_mac
 from quilt_netlink import Address, Delete, FdbEntry, Link, Neighbour, Nexthop, Put, Vxlan
+from tests.support.agent_doubles import Rig, eventually
+from tests.support.agent_scene import device, mesh, stands
+
+
+def repaired(rig: Rig, kind: str, before: float) -> bool:
+    return rig.counter("drift_repairs_total", kind=kind) > before
 
 
 class DriftBehaviour:
@@ -61,7 +65,7 @@ class DriftBehaviour:
         for kind, drift in drifts:
             before = rig.counter("drift_repairs_total", kind=kind)
             rig.kernel.run(drift)
-            await eventually(lambda k=kind, b=before: rig.counter("drift_repairs_total", kind=k) > b)
+            await eventually(partial(repaired, rig, kind, before))
             await eventually(lambda: stands(rig, 2, 3))
 
     async def test_a_route_that_goes_before_the_runtime_answers_comes_back(self, rig: Rig) -> None:

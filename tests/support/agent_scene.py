@@ -6,13 +6,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from agent_doubles import Rig
-from agent_doubles import rig as make_rig
-
 from quilt_crds.names import vtep_mac
 from quilt_netlink import Address, FakeKernel, Link, Put
 from quilt_nodeagent.core.overlay import Hop
 from quilt_nodeagent.kernel.observe import RouteReader, read_fdb, read_neighbours
+from tests.support.agent_doubles import Rig
+from tests.support.agent_doubles import rig as make_rig
 
 
 def fake_host() -> FakeKernel:

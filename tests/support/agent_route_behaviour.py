@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent_doubles import GROUP, Rig, eventually
-
 from quilt_netlink import Delete, Link, Put, Route
+from tests.support.agent_doubles import GROUP, Rig, eventually
 
 GUEST = "02:00:00:00:00:22"
 BEHIND = "10.60.0.0/24"

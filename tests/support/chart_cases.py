@@ -14,7 +14,9 @@ AGENT, RUNTIME = f"{POD} containers agent", f"{POD} containers runtime"
 LEADER = f"{POD} containers operator"
 DIGEST = f"sha256:{'4b' * 32}"
 TOLERATION = {"key": "dedicated", "operator": "Equal", "value": "net", "effect": "NoExecute"}
-AFFINITY = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}
+AFFINITY: dict[str, Any] = {
+    "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}
+}
 VARIABLE = {"name": "COLOR", "value": "green"}
 RELABELING = {"action": "labeldrop", "regex": "pod"}
 MULTICAST = {"network": {"multicast": {"enabled": True}}}
@@ -234,15 +236,16 @@ def others() -> Iterator[Case]:
     exposed = tuple((owner, f"{where} args", "=0.0.0.0:") for owner, where in containers)
     found = tuple((monitor, f"{where} relabelings", node) for monitor in monitors)
     yield case("monitoring.serviceMonitor.enabled", True, *exposed, *found)
-    for key, value, way in (
+    settings: tuple[tuple[str, Any, str], ...] = (
         ("interval", "7s", f"{where} interval"),
         ("scrapeTimeout", "5s", f"{where} scrapeTimeout"),
         ("relabelings", [RELABELING], f"{where} relabelings"),
         ("metricRelabelings", [RELABELING], f"{where} metricRelabelings"),
-    ):
-        expected = RELABELING if isinstance(value, list) else value
-        places = ((monitor, way, expected) for monitor in monitors)
-        yield case(f"monitoring.serviceMonitor.{key}", value, *places, needs=MONITORED)
+    )
+    for key, setting, way in settings:
+        expected = RELABELING if isinstance(setting, list) else setting
+        each = tuple((monitor, way, expected) for monitor in monitors)
+        yield case(f"monitoring.serviceMonitor.{key}", setting, *each, needs=MONITORED)
     labels = ((monitor, "metadata labels release", "prometheus") for monitor in monitors)
     yield case("monitoring.serviceMonitor.labels", {"release": "prometheus"}, *labels, needs=MONITORED)
     yield case("test.timeout", 77, (TEST, "spec containers check command", "77"))

@@ -256,3 +256,21 @@ def in_sync(status: dict[str, Any]) -> bool:
     """Whether a QuiltNode's status says Up and DataplaneInSync."""
     conditions = {item["type"]: item["status"] for item in status.get("conditions", [])}
     return status.get("phase") == "Up" and conditions.get("DataplaneInSync") == "True"
+
+
+def kernel_state(mesh: Mesh, node: str) -> dict[str, list[str]]:
+    """What the node's kernel holds of ours, in a form that compares."""
+    commands = {
+        "routes": "ip -o route show | grep -E 'vxlan100|quilt0' | sed 's/nhid [0-9]* //'",
+        "fdb": "bridge fdb show dev vxlan100",
+        "neighbours": "ip neigh show dev vxlan100 nud permanent",
+        "device": "ip -o link show vxlan100 | sed 's/^[0-9]*: //'",
+        "vtep": "ip -o -4 addr show vxlan100 | sed 's/^[0-9]*: //'",
+        "bridge": "ip -o -4 addr show quilt0 | sed 's/^[0-9]*: //'",
+        "ports": "ls /sys/class/net/quilt0/brif",
+        "nftables": "nft list table inet quilt | grep -v packets",
+        "ip_forward": "cat /proc/sys/net/ipv4/ip_forward",
+    }
+    script = "; echo @@; ".join(commands.values())
+    parts = mesh.on(node, "sh", "-c", f"{script}; true").split("@@\n")
+    return {name: sorted(part.splitlines()) for name, part in zip(commands, parts, strict=True)}

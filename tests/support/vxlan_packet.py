@@ -19,6 +19,6 @@ def encapsulated(source: str, target: str, port: int, payload: bytes, *, mac: st
 
 
 def _checksum(head: bytes) -> int:
-    total = sum(struct.unpack(f"!{len(head) // 2}H", head))
+    total: int = sum(struct.unpack(f"!{len(head) // 2}H", head))
     total = (total >> 16) + (total & 0xFFFF)
     return ~(total + (total >> 16)) & 0xFFFF

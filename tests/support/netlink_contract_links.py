@@ -6,7 +6,6 @@ import errno
 from dataclasses import replace
 
 import pytest
-from netlink_parts import VXLAN, Other, refusal
 
 from quilt_netlink import (
     DETACH,
@@ -21,6 +20,7 @@ from quilt_netlink import (
     Route,
     Vxlan,
 )
+from tests.support.netlink_parts import VXLAN, Other, refusal
 
 
 class LinkContract:

@@ -1,0 +1,1 @@
+"""What tests share: parts of the real thing to test on, doubles, and behaviours that several run."""
