@@ -244,3 +244,14 @@ def held(node: Node) -> dict[str, str]:
 def veths(node: Node) -> list[str]:
     """Return the host ends of pods' interfaces, as the kernel says."""
     return sorted(link["ifname"] for link in show(node.netns, "link") if link["ifname"].startswith("qv"))
+
+
+def route_group(
+    *numbers: int, interface: str = "vxlan100", gateways: list[str] | None = None
+) -> node_pb2.RouteGroup:
+    """Destinations 10.42.n.0/24 behind one interface."""
+    return node_pb2.RouteGroup(
+        interface=interface,
+        destinations=[f"10.42.{n}.0/24" for n in numbers],
+        gateways=[f"10.42.{n}.0" for n in numbers] if gateways is None else gateways,
+    )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from quilt_proto import node_pb2
-from tests.support.runtime_node import Node, make_vxlan
+from tests.support.runtime_node import Node, make_vxlan, route_group
 
 
 def test_only_refused_items_are_answered(ready_node: Node) -> None:
@@ -24,18 +22,10 @@ def test_only_refused_items_are_answered(ready_node: Node) -> None:
     assert not ready_node.routes.ApplyRoutes(request).results
 
 
-def group(*numbers: int, interface: str = "vxlan100", gateways: list[str] | None = None) -> Any:
-    return node_pb2.RouteGroup(
-        interface=interface,
-        destinations=[f"10.42.{n}.0/24" for n in numbers],
-        gateways=[f"10.42.{n}.0" for n in numbers] if gateways is None else gateways,
-    )
-
-
 def test_groups_are_routes_like_any_other(ready_node: Node) -> None:
     make_vxlan(ready_node.netns)
     single = node_pb2.Route(destination="10.42.2.0/24", gateway="10.42.2.0", interface="vxlan100")
-    groups = [group(3, 4), group(5, interface="absent0"), group(6, gateways=[])]
+    groups = [route_group(3, 4), route_group(5, interface="absent0"), route_group(6, gateways=[])]
     request = node_pb2.ApplyRoutesRequest(add=[single], groups=groups, remove=["10.42.9.0/24"])
     answer = ready_node.routes.ApplyRoutes(request)
     assert [(result.destination, result.success, result.error) for result in answer.results] == [
@@ -57,11 +47,11 @@ def test_groups_are_routes_like_any_other(ready_node: Node) -> None:
 
 def test_what_is_wrong_in_a_group_spoils_nothing_else_in_it(ready_node: Node) -> None:
     make_vxlan(ready_node.netns)
-    bad = group(2, 3, 4, gateways=["10.42.2.0", "10.42.03.0", "fd42::4"])
+    bad = route_group(2, 3, 4, gateways=["10.42.2.0", "10.42.03.0", "fd42::4"])
     v6 = node_pb2.RouteGroup(
         interface="vxlan100", destinations=["fd42:0:0:2::/64"], gateways=["fd42:0:0:2::"]
     )
-    torn = group(5, 6, gateways=["10.42.5.0"])
+    torn = route_group(5, 6, gateways=["10.42.5.0"])
     request = node_pb2.ApplyRoutesRequest(groups=[bad, v6, torn])
     results = ready_node.routes.ApplyRoutes(request).results
     assert [result.success for result in results] == [True, False, False, True, False, False]
@@ -73,7 +63,7 @@ def test_what_is_wrong_in_a_group_spoils_nothing_else_in_it(ready_node: Node) ->
 def test_hundreds_at_once_are_as_one_by_one_also_where_one_is_anothers(ready_node: Node) -> None:
     make_vxlan(ready_node.netns)
     many = list(range(2, 202))
-    request = node_pb2.ApplyRoutesRequest(groups=[group(*many)], failures_only=True)
+    request = node_pb2.ApplyRoutesRequest(groups=[route_group(*many)], failures_only=True)
     assert not ready_node.routes.ApplyRoutes(request).results
     assert not ready_node.routes.ApplyRoutes(request).results
     held = ready_node.routes.ListRoutes(node_pb2.ListRoutesRequest()).routes

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from quilt_proto import node_pb2
-from tests.support.runtime_node import Node, make_vxlan
-
-from .test_runtime_bulk_answers import group
+from tests.support.runtime_node import Node, make_vxlan, route_group
 
 Request = node_pb2.ApplyRoutesRequest
 
@@ -29,7 +27,8 @@ def test_a_few_are_answered_while_a_call_works_on_thousands(ready_node: Node) ->
     bulk = ready_node.routes.ApplyRoutes.future(many)
     numbers = range(2, 42)
     few = {
-        number: ready_node.routes.ApplyRoutes.future(Request(groups=[group(number)])) for number in numbers
+        number: ready_node.routes.ApplyRoutes.future(Request(groups=[route_group(number)]))
+        for number in numbers
     }
     assert all(few[number].result().results[0].success for number in numbers)
     assert not bulk.result().results
