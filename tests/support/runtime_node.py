@@ -19,7 +19,7 @@ import grpc
 from quilt_proto import node_pb2, node_pb2_grpc, runtime_pb2, runtime_pb2_grpc
 from tests.support.namespaces import Namespace
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 
 
 # Many times as long where everything is slow: in a virtual machine with another kernel.
