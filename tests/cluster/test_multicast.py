@@ -6,12 +6,11 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.mesh import Mesh, Pod, all_up, install, pod_manifest, until
+from tests.support.mesh import ROOT, Mesh, Pod, all_up, install, pod_manifest, until
 from tests.support.node_life import phases
 
 GROUP = "239.129.1.1"
@@ -21,7 +20,7 @@ LEFT = "239.129.1.9"
 AT_ONCE = "node.maxUnavailable=100%"
 # A node is Down soon after its agent falls silent, whatever its kubelet says.
 HEARTBEAT = "network.heartbeat.source=Agent,network.heartbeat.interval=2s,network.heartbeat.timeout=10s"
-SCRIPT = Path(__file__).with_name("multicast_pod.py")
+SCRIPT = ROOT / "tests/support/multicast_pod.py"
 
 
 @dataclass(frozen=True)
