@@ -1,6 +1,8 @@
-"""Write the chart's CRD templates and the API reference from the models, or check that they are up to date.
+"""Write what follows from the models, or check that it is up to date.
 
-They are templates and not in the chart's `crds/` folder, because Helm installs that folder once and never
+The chart's CRD templates, the schema of its `network` values, and the API reference.
+
+The CRDs are templates and not in the chart's `crds/` folder, because Helm installs that folder once and never
 upgrades it.
 """
 
@@ -12,11 +14,13 @@ from pathlib import Path
 
 import yaml
 
+from quilt_crds.chart_schema import with_network
 from quilt_crds.definitions import DEFINITIONS, Definition
 from quilt_crds.reference import reference
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = Path("helm/quilt-mesh/templates/crds")
+VALUES_SCHEMA = Path("helm/quilt-mesh/values.schema.json")
 REFERENCE = Path("docs/crds.md")
 _HEADER = "# Generated from crds/quilt_crds by `python -m quilt_crds.generate`; edit the models instead.\n"
 
@@ -34,7 +38,8 @@ def render_all(root: Path) -> dict[Path, str]:
         root / TEMPLATES / f"{definition.resource.plural}.yaml": render(definition)
         for definition in DEFINITIONS
     }
-    return templates | {root / REFERENCE: reference()}
+    schema = root / VALUES_SCHEMA
+    return templates | {root / REFERENCE: reference(), schema: with_network(schema.read_text())}
 
 
 def stale_files(wanted: dict[Path, str], root: Path) -> list[Path]:

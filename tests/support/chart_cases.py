@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import yaml
+
 ABSENT = object()
+CHART = Path(__file__).parents[2] / "helm/quilt-mesh"
+# Values of the network with a case of their own.
+SPECIAL = ("multicast.enabled", "nodePrefixLengthV6")
 
 NODE, OPERATOR, TEST = "DaemonSet/quilt-mesh", "Deployment/quilt-operator", "Pod/quilt-test"
 POD = "spec template spec"
@@ -123,27 +130,35 @@ def networks() -> Iterator[Case]:
         (NODE, f"{POD} volumes multicast-key secret secretName", ""),
     )  # fmt: skip
     for path, value in {
-        "nodePrefixLength": 26,
-        "nodePrefixLengthV6": 80,
-        "ipam.mode": "kubernetes",
-        "vxlan.vni": 7,
-        "vxlan.port": 8472,
+        "nodePrefixLengthV6": 80,  # an IPv4 node prefix fits into it
         "vxlan.device": "vx7",
         "vxlan.mtu": 1400,
-        "vxlan.directRouting": True,
         "heartbeat.interval": "5s",
         "heartbeat.timeout": "21s",
-        "heartbeat.source": "Agent",
-        "multicast.fastLeave": False,
         "multicast.namespaces": ["video"],
-        "multicast.maxGroupsPerPod": 7,
-        "multicast.maxGroupsPerNode": 77,
-        "spoofGuard": False,
-        "nodeDownPolicy": "Keep",
         "disruptionThreshold": "42%",
         "reuseGracePeriod": "7m",
     }.items():
         yield network(path, value)
+    schema = json.loads((CHART / "values.schema.json").read_text())["properties"]["network"]
+    values = yaml.safe_load((CHART / "values.yaml").read_text())["network"]
+    yield from (network(path, value) for path, value in not_defaults(schema, values) if path not in SPECIAL)
+
+
+def not_defaults(
+    schema: dict[str, Any], values: dict[str, Any], above: str = ""
+) -> Iterator[tuple[str, Any]]:
+    """Yield the path of each number, choice and switch with a value that is not its default."""
+    for name, part in schema["properties"].items():
+        match part:
+            case {"properties": _}:
+                yield from not_defaults(part, values[name], f"{above}{name}.")
+            case {"enum": choices}:
+                yield f"{above}{name}", next(choice for choice in choices if choice != values[name])
+            case {"type": "boolean"}:
+                yield f"{above}{name}", not values[name]
+            case {"type": "integer", "maximum": most}:
+                yield f"{above}{name}", most
 
 
 def nodes() -> Iterator[Case]:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from quilt_crds.definitions import DEFINITIONS, Definition
-from quilt_crds.generate import ROOT, TEMPLATES, main
+from quilt_crds.generate import ROOT, TEMPLATES, VALUES_SCHEMA, main
 from quilt_crds.quiltnetwork import QuiltNetworkSpec
 from quilt_crds.schema import schema_at
 
@@ -43,6 +43,8 @@ def test_the_generated_files_are_up_to_date() -> None:
 def test_check_notices_a_stale_a_missing_and_a_surplus_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / VALUES_SCHEMA).parent.mkdir(parents=True)
+    (tmp_path / VALUES_SCHEMA).write_text('{"properties": {}}')
     assert main(["--root", str(tmp_path)]) == 0
     assert main(["--root", str(tmp_path), "--check"]) == 0
     folder = tmp_path / TEMPLATES
