@@ -202,7 +202,7 @@ class QuiltNode(WireObject, frozen=True):
         return bool(status.host_ip or status.served_subnets) or by_agent
 
 
-class Vxlan(Wire, frozen=True):
+class VxlanSpec(Wire, frozen=True):
     """The overlay device; `mtu` is `auto` or a number."""
 
     vni: int = DEFAULT_VNI
@@ -242,7 +242,7 @@ class QuiltNetworkSpec(Wire, frozen=True):
     cluster_cidrs_v6: tuple[str, ...] = ()
     node_prefix_length: int = 24
     ipam: Ipam = Ipam()
-    vxlan: Vxlan = Vxlan()
+    vxlan: VxlanSpec = VxlanSpec()
     heartbeat: HeartbeatSpec = HeartbeatSpec()
     multicast: MulticastSpec = MulticastSpec()
     spoof_guard: bool = True

@@ -6,6 +6,7 @@ from socket import AF_INET, AF_INET6
 
 from quilt_netlink import constants as c
 from quilt_netlink.messages import Message
+from quilt_netlink.schema import VXLAN_ATTRIBUTES
 from quilt_netlink.state import (
     SCOPE_UNIVERSE,
     Address,
@@ -120,13 +121,9 @@ def link(found: Message) -> Link:
 
 
 def _vxlan(data: Message) -> Vxlan:
-    return Vxlan(
-        vni=data.get("IFLA_VXLAN_ID", 0),
-        port=data.get("IFLA_VXLAN_PORT", 0),
-        local=data.get("IFLA_VXLAN_LOCAL") or data.get("IFLA_VXLAN_LOCAL6", ""),
-        learning=bool(data.get("IFLA_VXLAN_LEARNING")),
-        device=data.get("IFLA_VXLAN_LINK", 0),
-    )
+    found = {name: data.get(attribute, 0) for name, attribute in VXLAN_ATTRIBUTES.items()}
+    found["learning"] = bool(found["learning"])
+    return Vxlan(**found, local=data.get("IFLA_VXLAN_LOCAL") or data.get("IFLA_VXLAN_LOCAL6", ""))
 
 
 def address(found: Message) -> Address | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from quilt_netlink import constants as c
 from quilt_netlink.messages import Message, encode
-from quilt_netlink.schema import ifinfmsg
+from quilt_netlink.schema import VXLAN_ATTRIBUTES, ifinfmsg
 from quilt_netlink.shapes import Attributes
 from quilt_netlink.state import Link, Vxlan
 
@@ -109,14 +109,16 @@ def _common(link: Link, now: Link | None = None) -> Attributes:
 
 
 def _vxlan(vxlan: Vxlan, *, creating: bool) -> Attributes:
-    attrs: Attributes = [("IFLA_VXLAN_ID", vxlan.vni)]
-    if creating:  # the kernel refuses a port on an existing device even when it is the same
-        attrs.append(("IFLA_VXLAN_PORT", vxlan.port))
+    left_out = [] if vxlan.device else ["device"]
+    if not creating:  # the kernel refuses a port on an existing device even when it is the same
+        left_out.append("port")
+    attrs: Attributes = [
+        (attribute, int(getattr(vxlan, name)))
+        for name, attribute in VXLAN_ATTRIBUTES.items()
+        if name not in left_out
+    ]
     if vxlan.local:
         attrs.append(("IFLA_VXLAN_LOCAL6" if ":" in vxlan.local else "IFLA_VXLAN_LOCAL", vxlan.local))
-    if vxlan.device:
-        attrs.append(("IFLA_VXLAN_LINK", vxlan.device))
-    attrs.append(("IFLA_VXLAN_LEARNING", int(vxlan.learning)))
     return attrs
 
 

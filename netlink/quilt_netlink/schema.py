@@ -8,6 +8,7 @@ made of them with pyroute2's byte for byte. What is not listed here is neither w
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 
 from quilt_netlink import constants as c
 from quilt_netlink.shapes import (
@@ -27,6 +28,7 @@ from quilt_netlink.shapes import (
     Shape,
     items,
 )
+from quilt_netlink.state import Vxlan
 
 _VXLAN = Shape(
     {
@@ -38,6 +40,13 @@ _VXLAN = Shape(
         "IFLA_VXLAN_LOCAL6": (17, IP),
     }
 )
+_NAMED_OTHERWISE = {"vni": "ID", "device": "LINK"}
+VXLAN_ATTRIBUTES = {
+    field.name: f"IFLA_VXLAN_{_NAMED_OTHERWISE.get(field.name, field.name.upper())}"
+    for field in fields(Vxlan)
+    if field.name != "local"
+}
+"""The attribute of each field of a `Vxlan` but `local`, which has one for each family."""
 _BRIDGE = Shape(
     {
         "IFLA_BR_MCAST_ROUTER": (22, U8),

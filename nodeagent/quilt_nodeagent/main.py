@@ -172,7 +172,7 @@ def _wanted(agent: Agent) -> Wanted | None:
     table, network = agent.table, agent.view.network
     if network is None or not table.complete:
         return None
-    device = network.device if agent.reconciler.verified else ""
+    device = network.vxlan.device if agent.reconciler.verified else ""
     claims = table.claims() if network.multicast.enabled else ()
     others = tuple(claim for claim in claims if claim.node != table.own_node)
     return Wanted(network.multicast, device, tuple(table.own), others)

@@ -102,8 +102,8 @@ class NetworkSource:
             return
         if not self._view.learn_network(network):
             return
-        log.info("network_known", cidrs=network.cluster_cidrs, vni=network.vni, port=network.port)
-        marks = self._table.set_keep_down(network.keep_down) | self._table.set_device(network.device)
+        log.info("network_known", cidrs=network.cluster_cidrs, vni=network.vxlan.vni, port=network.vxlan.port)
+        marks = self._table.set_keep_down(network.keep_down) | self._table.set_device(network.vxlan.device)
         cidrs = [cidr for cidr in network.cluster_cidrs if self._has_ipv6 or ":" not in cidr]
         self._touched(marks | self._table.set_refused(cidrs))
 

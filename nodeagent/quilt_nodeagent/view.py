@@ -144,7 +144,7 @@ class View:
     @property
     def routes_directly(self) -> bool:
         """Whether the network asks for routes without encapsulation where peers share a link."""
-        return self.network is not None and self.network.direct_routing
+        return self.network is not None and self.network.vxlan.direct_routing
 
     def concerns_underlay(self, entry: Link | Address | Route) -> bool:
         """Whether a change can concern the host address, the MTU, or which peers are on the same link."""
@@ -173,7 +173,7 @@ class View:
             )
         local = underlay.host_ip.address
         mtu = network.device_mtu(underlay.mtu, local)
-        device = network.overlay.device(network.device, local, self._mac, mtu)
+        device = network.overlay.device(network.vxlan.device, local, self._mac, mtu)
         own = self._table.own
         usable = [claim.vtep for claim in own if self.reach.subnet(claim.cidr)]
         addresses = frozenset(f"{vtep}/{128 if ':' in vtep else 32}" for vtep in usable)
@@ -193,15 +193,15 @@ class View:
         return NodeSettings(
             cluster_cidrs=self.network.cluster_cidrs,
             mtu=self.network.device_mtu(self.underlay.mtu, self.underlay.host_ip.address),
-            device=self.network.device,
-            port=self.network.port,
+            device=self.network.vxlan.device,
+            port=self.network.vxlan.port,
             overlay_sources=self._table.host_ips(),
             prefix_length=self._prefix_length(self.network),
             subnet_v6=second.cidr if second else "",
             multicast=self.network.multicast.enabled,
             fast_leave=self.network.multicast.fast_leave,
             spoof_guard=self.network.spoof_guard,
-            vni=self.network.vni,
+            vni=self.network.vxlan.vni,
         )
 
     def status_facts(self, version: str) -> QuiltNodeStatus:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from quilt_crds.durations import parse_duration
-from quilt_crds.names import DEFAULT_CLUSTER_CIDRS, DEFAULT_VNI, IPV6_MTU, VXLAN_DEVICE, VXLAN_PORT, wire_name
-from quilt_crds.wire import MulticastSpec, network_spec
-from quilt_nodeagent.core.overlay import Overlay, Vxlan
+from quilt_crds.names import DEFAULT_CLUSTER_CIDRS, IPV6_MTU, wire_name
+from quilt_crds.wire import MulticastSpec, VxlanSpec, network_spec
+from quilt_nodeagent.core.overlay import VXLAN_DEFAULTS, Overlay, Vxlan
 from quilt_nodeagent.core.peer import Reach
 
 MULTICAST_OFF = MulticastSpec()
@@ -17,21 +17,17 @@ MULTICAST_OFF = MulticastSpec()
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Settings of one mesh; times in seconds, `mtu` 0 means: the underlay's less the encapsulation.
+    """Settings of one mesh; times in seconds.
 
     `prefix_length` is that of every node's IPv4 subnet, 0 where Kubernetes hands them out: then each node's
     is as long as its podCIDR.
     """
 
     cluster_cidrs: tuple[str, ...] = DEFAULT_CLUSTER_CIDRS
-    device: str = VXLAN_DEVICE
-    vni: int = DEFAULT_VNI
-    port: int = VXLAN_PORT
-    mtu: int = 0
+    vxlan: VxlanSpec = VXLAN_DEFAULTS
     heartbeat_interval: float = 10.0
     heartbeat_timeout: float = 30.0
     keep_down: bool = False
-    direct_routing: bool = False
     multicast: MulticastSpec = MULTICAST_OFF
     prefix_length: int = 24
     spoof_guard: bool = True
@@ -39,7 +35,7 @@ class Network:
     @property
     def overlay(self) -> Overlay:
         """The way to other nodes."""
-        return Vxlan(self.vni, self.port)
+        return Vxlan(self.vxlan)
 
     @property
     def dual_stack(self) -> bool:
@@ -48,7 +44,8 @@ class Network:
 
     def device_mtu(self, underlay: int, host_ip: str) -> int:
         """MTU of the overlay's device, the bridge and pods over an underlay with MTU `underlay`."""
-        return self.mtu or underlay - self.overlay.overhead(host_ip)
+        mtu = self.vxlan.mtu
+        return mtu if isinstance(mtu, int) else underlay - self.overlay.overhead(host_ip)
 
     def reach(self, underlay: int, host_ip: str) -> Reach:
         """What the overlay can carry; why it is not IPv6 is for the runtime to say."""
@@ -58,17 +55,12 @@ class Network:
 def read_network(spec: Mapping[str, Any]) -> Network:
     """Read a QuiltNetwork's spec; absent fields take their defaults. ValueError names what cannot be used."""
     read = network_spec(spec)
-    vxlan, heartbeat = read.vxlan, read.heartbeat
     return Network(
         cluster_cidrs=read.cidrs,
-        device=vxlan.device,
-        vni=vxlan.vni,
-        port=vxlan.port,
-        mtu=vxlan.mtu if isinstance(vxlan.mtu, int) else 0,
-        heartbeat_interval=_duration("interval", heartbeat.interval),
-        heartbeat_timeout=_duration("timeout", heartbeat.timeout),
+        vxlan=read.vxlan,
+        heartbeat_interval=_duration("interval", read.heartbeat.interval),
+        heartbeat_timeout=_duration("timeout", read.heartbeat.timeout),
         keep_down=read.node_down_policy == "Keep",
-        direct_routing=vxlan.direct_routing,
         multicast=_multicast(read.multicast),
         prefix_length=0 if read.ipam.mode == "kubernetes" else read.node_prefix_length,
         spoof_guard=read.spoof_guard,

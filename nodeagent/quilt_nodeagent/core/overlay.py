@@ -14,11 +14,13 @@ from typing import Any, Literal, Protocol
 
 from msgspec import Struct
 
-from quilt_crds.names import VXLAN_PORT
+from quilt_crds.wire import VxlanSpec
 from quilt_delta import Tracked
 from quilt_netlink.state import ADDRGENMODE_NONE, Link
 from quilt_netlink.state import Vxlan as Parameters
 from quilt_nodeagent.core.peer import Peer
+
+VXLAN_DEFAULTS = VxlanSpec()
 
 Kind = Literal["neighbour", "fdb", "route", "unreachable"]
 Mark = tuple[Kind, str]
@@ -138,8 +140,7 @@ class Vxlan:
     the UDP packet its host. Frames to a MAC without an FDB entry are dropped: nothing is flooded.
     """
 
-    vni: int = 100
-    port: int = VXLAN_PORT
+    spec: VxlanSpec = VXLAN_DEFAULTS
 
     @property
     def kinds(self) -> Sequence[Kind]:
@@ -155,7 +156,7 @@ class Vxlan:
 
     def device(self, name: str, local: str, mac: str, mtu: int) -> Link:
         """Return the device that is wanted on a node with the underlay address `local`."""
-        vxlan = Parameters(self.vni, self.port, local)
+        vxlan = Parameters(self.spec.vni, self.spec.port, local)
         mode = ADDRGENMODE_NONE
         return Link(name, "vxlan", mac=mac, mtu=mtu, up=True, addrgenmode=mode, vxlan=vxlan)
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from quilt_crds.names import UP
+from quilt_crds.wire import VxlanSpec
 from quilt_netlink import Link
 from quilt_nodeagent.core.conditions import Facts, conditions
 from quilt_nodeagent.core.device import Care, clash, former, judge
@@ -40,7 +41,9 @@ def test_a_full_spec_is_read() -> None:
         "heartbeat": {"interval": "5s", "timeout": "1m"},
         "nodeDownPolicy": "Keep",
     }
-    assert read_network(spec) == Network(("10.0.0.0/8", "fd00::/48"), "mesh0", 7, 8472, 1400, 5.0, 60.0, True)
+    assert read_network(spec) == Network(
+        ("10.0.0.0/8", "fd00::/48"), VxlanSpec(7, 8472, "mesh0", 1400), 5.0, 60.0, True
+    )
 
 
 def test_a_bad_setting_is_named() -> None:
@@ -58,7 +61,7 @@ def test_the_guard_is_on_unless_it_is_turned_off(spec: dict[str, bool], on: bool
 @pytest.mark.parametrize(("host", "mtu"), [("198.18.0.1", 1450), ("2001:db8::1", 1430)])
 def test_row_10_an_ipv6_underlay_needs_70_bytes(host: str, mtu: int) -> None:
     assert Network().device_mtu(1500, host) == mtu
-    assert Network(mtu=1300).device_mtu(1500, host) == 1300
+    assert Network(vxlan=VxlanSpec(mtu=1300)).device_mtu(1500, host) == 1300
 
 
 LOCAL = ("10.0.2.15", "198.18.0.1")

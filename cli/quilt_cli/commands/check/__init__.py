@@ -14,7 +14,7 @@ from quilt_cli.core.finding import EXIT_HEALTHY, EXIT_PROBLEMS, Finding, Level, 
 from quilt_cli.groups import Group
 from quilt_cli.output import console, counts, lines, print_json
 from quilt_crds.names import DEFAULT_CLUSTER_CIDRS
-from quilt_crds.wire import Vxlan
+from quilt_crds.wire import VxlanSpec
 from quilt_kube.sync import Client
 
 
@@ -83,7 +83,7 @@ def check(
 
 
 def _nodes(
-    client: Client, image: str | None, vxlan: Vxlan, cidrs: Sequence[str], *, installed: bool
+    client: Client, image: str | None, vxlan: VxlanSpec, cidrs: Sequence[str], *, installed: bool
 ) -> list[Finding]:
     from quilt_cli.commands.probing import node_image, telling
     from quilt_cli.connectivity.nodes import Settings
