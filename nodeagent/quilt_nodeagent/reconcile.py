@@ -177,6 +177,7 @@ class Reconciler:
                 self._metrics.drift_repairs.labels(kind).inc()
             log.info("drift_repaired", kinds=cared.mended, device=target.device.name)
         self._dataplane.index, self._dataplane.device = cared.index, target.device.name
+        self._dataplane.overlay = self._table.overlay
         self._held_target = target
         self._care(target.device.name)
         self._dataplane.tables.want_all(self._table.desired())

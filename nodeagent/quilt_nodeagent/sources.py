@@ -103,7 +103,8 @@ class NetworkSource:
         if not self._view.learn_network(network):
             return
         log.info("network_known", cidrs=network.cluster_cidrs, vni=network.vxlan.vni, port=network.vxlan.port)
-        marks = self._table.set_keep_down(network.keep_down) | self._table.set_device(network.vxlan.device)
+        marks = self._table.set_overlay(network.overlay) | self._table.set_device(network.vxlan.device)
+        marks |= self._table.set_keep_down(network.keep_down)
         cidrs = [cidr for cidr in network.cluster_cidrs if self._has_ipv6 or ":" not in cidr]
         self._touched(marks | self._table.set_refused(cidrs))
 

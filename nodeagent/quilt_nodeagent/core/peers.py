@@ -7,7 +7,7 @@ never belong to two nodes here, whatever order events come in.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -28,7 +28,7 @@ class PeerTable:
     ) -> None:
         self.own_node = own_node
         self.device = device
-        self._overlay = overlay
+        self.overlay = overlay
         self.complete = False
         self._keep_down = keep_down
         self._direct: Direct | None = None
@@ -41,7 +41,7 @@ class PeerTable:
         # the smallest CIDR decides, so that order never matters.
         self._peers: dict[str, Peer] = {}
         self._nodes: dict[str, tuple[Peer, ...]] = {}
-        self._users: dict[Kind, dict[str, tuple[Peer, ...]]] = {kind: {} for kind in self._overlay.kinds}
+        self._users: dict[Kind, dict[str, tuple[Peer, ...]]] = {kind: {} for kind in self.overlay.kinds}
 
     def __len__(self) -> int:
         return len(self._claims)
@@ -121,6 +121,15 @@ class PeerTable:
         self.device = device
         return {("route", cidr) for cidr in self._peers}
 
+    def set_overlay(self, overlay: Overlay) -> set[Mark]:
+        """Follow the network's way to other nodes; parameters of its device are no peer's."""
+        if type(overlay) is type(self.overlay):
+            return set()
+        marks = self._each(self._leave)
+        self.overlay = overlay
+        self._users = {kind: {} for kind in overlay.kinds}
+        return marks | self._each(self._enter_where_wanted)
+
     def set_refused(self, cidrs: Iterable[str]) -> set[Mark]:
         """Follow the mesh's networks: what has no route in them is refused by this node."""
         before, self._refused = self._refused, frozenset(cidrs)
@@ -128,14 +137,14 @@ class PeerTable:
 
     def set_reach(self, reach: Reach) -> set[Mark]:
         """Follow what the overlay can carry."""
-        marks: set[Mark] = set()
-        claims = self._claims.values() if reach != self._reach else ()
-        for claim in claims:
-            marks.update(self._leave(claim))
+        if reach == self._reach:
+            return set()
+        marks = self._each(self._leave)
         self._reach = reach
-        for claim in claims:
-            marks.update(self._enter_where_wanted(claim))
-        return marks
+        return marks | self._each(self._enter_where_wanted)
+
+    def _each(self, step: Callable[[Peer], set[Mark]]) -> set[Mark]:
+        return {mark for claim in self._claims.values() for mark in step(claim)}
 
     @property
     def apart(self) -> list[Peer]:
@@ -176,7 +185,7 @@ class PeerTable:
         return self._value(kind, peers[0]) if peers else None
 
     def _value(self, kind: Kind, peer: Peer) -> str:
-        return next(value for of, _, value in self._overlay.entries(peer) if of == kind)
+        return next(value for of, _, value in self.overlay.entries(peer) if of == kind)
 
     def holder(self, address: str) -> Peer | None:
         """Return the claim whose subnet holds an address: the node's own, or one that is routed to."""
@@ -206,7 +215,7 @@ class PeerTable:
         direct, host = self._direct, peer.host_ip
         if direct is not None and (":" in host) == (":" in peer.cidr) and direct.reaches(host):
             return Hop(host, direct.device)
-        return self._overlay.hop(peer, self.device)
+        return self.overlay.hop(peer, self.device)
 
     def _alive(self, peer: Peer) -> bool:
         there = peer.phase == UP or (self._keep_down and peer.phase == DOWN)
@@ -251,11 +260,11 @@ class PeerTable:
     def _indexes(self, peer: Peer) -> list[tuple[dict[str, tuple[Peer, ...]], str]]:
         return [
             (self._nodes, peer.node),
-            *((self._users[k], key) for k, key, _ in self._overlay.entries(peer)),
+            *((self._users[k], key) for k, key, _ in self.overlay.entries(peer)),
         ]
 
     def _marks(self, peer: Peer) -> set[Mark]:
-        marks: set[Mark] = {(kind, key) for kind, key, _ in self._overlay.entries(peer)}
+        marks: set[Mark] = {(kind, key) for kind, key, _ in self.overlay.entries(peer)}
         return marks | {("route", peer.cidr)}
 
 
