@@ -1,7 +1,11 @@
-"""From an earlier version to this one, node after node, and back: pods go on talking, subnets stay theirs."""
+"""From an earlier version to this one, node after node, and back: pods go on talking, subnets stay theirs.
+
+QUILT_UPGRADE_FROM names another commit to come from.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import permutations
@@ -17,7 +21,7 @@ from tests.support.mesh import CHART, NAMESPACE, Mesh, Pod, all_up, in_sync, rel
 # The first time images of the earlier version are built.
 pytestmark = pytest.mark.timeout(1800)
 # Before subnets of any length, the untracked overlay and the bridge guard: what a node may meet beside it.
-FROM = "f9ccd392fb2c199466150306fc2010c8a0cc9fbb"
+FROM = os.environ.get("QUILT_UPGRADE_FROM", "f9ccd392fb2c199466150306fc2010c8a0cc9fbb")
 RATE = 200
 AT_LEAST = 10 * RATE
 

@@ -181,7 +181,7 @@ class PeerTable:
             return self._hop(self._peers[key]) if key in self._peers else None
         if kind == "unreachable":
             return key in self._refused or None
-        peers = self._users[kind].get(key)
+        peers = self._users.get(kind, {}).get(key)
         return self._value(kind, peers[0]) if peers else None
 
     def _value(self, kind: Kind, peer: Peer) -> str:
