@@ -24,12 +24,13 @@ PACKAGES = (
     "runtime",
     "cli",
 )
+FAKE_KERNEL = "tests/unit/nodeagent/test_agent_on_fake_kernel.py::TestOnFakeKernel"
 # {example: (files that it may edit by hand, its tests)}
 EXAMPLES = {
     "vxlan-tos": (
         7,
         (
-            "tests/unit/nodeagent/test_agent_on_fake_kernel.py",
+            f"{FAKE_KERNEL}::test_the_type_of_service_of_the_network_is_the_devices",
             "tests/unit/netlink/test_netlink_messages.py",
             "tests/unit/crds",
             "tests/unit/helm/test_helm_values.py",
