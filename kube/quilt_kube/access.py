@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import ssl
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,13 +14,16 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from quilt_kube import proxies
-from quilt_kube.credentials import AccessError, Credentials
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
+class AccessError(Exception):
+    """The API server cannot be addressed; the text says what is missing and what to set."""
+
+
 class Proof(Protocol):
-    """What proves who asks: `Credentials` or `Plugin`."""
+    """What proves who asks: `Credentials` or a `Plugin`."""
 
     def authorization(self) -> str:
         """Return the value of the Authorization header for a request sent now, or nothing."""
@@ -27,6 +32,35 @@ class Proof(Protocol):
     def refused(self) -> None:
         """Take note that the API server did not accept it (HTTP 401)."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Whatever is given of: a file with a token (read each time), a token, a name and password."""
+
+    token_file: Path | None = None
+    token: str = field(default="", repr=False)
+    username: str = ""
+    password: str = field(default="", repr=False)
+
+    def authorization(self) -> str:
+        """Return the value of the Authorization header for a request sent now, or nothing."""
+        token = self.token
+        if self.token_file:
+            try:
+                # The kubelet replaces it before it expires.
+                token = self.token_file.read_text().strip()
+            except OSError:
+                if not token:
+                    raise
+        if token:
+            return f"Bearer {token}"
+        if self.username:
+            return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
+        return ""
+
+    def refused(self) -> None:
+        """Take note that the API server did not accept it (HTTP 401)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +119,15 @@ def make_tls(authorities: bytes = b"", *, insecure: bool = False, server_name: s
     else:
         tls.load_default_certs()
     return tls
+
+
+def load_pair(tls: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
+    """Have `tls` present a client certificate, both in PEM; raises ssl.SSLError."""
+    # The ssl module reads key pairs from files only.
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(certificate + b"\n" + key)
+        file.flush()
+        tls.load_cert_chain(file.name)
 
 
 def find(

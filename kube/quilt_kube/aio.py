@@ -9,9 +9,8 @@ from typing import Any, NoReturn, Protocol, Self
 
 import aiohttp
 
-from quilt_kube.access import Access
+from quilt_kube.access import Access, AccessError
 from quilt_kube.connections import CONNECT, open_socket
-from quilt_kube.credentials import AccessError
 from quilt_kube.listwatch import FAILURES, ListWatch
 from quilt_kube.request import Request, SilentError, UnreachableError, check, describe
 

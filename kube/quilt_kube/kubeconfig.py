@@ -12,8 +12,8 @@ from urllib.parse import quote, urlsplit
 
 import yaml
 
-from quilt_kube.access import Access, make_tls, usable_proxy
-from quilt_kube.credentials import AccessError, Credentials, Plugin, load_pair
+from quilt_kube.access import Access, AccessError, Credentials, load_pair, make_tls, usable_proxy
+from quilt_kube.plugin import Plugin
 
 _LISTS = ("clusters", "contexts", "users")
 # What a credential plugin with `provideClusterInfo` gets to know about the cluster.

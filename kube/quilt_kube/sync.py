@@ -15,9 +15,8 @@ from contextlib import closing, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-from quilt_kube.access import Access
+from quilt_kube.access import Access, AccessError
 from quilt_kube.connections import CONNECT, notice_loss
-from quilt_kube.credentials import AccessError
 from quilt_kube.listwatch import FAILURES, ListWatch
 from quilt_kube.proxies import authorization
 from quilt_kube.request import (

@@ -15,9 +15,8 @@ import structlog
 from prometheus_client import disable_created_metrics
 
 from quilt_crds.names import AGENT_HEALTH_PORT, DEFAULT_NETWORK
-from quilt_kube.access import find, in_cluster
+from quilt_kube.access import AccessError, find, in_cluster
 from quilt_kube.aio import Client
-from quilt_kube.credentials import AccessError
 from quilt_multicast.keeper import Keeper
 from quilt_multicast.metrics import MulticastMetrics
 from quilt_multicast.service import Multicast, Wanted

@@ -9,7 +9,7 @@ import sys
 import click
 
 from quilt_crds.names import OPERATOR_HEALTH_PORT
-from quilt_kube.credentials import AccessError
+from quilt_kube.access import AccessError
 from quilt_kube.listwatch import SILENCE
 from quilt_operator import logs
 from quilt_operator.api.connection import Connection, find_access

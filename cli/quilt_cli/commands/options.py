@@ -12,8 +12,7 @@ import click
 
 from quilt_cli.core.finding import EXIT_CANNOT_TELL
 from quilt_cli.output import console, print_json
-from quilt_kube.access import find
-from quilt_kube.credentials import AccessError
+from quilt_kube.access import AccessError, find
 from quilt_kube.request import ApiError, UnreachableError
 from quilt_kube.sync import Client
 

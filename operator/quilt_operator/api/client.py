@@ -16,8 +16,8 @@ import msgspec
 from kubernetes.aio.client.exceptions import ApiException
 from multidict import CIMultiDict
 
+from quilt_kube.access import AccessError
 from quilt_kube.connections import CONNECT
-from quilt_kube.credentials import AccessError
 from quilt_kube.request import (
     APPLY_PATCH,
     JSON,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from quilt_kube.access import Access
-from quilt_kube.credentials import Credentials
+from quilt_kube.access import Access, Credentials
 from quilt_kube.request import ApiError, UnreachableError
 from quilt_kube.sync import Client
 from tests.support.cli_fakeapi import FakeApi

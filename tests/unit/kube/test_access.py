@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from quilt_kube import credentials, proxies
-from quilt_kube.access import Access, find, in_cluster
-from quilt_kube.credentials import AccessError, Credentials
+from quilt_kube import proxies
+from quilt_kube.access import Access, AccessError, Credentials, find, in_cluster
 from quilt_kube.kubeconfig import from_kubeconfig
 
 Corpus = Callable[..., Path]
@@ -297,7 +296,7 @@ def test_no_secret_shows_in_a_repr() -> None:
 
 def test_one_reader_serves_all_components() -> None:
     """u9: Nobody but quilt_kube reads kubeconfigs or finds a service account."""
-    root = Path(credentials.__file__).parents[2]
+    root = Path(proxies.__file__).parents[2]
     folders = ("nodeagent", "operator", "cli", "runtime", "multicast", "devcluster")
     found = [
         str(path.relative_to(root))

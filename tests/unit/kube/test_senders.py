@@ -11,8 +11,7 @@ from itertools import pairwise
 import pytest
 
 from quilt_kube import aio, sync
-from quilt_kube.access import Access
-from quilt_kube.credentials import Credentials
+from quilt_kube.access import Access, Credentials
 from quilt_kube.request import (
     ApiError,
     Request,

@@ -10,9 +10,8 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from quilt_crds.wire import QuiltNode, QuiltSubnet
-from quilt_kube.access import Access
+from quilt_kube.access import Access, Credentials
 from quilt_kube.aio import Client, follow
-from quilt_kube.credentials import Credentials
 from quilt_kube.listwatch import SILENCE, ListWatch
 from quilt_kube.request import ApiError, Request, UnreachableError, read
 from quilt_netlink import FakeKernel

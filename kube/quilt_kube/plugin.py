@@ -1,20 +1,19 @@
-"""What proves to an API server who asks: a token, its file, a name and password, or a plugin's answer."""
+"""Credential plugins of kubeconfigs: programs that answer who asks (client.authentication.k8s.io)."""
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import ssl
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from quilt_kube.access import AccessError, load_pair
 
 # Seconds; a plugin that may talk to a person has as long as that person takes.
 _PLUGIN = 60.0
@@ -22,41 +21,8 @@ _PLUGIN = 60.0
 _EARLY = 10.0
 
 
-class AccessError(Exception):
-    """The API server cannot be addressed; the text says what is missing and what to set."""
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """Whatever is given of: a file with a token (read each time), a token, a name and password."""
-
-    token_file: Path | None = None
-    token: str = field(default="", repr=False)
-    username: str = ""
-    password: str = field(default="", repr=False)
-
-    def authorization(self) -> str:
-        """Return the value of the Authorization header for a request sent now, or nothing."""
-        token = self.token
-        if self.token_file:
-            try:
-                # The kubelet replaces it before it expires.
-                token = self.token_file.read_text().strip()
-            except OSError:
-                if not token:
-                    raise
-        if token:
-            return f"Bearer {token}"
-        if self.username:
-            return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
-        return ""
-
-    def refused(self) -> None:
-        """Take note that the API server did not accept it (HTTP 401)."""
-
-
 class Plugin:
-    """A credential plugin (client.authentication.k8s.io): run when a credential is missing or ends.
+    """A credential plugin: run when a credential is missing or ends.
 
     `section` is the kubeconfig's `exec`, `folder` the one that a relative command is in, `cluster` what is
     passed to a plugin with `provideClusterInfo`. A certificate goes into `tls`. Raises AccessError; blocks
@@ -123,12 +89,3 @@ class Plugin:
             raise AccessError(f"its credential plugin failed: {error}") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise AccessError(f"its credential plugin {self._command[0]} sent no ExecCredential") from error
-
-
-def load_pair(tls: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
-    """Have `tls` present a client certificate, both in PEM; raises ssl.SSLError."""
-    # The ssl module reads key pairs from files only.
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(certificate + b"\n" + key)
-        file.flush()
-        tls.load_cert_chain(file.name)
