@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Generic, Protocol, TypeVar, get_args, get_origin
 
 import msgspec
 import structlog
 
 from quilt_kube.backoff import Backoff
-from quilt_kube.request import ApiError, Request, SilentError, UnreachableError, read
+from quilt_kube.request import ApiError, Request, SilentError, UnreachableError, not_kubernetes, read
 
 # Seconds.
 SILENCE: Final = 70.0
@@ -38,13 +38,17 @@ class _Versioned(Protocol):
     def resource_version(self) -> str: ...
 
 
-class _Identified(Protocol):
+class Identified(Protocol):
+    """An object with metadata."""
+
     @property
-    def metadata(self) -> _Versioned: ...
+    def metadata(self) -> _Versioned:
+        """With its resourceVersion."""
+        ...
 
 
 S = TypeVar("S")
-T = TypeVar("T", bound=_Identified)
+T = TypeVar("T", bound=Identified)
 log = structlog.get_logger()
 
 
@@ -59,7 +63,7 @@ class _Any(msgspec.Struct):
 
 class _Page(msgspec.Struct):
     metadata: _Meta = msgspec.field(default_factory=_Meta)
-    items: list[msgspec.Raw] = msgspec.field(default_factory=list)
+    items: list[msgspec.Raw] | None = None
 
 
 class _Event(msgspec.Struct):
@@ -166,7 +170,7 @@ class ListWatch(Generic[T]):
         pages, self._pages = self._pages, []
         self.version = page.metadata.resource_version
         # One by one: thousands of decoded objects at once would leave holes in memory.
-        self._listed(self._decode(item) for page in pages for item in page.items)
+        self._listed(self._decode(item) for page in pages for item in page.items or ())
 
     def feed(self, data: bytes) -> None:
         """Accept what was read of a watch's answer: nothing when it begins, then lines in pieces of any size.
@@ -238,6 +242,19 @@ class ListWatch(Generic[T]):
 
 FAILURES: tuple[type[Exception], ...] = (UnreachableError, ApiError, msgspec.MsgspecError)
 """What a sender hands to `ended`; all else is a defect and goes up."""
+
+
+def decode_list(body: bytes, kind: type[T]) -> tuple[Iterator[T], int]:
+    """Return a list's objects, each decoded as `kind` while it is read, and its resourceVersion.
+
+    Raises UnreachableError when it is not a list.
+    """
+    try:
+        page = _decode_page(body)
+        version = int(page.metadata.resource_version)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise not_kubernetes(body) from error
+    return map(decoder(kind), page.items or ()), version
 
 
 def decoder(kind: type[S]) -> Callable[[bytes | msgspec.Raw], S]:

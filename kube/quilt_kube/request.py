@@ -82,14 +82,20 @@ class _Status(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, ready to be sent; `content` is the media type of `body`, `accept` that of the answer."""
+    """One request; `content` is the media type of what it carries, `accept` that of the answer."""
 
     method: str
     path: str
     query: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | None = None
+    document: Any = None
+    """What it carries: plain JSON, or structs; None for nothing."""
     content: str = JSON
     accept: str = JSON
+
+    @property
+    def body(self) -> bytes | None:
+        """What it carries, as it is sent."""
+        return None if self.document is None else msgspec.json.encode(self.document)
 
     @property
     def target(self) -> str:
@@ -99,7 +105,7 @@ class Request:
     def headers(self) -> list[tuple[str, str]]:
         """Return the headers that follow from what is asked."""
         accept = [("Accept", self.accept)]
-        return accept if self.body is None else [*accept, ("Content-Type", self.content)]
+        return accept if self.document is None else [*accept, ("Content-Type", self.content)]
 
 
 def read(path: str, query: Mapping[str, str] | None = None, accept: str = JSON) -> Request:
@@ -109,23 +115,23 @@ def read(path: str, query: Mapping[str, str] | None = None, accept: str = JSON) 
 
 def create(path: str, body: Any, manager: str = "") -> Request:
     """Create an object in the collection at `path`; ApiError.exists when the name is taken."""
-    return Request("POST", path, _managed(manager), msgspec.json.encode(body))
+    return Request("POST", path, _managed(manager), body)
 
 
 def replace(path: str, body: Any, manager: str = "") -> Request:
     """Replace an object; a resourceVersion in its metadata is a precondition (ApiError.conflict)."""
-    return Request("PUT", path, _managed(manager), msgspec.json.encode(body))
+    return Request("PUT", path, _managed(manager), body)
 
 
 def patch(path: str, body: Any, manager: str = "", content: str = MERGE_PATCH) -> Request:
     """Patch an object; a resourceVersion or uid in the patch's metadata is a precondition."""
-    return Request("PATCH", path, _managed(manager), msgspec.json.encode(body), content)
+    return Request("PATCH", path, _managed(manager), body, content)
 
 
 def apply(path: str, body: Any, manager: str) -> Request:
     """Server-side apply, forced: `manager` owns exactly the fields in `body` afterwards."""
     query = {"fieldManager": manager, "force": "true"}
-    return Request("PATCH", path, query, msgspec.json.encode(body), APPLY_PATCH)
+    return Request("PATCH", path, query, body, APPLY_PATCH)
 
 
 def delete(path: str, *, uid: str = "", version: str = "", propagation: str = "") -> Request:
@@ -135,7 +141,7 @@ def delete(path: str, *, uid: str = "", version: str = "", propagation: str = ""
     if given := {name: value for name, value in conditions.items() if value}:
         body["preconditions"] = given
     query = {"propagationPolicy": propagation} if propagation else {}
-    return Request("DELETE", path, query, msgspec.json.encode(body) if body else None)
+    return Request("DELETE", path, query, body or None)
 
 
 def check(status: int, body: bytes, reason: str = "", retry_after: str = "") -> None:
@@ -155,7 +161,12 @@ def document(body: bytes) -> Json:
     try:
         return msgspec.json.decode(body, type=Json)
     except msgspec.MsgspecError as error:
-        raise UnreachableError(f"the server answers, but not as Kubernetes does: {body[:80]!r}") from error
+        raise not_kubernetes(body) from error
+
+
+def not_kubernetes(body: bytes) -> UnreachableError:
+    """Return the error for an answer that no API server sent."""
+    return UnreachableError(f"the server answers, but not as Kubernetes does: {body[:80]!r}")
 
 
 def describe(error: BaseException) -> str:

@@ -73,11 +73,14 @@ class Client:
 
     def send(self, request: Request, *, timeout: float | None = None) -> bytes:
         """Return the body of the answer; a pause of `timeout` seconds in it is a failure."""
+        data = request.body
         with self._connection(timeout or self._timeout) as connection:
             connection.putrequest(request.method, self._target(request), skip_accept_encoding=True)
             for name, value in self._headers(request):
                 connection.putheader(name, value)
-            connection.endheaders(request.body)
+            if data is not None:
+                connection.putheader("Content-Length", str(len(data)))
+            connection.endheaders(data)
             answer = connection.getresponse()
             body = answer.read()
         self._check(answer.status, body, answer.reason, answer.headers.get("Retry-After", ""))
@@ -148,9 +151,8 @@ class Client:
             raise UnreachableError(f"{self.access.server} does not answer: {describe(error)}") from error
 
     def _headers(self, request: Request) -> list[tuple[str, str]]:
-        length = [] if request.body is None else [("Content-Length", str(len(request.body)))]
         proxied = authorization(self.access.proxy).items() if self._plain_proxy else ()
-        return [("User-Agent", self._agent), *request.headers(), *length, *self.access.headers(), *proxied]
+        return [("User-Agent", self._agent), *request.headers(), *self.access.headers(), *proxied]
 
     @property
     def _plain_proxy(self) -> bool:

@@ -16,10 +16,10 @@ from typing import Any
 import structlog
 
 from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET
-from quilt_kube.request import ApiError, UnreachableError
+from quilt_kube.access import Access
+from quilt_kube.request import ApiError, UnreachableError, read
 from quilt_operator import metrics
 from quilt_operator.api.client import Client
-from quilt_operator.api.connection import Connection
 from quilt_operator.api.election import Election
 from quilt_operator.leader import Leader, Services
 from quilt_operator.probes import Probes
@@ -44,19 +44,18 @@ class Options:
     multicast_secret: str = ""
 
 
-async def run(options: Options, connection: Connection) -> int:
+async def run(options: Options, access: Access) -> int:
     """Be an operator until told to stop; answers the exit status."""
     stop = asyncio.Event()
     _on_signals(stop)
     probes = Probes(options.health_addr)
     await probes.start()
-    client = Client(connection)
+    client = Client(access)
     election = Election(client, options.namespace, options.identity)
     try:
         if await _or_stop(_stand_by(client, election, probes), stop):
             return 0
         services = Services(
-            connection,
             client,
             election,
             options.network,
@@ -108,7 +107,7 @@ async def _wait_for_api(client: Client) -> None:
     wanted = {QUILTNETWORK.plural, QUILTNODE.plural, QUILTSUBNET.plural}
     while True:
         try:
-            answer = await client.get(QUILTNODE.path().rpartition("/")[0])
+            answer = await client.ask(read(QUILTNODE.path().rpartition("/")[0]))
             missing = wanted - {str(item.get("name")) for item in answer.get("resources", [])}
             problem = f"not served: {', '.join(sorted(missing))}" if missing else ""
         except (ApiError, UnreachableError) as error:

@@ -15,7 +15,8 @@ import time
 import structlog
 
 from quilt_crds.names import QUILTNETWORK, QUILTNODE
-from quilt_kube.request import ApiError, UnreachableError
+from quilt_crds.wire import WireObject
+from quilt_kube.request import METADATA_LIST, ApiError, UnreachableError
 from quilt_operator.api.client import Client
 from quilt_operator.world import NODES, World
 
@@ -86,7 +87,8 @@ class Audit:
         """
         listed: dict[str, dict[str, int]] = {}
         for plural, path in PATHS.items():
-            listed[plural], version = await self._client.versions(path)
+            items, version = await self._client.list(path, WireObject, METADATA_LIST)
+            listed[plural] = {item.name: item.version for item in items}
             if gone := self._world.keep(plural, listed[plural].keys(), version):
                 log.info("audit_found_deleted", kind=plural, count=gone)
         due = time.monotonic() + _SOON

@@ -15,10 +15,11 @@ from dataclasses import replace
 import structlog
 
 from quilt_crds.names import KUBELET_LEASE_NAMESPACE, LEASE_NAMESPACE
-from quilt_kube.access import Access
+from quilt_crds.wire_kubernetes import Lease
 from quilt_kube.request import ApiError, UnreachableError
 from quilt_operator import metrics
 from quilt_operator.api.client import Client
+from quilt_operator.api.election import Election
 from quilt_operator.api.leases import LeaseWatch
 from quilt_operator.core.health import (
     Guard,
@@ -31,6 +32,7 @@ from quilt_operator.core.health import (
     spare,
     withdrawn,
 )
+from quilt_operator.workqueue import Request
 
 log = structlog.get_logger()
 
@@ -40,6 +42,8 @@ _POLL = 0.05
 _OVERDUE = 5.0
 # Work begins when all Leases were seen, or after this long without verdicts: joins need no Leases.
 _FIRST_LISTS = 10.0
+# The leader's Lease is renewed every 2 s: older means that the API server does not answer.
+_BLIND_AFTER = 5.0
 
 
 class Heartbeats:
@@ -47,20 +51,20 @@ class Heartbeats:
 
     def __init__(
         self,
-        access: Access,
         client: Client,
-        judged: Callable[[str], None],
-        guarded: Callable[[], None],
-        blind: Callable[[], bool],
+        election: Election,
+        judged: Callable[[Request], object],
+        guarded: Callable[[], object],
     ) -> None:
-        """Make one; `blind()` says that Leases cannot be seen.
+        """Make one; `election` is renewed by a process that sees Leases.
 
-        `judged(node)` is called for each changed verdict, `guarded()` when withdrawal is stopped or resumed.
+        `judged` is called with the node of each changed verdict, `guarded` when withdrawal is stopped or
+        resumed.
         """
         self._client = client
+        self._election = election
         self._judged = judged
         self._guarded = guarded
-        self._blind = blind
         self._loop = asyncio.get_running_loop()
         self._standing: dict[str, Health] = {}
         self._pulses: dict[str, Pulse] = {}
@@ -71,7 +75,7 @@ class Heartbeats:
         self._policy = Policy()
         self.guard = Guard()
         self.watches = {
-            field: LeaseWatch(access, namespace, self._from_thread(field), self._restarted)
+            field: LeaseWatch(client.access, namespace, self._from_thread(field), self._restarted)
             for field, namespace in (("agent", LEASE_NAMESPACE), ("kubelet", KUBELET_LEASE_NAMESPACE))
         }
 
@@ -88,6 +92,11 @@ class Heartbeats:
         asleep = max(0.0, self._policy.interval - policy.interval)
         self._policy = policy
         self._set_floor(time.monotonic() + asleep)
+
+    @property
+    def blind(self) -> bool:
+        """Whether Leases cannot be seen: the leader's own is not renewed."""
+        return time.monotonic() - self._election.renewed > _BLIND_AFTER
 
     def health(self, name: str, *, down: bool = False, down_for: float = 0.0, spoke: bool = False) -> Health:
         """The verdict on a node; from the first call on it is watched.
@@ -180,7 +189,7 @@ class Heartbeats:
             now=time.monotonic(),
             floor=self._floor,
             agent_floor=self._agent_floor,
-            blind=self._blind() or (self._late and not self._listed()),
+            blind=self.blind or (self._late and not self._listed()),
         )
 
     def _guard_begins(self, now: Guard) -> bool:
@@ -204,12 +213,9 @@ class Heartbeats:
 
     async def _read_leases(self, field: str, watch: LeaseWatch) -> None:
         """Count as renewed what differs from what the watch has seen."""
-        leases, _ = await self._client.list(watch.path)
+        leases, _ = await self._client.list(watch.path, Lease)
         seen = watch.snapshot()
-        there = {
-            lease["metadata"]["name"]: (lease.get("spec") or {}).get("renewTime") or "" for lease in leases
-        }
-        newer = {name for name, text in there.items() if text != seen.get(name)}
+        newer = {lease.name for lease in leases if lease.spec.renew_time != seen.get(lease.name)}
         if newer:
             self._renewed(field, newer, time.monotonic())
             if time.monotonic() - watch.heard > _OVERDUE:
@@ -226,7 +232,7 @@ class Heartbeats:
         if old.agent_unresponsive != health.agent_unresponsive:
             log.info("agent_unresponsive" if health.agent_unresponsive else "agent_responsive", node=name)
         if _told(old) != _told(health):
-            self._judged(name)
+            self._judged(Request("node", name))
 
     def _note_guard(self, guard: Guard) -> None:
         before, self.guard = self.guard, guard

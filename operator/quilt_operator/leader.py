@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -17,7 +18,6 @@ import structlog
 from quilt_kube.request import ApiError, UnreachableError
 from quilt_operator import metrics, multicast_key
 from quilt_operator.api.client import Client
-from quilt_operator.api.connection import Connection
 from quilt_operator.api.election import Election
 from quilt_operator.api.events import EventRecorder
 from quilt_operator.api.objects import Objects
@@ -39,8 +39,6 @@ _RETRY = 2.0
 # A silent watch is opened again after 70 s; one that is older than this is broken.
 _STALE_WATCH = 150.0
 _STUCK_QUEUE = 60.0
-# The Lease is renewed every 2 s: older means that the API server does not answer.
-_BLIND_AFTER = 5.0
 # A take-over after a killed leader lasts up to 17 s: longer means that the API server was away.
 _OUTAGE = 25.0
 
@@ -49,7 +47,6 @@ _OUTAGE = 25.0
 class Services:
     """What the process has before it leads."""
 
-    connection: Connection
     client: Client
     election: Election
     network: str
@@ -66,20 +63,24 @@ class Leader:
     def __init__(self, services: Services) -> None:
         self._services = services
         # A process that was paused may have lost the Lease without knowing it: its successor writes now.
-        client = self._client = services.client.fenced(lambda: services.election.held)
+        client = self._client = services.client.fenced(services.election)
         self._objects = Objects(client)
         self._queue = WorkQueue()
         self._world = World(services.network, self._node_changed, self._replanned)
         self._audit = Audit(client, self._world, services.audit_interval)
         loop, silence = asyncio.get_running_loop(), services.watch_silence
-        memo = Memo(loop, self._world, self._audit, services.connection, silence)
+        memo = Memo(loop, self._world, self._audit, services.client, silence)
         self._watches = Watches(memo, services.identity)
-        self._claims = ClaimWatch(services.connection.access, self._world, services.watch_silence)
+        self._claims = ClaimWatch(client.access, self._world, silence)
         self._events = EventRecorder(client, services.identity, time.monotonic)
+        self._network_request = Request("network", services.network)
         self._heartbeats = Heartbeats(
-            services.connection.access, services.client, self._judged, self._guarded, self._is_blind
+            client,
+            services.election,
+            partial(self._queue.add, urgent=True),
+            partial(self._queue.add, self._network_request, urgent=True),
         )
-        self._nodes = NodeReconciler(
+        nodes = NodeReconciler(
             self._world,
             self._objects,
             Claimer(self._world, self._objects),
@@ -89,7 +90,7 @@ class Leader:
         self._network = NetworkReconciler(
             self._world, self._objects, self._heartbeats, self._events, services.namespace
         )
-        self._network_request = Request("network", services.network)
+        self._handlers = {"node": nodes, "network": self._network}
         self._ready = asyncio.Event()
 
     def checks(self) -> list[str]:
@@ -105,7 +106,7 @@ class Leader:
         ]
         if self._claims.age > _STALE_WATCH:
             wrong.append(f"the watch of {self._claims.name} is silent for {self._claims.age:.0f} s")
-        if self._is_blind():
+        if self._heartbeats.blind:
             wrong.append("the leader's Lease is not renewed")
         if len(self._queue) and time.monotonic() - self._queue.progressed > _STUCK_QUEUE:
             wrong.append(f"{len(self._queue)} objects wait and nothing moves")
@@ -126,7 +127,6 @@ class Leader:
             self._watches.run(),
             self._begin(),
             self._events.send(),
-            *(self._work() for _ in range(_WORKERS)),
         ]
         if secret := self._services.multicast_secret:
             endless.append(multicast_key.keep(self._client, self._services.namespace, secret))
@@ -138,7 +138,7 @@ class Leader:
             self._claims.stop()
 
     async def _begin(self) -> None:
-        """Wait until all is known, let the workers begin, and judge."""
+        """Wait until all is known; then work and judge."""
         await self._claims.complete.wait()
         await self._audit.complete.wait()
         await self._prepare_network()
@@ -153,7 +153,10 @@ class Leader:
         self._queue.add(self._network_request)
         self._ready.set()
         self._look_at_all()
-        await self._heartbeats.run()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._heartbeats.run())
+            for _ in range(_WORKERS):
+                tasks.create_task(self._queue.work(self._handlers))
 
     async def _prepare_network(self) -> None:
         # Before the first claim: the admission policy for claims takes the network as its parameter.
@@ -166,10 +169,6 @@ class Leader:
             except (ApiError, UnreachableError) as error:
                 log.warning("network_not_prepared", error=str(error))
                 await asyncio.sleep(_RETRY)
-
-    async def _work(self) -> None:
-        await self._ready.wait()
-        await self._queue.work(self._dispatch)
 
     def _note_outage(self) -> None:
         gap = self._services.election.gap
@@ -186,19 +185,10 @@ class Leader:
         """Have `run` return."""
         self._watches.end()
 
-    async def _dispatch(self, request: Request) -> float | None:
-        return await (self._nodes if request.kind == "node" else self._network)(request)
-
     def _node_changed(self, name: str) -> None:
         # Before that it is only read; then all are looked at.
         if name and self._ready.is_set():
             self._queue.add(Request("node", name))
-
-    def _judged(self, name: str) -> None:
-        self._queue.add(Request("node", name), urgent=True)
-
-    def _guarded(self) -> None:
-        self._queue.add(self._network_request, urgent=True)
 
     def _replanned(self) -> None:
         self._queue.add(self._network_request)
@@ -212,9 +202,6 @@ class Leader:
                 self._queue.add_spare(Request("node", name))
             else:
                 self._node_changed(name)
-
-    def _is_blind(self) -> bool:
-        return time.monotonic() - self._services.election.renewed > _BLIND_AFTER
 
 
 async def _first_to_end(endless: list[Coroutine[Any, Any, None]]) -> None:

@@ -12,7 +12,7 @@ from quilt_crds.names import OPERATOR_HEALTH_PORT
 from quilt_kube.access import AccessError
 from quilt_kube.listwatch import SILENCE
 from quilt_operator import logs
-from quilt_operator.api.connection import Connection, find_access
+from quilt_operator.api.client import find_access
 from quilt_operator.app import Options, run
 from quilt_operator.probes import ConfigurationError
 
@@ -80,13 +80,9 @@ def cli(
     name = identity or socket.gethostname()
     options = Options(namespace, name, network, health_addr, watch_silence, audit_interval, multicast_secret)
     try:
-        sys.exit(asyncio.run(_run(options, kubeconfig)))
+        sys.exit(asyncio.run(run(options, find_access(kubeconfig))))
     except (AccessError, ConfigurationError) as error:
         raise click.ClickException(str(error)) from error
-
-
-async def _run(options: Options, kubeconfig: str) -> int:
-    return await run(options, Connection(find_access(kubeconfig)))
 
 
 def main() -> None:

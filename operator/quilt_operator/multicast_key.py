@@ -12,7 +12,7 @@ import secrets
 import structlog
 
 from quilt_crds.names import OPERATOR_FIELD_MANAGER
-from quilt_kube.request import ApiError, UnreachableError
+from quilt_kube.request import ApiError, UnreachableError, create
 from quilt_operator.api.client import Client
 
 log = structlog.get_logger()
@@ -42,7 +42,7 @@ async def _create(client: Client, namespace: str, name: str) -> str:
         "stringData": {"key": secrets.token_urlsafe(32)},
     }
     try:
-        await client.create(f"/api/v1/namespaces/{namespace}/secrets", body, OPERATOR_FIELD_MANAGER)
+        await client.ask(create(f"/api/v1/namespaces/{namespace}/secrets", body, OPERATOR_FIELD_MANAGER))
     except ApiError as error:
         return "" if error.exists else str(error)
     except UnreachableError as error:

@@ -197,7 +197,7 @@ class NetworkReconciler:
         if book is None:
             return
         metrics.CLAIM_PROBLEMS.set(len(book.problems))
-        for family in book.plan.families:
+        for family in book.plan.pools:
             counts = book.counts(family)
             for state in ("total", "allocated", "free", "quarantined"):
                 metrics.SUBNETS.labels(f"IPv{family}", state).set(getattr(counts, state))

@@ -102,7 +102,7 @@ class NodeReconciler:
         host = self.world.hosts.items.get(node.name)
         adopts = book.plan.adopts
         wanted = desired.wishes(node, host, adopts=adopts)
-        plan = desired.plan_claims(node, owned, book.plan.families, wanted, only_wanted=adopts)
+        plan = desired.plan_claims(node, owned, book.plan.pools, wanted, only_wanted=adopts)
         if any(claim.mesh.phase != RELEASING for claim in plan.release):
             fresh = await self._read_again(node)
             if fresh.status.served_subnets != node.status.served_subnets:

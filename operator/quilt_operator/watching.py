@@ -20,7 +20,7 @@ import structlog
 
 from quilt_crds.names import GROUP, QUILTNETWORK, QUILTNODE, VERSION
 from quilt_kube.connections import CONNECT
-from quilt_operator.api.connection import Connection
+from quilt_operator.api.client import Client
 from quilt_operator.audit import Audit
 from quilt_operator.world import NODES, World
 
@@ -42,7 +42,7 @@ class Memo:
     """The operator's, where all else happens."""
     world: World
     audit: Audit
-    connection: Connection
+    client: Client
     silence: float
     """Seconds without an event or a bookmark after which a watch is opened again."""
 
@@ -90,7 +90,7 @@ async def end(memo: Memo, **_: Any) -> None:
 @kopf.on.login(registry=REGISTRY, backoff=2)
 async def login(memo: Memo, **_: Any) -> kopf.AiohttpSession:
     """Give kopf a session with our credentials; it asks again when they are refused."""
-    return kopf.AiohttpSession(server=memo.connection.server, aiohttp_session=memo.connection.session())
+    return kopf.AiohttpSession(server=memo.client.server, aiohttp_session=memo.client.session())
 
 
 @kopf.on.event(GROUP, VERSION, QUILTNETWORK.plural, registry=REGISTRY)

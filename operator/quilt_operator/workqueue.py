@@ -11,7 +11,7 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -87,8 +87,8 @@ class WorkQueue:
             old.cancel()
         self._timers[request] = loop.call_later(max(0.0, delay), self._due, request)
 
-    async def work(self, handler: Handler) -> None:
-        """Be a worker until cancelled."""
+    async def work(self, handlers: Mapping[str, Handler]) -> None:
+        """Be a worker until cancelled; `handlers` are by the kinds of requests."""
         while True:
             while self._closed or not len(self):
                 self._wake.clear()
@@ -97,7 +97,7 @@ class WorkQueue:
             request = self._take()
             self._active.add(request)
             try:
-                await self._handle(request, handler)
+                await self._handle(request, handlers[request.kind])
             finally:
                 self._active.discard(request)
                 if not self._active:

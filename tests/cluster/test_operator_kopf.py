@@ -17,8 +17,7 @@ from bench.control_plane.plane import Plane
 from bench.control_plane.proxy import Faults, Proxy
 from bench.control_plane.wire import MERGE, Wire
 from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET
-from quilt_operator.api.client import Client
-from quilt_operator.api.connection import Connection, find_access
+from quilt_operator.api.client import Client, find_access
 from quilt_operator.audit import PATHS, Audit
 from quilt_operator.watching import Memo, Watches
 from quilt_operator.world import World
@@ -71,12 +70,11 @@ async def view(
     made = Plane(plane.cluster, folder)
     wire = made.wire(32)
     proxy = Proxy(wire, faults, 1, lambda: None)
-    connection = Connection(find_access(str(made.through("kopf", await proxy.start()))))
-    client = Client(connection)
+    client = Client(find_access(str(made.through("kopf", await proxy.start()))))
     told: list[str] = []
     world = World("default", told.append, lambda: None)
     audit = Audit(client, world, interval)
-    watches = Watches(Memo(asyncio.get_running_loop(), world, audit, connection, silence), "test")
+    watches = Watches(Memo(asyncio.get_running_loop(), world, audit, client, silence), "test")
     running = asyncio.create_task(watches.run())
     try:
         async with asyncio.timeout(60):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
 from quilt_crds.names import KUBELET_LEASE_NAMESPACE, LEASE_NAMESPACE
+from quilt_crds.wire import Meta
+from quilt_crds.wire_kubernetes import Lease, LeaseSpec
 from quilt_kube.access import Access
 from quilt_kube.request import ApiError
 from quilt_operator import heartbeats
 from quilt_operator.api.client import Client
+from quilt_operator.api.election import Election
 from quilt_operator.heartbeats import Heartbeats
 
 FOLDERS = {"agent": LEASE_NAMESPACE, "kubelet": KUBELET_LEASE_NAMESPACE}
@@ -22,17 +25,18 @@ class Leases:
     """What a fresh request for the Leases of a folder is answered with."""
 
     def __init__(self) -> None:
+        self.access = Access("http://127.0.0.1:1")
         self.folders: dict[str, dict[str, str]] = {namespace: {} for namespace in FOLDERS.values()}
         self.refused: set[str] = set()
         self.lists = 0
 
-    async def list(self, path: str) -> tuple[list[dict[str, Any]], int]:
+    async def list(self, path: str, kind: type[Lease]) -> tuple[list[Lease], int]:
         self.lists += 1
         folder = path.split("/")[-2]
         if folder in self.refused:
             raise ApiError(500, "no such luck", "InternalError")
         texts = self.folders[folder].items()
-        return [{"metadata": {"name": name}, "spec": {"renewTime": text}} for name, text in texts], 1
+        return [kind(Meta(name), LeaseSpec(renew_time=text)) for name, text in texts], 1
 
 
 class Clocked:
@@ -44,11 +48,10 @@ class Clocked:
         self.client = Leases()
         self.judged: list[str] = []
         self.beats = Heartbeats(
-            Access("http://127.0.0.1:1"),
             cast(Client, self.client),
-            self.judged.append,
+            cast(Election, SimpleNamespace(renewed=float("inf"))),
+            lambda request: self.judged.append(request.name),
             lambda: None,
-            lambda: False,
         )
 
     def know(self, names: Iterable[str], *, heard: bool = True) -> None:

@@ -1,169 +1,159 @@
-"""Requests to the API server: a verb, a path, decoded JSON back, failures as the two errors of `quilt_kube`.
+"""The API server, as the operator reaches it: requests by the official client, and a session for kopf.
 
-The official client sends them; its models are left out. They would cost much time per object, know
-nothing of our kinds, and lose fields that a newer server has. What its lowest layer does not do is done here:
-it raises for no status, and waits five minutes unless told otherwise.
+The official client sends what `quilt_kube.request` prepares; its models are left out. They would cost much
+time per object, know nothing of our kinds, and lose fields that a newer server has. What its lowest layer
+does not do is done here: it raises for no status, and waits five minutes unless told otherwise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
-from urllib.parse import urlencode
+import os
+import time
+from copy import copy
+from typing import Protocol, Self, TypeVar
 
 import aiohttp
-import msgspec
+from kubernetes.aio.client.api_client import ApiClient
+from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.exceptions import ApiException
 from multidict import CIMultiDict
 
-from quilt_kube.access import AccessError
-from quilt_kube.connections import CONNECT
+from quilt_kube.access import Access, AccessError, find, in_cluster
+from quilt_kube.connections import CONNECT, open_socket
+from quilt_kube.listwatch import Identified, decode_list
 from quilt_kube.request import (
-    APPLY_PATCH,
     JSON,
-    MERGE_PATCH,
-    METADATA_LIST,
     ApiError,
+    Json,
+    Request,
     UnreachableError,
     check,
     describe,
     document,
+    read,
 )
 from quilt_operator import metrics
-from quilt_operator.api.connection import USER_AGENT, Connection
 
+USER_AGENT = "quilt-operator"
+# More than there are workers; the long watches are not among them.
+_CONNECTIONS = 48
 _SHORT = aiohttp.ClientTimeout(total=10, sock_connect=CONNECT)
 # A server that hangs is noticed by a pause, however long a list may take.
 _LONG = aiohttp.ClientTimeout(total=120, sock_connect=CONNECT, sock_read=20)
 
-
-class _Meta(msgspec.Struct, rename={"version": "resourceVersion"}):
-    name: str = ""
-    version: str = ""
+T = TypeVar("T", bound=Identified)
 
 
-class _Metadata(msgspec.Struct):
-    metadata: _Meta
+class Lease(Protocol):
+    """What says until when (monotonic) this process may write."""
 
-
-class _MetadataList(msgspec.Struct):
-    metadata: _Meta
-    items: list[_Metadata] | None = None
+    held_until: float
 
 
 class Client:
-    """A thin client; one per process and event loop."""
+    """An API server with credentials; one for the process and the event loop that runs.
 
-    def __init__(self, connection: Connection, may_write: Callable[[], bool] = lambda: True) -> None:
-        """Make one; while `may_write()` says no, every write is an UnreachableError and is not sent."""
-        self._connection = connection
-        self._api = connection.api
-        self._may_write = may_write
+    Whatever it is asked, all that the network can cause is UnreachableError or ApiError.
+    """
 
-    def fenced(self, may_write: Callable[[], bool]) -> Client:
-        """A client of the same connection that writes only while `may_write()` says so."""
-        return Client(self._connection, may_write)
+    def __init__(self, access: Access) -> None:
+        self.access = access
+        self.server = access.server.rstrip("/")
+        self._lease: Lease | None = None
+        self._refused = False
+        self._connector = aiohttp.TCPConnector(
+            ssl=access.tls or True, limit=_CONNECTIONS, socket_factory=open_socket
+        )
+        configuration = Configuration(host=self.server)
+        configuration.proxy = access.proxy or None
+        # No proxy but the access's: asking the environment takes two threads per request.
+        configuration.client_session_kwargs = {"trust_env": False, "connector": self._connector}
+        self._api = ApiClient(configuration)
+
+    def fenced(self, lease: Lease) -> Self:
+        """Return a client of the same connections that writes only while `lease` is held."""
+        made = copy(self)
+        made._lease = lease
+        return made
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._connection.close()
+        await self._api.close()
+        await self._connector.close()
 
-    async def get(self, path: str, params: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """The object (or list) at `path`."""
-        return await self._send("GET", path, params=params)
+    def session(self) -> aiohttp.ClientSession:
+        """Return a new session of any number of connections, for kopf; the caller closes it.
 
-    async def list(self, path: str) -> tuple[list[dict[str, Any]], int]:
-        """All objects of a collection and the resourceVersion of the list."""
-        answer = await self._send("GET", path, timeout=_LONG)
-        return answer.get("items") or [], int(answer["metadata"]["resourceVersion"])
+        Each request has its own, so that none is sent to a server that hangs since the one before. kopf asks
+        for another when the credentials of the one before were refused.
+        """
+        if self._refused:
+            self.access.credentials.refused()
+        self._refused = True
+        connector = aiohttp.TCPConnector(
+            ssl=self.access.tls or True, limit=0, force_close=True, socket_factory=open_socket
+        )
+        headers = [("User-Agent", USER_AGENT), *self.access.headers()]
+        return aiohttp.ClientSession(
+            connector=connector, headers=headers, proxy=self.access.proxy or None, trust_env=False
+        )
 
-    async def versions(self, path: str) -> tuple[dict[str, int], int]:
-        """The resourceVersions of all objects of a collection by name, and that of the list."""
-        text = await self._ask("GET", path, timeout=_LONG, accept=METADATA_LIST)
-        try:
-            found = msgspec.json.decode(text, type=_MetadataList)
-            versions = {item.metadata.name: int(item.metadata.version) for item in found.items or ()}
-            return versions, int(found.metadata.version)
-        except (msgspec.MsgspecError, ValueError) as error:
-            raise UnreachableError(f"GET {path}: no list in the answer: {text[:80]!r}") from error
-
-    async def create(self, path: str, body: Mapping[str, Any], manager: str) -> dict[str, Any]:
-        """POST `body`; ApiError.exists when the name is taken."""
-        return await self._write("POST", path, body, {"fieldManager": manager})
-
-    async def put(self, path: str, body: Mapping[str, Any], manager: str) -> dict[str, Any]:
-        """Replace an object; a resourceVersion in its metadata is a precondition."""
-        return await self._write("PUT", path, body, {"fieldManager": manager})
-
-    async def patch(
-        self, path: str, body: Mapping[str, Any], manager: str, kind: str = MERGE_PATCH
-    ) -> dict[str, Any]:
-        """Patch an object; a resourceVersion in the patch's metadata is a precondition."""
-        return await self._write("PATCH", path, body, {"fieldManager": manager}, kind)
-
-    async def apply(self, path: str, body: Mapping[str, Any], manager: str) -> dict[str, Any]:
-        """Server-side apply, forced: fields of `manager` that `body` leaves out are removed."""
-        params = {"fieldManager": manager, "force": "true"}
-        return await self._write("PATCH", path, body, params, APPLY_PATCH)
-
-    async def delete(self, path: str, *, uid: str, version: int) -> None:
-        """Delete exactly this state of this object; ApiError.conflict when it is another by now."""
-        body = {"preconditions": {"uid": uid, "resourceVersion": str(version)}}
-        await self._write("DELETE", path, body, {})
-
-    async def _write(
-        self, verb: str, path: str, body: Mapping[str, Any], params: Mapping[str, str], kind: str = JSON
-    ) -> dict[str, Any]:
+    async def ask(self, request: Request) -> Json:
+        """Return the object that answers a request; a write is not sent while the Lease is not held."""
+        if request.method == "GET":
+            return document(await self._send(request, _SHORT))
         code = "unreachable"
-        if not self._may_write():
+        if self._lease is not None and time.monotonic() >= self._lease.held_until:
             raise UnreachableError(
-                f"{verb} {path} was not sent: this process does not hold the leader's Lease"
+                f"{request.method} {request.path} was not sent: this process does not hold the leader's Lease"
             )
         try:
-            answer = await self._send(verb, path, body=body, params=params, kind=kind)
+            answer = document(await self._send(request, _SHORT))
             code = "ok"
             return answer
         except ApiError as error:
             code = str(error.status)
             raise
         finally:
-            metrics.API_WRITES.labels(verb.lower(), _resource(path), code).inc()
+            metrics.API_WRITES.labels(request.method.lower(), _resource(request.path), code).inc()
 
-    async def _send(
-        self,
-        verb: str,
-        path: str,
-        *,
-        body: Mapping[str, Any] | None = None,
-        params: Mapping[str, str] | None = None,
-        kind: str = JSON,
-        timeout: aiohttp.ClientTimeout = _SHORT,  # noqa: ASYNC109 - aiohttp's own, per phase of a request
-    ) -> dict[str, Any]:
-        query = f"?{urlencode(params)}" if params else ""
-        return document(await self._ask(verb, path + query, body=body, kind=kind, timeout=timeout))
-
-    async def _ask(
-        self,
-        verb: str,
-        target: str,
-        *,
-        body: Mapping[str, Any] | None = None,
-        kind: str = JSON,
-        accept: str = JSON,
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's own, per phase of a request
-    ) -> bytes:
-        access, url = self._connection.access, f"{self._connection.server}{target}"
+    async def find(self, path: str) -> Json | None:
+        """Return the object (or list) at `path`, or None where there is none."""
         try:
-            headers = CIMultiDict({"Accept": accept, "Content-Type": kind, "User-Agent": USER_AGENT})
-            headers.extend(access.headers())
-            response = await self._api.call_api(verb, url, headers, body, _request_timeout=timeout)
+            return await self.ask(read(path))
+        except ApiError as error:
+            if error.missing:
+                return None
+            raise
+
+    async def list(self, path: str, kind: type[T], accept: str = JSON) -> tuple[list[T], int]:
+        """Return all objects of a collection, decoded as `kind`, and the resourceVersion of the list."""
+        return decode_list(await self._send(read(path, accept=accept), _LONG), kind)
+
+    async def _send(self, request: Request, limits: aiohttp.ClientTimeout) -> bytes:
+        url = self.server + request.target
+        try:
+            headers = CIMultiDict([*request.headers(), ("User-Agent", USER_AGENT), *self.access.headers()])
+            response = await self._api.call_api(
+                request.method, url, headers, request.body, _request_timeout=limits
+            )
             text: bytes = await response.read()
         except (aiohttp.ClientError, ApiException, AccessError, TimeoutError, OSError) as error:
-            raise UnreachableError(f"{verb} {url}: {describe(error)}") from error
+            raise UnreachableError(f"{request.method} {url}: {describe(error)}") from error
         if response.status == 401:
-            access.credentials.refused()
+            self.access.credentials.refused()
         check(response.status, text, str(response.reason), response.headers.get("Retry-After", ""))
         return text
+
+
+def find_access(kubeconfig: str = "") -> Access:
+    """Find access by `kubeconfig` (a path) or KUBECONFIG, else by the Pod's service account.
+
+    Raises quilt_kube's AccessError when there is neither.
+    """
+    # In a Pod by the address in the environment, not kubernetes.default.svc: cluster DNS needs the very Pod
+    # network that we are to build.
+    return find(kubeconfig) if kubeconfig or os.environ.get("KUBECONFIG") else in_cluster()
 
 
 def _resource(path: str) -> str:

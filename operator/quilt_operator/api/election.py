@@ -21,7 +21,7 @@ from typing import Any
 import structlog
 
 from quilt_crds.names import OPERATOR_FIELD_MANAGER, OPERATOR_LEASE
-from quilt_kube.request import ApiError, UnreachableError
+from quilt_kube.request import ApiError, UnreachableError, create, read, replace
 from quilt_operator.api.client import Client
 from quilt_operator.core.times import parse_time, rfc3339_micro
 
@@ -54,11 +54,8 @@ class Election:
         """Seconds for which nobody had led before, by the wall clock: for people only."""
         self.renewed = -float("inf")
         """Monotonic time of the last renewal that succeeded."""
-
-    @property
-    def held(self) -> bool:
-        """Whether the Lease is surely ours: nobody else can hold it before its duration is over."""
-        return time.monotonic() - self.renewed < self._timing.deadline
+        self.held_until = -float("inf")
+        """Until when the Lease is surely ours: nobody else can hold it before its duration is over."""
 
     async def acquire(self) -> None:
         """Wait until this candidate leads. API failures only prolong the wait."""
@@ -69,7 +66,7 @@ class Election:
             except (ApiError, UnreachableError) as error:
                 holder = f"nobody knows: {error}"
             if holder == self._identity:
-                self.renewed = time.monotonic()
+                self._note_renewal()
                 log.info("leadership_acquired", identity=self._identity)
                 return
             if holder != told:
@@ -88,7 +85,7 @@ class Election:
                 async with asyncio.timeout(self._timing.deadline / 2):
                     reason = await self._renew()
             except (ApiError, UnreachableError, TimeoutError) as error:
-                if time.monotonic() - self.renewed >= self._timing.deadline:
+                if time.monotonic() >= self.held_until:
                     reason = f"not renewed for {self._timing.deadline:g} s: {error!r}"
             if reason:
                 lost(reason)
@@ -98,7 +95,7 @@ class Election:
         """Hand over at once: clear the holder, if it is us."""
         try:
             async with asyncio.timeout(2):
-                self._lease = await self._client.get(self._path)
+                self._lease = await self._client.ask(read(self._path))
                 if self._lease["spec"].get("holderIdentity") == self._identity:
                     await self._put("", 1)
                     log.info("leadership_released", identity=self._identity)
@@ -106,14 +103,12 @@ class Election:
             log.warning("leadership_not_released", error=str(error))
 
     async def _try_acquire(self) -> str:
-        try:
-            self._lease = await self._client.get(self._path)
-        except ApiError as error:
-            if not error.missing:
-                raise
+        found = await self._client.find(self._path)
+        if found is None:
             body = self._body({"name": OPERATOR_LEASE}, self._identity, self._timing.duration, 0)
-            self._lease = await self._client.create(self._collection, body, OPERATOR_FIELD_MANAGER)
+            self._lease = await self._client.ask(create(self._collection, body, OPERATOR_FIELD_MANAGER))
             return self._identity
+        self._lease = found
         spec = self._lease.get("spec") or {}
         holder = str(spec.get("holderIdentity") or "")
         seen = (holder, str(spec.get("renewTime")))
@@ -134,13 +129,17 @@ class Election:
         except ApiError as error:
             if not error.conflict and not error.missing:
                 raise
-            self._lease = await self._client.get(self._path)
+            self._lease = await self._client.ask(read(self._path))
             holder = self._lease["spec"].get("holderIdentity")
             if holder != self._identity:
                 return f"the Lease is held by {holder or 'nobody'}"
             await self._put(self._identity, self._timing.duration)
-        self.renewed = time.monotonic()
+        self._note_renewal()
         return ""
+
+    def _note_renewal(self) -> None:
+        self.renewed = time.monotonic()
+        self.held_until = self.renewed + self._timing.deadline
 
     async def _put(self, holder: str, duration: float) -> None:
         spec = self._lease.get("spec") or {}
@@ -148,7 +147,7 @@ class Election:
         body = self._body(self._lease["metadata"], holder, duration, changes)
         if holder == spec.get("holderIdentity"):
             body["spec"]["acquireTime"] = spec.get("acquireTime")
-        self._lease = await self._client.put(self._path, body, OPERATOR_FIELD_MANAGER)
+        self._lease = await self._client.ask(replace(self._path, body, OPERATOR_FIELD_MANAGER))
 
     @staticmethod
     def _body(meta: dict[str, Any], holder: str, duration: float, changes: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any, Final
 import structlog
 
 from quilt_crds.names import API_VERSION, OPERATOR_FIELD_MANAGER
-from quilt_kube.request import MERGE_PATCH, ApiError, UnreachableError
+from quilt_kube.request import ApiError, UnreachableError, create, patch
 from quilt_operator import metrics
 from quilt_operator.api.client import Client
 from quilt_operator.core.times import rfc3339_micro
@@ -93,14 +93,14 @@ class EventRecorder:
             seen = {"count": series.count, "lastObservedTime": rfc3339_micro(datetime.now(UTC))}
             body = {"series": seen, "note": message[:1024]}
             try:
-                await self._client.patch(f"{_PATH}/{series.name}", body, OPERATOR_FIELD_MANAGER, MERGE_PATCH)
+                await self._client.ask(patch(f"{_PATH}/{series.name}", body, OPERATOR_FIELD_MANAGER))
                 return
             except ApiError as error:
                 if not (error.missing or error.refused):
                     raise
         name = f"{about.name[:200]}.{uuid.uuid4().hex[:12]}"
         event = self._event(about, type_, reason, message, name)
-        await self._client.create(_PATH, event, OPERATOR_FIELD_MANAGER)
+        await self._client.ask(create(_PATH, event, OPERATOR_FIELD_MANAGER))
         self._series[key] = _Series(name, 1, now)
         if len(self._series) > _REMEMBERED:
             del self._series[next(iter(self._series))]

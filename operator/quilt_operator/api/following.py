@@ -15,7 +15,7 @@ import structlog
 from quilt_kube import sync
 from quilt_kube.access import Access
 from quilt_kube.listwatch import ListWatch
-from quilt_operator.api.connection import USER_AGENT
+from quilt_operator.api.client import USER_AGENT
 
 log = structlog.get_logger()
 

@@ -20,12 +20,10 @@ from quilt_crds.names import (
 )
 from quilt_crds.wire import Mesh, QuiltNode, QuiltSubnet
 from quilt_crds.wire_kubernetes import Node
-from quilt_kube.request import STRATEGIC_PATCH, ApiError
+from quilt_kube.request import STRATEGIC_PATCH, Json, apply, create, delete, patch
 from quilt_operator.api.client import Client
 
 CHART_FIELD_MANAGER = "quilt-chart"
-
-Raw = dict[str, Any]
 
 
 class Objects:
@@ -34,7 +32,7 @@ class Objects:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    async def create_claim(self, cidr: str, network: str, node: str, mesh: Mesh) -> Raw:
+    async def create_claim(self, cidr: str, network: str, node: str, mesh: Mesh) -> Json:
         """QuiltSubnet `cidr` for `node`; ApiError.exists when it is taken."""
         body = {
             "apiVersion": API_VERSION,
@@ -43,55 +41,59 @@ class Objects:
             "spec": {"cidr": cidr, "network": network, "node": node},
             "mesh": {key: value for key, value in _mesh(mesh).items() if value is not None},
         }
-        return await self._client.create(QUILTSUBNET.path(), body, OPERATOR_FIELD_MANAGER)
+        return await self._client.ask(create(QUILTSUBNET.path(), body, OPERATOR_FIELD_MANAGER))
 
-    async def publish(self, claim: QuiltSubnet, mesh: Mesh) -> Raw:
+    async def publish(self, claim: QuiltSubnet, mesh: Mesh) -> Json:
         """Change what a claim publishes; ApiError.conflict when the claim is not as it was seen."""
         body = {"metadata": {"resourceVersion": str(claim.version), "uid": claim.uid}, "mesh": _mesh(mesh)}
-        return await self._client.patch(QUILTSUBNET.path(claim.name), body, OPERATOR_FIELD_MANAGER)
+        return await self._client.ask(patch(QUILTSUBNET.path(claim.name), body, OPERATOR_FIELD_MANAGER))
 
     async def delete_claim(self, claim: QuiltSubnet) -> None:
         """Delete exactly the claim that was seen."""
-        await self._client.delete(QUILTSUBNET.path(claim.name), uid=claim.uid, version=claim.version)
+        await self._client.ask(
+            delete(QUILTSUBNET.path(claim.name), uid=claim.uid, version=str(claim.version))
+        )
 
-    async def claim(self, name: str) -> Raw | None:
+    async def claim(self, name: str) -> Json | None:
         """The claim as it is now, or None."""
-        return await self._get(QUILTSUBNET.path(name))
+        return await self._client.find(QUILTSUBNET.path(name))
 
-    async def node(self, name: str) -> Raw | None:
+    async def node(self, name: str) -> Json | None:
         """The QuiltNode as it is now, or None."""
-        return await self._get(QUILTNODE.path(name))
+        return await self._client.find(QUILTNODE.path(name))
 
-    async def kube_node(self, name: str) -> Raw | None:
+    async def kube_node(self, name: str) -> Json | None:
         """The Node as it is now, or None."""
-        return await self._get(f"/api/v1/nodes/{name}")
+        return await self._client.find(f"/api/v1/nodes/{name}")
 
-    async def config_map(self, namespace: str, name: str) -> Raw | None:
+    async def config_map(self, namespace: str, name: str) -> Json | None:
         """The ConfigMap as it is now, or None."""
-        return await self._get(f"/api/v1/namespaces/{namespace}/configmaps/{name}")
+        return await self._client.find(f"/api/v1/namespaces/{namespace}/configmaps/{name}")
 
     async def service_cidrs(self) -> tuple[str, ...]:
         """The Service networks; none from a server that does not tell (before Kubernetes 1.33)."""
-        answer = await self._get("/apis/networking.k8s.io/v1/servicecidrs") or {}
+        answer = await self._client.find("/apis/networking.k8s.io/v1/servicecidrs") or {}
         lists = ((item.get("spec") or {}).get("cidrs") or [] for item in answer.get("items") or [])
         return tuple(cidr for cidrs in lists for cidr in cidrs)
 
-    async def apply_node_status(self, node: QuiltNode, status: Mapping[str, Any]) -> Raw:
+    async def apply_node_status(self, node: QuiltNode, status: Mapping[str, Any]) -> Json:
         """Say all that the operator says about a QuiltNode."""
         body = _object(QUILTNODE.kind, node.name, node.uid, status=status)
-        return await self._client.apply(QUILTNODE.path(node.name, "status"), body, OPERATOR_FIELD_MANAGER)
+        return await self._client.ask(
+            apply(QUILTNODE.path(node.name, "status"), body, OPERATOR_FIELD_MANAGER)
+        )
 
-    async def apply_network_status(self, name: str, uid: str, status: Mapping[str, Any]) -> Raw:
+    async def apply_network_status(self, name: str, uid: str, status: Mapping[str, Any]) -> Json:
         """Say all that the operator says about a QuiltNetwork."""
         body = _object(QUILTNETWORK.kind, name, uid, status=status)
-        return await self._client.apply(QUILTNETWORK.path(name, "status"), body, OPERATOR_FIELD_MANAGER)
+        return await self._client.ask(apply(QUILTNETWORK.path(name, "status"), body, OPERATOR_FIELD_MANAGER))
 
-    async def apply_network_spec(self, name: str, spec: Mapping[str, Any]) -> Raw:
+    async def apply_network_spec(self, name: str, spec: Mapping[str, Any]) -> Json:
         """Create the QuiltNetwork or apply what the chart says about it."""
         body = _object(QUILTNETWORK.kind, name, "", spec=spec)
-        return await self._client.apply(QUILTNETWORK.path(name), body, CHART_FIELD_MANAGER)
+        return await self._client.ask(apply(QUILTNETWORK.path(name), body, CHART_FIELD_MANAGER))
 
-    async def clear_network_unavailable(self, host: Node, now: str) -> Raw:
+    async def clear_network_unavailable(self, host: Node, now: str) -> Json:
         """Tell a cloud that waits for routes that the node has its network; `now` in RFC 3339."""
         condition = {
             "type": "NetworkUnavailable",
@@ -103,15 +105,7 @@ class Objects:
         }
         path = f"/api/v1/nodes/{host.name}/status"
         body = {"metadata": {"uid": host.uid}, "status": {"conditions": [condition]}}
-        return await self._client.patch(path, body, OPERATOR_FIELD_MANAGER, STRATEGIC_PATCH)
-
-    async def _get(self, path: str) -> Raw | None:
-        try:
-            return await self._client.get(path)
-        except ApiError as error:
-            if error.missing:
-                return None
-            raise
+        return await self._client.ask(patch(path, body, OPERATOR_FIELD_MANAGER, STRATEGIC_PATCH))
 
 
 def _mesh(mesh: Mesh) -> dict[str, str | None]:

@@ -16,8 +16,7 @@ from typing import Final, TypeVar
 
 from quilt_crds.names import RELEASING, UP, claim_name, vtep_mac
 from quilt_crds.wire import QuiltSubnet
-from quilt_operator.core.allocator import Network, parse_cidr
-from quilt_operator.core.plan import Plan
+from quilt_operator.core.plan import Network, Plan, parse_cidr
 
 _T = TypeVar("_T")
 

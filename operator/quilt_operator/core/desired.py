@@ -7,7 +7,7 @@ another node's traffic anywhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from quilt_crds.names import DOWN, RELEASING, UP
 from quilt_crds.wire import Mesh, QuiltNode, QuiltSubnet
 from quilt_crds.wire_kubernetes import Node
-from quilt_operator.core.allocator import parse_cidr
+from quilt_operator.core.plan import parse_cidr
 
 HOST_IP_UNKNOWN: Final = "HostIPUnknown"
 HOST_IP_UNCONFIRMED: Final = "HostIPUnconfirmed"
@@ -98,14 +98,14 @@ def address(
 def wishes(node: QuiltNode, kube: Node | None, *, adopts: bool) -> dict[int, str]:
     """The subnet of each family that somebody else has chosen: the Node's podCIDRs, or an administrator."""
     texts = (kube.spec.pod_cidrs if kube is not None else ()) if adopts else (node.spec.subnet,)
-    found = (parse_cidr(text) for text in texts)
+    found = (parse_cidr(text) for text in texts if text)
     return {network.version: str(network) for network in found if network is not None}
 
 
 def plan_claims(
     node: QuiltNode | None,
     owned: Sequence[tuple[int, QuiltSubnet]],
-    families: Sequence[int],
+    families: Collection[int],
     wanted: Mapping[int, str],
     *,
     only_wanted: bool = False,

@@ -18,10 +18,9 @@ from quilt_crds.names import (
 )
 from quilt_crds.wire import Condition
 from quilt_crds.wire_kubernetes import Node
-from quilt_operator.core.allocator import parse_cidr
 from quilt_operator.core.claims import Book, Counts, Problem
 from quilt_operator.core.health import Guard
-from quilt_operator.core.plan import CIDRS, Plan
+from quilt_operator.core.plan import CIDRS, Plan, parse_cidr
 
 _NAMED_AT_MOST = 5
 
@@ -70,7 +69,7 @@ def desired(
     `overlapping` found, `outage` the seconds for which nobody could lead while its aftermath lasts, `crowds`
     which nodes may run more pods than they have addresses for.
     """
-    counts = {family: book.counts(family) for family in book.plan.families}
+    counts = {family: book.counts(family) for family in book.plan.pools}
     verdicts = (
         _accepted(refused, overlaps),
         _available(counts),

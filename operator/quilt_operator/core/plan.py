@@ -1,15 +1,141 @@
-"""The QuiltNetwork, reduced to what decisions need."""
+"""The address plan of a QuiltNetwork, and which subnet comes next.
+
+A pool holds the ranges of one address family and numbers its node subnets from 0, range after range; the
+lowest free one is handed out first. Numbers ("slots") are meaningful only within one pool: extending the
+ranges makes a new pool, and the book of claims is rebuilt for it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from quilt_crds.quiltnetwork import QuiltNetworkSpec
-from quilt_operator.core.allocator import Pool, make_pools
 from quilt_operator.core.health import Policy
 
+Network = IPv4Network | IPv6Network
 CIDRS = {4: "clusterCIDRs", 6: "clusterCIDRsV6"}
 """The field of a QuiltNetwork that holds the ranges of a family."""
+
+
+def parse_cidr(text: str) -> Network | None:
+    """The network, when `text` is canonical and has no host bits; else None."""
+    try:
+        network = ip_network(text)
+    except ValueError:
+        return None
+    return network if str(network) == text else None
+
+
+@dataclass(frozen=True)
+class Pool:
+    """One family's ranges, each cut into subnets of `prefix_length` bits."""
+
+    ranges: tuple[Network, ...]
+    prefix_length: int
+    reserving: bool = True
+    """Whether the edges of the ranges are kept back."""
+
+    @property
+    def family(self) -> int:
+        """4 or 6."""
+        return self.ranges[0].version
+
+    @cached_property
+    def _starts(self) -> tuple[int, ...]:
+        starts, total = [], 0
+        for item in self.ranges:
+            starts.append(total)
+            total += 1 << (self.prefix_length - item.prefixlen)
+        return (*starts, total)
+
+    @property
+    def slots(self) -> int:
+        """How many subnets the ranges hold, the reserved ones included."""
+        return self._starts[-1]
+
+    @cached_property
+    def reserved(self) -> frozenset[int]:
+        """First and last subnet of every range that has more than two: never handed out unasked.
+
+        Their network and broadcast addresses coincide with the range's own, which other equipment may treat
+        as special (RFC 950 section 2.1 and its long shadow).
+        """
+        found: set[int] = set()
+        for start, end in zip(self._starts, self._starts[1:], strict=False):
+            if self.reserving and end - start > 2:
+                found |= {start, end - 1}
+        return frozenset(found)
+
+    def slot_of(self, network: Network) -> int | None:
+        """The slot that is exactly `network`, or None."""
+        if network.prefixlen != self.prefix_length:
+            return None
+        found = self.overlapped(network)
+        return found[0].start if found else None
+
+    def contains(self, network: Network) -> bool:
+        """Whether `network`, whatever its length, lies in one of the ranges."""
+        return any(
+            int(item.network_address) <= int(network.network_address)
+            and int(network.broadcast_address) <= int(item.broadcast_address)
+            for item in self.ranges
+            if item.version == network.version
+        )
+
+    def overlapped(self, network: Network) -> tuple[range, ...]:
+        """The slots that `network` overlaps, whatever its length; empty outside the ranges."""
+        shift = network.max_prefixlen - self.prefix_length
+        found = []
+        for start, item in zip(self._starts, self.ranges, strict=False):
+            if item.version == network.version and item.overlaps(network):
+                base = int(item.network_address)
+                low = max(int(network.network_address), base) - base
+                high = min(int(network.broadcast_address), int(item.broadcast_address)) - base
+                found.append(range(start + (low >> shift), start + (high >> shift) + 1))
+        return tuple(found)
+
+    def subnet(self, slot: int) -> Network:
+        """The subnet of a slot; IndexError outside the pool."""
+        for index, item in enumerate(self.ranges):
+            if self._starts[index] <= slot < self._starts[index + 1]:
+                width = item.max_prefixlen - self.prefix_length
+                address = int(item.network_address) + ((slot - self._starts[index]) << width)
+                return type(item)((address, self.prefix_length))
+        raise IndexError(f"slot {slot} of {self.slots}")
+
+    def free_slots(
+        self, taken: Container[int], blocked: Sequence[range] = (), start: int = 0
+    ) -> Iterator[int]:
+        """Slots from `start` on that may be handed out, lowest first."""
+        slot = start
+        while slot < self.slots:
+            wall = next((item for item in blocked if slot in item), None)
+            if wall is not None:
+                slot = wall.stop
+                continue
+            if slot not in taken and slot not in self.reserved:
+                yield slot
+            slot += 1
+
+
+def make_pools(
+    v4: Iterable[str],
+    v4_length: int,
+    v6: Iterable[str] = (),
+    v6_length: int = 64,
+    *,
+    reserving: bool = True,
+) -> dict[int, Pool]:
+    """Pools by family (4, 6); a family without ranges is absent. ValueError for anything but CIDRs."""
+    pools = {}
+    for ranges, length in ((tuple(v4), v4_length), (tuple(v6), v6_length)):
+        if ranges:
+            pool = Pool(tuple(ip_network(text) for text in ranges), length, reserving)
+            pools[pool.family] = pool
+    return pools
 
 
 @dataclass(frozen=True)
@@ -50,8 +176,3 @@ class Plan:
             uid=uid,
             generation=generation,
         )
-
-    @property
-    def families(self) -> tuple[int, ...]:
-        """The families of which every node gets one subnet."""
-        return tuple(self.pools)

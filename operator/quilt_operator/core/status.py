@@ -51,7 +51,7 @@ class Refusal:
 
 def no_pod_cidr(plan: Plan, wanted: Mapping[int, str]) -> Refusal | None:
     """Why a node whose subnets are chosen by Kubernetes lacks one; `wanted` are its podCIDRs by family."""
-    lacking = [family for family in plan.families if family not in wanted]
+    lacking = [family for family in plan.pools if family not in wanted]
     if not plan.adopts or not lacking:
         return None
     return Refusal(

@@ -22,7 +22,7 @@ from quilt_kube.aio import Client, follow
 from quilt_kube.listwatch import ListWatch
 from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.sources import ClaimSource
-from quilt_operator.api.connection import Connection
+from quilt_operator.api import client as operator
 from quilt_operator.api.leases import LeaseWatch
 
 AGENT = QUILTSUBNET.path()
@@ -96,7 +96,7 @@ class Watchers:
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
         claims = ClaimSource(self.table, "default", lambda keys: None)
-        connection = Connection(Access(self._server.url))
+        connection = operator.Client(Access(self._server.url))
         leases = LeaseWatch(connection.access, LEASE_NAMESPACE, self.renewed.extend, lambda: None)
         leases.start()
         async with Client(Access(self._server.url), agent="a") as client:
@@ -115,7 +115,7 @@ class Watchers:
                 await asyncio.gather(*tasks, return_exceptions=True)
                 await connection.close()
 
-    async def _as_kopf(self, connection: Connection) -> None:
+    async def _as_kopf(self, connection: operator.Client) -> None:
         async with connection.session() as session:
             with suppress(aiohttp.ClientError):
                 url = f"{self._server.url}{KOPF}?watch=true"

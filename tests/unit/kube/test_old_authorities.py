@@ -27,8 +27,7 @@ from quilt_kube import sync
 from quilt_kube.access import Access, find, in_cluster
 from quilt_kube.aio import Client as AgentClient
 from quilt_kube.request import read
-from quilt_operator.api.client import Client
-from quilt_operator.api.connection import Connection, find_access
+from quilt_operator.api.client import Client, find_access
 
 SCRIPT = Path(__file__).parents[3] / "helm/quilt-mesh/files/connectivity.py"
 Ask = Callable[[Path, int], None]
@@ -142,9 +141,9 @@ def _agent(access: Access) -> None:
 
 def _operator(folder: Path, port: int) -> None:
     async def ask() -> None:
-        client = Client(Connection(find_access(str(kubeconfig(folder, port)))))
+        client = Client(find_access(str(kubeconfig(folder, port))))
         try:
-            await client.get("/version")
+            await client.ask(read("/version"))
         finally:
             await client.close()
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quilt_operator.core.allocator import Network, Pool, make_pools, parse_cidr
+from quilt_operator.core.plan import Network, Pool, make_pools, parse_cidr
 
 
 def lowest_free(plan: Pool, taken: Container[int] = (), blocked: Sequence[range] = ()) -> Network | None:

@@ -11,7 +11,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from quilt_crds.names import QUILTNETWORK, QUILTNODE
-from quilt_kube.request import UnreachableError
+from quilt_crds.wire import Meta, WireObject
+from quilt_kube.request import METADATA_LIST, UnreachableError
 from quilt_operator import audit
 from quilt_operator.api.client import Client
 from quilt_operator.audit import Audit
@@ -33,12 +34,15 @@ class Lists:
         self.failures = 0
         self.asked = 0
 
-    async def versions(self, path: str) -> tuple[dict[str, int], int]:
+    async def list(self, path: str, kind: type[WireObject], accept: str) -> tuple[list[WireObject], int]:
+        assert accept == METADATA_LIST
         self.asked += 1
         if self.failures:
             self.failures -= 1
             raise UnreachableError("gone for lunch")
-        return dict(self.nodes if path == QUILTNODE.path() else {}), self.version
+        found = self.nodes.items() if path == QUILTNODE.path() else ()
+        metas = [Meta(name, resource_version=str(version)) for name, version in found]
+        return [kind(meta) for meta in metas], self.version
 
 
 class Scene:

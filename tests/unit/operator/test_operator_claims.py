@@ -162,7 +162,7 @@ class TwoAllocators(RuleBasedStateMachine):
             if name in self.alive
             else None
         )
-        todo = plan_claims(node, book.owned_by(name), book.plan.families, {})
+        todo = plan_claims(node, book.owned_by(name), book.plan.pools, {})
         for kept in todo.keep:
             self._update(book, kept, Mesh(UP))
         for released in todo.release:

@@ -13,15 +13,14 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from quilt_crds.names import QUILTNETWORK, QUILTNODE
+from quilt_crds.wire import WireObject
 from quilt_kube.access import Access
-from quilt_kube.request import ApiError, UnreachableError
-from quilt_operator import app
+from quilt_kube.request import ApiError, Request, UnreachableError, create, read, replace
+from quilt_operator import app, workqueue
 from quilt_operator.api.client import Client
-from quilt_operator.api.connection import Connection
 from quilt_operator.api.election import Election, Timing
 from quilt_operator.leader import Leader, Services
 from quilt_operator.probes import Probes
-from quilt_operator.workqueue import Request
 
 NETWORK = {
     "metadata": {"name": "default", "uid": "u", "resourceVersion": "1"},
@@ -53,51 +52,50 @@ class Server:
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[tuple[Server, Connection]]:
+async def server() -> AsyncIterator[tuple[Server, Client]]:
     made = Server()
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", made.answer)
     async with TestServer(application) as listening:
-        connection = Connection(Access(str(listening.make_url("/"))))
-        yield made, connection
-        await connection.close()
+        client = Client(Access(str(listening.make_url("/"))))
+        yield made, client
+        await client.close()
 
 
-def services(connection: Connection) -> Services:
-    client = Client(connection)
+def services(client: Client) -> Services:
     election = Election(client, "quilt-system", "me")
-    return Services(connection, client, election, "default", "quilt-system", "me", 70.0, 300.0)
+    return Services(client, election, "default", "quilt-system", "me", 70.0, 300.0)
 
 
 @pytest.mark.parametrize("lease", ["renewed", "lost"])
 async def test_a_leader_whose_lease_was_not_renewed_writes_nothing(
-    server: tuple[Server, Connection], lease: str
+    server: tuple[Server, Client], lease: str
 ) -> None:
     """t9: A leader that was paused, or whose Lease is not renewed for another reason, writes nothing."""
-    api, connection = server
-    made = services(connection)
+    api, client = server
+    made = services(client)
     leader = Leader(made)
-    made.election.renewed = time.monotonic() - (0.0 if lease == "renewed" else 60.0)
+    made.election.held_until = time.monotonic() + (10.0 if lease == "renewed" else -50.0)
     leader._world.observe(QUILTNETWORK.plural, NETWORK)
     leader._world.observe(QUILTNODE.plural, NODE)
     try:
-        await leader._dispatch(Request("node", "n"))
+        await leader._handlers["node"](workqueue.Request("node", "n"))
     except (ApiError, UnreachableError):
         assert lease == "lost"
     assert bool(api.writes) == (lease == "renewed"), api.writes
 
 
 @pytest.mark.parametrize("text", ["", "<html>please log in</html>", "[1]", "null"])
-async def test_an_answer_without_an_object_is_none(server: tuple[Server, Connection], text: str) -> None:
+async def test_an_answer_without_an_object_is_none(server: tuple[Server, Client], text: str) -> None:
     """t9: A 200 without a JSON object (a captive portal, a cut answer) is no answer, for whatever request."""
-    api, connection = server
+    api, client = server
     api.nonsense = text or " "
-    client = Client(connection)
     asked: list[Any] = []
     for ask in (
-        client.get("/api/v1/x"),
-        client.put("/api/v1/x", {}, "me"),
-        client.create("/api/v1/x", {}, "me"),
+        client.ask(read("/api/v1/x")),
+        client.ask(replace("/api/v1/x", {}, "me")),
+        client.ask(create("/api/v1/x", {}, "me")),
+        client.list("/api/v1/x", WireObject),
     ):
         try:
             asked.append(await ask)
@@ -112,15 +110,17 @@ class Renewals:
     def __init__(self) -> None:
         self.puts = 0
 
-    async def get(self, path: str) -> dict[str, Any]:
+    async def find(self, path: str) -> dict[str, Any]:
         return {
             "metadata": {"name": "quilt-operator", "resourceVersion": "1"},
             "spec": {"holderIdentity": ""},
         }
 
-    async def put(self, path: str, body: dict[str, Any], manager: str) -> dict[str, Any]:
+    async def ask(self, request: Request) -> dict[str, Any]:
+        if request.method != "PUT":
+            return await self.find(request.path)
         self.puts += 1
-        return body if self.puts < 3 else {}
+        return dict(request.document) if self.puts < 3 else {}
 
 
 class Busy:

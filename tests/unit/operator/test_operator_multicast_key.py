@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from quilt_kube.request import ApiError
+from quilt_kube.request import ApiError, Request
 from quilt_operator import multicast_key
 from quilt_operator.api.client import Client
 
@@ -21,14 +21,15 @@ class Secrets:
         self.wanted, self.enough = 0, asyncio.Event()
         self.refuses = False
 
-    async def create(self, path: str, body: dict[str, Any], manager: str) -> dict[str, Any]:
-        assert path == "/api/v1/namespaces/quilt-system/secrets"
-        assert manager
+    async def ask(self, request: Request) -> dict[str, Any]:
+        assert (request.method, request.path) == ("POST", "/api/v1/namespaces/quilt-system/secrets")
+        assert request.query["fieldManager"]
         self.asked += 1
         if self.asked >= self.wanted:
             self.enough.set()
         if self.refuses:
             raise ApiError(403, "quilt-operator cannot create secrets", "Forbidden")
+        body = dict(request.document)
         name = body["metadata"]["name"]
         if name in self.held:
             raise ApiError(409, f"{name} already exists", "AlreadyExists")

@@ -144,7 +144,7 @@ def test_in_whatever_order_news_arrives_the_last_word_stands(
 
 
 async def run(queue: WorkQueue, handler: Any, workers: int = 2) -> list[asyncio.Task[None]]:
-    return [asyncio.create_task(queue.work(handler)) for _ in range(workers)]
+    return [asyncio.create_task(queue.work({"node": handler})) for _ in range(workers)]
 
 
 @pytest.fixture
