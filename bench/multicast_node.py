@@ -13,7 +13,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from quilt_crds.wire import MulticastSpec
+from quilt_crds.wire_network import MulticastSpec
 from quilt_multicast.metrics import MulticastMetrics
 from quilt_multicast.service import Multicast, Wanted
 from quilt_nodeagent.core.peer import make_peer

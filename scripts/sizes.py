@@ -35,7 +35,6 @@ ASKING, MOST_ASKING = (
         "crds/quilt_crds/wire*.py",
         "crds/quilt_crds/conditions.py",
         "operator/quilt_operator/api/client.py",
-        "operator/quilt_operator/api/connection.py",
         "operator/quilt_operator/api/following.py",
         "operator/quilt_operator/api/leases.py",
         "operator/quilt_operator/api/objects.py",

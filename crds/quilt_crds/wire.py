@@ -1,25 +1,19 @@
-"""Our objects, as msgspec structs: the fields that components read, by their names on the wire.
+"""What there is of a node, as msgspec structs: claims, QuiltNodes, and Kubernetes' own Nodes and Leases.
 
-`definitions` is the one description of our kinds; here is the part of it that a process decodes, without
-pydantic: 5,000 claims decode in milliseconds. A test holds every field to the description. All have defaults,
-so that objects of an older or newer release can be read; nothing here is trusted to be well-formed.
+They have the fields that components read, by their names on the wire. `definitions` is the one description of
+our kinds; here is the part of it that a process decodes, without pydantic: 5,000 claims decode in
+milliseconds. A test holds every field to the description. All have defaults, so that objects of an older or
+newer release can be read; nothing here is trusted to be well-formed. The network is in `wire_network`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Final
 
 import msgspec
 
-from quilt_crds.names import (
-    AGENT_CONDITIONS,
-    DEFAULT_CLUSTER_CIDRS,
-    DEFAULT_VNI,
-    VXLAN_DEVICE,
-    VXLAN_PORT,
-    wire_name,
-)
+from quilt_crds.names import AGENT_CONDITIONS, READY, wire_name
 
 # The CRD's limit of a condition's message.
 _MESSAGE_LIMIT: Final = 1024
@@ -202,84 +196,85 @@ class QuiltNode(WireObject, frozen=True):
         return bool(status.host_ip or status.served_subnets) or by_agent
 
 
-class VxlanSpec(Wire, frozen=True):
-    """The overlay device; `mtu` is `auto` or a number."""
+class NodeAddress(Wire, frozen=True):
+    """One address of a Node."""
 
-    vni: int = DEFAULT_VNI
-    port: int = VXLAN_PORT
-    device: str = VXLAN_DEVICE
-    mtu: int | str = "auto"
-    direct_routing: bool = False
+    type: str = ""
+    address: str = ""
 
 
-class HeartbeatSpec(Wire, frozen=True):
-    """How a dead node is noticed, as durations in text."""
+class NodeInfo(Wire, frozen=True):
+    """What a kubelet runs on."""
 
-    interval: str = "10s"
-    timeout: str = "30s"
-
-
-class MulticastSpec(Wire, frozen=True):
-    """Multicast between pods of different nodes."""
-
-    enabled: bool = False
-    fast_leave: bool = True
-    namespaces: tuple[str, ...] = ()
-    max_groups_per_pod: int = 64
-    max_groups_per_node: int = 1024
+    kernel_version: str = ""
+    kubelet_version: str = ""
+    operating_system: str = "linux"
 
 
-class Ipam(Wire, frozen=True):
-    """Who chooses the nodes' subnets: `quilt` or `kubernetes`."""
+class NodeSpec(Wire, frozen=True):
+    """spec of a Node: what kube-controller-manager gave it, at most one of each family."""
 
-    mode: str = "quilt"
+    pod_cidrs: tuple[str, ...] = ()
 
 
-class QuiltNetworkSpec(Wire, frozen=True):
-    """The network, as far as nodes and people need it; the operator validates the whole."""
+class NodeStatus(Wire, frozen=True):
+    """status of a Node."""
 
-    cluster_cidrs: tuple[str, ...] = DEFAULT_CLUSTER_CIDRS
-    cluster_cidrs_v6: tuple[str, ...] = ()
-    node_prefix_length: int = 24
-    ipam: Ipam = Ipam()
-    vxlan: VxlanSpec = VxlanSpec()
-    heartbeat: HeartbeatSpec = HeartbeatSpec()
-    multicast: MulticastSpec = MulticastSpec()
-    spoof_guard: bool = True
-    node_down_policy: str = "Withdraw"
+    addresses: tuple[NodeAddress, ...] = ()
+    capacity: dict[str, str] = msgspec.field(default_factory=dict)
+    conditions: tuple[Condition, ...] = ()
+    node_info: NodeInfo = NodeInfo()
+
+
+class Node(WireObject, frozen=True):
+    """A Kubernetes Node."""
+
+    spec: NodeSpec = NodeSpec()
+    status: NodeStatus = NodeStatus()
 
     @property
-    def cidrs(self) -> tuple[str, ...]:
-        """The ranges of both families."""
-        return (*self.cluster_cidrs, *self.cluster_cidrs_v6)
+    def ready(self) -> bool:
+        """Whether the kubelet says that pods can run."""
+        return self.has(READY)
+
+    @property
+    def linux(self) -> bool:
+        """Whether it runs Linux, as a node that has not said so does."""
+        return self.status.node_info.operating_system == "linux"
+
+    @property
+    def internal_ips(self) -> tuple[str, ...]:
+        """The InternalIP addresses, in the Node's order."""
+        return tuple(item.address for item in self.status.addresses if item.type == "InternalIP")
+
+    @property
+    def ips(self) -> tuple[str, ...]:
+        """The addresses that are really on the node (a name confirms nothing), InternalIP first."""
+        external = (item.address for item in self.status.addresses if item.type == "ExternalIP")
+        return tuple(dict.fromkeys((*self.internal_ips, *external)))
+
+    @property
+    def network_unavailable(self) -> bool:
+        """Whether a cloud waits for routes to it."""
+        found = self.condition("NetworkUnavailable")
+        return found is not None and found.status != "False"
+
+    @property
+    def pods(self) -> int:
+        """How many pods the kubelet runs at most; 0 while it has not said so in a plain number."""
+        text = self.status.capacity.get("pods", "")
+        return int(text) if text.isdecimal() else 0
 
 
-class SubnetCounts(Wire, frozen=True):
-    """How many node subnets there are and what became of them."""
+class LeaseSpec(Wire, frozen=True):
+    """spec of a Lease: times are text, and another's clock is never believed."""
 
-    total: int = 0
-    allocated: int = 0
-    free: int = 0
-    quarantined: int = 0
-
-
-class QuiltNetworkStatus(Wire, frozen=True):
-    """What the operator observes."""
-
-    subnets: SubnetCounts = SubnetCounts()
-    conditions: tuple[Condition, ...] = ()
+    holder_identity: str = ""
+    lease_duration_seconds: int = 0
+    renew_time: str = ""
 
 
-class QuiltNetwork(WireObject, frozen=True):
-    """The network; `spec` stays JSON until somebody reads it, so that one who cannot use it can say why."""
+class Lease(WireObject, frozen=True):
+    """A Lease."""
 
-    spec: dict[str, Any] = {}
-    status: QuiltNetworkStatus = QuiltNetworkStatus()
-
-
-def network_spec(raw: Mapping[str, Any]) -> QuiltNetworkSpec:
-    """Read a QuiltNetwork's spec; ValueError names a field that cannot be used."""
-    try:
-        return msgspec.convert(raw, QuiltNetworkSpec)
-    except msgspec.ValidationError as error:
-        raise ValueError(f"spec of the QuiltNetwork cannot be used: {error}") from error
+    spec: LeaseSpec = LeaseSpec()

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from quilt_crds.wire_kubernetes import Node
+from quilt_crds.wire import Node
 from quilt_devcluster.errors import DevclusterError
 from quilt_kube.access import Access, make_tls
 from quilt_kube.listwatch import convert

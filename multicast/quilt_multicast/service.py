@@ -16,7 +16,7 @@ from pathlib import Path
 import structlog
 
 from quilt_crds.names import BRIDGE_DEVICE, UP
-from quilt_crds.wire import MulticastSpec
+from quilt_crds.wire_network import MulticastSpec
 from quilt_kube.aio import wait
 from quilt_kube.backoff import Backoff
 from quilt_multicast.core.forwarding import Topology

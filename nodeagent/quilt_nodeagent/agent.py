@@ -14,7 +14,8 @@ from typing import Any
 import structlog
 
 from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET
-from quilt_crds.wire import QuiltNetwork, QuiltNode, QuiltSubnet
+from quilt_crds.wire import QuiltNode, QuiltSubnet
+from quilt_crds.wire_network import QuiltNetwork
 from quilt_kube.aio import Sender, follow
 from quilt_kube.listwatch import ListWatch
 from quilt_netlink import Address, KernelLike, Link, Monitor, MonitorLike, NetlinkError, Route

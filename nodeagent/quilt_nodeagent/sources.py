@@ -13,7 +13,8 @@ from typing import Any
 
 import structlog
 
-from quilt_crds.wire import QuiltNetwork, QuiltNode, QuiltSubnet
+from quilt_crds.wire import QuiltNode, QuiltSubnet
+from quilt_crds.wire_network import QuiltNetwork
 from quilt_kube.aio import Sender, wait
 from quilt_kube.backoff import Backoff
 from quilt_kube.request import ApiError, UnreachableError

@@ -13,8 +13,7 @@ from pathlib import Path
 import structlog
 
 from quilt_crds.names import vtep_mac
-from quilt_crds.wire import QuiltNode, QuiltNodeStatus
-from quilt_crds.wire_kubernetes import Node
+from quilt_crds.wire import Node, QuiltNode, QuiltNodeStatus
 from quilt_netlink import Address, KernelLike, Link, Route
 from quilt_nodeagent.core.device import NotYetError, Target
 from quilt_nodeagent.core.direct import Direct

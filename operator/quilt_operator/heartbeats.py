@@ -15,7 +15,7 @@ from dataclasses import replace
 import structlog
 
 from quilt_crds.names import KUBELET_LEASE_NAMESPACE, LEASE_NAMESPACE
-from quilt_crds.wire_kubernetes import Lease
+from quilt_crds.wire import Lease
 from quilt_kube.request import ApiError, UnreachableError
 from quilt_operator import metrics
 from quilt_operator.api.client import Client

@@ -28,7 +28,7 @@ from quilt_operator.heartbeats import Heartbeats
 from quilt_operator.network import NetworkReconciler
 from quilt_operator.reconcile import NodeReconciler
 from quilt_operator.watching import Memo, Watches
-from quilt_operator.workqueue import Request, WorkQueue
+from quilt_operator.workqueue import Handler, Request, WorkQueue
 from quilt_operator.world import World
 
 log = structlog.get_logger()
@@ -90,7 +90,7 @@ class Leader:
         self._network = NetworkReconciler(
             self._world, self._objects, self._heartbeats, self._events, services.namespace
         )
-        self._handlers = {"node": nodes, "network": self._network}
+        self._handlers: dict[str, Handler] = {"node": nodes, "network": self._network}
         self._ready = asyncio.Event()
 
     def checks(self) -> list[str]:

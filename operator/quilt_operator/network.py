@@ -28,7 +28,7 @@ from quilt_crds.names import (
     WITHDRAWAL_PAUSED,
 )
 from quilt_crds.quiltnetwork import QuiltNetworkSpec
-from quilt_crds.wire import QuiltNetworkStatus
+from quilt_crds.wire_network import QuiltNetworkStatus
 from quilt_kube.listwatch import convert
 from quilt_kube.request import ApiError
 from quilt_operator import metrics

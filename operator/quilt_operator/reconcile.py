@@ -26,8 +26,7 @@ from quilt_crds.names import (
     UP,
     vtep_mac,
 )
-from quilt_crds.wire import Mesh, QuiltNode, QuiltNodeStatus, QuiltSubnet
-from quilt_crds.wire_kubernetes import Node
+from quilt_crds.wire import Mesh, Node, QuiltNode, QuiltNodeStatus, QuiltSubnet
 from quilt_kube.request import ApiError
 from quilt_operator.api.events import NORMAL, WARNING, About, EventRecorder
 from quilt_operator.api.objects import Objects

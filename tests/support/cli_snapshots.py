@@ -12,15 +12,17 @@ from quilt_crds.wire import (
     Condition,
     Mesh,
     Meta,
-    QuiltNetwork,
-    QuiltNetworkStatus,
+    Node,
+    NodeAddress,
+    NodeInfo,
+    NodeSpec,
+    NodeStatus,
     QuiltNode,
     QuiltNodeStatus,
     QuiltSubnet,
-    SubnetCounts,
     SubnetSpec,
 )
-from quilt_crds.wire_kubernetes import Node, NodeAddress, NodeInfo, NodeSpec, NodeStatus
+from quilt_crds.wire_network import QuiltNetwork, QuiltNetworkStatus, SubnetCounts
 
 SUBNETS = SubnetCounts(total=254, allocated=3, free=251)
 NAMES = ("n1", "n2", "n3")

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry
 
-from quilt_crds.wire import MulticastSpec
+from quilt_crds.wire_network import MulticastSpec
 from quilt_multicast.core.state import Flow, Forward
 from quilt_multicast.exchange import udp_socket
 from quilt_multicast.keeper import Keeper

@@ -9,8 +9,7 @@ from typing import cast
 import pytest
 
 from quilt_crds.names import KUBELET_LEASE_NAMESPACE, LEASE_NAMESPACE
-from quilt_crds.wire import Meta
-from quilt_crds.wire_kubernetes import Lease, LeaseSpec
+from quilt_crds.wire import Lease, LeaseSpec, Meta
 from quilt_kube.access import Access
 from quilt_kube.request import ApiError
 from quilt_operator import heartbeats

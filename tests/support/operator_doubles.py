@@ -16,8 +16,7 @@ import pytest
 from msgspec.structs import replace
 
 from quilt_crds.names import QUILTNETWORK, QUILTNODE, claim_name
-from quilt_crds.wire import Mesh, Meta, QuiltNode, QuiltSubnet, SubnetSpec, WireObject
-from quilt_crds.wire_kubernetes import Node
+from quilt_crds.wire import Mesh, Meta, Node, QuiltNode, QuiltSubnet, SubnetSpec, WireObject
 from quilt_kube.request import ApiError
 from quilt_operator import claiming, pacing, reconcile
 from quilt_operator.api.events import EventRecorder

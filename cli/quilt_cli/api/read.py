@@ -18,8 +18,8 @@ from quilt_crds.names import (
     QUILTNODE,
     QUILTSUBNET,
 )
-from quilt_crds.wire import QuiltNetwork, QuiltNode, QuiltSubnet
-from quilt_crds.wire_kubernetes import Node
+from quilt_crds.wire import Node, QuiltNode, QuiltSubnet
+from quilt_crds.wire_network import QuiltNetwork
 from quilt_kube.listwatch import convert
 from quilt_kube.request import ApiError, Json
 from quilt_kube.sync import Client

@@ -9,7 +9,7 @@ from quilt_cli.api.read import snapshot, together
 from quilt_cli.core.cluster_facts import ClusterFacts, ForeignNetwork
 from quilt_cli.core.snapshot import Snapshot
 from quilt_crds.names import NODE_DAEMONSET, QUILTNETWORK, QUILTNODE, QUILTSUBNET
-from quilt_crds.wire_kubernetes import Node
+from quilt_crds.wire import Node
 from quilt_kube.listwatch import convert
 from quilt_kube.request import ApiError, Json
 from quilt_kube.sync import Client

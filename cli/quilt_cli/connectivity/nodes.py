@@ -15,7 +15,7 @@ from quilt_cli.connectivity.stage import Progress, Stage, stage
 from quilt_cli.core.finding import Finding, Level, fail, ok
 from quilt_cli.core.matrix import Answer, Server, Source, Target, answers
 from quilt_crds.names import READY
-from quilt_crds.wire_kubernetes import Node
+from quilt_crds.wire import Node
 from quilt_kube.listwatch import convert
 from quilt_kube.sync import Client
 

@@ -13,7 +13,7 @@ from quilt_cli.core.node_checks import kernel_version
 from quilt_cli.core.objects import Workload
 from quilt_crds.capacity import DEFAULT_PREFIX_LENGTH, crowding, pod_addresses
 from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET, VERSION
-from quilt_crds.wire_kubernetes import Node
+from quilt_crds.wire import Node
 
 # CIDR functions in CEL, selectable fields of CRDs, tokens that name their node.
 MINIMUM = (1, 32)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from quilt_cli.core.snapshot import Snapshot
-from quilt_crds.wire_kubernetes import Node
+from quilt_crds.wire import Node
 
 
 @dataclass(frozen=True, slots=True)

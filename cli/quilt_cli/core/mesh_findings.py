@@ -21,7 +21,7 @@ from quilt_crds.names import (
     SUBNETS_AVAILABLE,
     WITHDRAWAL_PAUSED,
 )
-from quilt_crds.wire import QuiltNetworkSpec
+from quilt_crds.wire_network import QuiltNetworkSpec
 
 _DESCRIBE = f"kubectl describe quiltnetwork {DEFAULT_NETWORK}"
 # Of the last free subnets, below which share to say so.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from quilt_cli.core.objects import SystemPod, Workload
-from quilt_crds.wire import QuiltNetwork, QuiltNetworkSpec, QuiltNode, QuiltSubnet
-from quilt_crds.wire_kubernetes import Node
+from quilt_crds.wire import Node, QuiltNode, QuiltSubnet
+from quilt_crds.wire_network import QuiltNetwork, QuiltNetworkSpec
 from quilt_kube.listwatch import convert
 
 

@@ -13,8 +13,8 @@ from quilt_cli.core.finding import EXIT_CANNOT_TELL, EXIT_HEALTHY, EXIT_PROBLEMS
 from quilt_cli.core.objects import SystemPod
 from quilt_cli.core.snapshot import Snapshot
 from quilt_crds.names import AGENT_UNRESPONSIVE, DATAPLANE_IN_SYNC, NODE_COMPONENT, PENDING, RUNTIME_READY, UP
-from quilt_crds.wire import QuiltNetwork, QuiltNetworkSpec, QuiltNode, QuiltSubnet
-from quilt_crds.wire_kubernetes import Node
+from quilt_crds.wire import Node, QuiltNode, QuiltSubnet
+from quilt_crds.wire_network import QuiltNetwork, QuiltNetworkSpec
 
 SCHEMA = 1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from quilt_crds.wire import MulticastSpec
+from quilt_crds.wire_network import MulticastSpec
 
 _DEFAULTS = MulticastSpec()
 

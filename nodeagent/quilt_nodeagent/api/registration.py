@@ -7,8 +7,7 @@ from typing import Any
 import structlog
 
 from quilt_crds.names import API_VERSION, QUILTNODE
-from quilt_crds.wire import QuiltNode
-from quilt_crds.wire_kubernetes import Node
+from quilt_crds.wire import Node, QuiltNode
 from quilt_kube.aio import Sender
 from quilt_kube.listwatch import decoder
 from quilt_kube.request import ApiError, create, read

@@ -8,7 +8,7 @@ from typing import Any
 
 from quilt_crds.durations import parse_duration
 from quilt_crds.names import DEFAULT_CLUSTER_CIDRS, IPV6_MTU, wire_name
-from quilt_crds.wire import MulticastSpec, VxlanSpec, network_spec
+from quilt_crds.wire_network import MulticastSpec, VxlanSpec, network_spec
 from quilt_nodeagent.core.overlay import VXLAN_DEFAULTS, Overlay, Vxlan
 from quilt_nodeagent.core.peer import Reach
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 
 from msgspec import Struct
 
-from quilt_crds.wire import VxlanSpec
+from quilt_crds.wire_network import VxlanSpec
 from quilt_delta import Tracked
 from quilt_netlink.state import ADDRGENMODE_NONE, Link
 from quilt_netlink.state import Vxlan as Parameters

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from copy import copy
 from typing import Protocol, Self, TypeVar
 
@@ -126,7 +127,7 @@ class Client:
                 return None
             raise
 
-    async def list(self, path: str, kind: type[T], accept: str = JSON) -> tuple[list[T], int]:
+    async def list(self, path: str, kind: type[T], accept: str = JSON) -> tuple[Iterator[T], int]:
         """Return all objects of a collection, decoded as `kind`, and the resourceVersion of the list."""
         return decode_list(await self._send(read(path, accept=accept), _LONG), kind)
 
@@ -135,7 +136,7 @@ class Client:
         try:
             headers = CIMultiDict([*request.headers(), ("User-Agent", USER_AGENT), *self.access.headers()])
             response = await self._api.call_api(
-                request.method, url, headers, request.body, _request_timeout=limits
+                request.method, url, headers, request.document, _request_timeout=limits
             )
             text: bytes = await response.read()
         except (aiohttp.ClientError, ApiException, AccessError, TimeoutError, OSError) as error:

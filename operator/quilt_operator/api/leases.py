@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from quilt_crds.wire_kubernetes import Lease
+from quilt_crds.wire import Lease
 from quilt_kube.access import Access
 from quilt_kube.listwatch import SILENCE, ListWatch
 from quilt_kube.request import SilentError

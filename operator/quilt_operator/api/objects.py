@@ -18,8 +18,7 @@ from quilt_crds.names import (
     QUILTSUBNET,
     claim_name,
 )
-from quilt_crds.wire import Mesh, QuiltNode, QuiltSubnet
-from quilt_crds.wire_kubernetes import Node
+from quilt_crds.wire import Mesh, Node, QuiltNode, QuiltSubnet
 from quilt_kube.request import STRATEGIC_PATCH, Json, apply, create, delete, patch
 from quilt_operator.api.client import Client
 

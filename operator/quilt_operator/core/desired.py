@@ -14,8 +14,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from quilt_crds.names import DOWN, RELEASING, UP
-from quilt_crds.wire import Mesh, QuiltNode, QuiltSubnet
-from quilt_crds.wire_kubernetes import Node
+from quilt_crds.wire import Mesh, Node, QuiltNode, QuiltSubnet
 from quilt_operator.core.plan import parse_cidr
 
 HOST_IP_UNKNOWN: Final = "HostIPUnknown"

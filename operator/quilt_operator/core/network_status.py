@@ -16,8 +16,7 @@ from quilt_crds.names import (
     SUBNETS_AVAILABLE,
     WITHDRAWAL_PAUSED,
 )
-from quilt_crds.wire import Condition
-from quilt_crds.wire_kubernetes import Node
+from quilt_crds.wire import Condition, Node
 from quilt_operator.core.claims import Book, Counts, Problem
 from quilt_operator.core.health import Guard
 from quilt_operator.core.plan import CIDRS, Plan, parse_cidr

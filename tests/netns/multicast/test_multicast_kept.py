@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from quilt_crds.wire import MulticastSpec
+from quilt_crds.wire_network import MulticastSpec
 from quilt_multicast.keeper import Keeper
 from quilt_multicast.mroute import MrouteError, MulticastTable
 from quilt_runtime.keeper import SOCKET

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from quilt_crds.wire import MulticastSpec
+from quilt_crds.wire_network import MulticastSpec
 from quilt_multicast.mroute import MrouteError, MulticastTable
 from quilt_netlink import VxlanGroup
 from tests.support.multicast_world import Node, World, add_pod, inside, until

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from quilt_crds.wire import MulticastSpec
+from quilt_crds.wire_network import MulticastSpec
 from tests.support.multicast_streams import complete, flowing, members_known, stream
 from tests.support.multicast_world import World, add_pod, until
 

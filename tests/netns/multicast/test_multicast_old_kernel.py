@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from quilt_crds.wire import MulticastSpec
+from quilt_crds.wire_network import MulticastSpec
 from quilt_netlink import FdbEntry, GroupFailure, MulticastKernel, VxlanGroup
 from tests.support.multicast_streams import complete, flowing, members_known, stream
 from tests.support.multicast_world import Node, World, make_world, until

@@ -10,7 +10,7 @@ import pytest
 from quilt_cli.core import cluster_checks
 from quilt_cli.core.cluster_facts import ClusterFacts
 from quilt_cli.core.finding import Level
-from quilt_crds.wire_kubernetes import Node
+from quilt_crds.wire import Node
 from quilt_kube.listwatch import convert
 from tests.support import cli_snapshots as some
 

@@ -9,7 +9,8 @@ import pytest
 from quilt_cli.core.finding import EXIT_CANNOT_TELL, EXIT_HEALTHY, EXIT_PROBLEMS, Level
 from quilt_cli.core.snapshot import Snapshot
 from quilt_cli.core.status import report
-from quilt_crds.wire import Condition, SubnetCounts
+from quilt_crds.wire import Condition
+from quilt_crds.wire_network import SubnetCounts
 from tests.support import cli_snapshots as some
 
 

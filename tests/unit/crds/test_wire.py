@@ -8,20 +8,19 @@ from typing import Any, get_args, get_origin
 import msgspec
 import pytest
 
-from quilt_crds import wire
+from quilt_crds import wire, wire_network
 from quilt_crds.definitions import DEFINITIONS
 from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET
 from quilt_crds.quiltnetwork import QuiltNetworkSpec
-from quilt_crds.wire import Condition, find_condition
-from quilt_crds.wire_kubernetes import Node
+from quilt_crds.wire import Condition, Node, find_condition
 
 EARLIER, LATER = "2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"
 TYPES = {str: "string", int: "integer", bool: "boolean"}
 ROOTS = {
     QUILTSUBNET.kind: (wire.QuiltSubnet, ""),
     QUILTNODE.kind: (wire.QuiltNode, ""),
-    QUILTNETWORK.kind: (wire.QuiltNetwork, ""),
-    "spec of QuiltNetwork": (wire.QuiltNetworkSpec, "spec"),
+    QUILTNETWORK.kind: (wire_network.QuiltNetwork, ""),
+    "spec of QuiltNetwork": (wire_network.QuiltNetworkSpec, "spec"),
 }
 
 
@@ -67,14 +66,14 @@ def test_every_field_is_one_of_the_description_and_of_its_type(name: str) -> Non
 
 def test_the_defaults_of_the_network_are_those_of_the_description() -> None:
     told = {"clusterCIDRsV6": [], **QuiltNetworkSpec().wire()}
-    for name, value in msgspec.json.decode(msgspec.json.encode(wire.QuiltNetworkSpec())).items():
+    for name, value in msgspec.json.decode(msgspec.json.encode(wire_network.QuiltNetworkSpec())).items():
         expected = {key: told[name][key] for key in value} if isinstance(value, dict) else told[name]
         assert value == expected, name
 
 
 def test_a_network_that_cannot_be_used_says_which_field() -> None:
     with pytest.raises(ValueError, match=r"\$\.vxlan\.vni"):
-        wire.network_spec({"vxlan": {"vni": "abc"}})
+        wire_network.network_spec({"vxlan": {"vni": "abc"}})
 
 
 def test_a_condition_keeps_its_time_until_its_status_changes() -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from quilt_crds.wire import MulticastSpec
+from quilt_crds.wire_network import MulticastSpec
 from quilt_multicast import service as multicast_service
 from quilt_multicast.core.forwarding import Topology
 from quilt_multicast.core.limits import Limits

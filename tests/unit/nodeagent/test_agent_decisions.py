@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from quilt_crds.names import UP
-from quilt_crds.wire import VxlanSpec
+from quilt_crds.wire_network import VxlanSpec
 from quilt_netlink import Link
 from quilt_nodeagent.core.conditions import Facts, conditions
 from quilt_nodeagent.core.device import Care, clash, former, judge

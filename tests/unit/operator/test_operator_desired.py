@@ -10,8 +10,17 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from quilt_crds.names import DOWN, RELEASING, UP
-from quilt_crds.wire import Condition, Mesh, Meta, QuiltNode, QuiltNodeStatus, QuiltSubnet
-from quilt_crds.wire_kubernetes import Node, NodeAddress, NodeStatus
+from quilt_crds.wire import (
+    Condition,
+    Mesh,
+    Meta,
+    Node,
+    NodeAddress,
+    NodeStatus,
+    QuiltNode,
+    QuiltNodeStatus,
+    QuiltSubnet,
+)
 from quilt_kube.listwatch import convert
 from quilt_operator.core import status
 from quilt_operator.core.chart import covers, merged

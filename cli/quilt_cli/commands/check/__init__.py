@@ -14,7 +14,7 @@ from quilt_cli.core.finding import EXIT_HEALTHY, EXIT_PROBLEMS, Finding, Level, 
 from quilt_cli.groups import Group
 from quilt_cli.output import console, counts, lines, print_json
 from quilt_crds.names import DEFAULT_CLUSTER_CIDRS
-from quilt_crds.wire import VxlanSpec
+from quilt_crds.wire_network import VxlanSpec
 from quilt_kube.sync import Client
 
 

@@ -1,0 +1,94 @@
+"""The QuiltNetwork, as `wire` has the other objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from quilt_crds.names import DEFAULT_CLUSTER_CIDRS, DEFAULT_VNI, VXLAN_DEVICE, VXLAN_PORT
+from quilt_crds.wire import Condition, Wire, WireObject
+
+
+class VxlanSpec(Wire, frozen=True):
+    """The overlay device; `mtu` is `auto` or a number."""
+
+    vni: int = DEFAULT_VNI
+    port: int = VXLAN_PORT
+    device: str = VXLAN_DEVICE
+    mtu: int | str = "auto"
+    direct_routing: bool = False
+
+
+class HeartbeatSpec(Wire, frozen=True):
+    """How a dead node is noticed, as durations in text."""
+
+    interval: str = "10s"
+    timeout: str = "30s"
+
+
+class MulticastSpec(Wire, frozen=True):
+    """Multicast between pods of different nodes."""
+
+    enabled: bool = False
+    fast_leave: bool = True
+    namespaces: tuple[str, ...] = ()
+    max_groups_per_pod: int = 64
+    max_groups_per_node: int = 1024
+
+
+class Ipam(Wire, frozen=True):
+    """Who chooses the nodes' subnets: `quilt` or `kubernetes`."""
+
+    mode: str = "quilt"
+
+
+class QuiltNetworkSpec(Wire, frozen=True):
+    """The network, as far as nodes and people need it; the operator validates the whole."""
+
+    cluster_cidrs: tuple[str, ...] = DEFAULT_CLUSTER_CIDRS
+    cluster_cidrs_v6: tuple[str, ...] = ()
+    node_prefix_length: int = 24
+    ipam: Ipam = Ipam()
+    vxlan: VxlanSpec = VxlanSpec()
+    heartbeat: HeartbeatSpec = HeartbeatSpec()
+    multicast: MulticastSpec = MulticastSpec()
+    spoof_guard: bool = True
+    node_down_policy: str = "Withdraw"
+
+    @property
+    def cidrs(self) -> tuple[str, ...]:
+        """The ranges of both families."""
+        return (*self.cluster_cidrs, *self.cluster_cidrs_v6)
+
+
+class SubnetCounts(Wire, frozen=True):
+    """How many node subnets there are and what became of them."""
+
+    total: int = 0
+    allocated: int = 0
+    free: int = 0
+    quarantined: int = 0
+
+
+class QuiltNetworkStatus(Wire, frozen=True):
+    """What the operator observes."""
+
+    subnets: SubnetCounts = SubnetCounts()
+    conditions: tuple[Condition, ...] = ()
+
+
+class QuiltNetwork(WireObject, frozen=True):
+    """The network; `spec` stays JSON until somebody reads it, so that one who cannot use it can say why."""
+
+    spec: dict[str, Any] = msgspec.field(default_factory=dict)
+    status: QuiltNetworkStatus = QuiltNetworkStatus()
+
+
+def network_spec(raw: Mapping[str, Any]) -> QuiltNetworkSpec:
+    """Read a QuiltNetwork's spec; ValueError names a field that cannot be used."""
+    try:
+        return msgspec.convert(raw, QuiltNetworkSpec)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"spec of the QuiltNetwork cannot be used: {error}") from error
