@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from copy import copy
-from typing import Protocol, Self, TypeVar
+from typing import Protocol, TypeVar
 
 import aiohttp
 from kubernetes.aio.client.api_client import ApiClient
@@ -57,30 +56,25 @@ class Client:
     Whatever it is asked, all that the network can cause is UnreachableError or ApiError.
     """
 
-    def __init__(self, access: Access) -> None:
+    def __init__(
+        self, access: Access, lease: Lease | None = None, connections: ApiClient | None = None
+    ) -> None:
+        """Make one; with a `lease` it writes only while that is held."""
         self.access = access
         self.server = access.server.rstrip("/")
-        self._lease: Lease | None = None
+        self._lease = lease
         self._refused = False
-        self._connector = aiohttp.TCPConnector(
-            ssl=access.tls or True, limit=_CONNECTIONS, socket_factory=open_socket
-        )
-        configuration = Configuration(host=self.server)
-        configuration.proxy = access.proxy or None
-        # No proxy but the access's: asking the environment takes two threads per request.
-        configuration.client_session_kwargs = {"trust_env": False, "connector": self._connector}
-        self._api = ApiClient(configuration)
+        self._api = connections or _official_client(access, self.server)
 
-    def fenced(self, lease: Lease) -> Self:
+    def fenced(self, lease: Lease) -> Client:
         """Return a client of the same connections that writes only while `lease` is held."""
-        made = copy(self)
-        made._lease = lease
-        return made
+        return Client(self.access, lease, self._api)
 
     async def close(self) -> None:
         """Close all connections."""
         await self._api.close()
-        await self._connector.close()
+        # The official client leaves a connector that it was given alone.
+        await self._api.configuration.client_session_kwargs["connector"].close()
 
     def session(self) -> aiohttp.ClientSession:
         """Return a new session of any number of connections, for kopf; the caller closes it.
@@ -145,6 +139,15 @@ class Client:
             self.access.credentials.refused()
         check(response.status, text, str(response.reason), response.headers.get("Retry-After", ""))
         return text
+
+
+def _official_client(access: Access, server: str) -> ApiClient:
+    connector = aiohttp.TCPConnector(ssl=access.tls or True, limit=_CONNECTIONS, socket_factory=open_socket)
+    configuration = Configuration(host=server)
+    configuration.proxy = access.proxy or None
+    # No proxy but the access's: asking the environment takes two threads per request.
+    configuration.client_session_kwargs = {"trust_env": False, "connector": connector}
+    return ApiClient(configuration)
 
 
 def find_access(kubeconfig: str = "") -> Access:
