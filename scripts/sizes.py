@@ -37,7 +37,6 @@ ASKING, MOST_ASKING = (
         "operator/quilt_operator/api/client.py",
         "operator/quilt_operator/api/following.py",
         "operator/quilt_operator/api/leases.py",
-        "operator/quilt_operator/api/objects.py",
         "operator/quilt_operator/claim_watch.py",
         "nodeagent/quilt_nodeagent/api/*.py",
         "cli/quilt_cli/api/*.py",

@@ -16,7 +16,7 @@ from quilt_crds.wire import Mesh, Meta, QuiltNode, QuiltSubnet, SubnetSpec
 from quilt_kube.listwatch import convert
 from quilt_kube.request import ApiError
 from quilt_operator import metrics
-from quilt_operator.api.objects import Objects
+from quilt_operator.api.client import Client
 from quilt_operator.core.claims import MAC_COLLISION, Book
 from quilt_operator.core.plan import CIDRS, Plan
 from quilt_operator.core.status import Refusal
@@ -45,7 +45,7 @@ class Claimer:
     """Makes claims for nodes."""
 
     world: World
-    objects: Objects
+    client: Client
     _refused: dict[tuple[str, int], _Refused] = field(default_factory=dict, init=False)
 
     def forget(self, node: str) -> None:
@@ -122,12 +122,12 @@ class Claimer:
     async def _post(self, claim: QuiltSubnet) -> dict[str, object]:
         while True:
             try:
-                raw = await self.objects.create_claim(claim.cidr, claim.spec.network, claim.node, claim.mesh)
+                raw = await self.client.create_claim(claim.cidr, claim.spec.network, claim.node, claim.mesh)
             except ApiError as error:
                 if not error.exists:
                     raise
                 metrics.CLAIM_CONFLICTS.inc()
-                found = await self.objects.claim(claim.name)
+                found = await self.client.claim(claim.name)
                 if found is not None:
                     return found
                 continue  # Deleted between the two requests: it is free again.

@@ -20,7 +20,6 @@ from quilt_operator import metrics, multicast_key
 from quilt_operator.api.client import Client
 from quilt_operator.api.election import Election
 from quilt_operator.api.events import EventRecorder
-from quilt_operator.api.objects import Objects
 from quilt_operator.audit import PATHS, Audit
 from quilt_operator.claim_watch import ClaimWatch
 from quilt_operator.claiming import Claimer
@@ -64,7 +63,6 @@ class Leader:
         self._services = services
         # A process that was paused may have lost the Lease without knowing it: its successor writes now.
         client = self._client = services.client.fenced(services.election)
-        self._objects = Objects(client)
         self._queue = WorkQueue()
         self._world = World(services.network, self._node_changed, self._replanned)
         self._audit = Audit(client, self._world, services.audit_interval)
@@ -82,13 +80,13 @@ class Leader:
         )
         nodes = NodeReconciler(
             self._world,
-            self._objects,
-            Claimer(self._world, self._objects),
+            client,
+            Claimer(self._world, client),
             self._heartbeats,
             self._events,
         )
         self._network = NetworkReconciler(
-            self._world, self._objects, self._heartbeats, self._events, services.namespace
+            self._world, client, self._heartbeats, self._events, services.namespace
         )
         self._handlers: dict[str, Handler] = {"node": nodes, "network": self._network}
         self._ready = asyncio.Event()

@@ -32,8 +32,8 @@ from quilt_crds.wire_network import QuiltNetworkStatus
 from quilt_kube.listwatch import convert
 from quilt_kube.request import ApiError
 from quilt_operator import metrics
+from quilt_operator.api.client import Client
 from quilt_operator.api.events import NORMAL, WARNING, About, EventRecorder
-from quilt_operator.api.objects import Objects
 from quilt_operator.core import network_status
 from quilt_operator.core.chart import covers, differences, merged
 from quilt_operator.core.claims import Book
@@ -58,7 +58,7 @@ class NetworkReconciler:
     """Reconciles the one QuiltNetwork; looks every few seconds and writes when something changed."""
 
     world: World
-    objects: Objects
+    client: Client
     heartbeats: Heartbeats
     events: EventRecorder
     namespace: str
@@ -102,7 +102,7 @@ class NetworkReconciler:
         if self._applied == (chart, live):
             return  # The API server took it and kept something of another's all the same.
         try:
-            raw = await self.objects.apply_network_spec(self.world.network, merged(live or {}, chart))
+            raw = await self.client.apply_network_spec(self.world.network, merged(live or {}, chart))
         except ApiError as error:
             if not error.refused:
                 raise
@@ -123,7 +123,7 @@ class NetworkReconciler:
         self.events.note(about, WARNING, "HandEditUndone", text)
 
     async def _chart(self) -> Mapping[str, Any] | None:
-        raw = await self.objects.config_map(self.namespace, NETWORK_CONFIGMAP)
+        raw = await self.client.config_map(self.namespace, NETWORK_CONFIGMAP)
         text = (raw or {}).get("data", {}).get(NETWORK_CONFIG_KEY, "")
         where = f"ConfigMap {self.namespace}/{NETWORK_CONFIGMAP}, key {NETWORK_CONFIG_KEY}"
         if not text:
@@ -161,7 +161,7 @@ class NetworkReconciler:
         if wanted == before:
             return
         uid = raw["metadata"].get("uid", "")
-        raw = await self.objects.apply_network_status(self.world.network, uid, wanted.wire())
+        raw = await self.client.apply_network_status(self.world.network, uid, wanted.wire())
         self.world.observe(QUILTNETWORK.plural, raw)
         self._tell_change(before, wanted, uid)
 
@@ -181,7 +181,7 @@ class NetworkReconciler:
     async def look_for_overlaps(self) -> None:
         """Find Service networks and Nodes whose addresses lie in the network's ranges."""
         if time.monotonic() >= self._services_due:
-            self._services = await self.objects.service_cidrs()
+            self._services = await self.client.service_cidrs()
             self._services_due = time.monotonic() + _SERVICES_AGAIN
         self.world.services = self._services
         book, hosts = self.world.book, self.world.hosts.items.values()

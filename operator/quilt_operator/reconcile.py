@@ -28,8 +28,8 @@ from quilt_crds.names import (
 )
 from quilt_crds.wire import Mesh, Node, QuiltNode, QuiltNodeStatus, QuiltSubnet
 from quilt_kube.request import ApiError
+from quilt_operator.api.client import Client
 from quilt_operator.api.events import NORMAL, WARNING, About, EventRecorder
-from quilt_operator.api.objects import Objects
 from quilt_operator.claiming import Claimer
 from quilt_operator.core import desired, status
 from quilt_operator.core.claims import Book
@@ -59,7 +59,7 @@ class NodeReconciler:
     """Reconciles one node at a time per worker."""
 
     world: World
-    objects: Objects
+    client: Client
     claimer: Claimer
     heartbeats: Heartbeats
     events: EventRecorder
@@ -129,7 +129,7 @@ class NodeReconciler:
 
     async def _read_again(self, node: QuiltNode) -> QuiltNode:
         """The node as the API server has it now: a late view of what its runtime serves cuts off pods."""
-        raw = await self.objects.node(node.name)
+        raw = await self.client.node(node.name)
         if raw is None:
             return node
         self.world.observe(QUILTNODE.plural, raw)
@@ -177,7 +177,7 @@ class NodeReconciler:
         if claim.mesh == mesh:
             return claim
         try:
-            raw = await self.objects.publish(claim, mesh)
+            raw = await self.client.publish(claim, mesh)
         except ApiError as error:
             if error.outdated:
                 await self._look_again(claim)
@@ -191,7 +191,7 @@ class NodeReconciler:
 
     async def _look_again(self, claim: QuiltSubnet) -> None:
         """Bring the view of one claim up to date after the API server said that it is not."""
-        raw = await self.objects.claim(claim.name)
+        raw = await self.client.claim(claim.name)
         if raw is None:
             self.world.forget(QUILTSUBNET.plural, claim.name, claim.version)
         else:
@@ -205,11 +205,11 @@ class NodeReconciler:
 
     async def _is_there(self, name: str) -> bool:
         """Whether a node is merely missing from a stale view, which is mended: releasing cuts it off."""
-        raw = await self.objects.node(name)
+        raw = await self.client.node(name)
         if raw is not None and not raw["metadata"].get("deletionTimestamp"):
             self.world.observe(QUILTNODE.plural, raw)
             return True
-        host = await self.objects.kube_node(name)
+        host = await self.client.kube_node(name)
         if host is not None:
             self.world.observe(NODES, host)
         return host is not None
@@ -231,7 +231,7 @@ class NodeReconciler:
         if left > 0:
             return left
         try:
-            await self.objects.delete_claim(claim)
+            await self.client.delete_claim(claim)
         except ApiError as error:
             if error.conflict:
                 await self._look_again(claim)
@@ -257,7 +257,7 @@ class NodeReconciler:
         if wanted == before:
             return
         try:
-            raw = await self.objects.apply_node_status(node, status.wire(wanted))
+            raw = await self.client.apply_node_status(node, status.wire(wanted))
         except ApiError as error:
             if error.outdated:
                 return  # Gone or replaced meanwhile: the watch will say so.
@@ -284,7 +284,7 @@ class NodeReconciler:
         if host is None or not host.network_unavailable or not node.has(DATAPLANE_IN_SYNC):
             return
         try:
-            raw = await self.objects.clear_network_unavailable(host, rfc3339(datetime.now(UTC)))
+            raw = await self.client.clear_network_unavailable(host, rfc3339(datetime.now(UTC)))
         except ApiError as error:
             if error.outdated:
                 return

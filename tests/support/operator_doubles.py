@@ -19,8 +19,8 @@ from quilt_crds.names import QUILTNETWORK, QUILTNODE, claim_name
 from quilt_crds.wire import Mesh, Meta, Node, QuiltNode, QuiltSubnet, SubnetSpec, WireObject
 from quilt_kube.request import ApiError
 from quilt_operator import claiming, pacing, reconcile
+from quilt_operator.api.client import Client
 from quilt_operator.api.events import EventRecorder
-from quilt_operator.api.objects import Objects
 from quilt_operator.claiming import Claimer
 from quilt_operator.core.health import Health
 from quilt_operator.heartbeats import Heartbeats
@@ -147,11 +147,11 @@ class Operator:
         self._pending: dict[str, None] = {}
         self._due: dict[str, float] = {}
         self.world = World("default", self._look_at, lambda: None)
-        objects = cast(Objects, self.api)
+        client = cast(Client, self.api)
         self._reconciler = NodeReconciler(
             self.world,
-            objects,
-            Claimer(self.world, objects),
+            client,
+            Claimer(self.world, client),
             cast(Heartbeats, self.beats),
             cast(EventRecorder, self.events),
         )

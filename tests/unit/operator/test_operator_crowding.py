@@ -7,8 +7,8 @@ from typing import Any, cast
 import pytest
 
 from quilt_crds.names import QUILTNETWORK
+from quilt_operator.api.client import Client
 from quilt_operator.api.events import EventRecorder
-from quilt_operator.api.objects import Objects
 from quilt_operator.core.health import Guard
 from quilt_operator.heartbeats import Heartbeats
 from quilt_operator.network import NetworkReconciler
@@ -27,7 +27,7 @@ class Bench:
         self.world = World("default", lambda name: None, lambda: None)
         self.network = NetworkReconciler(
             self.world,
-            cast(Objects, self),
+            cast(Client, self),
             cast(Heartbeats, self),
             cast(EventRecorder, self),
             "quilt-system",

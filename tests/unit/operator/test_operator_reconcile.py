@@ -9,8 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from quilt_crds.names import QUILTNETWORK
+from quilt_operator.api.client import Client
 from quilt_operator.api.events import EventRecorder
-from quilt_operator.api.objects import Objects
 from quilt_operator.core import network_status
 from quilt_operator.core.health import Guard
 from quilt_operator.heartbeats import Heartbeats
@@ -150,7 +150,7 @@ async def look_for_overlaps(operator: Operator) -> None:
     """What the network's own pass does every few seconds."""
     network = NetworkReconciler(
         operator.world,
-        cast(Objects, operator.api),
+        cast(Client, operator.api),
         cast(Heartbeats, operator.beats),
         cast(EventRecorder, operator.events),
         "quilt-system",
