@@ -103,6 +103,7 @@ class ListWatch(Generic[T]):
         silence: float = SILENCE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.path = path
         self.name = path.rsplit("/", 1)[-1]
         self.silence = silence
         """Seconds without a byte after which a sender gives up a watch."""
@@ -112,7 +113,6 @@ class ListWatch(Generic[T]):
         """When the API server last sent anything here, by `clock`."""
         self.connected = False
         """Whether the last contact with the API server went well."""
-        self._path = path
         self._query = dict(query or {})
         self._limit = limit
         self._listed = listed
@@ -149,7 +149,7 @@ class ListWatch(Generic[T]):
         if not self.version:
             more = self._pages[-1].metadata.more if self._pages else ""
             page = {"limit": str(self._limit)} if self._limit else {}
-            return read(self._path, {**self._query, **page, **({"continue": more} if more else {})})
+            return read(self.path, {**self._query, **page, **({"continue": more} if more else {})})
         self._begun, self._came = b"", False
         watch = {
             "watch": "true",
@@ -158,7 +158,7 @@ class ListWatch(Generic[T]):
             # Spread over minutes, so that a restarted API server's watches do not all end at once again.
             "timeoutSeconds": str(random.randint(300, 600)),  # noqa: S311
         }
-        return read(self._path, self._query | watch)
+        return read(self.path, self._query | watch)
 
     def page(self, body: bytes) -> None:
         """Accept the answer to a list's request; the last page calls `listed`."""

@@ -8,38 +8,34 @@ from collections.abc import Iterable, Sequence
 from quilt_crds.names import QUILTSUBNET
 from quilt_crds.wire import QuiltSubnet
 from quilt_kube.access import Access
-from quilt_kube.listwatch import SILENCE, ListWatch
-from quilt_operator.api.following import Follower
+from quilt_kube.listwatch import SILENCE
+from quilt_operator.api.following import Followed
 from quilt_operator.world import World
 
 
-class ClaimWatch(ListWatch[QuiltSubnet]):
+class ClaimWatch(Followed[QuiltSubnet]):
     """Follows all QuiltSubnets in a thread, and calls the view in the event loop that made this."""
 
     def __init__(self, access: Access, world: World, silence: float = SILENCE) -> None:
         super().__init__(
-            QUILTSUBNET.path(), QuiltSubnet, listed=self._all, changed=self._some, limit=500, silence=silence
+            access,
+            QUILTSUBNET.path(),
+            QuiltSubnet,
+            listed=self._all,
+            changed=self._some,
+            limit=500,
+            silence=silence,
         )
         self.complete = asyncio.Event()
         """Set once the view has all claims."""
         self._world = world
         self._loop = asyncio.get_running_loop()
-        self._follower = Follower(access, self)
-
-    def start(self) -> None:
-        """Follow the claims from now on."""
-        self._follower.start()
-
-    def stop(self) -> None:
-        """Follow them no more."""
-        self._follower.stop()
 
     def _all(self, subnets: Iterable[QuiltSubnet]) -> None:
         self._loop.call_soon_threadsafe(self._enter_all, list(subnets), int(self.version))
 
     def _some(self, events: Sequence[tuple[str, QuiltSubnet]]) -> None:
-        claims = [(kind == "DELETED", subnet) for kind, subnet in events]
-        self._loop.call_soon_threadsafe(self._enter, claims)
+        self._loop.call_soon_threadsafe(self._enter, events)
 
     def _enter_all(self, claims: Sequence[QuiltSubnet], version: int) -> None:
         for claim in claims:
@@ -47,9 +43,9 @@ class ClaimWatch(ListWatch[QuiltSubnet]):
         self._world.keep(QUILTSUBNET.plural, {claim.name for claim in claims}, version)
         self.complete.set()
 
-    def _enter(self, claims: Sequence[tuple[bool, QuiltSubnet]]) -> None:
-        for gone, claim in claims:
-            if gone:
+    def _enter(self, events: Sequence[tuple[str, QuiltSubnet]]) -> None:
+        for kind, claim in events:
+            if kind == "DELETED":
                 self._world.forget(QUILTSUBNET.plural, claim.name, claim.version)
             else:
                 self._world.put_claim(claim)

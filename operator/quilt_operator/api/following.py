@@ -8,13 +8,13 @@ missed. 5,000 nodes renew 500 Leases a second. As kopf events that costs 22 % of
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
 from quilt_kube import sync
 from quilt_kube.access import Access
-from quilt_kube.listwatch import ListWatch
+from quilt_kube.listwatch import Identified, ListWatch
 from quilt_operator.api.client import USER_AGENT
 
 log = structlog.get_logger()
@@ -23,27 +23,37 @@ log = structlog.get_logger()
 _EVERY = 0.25
 _PAUSE = 5.0
 
+T = TypeVar("T", bound=Identified)
 
-class Follower(threading.Thread):
-    """Follows one collection until stopped; `watch` is called in this thread."""
 
-    def __init__(self, access: Access, watch: ListWatch[Any]) -> None:
-        super().__init__(name=f"follows-{watch.name}", daemon=True)
+class Followed(ListWatch[T]):
+    """A list-watch that a thread of its own follows from `start` to `stop`, and calls back from."""
+
+    def __init__(self, access: Access, path: str, kind: type[T], **settings: Any) -> None:
+        """Make one with the settings of a ListWatch."""
+        super().__init__(path, kind, **settings)
         self._client = sync.Client(access, agent=USER_AGENT)
-        self._watch = watch
         self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"follows-{self.name}", daemon=True)
+
+    def start(self) -> None:
+        """Follow the collection from now on."""
+        self._thread.start()
 
     def stop(self) -> None:
-        """Ask the thread to end; it does within a drain."""
+        """Follow it no more; the thread ends within a drain."""
         self._stopping.set()
 
-    def run(self) -> None:
-        """Follow the collection."""
+    def join(self) -> None:
+        """Wait until the thread has ended."""
+        self._thread.join()
+
+    def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                sync.follow(self._client, self._watch, self._stopping, every=_EVERY)
+                sync.follow(self._client, self, self._stopping, every=_EVERY)
             except Exception:
                 # Whatever it is: a thread that ended would leave its objects unseen for good.
-                log.exception("follower_crashed", watch=self._watch.name)
-                self._watch.relist()
+                log.exception("follower_crashed", watch=self.name)
+                self.relist()
                 self._stopping.wait(_PAUSE)

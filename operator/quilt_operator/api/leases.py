@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterable, Sequence
 
 from quilt_crds.wire import Lease
 from quilt_kube.access import Access
-from quilt_kube.listwatch import SILENCE, ListWatch
+from quilt_kube.listwatch import SILENCE
 from quilt_kube.request import SilentError
-from quilt_operator.api.following import Follower
+from quilt_operator.api.following import Followed
 
 # Seconds. A watch that is back within this time has missed nothing that matters.
 _SHORT_GAP = 2.0
 
 
-class LeaseWatch(ListWatch[Lease]):
+class LeaseWatch(Followed[Lease]):
     """Follows all Leases of one namespace; reads of its properties are safe from other threads.
 
     `renewed(names)` is called in a thread with the Leases that changed. `restarted()` is called when
@@ -31,8 +31,7 @@ class LeaseWatch(ListWatch[Lease]):
         restarted: Callable[[], None],
     ) -> None:
         path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
-        super().__init__(path, Lease, listed=self._all, changed=self._some)
-        self.path = path
+        super().__init__(access, path, Lease, listed=self._all, changed=self._some)
         self.namespace = namespace
         self.first_list = threading.Event()
         """Set once all Leases were seen."""
@@ -40,7 +39,6 @@ class LeaseWatch(ListWatch[Lease]):
         self._restarted = restarted
         self._seen: dict[str, str] = {}
         self._away_since = float("inf")
-        self._follower = Follower(access, self)
 
     @property
     def alive(self) -> bool:
@@ -54,18 +52,6 @@ class LeaseWatch(ListWatch[Lease]):
     def saw(self, name: str) -> bool:
         """Whether there is a Lease of that name that was ever renewed."""
         return bool(self._seen.get(name))
-
-    def start(self) -> None:
-        """Follow the Leases from now on."""
-        self._follower.start()
-
-    def stop(self) -> None:
-        """Follow them no more."""
-        self._follower.stop()
-
-    def join(self) -> None:
-        """Wait until the thread has ended."""
-        self._follower.join()
 
     def feed(self, data: bytes) -> None:
         """Accept what was read of a watch's answer."""
