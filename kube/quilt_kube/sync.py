@@ -90,6 +90,15 @@ class Client:
         """Read an object or a list."""
         return document(self.send(read(path, query)))
 
+    def find(self, path: str) -> Json | None:
+        """Read an object or a list; None where there is none."""
+        try:
+            return self.get(path)
+        except ApiError as error:
+            if error.missing:
+                return None
+            raise
+
     def items(self, path: str, query: Mapping[str, str] | None = None) -> list[Json]:
         """Read a list's objects."""
         found: list[Json] = self.get(path, query).get("items") or []

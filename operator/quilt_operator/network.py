@@ -25,7 +25,6 @@ from quilt_crds.names import (
     PENDING,
     QUILTNETWORK,
     UP,
-    WITHDRAWAL_PAUSED,
 )
 from quilt_crds.quiltnetwork import QuiltNetworkSpec
 from quilt_crds.wire_network import QuiltNetworkStatus
@@ -38,6 +37,7 @@ from quilt_operator.core import network_status
 from quilt_operator.core.chart import covers, differences, merged
 from quilt_operator.core.claims import Book
 from quilt_operator.core.network_status import NetworkStatus
+from quilt_operator.core.status import news
 from quilt_operator.core.times import rfc3339
 from quilt_operator.heartbeats import Heartbeats
 from quilt_operator.workqueue import Request
@@ -49,8 +49,6 @@ log = structlog.get_logger()
 _LOOK_AGAIN = 5.0
 # Service networks are added by hand, once in years.
 _SERVICES_AGAIN = 60.0
-# Condition statuses that are bad news, by type; all others are bad when False.
-_BAD_WHEN_TRUE = {WITHDRAWAL_PAUSED}
 
 
 @dataclass
@@ -166,14 +164,8 @@ class NetworkReconciler:
         self._tell_change(before, wanted, uid)
 
     def _tell_change(self, before: NetworkStatus, now: NetworkStatus, uid: str) -> None:
-        known = {item.type: (item.status, item.reason) for item in before.conditions}
         about = About(QUILTNETWORK.kind, self.world.network, uid)
-        for item in now.conditions:
-            bad = item.status == ("True" if item.type in _BAD_WHEN_TRUE else "False")
-            status, reason = known.get(item.type, ("", ""))
-            news = status != item.status or (bad and reason != item.reason)
-            if not news or (not bad and not status):
-                continue
+        for item, bad in news(before.conditions, now.conditions):
             log.info("network_condition", type=item.type, status=item.status, reason=item.reason)
             text = item.message or f"{item.type} is {item.status}"
             self.events.note(about, WARNING if bad else NORMAL, item.reason, text)

@@ -271,7 +271,9 @@ class NodeReconciler:
             kind = WARNING if now.phase == DOWN else NORMAL
             ready = next(item for item in now.conditions if item.type == READY)
             self._tell(node, kind, f"Phase{now.phase}", ready.message or f"the node is {now.phase}")
-        for item in status.bad_news(before, now):
+        for item, bad in status.news(before.conditions, now.conditions):
+            if not (bad and item.message):
+                continue
             log.info("condition_changed", node=node.name, type=item.type, reason=item.reason)
             if item.reason not in {NODE_DOWN, PENDING, "NoSubnet", "NotJoined"}:
                 self._tell(node, WARNING, item.reason, item.message)

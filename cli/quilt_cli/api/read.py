@@ -25,7 +25,6 @@ from quilt_kube.request import ApiError, Json
 from quilt_kube.sync import Client
 
 _PODS = {"labelSelector": "app.kubernetes.io/name=quilt-mesh,app.kubernetes.io/component in (node,operator)"}
-_NOT_FOUND = 404
 
 
 def together(reads: Mapping[str, Callable[[], Any]]) -> tuple[dict[str, Any], dict[str, ApiError]]:
@@ -55,7 +54,7 @@ def snapshot(client: Client) -> Snapshot:
         }
     )
     ours = [refused[name] for name in ("networks", "quiltnodes", "subnets") if name in refused]
-    installed = not any(error.status == _NOT_FOUND for error in ours)
+    installed = not any(error.missing for error in ours)
     if installed and ours:
         raise ours[0]
     networks = [convert(raw, QuiltNetwork) for raw in results.get("networks", [])]

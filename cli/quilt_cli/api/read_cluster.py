@@ -11,14 +11,13 @@ from quilt_cli.core.snapshot import Snapshot
 from quilt_crds.names import NODE_DAEMONSET, QUILTNETWORK, QUILTNODE, QUILTSUBNET
 from quilt_crds.wire import Node
 from quilt_kube.listwatch import convert
-from quilt_kube.request import ApiError, Json
+from quilt_kube.request import Json
 from quilt_kube.sync import Client
 
 _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _SERVICE_CIDRS = ("/apis/networking.k8s.io/v1/servicecidrs", "/apis/networking.k8s.io/v1beta1/servicecidrs")
 _CNI_FOLDER = "/etc/cni/net.d"
 _KNOWN = ("flannel", "calico-node", "cilium", "kindnet", "antrea-agent", "weave-net", "kube-router", "canal")
-_NOT_FOUND = 404
 
 
 def cluster_facts(client: Client, namespace: str) -> ClusterFacts:
@@ -50,37 +49,25 @@ def cluster_facts(client: Client, namespace: str) -> ClusterFacts:
 def _crds(client: Client) -> Mapping[str, tuple[str, ...]]:
     found = {}
     for kind in (QUILTNETWORK, QUILTNODE, QUILTSUBNET):
-        try:
-            spec = client.get(f"{_CRDS}/{kind.crd_name}")["spec"]
-        except ApiError as error:
-            if error.status != _NOT_FOUND:
-                raise
-            continue
-        found[kind.crd_name] = tuple(item["name"] for item in spec["versions"] if item.get("served"))
+        if raw := client.find(f"{_CRDS}/{kind.crd_name}"):
+            versions = raw["spec"]["versions"]
+            found[kind.crd_name] = tuple(item["name"] for item in versions if item.get("served"))
     return found
 
 
 def _service_cidrs(client: Client) -> tuple[str, ...]:
     """Ranges of the ServiceCIDR objects, or the one known Service address where the API has none."""
     for path in _SERVICE_CIDRS:
-        try:
-            found = client.items(path)
-        except ApiError as error:
-            if error.status != _NOT_FOUND:
-                raise
-            continue
-        return tuple(cidr for item in found for cidr in item["spec"].get("cidrs", ()))
+        found = client.find(path)
+        if found is not None:
+            return tuple(cidr for item in found.get("items") or () for cidr in item["spec"].get("cidrs", ()))
     service = client.get("/api/v1/namespaces/default/services/kubernetes")
     return tuple(f"{address}/{128 if ':' in address else 32}" for address in service["spec"]["clusterIPs"])
 
 
 def _pod_security(client: Client, namespace: str) -> str:
-    try:
-        labels = client.get(f"/api/v1/namespaces/{namespace}")["metadata"].get("labels") or {}
-    except ApiError as error:
-        if error.status == _NOT_FOUND:
-            return ""
-        raise
+    found = client.find(f"/api/v1/namespaces/{namespace}") or {}
+    labels = (found.get("metadata") or {}).get("labels") or {}
     return str(labels.get("pod-security.kubernetes.io/enforce", ""))
 
 

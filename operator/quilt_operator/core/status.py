@@ -6,7 +6,7 @@ is always computed whole and compared whole; equal means that nothing is written
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -26,16 +26,17 @@ from quilt_crds.names import (
     SUBNET_ALLOCATED,
     SUBNET_IN_USE,
     UP,
+    WITHDRAWAL_PAUSED,
 )
-from quilt_crds.wire import Condition, QuiltNode, QuiltNodeStatus, QuiltSubnet, find_condition
+from quilt_crds.wire import Condition, QuiltNode, QuiltNodeStatus, QuiltSubnet
 from quilt_operator.core.desired import Address
 from quilt_operator.core.health import Health
 from quilt_operator.core.plan import Plan
 
 # The CRD's limit; the claims decide, these are shown.
 _SUBNETS_LIMIT = 4
-# Conditions that are bad news when True; all others are when False.
-_BAD_WHEN_TRUE = {AGENT_UNRESPONSIVE, SUBNET_IN_USE}
+# Conditions of nodes and of the network that are bad news when True; all others are when False.
+_BAD_WHEN_TRUE = {AGENT_UNRESPONSIVE, SUBNET_IN_USE, WITHDRAWAL_PAUSED}
 _TRUE: Final = "True"
 _FALSE: Final = "False"
 _UNKNOWN: Final = "Unknown"
@@ -112,13 +113,16 @@ def desired(
     )
 
 
-def bad_news(before: QuiltNodeStatus, now: QuiltNodeStatus) -> Iterator[Condition]:
-    """Conditions that became bad, or bad for another reason, with a sentence for people."""
-    for item in now.conditions:
-        old = find_condition(before.conditions, item.type)
+def news(before: Iterable[Condition], now: Iterable[Condition]) -> Iterator[tuple[Condition, bool]]:
+    """Conditions that became bad, or bad for another reason (True), and those that are good again (False)."""
+    known = {item.type: item for item in before}
+    for item in now:
+        old = known.get(item.type)
         bad = item.status == (_TRUE if item.type in _BAD_WHEN_TRUE else _FALSE)
-        if bad and item.message and (old is None or (old.status, old.reason) != (item.status, item.reason)):
-            yield item
+        if bad and (old is None or (old.status, old.reason) != (item.status, item.reason)):
+            yield item, True
+        elif not bad and old is not None and old.status != item.status:
+            yield item, False
 
 
 def _phase(claims: Sequence[QuiltSubnet], health: Health, address: Address) -> str:
