@@ -7,6 +7,7 @@ the reconciler makes the kernel follow, and status, probes and metrics tell the 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -33,8 +34,7 @@ from quilt_nodeagent.executor.routes import Routes
 from quilt_nodeagent.feature import Feature
 from quilt_nodeagent.health import HealthServer
 from quilt_nodeagent.kernel.device import DeviceKeeper
-from quilt_nodeagent.kernel.hostcare import HostCare, Load
-from quilt_nodeagent.memory import give_back
+from quilt_nodeagent.kernel.hostcare import HostCare
 from quilt_nodeagent.metrics import Metrics
 from quilt_nodeagent.noderoutes import NodeRoutes
 from quilt_nodeagent.reconcile import Reconciler
@@ -118,7 +118,7 @@ class Agent:
             DeviceKeeper(kernel, config.proc_sys_net),
             self.metrics,
             target=self.view.target,
-            care=lambda device: self.host.look(device, Load(len(self.table), self.table.direct)),
+            care=lambda device: self.host.look(device, len(self.table), self.table.direct),
             settled=self._settled,
         )
 
@@ -270,7 +270,8 @@ class Agent:
     def _settled(self) -> None:
         if self.reconciler.verified != self._device_stands:
             self._device_stands = self.reconciler.verified
-            give_back()
+            # A list of thousands leaves holes behind in what the C library keeps, that nobody needs again.
+            ctypes.CDLL(None).malloc_trim(0)
             self.node_routes.ensure("ready")
             self._features_changed()
         self.report_soon()

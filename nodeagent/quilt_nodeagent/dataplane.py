@@ -15,10 +15,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from quilt_netlink import Delete, Failure, FdbEntry, KernelLike, Neighbour, Op, Put
 from quilt_nodeagent.core.overlay import Entry, Hop, Kind, Overlay, Tables
 from quilt_nodeagent.core.plan import Hops, Plan, parts, reachable, without_routed
-from quilt_nodeagent.executor.client import Refusal, RuntimeUnavailable
+from quilt_nodeagent.executor.client import RuntimeUnavailable
 from quilt_nodeagent.executor.link import RuntimeLink
 from quilt_nodeagent.kernel.observe import RouteReader, read_fdb, read_neighbours, read_unreachable
 from quilt_nodeagent.metrics import Metrics
+from quilt_proto.node_pb2 import RouteResult
 
 _ENTRY: dict[str, Callable[[int, str, str], Neighbour | FdbEntry]] = {
     "neighbour": Neighbour,
@@ -112,7 +113,7 @@ class Dataplane:
         return await self._ask("unreachable", written, lambda: self._runtime.client.refuse(add, remove))
 
     async def _ask(
-        self, kind: Kind, written: Mapping[str, object], call: Callable[[], Awaitable[list[Refusal]]]
+        self, kind: Kind, written: Mapping[str, object], call: Callable[[], Awaitable[list[RouteResult]]]
     ) -> list[str]:
         """Have the runtime write, and confirm what it did not refuse."""
         if not written:

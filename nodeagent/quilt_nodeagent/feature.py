@@ -7,14 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 
-def _ignore() -> None:
-    pass
-
-
-def _nothing() -> Sequence[str]:
-    return ()
-
-
 @dataclass(frozen=True, slots=True)
 class Feature:
     """`run` serves until cancelled; the others are called in the event loop and must not wait.
@@ -24,6 +16,6 @@ class Feature:
     """
 
     run: Callable[[], Coroutine[Any, Any, None]]
-    changed: Callable[[], None] = _ignore
-    restored: Callable[[], None] = _ignore
-    problems: Callable[[], Sequence[str]] = _nothing
+    changed: Callable[[], None] = lambda: None
+    restored: Callable[[], None] = lambda: None
+    problems: Callable[[], Sequence[str]] = tuple

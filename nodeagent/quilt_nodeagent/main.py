@@ -9,6 +9,7 @@ import signal
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import click
 import structlog
@@ -26,11 +27,12 @@ from quilt_nodeagent.cni import CONFLIST, CniPaths
 from quilt_nodeagent.config import Config
 from quilt_nodeagent.executor.client import socket_beside
 from quilt_nodeagent.feature import Feature
-from quilt_nodeagent.kernel.hostcare import Checksum
 from quilt_pim.core.config import ControlConfig
 from quilt_pim.flags import control_options
 from quilt_pim.service import ControlService
 
+# The flags that make up CniPaths, in the order of its fields.
+_CNI = ("src_dir", "bin_dir", "conf_dir", "sock", "conf_name", "install")
 _LEVELS = click.Choice(["debug", "info", "warning", "error"])
 
 
@@ -90,34 +92,13 @@ _LEVELS = click.Choice(["debug", "info", "warning", "error"])
     help="Checksums by the VXLAN device: off where the kernel or a NIC would send wrong ones (auto: kernel).",
 )
 @control_options
-def main(
-    node_name: str,
-    host_ip: str,
-    log_level: str,
-    runtime_addr: str,
-    health_addr: str,
-    network: str,
-    kubeconfig: Path | None,
-    cni_bin_dir: Path,
-    cni_conf_dir: Path,
-    cni_conf_name: str,
-    cni_install: bool,
-    cni_src_dir: Path,
-    cni_sock: str,
-    multicast_key: Path,
-    proc_sys_net: Path,
-    tx_checksum: Checksum,
-    control: ControlConfig,
-) -> None:
+def main(log_level: str, multicast_key: Path, control: ControlConfig, **flags: Any) -> None:
     """Keep this node's part of the Quilt mesh as the API says."""
     _log_as_json(log_level)
     disable_created_metrics()  # type: ignore[no-untyped-call]  # the library types only parts of itself
-    cni = CniPaths(cni_src_dir, cni_bin_dir, cni_conf_dir, cni_sock, cni_conf_name, cni_install)
-    config = Config(
-        node_name, network, host_ip, runtime_addr, health_addr, kubeconfig, proc_sys_net, cni, tx_checksum
-    )
+    cni = CniPaths(*(flags.pop(f"cni_{name}") for name in _CNI))
     try:
-        asyncio.run(serve(config, multicast_key, control))
+        asyncio.run(serve(Config(cni=cni, **flags), multicast_key, control))
     except (AccessError, OSError) as error:
         structlog.get_logger().error("agent_cannot_start", error=str(error))
         sys.exit(1)
@@ -198,7 +179,3 @@ def _log_as_json(level: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stdout),
         cache_logger_on_first_use=True,
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -17,7 +17,7 @@ from quilt_crds.wire import NodeRoute
 from quilt_kube.aio import wait
 from quilt_netlink import Address, Link, NetlinkError, Route
 from quilt_nodeagent.executor.client import ExecutorError
-from quilt_nodeagent.executor.routes import BridgeOf, Interface, Named, Routes
+from quilt_nodeagent.executor.routes import Routes
 from quilt_nodeagent.metrics import Metrics
 
 log = structlog.get_logger()
@@ -41,7 +41,7 @@ class NodeRoutes:
         self._metrics = metrics
         self._mesh = mesh
         self._changed = changed
-        self._wishes: dict[str, Interface] = {}
+        self._wishes: dict[str, NodeRoute] = {}
         self._stale: set[str] = set()
         self._standing: dict[str, str] = {}
         self._problems: dict[str, str] = {}
@@ -59,7 +59,7 @@ class NodeRoutes:
 
     def want(self, routes: Iterable[NodeRoute]) -> None:
         """Set the wishes; routes that are no longer among them are removed."""
-        wishes = {route.destination: _interface(route) for route in routes}
+        wishes = {route.destination: route for route in routes}
         if wishes != self._wishes:
             self._stale = (self._stale | self._wishes.keys()) - wishes.keys()
             self._standing = {prefix: name for prefix, name in self._standing.items() if prefix in wishes}
@@ -95,7 +95,7 @@ class NodeRoutes:
     async def _pass(self) -> None:
         for prefix in sorted(self._stale):
             await self._remove(prefix)
-        await asyncio.gather(*(self._ensure(prefix, wish) for prefix, wish in self._wishes.items()))
+        await asyncio.gather(*map(self._ensure, self._wishes.values()))
 
     async def _remove(self, prefix: str) -> None:
         try:
@@ -108,12 +108,13 @@ class NodeRoutes:
             self._note(prefix, "")
             log.warning("node_route_not_removed", prefix=prefix, error=str(error))
 
-    async def _ensure(self, prefix: str, wish: Interface) -> None:
+    async def _ensure(self, route: NodeRoute) -> None:
+        prefix = route.destination
         if taken := self._taken(prefix):
             self._note(prefix, f"Route {prefix} of this node would be inside the cluster's {taken}.")
             return
         try:
-            interface = await self._routes.ensure_route_with_retry(prefix, wish)
+            interface = await self._routes.ensure_route_with_retry(route)
         except (ExecutorError, NetlinkError) as error:
             self._standing.pop(prefix, None)
             self._metrics.runtime_errors.labels(type(error).__name__).inc()
@@ -139,7 +140,3 @@ class NodeRoutes:
         else:
             del self._problems[prefix]
         self._changed()
-
-
-def _interface(route: NodeRoute) -> Interface:
-    return BridgeOf(route.bridge_member) if route.bridge_member else Named(route.interface)

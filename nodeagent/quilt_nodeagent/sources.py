@@ -98,7 +98,7 @@ class NetworkSource:
         try:
             network = read_network(item.spec)
         except ValueError as error:
-            self._view.refuse_network(str(error))
+            self._view.network_problem = str(error)
             log.warning("network_unusable", network=item.metadata.name, error=str(error))
             return
         if not self._view.learn_network(network):
@@ -171,8 +171,7 @@ class NodeSource:
             await wait(self._wake, pause)
 
     async def _register(self) -> None:
-        node = await read_node(self._client, self._name)
-        self._view.learn_node(node)
+        self._view.node = node = await read_node(self._client, self._name)
         if not self._absent:
             self._changed(None)
             return

@@ -55,14 +55,6 @@ class View:
         changed, self.network, self.network_problem = network != self.network, network, ""
         return changed
 
-    def refuse_network(self, problem: str) -> None:
-        """Take note that the network cannot be used; what was known stays."""
-        self.network_problem = problem
-
-    def learn_node(self, node: Node) -> None:
-        """Take in this node's Node."""
-        self.node = node
-
     def learn_quiltnode(self, item: QuiltNode) -> None:
         """Take in this node's QuiltNode; what its status says is served counts until the runtime says so."""
         self.spec_host_ip, self.listed = item.spec.host_ip, item.status.subnets
@@ -192,13 +184,13 @@ class View:
         return NodeSettings(
             cluster_cidrs=self.network.cluster_cidrs,
             mtu=self.network.device_mtu(self.underlay.mtu, self.underlay.host_ip.address),
-            device=self.network.vxlan.device,
-            port=self.network.vxlan.port,
+            vxlan_interface=self.network.vxlan.device,
+            vxlan_port=self.network.vxlan.port,
             overlay_sources=self._table.host_ips(),
-            prefix_length=self._prefix_length(self.network),
+            node_prefix_length=self._prefix_length(self.network),
             subnet_v6=second.cidr if second else "",
             multicast=self.network.multicast.enabled,
-            fast_leave=self.network.multicast.fast_leave,
+            multicast_fast_leave=self.network.multicast.fast_leave,
             spoof_guard=self.network.spoof_guard,
             vni=self.network.vxlan.vni,
         )

@@ -7,17 +7,6 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Candidates:
-    """Everything the choice rests on; empty strings mean "not given", `local` holds this host's addresses."""
-
-    flag: str = ""
-    spec: str = ""
-    internal_ips: Sequence[str] = ()
-    default_source: str = ""
-    local: Collection[str] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class HostIP:
     """The chosen underlay address; `reason` is a clause for people, `local` whether this host has it."""
 
@@ -26,21 +15,24 @@ class HostIP:
     local: bool
 
 
-def choose(candidates: Candidates) -> HostIP | None:
+def choose(
+    flag: str, spec: str, internal_ips: Sequence[str], default_source: str, local: Collection[str]
+) -> HostIP | None:
     """Choose the underlay address, or None while nothing points at one.
 
+    Empty strings mean "not given", `local` holds this host's addresses.
     An explicit wish is followed even when no interface has the address (yet): it may come, and silently using
     another one would put the node where nobody expects it.
     """
-    internal = next((ip for ip in candidates.internal_ips if ip in candidates.local), "")
+    internal = next((ip for ip in internal_ips if ip in local), "")
     for address, reason in (
-        (candidates.flag, "from --host-ip"),
-        (candidates.spec, "from the QuiltNode's spec.hostIP"),
+        (flag, "from --host-ip"),
+        (spec, "from the QuiltNode's spec.hostIP"),
         (internal, "the Node's InternalIP"),
-        (candidates.default_source, _why_default(candidates.internal_ips)),
+        (default_source, _why_default(internal_ips)),
     ):
         if address:
-            return HostIP(address, reason, address in candidates.local)
+            return HostIP(address, reason, address in local)
     return None
 
 

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import grpc
 import grpc.aio
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from quilt_nodeagent.core.overlay import Hop
 from quilt_proto import node_pb2, node_pb2_grpc, runtime_pb2, runtime_pb2_grpc
+from quilt_proto.node_pb2 import RouteResult
 
 T = TypeVar("T")
+_Answer = (
+    node_pb2.ConfigureResponse
+    | runtime_pb2.ConfigureNodeSubnetResponse
+    | runtime_pb2.InjectRouteResponse
+    | runtime_pb2.RemoveRouteResponse
+)
 
 # Milliseconds: a restarted runtime is found again at once; nobody else uses this socket.
 _OPTIONS = [
@@ -49,69 +57,33 @@ class RuntimeUnavailable(ExecutorError):  # noqa: N818  the contract's name
 
 
 class RouteFailed(ExecutorError):  # noqa: N818  the contract's name
-    """The runtime refused, with its own words; `retryable` is its judgement."""
+    """The runtime refused, with its own words."""
 
-    def __init__(self, message: str, *, retryable: bool = False) -> None:
-        super().__init__(message)
-        self.retryable = retryable
+    retryable = False
 
 
-class _Answer(Protocol):
-    """What every call that asks for a change is answered."""
+class NodeSettings(Struct, frozen=True):
+    """What the runtime needs of the mesh: the fields of ConfigureRequest in node.proto.
 
-    @property
-    def success(self) -> bool: ...
-
-    @property
-    def error(self) -> str: ...
-
-
-@dataclass(frozen=True, slots=True)
-class NodeSettings:
-    """What the runtime needs of the mesh; see ConfigureRequest in node.proto.
-
-    `prefix_length` is the one that a node's IPv4 subnet has, 0: as before; `vni` likewise. `subnet_v6` is the
-    node's, empty where there is none: the contract's own call knows IPv4 alone.
+    `node_prefix_length` is the one that a node's IPv4 subnet has, 0: as before; `vni` likewise. `subnet_v6`
+    is the node's, empty where there is none: the contract's own call knows IPv4 alone.
     """
 
     cluster_cidrs: tuple[str, ...]
     mtu: int
-    device: str
-    port: int
+    vxlan_interface: str
+    vxlan_port: int
     overlay_sources: frozenset[str]
-    prefix_length: int = 0
+    node_prefix_length: int = 0
     subnet_v6: str = ""
     multicast: bool = False
-    fast_leave: bool = True
+    multicast_fast_leave: bool = True
     spoof_guard: bool = True
     vni: int = 0
 
     def but_sources(self, other: NodeSettings) -> bool:
         """Whether the two differ in nothing but the overlay's sources."""
         return replace(self, overlay_sources=other.overlay_sources) == other
-
-
-@dataclass(frozen=True, slots=True)
-class RuntimeStatus:
-    """What the runtime says of itself; `subnet` and `subnet_v6` are empty until it has one.
-
-    `problems` keep pods from starting, `warnings` do not.
-    """
-
-    version: str
-    subnet: str
-    problems: tuple[str, ...]
-    subnet_v6: str = ""
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """One route of a bulk call that could not be done."""
-
-    destination: str
-    error: str
-    retryable: bool
 
 
 class RuntimeClient:
@@ -129,27 +101,14 @@ class RuntimeClient:
         """Close the connection, calls under way included."""
         await self.channel.close(grace=None)
 
-    async def status(self) -> RuntimeStatus:
-        """Ask how the runtime is."""
-        answer = await self._call(self._node.GetStatus(node_pb2.GetStatusRequest(), timeout=self._timeout))
-        problems, warnings = tuple(answer.problems), tuple(answer.warnings)
-        return RuntimeStatus(answer.version, answer.subnet, problems, answer.subnet_v6, warnings)
+    async def status(self) -> node_pb2.GetStatusResponse:
+        """Ask how the runtime is: its subnets are empty until it has them."""
+        return await self._call(self._node.GetStatus(node_pb2.GetStatusRequest(), timeout=self._timeout))
 
     async def configure(self, settings: NodeSettings) -> None:
         """Apply the whole node configuration."""
-        request = node_pb2.ConfigureRequest(
-            cluster_cidrs=settings.cluster_cidrs,
-            mtu=settings.mtu,
-            vxlan_interface=settings.device,
-            vxlan_port=settings.port,
-            overlay_sources=sorted(settings.overlay_sources),
-            node_prefix_length=settings.prefix_length,
-            subnet_v6=settings.subnet_v6,
-            multicast=settings.multicast,
-            multicast_fast_leave=settings.fast_leave,
-            spoof_guard=settings.spoof_guard,
-            vni=settings.vni,
-        )
+        fields = asdict(settings) | {"overlay_sources": sorted(settings.overlay_sources)}
+        request = node_pb2.ConfigureRequest(**fields)
         await self._done(self._node.Configure(request, timeout=self._timeout))
 
     async def change_overlay_sources(self, add: Iterable[str], remove: Iterable[str]) -> None:
@@ -172,9 +131,9 @@ class RuntimeClient:
         request = runtime_pb2.RemoveRouteRequest(destination=destination)
         await self._done(self._contract.RemoveRoute(request, timeout=self._timeout))
 
-    async def apply_routes(self, add: Sequence[tuple[str, Hop]], remove: Sequence[str]) -> list[Refusal]:
+    async def apply_routes(self, add: Sequence[tuple[str, Hop]], remove: Sequence[str]) -> list[RouteResult]:
         """Make and remove routes in as few calls as can be; return what was refused."""
-        refused: list[Refusal] = []
+        refused: list[RouteResult] = []
         total = len(add) + len(remove)
         timeout = self._timeout if total <= FEW else _BULK_TIMEOUT
         for start in range(0, total, CHUNK):
@@ -186,7 +145,7 @@ class RuntimeClient:
             refused += _refusals(await self._call(self._routes.ApplyRoutes(request, timeout=timeout)))
         return refused
 
-    async def refuse(self, destinations: Sequence[str], no_longer: Sequence[str]) -> list[Refusal]:
+    async def refuse(self, destinations: Sequence[str], no_longer: Sequence[str]) -> list[RouteResult]:
         """Have the kernel refuse to send where no route leads, and stop that; return what was not done.
 
         An earlier runtime does not know the fields and answers nothing: it keeps these routes by itself.
@@ -219,8 +178,8 @@ def socket_beside(runtime_addr: str, name: str) -> Path | None:
     return Path(path.removeprefix("//")).with_name(name) if not scheme and path else None
 
 
-def _refusals(answer: node_pb2.ApplyRoutesResponse) -> list[Refusal]:
-    return [Refusal(r.destination, r.error, r.retryable) for r in answer.results if not r.success]
+def _refusals(answer: node_pb2.ApplyRoutesResponse) -> list[RouteResult]:
+    return [result for result in answer.results if not result.success]
 
 
 def _groups(routes: Sequence[tuple[str, Hop]]) -> list[node_pb2.RouteGroup]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 import grpc
 import structlog
+from msgspec.structs import replace
 
 from quilt_kube.aio import wait
 from quilt_kube.backoff import Backoff
@@ -21,10 +21,10 @@ from quilt_nodeagent.executor.client import (
     NodeSettings,
     RouteFailed,
     RuntimeClient,
-    RuntimeStatus,
     RuntimeUnavailable,
 )
 from quilt_nodeagent.metrics import Metrics
+from quilt_proto.node_pb2 import GetStatusResponse
 
 log = structlog.get_logger()
 
@@ -56,7 +56,8 @@ class RuntimeLink:
         self._settings: NodeSettings | None = None
         self._subnet = ""
         self._told_settings: NodeSettings | None = None
-        self._told_subnet = ""
+        self.told_subnet = ""
+        """The subnet that the runtime confirmed, whatever else it is still to be told; empty before."""
         self._told_all = float("-inf")
         self.reachable = False
         self.error = f"The runtime at {client.address} was not reached yet."
@@ -80,13 +81,8 @@ class RuntimeLink:
     def configured(self) -> bool:
         """Whether the runtime holds exactly what it should."""
         wanted = (self._settings, self._subnet)
-        told = (self._told_settings, self._told_subnet)
+        told = (self._told_settings, self.told_subnet)
         return self.reachable and self._settings is not None and not self.refusal and wanted == told
-
-    @property
-    def told_subnet(self) -> str:
-        """The subnet that the runtime confirmed, whatever else it is still to be told; empty before."""
-        return self._told_subnet
 
     def serves(self, subnet: str, subnet_v6: str = "") -> bool:
         """Whether the runtime is there and took these subnets; an empty second one asks for IPv4 alone.
@@ -94,7 +90,7 @@ class RuntimeLink:
         What it is being told meanwhile, of a peer that comes or goes, takes nothing of that away.
         """
         told = self._told_settings
-        if not self.reachable or self.refusal or told is None or self._told_subnet != subnet:
+        if not self.reachable or self.refusal or told is None or self.told_subnet != subnet:
             return False
         return not subnet_v6 or told.subnet_v6 == subnet_v6
 
@@ -143,16 +139,16 @@ class RuntimeLink:
         if not self.reachable:
             self._found(status.version)
         elif self._forgot(status):
-            log.info("runtime_forgot", told=self._told_subnet, holds=status.subnet)
+            log.info("runtime_forgot", told=self.told_subnet, holds=status.subnet)
             self._found(status.version)
         self._note(status)
         await self._tell()
         await self._move()
 
-    def _forgot(self, status: RuntimeStatus) -> bool:
+    def _forgot(self, status: GetStatusResponse) -> bool:
         """Whether the runtime lacks what it confirmed: it was replaced between two questions."""
         second = self._told_settings.subnet_v6 if self._told_settings else ""
-        return bool(self._told_subnet and status.subnet != self._told_subnet) or bool(
+        return bool(self.told_subnet and status.subnet != self.told_subnet) or bool(
             second and status.subnet_v6 != second
         )
 
@@ -164,9 +160,9 @@ class RuntimeLink:
             self._held_v6 = settings.subnet_v6 or self._held_v6
             log.debug("runtime_configured", mtu=settings.mtu)
             self._changed()
-        if settings is not None and subnet and subnet != self._told_subnet:
+        if settings is not None and subnet and subnet != self.told_subnet:
             await self.client.configure_subnet(subnet)
-            self._told_subnet = self.held_subnet = subnet
+            self.told_subnet = self.held_subnet = subnet
             log.info("runtime_subnet_configured", subnet=subnet)
             self._changed()
         if self.refusal:
@@ -184,7 +180,7 @@ class RuntimeLink:
         if to:
             await self._announce_length(to)
         if to and await self._offer(self.client.configure_subnet(to), to):
-            self._subnet = self._told_subnet = self.held_subnet = to
+            self._subnet = self.told_subnet = self.held_subnet = to
             self._moved(to)
         if to_v6 and settings is not None:
             moved = replace(settings, subnet_v6=to_v6)
@@ -196,9 +192,9 @@ class RuntimeLink:
     async def _announce_length(self, subnet: str) -> None:
         """Let the runtime accept a subnet of another length, as a new Node's podCIDR may have."""
         told, length = self._told_settings, int(subnet.partition("/")[2])
-        if told is not None and told.prefix_length not in (0, length):
+        if told is not None and told.node_prefix_length not in (0, length):
             # Kept as what was told: where the offer is refused, the next look tells the former length again.
-            self._told_settings = replace(told, prefix_length=length)
+            self._told_settings = replace(told, node_prefix_length=length)
             await self.client.configure(self._told_settings)
 
     async def _offer(self, call: Awaitable[None], subnet: str) -> bool:
@@ -230,16 +226,16 @@ class RuntimeLink:
     def _found(self, version: str) -> None:
         self.reachable = True
         self.error = ""
-        self._told_settings, self._told_subnet = None, ""
+        self._told_settings, self.told_subnet = None, ""
         self._metrics.runtime_ready.set(1)
         log.info("runtime_reached", version=version, address=self.client.address)
         self._restored()
         self._changed()
 
-    def _note(self, status: RuntimeStatus) -> None:
+    def _note(self, status: GetStatusResponse) -> None:
         before = (self.served, self.problems, self.warnings)
         self.held_subnet, self._held_v6 = status.subnet, status.subnet_v6
-        self.problems, self.warnings = status.problems, status.warnings
+        self.problems, self.warnings = tuple(status.problems), tuple(status.warnings)
         if (self.served, self.problems, self.warnings) != before:
             self._changed()
 

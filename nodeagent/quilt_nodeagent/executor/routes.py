@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 import structlog
 
+from quilt_crds.wire import NodeRoute
 from quilt_netlink import KernelLike
 from quilt_nodeagent.executor.client import (
     BridgeNotReady,
@@ -29,23 +29,6 @@ ATTEMPTS_DISCOVERED = 5
 ATTEMPTS_KNOWN = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
-    """An interface whose name is known."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class BridgeOf:
-    """The bridge behind whose ports the MAC `member` is."""
-
-    member: str
-
-
-Interface = Named | BridgeOf
-
-
 class Routes:
     """Makes single routes stand, or says with a typed error why they do not."""
 
@@ -59,36 +42,41 @@ class Routes:
         self._runtime = runtime
         self._sleep = sleep
 
-    def resolve(self, interface: Interface) -> str:
-        """Return an interface's name; BridgeNotReady while the kernel does not know it."""
-        if isinstance(interface, Named):
-            if self._kernel.link(interface.name) is None:
-                raise BridgeNotReady(f"Interface {interface.name!r} does not exist yet.")
-            return interface.name
-        for link in self._kernel.links():
-            if link.kind == "bridge" and self._knows(link.index, interface.member):
-                return link.name
-        raise BridgeNotReady(f"No bridge knows the MAC {interface.member} yet.")
+    def resolve(self, route: NodeRoute) -> str:
+        """Return the name of a route's interface: the one named, or the bridge that has the member's MAC.
 
-    async def ensure_route(self, prefix: str, interface: Interface) -> str:
+        Raises BridgeNotReady while the kernel does not know it.
+        """
+        name, member = route.interface, route.bridge_member
+        if not member:
+            if self._kernel.link(name) is None:
+                raise BridgeNotReady(f"Interface {name!r} does not exist yet.")
+            return name
+        for link in self._kernel.links():
+            if link.kind == "bridge" and self._knows(link.index, member):
+                return link.name
+        raise BridgeNotReady(f"No bridge knows the MAC {member} yet.")
+
+    async def ensure_route(self, route: NodeRoute) -> str:
         """Make the route stand and return its interface; raises the typed errors."""
-        name = self.resolve(interface)
+        name = self.resolve(route)
         try:
-            await self._runtime.inject_route(prefix, name)
+            await self._runtime.inject_route(route.destination, name)
         except RouteFailed as error:
-            raise RouteFailed(f"{prefix} via {name}: {error}", retryable=error.retryable) from error
+            raise RouteFailed(f"{route.destination} via {name}: {error}") from error
         return name
 
-    async def ensure_route_with_retry(self, prefix: str, interface: Interface) -> str:
+    async def ensure_route_with_retry(self, route: NodeRoute) -> str:
         """Like ensure_route, again where that makes sense; raises the last attempt's error."""
-        attempts = ATTEMPTS_KNOWN if isinstance(interface, Named) else ATTEMPTS_DISCOVERED
+        attempts = ATTEMPTS_DISCOVERED if route.bridge_member else ATTEMPTS_KNOWN
         for attempt in range(1, attempts + 1):
             try:
-                return await self.ensure_route(prefix, interface)
+                return await self.ensure_route(route)
             except ExecutorError as error:
                 if not error.retryable or attempt == attempts:
                     raise
-                log.info("route_retried", prefix=prefix, attempt=attempt, of=attempts, error=str(error))
+                prefix, text = route.destination, str(error)
+                log.info("route_retried", prefix=prefix, attempt=attempt, of=attempts, error=text)
                 await self._sleep(DELAY)
         raise AssertionError("unreachable: the last attempt returns or raises")
 

@@ -90,12 +90,10 @@ class DeviceKeeper:
         others = self._kernel.links()
         if problem := clash(wanted, others):
             raise DeviceError(problem)
-        for stale in former(wanted, others):
-            # The same device under another name, or the one of former settings: nobody else has our MAC.
+        # The same device under another name, or the one of former settings: nobody else has our MAC.
+        for stale in (*former(wanted, others), *([held] if held else [])):
             log.info("device_removed", device=stale.name)
-            self._kernel.run(Delete(Link(name=stale.name, kind=stale.kind, index=stale.index)))
-        if held is not None:
-            self._kernel.run(Delete(Link(name=held.name, kind=held.kind, index=held.index)))
+            self._kernel.run(Delete(stale))
         self._kernel.run(Put(wanted))
         made = self._kernel.link(wanted.name)
         if made is None:

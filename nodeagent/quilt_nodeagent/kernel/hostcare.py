@@ -11,7 +11,6 @@ import os
 import socket
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -25,14 +24,6 @@ Checksum = Literal["auto", "on", "off"]
 _SIOCETHTOOL = 0x8946
 _GET_TX_CHECKSUM, _SET_TX_CHECKSUM = 0x16, 0x17
 _REQUEST = struct.Struct("16sP16x")
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What a host has to carry: all peers, and those of them that it reaches by its own link."""
-
-    peers: int
-    direct: int
 
 
 class TxChecksum:
@@ -77,9 +68,9 @@ class HostCare:
         self._told: set[str] = set()
         self.warnings: tuple[str, ...] = ()
 
-    def look(self, device: str, load: Load) -> None:
-        """Check everything, mend what may be mended."""
-        needed = neighbours_needed(load.peers, load.direct, self._kernel)
+    def look(self, device: str, peers: int, direct: int) -> None:
+        """Check everything, mend what may be mended; `direct` peers are reached by the host's own link."""
+        needed = neighbours_needed(peers, direct, self._kernel)
         found = [self._neighbours(family, needed) for family in ("ipv4", "ipv6")]
         self._checksums(device)
         self.warnings = tuple(text for text in found if text)

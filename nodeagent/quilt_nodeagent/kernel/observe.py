@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from sys import intern
 
@@ -10,14 +11,10 @@ from quilt_netlink import KernelLike, NetlinkError, Nexthop, Route
 from quilt_nodeagent.core.overlay import Hop
 from quilt_nodeagent.core.ownership import LOWEST_PREFERENCE, owns_mac
 
-# Linux errno of a kernel that has no nexthop objects; routes then carry their gateway themselves.
-_EOPNOTSUPP = 95
-
 
 def addresses_of(kernel: KernelLike, ifindex: int) -> set[str]:
     """Return the addresses of a device with their lengths, those that the kernel gives by itself left out."""
-    found = {item.address for item in kernel.addresses(ifindex) if item.ifindex == ifindex}
-    return {address for address in found if not address.startswith("fe80:")}
+    return {item.address for item in kernel.addresses(ifindex) if not item.address.startswith("fe80:")}
 
 
 def read_neighbours(kernel: KernelLike, ifindex: int) -> dict[str, str]:
@@ -77,8 +74,8 @@ class RouteReader:
         try:
             return self._kernel.nexthops(protocol=MESH_PROTOCOL)
         except NetlinkError as error:
-            if error.errno == _EOPNOTSUPP:
-                return []
+            if error.errno == errno.EOPNOTSUPP:
+                return []  # a kernel that has no nexthop objects: routes carry their gateway themselves
             raise
 
     def _name(self, ifindex: int) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from quilt_crds.names import INJECTED_PROTOCOL, MESH_PROTOCOL
 from quilt_netlink import TABLE_MAIN, KernelLike, Link, Route
 from quilt_nodeagent.core.direct import Direct, on_link
-from quilt_nodeagent.core.hostip import Candidates, HostIP, choose
+from quilt_nodeagent.core.hostip import HostIP, choose
 
 # Documentation addresses (RFC 5737, RFC 3849): routed by the default route and by nothing more specific.
 _SOMEWHERE = ("192.0.2.1", "2001:db8::1")
@@ -45,7 +45,7 @@ def find_underlay(
     source = ""
     if not flag and not spec and not any(ip in owners for ip in internal_ips):
         source = default_source(kernel)
-    chosen = choose(Candidates(flag, spec, internal_ips, source, owners.keys()))
+    chosen = choose(flag, spec, internal_ips, source, owners.keys())
     if chosen is None:
         return None
     link = _interface(kernel, owners.get(chosen.address, ()), lambda: _one(peers(), chosen.address))

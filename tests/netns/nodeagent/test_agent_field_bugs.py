@@ -14,7 +14,7 @@ import pytest
 
 from quilt_crds.names import vtep_mac
 from quilt_netlink import Delete, FdbEntry, Neighbour, Op, Put, Vxlan
-from quilt_nodeagent.kernel.hostcare import HostCare, Load, TxChecksum
+from quilt_nodeagent.kernel.hostcare import HostCare, TxChecksum
 from quilt_nodeagent.kernel.observe import read_fdb, read_neighbours
 from tests.support.agent_doubles import Rig, eventually
 from tests.support.agent_scene import device, mesh, publish, routed, stands
@@ -189,7 +189,7 @@ def test_row_8_no_stall_through_a_port_rewriting_masquerade(
     """TCP over the overlay while the outer packets' ports are rewritten, with and without offload."""
     overlay(netns, peer_netns)
     care = HostCare(tmp_path, "auto", TxChecksum(lambda: socket_inside(netns)), release)
-    care.look("vxlan100", Load(1, 0))
+    care.look("vxlan100", 1, 0)
     features = netns.run("ethtool", "-k", "vxlan100")
     assert f"tx-checksumming: {'on' if release == '6.1.0' else 'off'}" in features
     rules = (

@@ -13,7 +13,7 @@ from quilt_netlink import Link
 from quilt_nodeagent.core.conditions import Facts, conditions
 from quilt_nodeagent.core.device import Care, clash, former, judge
 from quilt_nodeagent.core.direct import Direct, on_link
-from quilt_nodeagent.core.hostip import Candidates, choose
+from quilt_nodeagent.core.hostip import choose
 from quilt_nodeagent.core.hostneeds import memory_mb
 from quilt_nodeagent.core.network import Network, read_network
 from quilt_nodeagent.core.overlay import VXLAN, Hop
@@ -68,28 +68,20 @@ LOCAL = ("10.0.2.15", "198.18.0.1")
 
 
 @pytest.mark.parametrize(
-    ("candidates", "address", "reason"),
+    ("flag", "spec", "internal_ips", "default_source", "address", "reason"),
     [
-        (Candidates(flag="192.0.2.9", spec="192.0.2.8", local=LOCAL), "192.0.2.9", "--host-ip"),
-        (Candidates(spec="198.18.0.1", internal_ips=["10.0.2.15"], local=LOCAL), "198.18.0.1", "spec.hostIP"),
-        (
-            Candidates(internal_ips=["203.0.113.1", "198.18.0.1"], default_source="10.0.2.15", local=LOCAL),
-            "198.18.0.1",
-            "InternalIP",
-        ),
-        (
-            Candidates(internal_ips=["203.0.113.1"], default_source="10.0.2.15", local=LOCAL),
-            "10.0.2.15",
-            "203.0.113.1",
-        ),
-        (Candidates(default_source="10.0.2.15", local=LOCAL), "10.0.2.15", "no InternalIP"),
+        ("192.0.2.9", "192.0.2.8", [], "", "192.0.2.9", "--host-ip"),
+        ("", "198.18.0.1", ["10.0.2.15"], "", "198.18.0.1", "spec.hostIP"),
+        ("", "", ["203.0.113.1", "198.18.0.1"], "10.0.2.15", "198.18.0.1", "InternalIP"),
+        ("", "", ["203.0.113.1"], "10.0.2.15", "10.0.2.15", "203.0.113.1"),
+        ("", "", [], "10.0.2.15", "10.0.2.15", "no InternalIP"),
     ],
 )
 def test_row_5_the_choice_of_the_host_address_is_explained(
-    candidates: Candidates, address: str, reason: str
+    flag: str, spec: str, internal_ips: list[str], default_source: str, address: str, reason: str
 ) -> None:
     """The wrong of two NICs: the Node's InternalIP decides, not whichever interface comes first."""
-    chosen = choose(candidates)
+    chosen = choose(flag, spec, internal_ips, default_source, LOCAL)
     assert chosen is not None
     assert chosen.address == address
     assert reason in chosen.reason
@@ -97,7 +89,7 @@ def test_row_5_the_choice_of_the_host_address_is_explained(
 
 
 def test_without_any_address_nothing_is_chosen() -> None:
-    assert choose(Candidates(local=LOCAL)) is None
+    assert choose("", "", (), "", LOCAL) is None
 
 
 @pytest.mark.parametrize(

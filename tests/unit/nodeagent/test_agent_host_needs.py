@@ -8,7 +8,7 @@ import pytest
 
 from quilt_netlink import Address, FakeKernel, Link, Put
 from quilt_nodeagent.core.hostneeds import kernel_version, neighbours_needed, thresholds
-from quilt_nodeagent.kernel.hostcare import Checksum, HostCare, Load, TxChecksum
+from quilt_nodeagent.kernel.hostcare import Checksum, HostCare, TxChecksum
 from quilt_nodeagent.kernel.underlay import find_underlay
 from tests.support.agent_doubles import eventually
 from tests.support.agent_scene import fake_rig, mesh
@@ -62,9 +62,9 @@ def test_row_12_old_kernels_need_room_for_all_peers_new_ones_for_those_on_the_li
 
 def test_row_12_a_small_neighbour_table_is_enlarged_and_never_made_smaller(sysctls: Path) -> None:
     care = HostCare(sysctls, release="4.19.0")
-    care.look("vxlan100", Load(peers=5000, direct=0))
+    care.look("vxlan100", peers=5000, direct=0)
     assert (held(sysctls), care.warnings) == ([1024, 4096, 8192], ())
-    care.look("vxlan100", Load(peers=1, direct=0))
+    care.look("vxlan100", peers=1, direct=0)
     assert held(sysctls) == [1024, 4096, 8192]
 
 
@@ -73,7 +73,7 @@ def test_row_12_where_it_may_not_be_set_the_status_says_what_to_set(sysctls: Pat
     third.unlink()
     third.symlink_to("/proc/sys/kernel/cap_last_cap")  # a small number that not even root may set
     care = HostCare(sysctls, release="4.19.0")
-    care.look("vxlan100", Load(peers=5000, direct=0))
+    care.look("vxlan100", peers=5000, direct=0)
     (warning,) = care.warnings
     assert "net.ipv4.neigh.default.gc_thresh3" in warning
     assert "set it to 8192" in warning
@@ -100,14 +100,14 @@ def test_row_8_checksums_are_left_to_the_device_where_the_kernel_gets_them_right
     tmp_path: Path, release: str, checksum: Checksum, on: bool
 ) -> None:
     device = Device()
-    HostCare(tmp_path, checksum, device, release).look("vxlan100", Load(0, 0))
+    HostCare(tmp_path, checksum, device, release).look("vxlan100", 0, 0)
     assert device.on is on
 
 
 def test_a_driver_that_refuses_is_logged_and_harms_nothing(tmp_path: Path) -> None:
     device = Device(refuses=True)
     care = HostCare(tmp_path, "off", device)
-    care.look("vxlan100", Load(0, 0))
+    care.look("vxlan100", 0, 0)
     assert device.on
 
 

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from quilt_crds.wire import NodeRoute
 from quilt_netlink import FakeKernel, Link, Put
 from quilt_nodeagent.executor.client import BridgeNotReady, RouteFailed, RuntimeClient, RuntimeUnavailable
-from quilt_nodeagent.executor.routes import BridgeOf, Named, Routes
+from quilt_nodeagent.executor.routes import Routes
 from tests.support.runtime_double import FakeRuntime
 
 GUEST = "02:00:00:00:00:22"
+BY_NAME = NodeRoute("10.42.2.0/24", interface="vxlan100")
+BY_MEMBER = NodeRoute("10.42.2.0/24", bridge_member=GUEST)
 
 
 class Bench:
@@ -52,31 +55,31 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
 
 
 async def test_a_known_interface_needs_no_discovery(bench: Bench) -> None:
-    assert await bench.routes.ensure_route("10.42.2.0/24", Named("vxlan100")) == "vxlan100"
+    assert await bench.routes.ensure_route(BY_NAME) == "vxlan100"
     assert bench.prefixes() == {"10.42.2.0/24"}
 
 
 async def test_a_bridge_is_found_by_a_members_mac(bench: Bench) -> None:
     bench.learn()
-    assert bench.routes.resolve(BridgeOf(GUEST.upper())) == "br0"
+    assert bench.routes.resolve(NodeRoute(bridge_member=GUEST.upper())) == "br0"
 
 
 async def test_a_bridge_that_learns_late_is_waited_for(bench: Bench) -> None:
     bench.on_sleep = lambda: bench.learn() if len(bench.slept) == 3 else None
-    assert await bench.routes.ensure_route_with_retry("10.42.2.0/24", BridgeOf(GUEST)) == "br0"
+    assert await bench.routes.ensure_route_with_retry(BY_MEMBER) == "br0"
     assert bench.slept == [2.0, 2.0, 2.0]
 
 
 async def test_discovery_is_tried_five_times_two_seconds_apart(bench: Bench) -> None:
     with pytest.raises(BridgeNotReady, match=GUEST):
-        await bench.routes.ensure_route_with_retry("10.42.2.0/24", BridgeOf(GUEST))
+        await bench.routes.ensure_route_with_retry(BY_MEMBER)
     assert bench.slept == [2.0] * 4
 
 
 async def test_a_known_interface_is_tried_twice(bench: Bench) -> None:
     await bench.runtime.stop()
     with pytest.raises(RuntimeUnavailable) as unavailable:
-        await bench.routes.ensure_route_with_retry("10.42.2.0/24", Named("vxlan100"))
+        await bench.routes.ensure_route_with_retry(BY_NAME)
     assert unavailable.value.retryable
     assert bench.slept == [2.0]
 
@@ -84,7 +87,7 @@ async def test_a_known_interface_is_tried_twice(bench: Bench) -> None:
 async def test_a_refusal_carries_the_runtimes_words_and_is_not_repeated(bench: Bench) -> None:
     bench.runtime.refuse.add("10.42.2.0/24")
     with pytest.raises(RouteFailed, match=r"10.42.2.0/24 via vxlan100: refused on demand") as refused:
-        await bench.routes.ensure_route_with_retry("10.42.2.0/24", Named("vxlan100"))
+        await bench.routes.ensure_route_with_retry(BY_NAME)
     assert not refused.value.retryable
     assert bench.slept == []
     with pytest.raises(RouteFailed):
