@@ -37,6 +37,7 @@ def test_every_flag_is_the_setting_that_it_names(monkeypatch: pytest.MonkeyPatch
         served.extend(settings)
 
     monkeypatch.setattr(main, "serve", serve)
+    monkeypatch.setattr(main, "_log_as_json", lambda level: None)
     given = [f"--{name}={value}" for name, value in FLAGS.items()]
     result = CliRunner().invoke(main.main, [*given, "--no-cni-install"])
     assert result.exit_code == 0, result.output
