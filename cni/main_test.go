@@ -52,7 +52,7 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
-// answering starts a runtime that sends one line to whoever connects; an empty line keeps it silent.
+// answering starts a runtime that sends one line to each client; an empty line keeps it silent.
 func answering(t *testing.T, line string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "cni.sock")

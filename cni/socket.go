@@ -35,7 +35,7 @@ func netlinkIn(namespace int) (int, error) {
 	return socket, err
 }
 
-// switchIPv6On lets interfaces that a namespace gets from now on have IPv6, and returns what takes that back. It
+// switchIPv6On lets interfaces that a namespace gets from now on have IPv6, and returns what undoes that. It
 // changes none that is there: an engine that switched IPv6 off keeps it off for all but the pod's new interface.
 func switchIPv6On(namespace int) (func(), error) {
 	const file = "/proc/sys/net/ipv6/conf/default/disable_ipv6"

@@ -24,7 +24,7 @@ def generate(out: Path) -> dict[str, str]:
     arguments = ["protoc", f"-I{PACKAGE}={HERE / 'quilt'}", f"-I{well_known}"]
     arguments += [f"--{kind}_out={out}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
     if protoc.main(arguments + sources) != 0:
-        raise SystemExit("protoc failed; its message stands above")
+        raise SystemExit("protoc failed; its message is above")
     return {path.name: path.read_text() for path in sorted((out / PACKAGE).iterdir())}
 
 

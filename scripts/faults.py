@@ -1,8 +1,8 @@
-"""The faults that use of the product has shown, and the tests that hold them mended.
+"""The faults that use of the product has shown, and the tests that keep them fixed.
 
     python scripts/faults.py            write docs/faults.md from the tests' docstrings
     python scripts/faults.py --check    exit 1 when it is out of date or a row has no test
-    python scripts/faults.py before     run them as of then over the code from before they were mended
+    python scripts/faults.py before     run them as of then over the code from before they were fixed
 
 A test that holds a fault begins its docstring with the fault's id, as in `t4: A prepared node is Pending`.
 """
@@ -26,20 +26,20 @@ from xml.etree import ElementTree as ET
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = Path("docs/faults.md")
-# The last commit before the faults were mended, and the one after which tests follow code that moves.
-BEFORE, MENDED = "f9ccd39", "f3971f9"
+# The last commit before the faults were fixed, and the one after which tests follow code that moves.
+BEFORE, FIXED = "f9ccd39", "f3971f9"
 IDS = (
     *(f"t{number}" for number in range(1, 29)),
     *(f"s{number}" for number in range(1, 12)),
     *(f"u{number}" for number in range(1, 12)),
     *("u13", "u14"),
 )
-# What `before` takes from MENDED: the tests and what they run on. All else is the old commit's.
+# What `before` reads from FIXED: the tests and what they run on. All else is the old commit's.
 TESTS = ("tests", "devcluster", "pyproject.toml")
 PACKAGES = ("crds", "proto", "netlink", "operator", "nodeagent", "runtime", "cli", "devcluster")
 _DOCSTRING = re.compile(r"((?:[tsu]\d+)(?:, [tsu]\d+)*): (.+)", re.DOTALL)
 _HEAD = """\
-# Faults that stay mended
+# Faults that stay fixed
 
 Generated from the tests by `python scripts/faults.py`. Each row was a fault once: shown on the running
 product, read in its code, or reported by users of other pod networks. The second column says what happens
@@ -52,7 +52,7 @@ now; the test fails on the code from before (`python scripts/faults.py before`).
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A test that holds a fault mended; `node` is its class, where it has one, and its name."""
+    """A test that keeps a fault fixed; `node` is its class, where it has one, and its name."""
 
     fault: str
     now: str
@@ -118,16 +118,16 @@ def check(held: Sequence[Held]) -> int:
 def before(kinds: Sequence[str], ids: Sequence[str]) -> int:
     """Run the tests over the packages of BEFORE, print how each ends; 1 when one does not fail there."""
     with tempfile.TemporaryDirectory(prefix="quilt-before-") as folder:
-        tree, mended = Path(folder) / "tree", Path(folder) / "mended"
-        with _checked_out(BEFORE, tree), _checked_out(MENDED, mended):
-            _lay(mended, tree)
+        tree, fixed = Path(folder) / "tree", Path(folder) / "fixed"
+        with _checked_out(BEFORE, tree), _checked_out(FIXED, fixed):
+            _lay(fixed, tree)
             chosen = [
                 one
-                for one in held_faults(mended)
+                for one in held_faults(fixed)
                 if one.path.parts[1] in kinds and (not ids or one.fault in ids)
             ]
             ends = _run(tree, chosen, Path(folder) / "report.xml")
-    sys.stdout.write(f"Tests of {MENDED} over the code of {BEFORE}:\n")
+    sys.stdout.write(f"Tests of {FIXED} over the code of {BEFORE}:\n")
     for one in chosen:
         sys.stdout.write(f"{one.fault:4} {ends.get(_key(one), 'did not run'):24} {one.path}::{one.node}\n")
     counts = Counter(ends.get(_key(one), "did not run") for one in chosen)

@@ -53,7 +53,7 @@ class ControlSocket:
         try:
             self._socket.sendall(json.dumps({"command": command, **given}).encode() + b"\n")
         except BrokenPipeError:
-            pass  # It may have said why before it closed.
+            pass  # It may have sent the reason before it closed.
         except OSError as error:
             raise ControlUnreachableError(_why(self._path, error)) from error
         reply = self._read()
@@ -62,7 +62,7 @@ class ControlSocket:
         return reply
 
     def events(self) -> Iterator[Document]:
-        """Notifications as they come, for ever; ControlUnreachableError when the agent goes away."""
+        """Notifications as they come, for ever; ControlUnreachableError when the agent stops."""
         self._socket.settimeout(None)
         while True:
             yield self._read()

@@ -49,7 +49,7 @@ class Group(Command, click.Group):
         self._folder = folder
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command, or None where there is none of that name."""
+        """The command, or None when no command has that name."""
         if cmd_name not in self.commands:
             self._load(cmd_name.replace("-", "_"))
         if cmd_name not in self.commands:

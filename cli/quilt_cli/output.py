@@ -85,6 +85,6 @@ def _line(item: Finding) -> Text:
 
 
 def counts(summary: dict[str, int]) -> Text:
-    """`12 ok, 1 warn` with colours, without what there is none of."""
+    """`12 ok, 1 warn` with colors, without zero counts."""
     parts = [Text(f"{number} {name}", STYLES[Level(name)]) for name, number in summary.items() if number]
     return Text(", ").join(parts)

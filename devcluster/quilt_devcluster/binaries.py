@@ -32,7 +32,7 @@ def program(name: str) -> Path:
     if not path.exists():
         raise DevclusterError(
             f"The program {name} is not built for this source tree.",
-            hint="run `quilt-devcluster build`; only the first run takes minutes",
+            hint="run `quilt-devcluster build`; only the first run lasts minutes",
         )
     return path
 
@@ -43,7 +43,7 @@ def cni_plugin_dir() -> Path:
 
 
 def go_program() -> str:
-    """Return the path of the Go toolchain's `go`. Raises DevclusterError when there is none."""
+    """Return the path of the Go toolchain's `go`. Raises DevclusterError when not found."""
     for candidate in (shutil.which("go"), "/usr/local/go/bin/go"):
         if candidate and Path(candidate).exists():
             return candidate

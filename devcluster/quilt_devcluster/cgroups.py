@@ -46,7 +46,7 @@ def folders(group: str) -> list[Path]:
 
 
 def mount_lines(mountinfo: str) -> list[str]:
-    """Return shell commands that mount all trees anew below an empty /sys/fs/cgroup.
+    """Return shell commands that mount all trees again below an empty /sys/fs/cgroup.
 
     Inside a control group namespace they show its root instead of the machine's. `mountinfo` is the text of
     the machine's /proc/self/mountinfo, see proc_pid_mountinfo(5).

@@ -54,7 +54,7 @@ class Cluster:
 
     @classmethod
     def attach(cls, name: str = DEFAULT_NAME) -> Cluster:
-        """Return the running cluster called `name`. Raises DevclusterError when there is none."""
+        """Return the running cluster called `name`. Raises DevclusterError when it does not run."""
         return cls(state.load(name))
 
     def down(self) -> None:

@@ -19,8 +19,8 @@ APISERVER = "kube-apiserver"
 START_TIMEOUT = 120.0
 # As if the machine of an API server had lost its power: nobody hears from it, not even that it ended.
 _CUT = f"""table inet devcluster_cut {{
-  chain heard {{ type filter hook input priority -300; tcp dport {plan.API_PORT} drop; }}
-  chain said {{ type filter hook output priority -300; tcp sport {plan.API_PORT} drop; }}
+  chain requests {{ type filter hook input priority -300; tcp dport {plan.API_PORT} drop; }}
+  chain answers {{ type filter hook output priority -300; tcp sport {plan.API_PORT} drop; }}
 }}
 """
 # Kubeconfig name → (user, groups): the identities of Kubernetes' own default roles.

@@ -51,7 +51,7 @@ def missing_packages(needed: Mapping[str, str] = NEEDED) -> list[str]:
 
 
 def install_missing(progress: Callable[[str], None], needed: Mapping[str, str] = NEEDED) -> None:
-    """Install what `missing_packages` finds. Raises DevclusterError when that needs apt and there is none."""
+    """Install what `missing_packages` finds. Raises DevclusterError when that needs apt on another system."""
     packages = missing_packages(needed)
     if not packages:
         return

@@ -1,6 +1,6 @@
 """The one limit of the machine that clusters outgrow: inotify instances of a user.
 
-Debian allows 128; a node takes about ten. A program that gets none stops with "too many open files", far from
+Debian allows 128; a node needs about ten. A program that gets none stops with "too many open files", far from
 the cause. So the limit is raised while there are clusters and set back with the last one.
 """
 

@@ -139,7 +139,7 @@ def plug_in(state: State, role: str, port: str, address: str, mac: str) -> None:
     deadline = time.monotonic() + 30.0
     with _network(state, SWITCH) as kernel:
         while kernel.link_lookup(ifname=port):
-            # The kernel takes a dead machine's interfaces apart a moment after its last process.
+            # The kernel removes a dead machine's interfaces a moment after its last process.
             if time.monotonic() > deadline:
                 raise DevclusterError(f"The old network interface of {role} does not go away.")
             time.sleep(0.02)

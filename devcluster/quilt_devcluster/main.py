@@ -174,7 +174,7 @@ def helm(name: str, args: tuple[str, ...]) -> None:
 @click.argument("node")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def exec_command(name: str, node: str, command: tuple[str, ...]) -> None:
-    """Run COMMAND in a node's namespaces (network, mounts, host name, process ids); its exit code is ours."""
+    """Run COMMAND in a node's namespaces (network, mounts, host name, process ids); exit with its code."""
     argv = command[1:] if command[0] == "--" else command
     exec_replace(Cluster.attach(name), node, argv)
 

@@ -143,7 +143,7 @@ def power_off(state: State, node: str) -> None:
             f"The node {node} holds etcd, in memory: without power the cluster is gone for good.",
             hint="choose another node; for an outage of the API, stop or pause the API server",
         )
-    # First told to the supervisor, which would start the programs again.
+    # First stopped by the supervisor, which would start the programs again.
     for name in PROGRAMS:
         stop_program(state, node, name)
     if node in state.servers:
@@ -167,7 +167,7 @@ def forget(state: State, node: str) -> None:
 
 
 def wait_registered(state: State, names: Sequence[str]) -> None:
-    """Wait until the kubelets of `names` have registered their Nodes; Ready takes a pod network."""
+    """Wait until the kubelets of `names` have registered their Nodes; Ready needs a pod network."""
     client = api(state)
     deadline = time.monotonic() + REGISTER_TIMEOUT
     while missing := sorted(set(names) - set(client.nodes())):

@@ -1,6 +1,6 @@
 """What a cluster looks like on paper: its addresses, names and slot. Pure: tested without a cluster.
 
-Each cluster takes one of the 32 /20 slices of 198.18.0.0/15, the range reserved for testing networks. The
+Each cluster uses one of the 32 /20 slices of 198.18.0.0/15, the range reserved for testing networks. The
 slices live in namespaces and never meet; they differ so that captures and logs of two clusters cannot be
 mixed up.
 """

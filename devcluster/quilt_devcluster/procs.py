@@ -1,4 +1,4 @@
-"""Processes told apart by id *and* start time, so that a recycled id never gets a foreign process killed."""
+"""Processes identified by id *and* start time, so that a recycled id never gets a foreign process killed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Pid:
 
 
 def _stat(pid: int) -> int | None:
-    """Return the start time of the running process `pid`, None when there is none or it is a zombie."""
+    """Return the start time of the running process `pid`, None when it does not exist or is a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):

@@ -66,7 +66,7 @@ def _sink(log: Path | None) -> Iterator[IO[str] | int]:
 
 
 def fetch(argv: Sequence[str | Path], **options: Any) -> str:
-    """Do as `run` does, up to three times: for what downloads, and goes on where an attempt ended.
+    """Do as `run` does, up to three times: for what downloads, and resumes where an attempt ended.
 
     Neither Go nor an image build tries again by itself when one of hundreds of downloads fails.
     """

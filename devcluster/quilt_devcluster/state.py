@@ -96,7 +96,7 @@ class State:
 
 
 def load(name: str) -> State:
-    """Return the cluster called `name`. Raises DevclusterError when there is none."""
+    """Return the cluster called `name`. Raises DevclusterError when it does not exist."""
     file = paths.clusters_dir() / plan.check_name(name) / "cluster.json"
     if not file.exists():
         others = ", ".join(names()) or "none"

@@ -1,6 +1,6 @@
 """A cluster's one process in the root namespace: keeps its programs running, forwards the API port.
 
-Started by `up` as `python -m quilt_devcluster.supervisor FOLDER`; told what to run over a Unix socket, one
+Started by `up` as `python -m quilt_devcluster.supervisor FOLDER`; receives what to run over a Unix socket, a
 JSON object per line: {"op": "start", "name": …, "argv": […], "log": …} and stop, signal, list, forward. It
 decides nothing: what to start where is the business of `cluster.py`. Should it die, the programs go on
 unsupervised and `down` still finds all of them.
@@ -176,7 +176,7 @@ class Supervisor:
             while line := await reader.readline():
                 try:
                     answer = {"ok": True, **await self.handle(json.loads(line))}
-                except Exception as error:  # the answer carries it to whoever asked; the supervisor lives on
+                except Exception as error:  # the answer carries it to the caller; the supervisor lives on
                     answer = {"ok": False, "error": f"{type(error).__name__}: {error}"}
                 writer.write(json.dumps(answer).encode() + b"\n")
                 await writer.drain()

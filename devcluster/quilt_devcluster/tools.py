@@ -68,7 +68,7 @@ def _plugins(*groups: tuple[str, str]) -> dict[str, str]:
     return {name: f"{base}/{group}/{name}" for group, name in groups}
 
 
-# The slowest first: whoever watches sees at once that Kubernetes is what takes the time.
+# The slowest first: a user who watches sees at once that Kubernetes needs the time.
 TOOLS: tuple[Tool, ...] = (
     Tool(
         "kubernetes",

@@ -48,7 +48,7 @@ Global___Route: _TypeAlias = Route  # noqa: Y015
 
 @_typing.final
 class RouteGroup(_message.Message):
-    """Many routes by one device: what thousands of them have in common is said, and checked, once."""
+    """Many routes by one device: what thousands of them have in common is sent, and checked, once."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -412,7 +412,7 @@ class ConfigureRequest(_message.Message):
     vni: _builtins.int
     """of the overlay; another VNI on the port is nobody's business; 0: unchanged"""
     spoof_guard: _builtins.bool
-    """whether pods are held to their own addresses; not said: they are"""
+    """whether pods are held to their own addresses; unset: they are"""
     @_builtins.property
     def cluster_cidrs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """of both families: not masqueraded between each other"""
@@ -529,11 +529,11 @@ class GetStatusResponse(_message.Message):
     """empty: the node has no IPv6"""
     @_builtins.property
     def problems(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """what is wrong on this node and how to mend it"""
+        """what is wrong on this node and how to fix it"""
 
     @_builtins.property
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """what this node goes without, and how to have it"""
+        """what this node lacks, and how to have it"""
 
     def __init__(
         self,

@@ -343,7 +343,7 @@ class NodeConfigServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ChangeOverlaySources(self, request, context):
-        """Changes overlay_sources alone; idempotent. For one peer among thousands that comes or goes.
+        """Changes overlay_sources alone; idempotent. For one peer among thousands that joins or leaves.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -119,7 +119,7 @@ class NodeConfigStub:
     Configure: _grpc.UnaryUnaryMultiCallable[_node_pb2.ConfigureRequest, _node_pb2.ConfigureResponse]
     """Applies the whole configuration; idempotent. Sent by the agent whenever it changes."""
     ChangeOverlaySources: _grpc.UnaryUnaryMultiCallable[_node_pb2.ChangeOverlaySourcesRequest, _node_pb2.ConfigureResponse]
-    """Changes overlay_sources alone; idempotent. For one peer among thousands that comes or goes."""
+    """Changes overlay_sources alone; idempotent. For one peer among thousands that joins or leaves."""
     GetStatus: _grpc.UnaryUnaryMultiCallable[_node_pb2.GetStatusRequest, _node_pb2.GetStatusResponse]
 
 @_typing.type_check_only
@@ -130,7 +130,7 @@ class NodeConfigAsyncStub(NodeConfigStub):
     Configure: _aio.UnaryUnaryMultiCallable[_node_pb2.ConfigureRequest, _node_pb2.ConfigureResponse]  # type: ignore[assignment]
     """Applies the whole configuration; idempotent. Sent by the agent whenever it changes."""
     ChangeOverlaySources: _aio.UnaryUnaryMultiCallable[_node_pb2.ChangeOverlaySourcesRequest, _node_pb2.ConfigureResponse]  # type: ignore[assignment]
-    """Changes overlay_sources alone; idempotent. For one peer among thousands that comes or goes."""
+    """Changes overlay_sources alone; idempotent. For one peer among thousands that joins or leaves."""
     GetStatus: _aio.UnaryUnaryMultiCallable[_node_pb2.GetStatusRequest, _node_pb2.GetStatusResponse]  # type: ignore[assignment]
 
 class NodeConfigServicer(metaclass=_abc_1.ABCMeta):
@@ -150,7 +150,7 @@ class NodeConfigServicer(metaclass=_abc_1.ABCMeta):
         request: _node_pb2.ChangeOverlaySourcesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_node_pb2.ConfigureResponse, _abc.Awaitable[_node_pb2.ConfigureResponse]]:
-        """Changes overlay_sources alone; idempotent. For one peer among thousands that comes or goes."""
+        """Changes overlay_sources alone; idempotent. For one peer among thousands that joins or leaves."""
 
     @_abc_1.abstractmethod
     def GetStatus(

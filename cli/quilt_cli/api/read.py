@@ -53,10 +53,10 @@ def snapshot(client: Client) -> Snapshot:
             "deployments": lambda: _named(client, "deployments", OPERATOR_DEPLOYMENT),
         }
     )
-    ours = [refused[name] for name in ("networks", "quiltnodes", "subnets") if name in refused]
-    installed = not any(error.missing for error in ours)
-    if installed and ours:
-        raise ours[0]
+    own = [refused[name] for name in ("networks", "quiltnodes", "subnets") if name in refused]
+    installed = not any(error.missing for error in own)
+    if installed and own:
+        raise own[0]
     networks = [convert(raw, QuiltNetwork) for raw in results.get("networks", [])]
     return Snapshot(
         installed=installed,
@@ -67,7 +67,7 @@ def snapshot(client: Client) -> Snapshot:
         pods=_all(results, "pods", objects.system_pod),
         agents=_workload("DaemonSet", results.get("daemonsets")),
         operator=_workload("Deployment", results.get("deployments")),
-        unreadable={name: str(error) for name, error in refused.items() if error not in ours},
+        unreadable={name: str(error) for name, error in refused.items() if error not in own},
     )
 
 

@@ -1,4 +1,4 @@
-"""What the commands that start pods share: which image, and how their progress and failures are told."""
+"""What the commands that start pods share: which image, and how their progress and failures are reported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from quilt_kube.sync import Client
 
 
 def node_image(client: Client) -> str:
-    """The image that every node of the mesh has; raises ProbeError where there is none."""
+    """The image that every node of the mesh has; raises ProbeError without one."""
     query = {"fieldSelector": f"metadata.name={NODE_DAEMONSET}"}
     for raw in client.items("/apis/apps/v1/daemonsets", query):
         return workload("DaemonSet", raw).image

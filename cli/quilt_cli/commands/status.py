@@ -105,5 +105,5 @@ def _peers(row: Row) -> Text:
         return Text("none")
     if row.in_sync:
         return Text(f"{row.peers}/{row.peers} in sync", "green")
-    said = "not in sync" if row.in_sync is False else "sync unknown"
-    return Text(f"{row.peers} expected, {said}", "bold red" if row.in_sync is False else "yellow")
+    state = "not in sync" if row.in_sync is False else "sync unknown"
+    return Text(f"{row.peers} expected, {state}", "bold red" if row.in_sync is False else "yellow")

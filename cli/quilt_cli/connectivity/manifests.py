@@ -1,4 +1,4 @@
-"""The objects of a connectivity test; all stand in one namespace of its own, which takes them along."""
+"""The objects of a connectivity test; all are in one namespace of its own, and are deleted with it."""
 
 from __future__ import annotations
 

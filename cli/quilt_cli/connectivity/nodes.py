@@ -1,7 +1,7 @@
 """`quiltctl check node` on every node at once, by pods on the hosts' network, before an install too.
 
 Before an install the mesh's UDP port is free, so that the pods can try it between the hosts themselves; after
-one it belongs to the kernel, and the connectivity test goes through it.
+one it belongs to the kernel, and the connectivity test uses it.
 """
 
 from __future__ import annotations

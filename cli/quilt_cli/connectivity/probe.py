@@ -1,7 +1,7 @@
 """Runs inside pods, by itself and on the standard library alone: `serve` answers, `ask` asks everybody.
 
 TCP: what is sent comes back, 64 KiB each way, so that packets of full size travel in both directions. UDP:
-one datagram of exactly the path's MTU, forbidden to be fragmented, comes back. `ask` takes a JSON list of
+one datagram of exactly the path's MTU, forbidden to be fragmented, comes back. `ask` reads a JSON list of
 targets in QUILT_TARGETS and prints one JSON list as its last line.
 """
 

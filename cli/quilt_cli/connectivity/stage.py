@@ -1,4 +1,4 @@
-"""A namespace for one test: pods come into it, their output is read from their logs, and it goes with them.
+"""A namespace for one test: pods are made in it, their output is read from their logs, and all is deleted.
 
 Nothing is executed inside running pods and no stream to them is needed: creating pods, listing them and
 reading their logs is enough.

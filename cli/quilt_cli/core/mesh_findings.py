@@ -38,7 +38,7 @@ def of(snapshot: Snapshot) -> list[Finding]:
 
 def _agents(snapshot: Snapshot) -> Iterator[Finding]:
     if snapshot.agents is None and "daemonsets" not in snapshot.unreadable:
-        message = "there is none in this cluster: what is told of nodes is what was so last"
+        message = "not found in this cluster: what is shown of nodes is their last reported state"
         todo = f"helm status quilt -n {snapshot.release_namespace}"
         yield fail("agents-absent", f"DaemonSet {NODE_DAEMONSET}", message, todo)
 
@@ -48,7 +48,7 @@ def _operator(snapshot: Snapshot) -> Iterator[Finding]:
     if snapshot.operator is None:
         if "deployments" not in snapshot.unreadable:
             todo = f"helm status quilt -n {namespace}"
-            yield fail("operator-absent", "Deployment quilt-operator", "there is none in this cluster", todo)
+            yield fail("operator-absent", "Deployment quilt-operator", "not found in this cluster", todo)
         return
     if snapshot.operator.ready:
         return
@@ -57,7 +57,7 @@ def _operator(snapshot: Snapshot) -> Iterator[Finding]:
         for pod in snapshot.pods or ()
         if pod.component == OPERATOR_COMPONENT and pod.trouble
     ]
-    message = "no replica is ready: nobody assigns subnets or judges heartbeats; traffic goes on"
+    message = "no replica is ready: nobody assigns subnets or judges heartbeats; traffic continues"
     yield fail(
         "operator-not-ready",
         snapshot.operator.about,

@@ -13,7 +13,7 @@ Raw = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """A table: names of the columns, and rows of texts. `empty` is said instead of no rows."""
+    """A table: names of the columns, and rows of texts. `empty` is printed when there are no rows."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]

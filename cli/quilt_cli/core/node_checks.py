@@ -83,7 +83,7 @@ def _kernel(facts: NodeFacts, about: str) -> Iterator[Finding]:
 def _port(facts: NodeFacts, want: Expected, about: str) -> Iterator[Finding]:
     foreign = [item for item in facts.vxlans if item.port == want.port and item.name != want.device]
     clash = next((item for item in foreign if item.vni == want.vni), None)
-    ours = any(item.name == want.device for item in facts.vxlans)
+    own = any(item.name == want.device for item in facts.vxlans)
     if clash is not None:
         message = f"device {clash.name} has VNI {want.vni} on UDP {want.port}, which {want.device} needs"
         yield fail(
@@ -93,20 +93,20 @@ def _port(facts: NodeFacts, want: Expected, about: str) -> Iterator[Finding]:
         names = ", ".join(f"{item.name} (VNI {item.vni})" for item in foreign)
         message = f"UDP {want.port} is also used by {names}; different VNIs can share it"
         yield warn("port-shared", about, message, "remove what is no longer used, or set network.vxlan.port")
-    elif facts.port_in_use and not ours:
+    elif facts.port_in_use and not own:
         message = f"UDP {want.port} is taken by a program"
         yield fail("port-taken", about, message, f"ss -ulpn 'sport = {want.port}'; or set network.vxlan.port")
     elif facts.port_in_use is None:
         yield unknown("port", about, f"whether UDP {want.port} is free")
     else:
-        yield ok("port", about, f"UDP {want.port} is {'ours' if ours else 'free'}")
+        yield ok("port", about, f"UDP {want.port} is {'in use by the mesh' if own else 'free'}")
 
 
 def _ranges(facts: NodeFacts, want: Expected, about: str) -> Iterator[Finding]:
     """Devices of others that have addresses of the mesh's ranges: packets for pods would go there."""
     ranges = [ip_network(cidr, strict=False) for cidr in want.cidrs]
-    ours = {BRIDGE_DEVICE, want.device}
-    foreign = [item for item in facts.addresses if item.device not in ours and _is_within(item, ranges)]
+    own = {BRIDGE_DEVICE, want.device}
+    foreign = [item for item in facts.addresses if item.device not in own and _is_within(item, ranges)]
     for item in foreign:
         message = f"device {item.device} has {item.address}, of the mesh's range: pods there are not reached"
         todo = f"ip link del {item.device} where another pod network left it; else choose other clusterCIDRs"
@@ -125,12 +125,12 @@ def _mtu(facts: NodeFacts, want: Expected, about: str) -> Iterator[Finding]:
         yield unknown("mtu", about, "no default route, so no underlay interface to look at")
         return
     fits = facts.underlay_mtu - ENCAPSULATION
-    ours = next((item for item in facts.vxlans if item.name == want.device), None)
+    own = next((item for item in facts.vxlans if item.name == want.device), None)
     if fits < MTU_MIN:
         message = f"{facts.underlay} has MTU {facts.underlay_mtu}, which leaves pods less than {MTU_MIN}"
         yield fail("mtu-small", about, message, f"ip link set {facts.underlay} mtu {MTU_MIN + ENCAPSULATION}")
-    elif ours is not None and ours.mtu > fits:
-        message = f"{want.device} has MTU {ours.mtu}, but {facts.underlay} carries {fits} after encapsulation"
+    elif own is not None and own.mtu > fits:
+        message = f"{want.device} has MTU {own.mtu}, but {facts.underlay} carries {fits} after encapsulation"
         yield warn("mtu-large", about, message, "set network.vxlan.mtu: auto, or a number that fits")
     else:
         yield ok("mtu", about, f"{facts.underlay} has MTU {facts.underlay_mtu}: pods get up to {fits}")
@@ -234,27 +234,27 @@ def _cni(facts: NodeFacts, want: Expected, about: str) -> Iterator[Finding]:
     if facts.cni_files is None:
         yield unknown("cni", about, f"{facts.cni_folder} cannot be read", "run it as root")
         return
-    ours = facts.cni_ours
+    own = facts.cni_own
     configurations = [name for name in facts.cni_files if name.endswith(_CNI_SUFFIXES)]
-    first = [name for name in configurations if name < ours]
-    others = [name for name in configurations if name > ours]
+    first = [name for name in configurations if name < own]
+    others = [name for name in configurations if name > own]
     if first:
-        message = f"{first[0]} in {facts.cni_folder} sorts before {ours}: new pods get that network"
+        message = f"{first[0]} in {facts.cni_folder} sorts before {own}: new pods get that network"
         yield fail("cni-foreign", about, message, f"rm {facts.cni_folder}/{first[0]}, and what writes it")
     elif others:
-        message = f"{', '.join(others)} in {facts.cni_folder} would serve pods if {ours} went away"
+        message = f"{', '.join(others)} in {facts.cni_folder} would serve pods if {own} were removed"
         yield warn("cni-other", about, message, "remove it where that network is no longer used")
     else:
         yield ok("cni", about, f"no foreign CNI configuration in {facts.cni_folder}")
-    if want.installed and ours not in configurations:
-        message = f"{ours} is not in {facts.cni_folder}: the agent writes it once the node is in sync"
+    if want.installed and own not in configurations:
+        message = f"{own} is not in {facts.cni_folder}: the agent writes it once the node is in sync"
         yield fail("cni-absent", about, message, f"kubectl describe quiltnode {want.node}")
 
 
 def _running(facts: NodeFacts, want: Expected, about: str) -> Iterator[Finding]:
-    ours = next((item for item in facts.vxlans if item.name == want.device), None)
+    own = next((item for item in facts.vxlans if item.name == want.device), None)
     for present, code, what in (
-        (ours is not None and ours.up, "vxlan", f"device {want.device}"),
+        (own is not None and own.up, "vxlan", f"device {want.device}"),
         (facts.bridge, "bridge", f"bridge {BRIDGE_DEVICE}"),
         (facts.runtime_answers, "runtime", "the runtime's socket"),
     ):

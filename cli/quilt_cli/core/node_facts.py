@@ -43,7 +43,7 @@ class NodeFacts:
     port pass for tracked connections alone, `legacy_iptables` whether there are rules that nft does not show.
     `nft_has` maps modules of the kernel's packet filter to whether it has them, `host_programs` are those of
     iptables and nft that the host itself has. `sysctls` are named as below /proc/sys/net. `cni_files` are the
-    names in the CNI configuration folder, None where it cannot be read; `cni_ours` is the mesh's among them.
+    names in the CNI configuration folder, None where it cannot be read; `cni_own` is the mesh's among them.
     """
 
     kernel: str
@@ -64,6 +64,6 @@ class NodeFacts:
     sysctls: Mapping[str, str] = field(default_factory=dict)
     cni_folder: str = "/etc/cni/net.d"
     cni_files: tuple[str, ...] | None = None
-    cni_ours: str = "10-quilt.conflist"
+    cni_own: str = "10-quilt.conflist"
     runtime_answers: bool = False
     addresses: tuple[Holding, ...] = ()

@@ -1,4 +1,4 @@
-"""What can be wrong with one node of the mesh. Of several symptoms of one cause only the cause is told."""
+"""What can be wrong with a node of the mesh. Of several symptoms of one cause only the cause is reported."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class SystemPod:
-    """A pod of ours; `trouble` says why a container does not run, empty when all do."""
+    """A pod of the mesh; `trouble` is why a container does not run, empty when all do."""
 
     namespace: str
     name: str
@@ -76,7 +76,7 @@ def workload(kind: str, raw: Raw) -> Workload:
 
 
 def system_pod(raw: Raw) -> SystemPod:
-    """A pod of ours."""
+    """A pod of the mesh."""
     status = _status(raw)
     containers = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
     ready = find_condition((convert(item, Condition) for item in status.get("conditions") or ()), READY)
@@ -94,12 +94,12 @@ def system_pod(raw: Raw) -> SystemPod:
 
 def _trouble(status: Raw, containers: Iterable[Raw]) -> str:
     for item in containers:
-        if said := _container_trouble(item):
-            return f"container {item['name']} {said}"
+        if trouble := _container_trouble(item):
+            return f"container {item['name']} {trouble}"
     if status.get("phase") in {"Pending", "Failed", "Unknown"}:
         unscheduled = [c for c in status.get("conditions") or [] if c.get("status") == "False"]
-        said = next((c["message"] for c in unscheduled if c.get("message")), "")
-        return f"{status['phase']}: {said}".rstrip(": ")
+        reason = next((c["message"] for c in unscheduled if c.get("message")), "")
+        return f"{status['phase']}: {reason}".rstrip(": ")
     return ""
 
 
@@ -110,9 +110,9 @@ def _container_trouble(container: Raw) -> str:
         count = container.get("restartCount") or 0
         return f"crashes: exit code {ended.get('exitCode', '?')}, restarted {count} times"
     if waiting and waiting.get("reason") not in {"ContainerCreating", "PodInitializing", None}:
-        said = str(waiting.get("message") or "")
-        said = said if len(said) <= _MESSAGE_SHOWN else said[:_MESSAGE_SHOWN] + "…"
-        return f"waits: {waiting['reason']} {said}".strip()
+        message = str(waiting.get("message") or "")
+        message = message if len(message) <= _MESSAGE_SHOWN else message[:_MESSAGE_SHOWN] + "…"
+        return f"waits: {waiting['reason']} {message}".strip()
     if state.get("terminated") and ended.get("exitCode"):
         return f"ended with exit code {ended['exitCode']}"
     return ""

@@ -29,7 +29,7 @@ _REFUSES = re.compile(
 
 @dataclass
 class _Listed:
-    """A chain as `nft -s list ruleset` prints it; `hook` is empty where it is none's."""
+    """A chain as `nft -s list ruleset` prints it; `hook` is empty for a chain without one."""
 
     table: str
     name: str

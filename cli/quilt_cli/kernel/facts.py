@@ -77,7 +77,7 @@ def look(
             sysctls=_sysctls(sysctls, underlay),
             cni_folder=host_name(cni_folder),
             cni_files=_names(cni_folder),
-            cni_ours=next(iter(conflists(cni_folder)), CONFLIST),
+            cni_own=next(iter(conflists(cni_folder)), CONFLIST),
             runtime_answers=_answers(run_folder / "runtime.sock"),
             addresses=_addresses(kernel, links),
         )

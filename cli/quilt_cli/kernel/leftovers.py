@@ -1,7 +1,7 @@
 """What Quilt Mesh leaves on a node, found by its names and route protocols, and removed in a safe order.
 
-The CNI configuration goes first, so that no new pod asks for a network that is being taken down; routes go
-before the devices that they point at, so that each removal is one that can be told.
+The CNI configuration is removed first, so that no new pod asks for a network that is being removed; routes go
+before the devices that they point at, so that each removal can be reported.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ Removal = tuple[str, Callable[[], object]]
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """Something of ours: what it is in words, and how it goes away (returns why it did not, or nothing)."""
+    """Something the mesh left: what it is in words, and how to remove it (returns an error, or nothing)."""
 
     kind: str
     what: str
@@ -56,7 +56,7 @@ class Leftover:
 
 
 def find(kernel: IPRoute, places: Places) -> list[Leftover]:
-    """Everything of ours on this node, in the order in which it should go."""
+    """Everything of the mesh on this node, in the order in which to remove it."""
     return [
         *_files([places.cni_conf / name for name in conflists(places.cni_conf)], "CNI configuration"),
         *_routes(kernel),
@@ -155,7 +155,7 @@ def _remove_table(family: str) -> str:
 
 
 def _accept_rules() -> Iterator[Leftover]:
-    """The runtime's rules in iptables-nft's FORWARD chains, told by their comment."""
+    """The runtime's rules in iptables-nft's FORWARD chains, known by their comment."""
     for family in ("ip", "ip6") if shutil.which("nft") else ():
         done = _run("nft", "-j", "list", "chain", family, "filter", "FORWARD")
         entries = json.loads(done.stdout)["nftables"] if done.returncode == 0 else []
@@ -176,8 +176,8 @@ def _run(*command: str) -> subprocess.CompletedProcess[str]:
 
 
 def _binaries(places: Places) -> list[Path]:
-    ours = [name for name in COMMON_PLUGINS if _same(places.cni_bin / name, places.cni_source / name)]
-    return [places.cni_bin / name for name in (OUR_PLUGIN, *ours)]
+    own = [name for name in COMMON_PLUGINS if _same(places.cni_bin / name, places.cni_source / name)]
+    return [places.cni_bin / name for name in (OUR_PLUGIN, *own)]
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Where the host's folders are: in a pod of ours they are mounted below /host."""
+"""Where the host's folders are: in a pod of the mesh they are mounted below /host."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ CONFLIST = "10-quilt.conflist"
 
 def conflists(folder: Path) -> list[str]:
     """Return the names of our CNI configurations, whatever `cni.confName` was: they call our plugin."""
-    return sorted(path.name for path in folder.glob("*.conflist") if path.name == CONFLIST or _is_ours(path))
+    return sorted(
+        path.name for path in folder.glob("*.conflist") if path.name == CONFLIST or _calls_our_plugin(path)
+    )
 
 
-def _is_ours(path: Path) -> bool:
+def _calls_our_plugin(path: Path) -> bool:
     try:
         return '"quilt-cni"' in path.read_text(errors="replace")
     except OSError:

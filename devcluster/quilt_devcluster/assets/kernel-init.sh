@@ -1,6 +1,6 @@
 #!/bin/sh
 # The first process of a machine that runs the kernel tests: /etc/quilt-tests says where and how.
-# The console shows what pytest says; its report goes out by the second serial port.
+# The console shows what pytest prints; its report is written to the second serial port.
 . /etc/quilt-tests
 mount -t proc proc /proc
 mount -t sysfs sys /sys

@@ -1,6 +1,6 @@
 """What of this machine a kernel's first file system holds: programs, Python, the project, modules.
 
-Everything lies where it lies here, so that nothing of it has to be told that it was moved.
+Every file keeps the path that it has here, so that nothing has to be configured for another one.
 """
 
 from __future__ import annotations

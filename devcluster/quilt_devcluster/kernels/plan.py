@@ -80,7 +80,7 @@ def choose(kernel: OtherKernel, collected: Sequence[str], marked: Sequence[str])
     known = {name for test in marked for name in names_of(test)}
     if gone := sorted(lacking - known):
         raise DevclusterError(
-            f"Tests that kernel {kernel.name} is said to lack something for do not exist: {', '.join(gone)}.",
+            f"Tests that kernel {kernel.name} is listed as unable to run do not exist: {', '.join(gone)}.",
             hint="rename or remove them in tests/kernels.toml",
         )
     deselected = [test for test in collected if lacking.intersection(names_of(test))]

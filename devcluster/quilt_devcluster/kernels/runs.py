@@ -24,7 +24,7 @@ from quilt_devcluster.shell import run
 Progress = Callable[[str], None]
 AT_ONCE = 2
 TIMEOUT = 10800.0
-"""Seconds for a machine: three times what it takes, for a computer that does more than this."""
+"""Seconds for a machine: three times the time that it needs, for a computer that does other work too."""
 PATIENCE = 10
 """How many times as long as here an event may be waited for in there."""
 ALL, SHORT = "kernel", "kernel(short=True)"

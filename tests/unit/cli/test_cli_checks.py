@@ -148,7 +148,7 @@ def test_a_configuration_of_another_name_is_ours_where_it_calls_our_plugin(tmp_p
     (tmp_path / "87-podman.conflist").write_text("{}")
     assert conflists(tmp_path) == ["05-quilt.conflist"]
     files = ("05-quilt.conflist", "10-quilt.conflist")
-    assert bad(check(replace(NODE, cni_files=files, cni_ours=files[0]), WANT)) == [("cni-other", Level.WARN)]
+    assert bad(check(replace(NODE, cni_files=files, cni_own=files[0]), WANT)) == [("cni-other", Level.WARN)]
 
 
 def test_only_what_the_container_runtime_reads_counts_as_configuration() -> None:

@@ -64,7 +64,7 @@ def test_a_problem_is_exit_code_one(kubeconfig: str, api: FakeApi) -> None:
     api.answers["/apis/apps/v1/deployments"] = (200, {"items": []})
     found = run("--kubeconfig", kubeconfig, "status")
     assert found.exit_code == 1
-    assert "Deployment quilt-operator: there is none" in found.output
+    assert "Deployment quilt-operator: not found" in found.output
 
 
 def test_rights_that_are_missing_are_told_and_do_no_harm(kubeconfig: str, api: FakeApi) -> None:

@@ -1,4 +1,4 @@
-"""What users read is in the field's language."""
+"""Documents, chart and the folders that are done are in the field's language."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def test_documents_and_chart_are_free_of_the_words() -> None:
+def test_what_was_free_of_the_words_stays_free() -> None:
     command = [sys.executable, ROOT / "scripts/words.py", "--check"]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -29,7 +29,7 @@ from quilt_kube.sync import Client
         "quiltctl check -o json",
     ),
 )
-@click.option("--pre", "when", flag_value="pre", help="Before an install.  [default: while there is none]")
+@click.option("--pre", "when", flag_value="pre", help="Before an install.  [default: while none is there]")
 @click.option("--post", "when", flag_value="post", help="After an install.  [default: once there is one]")
 @click.option("-n", "--namespace", default="quilt-system", show_default=True, help="Of the Helm release.")
 @click.option(

@@ -23,15 +23,15 @@ def asking(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def wrapped(*, as_json: bool, **flags: Any) -> Any:
         path: str = click.get_current_context().obj
-        with told(as_json=as_json), ControlSocket(path) as agent:
+        with errors_reported(as_json=as_json), ControlSocket(path) as agent:
             return command(agent=agent, as_json=as_json, **flags)
 
     return wrapped
 
 
 @contextmanager
-def told(*, as_json: bool) -> Iterator[None]:
-    """Errors as people and programs read them, with the exit code that goes with each."""
+def errors_reported(*, as_json: bool) -> Iterator[None]:
+    """Errors as people and programs read them, with the exit code of each."""
     try:
         yield
     except ControlRefusedError as error:
