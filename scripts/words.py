@@ -32,7 +32,20 @@ WORDS = {
     "is none": "is not a, does not exist",
 }
 """Each word with what the field says instead."""
-FREE = ("README.md", "docs", "helm", "cli", "cni", "delta", "demo", "devcluster", "proto", "scripts")
+FREE = (
+    "README.md",
+    "docs",
+    "helm",
+    "cli",
+    "cni",
+    "delta",
+    "demo",
+    "devcluster",
+    "multicast",
+    "proto",
+    "runtime",
+    "scripts",
+)
 """What has none of them any more, and must not again."""
 APART = ("docs/decisions/", "docs/faults.md", "docs/performance.md", "proto/quilt_proto/", "scripts/words.py")
 TEXT = {".md", ".yaml", ".yml", ".txt", ".tpl", ".json", ".toml", ".sh", ".proto", ".go"}

@@ -57,7 +57,7 @@ class ByGroup:
         return groups
 
     def read(self, device: int, entries: Iterable[GroupEntry]) -> set[Copy]:
-        """Every entry of the device is ours, but for those of one source."""
+        """Every entry of the device belongs to the mesh, but for those of one source."""
         held = (item for item in entries if isinstance(item, VxlanGroup) and item.ifindex == device)
         return {(item.group, item.dst) for item in held if not item.source}
 
@@ -86,7 +86,7 @@ class ByMac:
         return groups | {group for group in known if self.key(group) in keys}
 
     def read(self, device: int, entries: Iterable[GroupEntry]) -> set[Copy]:
-        """Every entry under a group's MAC is ours."""
+        """Every entry under a group's MAC belongs to the mesh."""
         return {(e.mac, e.dst) for e in self._kernel.fdb(device) if e.mac.startswith(_GROUP_MAC)}
 
     def add(self, device: int, copies: Sequence[Copy]) -> dict[Copy, str]:

@@ -1,7 +1,8 @@
 """The kernel's side of multicast: members of the bridge, copies of the VXLAN device, the routing table.
 
 Copies are read back from the kernel, which keeps them over our death; the routing table is empty whenever we
-start and only we can write it, so what was written is what is there. Every copy on the mesh's device is ours.
+start and only we can write it, so what was written is what is there. Every copy on the mesh's device belongs
+to the mesh.
 """
 
 from __future__ import annotations
@@ -77,10 +78,10 @@ class MulticastDataplane:
         return self._indexes.get(MESH_SIDE, 0)
 
     def alias(self, key: int | str) -> str | None:
-        """Return the alias of the interface with this index or name; None where there is none such."""
+        """Return the alias of the interface with this index or name; None without such an interface."""
         return self._kernel.alias(key)
 
-    def is_ours(self, name: str, index: int) -> bool:
+    def is_interface(self, name: str, index: int) -> bool:
         """Whether a link is one of the two that packets pass."""
         return name in self.interfaces.values() or index in self._indexes.values()
 
@@ -108,8 +109,9 @@ class MulticastDataplane:
         try:
             for vif, name in self.interfaces.items():
                 self._attach(vif, name)
-            # Twice: a bridge's dump of more than 32 KB leaves out a member where another goes meanwhile, and
-            # does not say so. One that went between the two is told by its notification.
+            # Twice: a bridge's dump of more than 32 KB leaves out a member where another is removed
+            # meanwhile, and does not report that. For one that was removed between the two there is a
+            # notification.
             entries = {*self._kernel.groups(), *(last := self._kernel.groups())}
             copied = self._copies.read(self.device_index, last)
             flows = self._read_flows() if self._unread else {}
@@ -168,7 +170,7 @@ class MulticastDataplane:
         return found
 
     def sweep(self) -> None:
-        """Remove everything of ours that outlives us: copies, and rules to our table."""
+        """Remove everything that outlives this process: copies, and rules to our table."""
         link = self._kernel.link(self.interfaces[MESH_SIDE])
         if link is not None:
             held = self._kernel.vxlan_groups(link.index)
@@ -203,7 +205,7 @@ class MulticastDataplane:
             self._kernel.add_multicast_rule(MulticastRule(name, OWN_TABLE, _PRIORITY))
 
     def _read_flows(self) -> dict[Flow, Forward]:
-        """Return what a predecessor wrote; an incoming interface that is no longer one of ours is -1."""
+        """Return what a predecessor wrote; an incoming interface that the mesh no longer has is -1."""
         vifs = {index: vif for vif, index in self._indexes.items()}
         return {
             (route.source, route.group): Forward(

@@ -1,7 +1,7 @@
 """Multicast of one node while it is on: members, flows and peers come in, the kernel follows.
 
 The same walk as the mesh's: what changed marks groups, a pass compares what should be about them with what is
-tracked, and writes the difference; a full pass reads the kernel again. A pass takes a fraction of a
+tracked, and writes the difference; a full pass reads the kernel again. A pass lasts a fraction of a
 millisecond and nothing in it waits, so passes run inside the event loop, once for all marks of a moment.
 """
 
@@ -41,7 +41,7 @@ class Engine:
     """`tell(group, member)` is called when this node's pods become members of a group, or none is left,
     `looked()` when all of them were read.
 
-    What a predecessor left in the kernel goes on until every peer has told its members: `complete()`.
+    What a predecessor left in the kernel stays until every peer has reported its members: `complete()`.
     """
 
     def __init__(
@@ -71,14 +71,14 @@ class Engine:
         self._dirty: set[str] = set()
         self._full = "start"
         self._scheduled = False
-        self._heard_at = 0.0
+        self._received_at = 0.0
         self._trouble = Trouble(lambda: self.resync("retry"), metrics)
         self._complete = complete
         self._looked = looked
         self._settling = False
         self._idle = IdleFlows()
         self._fd = -1
-        # Whether the routing table is ours and all was read at least once.
+        # Whether the routing table is held by this process and all was read at least once.
         self.running = False
 
     async def run(self) -> None:
@@ -86,7 +86,7 @@ class Engine:
         loop = asyncio.get_running_loop()
         self._fd = self._dataplane.open()
         self._settling = self._dataplane.adopted
-        # Before the first look: what changes in between is then told.
+        # Before the first look: changes in between are then notified.
         monitor = self._open_monitor()
         try:
             loop.add_reader(self._fd, self._upcalls)
@@ -126,9 +126,9 @@ class Engine:
         self._mark({group for _, group in self.forwarding.flows})
         self.forwarding.reconsider()
 
-    def heard(self, news: News) -> None:
-        """Follow what a peer tells of its members."""
-        self._heard_at = self._heard_at or time.perf_counter()
+    def receive(self, news: News) -> None:
+        """Follow what a peer reports of its members."""
+        self._received_at = self._received_at or time.perf_counter()
         self._mark(self.remote.change(news.vtep, news.added, news.removed))
 
     def set_limits(self, limits: Limits) -> None:
@@ -167,7 +167,7 @@ class Engine:
         self._mark(touched)
 
     def _link(self, link: Link) -> None:
-        if self._dataplane.is_ours(link.name, link.index):
+        if self._dataplane.is_interface(link.name, link.index):
             self.resync("link")
         elif self._admission.forget(link):
             self.resync("pod")
@@ -236,9 +236,9 @@ class Engine:
             self._trouble.failed(str(error))
         now = time.perf_counter()
         self._metrics.pass_seconds.observe(now - started)
-        if self._heard_at:
-            self._metrics.join_seconds.observe(now - self._heard_at)
-            self._heard_at = 0.0
+        if self._received_at:
+            self._metrics.join_seconds.observe(now - self._received_at)
+            self._received_at = 0.0
         self._count()
 
     def _pass(self) -> None:
@@ -247,7 +247,7 @@ class Engine:
         cause, self._full = self._full, ""
         groups, self._dirty = self._dirty, set()
         if cause:
-            self._admission.ask_anew()
+            self._admission.ask_again()
             try:
                 self._membership.replace(self._dataplane.look())
                 self.keep()

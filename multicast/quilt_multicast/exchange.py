@@ -1,6 +1,7 @@
 """The socket over which agents tell each other about members: checks, rates, and the clockwork of Sync.
 
-Bound to the node's VTEP address, so that everything goes by the mesh and answers come from where they must.
+Bound to the node's VTEP address, so that everything is sent by the mesh and answers come from where they
+must.
 """
 
 from __future__ import annotations
@@ -35,20 +36,20 @@ def udp_socket() -> socket.socket:
 
 
 class Exchange:
-    """Carries a Sync's conversation; `heard(news)` is told what peers' members became."""
+    """Carries a Sync's conversation; `receive(news)` gets what peers' members became."""
 
     def __init__(
         self,
         sync: Sync,
         key: bytes,
         metrics: MulticastMetrics,
-        heard: Callable[[News], None],
+        receive: Callable[[News], None],
         make_socket: MakeSocket = udp_socket,
     ) -> None:
         self._sync = sync
         self._key = key
         self._metrics = metrics
-        self._heard = heard
+        self._receive = receive
         self._make_socket = make_socket
         self._sock: socket.socket | None = None
         self._bound = ""
@@ -78,7 +79,7 @@ class Exchange:
         self._pump()
 
     def complete(self) -> bool:
-        """Whether every peer has told its members."""
+        """Whether every peer has reported its members."""
         return all(peer.version for peer in self._sync.peers.values())
 
     def close(self) -> None:
@@ -175,7 +176,7 @@ class Exchange:
             if answer is not None:
                 self._send(*self._sync.answer(source, answer))
             if news is not None and (news.added or news.removed):
-                self._heard(news)
+                self._receive(news)
 
     def _admit(self, source: str, now: float) -> bool:
         tokens, at = self._buckets.get(source, (BURST, now))
@@ -187,4 +188,4 @@ class Exchange:
         self._look_timer = self._loop.call_later(_LOOK, self._look)
         for news in self._sync.silent(time.monotonic()):
             log.warning("multicast_peer_silent", vtep=news.vtep, groups=len(news.removed))
-            self._heard(news)
+            self._receive(news)

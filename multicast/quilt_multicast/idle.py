@@ -12,7 +12,7 @@ IDLE_LOOKS = 6
 
 
 class IdleFlows:
-    """Remembers what each flow had carried at the last look, and since how many looks that stands."""
+    """Remembers what each flow had carried at the last look, and since how many looks that is unchanged."""
 
     def __init__(self) -> None:
         self._held: dict[Flow, tuple[int, int]] = {}

@@ -1,4 +1,4 @@
-"""Memberships of this node's pods: what becomes of one is told to the other nodes and to an observer."""
+"""Memberships of this node's pods: what becomes of one is reported to the other nodes and to an observer."""
 
 from __future__ import annotations
 

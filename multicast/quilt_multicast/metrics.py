@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
-# Seconds: from the kernel's notification to the kernel's table takes a millisecond or less.
+# Seconds: from the kernel's notification to the kernel's table it is a millisecond or less.
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
 
@@ -38,7 +38,7 @@ class MulticastMetrics:
             "quilt_multicast_refused_members", "Members that do not count now.", registry=r
         )
         self.repairs = Counter(
-            "quilt_multicast_drift_repairs", "What others changed, mended.", ["kind"], registry=r
+            "quilt_multicast_drift_repairs", "What others changed, repaired.", ["kind"], registry=r
         )
         self.failures = Counter(
             "quilt_multicast_write_failures", "Entries that the kernel refused.", registry=r

@@ -1,8 +1,8 @@
 """The kernel's IPv4 multicast routing table, through the one socket that may own it (ip_mroute interface).
 
-The table lives exactly as long as the socket: whoever opens it starts from nothing, and nobody else can write
-it. Where the kernel has several tables ours is one of its own, so that a multicast router of the
-administrator's keeps the default one; packets get there by rules on their interface.
+The table lives exactly as long as the socket: a process that opens it starts from nothing, and nobody else
+can write it. Where the kernel has several tables the mesh's is one of its own, so that a multicast router of
+the administrator's keeps the default one; packets get there by rules on their interface.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class MulticastTable:
 
     @classmethod
     def adopt(cls, descriptor: int) -> Self:
-        """Go on with our own table, whose socket a predecessor had; takes the descriptor over."""
+        """Go on with our own table, whose socket a predecessor had; owns the descriptor from now on."""
         sock = socket.socket(fileno=descriptor)
         sock.setblocking(False)
         return cls(sock, OWN_TABLE)
@@ -156,7 +156,7 @@ class MulticastTable:
             if len(data) < _UPCALL.size:
                 continue
             kind, zero, low, high, source, group = _UPCALL.unpack_from(data)
-            # Real IGMP packets come here too; their protocol field, which stands here, is not zero.
+            # Real IGMP packets come here too; their protocol field, which is here, is not zero.
             if not zero:
                 found.append(Upcall(kind, low | high << 8, socket.inet_ntoa(source), socket.inet_ntoa(group)))
         return found

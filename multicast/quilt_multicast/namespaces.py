@@ -1,6 +1,6 @@
 """Whose pods take part in multicast: all, or those of chosen namespaces.
 
-A pod's namespace stands in the alias of its interface on the node, where the runtime writes it when it makes
+A pod's namespace is in the alias of its interface on the node, where the runtime writes it when it makes
 the interface; so it is known without asking the API, and after anybody's restart.
 """
 
@@ -14,7 +14,7 @@ from quilt_netlink import Link, NetlinkError
 
 
 class Admission:
-    """`alias(key)` returns the alias of the interface with this index or name, None where there is none."""
+    """`alias(key)` returns the alias of the interface with this index or name, None without one."""
 
     def __init__(self, alias: Callable[[int | str], str | None]) -> None:
         self._alias = alias
@@ -44,7 +44,7 @@ class Admission:
         except NetlinkError:
             return True  # the kernel did not answer: nobody is shut out for that
 
-    def ask_anew(self) -> None:
+    def ask_again(self) -> None:
         """Believe nothing that was known: notifications may have been lost."""
         self._known.clear()
 

@@ -1,4 +1,4 @@
-"""Who is told what happens to members and flows."""
+"""Who is notified of what happens to members and flows."""
 
 from __future__ import annotations
 

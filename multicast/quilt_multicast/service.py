@@ -43,7 +43,7 @@ SHORTEST_KEY = 16
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the agent knows: `device` is empty until the mesh's device stands, `claims` are the peers'."""
+    """What the agent knows: `device` is empty until the mesh's device exists, `claims` are the peers'."""
 
     settings: MulticastSpec
     device: str
@@ -91,7 +91,7 @@ class Multicast:
         self._peers: dict[str, Peer] = {}
         self._fault = ""
         self._left_clean = False
-        self._stands = False
+        self._started = False
         self._again_at = float("-inf")
         self._backoff = Backoff(0.2, 10.0)
         self.state = MulticastState(lambda: self._engine, lambda: self._peers)
@@ -160,7 +160,7 @@ class Multicast:
         )
         self._left_clean = False
         sync = Sync(time.time_ns() // 1000, lambda: self._settings.max_groups_per_node)
-        exchange = Exchange(sync, key, self._metrics, self._heard, self._host.make_socket)
+        exchange = Exchange(sync, key, self._metrics, self._receive, self._host.make_socket)
         engine = Engine(
             dataplane,
             limits_of(self._settings),
@@ -174,17 +174,17 @@ class Multicast:
         self._engine, self._exchange, self._device = engine, exchange, wanted.device
         self._task = asyncio.create_task(self._serve(engine, kernel))
 
-    def _heard(self, news: News) -> None:
+    def _receive(self, news: News) -> None:
         if self._engine is not None:
-            self._engine.heard(news)
+            self._engine.receive(news)
 
     def _looked(self) -> None:
-        """The engine has read all that there is: it stands, whatever came of it."""
+        """The engine has read all that there is: multicast is started, whatever came of it."""
         if self._exchange is None:
             return
         self._exchange.speak()
-        if not self._stands:
-            self._stands = True
+        if not self._started:
+            self._started = True
             self._metrics.enabled.set(1)
             log.info("multicast_started", device=self._device)
             self._well()
@@ -250,8 +250,8 @@ class Multicast:
             return
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        if self._stands:
-            self._stands = False
+        if self._started:
+            self._started = False
             self._metrics.enabled.set(0)
             log.info("multicast_stopped")
 

@@ -1,4 +1,4 @@
-"""What keeps multicast from being right now, said once, and when it is tried again."""
+"""What keeps multicast from being right now, reported once, and when it is tried again."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Interface:
 
 
 def look(name: str) -> Interface:
-    """Read an interface; ControlError when there is none of that name."""
+    """Read an interface; ControlError when no interface has that name."""
     try:
         index = socket.if_nametoindex(name)
     except OSError as error:

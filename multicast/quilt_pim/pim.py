@@ -106,7 +106,7 @@ class PimService:
         before = held.hello.generation_id if held and held.hello else None
         fresh = held is None or held.hello is None or before != hello.generation_id
         try:
-            self._publish(self._neighbors.heard(interface, source, hello, time.monotonic()))
+            self._publish(self._neighbors.receive(interface, source, hello, time.monotonic()))
         except ControlError as error:
             self._counters.add("pim_dropped")
             log.warning("pim_hello_dropped", interface=interface, error=str(error))
@@ -163,7 +163,7 @@ class PimService:
         log.debug("rpf_refused", interface=interface, source=source, reason=verdict.reason)
 
     def _tell_of_stranger(self, interface: str, source: str) -> None:
-        """One line for each, and no more than so many: whoever is on the link can send these."""
+        """One line for each, and no more than so many: everybody on the link can send these."""
         if len(self._strangers) < _STRANGERS and (interface, source) not in self._strangers:
             self._strangers.add((interface, source))
             log.warning("pim_stranger_refused", interface=interface, source=source)

@@ -55,7 +55,7 @@ class PimSocket:
 
 
 def split(packet: bytes) -> tuple[str, str, bytes] | None:
-    """Source, destination and payload of an IPv4 packet of protocol PIM; None when it is none."""
+    """Source, destination and payload of an IPv4 packet of protocol PIM; None when it is not one."""
     if len(packet) < 20 or packet[0] >> 4 != 4 or packet[9] != IPPROTO_PIM:
         return None
     header = (packet[0] & 0x0F) * 4

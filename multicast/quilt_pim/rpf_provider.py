@@ -1,6 +1,6 @@
 """Where RPF information comes from: nowhere, static entries, or another process's Unix socket.
 
-Whatever goes wrong with a provider is counted and means that the check fails: a source whose way is unknown
+Every failure of a provider is counted and means that the check fails: a source whose way is unknown
 is not believed to come from anywhere.
 """
 
@@ -32,7 +32,7 @@ _PARALLEL = 32
 
 
 class LookupFailedError(ControlError):
-    """The provider could not be asked or said nothing that means something."""
+    """The provider could not be asked or its answer means nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The control plane as a part of the agent: fed from claims and from the dataplane, and never its end.
 
-Whatever happens here, a socket's path taken or a mistake of ours, is logged and tried again: pods' traffic
-does not depend on it.
+Whatever happens here, a socket's path taken or a mistake in this program, is logged and tried again: pods'
+traffic does not depend on it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from quilt_pim.serving import serve
 
 log = structlog.get_logger()
 
-# Seconds in which claims are collected: what is told is always the whole mesh.
+# Seconds in which claims are collected: what is published is always the whole mesh.
 _COALESCE = 0.1
 
 
@@ -46,7 +46,7 @@ class ControlService:
         self.observer = Publisher(self.plane)
         self._mesh = mesh
         self._wanted = wanted
-        self._told = False
+        self._published = False
         self._wake = asyncio.Event()
         registry.register(self.plane.collector)
 
@@ -62,14 +62,14 @@ class ControlService:
                 group.create_task(self._serve())
 
     async def _serve(self) -> None:
-        backoff, told = Backoff(0.5, 30.0), ""
+        backoff, logged = Backoff(0.5, 30.0), ""
         while True:
             try:
                 await serve(self.plane)
             except OSError as error:
-                if str(error) != told:
-                    told = str(error)
-                    log.warning("control_not_serving", error=told)
+                if str(error) != logged:
+                    logged = str(error)
+                    log.warning("control_not_serving", error=logged)
             except Exception:
                 log.exception("control_failed")
             await asyncio.sleep(backoff.delay())
@@ -81,10 +81,10 @@ class ControlService:
             self._wake.clear()
             if self._mesh.complete and self._wanted():
                 self._tell_mesh()
-                self._told = True
-            elif self._told:
+                self._published = True
+            elif self._published:
                 self.plane.set_mesh((), self._mesh.device)
-                self._told = False
+                self._published = False
 
     def _tell_mesh(self) -> None:
         mesh = self._mesh

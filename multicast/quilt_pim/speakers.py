@@ -113,7 +113,7 @@ class Speakers:
         """When `tick` has something to do next; None while PIM is spoken nowhere."""
         if not self._held:
             return None
-        # Devices are looked at this often too: a bound socket stays silent when its device is made anew.
+        # Devices are looked at this often too: a bound socket stays silent when its device is made again.
         hellos = [held.next_hello for held in self._held.values() if held.socket]
         return min([now + TRIGGERED, *hellos])
 

@@ -1,6 +1,6 @@
-"""Who is told of which events: one ring for all, one task and one pace for each subscription.
+"""Who receives which events: one ring for all, one task and one pace for each subscription.
 
-A subscriber that reads slowly, or that events come too fast for, falls behind in the ring and is told how
+A subscriber that reads slowly, or that events come too fast for, falls behind in the ring and is notified how
 many it missed; publishing never waits for anybody.
 """
 

@@ -1,7 +1,7 @@
 """Unix sockets that only some may talk to: placed safely, peers checked, connections bounded.
 
 A socket is bound under a fresh name, given its mode, and renamed into place, so that there is no moment in
-which others could connect, and a stopping predecessor never takes the successor's socket away.
+which others could connect, and a stopping predecessor never removes the successor's socket.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ async def lines(
 ) -> AsyncIterator[bytes]:
     """The lines of a connection; the end of the stream ends one too; `too_long` answers one over the limit.
 
-    What follows such a line cannot be told from the rest of it, so the connection ends there.
+    What follows such a line cannot be separated from the rest of it, so the connection ends there.
     """
     while True:
         try:
@@ -87,7 +87,8 @@ async def lines(
 
 
 class UnixServer:
-    """Listens at a path; `serve` gets each connection of an allowed peer, `refuse` is what others are told.
+    """Listens at a path; `serve` gets each connection of an allowed peer, `refuse` is what others are
+    answered.
 
     `limit` is the longest line in bytes. OSError at start says which path cannot be had.
     """
@@ -113,7 +114,7 @@ class UnixServer:
         self._connections: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Listen; the socket stands at its path when this returns."""
+        """Listen; the socket is at its path when this returns."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         fresh.unlink(missing_ok=True)
@@ -133,7 +134,7 @@ class UnixServer:
             raise OSError(f"cannot listen on {self.path}: {error}") from error
 
     async def stop(self) -> None:
-        """Stop listening, end all connections, and remove the socket unless a successor's stands there."""
+        """Stop listening, end all connections, and remove the socket unless a successor's is there."""
         if self._server is None:
             return
         with contextlib.suppress(FileNotFoundError):

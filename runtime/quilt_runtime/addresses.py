@@ -191,7 +191,7 @@ class Addresses:
                 for held in self._pool.by_owner.values()
                 if held.owner not in self._connecting
                 and (also_owned or held.owner.container_id == RECOVERED)
-                and _goes_with_interface(held)
+                and _ends_with_interface(held)
                 and not exists(held)
             ]
             return self._free(vanished, gone=True)
@@ -211,7 +211,7 @@ class Addresses:
                 self._store.delete(self._owed | owners)
                 self._owed.clear()
             except StateError as error:
-                if not gone or any(not _goes_with_interface(allocation) for allocation in freed):
+                if not gone or any(not _ends_with_interface(allocation) for allocation in freed):
                     raise
                 log.warning("release_not_recorded", reason=str(error), addresses=len(freed))
                 self._owed |= owners
@@ -231,6 +231,6 @@ class Addresses:
         return address
 
 
-def _goes_with_interface(allocation: Allocation) -> bool:
+def _ends_with_interface(allocation: Allocation) -> bool:
     """Whether the runtime frees it by itself, at a start at the latest, once its interface is gone."""
     return bool(allocation.network) or allocation.owner.container_id == RECOVERED

@@ -81,7 +81,7 @@ class Runtime:
 
 
 def cleanup(settings: Settings) -> list[str]:
-    """Remove everything of ours from the node and return what went, in words; safe to repeat.
+    """Remove everything of the mesh from the node and return what was removed, in words; safe to repeat.
 
     Raises the first error after everything was tried.
     """

@@ -67,7 +67,7 @@ class DriftRepair:
             try:
                 done += repair()
             except (RequestError, NetlinkError, StateError):
-                continue  # said by the network, and kept among its problems
+                continue  # logged by the network, and kept among its problems
         for kind, count in Counter(done).items():
             self._metrics.drift_repairs.labels(kind=kind).inc(count)
             log.warning("drift_repaired", kind=kind, count=count)

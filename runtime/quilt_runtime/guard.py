@@ -44,13 +44,13 @@ class BridgeGuard:
         """Let a pod's interface, which does not exist yet, send as itself. Raises NftError."""
         with self._lock:
             self._ports[port.interface] = port
-            if self._stands:
+            if self._is_active:
                 self._write(self._table.ensure)
 
     def dismiss(self, interface: str) -> None:
         """Forget an interface that is gone; where the table refuses, the next look at it mends it."""
         with self._lock:
-            if self._ports.pop(interface, None) is None or not self._stands:
+            if self._ports.pop(interface, None) is None or not self._is_active:
                 return
             try:
                 self._write(self._table.ensure)
@@ -70,7 +70,7 @@ class BridgeGuard:
         return self._renew(self._table.check)
 
     def leave(self) -> None:
-        """End: until a successor takes over, pods of now stay held to their addresses, and nobody else."""
+        """End: until a successor replaces this, only present pods are held to their addresses."""
         with self._lock:
             try:
                 self._table.leave()
@@ -78,7 +78,7 @@ class BridgeGuard:
                 log.warning("guard_not_left", error=str(error))
 
     @property
-    def _stands(self) -> bool:
+    def _is_active(self) -> bool:
         """Whether there is to be a table, and can be as far as is known."""
         return self._is_on() and not self.warnings
 
@@ -120,8 +120,8 @@ def _mac(kernel: MulticastKernel, held: Allocation, subnet: IPv4Network) -> str 
     if kernel.link(held.host_interface) is None:
         return None
     try:
-        told = kernel.peer_mac(held.host_interface)
+        reported = kernel.peer_mac(held.host_interface)
     except NetlinkError as error:
         log.warning("guard_mac_unknown", interface=held.host_interface, error=str(error))
-        told = None
-    return guard.learned(told, held.address, subnet)
+        reported = None
+    return guard.learned(reported, held.address, subnet)

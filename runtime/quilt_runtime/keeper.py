@@ -2,7 +2,7 @@
 
 The multicast routing table is such a thing: streams between nodes go on while the agent is away. A request
 is a JSON line, `{"do": "keep"|"take"|"drop", "name": "multicast"}`; the descriptor to keep comes with it, the
-one that is taken with the answer, `{"held": true|false}`. Whoever takes gets a duplicate: it stays kept.
+one that is fetched with the answer, `{"held": true|false}`. That is a duplicate: the descriptor stays kept.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Keeper:
         self._held: dict[str, int] = {}
 
     def start(self) -> None:
-        """Listen; the socket stands at its path when this returns."""
+        """Listen; the socket is at its path when this returns."""
         with self._file.binding(_UMASK) as path:
             self._listener.bind(str(path))
             self._listener.listen(8)

@@ -111,7 +111,7 @@ def _tls(tcp: tuple[tuple[str, int], ...], *files: Path | None) -> TlsFiles | No
 @click.option(
     "--cleanup-on-exit", is_flag=True, help="Remove our routes when stopping; they stay by default."
 )
-@click.option("--cleanup", is_flag=True, help="Remove everything of ours from this node, and stop.")
+@click.option("--cleanup", is_flag=True, help="Remove everything of the mesh from this node, and stop.")
 def main(
     grpc_addr: tuple[tuple[str, int], ...],
     tls_cert: Path | None,

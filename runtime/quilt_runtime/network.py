@@ -65,8 +65,8 @@ class NodeNetwork:
                 self._store.put_meta(config=config.document(), config_later=config.later_document())
                 self.config, self._configured = config, True
                 log.info("node_configured", mtu=config.mtu, sources=len(config.overlay_sources))
-            if not first and config.but_sources(held) and not self.problems and self._table.stands:
-                # A peer more or less: all else stands, and what others break is mended at once.
+            if not first and config.but_sources(held) and not self.problems and self._table.intact:
+                # A peer more or less: all else is in place, and what others break is repaired at once.
                 self.ensure_firewall()
             else:
                 self.ensure()
@@ -78,7 +78,7 @@ class NodeNetwork:
 
     def configure_subnet(self, subnet: IPv4Network) -> None:
         """Make `subnet` the node's, in the kernel too; raises RequestError, StateError."""
-        if self.stands_as(str(subnet)):
+        if self.is_configured_as(str(subnet)):
             return
         with self._lock:
             if self._addresses.set_subnet(subnet):
@@ -86,9 +86,9 @@ class NodeNetwork:
             self._metrics.capacity.set(self._addresses.capacity)
             self.ensure()
 
-    def stands_as(self, subnet: str) -> bool:
-        """Whether this is the node's subnet and nothing is wrong: what others break is mended at once."""
-        return self._table.stands and not self.problems and str(self._addresses.subnet) == subnet
+    def is_configured_as(self, subnet: str) -> bool:
+        """Whether this is the node's subnet and nothing is wrong: what others break is repaired at once."""
+        return self._table.intact and not self.problems and str(self._addresses.subnet) == subnet
 
     def configure_subnet6(self, subnet: IPv6Network) -> None:
         """As configure_subnet, for IPv6."""
@@ -193,15 +193,15 @@ class NodeNetwork:
             everything = names is None
             if names is None or "bridge" in repaired:
                 names = {allocation.host_interface for allocation in self._addresses.held()}
-            ours = [name for name in names if self._is_port(name)]
-            if not self.guard.knows(ours):
+            ports = [name for name in names if self._is_port(name)]
+            if not self.guard.knows(ports):
                 self.guard.ensure()
-            ports = bridge.ensure_ports(kernel, ours)
-            repaired += snooping.ensure(kernel, ours, self.config)
+            joined = bridge.ensure_ports(kernel, ports)
+            repaired += snooping.ensure(kernel, ports, self.config)
             self._free_vanished(kernel, also_owned=everything)
         if self._addresses.subnet6 is not None and self.config.lacks_ipv6:
             raise RequestError(self.config.lacks_ipv6)
-        return repaired + ["port"] * len(ports)
+        return repaired + ["port"] * len(joined)
 
     def _ensure_addresses6(self, kernel: Kernel, subnet: IPv4Network) -> list[str]:
         subnet6 = self._addresses.subnet6
@@ -209,7 +209,7 @@ class NodeNetwork:
             return []
         if not fits(subnet, subnet6):
             raise RequestError(f"IPv6 subnet {subnet6} has fewer addresses than {subnet}: pods have both")
-        # Before the addresses: an interface without IPv6 takes none.
+        # Before the addresses: an interface without IPv6 accepts none.
         changed = sysctls.ensure(self._proc_sys_net, sysctls.BRIDGE6)
         return changed + bridge.ensure_addresses6(kernel, subnet6)
 

@@ -120,12 +120,12 @@ async def _start_status(server: StatusServer, host: str, port: int) -> None:
 
 async def _tell_health(runtime: Runtime, server: GrpcServer) -> None:
     """Keep the health service true: CNI is served while a pod can start here."""
-    told: bool | None = None
+    served: bool | None = None
     while True:
         able = not not_ready(runtime)
-        if able != told:
+        if able != served:
             await server.set_cni(able)
-            told = able
+            served = able
         await asyncio.sleep(HEALTH_PERIOD_S)
 
 

@@ -2,8 +2,8 @@
 
 It has to outlive the process (`kill -9` at any instruction) but not the machine: pods do not survive a
 reboot, and addresses recorded for dead ones would stand in the way of the node's next subnet. So nothing is
-ever synced to a disk. A database that is corrupt or not ours is kept aside for people and a new one is
-begun; the caller fills it from the kernel. One that cannot be opened for another reason (no space, no
+ever synced to a disk. A database that is corrupt or not the runtime's is kept aside for people and a new one
+is begun; the caller fills it from the kernel. One that cannot be opened for another reason (no space, no
 descriptors) is as good as ever: the start fails, and is tried again, rather than forget who has which
 address.
 
@@ -52,7 +52,7 @@ class StateError(OSError):
 
 
 class _ForeignError(sqlite3.DatabaseError):
-    """A database that is not ours."""
+    """A database that is not the runtime's."""
 
 
 class Store:
@@ -80,7 +80,7 @@ class Store:
             self._connection.close()
 
     def meta(self, key: str) -> Any:
-        """Return the value stored under a key, None where there is none."""
+        """Return the value stored under a key, None without one."""
         with self._lock:
             row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return json.loads(row[0]) if row else None

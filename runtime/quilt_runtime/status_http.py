@@ -1,7 +1,7 @@
 """/healthz, /readyz and /metrics over plain HTTP/1.1, for probes and Prometheus on the node itself.
 
 Healthy means that all that serves is there, else the kubelet restarts us. Ready means that a pod can start
-here: the node has a subnet and its network stands.
+here: the node has a subnet and its network is in place.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ the kernel drops what comes another way. Copies to other nodes are only held for
 sends to, so that a node's tables grow with what it sends, not with the mesh.
 
 Sources can be made up, and a pod can send to any number of groups. What comes from nobody's address, by the
-wrong way or over a limit is shut out: the kernel is told to drop it, as it would ask again and again and hold
+wrong way or over a limit is shut out: the kernel drops it, as it would ask again and again and hold
 up others' flows, and the oldest of these makes room for the next. So they cost nobody else's budget.
 """
 
@@ -130,7 +130,7 @@ class Forwarding:
         return taken
 
     def reconsider(self, *, all_: bool = False) -> set[str]:
-        """Forget what is shut out though it comes the right way now, or all, to be asked about it anew.
+        """Forget what is shut out though it comes the right way now, or all, to be asked about it again.
 
         Returns the groups that this is about.
         """

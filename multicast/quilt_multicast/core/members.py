@@ -1,7 +1,7 @@
 """Who is a member of what: pods of this node as the bridge snooped them, other nodes as they tell.
 
-Limits stand here, and whose pods take part, because a member that does not count must count nowhere: neither
-be told to other nodes nor be forwarded to.
+Limits are here, and whose pods take part, because a member that does not count must count nowhere: it must
+neither be announced to other nodes nor be forwarded to.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class Entries:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Writes in the order of the fields: a flow only goes to the mesh once its copies are made."""
+    """Writes in the order of the fields: a flow is only sent to the mesh once its copies are made."""
 
     new_copies: tuple[Copy, ...] = ()
     flows: tuple[tuple[Flow, Forward], ...] = ()
@@ -49,7 +49,7 @@ class Plan:
     stale_copies: tuple[Copy, ...] = ()
 
     def growing(self, actual: Entries) -> Plan:
-        """Return the part that ends nothing of what goes on."""
+        """Return the part that ends nothing that is to continue."""
         flows = []
         for flow, forward in self.flows:
             held = actual.flows.get(flow)

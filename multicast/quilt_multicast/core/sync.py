@@ -30,7 +30,7 @@ _DELTA_MOST = 200
 # at this one it is the counter that grows from start to start.
 LAST_BOOT = 1 << 63
 # Seconds between boot numbers that a peer makes this node take, doubling up to the last: each has all groups
-# told again to all peers.
+# sent again to all peers.
 _BOOT_PAUSE = (0.2, 60.0)
 # Seconds until what was not acknowledged is sent again, doubling up to the last.
 _AGAIN = (0.05, 2.0)
@@ -56,7 +56,7 @@ class PeerState:
     """What is known of and by one peer."""
 
     vtep: str
-    # As a sender: what the peer holds of ours.
+    # As a sender: what the peer holds of this node.
     acked: int = 0
     again: float = _AGAIN[0]
     due: float = 0.0
@@ -66,14 +66,14 @@ class PeerState:
     boot: int = 0
     counter: int = 0
     version: int = 0
-    heard: float = 0.0
+    received_at: float = 0.0
     sum: int = 0
     groups: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What a datagram told about its sender's groups."""
+    """What a datagram reported about its sender's groups."""
 
     vtep: str
     added: frozenset[str] = frozenset()
@@ -107,7 +107,7 @@ class Sync:
         for name in gone:
             del self.peers[name]
         for name in wanted - self.peers.keys():
-            self.peers[name] = PeerState(name, due=now, digest_at=now, heard=now)
+            self.peers[name] = PeerState(name, due=now, digest_at=now, received_at=now)
             self._schedule(name, now)
         return gone
 
@@ -174,7 +174,7 @@ class Sync:
     def _schedule(self, name: str, at: float) -> None:
         heapq.heappush(self._heap, (at, name))
 
-    # -- what is heard ----------------------------------------------------------------------
+    # -- what is received ----------------------------------------------------------------------
     def receive(self, envelope: Envelope, body: Body, now: float) -> tuple[News | None, Ack | None]:
         """Take in a datagram whose authenticity was checked; return its news and what to answer.
 
@@ -184,11 +184,11 @@ class Sync:
         if peer is None or envelope.receiver != self.vtep:
             return None, None
         if (envelope.boot, envelope.counter) <= (peer.boot, peer.counter):
-            # A peer whose clock was set back starts with a lower boot number: the answer tells it ours.
+            # A peer whose clock was set back starts with a lower boot number: the answer reports this node's.
             return None, Ack(peer.boot, peer.version) if envelope.boot < peer.boot else None
         if envelope.boot != peer.boot:
             self._restarted(peer, envelope.boot, now)
-        peer.counter, peer.heard = envelope.counter, now
+        peer.counter, peer.received_at = envelope.counter, now
         if isinstance(body, Ack):
             self._acked(peer, body, now)
             return None, None
@@ -199,11 +199,11 @@ class Sync:
         return self._envelope(receiver), ack
 
     def silent(self, now: float) -> list[News]:
-        """Return, as removals, the groups of peers that were not heard for too long, and forget them."""
+        """Return, as removals, the groups of peers that were silent for too long, and forget them."""
         limit = now - patience(len(self.peers))
         found = []
         for peer in self.peers.values():
-            if peer.groups and peer.heard < limit:
+            if peer.groups and peer.received_at < limit:
                 found.append(News(peer.vtep, removed=frozenset(peer.groups)))
                 peer.groups, peer.sum, peer.version = set(), 0, 0
         return found

@@ -1,4 +1,4 @@
-"""What subscribers are told: four kinds of change, flat on the wire, each with its time in Unix seconds."""
+"""What subscribers receive: four kinds of change, flat on the wire, each with its time in Unix seconds."""
 
 from __future__ import annotations
 

@@ -33,8 +33,8 @@ class External:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """What a neighbor's last Hello said; `dr_priority` is None without that option, `expires` for ever."""
+class LastHello:
+    """What a neighbor's last Hello carried; `dr_priority` is None without that option, `expires` for ever."""
 
     dr_priority: int | None
     expires: float | None
@@ -47,7 +47,7 @@ class Neighbor:
 
     interface: str
     address: str
-    hello: Heard | None = None
+    hello: LastHello | None = None
     added: External | None = None
     mesh: External | None = None
 
@@ -71,7 +71,7 @@ class Neighbor:
 
     @property
     def external(self) -> External | None:
-        """The injected side, also while Hellos are heard."""
+        """The injected side, also while Hellos are received."""
         return self.added or self.mesh
 
     @property
@@ -118,8 +118,8 @@ class NeighborTable:
             )
         if held.added is None and held.mesh is not None:
             raise ControlError(
-                f"Neighbor {address} on {interface} is a peer of the mesh ({held.mesh.tag}); it goes when "
-                "its node is Down"
+                f"Neighbor {address} on {interface} is a peer of the mesh ({held.mesh.tag}); it is removed "
+                "when its node is Down"
             )
         if held.added is None:
             raise ControlError(
@@ -133,7 +133,7 @@ class NeighborTable:
         chosen = [n for n in self if n.added is not None and interface in (None, n.interface)]
         return len(chosen), [event for n in chosen for event in self._put(replace(n, added=None))]
 
-    def heard(self, interface: str, address: str, hello: Hello, now: float) -> list[PimNeighborChange]:
+    def receive(self, interface: str, address: str, hello: Hello, now: float) -> list[PimNeighborChange]:
         """Take in a Hello; a holdtime of zero is a goodbye."""
         held = self._held.get((interface, address))
         if hello.holdtime == 0:
@@ -141,7 +141,7 @@ class NeighborTable:
         if (held is None or held.hello is None) and self._learned >= MAX_LEARNED:
             raise ControlError(f"{MAX_LEARNED} neighbors are learned already; {address} is left out")
         expires = None if hello.holdtime == HOLDTIME_FOREVER else now + hello.holdtime
-        state = Heard(hello.dr_priority, expires, hello.generation_id)
+        state = LastHello(hello.dr_priority, expires, hello.generation_id)
         return self._put(replace(held or Neighbor(interface, address), hello=state))
 
     def expire(self, now: float) -> list[PimNeighborChange]:
@@ -154,7 +154,7 @@ class NeighborTable:
         return min(times, default=None)
 
     def forget_hellos(self, interface: str) -> list[PimNeighborChange]:
-        """Forget what was heard on an interface that is listened to no longer."""
+        """Forget what was received on an interface that is listened to no longer."""
         return [event for n in self.on(interface) if n.hello for event in self._put(replace(n, hello=None))]
 
     def set_mesh(self, interface: str, peers: Iterable[tuple[str, str]]) -> list[PimNeighborChange]:
@@ -192,7 +192,7 @@ class NeighborTable:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """Who stands for election as designated router; priority None where its Hello carried none."""
+    """A candidate for election as designated router; priority None where its Hello carried none."""
 
     address: str
     priority: int | None

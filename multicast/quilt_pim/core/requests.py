@@ -1,6 +1,6 @@
-"""Requests of the control socket: one typed object each, and what is wrong with a line that is none.
+"""Requests of the control socket: one typed object each, and what is wrong with a line that is not a request.
 
-Every address, name and number is checked here, so that whoever handles a request may use it as it is.
+Every address, name and number is checked here, so that the handler of a request may use it as it is.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class RemoveExternalNeighbor(Request, frozen=True):
 
 
 class ListExternalNeighbors(Request, frozen=True):
-    """Injected neighbors, those whose Hellos are heard by now included."""
+    """Injected neighbors, those whose Hellos are received by now included."""
 
 
 class ClearExternalNeighbors(Request, frozen=True):
@@ -174,7 +174,7 @@ class ClearRpfRoutes(Request, frozen=True):
 
 
 class Subscribe(Request, frozen=True):
-    """Be told of events on this connection."""
+    """Receive events on this connection."""
 
     events: list[str]
 
@@ -258,7 +258,7 @@ COMMANDS: dict[str, type[Request]] = {
 
 
 def request_id(line: bytes) -> tuple[dict[str, Any], Any]:
-    """The JSON object of a line, and its `id` (null when there is none) for the reply."""
+    """The JSON object of a line, and its `id` (null without one) for the reply."""
     document = decode_object(line)
     given = document.pop("id", None)
     if given is not None and not isinstance(given, str | int | float | bool):

@@ -1,6 +1,6 @@
 """(*,G) and (S,G) entries that neighbors asked for with Join/Prune messages.
 
-An entry stands as long as one interface wants it. Each interface's wish ends with its holdtime, or with a
+An entry exists as long as one interface wants it. Each interface's wish ends with its holdtime, or with a
 prune: at once where one neighbor is on the link, after the override interval where others may object
 (RFC 7761 §4.5.2).
 """
@@ -51,7 +51,7 @@ class Route:
 
     @property
     def interfaces(self) -> tuple[str, ...]:
-        """Interfaces that it goes out of."""
+        """Interfaces that it is sent out of."""
         return tuple(sorted(self.wanted))
 
 
@@ -84,7 +84,7 @@ class RouteTable:
         return self._put(Route(key, entry.source, upstream, wanted))
 
     def prune(self, entry: Entry, interface: str, delay: float, now: float) -> list[PimRouteChange]:
-        """End an interface's wish, after `delay` seconds in which a join takes that back."""
+        """End an interface's wish, after `delay` seconds in which a join cancels that."""
         held = self._held.get(key_of(entry))
         if held is None or interface not in held.wanted:
             return []

@@ -151,5 +151,5 @@ class MeshRoutes:
             return None
         if claim.node == self._mesh.own_node:
             return RpfInfo(BRIDGE_DEVICE, None, 0)
-        # Also where unicast goes without encapsulation: multicast always takes the VXLAN device.
+        # Also where unicast is sent without encapsulation: multicast always uses the VXLAN device.
         return RpfInfo(self._mesh.device, claim.vtep, 1)

@@ -42,7 +42,7 @@ def parse_query(line: bytes) -> str:
 
 
 def answer(source: str, info: RpfInfo | None) -> bytes:
-    """What the mesh answers; no route is said explicitly."""
+    """What the mesh answers; that there is no route is explicit."""
     document = asdict(info) if info else {"error": f"no route: {source} is in no subnet of the mesh"}
     return json.dumps(document).encode() + b"\n"
 
@@ -53,7 +53,7 @@ def refusal(message: str) -> bytes:
 
 
 def parse_answer(line: bytes) -> RpfInfo | str:
-    """A provider's answer: the information, or its own words for why there is none."""
+    """A provider's answer: the information, or its own words for why it has nothing."""
     try:
         document = decode_object(line)
         if "error" in document:

@@ -96,7 +96,7 @@ def _ipv4(field: str, text: str) -> IPv4Address:
 
 
 def _bounded(field: str, text: object) -> str:
-    # ipaddress takes integers and bytes too, and quotes all of a long text in its errors.
+    # ipaddress accepts integers and bytes too, and quotes all of a long text in its errors.
     if not isinstance(text, str) or len(text) > _SHOWN:
         raise ControlError(f"{field}: {shown(text)} is not an address")
     return text

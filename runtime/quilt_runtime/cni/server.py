@@ -1,7 +1,7 @@
 """The CNI socket: one request a connection, a JSON line with up to two descriptors, a JSON line back.
 
 A thread for each request in flight: netlink and SQLite are synchronous and short, and descriptors do not pass
-through asyncio. Only root may connect (SO_PEERCRED), as whoever can may rearrange any pod's network.
+through asyncio. Only root may connect (SO_PEERCRED), as a client may rearrange any pod's network.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class CniServer:
         self.wrong = self._acceptor.wrong
 
     def start(self) -> None:
-        """Listen; the socket stands at its path when this returns."""
+        """Listen; the socket is at its path when this returns."""
         with self._file.binding(SOCKET_UMASK) as path:
             self._listener.bind(str(path))
             self._listener.listen(BACKLOG)

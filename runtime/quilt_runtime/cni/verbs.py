@@ -144,7 +144,7 @@ def status(runtime: Runtime, request: Request, config: Config) -> None:
         raise CniError(cni.LIMITED_CONNECTIVITY, "; ".join(runtime.network.problems.values()))
     with Kernel.open() as host:
         if host.link(BRIDGE_DEVICE) is None:
-            raise CniError(cni.LIMITED_CONNECTIVITY, f"{BRIDGE_DEVICE} is missing; it is being made anew")
+            raise CniError(cni.LIMITED_CONNECTIVITY, f"{BRIDGE_DEVICE} is missing; it is being made again")
 
 
 def collect(runtime: Runtime, request: Request, config: Config) -> None:
@@ -183,13 +183,13 @@ def _spec(runtime: Runtime, allocation: Allocation, config: Config) -> pods.PodS
 
 
 def _bridge(runtime: Runtime, host: Kernel) -> Link:
-    """Return the bridge, made anew where it was deleted a moment ago."""
+    """Return the bridge, made again where it was deleted a moment ago."""
     if (link := host.link(BRIDGE_DEVICE)) is None:
         runtime.network.ensure_links()
         link = host.link(BRIDGE_DEVICE)
     if link is None:
         raise RequestError(
-            f"Interface {BRIDGE_DEVICE} is missing; it is made anew, try again", retryable=True
+            f"Interface {BRIDGE_DEVICE} is missing; it is made again, try again", retryable=True
         )
     return link
 

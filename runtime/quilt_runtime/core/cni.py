@@ -1,4 +1,4 @@
-"""The CNI specification's documents (https://www.cni.dev/docs/spec/): what comes in, what goes out, error
+"""The CNI specification's documents (https://www.cni.dev/docs/spec/): what is received, what is sent, error
 codes.
 """
 

@@ -23,7 +23,7 @@ FAMILY = "inet"
 _ENTRANCE = Entrance(FAMILY, "input", "input priority filter - 10")
 # A source port that masquerading picks must not be the overlay's: the reply would be taken for VXLAN.
 MASQUERADE_FROM = 16384
-# In nft's own text; what else an element may carry, such as a time-out, makes it no address of ours.
+# In nft's own text; what else an element may carry, such as a time-out, means that it is not the runtime's.
 SOURCES = re.compile(
     r"(?P<head>\tset overlay_sources_v[46] \{\n[^{}]*?)\n\t\telements = \{(?P<members>[^{}]*)\}"
 )
@@ -49,7 +49,7 @@ class Firewall:
 
     @property
     def overlay(self) -> str:
-        """What matches a packet of the overlay; the VNI stands 12 bytes into the UDP datagram (RFC 7348)."""
+        """What matches a packet of the overlay; the VNI is 12 bytes into the UDP datagram (RFC 7348)."""
         return f"udp dport {self.vxlan_port} @th,96,24 {self.vni}"
 
 

@@ -1,6 +1,6 @@
 """Which chains of iptables-nft refuse the forwarded packets of pods, and the rules that let them pass.
 
-What another's chain refuses cannot be overridden from a table of ours: an accept there ends only that
+What another's chain refuses cannot be overridden from the mesh's own table: an accept there ends only that
 table's part. So two rules go into iptables-nft's own FORWARD chain, which shows them, where it refuses
 everything that no rule of it accepts: by the policy DROP (Docker sets one), or by a last rule that does (as
 distributions write it). They stand behind all other rules, so that these count, and before that last one.
@@ -33,9 +33,9 @@ def correction(family: str, table: Entries) -> str:
     last = next((at for at, rule in enumerate(rules) if refuses_all(rule, chains)), None)
     if not drops and last is None:
         return ""
-    standing = list(takewhile(_is_ours, reversed(rules[:last])))
+    standing = list(takewhile(_has_comment, reversed(rules[:last])))
     if {_direction(rule) for rule in standing} == set(DIRECTIONS) and standing == [
-        rule for rule in reversed(rules) if _is_ours(rule)
+        rule for rule in reversed(rules) if _has_comment(rule)
     ]:
         return ""
     place = (
@@ -47,11 +47,11 @@ def correction(family: str, table: Entries) -> str:
 
 
 def removal(family: str, rules: Entries) -> str:
-    """Return the transaction that takes our rules away, empty where there are none."""
+    """Return the transaction that removes our rules, empty where there are none."""
     return "".join(
         f"delete rule {family} {TABLE} {CHAIN} handle {int(rule['handle'])}\n"
         for rule in of_kind("rule", rules)
-        if _is_ours(rule)
+        if _has_comment(rule)
     )
 
 
@@ -64,12 +64,12 @@ def _as_entries(rules: Iterable[Rule]) -> Entries:
     return ({"rule": rule} for rule in rules)
 
 
-def _is_ours(rule: Rule) -> bool:
+def _has_comment(rule: Rule) -> bool:
     return rule.get("comment") == COMMENT
 
 
 def _direction(rule: Rule) -> str:
-    """Return the direction that a rule of ours accepts, empty where somebody changed it to something else."""
+    """Return the direction that a rule of the mesh accepts, empty where somebody changed it."""
     expressions = rule.get("expr", [])
     for direction in DIRECTIONS:
         match = {"op": "==", "left": {"meta": {"key": direction}}, "right": BRIDGE_DEVICE}

@@ -42,7 +42,7 @@ def veth_name(address: IPv4Address) -> str:
 
 
 def veth_address(name: str) -> IPv4Address | None:
-    """Return the pod address in an interface name, or None where the name is not one of ours."""
+    """Return the pod address in an interface name, or None where the name is not a pod's."""
     digits = name.removeprefix(POD_INTERFACE_PREFIX)
     if len(digits) != 8 or len(digits) == len(name) or not all(c in "0123456789abcdef" for c in digits):
         return None
@@ -60,7 +60,7 @@ def capacity(subnet: IPv4Network) -> int:
 
 
 def next_free(subnet: IPv4Network, taken: Container[int], cursor: int, count: int) -> IPv4Address:
-    """Return the first free address behind `cursor`, beginning anew at the subnet's end.
+    """Return the first free address behind `cursor`, beginning again at the subnet's end.
 
     `count` is how many are taken; raises ExhaustedError when all are.
     """

@@ -1,8 +1,8 @@
 """A pod's IPv6 address: the number within the node's IPv6 subnet is that of its IPv4 address in the other.
 
-10.42.1.5 of 10.42.1.0/24 goes with fd42:42:0:1::5 of fd42:42:0:1::/64. So there is nothing to search in 2^64
-addresses and nothing to remember: that an address is given once, rests after its release and is known again
-after the state was lost all follows from IPv4, and the interface's name tells both.
+10.42.1.5 of 10.42.1.0/24 is paired with fd42:42:0:1::5 of fd42:42:0:1::/64. So there is nothing to search in
+2^64 addresses and nothing to remember: that an address is given once, rests after its release and is known
+again after the state was lost all follows from IPv4, and the interface's name tells both.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def fits(subnet: IPv4Network, subnet6: IPv6Network) -> bool:
 
 
 def twin(address: IPv4Address, subnet: IPv4Network, subnet6: IPv6Network) -> IPv6Address:
-    """Return the IPv6 address that goes with a pod's IPv4 address."""
+    """Return the IPv6 address that is paired with a pod's IPv4 address."""
     return subnet6.network_address + (int(address) - int(subnet.network_address))
 
 

@@ -1,4 +1,4 @@
-"""How a table of ours is replaced in nftables without a packet that meets half of it."""
+"""How a table of the mesh is replaced in nftables without a packet that meets half of it."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Any
 
 Rule = Mapping[str, Any]
 Entries = Iterable[Mapping[str, Any]]
-"""What stands under "nftables"."""
+"""What is listed under "nftables"."""
 
 # Statements that a packet always passes; any other one may be a condition.
 _UNCONDITIONAL = frozenset({"counter", "log", "drop", "reject", "jump", "goto"})

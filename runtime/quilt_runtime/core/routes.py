@@ -33,10 +33,10 @@ _LENGTH = {str(number): number for number in range(1, 33)}
 
 OURS = frozenset(ROUTE_PROTOCOLS)
 LOWEST_PREFERENCE = 0xFFFFFFFF
-"""The metric of what refuses: any other route of the same prefix goes before it, whoever's it is."""
+"""The metric of what refuses: any other route of the same prefix precedes it, of whatever owner."""
 
 Hop = tuple[str, int]
-"""Gateway and device index: what a next hop object stands for."""
+"""Gateway and device index: what a next hop object represents."""
 
 
 class Wanted(NamedTuple):
@@ -117,12 +117,12 @@ def unclear(found: Route | None, prefix: str, *, careful: bool) -> bool:
     return found.table != TABLE_MAIN or longer
 
 
-def foreign(held: Sequence[Route], *, beside_ours: bool) -> Route | None:
-    """Return another program's route at a destination, which stands in the way: of an addition always, of a
-    removal only where there is none of ours.
+def foreign(held: Sequence[Route], *, beside_own: bool) -> Route | None:
+    """Return another program's route at a destination, which is in the way: of an addition always, of a
+    removal only without a route of the mesh.
     """
     others = [route for route in held if route.protocol not in OURS]
-    return others[0] if others and (beside_ours or len(others) == len(held)) else None
+    return others[0] if others and (beside_own or len(others) == len(held)) else None
 
 
 def refusing(prefix: str) -> Unreachable:
@@ -135,7 +135,7 @@ def foreign_text(route: Route, device: str) -> str:
     via = f" via {route.gateway}" if route.gateway else ""
     dev = f" dev {device}" if device else ""
     return (
-        f"Route {route.prefix}{via}{dev} (protocol {route.protocol}) is not ours "
+        f"Route {route.prefix}{via}{dev} (protocol {route.protocol}) does not belong to the mesh "
         "and was left as it is; remove it first"
     )
 
@@ -154,7 +154,7 @@ def unused(nexthops: Iterable[Nexthop], routes: Iterable[Route]) -> list[Nexthop
 
 
 def same_but_protocol(wanted: Route, held: Route) -> bool:
-    """Whether two routes send the same packets the same way, whoever made them."""
+    """Whether two routes send the same packets the same way, of whatever owner."""
     return (wanted.prefix, wanted.nhid, wanted.ifindex, wanted.gateway, wanted.metric) == (
         held.prefix,
         held.nhid,

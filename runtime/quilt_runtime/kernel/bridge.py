@@ -124,14 +124,14 @@ def _present(kernel: KernelLike) -> Link:
     link = kernel.link(BRIDGE_DEVICE)
     if link is None:
         raise RequestError(
-            f"Interface {BRIDGE_DEVICE} vanished while it was set up; it is made anew", retryable=True
+            f"Interface {BRIDGE_DEVICE} vanished while it was set up; it is made again", retryable=True
         )
     return link
 
 
 def _ensure_addresses(kernel: KernelLike, ifindex: int, wanted: set[str], family: int) -> bool:
-    """Give the bridge exactly these addresses of a family; an earlier subnet's goes (its routes would lead
-    nowhere).
+    """Give the bridge exactly these addresses of a family; an earlier subnet's is removed (its routes would
+    lead nowhere).
     """
     found = (address.address for address in kernel.addresses(ifindex))
     held = {address for address in found if (":" in address) == (family == 6)}

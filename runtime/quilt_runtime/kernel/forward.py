@@ -13,7 +13,7 @@ from quilt_runtime.kernel import nft
 log = structlog.get_logger()
 
 LEGACY = Path("/proc/net/ip_tables_names")
-_told: set[str] = set()
+_warned: set[str] = set()
 
 
 def ensure() -> list[str]:
@@ -47,8 +47,8 @@ def _tell_of_legacy() -> None:
         found = "filter" in LEGACY.read_text().split()
     except OSError:
         return
-    if found and "legacy" not in _told:
-        _told.add("legacy")
+    if found and "legacy" not in _warned:
+        _warned.add("legacy")
         log.warning(
             "legacy_iptables_in_use",
             action="if pods are cut off: "

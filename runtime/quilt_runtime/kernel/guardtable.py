@@ -1,6 +1,7 @@
-"""The table `bridge quilt` in the kernel: written as a whole, followed pod by pod, compared as it stands.
+"""The table `bridge quilt` in the kernel: written as a whole, followed pod by pod, compared with what the
+kernel holds.
 
-A pod that comes or goes is a few elements of its sets, written and not read. That somebody else changed the
+A pod that starts or ends is a few elements of its sets, written and not read. That somebody else changed the
 table is seen in its rules, as nft lists them without members, and in the members, as the kernel holds them.
 """
 
@@ -53,12 +54,12 @@ class GuardTable:
     def check(self, wanted: Wanted) -> list[str]:
         """As ensure, after reading whether someone else changed the table."""
         held = self._held
-        if held is not None and not self._stands(held):
+        if held is not None and not self._is_intact(held):
             self._held = None
         return self.ensure(wanted)
 
     def leave(self) -> None:
-        """Have the table look at nobody but the pods of now; nothing where there is none. Raises NftError."""
+        """Have the table look at nobody but the pods of now; nothing without a table. Raises NftError."""
         held, self._held = self._held, None
         if held is not None:
             nft.apply(*guard.unattended(guard.bridge_mac(held.subnet), held.ports))
@@ -71,7 +72,7 @@ class GuardTable:
         nft.apply(*guard.gone())
         return ["guard"]
 
-    def _stands(self, held: Wanted) -> bool:
+    def _is_intact(self, held: Wanted) -> bool:
         if nft.listing(guard.FAMILY, "--terse") != self._rules:
             return False
         return all(self._sets.members(name) == keys for name, keys in guard.keys(held.ports).items())

@@ -1,7 +1,7 @@
 """Our way to nftables: every change is one transaction, reads are the program nft's own canonical text.
 
 The kernel's notification of a change names who made it, by the port of its socket: nft's is its process id.
-So our own changes can be told from others' (`made_here`).
+So our own changes can be distinguished from others' (`made_here`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from quilt_netlink.nftsets import INET, MOST, NftSets, SetChange
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.nftables import TABLE
 
-TIMEOUT = 10.0  # seconds; a transaction of 5,000 elements takes 30 ms
-RECENT_S = 5.0  # how long a port is taken for ours: others get it again some day
+TIMEOUT = 10.0  # seconds; a transaction of 5,000 elements needs 30 ms
+RECENT_S = 5.0  # how long a port counts as our own: others get it again some day
 _recent: dict[int, float] = {}
 
 
@@ -62,7 +62,7 @@ class Sets:
             raise NftError(f"nftables refused to change sets of the table {TABLE}: {error}") from error
 
     def members(self, name: str) -> set[bytes]:
-        """Return the keys of a set, empty where there is none; raises NftError."""
+        """Return the keys of a set, empty without such a set; raises NftError."""
         try:
             return self._opened().members(name)
         except OSError as error:
@@ -102,7 +102,7 @@ def entries(what: str, *where: str) -> list[Any]:
 
 
 def _remember(port: int) -> None:
-    """Take what comes about through a port for ours, for a moment."""
+    """Count changes made through a port as our own, for a moment."""
     now = time.monotonic()
     for old in [old for old, since in list(_recent.items()) if now - since >= RECENT_S]:
         _recent.pop(old, None)
@@ -115,10 +115,10 @@ def _run(arguments: list[str], text: str) -> subprocess.CompletedProcess[str]:
         with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as program:
             _remember(program.pid)
             try:
-                out, told = program.communicate(text, timeout=TIMEOUT)
+                out, errors = program.communicate(text, timeout=TIMEOUT)
             except subprocess.TimeoutExpired as error:
                 program.kill()
                 raise NftError(f"nft did not finish within {TIMEOUT:.0f} s") from error
     except FileNotFoundError as error:
         raise NftError("the program nft is missing: install nftables on this node or in the image") from error
-    return subprocess.CompletedProcess(command, program.returncode, out, told)
+    return subprocess.CompletedProcess(command, program.returncode, out, errors)

@@ -98,7 +98,7 @@ def connect(host: KernelLike, pod: Kernel, netns: int, bridge: Link, spec: PodSp
 
 
 def remove(host: KernelLike, host_interface: str) -> bool:
-    """Delete a pair by its host end, which takes the pod's end with it; false where there was none."""
+    """Delete a pair by its host end, which deletes the pod's end too; false where there was none."""
     try:
         host.run(Delete(Link(host_interface)))
     except NetlinkError as error:
@@ -147,7 +147,8 @@ def _make_pair(host: KernelLike, netns: int, spec: PodSpec, bridge: int) -> None
     except NetlinkError as error:
         if error.errno != errno.EEXIST:
             raise
-        # Left behind by a runtime that was killed half-way; the address is ours now, so is the name.
+        # Left behind by a runtime that was killed half-way; the address is allocated to this pod now, so is
+        # the name.
         if not remove(host, spec.host_interface):
             raise RequestError(f"Interface {spec.interface} already exists in the pod") from error
         host.run(Create(pair))

@@ -112,7 +112,7 @@ class RouteExecutor:
         return link
 
     def remove_all(self) -> int:
-        """Remove every route and next hop object of ours; returns how many routes went.
+        """Remove every route and next hop object of the mesh; returns how many routes were removed.
 
         Raises NetlinkError where one stays, after all were tried.
         """
@@ -160,7 +160,8 @@ class Attempt:
         """Return an outcome for each of the items."""
         wanted = {at: want for at, item in enumerate(items) if (want := self._wanted(at, item))}
         prefixes = {at: want.prefix if isinstance(want, Wanted) else want for at, want in wanted.items()}
-        # What is only added need not know of ours: it is created exclusively, and looks again where one is.
+        # What is only added need not know what the mesh has: it is created exclusively, and looks again where
+        # one is.
         adding = not self._fully and all(isinstance(want, Wanted) for want in wanted.values())
         held = held_at(
             self._kernel,
@@ -170,7 +171,7 @@ class Attempt:
             but=OURS if adding else frozenset(),
         )
         for at, prefix in prefixes.items():
-            if other := foreign(held[prefix], beside_ours=isinstance(wanted[at], Wanted)):
+            if other := foreign(held[prefix], beside_own=isinstance(wanted[at], Wanted)):
                 device = _name(self._link(other.ifindex), other.ifindex) if other.ifindex else ""
                 self._outcomes[at] = Outcome(foreign_text(other, device))
                 del wanted[at]
@@ -220,9 +221,9 @@ class Attempt:
         taken = self._create(ids, users)
         if taken:
             known = {nexthop.id: nexthop for nexthop in self._kernel.nexthops()}
-            ours = {(n.gateway, n.ifindex): n.id for n in known.values() if n.protocol == MESH_PROTOCOL}
-            ids |= {hop: ours[hop] for hop in taken if hop in ours}
-            others = {hop: free_id(hop[0], known) for hop in taken if hop not in ours}
+            own = {(n.gateway, n.ifindex): n.id for n in known.values() if n.protocol == MESH_PROTOCOL}
+            ids |= {hop: own[hop] for hop in taken if hop in own}
+            others = {hop: free_id(hop[0], known) for hop in taken if hop not in own}
             ids |= others
             for hop in self._create(others, users):
                 self._refuse(users[hop], Outcome("Next hop ids are being taken; try again", True, raced=True))
@@ -276,7 +277,7 @@ def held_at(
     Where these are many, routes of the protocols in `but` need not be among them.
     A single look-up shows the route that counts at a prefix. Where it shows another one, the whole table is
     read: for a route of a longer prefix or of another table, and for none at all if the call is `careful`
-    (before Linux 5.14 an address of the host's own stands before its network's route).
+    (before Linux 5.14 an address of the host's own precedes its network's route).
     """
     held: dict[str, list[Route]] = {prefix: [] for prefix in prefixes}
     if not fully and len(prefixes) <= FEW:

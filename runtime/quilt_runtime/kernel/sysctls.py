@@ -1,7 +1,7 @@
 """Kernel switches that pod traffic needs, written through a mount of the host's /proc/sys/net.
 
 IPv6 has one switch for forwarding on all interfaces, and turning it on makes them ignore the routers' own
-advertisements, by which many hosts have their default route: those that heeded them are told to go on.
+advertisements, by which many hosts have their default route: those that heeded them are configured to go on.
 
 send_redirects counts when either `all` or the interface has it, so both are off: pods reach each other
 through the gateway on purpose, and a redirect would lead them around Services.
@@ -18,7 +18,7 @@ from quilt_runtime.core.errors import RequestError
 _BRIDGE4, _BRIDGE6 = f"ipv4/conf/{BRIDGE_DEVICE}", f"ipv6/conf/{BRIDGE_DEVICE}"
 HOST: Mapping[str, str] = {"ipv4/ip_forward": "1", "ipv4/conf/all/send_redirects": "0"}
 BRIDGE: Mapping[str, str] = {f"{_BRIDGE4}/forwarding": "1", f"{_BRIDGE4}/send_redirects": "0"}
-# A new device takes these from `default`, which is the host's. Source checks: the larger of `all` and this.
+# A new device gets these from `default`, which is the host's. Source checks: the larger of `all` and this.
 OVERLAY: Mapping[str, str] = {"forwarding": "1", "rp_filter": "2"}
 # Pods are no routers: what they advertise is not for the node.
 BRIDGE6: Mapping[str, str] = {f"{_BRIDGE6}/disable_ipv6": "0", f"{_BRIDGE6}/accept_ra": "0"}
@@ -52,7 +52,7 @@ def ensure(root: Path, wanted: Mapping[str, str]) -> list[str]:
 def ensure_overlay(root: Path, device: str) -> list[str]:
     """Set what the overlay's device needs, as long as it is there; raises SysctlError.
 
-    The agent that makes the device sets the same; what others change later is heard of here.
+    The agent that makes the device sets the same; what others change later is seen here.
     """
     folder = f"ipv4/conf/{device}"
     try:
@@ -77,5 +77,5 @@ def ensure_forwarding6(root: Path) -> list[str]:
 def _read(path: Path) -> str:
     try:
         return path.read_text().strip()
-    except OSError:  # an interface that has just gone, or a kernel without IPv6: said when it is written
+    except OSError:  # an interface that has just gone, or a kernel without IPv6: reported when it is written
         return ""

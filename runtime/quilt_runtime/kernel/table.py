@@ -27,7 +27,7 @@ class FirewallTable:
         self._sets = nft.Sets()
 
     @property
-    def stands(self) -> bool:
+    def intact(self) -> bool:
         """Whether the table was written and, as far as is known, is as it was written."""
         return self._held is not None
 

@@ -1,6 +1,6 @@
 """Tells what of the node's network may have changed, from the kernel's own notifications.
 
-Which interface or table a notification is about is enough, as whoever is told reads the state itself. Lost
+Which interface or table a notification is about is enough, as its receiver reads the state itself. Lost
 notifications mean "everything".
 """
 
@@ -29,7 +29,7 @@ class Watch:
         self.links: set[str] = set()
         self.sysctls = False
         self.firewall = False
-        # What changed before the watch was open was told to nobody.
+        # What changed before the watch was open was not notified.
         self.everything = True
         self._woken = asyncio.Event()
         self._woken.set()
@@ -71,9 +71,9 @@ class Watch:
         match event:
             case Overrun():
                 self.everything = True
-            case Change(entry=Link(name=name) | BridgePort(name=name)) if is_ours(name):
+            case Change(entry=Link(name=name) | BridgePort(name=name)) if is_managed(name):
                 self.links.add(name)
-            case Change(entry=Address(ifindex=index)) if (name := _name(index)) and is_ours(name):
+            case Change(entry=Address(ifindex=index)) if (name := _name(index)) and is_managed(name):
                 self.links.add(name)
             case Change(entry=Netconf()):
                 self.sysctls = True
@@ -84,7 +84,7 @@ class Watch:
         self._woken.set()
 
 
-def is_ours(name: str) -> bool:
+def is_managed(name: str) -> bool:
     """Whether an interface of this name is the bridge or a pod's."""
     return name == BRIDGE_DEVICE or veth_address(name) is not None
 
@@ -98,6 +98,6 @@ def _watch_tables() -> Monitor:
 
 
 def _name(ifindex: int) -> str:
-    with suppress(OSError):  # it is gone, which is told as well
+    with suppress(OSError):  # it is gone, of which there is a notification as well
         return socket.if_indextoname(ifindex)
     return ""

@@ -1,4 +1,4 @@
-"""A thread that takes a listening socket's connections until it is stopped, whatever happens meanwhile."""
+"""A thread that accepts a listening socket's connections until it is stopped, whatever happens meanwhile."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Acceptor:
         self._thread.join()
 
     def wrong(self) -> list[str]:
-        """Return what speaks against this being alive: it has ended without being told to."""
+        """Return what speaks against this being alive: it has ended without a request to stop."""
         dead = not self._thread.is_alive() and not self._stopping.is_set()
         return [f"the thread {self._thread.name} has ended; the log has the reason"] if dead else []
 

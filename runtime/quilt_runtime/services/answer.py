@@ -29,7 +29,7 @@ Behaviour = Callable[[Any, Any], Awaitable[Message]]
 
 MAX_REQUEST = 16 << 20
 RECEIVED_AT_MOST = 64 << 20
-"""Bytes that gRPC takes in so that we can say what is wrong with them."""
+"""Bytes that gRPC accepts so that we can report what is wrong with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Answer(Generic[T]):
 async def answer(metrics: Metrics, method: str, work: Callable[[], T], *, short: bool = False) -> Answer[T]:
     """Do `work` off the event loop, or at once where it is `short`; log and count what fails.
 
-    Short is what takes less than the way to a thread and back (0.2 ms): a few system calls, and no lock that
+    Short is what needs less than the way to a thread and back (0.2 ms): a few system calls, and no lock that
     is held for long by others.
     """
     if short:

@@ -34,7 +34,7 @@ class QuiltRuntimeService(rpc.QuiltRuntimeServicer):
             self._runtime.metrics,
             "ConfigureNodeSubnet",
             lambda: configure_subnet(self._runtime, request.subnet),
-            short=self._runtime.network.stands_as(request.subnet),
+            short=self._runtime.network.is_configured_as(request.subnet),
         )
         return pb.ConfigureNodeSubnetResponse(success=done.success, error=done.error)
 
@@ -61,7 +61,7 @@ class QuiltRuntimeService(rpc.QuiltRuntimeServicer):
 
 def configure_subnet(runtime: Runtime, text: str) -> None:
     """Check and apply a node subnet."""
-    if runtime.network.stands_as(text):
+    if runtime.network.is_configured_as(text):
         return
     config = runtime.network.config
     runtime.network.configure_subnet(node_subnet(text, config.cluster_cidrs_v4, config.prefix_length))
@@ -78,7 +78,7 @@ def inject(runtime: Runtime, destination: str, via_interface: str) -> None:
 
 
 def remove(runtime: Runtime, destination: str) -> None:
-    """Remove a route of ours."""
+    """Remove a route of the mesh."""
     network = routes.contract_destination(destination)
     if _settle(runtime, runtime.routes.apply([], [network], INJECTING)):
         log.info("route_removed", destination=network)

@@ -80,7 +80,7 @@ def own_version() -> str:
     from importlib.metadata import (
         PackageNotFoundError,
         version,
-    )  # takes 20 ms, which the start need not wait for
+    )  # needs 20 ms, which the start need not wait for
 
     try:
         return version("quilt-mesh")

@@ -49,7 +49,7 @@ def require_loopback(host: str, port: int) -> None:
     """Raise RequestError for an address that plain text must not be spoken on."""
     if not ipaddress.ip_address(host).is_loopback:
         raise RequestError(
-            f"Address '{joined(host, port)}' is not loopback, and whoever reaches the runtime changes this "
+            f"Address '{joined(host, port)}' is not loopback, and a client of the runtime may change this "
             "host's routes: use 127.0.0.1 or [::1], or mutual TLS with --tls-cert, --tls-key, --tls-client-ca"
         )
 
@@ -65,7 +65,7 @@ async def until_free(host: str, port: int, seconds: float) -> None:
     A pod deleted by force is replaced while its programs still die.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    deadline, told = time.monotonic() + seconds, False
+    deadline, logged = time.monotonic() + seconds, False
     while time.monotonic() < deadline:
         with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -73,9 +73,9 @@ async def until_free(host: str, port: int, seconds: float) -> None:
                 probe.bind((host, port))
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:
-                    if not told:
+                    if not logged:
                         log.info("waits_for_port", address=joined(host, port), seconds=seconds)
-                    told = True
+                    logged = True
                     await asyncio.sleep(0.1)
                     continue
         return
@@ -97,7 +97,7 @@ class SocketFile:
 
     @contextlib.contextmanager
     def binding(self, umask: int) -> Iterator[Path]:
-        """Bind inside this to the path given; afterwards the socket stands at its final path."""
+        """Bind inside this to the path given; afterwards the socket is at its final path."""
         self.fresh.unlink(missing_ok=True)
         before = os.umask(umask)
         try:
@@ -108,7 +108,7 @@ class SocketFile:
         self.fresh.rename(self.path)
 
     def remove(self) -> None:
-        """Remove the socket unless a successor's stands there by now."""
+        """Remove the socket unless a successor's is there by now."""
         with contextlib.suppress(FileNotFoundError):
             if self.path.stat().st_ino == self._inode:
                 self.path.unlink()

@@ -1,6 +1,6 @@
 """Mutual TLS for addresses beyond loopback: both sides show certificates, new ones are taken up as they come.
 
-The files are looked at with every handshake; those that do not fit together (half of a rotation) are told
+The files are looked at with every handshake; those that do not fit together (half of a rotation) are logged
 once and the ones before them go on being used, so that a rotation never closes the door.
 """
 

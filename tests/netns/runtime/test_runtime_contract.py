@@ -168,7 +168,7 @@ def test_a_foreign_route_is_neither_replaced_nor_removed(call: Call, node: Node)
         success, error = call(method, destination="10.42.9.0/24", **fields)
         assert not success
         assert "10.42.9.0/24" in error
-        assert "not ours" in error
+        assert "does not belong to the mesh" in error
     assert show(node.netns, "route") == before
 
 

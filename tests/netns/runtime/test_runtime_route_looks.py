@@ -68,7 +68,7 @@ def test_whatever_others_did_a_route_ends_as_asked_or_is_refused_for_theirs(
             counts = min(there, key=lambda route: route.metric, default=None)
             (outcome,) = executor.apply([asked], [], MESH)
             if counts is not None and counts.protocol == 4:
-                assert "not ours" in outcome.error
+                assert "does not belong to the mesh" in outcome.error
                 assert [route for route in other.routes() if route.prefix == asked.destination] == there
             else:
                 assert not outcome.error
@@ -131,7 +131,7 @@ def test_what_single_look_ups_cannot_tell_is_read_in_full(ours: Kernel, other: K
     other.run(Put(foreign))
     other.run(Put(Route("10.42.2.0/25", 4, ifindex=index, scope=253)))
     (outcome,) = executor.apply([Asked("10.42.2.0/24", "10.42.2.0", "vxlan100")], [], MESH)
-    assert "not ours" in outcome.error
+    assert "does not belong to the mesh" in outcome.error
     assert foreign in other.routes()
 
 

@@ -81,9 +81,9 @@ def test_a_bad_item_spoils_no_other(meshed: Node) -> None:
     assert errors[0] == errors[7] == ""
     assert all(errors[1:7])
     assert "Interface 'gone0' not found" in errors[2]
-    assert "not ours" in errors[3]
+    assert "does not belong to the mesh" in errors[3]
     assert errors[8]
-    assert "not ours" in errors[9]
+    assert "does not belong to the mesh" in errors[9]
     assert [route[0] for route in listed(meshed)] == ["10.42.2.0/24", "10.42.8.0/24"]
     assert show(meshed.netns, "route", "show", "10.42.5.0/24")[0].get("protocol") != "81"
 

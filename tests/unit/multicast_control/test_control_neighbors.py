@@ -43,7 +43,7 @@ class TestTable:
     def test_a_hello_turns_its_source_and_removing_the_entry_leaves_the_hello(self) -> None:
         table = NeighborTable()
         table.add("eth0", "10.0.0.2", External(7, "babel"))
-        assert table.heard("eth0", "10.0.0.2", Hello(105, 3, 99), 1000.0) == [up("10.0.0.2", PIM_HELLO)]
+        assert table.receive("eth0", "10.0.0.2", Hello(105, 3, 99), 1000.0) == [up("10.0.0.2", PIM_HELLO)]
         assert table.remove("eth0", "10.0.0.2") == []
         held = table.get("eth0", "10.0.0.2")
         assert held is not None
@@ -54,13 +54,13 @@ class TestTable:
     def test_when_the_hellos_of_an_external_neighbor_stop_it_is_external_again(self) -> None:
         table = NeighborTable()
         table.add("eth0", "10.0.0.2", External(7, "babel"))
-        table.heard("eth0", "10.0.0.2", Hello(), 0.0)
+        table.receive("eth0", "10.0.0.2", Hello(), 0.0)
         assert table.expire(105.0) == [up("10.0.0.2", BABEL)]
         assert table.expire(1e12) == []
 
     def test_adding_over_a_learned_one_keeps_the_hello_state(self) -> None:
         table = NeighborTable()
-        table.heard("eth0", "10.0.0.2", Hello(105, 3, 99), 0.0)
+        table.receive("eth0", "10.0.0.2", Hello(105, 3, 99), 0.0)
         assert table.add("eth0", "10.0.0.2", External(200, "babel")) == []
         held = table.get("eth0", "10.0.0.2")
         assert held is not None
@@ -69,10 +69,10 @@ class TestTable:
 
     def test_a_goodbye_ends_the_hello_state_and_an_endless_holdtime_never_does(self) -> None:
         table = NeighborTable()
-        table.heard("eth0", "10.0.0.2", Hello(HOLDTIME_FOREVER), 0.0)
+        table.receive("eth0", "10.0.0.2", Hello(HOLDTIME_FOREVER), 0.0)
         assert table.expire(1e12) == []
-        assert table.heard("eth0", "10.0.0.2", Hello(0), 1.0) == [down("10.0.0.2", PIM_HELLO)]
-        assert table.heard("eth0", "10.0.0.3", Hello(0), 1.0) == []
+        assert table.receive("eth0", "10.0.0.2", Hello(0), 1.0) == [down("10.0.0.2", PIM_HELLO)]
+        assert table.receive("eth0", "10.0.0.3", Hello(0), 1.0) == []
 
     def test_there_is_a_bound(self) -> None:
         table = NeighborTable()
@@ -176,7 +176,7 @@ async def test_errors_of_add(client: Client, multicast_interface: str) -> None:
 async def test_errors_of_remove_and_clear(running: Running, client: Client) -> None:
     refused = await client.refused("RemoveExternalNeighbor", address="10.0.0.2", interface="eth0")
     assert refused.startswith("There is no neighbor 10.0.0.2 on eth0")
-    running.plane.neighbors.heard("eth0", "10.0.0.2", Hello(), 1e12)
+    running.plane.neighbors.receive("eth0", "10.0.0.2", Hello(), 1e12)
     refused = await client.refused("RemoveExternalNeighbor", address="10.0.0.2", interface="eth0")
     assert "is not external: it is learned from its own Hellos" in refused
     refused = await client.refused("ClearExternalNeighbors", interface="a/b")
@@ -195,7 +195,7 @@ async def test_peers_of_the_mesh_are_listed_on_the_vxlan_device(running: Running
     assert only["source"] == {"External": {"tag": "quilt-mesh/node-b"}}
     assert (only["interface"], only["address"], only["dr_priority"]) == ("vxlan100", "10.42.2.0", 1)
     refused = await client.refused("RemoveExternalNeighbor", address="10.42.2.0", interface="vxlan100")
-    assert "it goes when its node is Down" in refused
+    assert "it is removed when its node is Down" in refused
     running.plane.set_mesh([])
     assert (await client.ok("ListExternalNeighbors"))["neighbors"] == []
 
@@ -204,7 +204,7 @@ async def test_neighbors_and_designated_routers_are_shown(running: Running, clie
     table = running.plane.neighbors
     table.add("eth0", "10.0.0.2", External(10))
     table.add("eth0", "10.0.0.3", External(5))
-    table.heard("eth0", "10.0.0.4", Hello(105, 7, 1), 1e12)
+    table.receive("eth0", "10.0.0.4", Hello(105, 7, 1), 1e12)
     reply = await client.ok("GetPimNeighbors")
     assert [(n["address"], n["is_dr"]) for n in reply["neighbors"]] == [
         ("10.0.0.2", True),

@@ -169,7 +169,7 @@ def test_many_are_added_without_reading_those_of_ours_and_no_foreign_one_is_touc
     for _ in range(2):
         *fine, refused = executor.apply(wants, [], terms)
         assert not any(done.error for done in fine)
-        assert "is not ours" in refused.error
+        assert "does not belong to the mesh" in refused.error
     assert kernel.routes(but=OURS) == [foreign]
     assert len(kernel.routes(MESH_PROTOCOL)) == count - 1
 
