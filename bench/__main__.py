@@ -53,7 +53,7 @@ def main(chosen: tuple[str, ...], quick: bool, listing: bool, page: bool) -> Non
         return
     if os.geteuid():
         sys.exit("The benchmarks make network namespaces: run as root.")
-    # Ended from outside, a run takes down what it made, too.
+    # Ended from outside, a run removes what it made, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     results = []
     with Bench(quick=quick) as bench:

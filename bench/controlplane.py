@@ -112,7 +112,7 @@ class ControlPlane:
     def join(self, node: Node, place: int = 1) -> None:
         """Give a node its eth0 on the network of the API server: the address of the machine at `place`."""
         host = ["nsenter", f"--target={self._switch}", "--net", "ip"]
-        # The kernel takes the last node's port away a moment after its namespace: a new name for each.
+        # The kernel removes the last node's port a moment after its namespace: a new name for each.
         self._ports += 1
         port = f"bench{self._ports}"
         pair = ["link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", node.name]

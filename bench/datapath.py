@@ -1,9 +1,9 @@
-"""Two meshes of two nodes each on one switch: ours, and Flannel with the plugins of its manifest.
+"""Two meshes of two nodes each on one switch: Quilt Mesh, and Flannel with the plugins of its manifest.
 
-Every node is a network namespace, every pod one of its node's, attached by the mesh's own CNI plugins. Ours
-has the real runtime on each node, and the agent's own dataplane, plan and writer told of the one peer.
-Flannel has flanneld, which finds its peer in etcd, `bridge` with `host-local`, and `portmap`. No API server
-is needed: it sends no packet. What kube-proxy writes for a Service stands on the client's node of both.
+Every node is a network namespace, every pod one of its node's, attached by the mesh's own CNI plugins. Quilt
+Mesh has the real runtime on each node, and the agent's own dataplane, plan and writer configured with the one
+peer. Flannel has flanneld, which finds its peer in etcd, `bridge` with `host-local`, and `portmap`. No API
+server is needed: it sends no packet. What kube-proxy writes for a Service is on the client's node of both.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Mesh:
 
     @property
     def places(self) -> dict[str, str]:
-        """Where the client's traffic goes, by what is said of it."""
+        """Where the client's traffic is sent, by the name of the place."""
         return {"other node": self.other.address, "same node": self.beside.address, "ClusterIP": SERVICE}
 
 
@@ -144,8 +144,8 @@ def flanneled(switch: Switch, names: list[str], say: Progress) -> Mesh:
 
 def _subnet(environment: str) -> str:
     """The subnet in flanneld's file, which tells its first address."""
-    told = dict(line.split("=", 1) for line in environment.split())
-    return str(IPv4Interface(told["FLANNEL_SUBNET"]).network)
+    variables = dict(line.split("=", 1) for line in environment.split())
+    return str(IPv4Interface(variables["FLANNEL_SUBNET"]).network)
 
 
 def _nothing() -> None:
@@ -156,7 +156,7 @@ def _nothing() -> None:
 def without(mesh: Mesh, what: str) -> Iterator[bool]:
     """Our mesh without "guard" or "untracking"; tells whether there was such a thing. Put right afterwards.
 
-    The runtimes are held meanwhile: they would mend it.
+    The runtimes are held meanwhile: they would repair it.
     """
     runtimes = [node.runtime for node in mesh.nodes if node.runtime]
     parts = _PARTS[what]

@@ -16,7 +16,7 @@ PAUSE = 0.05
 
 
 class Drift:
-    """What can be done to a peer's entries behind the agent's back, and how it shows that they are mended."""
+    """What can be done to a peer's entries behind the agent's back, and how their repair shows."""
 
     def __init__(self, node: Node, listener: Listener) -> None:
         self._node = node
@@ -28,11 +28,11 @@ class Drift:
     def sample(self, kind: str) -> float:
         """Milliseconds until the mesh is right again."""
         number = random.randint(1, PEERS - 1)
-        op, mended = getattr(self, f"_{kind}")(number)
+        op, repaired = getattr(self, f"_{kind}")(number)
         self._listener.forget()
         start = time.perf_counter()
         self._node.kernel.run(op)
-        end = self._listener.wait(lambda change: change.new and mended(change))
+        end = self._listener.wait(lambda change: change.new and repaired(change))
         time.sleep(PAUSE)
         return (end - start) * 1e3
 
@@ -82,13 +82,13 @@ class Drift:
     def _nexthop_modified(self, number: int) -> tuple[Op, Callable[[Change], bool]]:
         nhid, gateway = self._route(number).nhid, peers.vtep(number)
 
-        def mended(change: Change) -> bool:
-            """In place, or the route hangs on another one; the damage itself is told for the route too."""
+        def repaired(change: Change) -> bool:
+            """In place, or the route hangs on another one; the damage is notified for the route too."""
             if isinstance(change.entry, Nexthop):
                 return change.entry.gateway == gateway
             return _is_route(change, number) and change.entry != Route(peers.subnet(number), 81, nhid=nhid)
 
-        return Put(Nexthop(nhid, self._index, "10.42.250.0", 81)), mended
+        return Put(Nexthop(nhid, self._index, "10.42.250.0", 81)), repaired
 
 
 def _is_route(change: Change, number: int) -> bool:

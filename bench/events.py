@@ -1,4 +1,4 @@
-"""What the kernel tells, heard by a blocking socket in this very thread, so that nothing delays the clock."""
+"""Notifications of the kernel, by a blocking socket in this very thread, so that nothing delays the clock."""
 
 from __future__ import annotations
 
@@ -43,22 +43,22 @@ class Listener:
         self._sock.close()
 
     def wait(self, wanted: Callable[[Change], bool]) -> float:
-        """Return when (perf_counter) a wanted change was heard first; TimeoutError after 10 s of silence."""
+        """Return when (perf_counter) a wanted change first came; TimeoutError after 10 s of silence."""
         while True:
             try:
                 size = self._sock.recv_into(self._buffer)
             except BlockingIOError as error:
-                raise TimeoutError("the kernel told of no such change") from error
+                raise TimeoutError("the kernel notified no such change") from error
             now = time.perf_counter()
             if any(map(wanted, self._decoded(size))):
                 return now
 
-    def heard(self) -> list[Change]:
-        """Return what was told so far, and not waited for."""
+    def received(self) -> list[Change]:
+        """Return what was received so far, and not waited for."""
         return [change for size in self._queued() for change in self._decoded(size)]
 
     def forget(self) -> int:
-        """Throw away what was told so far; return how many datagrams that were."""
+        """Throw away what was received so far; return how many datagrams that were."""
         return sum(1 for _ in self._queued())
 
     def _queued(self) -> Iterator[int]:

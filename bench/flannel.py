@@ -1,6 +1,6 @@
-"""Flannel as a peer: flanneld in a network of its own, told of its mesh by Nodes of a real API server.
+"""Flannel as a peer: flanneld in a network of its own, which learns its mesh from Nodes of a real API server.
 
-It is built from its Go module when first asked for, which takes a minute or two, and kept; the SDK of a cloud
+It is built from its Go module when first asked for, in a minute or two, and kept; the SDK of a cloud
 whose backend nobody asks for here is left out. flanneld runs as in its DaemonSet: VXLAN, subnets from the
 Nodes, less masquerading and forward rules unless these are asked for. Its credentials are the
 administrator's, whom the API server never lets wait. Its peers are Nodes as flanneld on each would leave
@@ -62,13 +62,13 @@ def node_object(name: str, subnet: str, **annotations: str) -> Json:
 
 def peer_node(number: int) -> Json:
     """A peer's Node: all that makes it routable."""
-    told = {
+    values = {
         "kube-subnet-manager": "true",
         "backend-type": "vxlan",
         "backend-data": json.dumps({"VNI": 1, "VtepMAC": peers.mac(number)}, separators=(",", ":")),
         "public-ip": peers.host(number),
     }
-    annotations = {f"{ANNOTATION}/{key}": value for key, value in told.items()}
+    annotations = {f"{ANNOTATION}/{key}": value for key, value in values.items()}
     return node_object(peers.node(number), peers.subnet(number), **annotations)
 
 
@@ -78,7 +78,7 @@ class Flannel(Node):
     def __init__(self, program: Path, kubeconfig: Path) -> None:
         super().__init__(OWN_NODE)
         self._program, self._kubeconfig = program, kubeconfig
-        self._said = self.folder / "said"
+        self._log = self.folder / "log"
 
     def start_flanneld(self, count: int, *, rules: bool = False) -> float:
         """Start it on a kernel without its device; return the seconds until the last route to a peer.
@@ -99,7 +99,7 @@ class Flannel(Node):
             try:
                 return listener.wait(complete) - self.agent.started
             except TimeoutError as error:
-                log = self._said.read_text()[-2000:]
+                log = self._log.read_text()[-2000:]
                 raise BenchError(f"flanneld did not make {len(missing)} routes:\n{log}") from error
 
     def _command(self, rules: bool) -> list[str]:
@@ -114,8 +114,8 @@ class Flannel(Node):
             "ip-masq": str(rules).lower(),
             "iptables-forward-rules": str(rules).lower(),
         }
-        # It writes much for each peer: into a file, or whoever reads it would slow it down.
-        shell = ["sh", "-c", f'exec "$@" >{self._said} 2>&1', "-"]
+        # It writes much for each peer: into a file, or its reader would slow it down.
+        shell = ["sh", "-c", f'exec "$@" >{self._log} 2>&1', "-"]
         return [*shell, str(self._program), *(f"--{name}={value}" for name, value in options.items())]
 
 

@@ -1,8 +1,8 @@
 """`python -m bench.soak full-node`: as many real pods on one node as its subnet has addresses, and one more.
 
 Through kubelet and containerd. All of them run, each with an address of its own that answers; the one beyond
-them waits with an Event that says how many addresses there are; it starts when one of the others goes; in the
-end no address and no interface is left.
+them waits with an Event that says how many addresses there are; it starts when one of the others is deleted;
+in the end no address and no interface is left.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class FullNode:
         self._mesh = mesh
         self.node = node
         self.subnet = IPv4Network(mesh.subnets()[node]["spec"]["cidr"])
-        self._said = 0.0
+        self._printed = 0.0
 
     @property
     def capacity(self) -> int:
@@ -72,7 +72,7 @@ class FullNode:
         addresses = list(self.addresses().values())
         wanted = {str(address) for address in self.subnet.hosts()} - {str(self.subnet[1])}
         assert len(addresses) == self.capacity
-        assert set(addresses) == wanted, "some address is held twice, or is none of the node's"
+        assert set(addresses) == wanted, "some address is held twice, or is not the node's"
         assert set(self.held()) == wanted
         assert len(self.ports()) == self.capacity
         self._mesh.cluster.exec(self.node, ["sh", "-ec", _ping(addresses)], timeout=SAY_S)
@@ -83,12 +83,12 @@ class FullNode:
         self._mesh.apply(self._pod(self.capacity))
         wanted = f"{self.capacity} of {self.capacity} are in use"
 
-        def told() -> str | None:
+        def message() -> str | None:
             events = self._mesh.get("events", "--field-selector", f"involvedObject.name={name}")["items"]
             failed = (e["message"] for e in events if e["reason"] == "FailedCreatePodSandBox")
             return next((text for text in failed if wanted in text and str(self.subnet) in text), None)
 
-        text: str = until(f"an Event of {name} says {wanted!r}", told, SAY_S, POLL_S)
+        text: str = until(f"an Event of {name} says {wanted!r}", message, SAY_S, POLL_S)
         (status,) = self._mesh.get("pod", name)["status"]["containerStatuses"]
         assert status["state"]["waiting"]["reason"] == "ContainerCreating", status
         assert len(self.addresses()) == self.capacity, "others lost their address"
@@ -156,8 +156,8 @@ class FullNode:
         return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
     def _say(self, text: str) -> None:
-        if time.monotonic() - self._said > 10:
-            self._said = time.monotonic()
+        if time.monotonic() - self._printed > 10:
+            self._printed = time.monotonic()
             click.echo(f"  {text}", err=True)
 
 
@@ -204,7 +204,7 @@ def full_node(cluster: str) -> None:
     else:
         with Cluster.up(name="full-node", nodes=1, max_pods=MAX_PODS) as made:
             run(_installed(made, "operator.replicas=1"))
-    click.echo("a full node: every address in use once, one more pod refused and mended, nothing left")
+    click.echo("a full node: every address in use once, one more pod refused and started later, nothing left")
 
 
 def _installed(cluster: Cluster, *values: str) -> Mesh:

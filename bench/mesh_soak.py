@@ -94,7 +94,7 @@ class Process:
 
 
 class Soak:
-    """A mesh under faults, each of which is told as it happens."""
+    """A mesh under faults, each of which is printed as it happens."""
 
     def __init__(self, mesh: Mesh, chance: random.Random) -> None:
         self.mesh = mesh
@@ -187,20 +187,20 @@ class Soak:
         while time.monotonic() < until_then:
             fault = self._chance.choice(faults)
             try:
-                told = fault()
+                line = fault()
             except (DevclusterError, KeyError, StopIteration) as error:
-                told = f"{fault.__name__} not possible now: {type(error).__name__}"
+                line = f"{fault.__name__} not possible now: {type(error).__name__}"
             self.counts[fault.__name__] = self.counts.get(fault.__name__, 0) + 1
-            click.echo(f"  {told}", err=True)
+            click.echo(f"  {line}", err=True)
             time.sleep(self._chance.uniform(0.1, 3.0))
 
     def settled(self, before: dict[str, dict[str, list[str]]]) -> None:
         """Wait until the kernels are as before; AssertionError says where one is not."""
         until("every node is Up and in sync", lambda: all_up(self.mesh), timeout=360, every=1)
         for node in self.nodes:
-            until(f"{node} is as before", partial(self._stands, node, before[node]), 60, 0.5)
+            until(f"{node} is as before", partial(self._is_as, node, before[node]), 60, 0.5)
 
-    def _stands(self, node: str, before: dict[str, list[str]]) -> bool:
+    def _is_as(self, node: str, before: dict[str, list[str]]) -> bool:
         return kernel_state(self.mesh, node) == before
 
 
@@ -256,9 +256,9 @@ def mesh(minutes: float, seed: int, cluster: str) -> None:
     else:
         with Cluster.up(name="soak", nodes=3) as made:
             counts = _in(made, minutes, seed)
-    told = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+    faults = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
     click.echo(
-        f"{minutes:g} minutes of faults ({told}): everything as before, nothing foreign touched, no leak"
+        f"{minutes:g} minutes of faults ({faults}): everything as before, nothing foreign touched, no leak"
     )
 
 

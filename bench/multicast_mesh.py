@@ -51,7 +51,7 @@ ip route add 10.42.{j}.0/24 via 10.42.{j}.0 dev vxlan100 onlink
 
 
 class MulticastMesh:
-    """A context: everything of it goes with it. `pid(node)` is the process that is measured."""
+    """A context: everything of it ends with it. `pid(node)` is the process that is measured."""
 
     def __init__(self, *, fast_leave: bool = True) -> None:
         self._fast_leave = fast_leave
@@ -70,7 +70,7 @@ class MulticastMesh:
             for number in NODES:
                 self._start(stack, number, key)
             self._stack = stack.pop_all()
-        time.sleep(2)  # the nodes have told each other, and the bridges' queriers have begun
+        time.sleep(2)  # the nodes have exchanged members, and the bridges' queriers have begun
         return self
 
     def __exit__(

@@ -1,7 +1,7 @@
-"""One node's multicast as a process: the agent's own part, told of a mesh of three by its command line.
+"""One node's multicast as a process: the agent's own part, given a mesh of three by its command line.
 
 `python -m bench.multicast_node NUMBER KEYFILE FAST_LEAVE`: runs in the namespace it is started in until it is
-told to stop.
+stopped.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 `python -m bench.multicast_traffic send|receive NAMESPACES FILE`: in the comma-separated namespaces, until
 SIGTERM; then the record is written. Sending never catches up: a burst after a pause of the machine would
-measure queues. Receiving takes the kernel's time of arrival, and a buffer that outlasts any pause of ours:
-what is missing in its record did not arrive.
+measure queues. Receiving uses the kernel's time of arrival, and a buffer that outlasts any pause of the
+process: what is missing in its record did not arrive.
 """
 
 from __future__ import annotations

@@ -65,12 +65,12 @@ class Process:
         threading.Thread(target=self._read, daemon=True).start()
 
     def wait_event(self, name: str, timeout: float = TIMEOUT) -> tuple[float, dict[str, Any]]:
-        """Return the next event of a name: when it was heard (perf_counter), and its fields."""
+        """Return the next event of a name: when it was received (perf_counter), and its fields."""
         deadline = time.monotonic() + timeout
         with suppress(queue.Empty):
-            while heard := self._events.get(timeout=max(0.0, deadline - time.monotonic())):
-                if heard[1].get("event") == name:
-                    return heard
+            while received := self._events.get(timeout=max(0.0, deadline - time.monotonic())):
+                if received[1].get("event") == name:
+                    return received
         code = self.popen.poll()
         raise BenchError(f"no {name} within {timeout} s (exit code {code}):\n{self._log.read_text()[-2000:]}")
 
@@ -96,7 +96,7 @@ class Process:
 class Node:
     """A namespace with loopback up; `join` connects it to a control plane. Leaves nothing behind.
 
-    `of` is the name of the node that its agent speaks for; `program` is what runs a package of ours.
+    `of` is the name of the node that its agent speaks for; `program` is what runs a package of the product.
     """
 
     program: ClassVar[Sequence[str]] = (sys.executable, "-m")
@@ -147,7 +147,7 @@ class Node:
         subprocess.run(self.inside(*command), check=True, stdout=subprocess.DEVNULL)
 
     def fresh_device(self) -> int:
-        """Make the VXLAN device anew, empty, as the agent makes it; return its index."""
+        """Make the VXLAN device again, empty, as the agent makes it; return its index."""
         if self.kernel.link(DEVICE):
             self.kernel.run(Delete(Link(DEVICE)))
         vxlan = Vxlan(100, 4789, "127.0.0.1")
@@ -190,7 +190,7 @@ class Node:
 
     def start_agent_program(self, command: Sequence[str]) -> Process:
         """Start another mesh's agent: into a file with what it says."""
-        shell = ["sh", "-c", f'exec "$@" >{self.folder / "said"} 2>&1', "-"]
+        shell = ["sh", "-c", f'exec "$@" >{self.folder / "log"} 2>&1', "-"]
         self.agent = self._start("agent", [*shell, *command])
         return self.agent
 

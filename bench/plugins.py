@@ -38,7 +38,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a call took and said; `address` of an ADD's result."""
+    """How long a call was, and its answer; `address` of an ADD's result."""
 
     seconds: float
     code: int

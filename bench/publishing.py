@@ -39,7 +39,7 @@ class Publisher:
     connection: http.client.HTTPSConnection
     token: str
 
-    def timed(self, method: str, path: str, body: Any, heard: Callable[[], float]) -> float:
+    def timed(self, method: str, path: str, body: Any, received: Callable[[], float]) -> float:
         """Send a request and wait for what it brings about; return the milliseconds between."""
         payload = json.dumps(body).encode() if body else b""
         fields = {
@@ -53,7 +53,7 @@ class Publisher:
         start = time.perf_counter()
         self.connection.sock.sendall(request)
         try:
-            end = heard()
+            end = received()
         except TimeoutError as error:
             raise BenchError(f"{method} {path} came to nothing: {self._answer(method)}") from error
         self._answer(method)

@@ -92,14 +92,14 @@ async def _fall_silent(wire: Wire, notes: Notes, number: int) -> tuple[Steps, St
 
 
 async def _withdrawn(wire: Wire, node: str) -> float:
-    """Wait until a node's QuiltSubnet is Down; return when that was heard."""
+    """Wait until a node's QuiltSubnet is Down; return when that was received."""
     while True:
         # A watch that the API server ends is opened again; it begins with what there is.
         async with aclosing(wire.watch(f"{QUILTSUBNET.path()}?watch=true", lambda: None)) as lines:
             async for line in lines:
-                heard, claim = time.perf_counter(), json.loads(line).get("object", {})
+                received, claim = time.perf_counter(), json.loads(line).get("object", {})
                 if _is_down(claim, node):
-                    return heard
+                    return received
 
 
 def _is_down(claim: Json, node: str) -> bool:

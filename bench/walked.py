@@ -1,4 +1,4 @@
-"""A program of ours that notes which of our files its functions are in: `python -m bench.walked PACKAGE …`.
+"""Run a program and note which of the product's files its functions are in: `python -m bench.walked …`.
 
 SIGUSR2 begins, the next SIGUSR2 ends: then FOLDER/PACKAGE (the environment's WALK names the folder) holds a
 JSON object of files and the moments (perf_counter) at which each was entered first. While it is noted,

@@ -1,8 +1,9 @@
 """100,000 changes in a mesh of 5,000 peers, through the API: what agent and runtime hold before and after.
 
-Each change is a claim that goes Down or comes Up, so a route, a nexthop object, a neighbour and an FDB entry
-that go or come. The first tenth warms up. From there memory is read after every 5,000 changes, and the median
-of the last five readings is compared with that of the first five: a single one may meet a message under way.
+Each change is a claim that becomes Down or Up, so a route, a nexthop object, a neighbour and an FDB entry
+that are removed or made. The first tenth warms up. From there memory is read after every 5,000 changes, and
+the median of the last five readings is compared with that of the first five: a single one may meet a message
+under way.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """CNI ADD and DEL as a container engine meets them: the plugin's process from start to end.
 
-Ours is quilt-cni with the runtime in a process of its own; the peer is `bridge` with `host-local`, which also
-makes a veth pair, a bridge port with hairpin, an address and a default route. Both take turns in one node's
-network, on pods of their own. Then 100 pods start at once, and all addresses are told apart.
+Quilt Mesh: quilt-cni with the runtime in a process of its own; the peer is `bridge` with `host-local`, which
+also makes a veth pair, a bridge port with hairpin, an address and a default route. Both take turns in one
+node's network, on pods of their own. Then 100 pods start at once, and all addresses are checked to differ.
 """
 
 from __future__ import annotations
@@ -38,10 +38,13 @@ class Plugin:
 
 def measure(bench: Bench) -> Result:
     with Node() as node, Pods(PODS) as pods:
-        ours, theirs = _plugins(node)
+        quilt, theirs = _plugins(node)
         with Engine(node) as engine:
-            samples = _take_turns(engine, ours, theirs, pods.names[:CHURN], bench.rounds(ROUNDS))
-            crowds = {"ours": _crowd(engine, ours, pods.names), "theirs": _crowd(engine, theirs, pods.names)}
+            samples = _take_turns(engine, quilt, theirs, pods.names[:CHURN], bench.rounds(ROUNDS))
+            crowds = {
+                "quilt": _crowd(engine, quilt, pods.names),
+                "theirs": _crowd(engine, theirs, pods.names),
+            }
     return _result(samples, crowds)
 
 
@@ -69,11 +72,13 @@ def _plugins(node: Node) -> tuple[Plugin, Plugin]:
 Samples = dict[str, list[float]]
 
 
-def _take_turns(engine: Engine, ours: Plugin, theirs: Plugin, pods: list[str], rounds: int) -> Samples:
+def _take_turns(engine: Engine, quilt: Plugin, theirs: Plugin, pods: list[str], rounds: int) -> Samples:
     """Milliseconds of each call, by competitor and verb."""
     samples: Samples = {}
     for number in range(rounds):
-        order = (("ours", ours), ("theirs", theirs)) if number % 2 else (("theirs", theirs), ("ours", ours))
+        order = (
+            (("quilt", quilt), ("theirs", theirs)) if number % 2 else (("theirs", theirs), ("quilt", quilt))
+        )
         for name, plugin in order:
             for verb in ("ADD", "DEL"):
                 (done,) = engine.succeed([plugin.call(verb, pods[number % len(pods)])])
@@ -98,10 +103,10 @@ def _all_different(added: list[Outcome]) -> None:
         raise BenchError(f"{len(added)} pods have only {len(addresses)} addresses")
 
 
-def _one_by_one(what: str, sample: list[float], ours: float, theirs: float) -> Line:
+def _one_by_one(what: str, sample: list[float], quilt: float, theirs: float) -> Line:
     return Line(
         what=what,
-        value=ours,
+        value=quilt,
         unit="ms",
         against=STANDARD,
         other=theirs,
@@ -115,14 +120,14 @@ def _one_by_one(what: str, sample: list[float], ours: float, theirs: float) -> L
 def _result(samples: Samples, crowds: dict[str, tuple[float, float]]) -> Result:
     lines = []
     for verb in ("ADD", "DEL"):
-        ours, theirs = samples[f"ours {verb}"], samples[f"theirs {verb}"]
-        lines.append(_one_by_one(f"{verb}, p50", ours, median(ours), median(theirs)))
-        lines.append(_one_by_one(f"{verb}, p95", ours, percentile(ours, 95), percentile(theirs, 95)))
+        quilt, theirs = samples[f"quilt {verb}"], samples[f"theirs {verb}"]
+        lines.append(_one_by_one(f"{verb}, p50", quilt, median(quilt), median(theirs)))
+        lines.append(_one_by_one(f"{verb}, p95", quilt, percentile(quilt, 95), percentile(theirs, 95)))
     for at, what in enumerate((f"{PODS} pods start at once", f"{PODS} pods stop at once")):
         lines.append(
             Line(
                 what=what,
-                value=crowds["ours"][at],
+                value=crowds["quilt"][at],
                 unit="s",
                 against=STANDARD,
                 other=crowds["theirs"][at],
@@ -138,7 +143,7 @@ def _result(samples: Samples, crowds: dict[str, tuple[float, float]]) -> Result:
             y="share of calls",
             series=[
                 Series(name=name, points=distribution(samples[f"{key} {verb}"]))
-                for name, key in (("quilt-cni", "ours"), (STANDARD, "theirs"))
+                for name, key in (("quilt-cni", "quilt"), (STANDARD, "theirs"))
             ],
         )
         for verb in ("ADD", "DEL")

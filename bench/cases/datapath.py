@@ -1,13 +1,13 @@
-"""Packets between pods, ours and Flannel's in turns, beside the same traffic from host to host.
+"""Packets between pods, Quilt Mesh's and Flannel's in turns, beside the same traffic from host to host.
 
 Two meshes of two nodes each on one machine: a node is a network namespace with the real runtime and what the
 agent writes into the kernel, or with flanneld and its iptables rules; pods are namespaces that the real CNI
 plugins attached (Flannel's by `bridge`, `host-local` and `portmap`, as in its manifest). Nodes share a bridge
 instead of a wire, and all processors are shared: figures are the path's cost, not a network's. The client
 sends to a pod of the other node, to one beside it, and to the other node's through a ClusterIP, which is one
-DNAT rule, the same for both. Ours is measured again without the bridge guard, and without the rules that keep
-overlay packets out of conntrack. Traffic goes before all other work of the machine (nice -10). Medians over
-rounds; the spread is the lowest and the highest.
+DNAT rule, the same for both. Quilt Mesh is measured again without the bridge guard, and without the rules
+that keep overlay packets out of conntrack. Traffic has priority over all other work of the machine (nice
+-10). Medians over rounds; the spread is the lowest and the highest.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 TITLE = "Packets between pods"
 ROUNDS = 9
 SECONDS = 1.0
-FLANNEL, QUILT, HOST = "Flannel", "ours", "host to host"
+FLANNEL, QUILT, HOST = "Flannel", "Quilt Mesh", "host to host"
 VARIANTS = {"guard": "without the guard", "untracking": "without untracking"}
 
 
@@ -64,7 +64,7 @@ Samples = dict[Key, list[float]]
 
 @dataclass(frozen=True)
 class Run:
-    """One way that traffic goes: whose it is, and between which namespaces."""
+    """One path of traffic: whose it is, and between which namespaces."""
 
     whose: str
     place: str
@@ -78,19 +78,19 @@ def measure(bench: Bench) -> Result:
     with ExitStack() as stack:
         switch = Switch(stack)
         pods = stack.enter_context(Pods(2 * datapath.PODS))
-        ours = datapath.quilt(switch, pods.names[: datapath.PODS])
+        own = datapath.quilt(switch, pods.names[: datapath.PODS])
         theirs = datapath.flanneled(switch, pods.names[datapath.PODS :], bench.say)
         for netns in (
-            ours.nodes[1].netns,
-            *(pod.netns for mesh in (ours, theirs) for pod in (mesh.beside, mesh.other)),
+            own.nodes[1].netns,
+            *(pod.netns for mesh in (own, theirs) for pod in (mesh.beside, mesh.other)),
         ):
             stack.enter_context(server(built, netns))
-        bare = Run(HOST, "other node", ours.nodes[0].netns, host(2))
+        bare = Run(HOST, "other node", own.nodes[0].netns, host(2))
         for turn in range(bench.rounds(ROUNDS)):
             bench.say(f"round {turn + 1}")
-            meshes = [*_runs(QUILT, ours), *_runs(FLANNEL, theirs)]
+            meshes = [*_runs(QUILT, own), *_runs(FLANNEL, theirs)]
             _take(samples, built, [bare, *(meshes if turn % 2 else meshes[::-1])], bench.seconds(SECONDS))
-            _take_variants(samples, built, ours, bench.seconds(SECONDS))
+            _take_variants(samples, built, own, bench.seconds(SECONDS))
     return _result(samples)
 
 
@@ -106,11 +106,11 @@ def _take(samples: Samples, built: Path, runs: list[Run], seconds: float) -> Non
             samples[run.whose, run.place, kind].append(found * kind.scale)
 
 
-def _take_variants(samples: Samples, built: Path, ours: Mesh, seconds: float) -> None:
+def _take_variants(samples: Samples, built: Path, own: Mesh, seconds: float) -> None:
     for what, name in VARIANTS.items():
-        with datapath.without(ours, what) as there:
+        with datapath.without(own, what) as there:
             if there:
-                runs = [run for run in _runs(name, ours) if run.place != "ClusterIP"]
+                runs = [run for run in _runs(name, own) if run.place != "ClusterIP"]
                 _take(samples, built, runs, seconds)
 
 
@@ -125,11 +125,11 @@ def _result(samples: Samples) -> Result:
     return Result(lines=lines, plots=[_plot(samples)])
 
 
-def _line(kind: Kind, place: str, ours: list[float], other: str, theirs: list[float]) -> Line:
-    spread = " and ".join(f"{number(min(taken))} to {number(max(taken))}" for taken in (ours, theirs))
+def _line(kind: Kind, place: str, own: list[float], other: str, theirs: list[float]) -> Line:
+    spread = " and ".join(f"{number(min(taken))} to {number(max(taken))}" for taken in (own, theirs))
     return Line(
         what=f"{kind.what}, {place}",
-        value=median(ours),
+        value=median(own),
         unit=kind.unit,
         against=other,
         other=median(theirs),

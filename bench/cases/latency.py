@@ -1,4 +1,4 @@
-"""One change in a mesh of 5,000 peers: a claim comes or goes, an entry of the kernel is deleted or modified.
+"""One change in a mesh of 5,000 peers: a claim made or deleted, an entry of the kernel deleted or modified.
 
 A real API server, agent and runtime. A claim is timed from sending the request that makes it routable to the
 kernel's own notification of the route; drift from the change to the notification of the entry as it should
@@ -79,10 +79,10 @@ class Way:
     def _route(self, number: int, *, there: bool) -> float:
         prefix = peers.subnet(number)
 
-        def told(change: Change) -> bool:
+        def is_added(change: Change) -> bool:
             return change.new is there and isinstance(change.entry, Route) and change.entry.prefix == prefix
 
-        return self.listener.wait(told)
+        return self.listener.wait(is_added)
 
 
 def measure(bench: Bench) -> Result:
@@ -93,7 +93,7 @@ def measure(bench: Bench) -> Result:
         alone = _limits(control, numbers)
         with control.node(PEERS) as node:
             time.sleep(2)
-            # Before there is a Flannel: a namespace full of routes that goes away holds up the kernel.
+            # Before there is a Flannel: a namespace full of routes that is deleted holds up the kernel.
             with Listener(node.netns) as listener:
                 drift = samples_of_all(node, listener, bench.rounds(60))
             with (
@@ -134,7 +134,7 @@ def _in_turn(ways: tuple[Way, ...], numbers: range) -> None:
 
 
 def _limits(control: ControlPlane, numbers: range) -> tuple[Sample, Sample]:
-    """What the API server takes to tell a watch of a claim, and of a Node; no agent runs."""
+    """What the API server needs to notify a watch of a claim, and of a Node; no agent runs."""
     with Node() as node:
         control.join(node)
         claims = _alone(control, node, CLAIM, OPERATOR, numbers)
@@ -149,7 +149,7 @@ def _alone(control: ControlPlane, node: Node, thing: Thing, account: str, number
         watching.request("GET", f"{thing.collection}?watch=true&resourceVersion={version}")
         stream = watching.getresponse()
 
-        def heard(number: int) -> float:
+        def received(number: int) -> float:
             name = thing.name(number).encode()
             while name not in stream.readline():
                 pass
@@ -158,9 +158,9 @@ def _alone(control: ControlPlane, node: Node, thing: Thing, account: str, number
         for number in numbers:
             body = thing.body(number)
             time.sleep(PAUSE)
-            taken.append(sender.timed("POST", thing.collection, body, partial(heard, number)))
+            taken.append(sender.timed("POST", thing.collection, body, partial(received, number)))
             time.sleep(PAUSE)
-            sender.timed("DELETE", thing.path(number), None, partial(heard, number))
+            sender.timed("DELETE", thing.path(number), None, partial(received, number))
     return taken
 
 
@@ -169,10 +169,10 @@ def _spread(what: str, sample: Sample, **more: Any) -> Line:
     return Line(what=what, value=value, unit="ms", p50=value, p99=percentile(sample, 99), **more)
 
 
-def _against(what: str, ours: Sample, theirs: Sample, percent: int, target: float | None = None) -> Line:
+def _against(what: str, own: Sample, theirs: Sample, percent: int, target: float | None = None) -> Line:
     return Line(
         what=f"… in turns with Flannel, {what}, p{percent}",
-        value=percentile(ours, percent),
+        value=percentile(own, percent),
         unit="ms",
         against="Flannel, a Node",
         other=percentile(theirs, percent),
@@ -190,13 +190,13 @@ def _result(
     named = {"API server alone, claim": alone[0]}
     lines = []
     for pace, way in by_itself.items():
-        ours, theirs = in_turns[pace]
+        own, theirs = in_turns[pace]
         named |= {
             f"claim published, {pace}": way.published,
-            f"the same, beside Flannel, {pace}": ours.published,
+            f"the same, beside Flannel, {pace}": own.published,
             f"Flannel, Node published, {pace}": theirs.published,
         }
-        lines += _at_a_pace(pace, way, ours, theirs)
+        lines += _at_a_pace(pace, way, own, theirs)
     everything = [value for sample in drift.values() for value in sample]
     lines += [
         _spread("the API server alone: claim published to event", alone[0]),
@@ -219,7 +219,7 @@ def _result(
     return Result(lines=lines, plots=plots)
 
 
-def _at_a_pace(pace: str, way: Way, ours: Way, theirs: Way) -> list[Line]:
+def _at_a_pace(pace: str, way: Way, own: Way, theirs: Way) -> list[Line]:
     lines = [
         Line(
             what=f"claim published to route in the kernel, {pace}, p{percent}",
@@ -229,14 +229,14 @@ def _at_a_pace(pace: str, way: Way, ours: Way, theirs: Way) -> list[Line]:
         )
         for percent, target in TARGETS.items()
     ]
-    # The machine may be slower than the one of these times; the ratio stands on any.
+    # The machine may be slower than the one of these times; the ratio holds on any.
     lines += [
-        _against(f"published, {pace}", ours.published, theirs.published, percent, target / FLANNEL[percent])
+        _against(f"published, {pace}", own.published, theirs.published, percent, target / FLANNEL[percent])
         for percent, target in TARGETS.items()
     ]
     lines += [
         _spread(f"claim deleted to route gone, {pace}", way.deleted),
-        _against(f"deleted, {pace}", ours.deleted, theirs.deleted, 50),
+        _against(f"deleted, {pace}", own.deleted, theirs.deleted, 50),
     ]
     return lines
 

@@ -1,8 +1,8 @@
 """What it costs one node to know who is a member of what, at 1,000 nodes with 50 groups each.
 
 The agent's own code on both ends of the loopback: encoding, authentication, socket and checks. A node sends
-100 digests a second and takes as many; a change goes to 999 peers, each of which acknowledges; a node that
-starts takes the 50 groups of each of 999 peers.
+100 digests a second and receives as many; a change is sent to 999 peers, each of which acknowledges; a node
+that starts receives the 50 groups of each of 999 peers.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def measure(bench: Bench) -> Result:
     return Result(
         lines=[
             Line(what="100 digests sent and 100 taken, each second", value=median(digests) * 1e3, unit="ms"),
-            Line(what="a change told to 999 peers, acknowledged", value=median(change) * 1e3, unit="ms"),
+            Line(what="a change sent to 999 peers, acknowledged", value=median(change) * 1e3, unit="ms"),
             Line(what="all groups of 999 peers taken in", value=start * 1e3, unit="ms"),
             Line(what="bytes of a digest, UDP payload", value=node.digest_bytes, unit="bytes"),
             Line(what="bytes of 50 groups, UDP payload", value=node.full_bytes, unit="bytes"),
@@ -45,7 +45,7 @@ def measure(bench: Bench) -> Result:
 
 
 class Node:
-    """One node among 999 imagined ones; every datagram goes through a socket."""
+    """One node among 999 imagined ones; every datagram passes through a socket."""
 
     def __init__(self) -> None:
         self._out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -77,8 +77,8 @@ class Node:
         started = time.perf_counter()
         self._sync.change(f"239.2.0.{number + 1}", True, self._now)
         self._send_due()
-        told = time.perf_counter() - started
-        return told + self._take_from_all(Ack(self._sync.boot, self._sync.version))
+        sent = time.perf_counter() - started
+        return sent + self._take_from_all(Ack(self._sync.boot, self._sync.version))
 
     def digests(self, count: int) -> float:
         """Seconds for so many digests out and in."""

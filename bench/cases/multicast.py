@@ -3,7 +3,7 @@
 A join is timed in the middle of a stream of 1,000 packets a second from another node: from the pod's call
 to its first packet, each time by a group's only member on its node. A leave: from the pod's call to the
 last packet that reaches its node, read off the VXLAN device's counter each millisecond. In such a stream
-the process of the sender's and of the member's node is killed and started anew: timed from the start to the
+the process of the sender's and of the member's node is killed and started again: timed from the start to the
 next packet that arrives. Then 200 groups with a sender each, 5 packets a second, on three nodes, while pods
 make 50 joins a second and as many leaves for two minutes: what is sent from 250 ms after a join until 50 ms
 before the leave must arrive, all of it.

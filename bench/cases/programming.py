@@ -61,7 +61,7 @@ class Mesh:
         return taken
 
     def empty(self) -> None:
-        """Make the device anew; routes and nexthops went with the old one."""
+        """Make the device again; routes and nexthops were deleted with the old one."""
         self.dataplane.index = self.node.fresh_device()
         self.dataplane.look()
         assert self.dataplane.tables.routes.empty
@@ -138,12 +138,10 @@ def _call_by_call(node: Node) -> float:
 
 
 def _result(found: dict[int, Times], call_by_call: float) -> Result:
-    ours = {count: median(times["quilt"]) for count, times in found.items()}
+    own = {count: median(times["quilt"]) for count, times in found.items()}
     theirs = {count: median(times["iproute2"]) for count, times in found.items()}
     lines = [
-        _against_batches(
-            f"{count:,} peers", ours[count], theirs[count], target=0.4 if count == 5000 else None
-        )
+        _against_batches(f"{count:,} peers", own[count], theirs[count], target=0.4 if count == 5000 else None)
         for count in found
     ]
     lines += [
@@ -152,7 +150,7 @@ def _result(found: dict[int, Times], call_by_call: float) -> Result:
         )
         for count, times in found.items()
     ]
-    each = {count: ours[count] / count * 1e6 for count in found}
+    each = {count: own[count] / count * 1e6 for count in found}
     lines += [
         Line(
             what="each of 20,000 peers",
@@ -171,13 +169,13 @@ def _result(found: dict[int, Times], call_by_call: float) -> Result:
             other=call_by_call / BY_CALL * 1e6,
         ),
     ]
-    return Result(lines=lines, plots=[_plot(ours, theirs, call_by_call)])
+    return Result(lines=lines, plots=[_plot(own, theirs, call_by_call)])
 
 
-def _against_batches(what: str, ours: float, theirs: float, target: float | None = None) -> Line:
+def _against_batches(what: str, own: float, theirs: float, target: float | None = None) -> Line:
     return Line(
         what=what,
-        value=ours * 1e3,
+        value=own * 1e3,
         unit="ms",
         against=BATCHES,
         other=theirs * 1e3,
@@ -186,13 +184,13 @@ def _against_batches(what: str, ours: float, theirs: float, target: float | None
     )
 
 
-def _plot(ours: dict[int, float], theirs: dict[int, float], call_by_call: float) -> Plot:
-    curves = {"Quilt Mesh (agent and runtime)": ours, BATCHES: theirs}
+def _plot(own: dict[int, float], theirs: dict[int, float], call_by_call: float) -> Plot:
+    curves = {"Quilt Mesh (agent and runtime)": own, BATCHES: theirs}
     series = [
         Series(name=name, points=[(n, round(t * 1e3, 2)) for n, t in c.items()]) for name, c in curves.items()
     ]
     slope: list[tuple[float, float]] = [
-        (n, round(call_by_call / BY_CALL * n * 1e3, 1)) for n in ours if n <= BY_CALL
+        (n, round(call_by_call / BY_CALL * n * 1e3, 1)) for n in own if n <= BY_CALL
     ]
     series.append(Series(name="pyroute2 call by call", points=slope))
     return Plot(

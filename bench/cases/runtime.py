@@ -1,9 +1,9 @@
 """The runtime as a process: from its start to the first answered RPC, RPC latency, memory, injected routes.
 
 The floor is a Python process that only serves the same contract with grpc.aio, answering success: what
-CPython and gRPC cost before a single line of ours. The figures of the original design, which is no Python,
-are 50 ms, 1 ms and 5 MB. Each start is a new process; latencies are those of one client that calls again
-and again over the Unix socket.
+CPython and gRPC cost before a single line of the product. The figures of the original design, which is no
+Python, are 50 ms, 1 ms and 5 MB. Each start is a new process; latencies are those of one client that calls
+again and again over the Unix socket.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ before. The limit beside it: the list of claims alone, read and thrown away. Mem
 seconds later, of processes that have only started.
 
 At 5,000 peers Flannel is started as well (see bench/flannel.py), with as many Nodes for its peers: until the
-kernel told of its last route, as it does not look whether all is there.
+kernel reported its last route, as it does not look whether all is there.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ def _size(control: ControlPlane, count: int, rounds: int) -> tuple[float, tuple[
         runtime = node.start_runtime()
         for number in range(rounds):
             agent = node.start_agent(control.credentials, control.address, control.port)
-            heard, event = agent.wait_event("dataplane_verified")
+            received, event = agent.wait_event("dataplane_verified")
             assert event["peers"] == count, event
             assert len(node.kernel.routes(81)) == count
-            times.append(heard - agent.started)
+            times.append(received - agent.started)
             if number == 0:
                 time.sleep(SETTLE)
                 memory = resident(agent.pid), resident(runtime.pid)

@@ -3,7 +3,7 @@
 Idle is the processor time of both over a minute with a watched API server, heartbeats and the resync that is
 due in it. A resync is provoked by a notification of the device in which nothing differs (its alias); that
 nothing is written is what the kernel's own notifications say. Flannel's minute, with as many Nodes for its
-peers (see bench/flannel.py), follows ours: with its DaemonSet's defaults, so it looks after its rules every
+peers (see bench/flannel.py), follows: with its DaemonSet's defaults, so it looks after its rules every
 five seconds by running iptables, which counts. Kept by nftables, they are not looked after, and it rests.
 """
 

@@ -55,7 +55,7 @@ def join_calls(number: int) -> list[Call]:
     """What an agent writes when it joins: its QuiltNode, who it is, its Lease."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     thing = {"apiVersion": API_VERSION, "kind": QUILTNODE.kind, "metadata": {"name": name(number)}}
-    said = [
+    conditions = [
         {"type": kind, "status": "True", "reason": "Synced", "lastTransitionTime": now}
         for kind in ("DataplaneInSync", "RuntimeReady")
     ]
@@ -64,7 +64,7 @@ def join_calls(number: int) -> list[Call]:
     return [
         ("POST", QUILTNODE.path(), {**thing, "spec": {}}, JSON),
         ("PATCH", QUILTNODE.path(name(number), "status") + query,
-         {**thing, "status": {**status, "conditions": said}}, APPLY),
+         {**thing, "status": {**status, "conditions": conditions}}, APPLY),
         ("POST", leases(), lease(number), JSON),
     ]  # fmt: skip
 
@@ -77,7 +77,7 @@ def operator_calls(number: int) -> list[Call]:
              "spec": {"cidr": cidr, "network": "default", "node": name(number)},
              "mesh": {"phase": "Up", "hostIP": address(number)}}  # fmt: skip
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    said = [
+    conditions = [
         {"type": kind, "status": status, "reason": reason, "message": text, "lastTransitionTime": now}
         for kind, status, reason, text in (
             ("SubnetAllocated", "True", "Claimed", cidr),
@@ -86,7 +86,7 @@ def operator_calls(number: int) -> list[Call]:
         )
     ]
     status = {"phase": "Up", "subnets": [cidr], "mac": vtep_mac("default", name(number)),
-              "lastTransitionTime": now, "conditions": said}  # fmt: skip
+              "lastTransitionTime": now, "conditions": conditions}  # fmt: skip
     thing = {"apiVersion": API_VERSION, "kind": QUILTNODE.kind, "metadata": {"name": name(number)}}
     query = "?fieldManager=quilt-operator&force=true"
     return [

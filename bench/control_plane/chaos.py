@@ -92,7 +92,7 @@ class Chaos:
         index = len(self.operators)
         proxy = Proxy(self._plane.wire(64), self._faults, self._random.randrange(1 << 30),
                       lambda: self._kill(index))  # fmt: skip
-        # Until all have begun: who waits for that takes one that was killed for one that cannot.
+        # Until all have begun: waiting for that mistakes one that was killed for one that cannot.
         proxy.calm = True
         path = self._plane.through(name, await proxy.start())
         options = (f"--namespace={namespace}", f"--audit-interval={AUDIT:g}")
@@ -215,7 +215,7 @@ def _result(run: Chaos, faults: Faults, wrong: int) -> Result:
 
 
 @click.command()
-@click.option("--cycles", default=5000, show_default=True, help="How often a node comes and goes.")
+@click.option("--cycles", default=5000, show_default=True, help="How often a node joins and leaves.")
 @click.option("--seed", default=1, show_default=True)
 @click.option("--kill", default=0.003, show_default=True, help="Chance of SIGKILL at a request.")
 @click.option("--kills", default=1, show_default=True, help="Go on until so many were killed.")

@@ -21,10 +21,10 @@ from bench.control_plane.truth import Truth
 from bench.control_plane.wire import APPLY, JSON, MERGE, Json, Wire
 from quilt_crds.names import AGENT_FIELD_MANAGER, API_VERSION, QUILTNODE
 
-# Seconds that it takes at most until the pods of a node that moves are gone.
+# Seconds at most until the pods of a node that moves are gone.
 _DRAINS = 0.5
-# Seconds after which every operator has heard of a report, however late its watch.
-_HEARD = 3.0
+# Seconds after which every operator has received a report, however late its watch.
+_RECEIVED = 3.0
 
 
 @dataclass(eq=False)
@@ -42,7 +42,7 @@ class Member:
 
 
 class Crowd:
-    """Members of the mesh and what they do; every change of a claim is told by `claim_changed`."""
+    """Members of the mesh and what they do; every change of a claim is reported by `claim_changed`."""
 
     def __init__(self, wire: Wire, truth: Truth, chance: random.Random, names: int) -> None:
         self._wire, self._truth, self._random = wire, truth, chance
@@ -92,11 +92,11 @@ class Crowd:
             self._addresses.append(member.number)
 
     async def wish(self, member: Member, subnet: str) -> None:
-        """An administrator sets spec.subnet; an empty one takes it back."""
+        """An administrator sets spec.subnet; an empty one withdraws it."""
         async with member.busy:
-            # An operator that has not yet heard of a move releases what is wished no more; the next report
-            # takes that back. It is no loss that would last, so nobody is so quick here.
-            await asyncio.sleep(max(0.0, member.moved + _HEARD - time.monotonic()))
+            # An operator that has not yet received a move releases what is wished no more; the next report
+            # restores that. It is no loss that would last, so nobody is so quick here.
+            await asyncio.sleep(max(0.0, member.moved + _RECEIVED - time.monotonic()))
             member.wish = subnet
             self.moved += 1
             body = {"spec": {"subnet": subnet}}

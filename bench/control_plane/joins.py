@@ -17,7 +17,7 @@ _QUIET = 5.0
 
 
 async def join(wire: Wire, numbers: range) -> tuple[dict[str, float], float]:
-    """Let nodes join as fast as the API server takes it; when each began, and the seconds of all writes."""
+    """Let nodes join as fast as the API server accepts it; when each began, and the seconds of all writes."""
     waiting = iter(numbers)
     begun: dict[str, float] = {}
 

@@ -1,4 +1,4 @@
-"""Nodes that die, alone, together and seemingly all; clocks that jump; an API server that goes away.
+"""Nodes that die, alone, together and seemingly all; clocks that jump; an API server that disappears.
 
 Every step says what must hold and fails the run when it does not. Most nodes are objects and renewed Leases;
 some are real agents and runtimes, each with a kernel's network of its own, whose routes are looked at. With
@@ -152,7 +152,7 @@ class Life:
             await asyncio.sleep(0.2)
         return found == reason
 
-    async def told(self, reason: str) -> bool:
+    async def has_event(self, reason: str) -> bool:
         """Whether an Event says so."""
         path = "/apis/events.k8s.io/v1/namespaces/default/events"
         for _ in range(50):
@@ -212,7 +212,7 @@ async def run(life: Life, outage: float) -> None:
         life.alive -= {*range(1, 61)}
         life.expect(await life.pauses("TooManySilent", full + 6), "60 % vanish: the condition says so")
         await life.stays_up(full, "none of them is withdrawn")
-        life.expect(await life.told("TooManySilent"), "an Event says so")
+        life.expect(await life.has_event("TooManySilent"), "an Event says so")
         life.alive = {*range(1, NODES + 1)}
         life.expect(await life.pauses("", 2 * life.interval + 8), "recovery clears it")
         cut = life.proxy.cut()
@@ -242,7 +242,7 @@ async def lose_api(life: Life, outage: float) -> None:
         life.operator.start()
     life.expect(await life.pauses("ApiServerWasLost", 40), f"{outage:g} s without API: the condition says so")
     await life.stays_up(life.timeout + _SLACK, "nobody is withdrawn")
-    life.expect(await life.told("ApiServerWasLost"), "an Event says so")
+    life.expect(await life.has_event("ApiServerWasLost"), "an Event says so")
     life.expect(await life.pauses("", 10), "and it is cleared")
 
 

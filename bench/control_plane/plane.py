@@ -121,7 +121,7 @@ class Plane:
 class Operator:
     """One operator process: in the cluster's network, or here with a kubeconfig of one's own.
 
-    `program` is what runs a package of ours.
+    `program` is what runs a package of the product.
     """
 
     program: ClassVar[Sequence[str]] = (sys.executable, "-m")
@@ -146,7 +146,7 @@ class Operator:
         self.process.kill()
         self.process.wait()
 
-    def said(self, event: str) -> int:
+    def logged(self, event: str) -> int:
         """How often this run logged an event."""
         return self.log.read_bytes()[self._begin :].count(f'"event": "{event}"'.encode())
 
@@ -166,7 +166,7 @@ class Operator:
     def wait(self) -> float:
         """Wait until it leads and is ready; return the seconds that took."""
         begin = time.monotonic()
-        while not (self.said("state_read") and self.get("/readyz")):
+        while not (self.logged("state_read") and self.get("/readyz")):
             if self.process.poll() is not None or time.monotonic() > begin + 120:
                 raise RuntimeError(f"the operator does not get ready: {self.log.read_text()[-2000:]}")
             time.sleep(0.05)

@@ -89,7 +89,7 @@ class RealNode:
         lost: list[str] = []
         with Listener(self.node.netns, ROUTES) as listener:
             yield lost
-            changes = [change for change in listener.heard() if not change.new]
+            changes = [change for change in listener.received() if not change.new]
         lost += [change.entry.prefix for change in changes if isinstance(change.entry, Route)]
 
     def _connect(self) -> None:

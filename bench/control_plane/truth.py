@@ -15,7 +15,7 @@ class Truth:
     """Follows every change of a claim.
 
     `addresses` are the host addresses of the nodes that should have a subnet, `used` what their runtimes
-    serve, `prepared` those of them that no agent was heard of.
+    serve, `prepared` those of them that no agent has reported from.
     """
 
     def __init__(self, grace: float) -> None:
@@ -44,7 +44,7 @@ class Truth:
         self.prepared.discard(node)
 
     def serves_pods(self, node: str, subnet: str) -> None:
-        """The node's agent has told what its runtime serves: pods may have addresses of it from now on."""
+        """The node's agent has reported what its runtime serves: pods may have addresses of it now."""
         if subnet in self.usable(node):
             self.used[node] = subnet
 

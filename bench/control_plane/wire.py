@@ -17,7 +17,7 @@ Call = tuple[str, str, Json | None, str]
 
 
 class Wire:
-    """Kept-alive connections to an API server; `request` takes whichever is free."""
+    """Kept-alive connections to an API server; `request` uses whichever is free."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Wire:
     async def request(
         self, method: str, path: str, body: Json | None = None, kind: str = JSON
     ) -> tuple[int, bytes]:
-        """Send one request; return status and body. A broken connection is made anew once."""
+        """Send one request; return status and body. A broken connection is opened again once."""
         return await self.raw(method, path, json.dumps(body).encode() if body is not None else b"", kind)
 
     async def raw(self, method: str, path: str, data: bytes, kind: str) -> tuple[int, bytes]:

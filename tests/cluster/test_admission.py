@@ -97,7 +97,7 @@ def test_an_agents_token_cannot_keep_its_quiltnode_beyond_its_node(plane: Contro
         ({"ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "x", "uid": "x"}]}, "its own Node"),
     ],
 )
-def test_what_an_agent_creates_goes_with_its_node(plane: ControlPlane, meta: Json, words: str) -> None:
+def test_what_an_agent_creates_is_deleted_with_its_node(plane: ControlPlane, meta: Json, words: str) -> None:
     """s9: An agent creates no QuiltNode and no Lease with a finalizer or with another owner than its Node."""
     agent = plane.agent("worker-6")
     node = thing(QUILTNODE, "worker-6", spec={})
@@ -131,8 +131,10 @@ def test_an_agents_conditions_leave_room_for_the_operators(
     path = QUILTNODE.path("worker-1", "status")
     many = [condition(f"Mine{number}") for number in range(16)]
     agent.apply(path, thing(QUILTNODE, "worker-1", status={"conditions": many}), AGENT_FIELD_MANAGER)
-    said = {"conditions": [condition("Ready"), condition("SubnetAllocated"), condition("AgentUnresponsive")]}
-    answer = operator.apply(path, thing(QUILTNODE, "worker-1", status=said), OPERATOR_FIELD_MANAGER)
+    wanted = {
+        "conditions": [condition("Ready"), condition("SubnetAllocated"), condition("AgentUnresponsive")]
+    }
+    answer = operator.apply(path, thing(QUILTNODE, "worker-1", status=wanted), OPERATOR_FIELD_MANAGER)
     assert answer.status == 200, answer.message
     few = [condition(f"Mine{number}") for number in range(8)]
     agent.apply(path, thing(QUILTNODE, "worker-1", status={"conditions": few}), AGENT_FIELD_MANAGER).ok()
@@ -173,10 +175,10 @@ def test_an_agent_does_not_speak_for_the_operator(agent: Api, status: Json, word
     agent.apply(QUILTNODE.path("worker-1", "status"), body, OPERATOR_FIELD_MANAGER).refused(403, words)
 
 
-def test_an_agent_may_not_undo_what_the_operator_said(agent: Api, operator: Api) -> None:
+def test_an_agent_may_not_undo_what_the_operator_reported(agent: Api, operator: Api) -> None:
     path = QUILTNODE.path("worker-1", "status")
-    said = {"phase": "Down", "conditions": [condition("Ready", "False")]}
-    operator.apply(path, thing(QUILTNODE, "worker-1", status=said), OPERATOR_FIELD_MANAGER).ok()
+    status = {"phase": "Down", "conditions": [condition("Ready", "False")]}
+    operator.apply(path, thing(QUILTNODE, "worker-1", status=status), OPERATOR_FIELD_MANAGER).ok()
     agent.merge(path, {"status": {"phase": None}}).refused(403, "belong to quilt-operator")
     agent.merge(path, {"status": {"conditions": []}}).refused(403, "belong to quilt-operator")
     agent.merge(path, {"status": {"hostname": "worker-1"}}).ok()

@@ -145,13 +145,13 @@ def test_an_upgrade_from_an_older_chart_names_the_command(plane: ControlPlane, t
 
 
 def test_installing_prints_the_next_commands(plane: ControlPlane) -> None:
-    said = plane.install()
+    notes = plane.install()
     for command in (
         "kubectl get quiltnodes --watch",
         f"helm test quilt -n {NAMESPACE} --logs",
         "quiltctl status",
     ):
-        assert command in said
+        assert command in notes
 
 
 def test_the_network_of_the_values_reaches_the_operator_whole(plane: ControlPlane) -> None:

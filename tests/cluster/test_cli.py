@@ -103,12 +103,12 @@ def test_status_tells_an_operator_that_does_not_run(mesh: Mesh) -> None:
     mesh.kubectl(*scale, "--replicas=0")
     try:
 
-        def told() -> bool:
+        def is_reported() -> bool:
             done = quiltctl(mesh, "status", "-o", "json")
             codes = [item["code"] for item in document(done)["findings"]]
             return done.returncode == 1 and codes == ["operator-not-ready"]
 
-        until("status says that no operator is ready", told, timeout=60, every=0.5)
+        until("status says that no operator is ready", is_reported, timeout=60, every=0.5)
     finally:
         mesh.kubectl(*scale, f"--replicas={replicas}")
         mesh.kubectl("rollout", "status", "deploy/quilt-operator", "-n", NAMESPACE, "--timeout=120s")

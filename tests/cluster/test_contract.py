@@ -161,12 +161,12 @@ def test_a_route_of_one_node_is_discovered_and_kept(mesh: Mesh, node: str) -> No
     try:
         bridge("guests0")
         wish({"destination": destination, "bridgeMember": member})
-        until("the route stands", lambda: leads_over("guests0"), timeout=20)
+        until("the route exists", lambda: leads_over("guests0"), timeout=20)
         mesh.on(node, "sh", "-ec", "ip link del guest0; ip link del guests0")
         bridge("guests1")
         until("it follows to another bridge", lambda: leads_over("guests1"), timeout=20)
         wish()
-        until("it goes with its wish", lambda: not leads_over("guests1"), timeout=20)
+        until("it is removed with its wish", lambda: not leads_over("guests1"), timeout=20)
     finally:
         wish()
         mesh.on(node, "sh", "-c", "ip link del guest0; ip link del guests0; ip link del guests1; true")

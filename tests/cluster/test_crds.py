@@ -1,4 +1,4 @@
-"""What the API server accepts as an object of ours, whoever sends it: CRD rules and the claim policy."""
+"""What the API server accepts as an object of the mesh from any client: CRD rules and the claim policy."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The product's images on Debian 13, whose Python is the one of the Containerfile's own base, in two nodes.
 
-This Python refuses a certificate authority without key identifiers unless told otherwise; the cluster has
-such a one. The nodes have what Debian 12's have not: kube-proxy in iptables mode.
+This Python refuses a certificate authority without key identifiers unless configured otherwise; the cluster
+has such a one. The nodes have what Debian 12's have not: kube-proxy in iptables mode.
 """
 
 from __future__ import annotations
@@ -92,9 +92,9 @@ def test_the_command_line_of_the_newer_python_reaches_the_api_server(newer: Mesh
         return phase if phase in ("Succeeded", "Failed") else None
 
     phase = until("the command line has ended", ended, timeout=60, every=0.5)
-    said = newer.kubectl("logs", "command-line")
-    assert phase == "Succeeded", said
-    assert all(node in said for node in newer.nodes())
+    output = newer.kubectl("logs", "command-line")
+    assert phase == "Succeeded", output
+    assert all(node in output for node in newer.nodes())
 
 
 def command_line_pod(*arguments: str) -> dict[str, object]:

@@ -151,7 +151,7 @@ DAMAGE = (
 
 
 def kernel_state(mesh: Mesh, node: str) -> list[str]:
-    """What the node's kernel holds of ours for IPv6, in a form that compares."""
+    """What the node's kernel holds of the mesh for IPv6, in a form that compares."""
     script = (
         "ip -o -6 addr show quilt0 | cut -d' ' -f2-; ip -o -6 addr show vxlan100 | cut -d' ' -f2-;"
         "ip -6 neigh show dev vxlan100 nud permanent; cat /proc/sys/net/ipv6/conf/all/forwarding;"
@@ -177,8 +177,8 @@ def test_a_killed_runtime_and_agent_leave_traffic_alone(dual: Mesh, servers: dic
     ping = ("ping", "-6", f"-c{count}", f"-i{every}", "-W1", "-q", target.addresses[6])
     dual.kubectl("delete", "pod", "-n", "quilt-system", dual.system_pod("node", node)["metadata"]["name"],
                  "--grace-period=0", "--force")  # fmt: skip
-    said = dual.kubectl("exec", source.name, "--", *ping)
-    assert f"{count} received" in said
+    output = dual.kubectl("exec", source.name, "--", *ping)
+    assert f"{count} received" in output
 
 
 def test_the_command_line_shows_both(dual: Mesh) -> None:

@@ -112,8 +112,8 @@ def test_an_agent_that_stays_away_costs_no_packet(mesh: Mesh, outage: Outage) ->
     mesh.kubectl("delete", "pod", "-n", NAMESPACE, pod)
     until("all nodes are in sync again", lambda: all_up(mesh), timeout=120, every=0.5)
 
-    # What its former agent said last may have been that all is well.
-    def heard() -> bool:
+    # What its former agent reported last may have been that all is well.
+    def responds() -> bool:
         return bool(mesh.condition(outage.node, "AgentUnresponsive")["status"] == "False")
 
-    until("its agent is heard again", heard, timeout=60, every=0.5)
+    until("its agent responds again", responds, timeout=60, every=0.5)

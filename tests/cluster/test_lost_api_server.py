@@ -1,4 +1,4 @@
-"""One of two API servers goes without a word while a node dies.
+"""One of two API servers disappears silently while a node dies.
 
 The withdrawal reaches all the same the kernel of a node that watches this very server.
 """
@@ -36,7 +36,7 @@ def received(mesh: Mesh, node: str) -> dict[str, int]:
 def claims_ports(mesh: Mesh, node: str) -> list[str]:
     """Local port of the connection on which an agent watches the claims: what a claim holds comes by it.
 
-    Empty when that watch was begun anew meanwhile.
+    Empty when that watch was begun again meanwhile.
     """
     claim = ("quiltsubnet", mesh.subnets()[node]["metadata"]["name"])
     before = received(mesh, node)

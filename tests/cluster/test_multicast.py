@@ -148,7 +148,7 @@ def test_every_member_gets_the_stream_once_and_no_one_else(mesh: Mesh, talkers: 
 
 
 def test_a_pods_interface_says_whose_it_is(mesh: Mesh, talkers: dict[str, Talker]) -> None:
-    """By this the agent knows whose namespace takes part."""
+    """By this the agent knows whose namespace participates."""
     for name, talker in talkers.items():
         assert f"alias default/{name}\n" in mesh.on(talker.pod.node, "ip", "link", "show", "type", "veth")
 

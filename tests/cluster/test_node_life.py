@@ -24,15 +24,15 @@ def entries_of(mesh: Mesh, node: str, subnet: str, host: str) -> str:
 
 
 @contextmanager
-def operators_heard(mesh: Mesh) -> Iterator[None]:
-    """Add to a failure within the block where the operators run and what they said."""
+def operators_logged(mesh: Mesh) -> Iterator[None]:
+    """Add to a failure within the block where the operators run and what they logged."""
     try:
         yield
     except AssertionError as error:
         chosen = ("-n", NAMESPACE, "-l", "app.kubernetes.io/component=operator")
         where = mesh.kubectl("get", "pods", *chosen, "-o", "wide")
-        said = mesh.kubectl("logs", *chosen, "--prefix", "--tail=40", "--ignore-errors")
-        raise AssertionError(f"{error}\n{where}\n{said}") from error
+        logs = mesh.kubectl("logs", *chosen, "--prefix", "--tail=40", "--ignore-errors")
+        raise AssertionError(f"{error}\n{where}\n{logs}") from error
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_a_dead_node_is_withdrawn_and_comes_back_with_its_subnet(
         until("the watch runs", lambda: "Up" in seen, timeout=30)
         mesh.cluster.kill_node(victim)
         last = max(renewals(mesh, victim))
-        with operators_heard(mesh):
+        with operators_logged(mesh):
             until("the node is Down", lambda: "Down" in seen, timeout=45, every=0.05)
         gone_by = seen["Down"] + 1
         for node in pods:

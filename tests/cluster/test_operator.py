@@ -122,18 +122,18 @@ def test_namespaces_of_multicast_that_a_hand_changed_are_taken_back_and_an_event
     operator: Operator, fleet: Fleet
 ) -> None:
     """u13: multicast.namespaces changed by hand is taken back by one apply, which an Event tells."""
-    eventually(lambda: operator.said("network_applied") or fleet.network(), "the network stands")
+    eventually(lambda: operator.logged("network_applied") or fleet.network(), "the network exists")
     written = operator.metric("quilt_operator_api_writes_total", 'resource="quiltnetworks"')
     edit = {"spec": {"multicast": {"namespaces": ["video"]}}}
     fleet.api.merge(QUILTNETWORK.path("default"), edit).ok()
 
-    def told() -> list[str]:
+    def reported() -> list[str]:
         items = fleet.api.get("/apis/events.k8s.io/v1/namespaces/default/events").ok()["items"]
         return [item["note"] for item in items if item["reason"] == "HandEditUndone"]
 
     eventually(lambda: not fleet.network()["spec"]["multicast"]["namespaces"], "taken back")
-    eventually(told, "told")
-    assert 'multicast.namespaces was ["video"], the chart says []' in told()[0]
+    eventually(reported, "reported")
+    assert 'multicast.namespaces was ["video"], the chart says []' in reported()[0]
     assert operator.metric("quilt_operator_api_writes_total", 'resource="quiltnetworks"') == written + 1
 
 
@@ -155,7 +155,7 @@ def test_a_deleted_node_keeps_its_subnet_for_the_grace_period(operator: Operator
     eventually(lambda: fleet.claim_of("node-4").get("cidr") == "10.42.1.0/24", "reused")
 
 
-def test_row_24_a_cloud_that_waits_for_routes_is_told_when_the_node_is_in_sync(
+def test_row_24_a_cloud_that_waits_for_routes_is_notified_when_the_node_is_in_sync(
     operator: Operator, fleet: Fleet
 ) -> None:
     fleet.host("node-1")
@@ -164,11 +164,11 @@ def test_row_24_a_cloud_that_waits_for_routes_is_told_when_the_node_is_in_sync(
     fleet.api.merge(f"{path}/status", {"status": {"conditions": [waiting]}}).ok()
     fleet.register("node-1")
 
-    def told() -> bool:
+    def reported() -> bool:
         found = fleet.api.get(path).ok()["status"]["conditions"]
         return [(item["status"], item["reason"]) for item in found] == [("False", "QuiltIsUp")]
 
-    eventually(told, "NetworkUnavailable is cleared")
+    eventually(reported, "NetworkUnavailable is cleared")
 
 
 def test_a_claim_that_somebody_deletes_is_made_again_with_the_same_subnet(
@@ -198,7 +198,7 @@ def test_an_administrator_chooses_a_subnet(operator: Operator, fleet: Fleet) -> 
 
 
 def test_row_17_faulty_claims_are_reported_and_left_alone(operator: Operator, fleet: Fleet) -> None:
-    # Admission would refuse it; it stands for one from before the network was what it is.
+    # Admission would refuse it; it replaces one from before the network was what it is.
     policy = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings"
     bindings = [item["metadata"]["name"] for item in fleet.api.get(policy).ok()["items"]]
     kept = [fleet.api.get(f"{policy}/{name}").ok() for name in bindings]
@@ -231,7 +231,7 @@ def test_row_22_an_exhausted_pool_is_a_condition_and_heals_when_extended(
     eventually(lambda: len(fleet.claims()) == 254, "all 254 given out", 60)
     before = fleet.owners()
     poor = next(name for name in everyone if name not in before)
-    eventually(lambda: fleet.condition(poor, "SubnetAllocated") == "False/Exhausted", "told")
+    eventually(lambda: fleet.condition(poor, "SubnetAllocated") == "False/Exhausted", "reported")
     assert operator.metric("quilt_operator_subnets", 'state="free"') == 0
     extended = {"spec": {"clusterCIDRs": ["10.42.0.0/16", "10.43.0.0/16"]}}
     fleet.api.merge(QUILTNETWORK.path("default"), extended).ok()

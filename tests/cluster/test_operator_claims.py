@@ -34,7 +34,7 @@ def test_a_claim_in_use_stays_up_until_the_runtime_serves_the_new_one(
     fleet.register("node-1", served=[OLD])
     eventually(lambda: mesh(fleet, "node-1") == up(address("node-1")), "Up")
     fleet.api.merge(QUILTNODE.path("node-1"), {"spec": {"subnet": NEW}}).ok()
-    eventually(lambda: fleet.condition("node-1", "SubnetInUse") == "True/DrainFirst", "told to drain")
+    eventually(lambda: fleet.condition("node-1", "SubnetInUse") == "True/DrainFirst", "asked to drain")
     phases = {cidr: claim["mesh"]["phase"] for cidr, claim in fleet.claims().items()}
     assert phases == {OLD: "Up", NEW: "Up"}
     assert fleet.node("node-1")["status"]["subnets"] == [OLD, NEW]
@@ -94,7 +94,7 @@ def test_a_quiltnode_deleted_with_a_finalizer_stays_served_while_its_node_exists
     fleet.api.merge(path, {"metadata": {"finalizers": ["quilt.io/test"]}}).ok()
     fleet.api.request("DELETE", path).ok()
     move(fleet, "node-1", "192.168.9.1")
-    eventually(lambda: mesh(fleet, "node-1") == up("192.168.9.1"), "served while it goes")
+    eventually(lambda: mesh(fleet, "node-1") == up("192.168.9.1"), "served while it drains")
     fleet.api.merge(path, {"metadata": {"finalizers": []}}).ok()
     assert fleet.api.get(path).status == 404
     fleet.silence("node-1")

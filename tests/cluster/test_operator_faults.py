@@ -14,17 +14,17 @@ from tests.support.operators import Fleet, Operator, eventually, names
 FRESH_API_SERVER = 75.0
 
 
-def test_row_18_a_restarted_api_server_takes_nobody_down(
+def test_row_18_a_restarted_api_server_withdraws_nobody(
     plane: ControlPlane, operator: Operator, fleet: Fleet
 ) -> None:
     fleet.join(*names(3))
     eventually(lambda: all(fleet.phase(name) == "Up" for name in names(3)), "Up")
-    before = len(operator.said("node_down"))
+    before = len(operator.logged("node_down"))
     plane.cluster.restart_apiserver()
     eventually(operator.ready, "ready again", 60)
     fleet.join("node-4")
     eventually(lambda: fleet.phase("node-4") == "Up", "works on", FRESH_API_SERVER)
-    assert len(operator.said("node_down")) == before
+    assert len(operator.logged("node_down")) == before
 
 
 def test_killed_in_the_middle_of_joins_no_subnet_is_lost_or_given_twice(
@@ -48,10 +48,10 @@ def test_row_15_two_operators_that_both_believe_they_lead_do_no_harm(
     with Operator(plane, tmp_path, "other", "--namespace=default", admin=True) as other:
         eventually(other.leads, "leads as well", 60)
         both = (operator, other)
-        before = {one: len(one.said("claim_created")) for one in both}
+        before = {one: len(one.logged("claim_created")) for one in both}
         everyone: list[str] = []
         # The same one may be first again and again: nodes join until each was.
-        while any(len(one.said("claim_created")) == before[one] for one in both):
+        while any(len(one.logged("claim_created")) == before[one] for one in both):
             assert len(everyone) < 240, "one of the two does nothing"
             more = names(len(everyone) + 80)[len(everyone) :]
             fleet.crowd(*more)
@@ -60,24 +60,24 @@ def test_row_15_two_operators_that_both_believe_they_lead_do_no_harm(
         eventually(lambda: fleet.one_each(), "nobody keeps a second one", 60)
 
 
-def test_a_standby_is_ready_and_takes_over_at_once_when_the_leader_ends(
+def test_a_standby_is_ready_and_leads_at_once_when_the_leader_ends(
     plane: ControlPlane, operator: Operator, fleet: Fleet, tmp_path: Path
 ) -> None:
     with Operator(plane, tmp_path, "standby") as standby:
-        eventually(lambda: standby.said("waiting_for_leadership"), "stands by")
+        eventually(lambda: standby.logged("waiting_for_leadership"), "waits")
         assert standby.ready()
-        assert not standby.said("leadership_acquired")
+        assert not standby.logged("leadership_acquired")
         assert operator.terminate() == 0
         eventually(standby.leads, "took over", 10)
         fleet.join("node-1")
         eventually(lambda: fleet.phase("node-1") == "Up", "works")
         operator.restart()
-        eventually(lambda: operator.said("waiting_for_leadership"), "stands by in turn")
+        eventually(lambda: operator.logged("waiting_for_leadership"), "waits in turn")
         assert standby.terminate() == 0
     eventually(operator.leads, "leads again", 10)
 
 
-def test_row_19_watches_that_die_silently_are_opened_anew_and_nobody_is_down(
+def test_row_19_watches_that_die_silently_are_opened_again_and_nobody_is_down(
     plane: ControlPlane, operator: Operator, fleet: Fleet, tmp_path: Path
 ) -> None:
     fleet.join(*names(2))
@@ -90,7 +90,7 @@ def test_row_19_watches_that_die_silently_are_opened_anew_and_nobody_is_down(
         eventually(lambda: way.mute() >= 6, "all of them again")
         fleet.leave("node-1")
         eventually(lambda: fleet.claim_of("node-1").get("phase") != "Up", "and so is a deletion", 60)
-        assert not other.said("node_down")
+        assert not other.logged("node_down")
     operator.restart()
     eventually(operator.leads, "leads again", 60)
 
@@ -101,7 +101,7 @@ def test_row_21_an_operator_that_starts_without_an_api_server_waits(
     plane.cluster.stop_apiserver()
     try:
         operator.restart()
-        eventually(lambda: operator.said("waiting_for_api"), "waits")
+        eventually(lambda: operator.logged("waiting_for_api"), "waits")
         assert not operator.ready()
         assert operator.get("/healthz")[0] == 200
     finally:

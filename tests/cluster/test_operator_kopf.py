@@ -26,7 +26,7 @@ from tests.support.faultyway import operator_on_its_way
 from tests.support.operators import Fleet, Operator, eventually, names
 
 NODES = QUILTNODE.plural
-# Changes while the faults are drawn: this many, and as many more as it takes until each of these has struck.
+# Changes while the faults are drawn: this many, and as many more as needed until each of these has struck.
 TURNS = 400
 NEEDED = ("late", "again", "cut", "gone", "failed")
 
@@ -36,7 +36,7 @@ class View:
 
     def __init__(self, world: World, audit: Audit, wire: Wire, proxy: Proxy) -> None:
         self.world, self.audit, self.wire, self.proxy = world, audit, wire, proxy
-        self.told: list[str] = []
+        self.notified: list[str] = []
 
     def versions(self) -> dict[str, int]:
         return {name: item.version for name, item in self.world.nodes.items.items()}
@@ -71,8 +71,8 @@ async def view(
     wire = made.wire(32)
     proxy = Proxy(wire, faults, 1, lambda: None)
     client = Client(find_access(str(made.through("kopf", await proxy.start()))))
-    told: list[str] = []
-    world = World("default", told.append, lambda: None)
+    notified: list[str] = []
+    world = World("default", notified.append, lambda: None)
     audit = Audit(client, world, interval)
     watches = Watches(Memo(asyncio.get_running_loop(), world, audit, client, silence), "test")
     running = asyncio.create_task(watches.run())
@@ -80,12 +80,12 @@ async def view(
         async with asyncio.timeout(60):
             await audit.complete.wait()
         found = View(world, audit, wire, proxy)
-        found.told = told
+        found.notified = notified
         yield found
     finally:
         watches.end()
         await asyncio.wait([running], timeout=20)
-        assert running.done(), "kopf ends when it is told to"
+        assert running.done(), "kopf ends on request"
         await client.close()
         await proxy.stop()
 
@@ -145,17 +145,19 @@ async def test_row_19_an_object_deleted_while_the_watch_was_away_is_gone_after_a
         assert seen.proxy.cut(), "and no watch can be resumed"
         await seen.wire.ok("DELETE", QUILTNODE.path("node-1"))
         await change(seen.wire, "node-2", "changed")
-        seen.told.clear()
+        seen.notified.clear()
         seen.proxy.away = False
         await seen.agrees()
         assert set(seen.versions()) == {"node-2"}
-        assert "node-1" in seen.told
+        assert "node-1" in seen.notified
 
 
 @pytest.mark.usefixtures("bare")
 @pytest.mark.parametrize("code", [429, 500, 504])
-async def test_after_an_error_in_a_watch_kopf_goes_on(plane: ControlPlane, tmp_path: Path, code: int) -> None:
-    """t7: After an ERROR in a watch kopf lists all again and goes on; what came before it counts."""
+async def test_after_an_error_in_a_watch_kopf_continues(
+    plane: ControlPlane, tmp_path: Path, code: int
+) -> None:
+    """t7: After an ERROR in a watch kopf lists all again and continues; what came before it counts."""
     async with view(plane, tmp_path, Faults()) as seen:
         seen.proxy.calm = True
         await make(seen.wire, "node-1")
@@ -206,7 +208,7 @@ def test_a_node_that_left_unseen_gives_its_subnet_back_and_nobody_has_a_finalize
         fleet.leave("node-1")
         way.back()
         eventually(lambda: not fleet.claim_of("node-1"), "given back after the grace period", 60)
-        assert other.said("audit_found_deleted")
+        assert other.logged("audit_found_deleted")
         fleet.join("node-4")
         eventually(lambda: fleet.claim_of("node-4").get("cidr") == "10.42.1.0/24", "and handed out again")
         everything: list[dict[str, Any]] = []

@@ -36,7 +36,7 @@ def two(mesh: Mesh, *, without: str = "") -> dict[str, str]:
 
 @pytest.fixture
 def uncordoned(mesh: Mesh) -> Iterator[None]:
-    """Every node takes Pods again afterwards."""
+    """Every node accepts Pods again afterwards."""
     yield
     for node in mesh.nodes():
         mesh.kubectl("uncordon", node)
@@ -44,7 +44,7 @@ def uncordoned(mesh: Mesh) -> Iterator[None]:
 
 @pytest.mark.usefixtures("uncordoned")
 def test_an_operator_does_not_return_to_a_cordoned_node(mesh: Mesh) -> None:
-    """u4: An operator that goes from a cordoned node comes up on another, never on the cordoned one."""
+    """u4: An operator that leaves a cordoned node starts on another, never on the cordoned one."""
     node, pod = next(iter(two(mesh).items()))
     mesh.kubectl("cordon", node)
     mesh.kubectl("delete", "pod", "-n", NAMESPACE, pod)

@@ -25,8 +25,8 @@ def remove(mesh: Mesh) -> None:
     """Uninstall by the book, the address plan included, which cannot be changed."""
     mesh.cluster.helm("uninstall", "quilt", "-n", NAMESPACE, "--wait", "--timeout", "120s")
     mesh.kubectl("delete", "--all", ",".join(KINDS), "--timeout=60s")
-    ours = ("pods", "-n", NAMESPACE)
-    until("no Pod of the chart is left", lambda: not mesh.get(*ours)["items"], timeout=60)
+    pods = ("pods", "-n", NAMESPACE)
+    until("no Pod of the chart is left", lambda: not mesh.get(*pods)["items"], timeout=60)
     for node in mesh.nodes():
         clean(mesh, node)
 

@@ -75,7 +75,7 @@ def service(mesh: Mesh, name: str, kind: str = "ClusterIP", **selector: str) -> 
 
 
 def answers(mesh: Mesh, pod: Pod, address: str, names: set[str]) -> None:
-    """The Service answers; a new one takes kube-proxy a moment."""
+    """The Service answers; a new one needs kube-proxy for a moment."""
     until(f"{pod.name} reaches {address}", lambda: mesh.http(pod, address) in names, timeout=30, every=0.3)
 
 
@@ -231,8 +231,8 @@ def test_restarts_of_runtime_and_agent_lose_no_packet(mesh: Mesh, pods: dict[str
     flow.assert_complete(at_least=400)
 
 
-def test_a_full_subnet_is_told_and_mended(mesh: Mesh, pods: dict[str, Pod]) -> None:
-    """The 254th pod of a node gets a clear error and an Event; one that goes makes room.
+def test_a_full_subnet_is_reported_and_recovers(mesh: Mesh, pods: dict[str, Pod]) -> None:
+    """The 254th pod of a node gets a clear error and an Event; one that is deleted makes room.
 
     The addresses are taken over the runtime's own RPC; `make full-node` does it with as many pods.
     """
@@ -255,14 +255,14 @@ def test_a_full_subnet_is_told_and_mended(mesh: Mesh, pods: dict[str, Pod]) -> N
         command = ("exec", "-n", NAMESPACE, pod, "-c", "runtime", "--", "python3", "-c", script)
         return int(mesh.kubectl(*command, verb, str(count)))
 
-    def told() -> bool:
+    def is_full() -> bool:
         events = mesh.get("events", "--field-selector", "involvedObject.name=matrix-254th")["items"]
         return any("253 of 253 are in use" in event.get("message", "") for event in events)
 
     assert 240 < filler("take", 253) < 253
     try:
         mesh.apply(pod_manifest("matrix-254th", node, {"app": "matrix-254th"}))
-        until("an Event says that the subnet is full", told, timeout=60, every=0.5)
+        until("an Event says that the subnet is full", is_full, timeout=60, every=0.5)
         assert filler("free", 1) == 1
         mesh.running("matrix-254th", timeout=120)
     finally:
@@ -281,11 +281,11 @@ def test_row_23_a_foreign_conflist_that_would_win_is_reported(mesh: Mesh, pods: 
 
     try:
         until("the node's condition names it", reported, timeout=90, every=0.5)
-        told = subprocess.run(
+        done = subprocess.run(
             ["quiltctl", "--kubeconfig", str(mesh.cluster.kubeconfig), "status"],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
-        assert "00-foreign.conflist" in told.stdout, told.stdout + told.stderr
+        assert "00-foreign.conflist" in done.stdout, done.stdout + done.stderr
     finally:
         path.unlink()
     until("it is forgotten again", lambda: not reported(), timeout=90, every=0.5)

@@ -12,8 +12,8 @@ def test_uninstall_leaves_pods_deletable_and_clean_up_a_clean_host(mesh: Mesh, p
     assert "quiltsubnets.quilt.io" in crds, "helm uninstall keeps the definitions and with them the claims"
     mesh.delete_pods(*(pod.name for pod in pods.values()))
     # Helm waits for what it made; that includes a DaemonSet, not the Pods that this made.
-    pods_of_ours = ("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/component in (node, operator)")
-    until("no Pod of the chart is left", lambda: not mesh.get(*pods_of_ours)["items"], timeout=60)
+    chart_pods = ("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/component in (node, operator)")
+    until("no Pod of the chart is left", lambda: not mesh.get(*chart_pods)["items"], timeout=60)
     for node in mesh.nodes():
         clean(mesh, node)
 

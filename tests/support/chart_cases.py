@@ -34,7 +34,7 @@ MONITORED = {"monitoring": {"serviceMonitor": {"enabled": True}}}
 class Case:
     """A value, and the places (object, way in it, what is there) where it is rendered.
 
-    `alone` marks values that hide others and so keep their default among all; `needs` is what it takes.
+    `alone` marks values that hide others and so keep their default among all; `needs` is what it requires.
     """
 
     path: str

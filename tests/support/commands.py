@@ -33,7 +33,7 @@ LEFT = (
 
 
 def clean(mesh: Mesh, node: str) -> None:
-    """Run the documented command on a node; nothing of ours is left."""
+    """Run the documented command on a node; nothing of the mesh is left."""
     import sys
     from pathlib import Path
 

@@ -33,7 +33,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Answer:
-    """What the API server said."""
+    """What the API server answered."""
 
     status: int
     body: Json
@@ -74,7 +74,7 @@ class Api:
                 self._trust.load_cert_chain(file.name)
 
     def request(self, method: str, path: str, body: Json | None = None, kind: str = JSON) -> Answer:
-        """One request; never raises for what the server answers. Waits when told to (a CRD still settles)."""
+        """One request; never raises for what the server answers. Waits on request (a CRD still settles)."""
         deadline = time.monotonic() + 30
         while (answer := self._once(method, path, body, kind)).status == 429 and time.monotonic() < deadline:
             time.sleep(float(answer.headers.get("Retry-After", "1")))
@@ -143,14 +143,14 @@ class ControlPlane:
         return self.account("quilt-agent", *bound)
 
     def install(self, *arguments: str, chart: Path = CHART) -> str:
-        """Install or upgrade the chart as the README says, wait until it is in force; what Helm said."""
-        said = self.cluster.helm(
+        """Install or upgrade the chart as the README says, wait until it is in force; Helm's output."""
+        output = self.cluster.helm(
             "upgrade", "--install", "quilt", str(chart), "-n", NAMESPACE, "--create-namespace", *arguments
         )
         names = [resource.crd_name for resource in (QUILTNETWORK, QUILTNODE, QUILTSUBNET)]
         self.cluster.kubectl("wait", "crd", *names, "--for=condition=Established", "--timeout=60s")
         self._wait_enforced()
-        return said
+        return output
 
     def _wait_enforced(self) -> None:
         """Wait until both policies are obeyed: the API server learns of them by and by."""
@@ -162,10 +162,10 @@ class ControlPlane:
         deadline = time.monotonic() + 60
         for api, resource, body, words in tried:
             while True:
-                said = api.create(resource.path() + "?dryRun=All", body).message
-                if any(word in said for word in words):
+                message = api.create(resource.path() + "?dryRun=All", body).message
+                if any(word in message for word in words):
                     break
-                assert time.monotonic() < deadline, f"{resource.plural}: {said or 'accepted'}"
+                assert time.monotonic() < deadline, f"{resource.plural}: {message or 'accepted'}"
                 time.sleep(0.05)
 
 

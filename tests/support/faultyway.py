@@ -1,4 +1,4 @@
-"""A way to a test's API server on which watches can fall silent, and an operator that takes it."""
+"""A way to a test's API server on which watches can fall silent, and an operator that uses it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.controlplane import ControlPlane
 
 
 class Way:
-    """A proxy in a thread of its own, without faults until told."""
+    """A proxy in a thread of its own, without faults until given some."""
 
     def __init__(self, plane: Plane) -> None:
         self._loop = asyncio.new_event_loop()

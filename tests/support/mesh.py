@@ -82,7 +82,7 @@ class Mesh:
 
     # -- the cluster's API ------------------------------------------------------------------
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        """Run kubectl and return its output. Raises DevclusterError with what it said."""
+        """Run kubectl and return its output. Raises DevclusterError with its message."""
         return self.cluster.kubectl(*arguments, stdin=stdin, timeout=300)
 
     def get(self, *arguments: str) -> Any:
@@ -259,7 +259,7 @@ def in_sync(status: dict[str, Any]) -> bool:
 
 
 def kernel_state(mesh: Mesh, node: str) -> dict[str, list[str]]:
-    """What the node's kernel holds of ours, in a form that compares."""
+    """What the node's kernel holds of the mesh, in a form that compares."""
     commands = {
         "routes": "ip -o route show | grep -E 'vxlan100|quilt0' | sed 's/nhid [0-9]* //'",
         "fdb": "bridge fdb show dev vxlan100",

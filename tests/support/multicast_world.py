@@ -141,7 +141,7 @@ class PodSpace:
     sockets: list[socket.socket]
 
     def receiver(self, group: str, *, join: bool = True) -> Receiver:
-        """Bind to the group, and join it; alias groups are told apart by the binding."""
+        """Bind to the group, and join it; alias groups differ by the binding."""
         sock = inside(self.path, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         self.sockets.append(sock)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -273,7 +273,7 @@ class World:
 
 
 async def until(what: str, check: Callable[[], Any], within: float = 20.0) -> float:
-    """Poll; return how long it took in seconds. What waits for a timer of the agent's takes 30 and more."""
+    """Poll; return how long it took in seconds. What waits for a timer of the agent's needs 30 and more."""
     started = time.monotonic()
     while not check():
         assert time.monotonic() - started < within, f"not within {within} s: {what}"
@@ -325,8 +325,8 @@ def add_pod(node: Node, make_netns: Callable[[], Any], namespace: str = "default
     return made
 
 
-def all_heard(node: Node) -> bool:
-    """Whether a node has heard its two peers and both know what it has."""
+def all_received(node: Node) -> bool:
+    """Whether a node has received from its two peers and both know what it has."""
     return (
         node.metric("quilt_multicast_datagrams_total", direction="received", kind="Full") >= 2
         and node.metric("quilt_multicast_datagrams_total", direction="received", kind="Ack") >= 2
@@ -366,7 +366,7 @@ async def make_world(
         node.start()
     try:
         for node in world.nodes:
-            await until("peers told each other", partial(all_heard, node))
+            await until("peers have exchanged members", partial(all_received, node))
         yield world
     finally:
         for node in world.nodes:

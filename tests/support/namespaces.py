@@ -13,7 +13,7 @@ from quilt_netlink.namespaces import socket_in
 
 @dataclass(frozen=True)
 class Namespace:
-    """A network namespace of one test; it and everything in it goes when the test ends, passed or failed."""
+    """A network namespace of one test; all of it is removed when the test ends, passed or failed."""
 
     name: str
 

@@ -1,7 +1,7 @@
-"""What a kernel does, said once and tested on the real one and on the one in memory.
+"""What a kernel does, described once and tested on the real one and on the one in memory.
 
 A subclass provides the fixtures `kernel` (loopback up, nothing else) and `other` (a second such kernel with a
-descriptor that stands for its namespace).
+descriptor that represents its namespace).
 """
 
 from __future__ import annotations
@@ -94,13 +94,13 @@ class KernelContract(LinkContract):
         assert error.value.errno == errno.EINVAL
         assert error.value.op == Put(Route("10.42.2.0/24", 81, nhid=9))
 
-    def test_a_nexthop_takes_its_routes_with_it(self, kernel: KernelLike, device: int) -> None:
+    def test_routes_are_removed_with_their_nexthop(self, kernel: KernelLike, device: int) -> None:
         kernel.apply([*peer(device, 2), *peer(device, 3)])
         kernel.run(Delete(Nexthop(2, device)))
         assert [route.prefix for route in kernel.routes(protocol=81)] == ["10.42.3.0/24"]
         assert refusal(kernel, Delete(Route("10.42.2.0/24", 81, nhid=2))) == errno.ESRCH
 
-    def test_a_device_that_goes_down_keeps_only_its_fdb(self, kernel: KernelLike, device: int) -> None:
+    def test_a_device_set_down_keeps_only_its_fdb(self, kernel: KernelLike, device: int) -> None:
         kernel.apply([Put(Address(device, "10.42.1.0/32")), *peer(device)])
         kernel.run(Put(Link("vxlan100", up=False)))
         assert (kernel.neighbours(device), kernel.nexthops(), kernel.routes(protocol=81)) == ([], [], [])
@@ -109,7 +109,7 @@ class KernelContract(LinkContract):
         assert refusal(kernel, Create(Nexthop(2, device, "10.42.2.0"))) == errno.ENETDOWN
         assert refusal(kernel, Put(Route("10.42.2.0/24", 81, ifindex=device))) == errno.ENETDOWN
 
-    def test_a_deleted_device_takes_everything_along(self, kernel: KernelLike, device: int) -> None:
+    def test_everything_is_removed_with_its_device(self, kernel: KernelLike, device: int) -> None:
         kernel.apply([Put(Address(device, "10.42.1.0/32")), *peer(device)])
         kernel.run(Delete(Link("vxlan100")))
         assert (kernel.neighbours(device), kernel.fdb(device), kernel.nexthops()) == ([], [], [])
@@ -129,7 +129,7 @@ class KernelContract(LinkContract):
         kernel.run(Delete(wanted))
         assert kernel.routes() == []
 
-    def test_routes_are_told_apart_by_table_and_metric(self, kernel: KernelLike, device: int) -> None:
+    def test_routes_differ_by_table_and_metric(self, kernel: KernelLike, device: int) -> None:
         routes = [
             Route("10.42.2.0/24", 81, ifindex=device, scope=SCOPE_LINK),
             Route("10.42.2.0/24", 81, ifindex=device, scope=SCOPE_LINK, metric=7),
@@ -150,7 +150,7 @@ class KernelContract(LinkContract):
         assert kernel.route_get("203.0.113.1") is None
 
     @pytest.mark.parametrize("prefix", ["10.42.0.0/16", "fd42::/48"])
-    def test_an_unreachable_prefix_is_no_route_and_stands_behind_all_routes(
+    def test_an_unreachable_prefix_is_no_route_and_comes_after_all_routes(
         self, kernel: KernelLike, device: int, prefix: str
     ) -> None:
         refused = Unreachable(prefix, 81, metric=0xFFFFFFFF)

@@ -66,7 +66,7 @@ class LinkContract:
             assert read(4242) == []
         assert kernel.routes(ifindex=4242) == []
 
-    def test_a_veth_end_goes_into_another_namespace(self, kernel: KernelLike, other: Other) -> None:
+    def test_a_veth_end_moves_into_another_namespace(self, kernel: KernelLike, other: Other) -> None:
         inside, descriptor = other
         kernel.run(Create(Link("quilt0", kind="bridge", up=True)))
         bridge = kernel.link("quilt0").index  # type: ignore[union-attr]
@@ -106,7 +106,7 @@ class LinkContract:
         assert entry not in kernel.addresses(device)
         assert refusal(kernel, Delete(entry)) == errno.EADDRNOTAVAIL
 
-    def test_an_address_brings_its_route_unless_told_not_to(self, kernel: KernelLike, device: int) -> None:
+    def test_an_address_brings_its_route_unless_asked_not_to(self, kernel: KernelLike, device: int) -> None:
         kernel.run(Put(Address(device, "10.42.1.1/24")))
         route = Route("10.42.1.0/24", 2, ifindex=device, scope=SCOPE_LINK, prefsrc="10.42.1.1")
         assert kernel.routes(protocol=2) == [route]

@@ -40,7 +40,7 @@ def renewals(mesh: Mesh, node: str) -> list[float]:
 
 @contextmanager
 def phases(mesh: Mesh, node: str) -> Iterator[dict[str, float]]:
-    """{phase: Unix time at which the QuiltNode's watch first told it} while the block runs."""
+    """{phase: Unix time at which the QuiltNode's watch first reported it} while the block runs."""
     seen: dict[str, float] = {}
     template = "{.metadata.name} {.status.phase}{'\\n'}"
     command = ["get", "quiltnodes", node, "--watch", "-o", f"jsonpath={template}"]

@@ -53,12 +53,12 @@ class Clocked:
             lambda: None,
         )
 
-    def know(self, names: Iterable[str], *, heard: bool = True) -> None:
+    def know(self, names: Iterable[str], *, reported: bool = True) -> None:
         """Have nodes watched from now on: nodes that run, or such as were only prepared."""
         known = list(names)
         for name in known:
             self.beats.health(name)
-        if heard:
+        if reported:
             self.renew("agent", known)
 
     def down(self) -> set[str]:

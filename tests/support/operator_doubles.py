@@ -1,7 +1,7 @@
 """The operator's view, claimer and reconciler over an API server in memory, the clock in the test's hand.
 
-Every change is told to the view as a watch would tell it. A node is looked at when the view says so or when
-its own time comes, never because a test asks for it.
+Every change is reported to the view as a watch would report it. A node is looked at when the view says so or
+when its own time comes, never because a test asks for it.
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ class Api:
             if c["type"] in ("DataplaneInSync", "RuntimeReady")
         ]
         conditions = [*others, *status["conditions"]]
-        said = {**held["status"], **status, "conditions": conditions}
-        self.nodes[node.name] = {**held, "metadata": meta, "status": said}
+        merged = {**held["status"], **status, "conditions": conditions}
+        self.nodes[node.name] = {**held, "metadata": meta, "status": merged}
         return self.nodes[node.name]
 
     async def clear_network_unavailable(self, host: Node, now: str) -> Json:
@@ -126,13 +126,13 @@ class Beats:
 
 
 class Events:
-    """Events that were told: (object, reason)."""
+    """Events that were published: (object, reason)."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, str]] = []
+        self.published: list[tuple[str, str]] = []
 
     def note(self, about: Any, kind: str, reason: str, message: str) -> None:
-        self.told.append((about.name, reason))
+        self.published.append((about.name, reason))
 
 
 class Operator:

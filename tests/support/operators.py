@@ -66,7 +66,7 @@ def free_port() -> int:
 
 
 class Operator:
-    """One operator process, with the operator's own account unless told otherwise."""
+    """One operator process, with the operator's own account unless configured otherwise."""
 
     def __init__(
         self, plane: ControlPlane, folder: Path, name: str, *arguments: str, admin: bool = False
@@ -88,7 +88,7 @@ class Operator:
             return subprocess.Popen(self._command, stdout=output, stderr=output)
 
     def restart(self) -> None:
-        """Kill it (SIGKILL) and start it anew, with an empty log."""
+        """Kill it (SIGKILL) and start it again, with an empty log."""
         self.kill()
         self._process = self._start()
 
@@ -114,7 +114,7 @@ class Operator:
         self.log.touch()
         return status
 
-    def said(self, event: str) -> list[Json]:
+    def logged(self, event: str) -> list[Json]:
         """Log records of one event; not of a line that is still being written."""
         complete = self.log.read_text().rpartition("\n")[0]
         lines = [line for line in complete.splitlines() if line.startswith("{")]
@@ -134,7 +134,7 @@ class Operator:
         return self.get("/readyz")[0] == 200
 
     def leads(self) -> bool:
-        return bool(self.said("state_read")) and self.ready()
+        return bool(self.logged("state_read")) and self.ready()
 
     def metric(self, name: str, labels: str = "") -> float:
         """Sum of all samples of a metric whose labels match the pattern."""

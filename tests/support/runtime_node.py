@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 PATIENCE = float(os.environ.get("QUILT_TEST_PATIENCE", "1"))
 
 
-# Less than the 48 s after which the runtime looks by itself at what it heard nothing about.
+# Less than the 48 s after which the runtime looks by itself at what no notification was received for.
 TIMEOUT = 40.0 * PATIENCE
 
 
@@ -123,7 +123,7 @@ class Node:
 
     @contextmanager
     def relay(self, address: str) -> Iterator[Path]:
-        """Carry a Unix socket's bytes to a TCP address in the node: the test stands in another network."""
+        """Carry a Unix socket's bytes to a TCP address in the node: the test is in another network."""
         path = self.directory / f"relay-{address.replace(':', '-')}"
         command = [
             "ip",

@@ -160,8 +160,7 @@ class Attempt:
         """Return an outcome for each of the items."""
         wanted = {at: want for at, item in enumerate(items) if (want := self._wanted(at, item))}
         prefixes = {at: want.prefix if isinstance(want, Wanted) else want for at, want in wanted.items()}
-        # What is only added need not know what the mesh has: it is created exclusively, and looks again where
-        # one is.
+        # What is only added is created exclusively, without a look at the mesh's: only EEXIST asks for one.
         adding = not self._fully and all(isinstance(want, Wanted) for want in wanted.values())
         held = held_at(
             self._kernel,

@@ -110,10 +110,10 @@ def test_what_the_runtime_lets_pass_by_itself_is_no_problem_before_it_runs(
         ("iptables-nft -A INPUT -s 198.18.0.0/16 -m conntrack --ctstate NEW -j ACCEPT", "INPUT"),
     ],
 )
-def test_a_host_firewall_that_takes_the_overlay_by_state_alone_is_named(
+def test_a_host_firewall_that_accepts_the_overlay_by_state_alone_is_named(
     netns: Namespace, look: Look, rule: str, chain: str
 ) -> None:
-    """s1: A host firewall that takes the overlay's port only where `ctstate` is NEW fails the check."""
+    """s1: A host firewall that accepts the overlay's port only where `ctstate` is NEW fails the check."""
     for line in (
         "iptables-nft -A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
         "iptables-nft -A INPUT -i lo -j ACCEPT",

@@ -1,4 +1,4 @@
-"""Clean-up on a real kernel: everything of ours goes, nothing of others does, and twice does no harm."""
+"""Clean-up on a real kernel: all of the mesh is removed, nothing else is, and twice does no harm."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def root(tmp_path: Path) -> Path:
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "net.d/10-quilt.conflist").write_text("{}")
     (tmp_path / "net.d/99-other.conflist").write_text("{}")
-    (tmp_path / "bin/quilt-cni").write_text("ours")
-    for folder, loopback, portmap in (("bin", "ours", "theirs"), ("src", "ours", "ours")):
+    (tmp_path / "bin/quilt-cni").write_text("quilt")
+    for folder, loopback, portmap in (("bin", "quilt", "theirs"), ("src", "quilt", "quilt")):
         (tmp_path / folder / "loopback").write_text(loopback)
         (tmp_path / folder / "portmap").write_text(portmap)
     (tmp_path / "run/state/state.db").write_text("rows")
@@ -73,7 +73,9 @@ def listing(netns: Namespace) -> str:
     )
 
 
-def test_ours_goes_and_theirs_stays(make_netns: Callable[[], Namespace], root: Path) -> None:
+def test_what_the_mesh_made_is_removed_and_the_rest_stays(
+    make_netns: Callable[[], Namespace], root: Path
+) -> None:
     netns = make_netns()
     for line in THEIRS:
         netns.run("ip", *line.split())

@@ -120,7 +120,7 @@ async def test_row_27_any_ttl_crosses_the_mesh(world: World, ttl: int) -> None:
 
 @pytest.mark.parametrize("strictness", ["0", "1"])
 async def test_beside_routes_without_encapsulation(world: World, strictness: str) -> None:
-    """Unicast takes the shared link, multicast the overlay: a source's route leads another way."""
+    """Unicast uses the shared link, multicast the overlay: a source's route leads another way."""
     one, two, three = world.nodes
     for node in world.nodes:
         # The agent sets the device's to 2 (loose), whatever the host's own is.

@@ -15,7 +15,7 @@ GROUP = "239.11.0.1"
 IP_ADD_SOURCE_MEMBERSHIP, IP_DROP_SOURCE_MEMBERSHIP = 39, 40
 
 
-def heard(pod: PodSpace) -> int:
+def received(pod: PodSpace) -> int:
     """How many multicast packets a pod has received."""
     text = inside(pod.path, lambda: Path("/proc/thread-self/net/netstat").read_text())
     names, values = (line.split() for line in text.splitlines() if line.startswith("IpExt:"))
@@ -35,9 +35,9 @@ async def test_a_leave_between_the_first_query_and_its_answer_counts(
     await stream(one.pods[0].sender(), GROUP, 3)
     assert await complete(member, 3)
     assert one.copies() == {(GROUP, "198.18.200.2")}
-    before = heard(pod)
+    before = received(pod)
     two.space.run(*querier, "1")
-    await until("the pod is asked", lambda: heard(pod) > before)
+    await until("the pod is asked", lambda: received(pod) > before)
     member.leave()
     await until("the copies end", lambda: not one.copies())
 

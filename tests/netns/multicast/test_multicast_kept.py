@@ -16,7 +16,16 @@ from quilt_multicast.mroute import MrouteError, MulticastTable
 from quilt_runtime.keeper import SOCKET
 from quilt_runtime.keeper import Keeper as RuntimeKeeper
 from tests.support.multicast_streams import complete
-from tests.support.multicast_world import Node, Receiver, Sender, World, all_heard, inside, make_world, until
+from tests.support.multicast_world import (
+    Node,
+    Receiver,
+    Sender,
+    World,
+    all_received,
+    inside,
+    make_world,
+    until,
+)
 
 GROUP = "239.13.0.1"
 COPIES = {2: (GROUP, "198.18.200.2"), 3: (GROUP, "198.18.200.3")}
@@ -81,8 +90,8 @@ async def sent(sender: Sender, count: int) -> None:
     await until(f"{count} more are sent", lambda: sender.sent >= enough)
 
 
-async def heard(node: Node) -> None:
-    await until("peers told each other", lambda: all_heard(node))
+async def exchanged(node: Node) -> None:
+    await until("peers have exchanged members", lambda: all_received(node))
 
 
 @pytest.mark.parametrize("which", [1, 2])
@@ -94,7 +103,7 @@ async def test_nothing_is_lost_while_an_agent_is_away_or_comes_back(world: World
         await sent(sender, 60)
         assert world.nodes[0].copies() == {COPIES[2]}
         node.start()
-        await heard(node)
+        await exchanged(node)
         await sent(sender, 60)
     assert await complete(member, sender.sent)
 

@@ -85,7 +85,7 @@ async def test_the_pod_that_dies_without_a_leave_is_forgotten(world: World) -> N
 
 
 @pytest.mark.parametrize("action", ["removed", "added"])
-async def test_changed_copies_are_mended(world: World, action: str) -> None:
+async def test_changed_copies_are_repaired(world: World, action: str) -> None:
     sender, receiver = await streaming(world)
     one = world.nodes[0]
     with one.kernel() as kernel:
@@ -95,7 +95,7 @@ async def test_changed_copies_are_mended(world: World, action: str) -> None:
             kernel.remove_groups([VxlanGroup(device.index, *COPY)])
         else:
             kernel.add_groups([VxlanGroup(device.index, GROUP, "198.18.200.3")])
-    await until("mended", lambda: one.metric("quilt_multicast_drift_repairs_total", kind="copy") == 1)
+    await until("repaired", lambda: one.metric("quilt_multicast_drift_repairs_total", kind="copy") == 1)
     await until("as it was", lambda: one.copies() == {COPY})
     assert await arrives_again(sender, receiver) < 1
 
@@ -127,7 +127,7 @@ async def test_turned_off_it_leaves_nothing(world: World) -> None:
     assert one.service.state.routes() == []
 
 
-async def test_who_owns_the_table_is_said(world: World) -> None:
+async def test_who_owns_the_table_is_reported(world: World) -> None:
     one = world.nodes[0]
     with pytest.raises(MrouteError, match="Another program owns the multicast routing table"):
         inside(one.space.path, MulticastTable.open)
@@ -146,7 +146,7 @@ async def test_limits_hold(make_netns: Callable[[], Any], world: World) -> None:
     for number in range(5, 8):
         two.pods[1].receiver(f"239.20.0.{number}")
     assert one.service is not None
-    await until("four of them are told", lambda: len(one.service.state.groups()) == 4)
+    await until("four of them are published", lambda: len(one.service.state.groups()) == 4)
     await until("the others are counted", lambda: two.metric("quilt_multicast_refused_members") == 4)
     await asyncio.sleep(0.1)
     assert len(one.service.state.groups()) == 4
@@ -158,7 +158,7 @@ async def test_the_key_is_asked_for(world: World) -> None:
     world.key.unlink()
     one.start()
     assert one.service is not None
-    await until("said", lambda: one.service.problems)
+    await until("reported", lambda: one.service.problems)
     assert "set network.multicast.enabled in the chart" in one.service.problems[0]
     world.key.write_bytes(b"0123456789abcdef0123456789abcdef")
     await until("started", lambda: not one.service.problems)
@@ -183,9 +183,9 @@ async def test_events_tell_who_joined_and_what_is_routed(world: World) -> None:
     _, receiver = await streaming(world)
     one, two, _ = world.nodes
     receiver.leave()
-    await until("told", lambda: (GROUP, False) in two.log.members)
+    await until("published", lambda: (GROUP, False) in two.log.members)
     assert two.log.members == [(GROUP, True), (GROUP, False)]
-    await until("the flow is told", lambda: len(one.log.flows) >= 2)
+    await until("the flow is published", lambda: len(one.log.flows) >= 2)
     assert {flow for flow, _ in one.log.flows} == {(one.pods[0].address, GROUP)}
 
 

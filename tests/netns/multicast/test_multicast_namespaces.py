@@ -70,7 +70,7 @@ async def test_a_changed_list_counts_at_once(world: World) -> None:
 async def test_an_address_of_another_pod_does_not_inherit(
     make_netns: Callable[[], Any], world: World
 ) -> None:
-    """The flow stands in the kernel while a pod goes, and one of another namespace gets its address."""
+    """The flow is in the kernel while a pod is deleted, and one of another namespace gets its address."""
     one, two, _ = world.nodes
     choose(world, "media")
     member = add_pod(two, make_netns, "media").receiver(GROUP)

@@ -113,7 +113,7 @@ async def test_smcroute_beside_the_agent(world: World, make_netns: Callable[[], 
             near, far = one.pods[1].receiver(IMPORTED), two.pods[0].receiver(GROUP)
             state = one.service.state
             await until("node 1 knows the member", lambda: any(g.nodes for g in state.groups()))
-            await until("the router's route stands", lambda: (OUTSIDE, IMPORTED) in kernel_routes(one))
+            await until("the router's route exists", lambda: (OUTSIDE, IMPORTED) in kernel_routes(one))
 
             # Both carry what is theirs, at the same time and once.
             inner = one.pods[0].sender(ttl=3)
@@ -149,7 +149,7 @@ async def test_smcroute_beside_the_agent(world: World, make_netns: Callable[[], 
             reply = await client.ok("QueryRpf", source=OUTSIDE)
             assert reply["rpf"]["upstream_interface"] == held[OUTSIDE, IMPORTED][0]
 
-            # And PIM is heard beside it: a neighbor on the link joins a group of a pod.
+            # And PIM is received beside it: a neighbor on the link joins a group of a pod.
             with entered(outside.path):
                 speaker = Speaker(OUTSIDE)
             await client.ok("Subscribe", events=["PimNeighbor", "PimRoute"])

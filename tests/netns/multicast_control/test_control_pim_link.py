@@ -91,7 +91,7 @@ async def test_a_join_of_a_stranger_is_refused(
     stranger.join(GROUP, SOURCE)
     await counted(running, "stranger_refused")
     assert await routes(client) == []
-    # Until it is made a neighbor; and no longer once it is none.
+    # Until it is made a neighbor; and no longer once it is removed.
     await client.ok("AddExternalNeighbor", neighbor={**NEIGHBOR, "address": "10.9.0.3"})
     assert (await client.event())["action"] == "Up"
     stranger.join(GROUP, SOURCE)
@@ -176,7 +176,7 @@ async def test_static_rpf_decides_over_joins(running: Running, client: Client, s
     assert (await client.event())["action"] == "Add"
     [route] = (await client.ok("GetMroute"))["routes"]
     assert (route["input_interface"], route["output_interfaces"]) == ("quilt0", ["eth1"])
-    # The way to the source changes to where the join came from: the entry would be a loop, and goes.
+    # The way to the source changes to where the join came from: the entry would be a loop, and is removed.
     await client.ok("AddRpfRoute", source=SOURCE, rpf={"upstream_interface": "eth1"})
     assert (await client.event())["action"] == "Remove"
     speaker.join(GROUP, SOURCE)
@@ -239,7 +239,7 @@ async def test_interfaces_that_cannot_are_refused(running: Running, client: Clie
     await client.ok("EnablePim", interface="dull0", passive=True)
 
 
-async def test_an_interface_that_is_made_anew_is_heard_again(
+async def test_an_interface_that_is_made_again_is_listened_to_again(
     link: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the configuration PIM starts on an interface as soon as it is there."""

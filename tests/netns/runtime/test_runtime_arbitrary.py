@@ -1,4 +1,4 @@
-"""Whatever arrives on the sockets, the answer is a clear error or a success, and the runtime goes on."""
+"""Whatever arrives on the sockets, the answer is a clear error or a success, and the runtime continues."""
 
 from __future__ import annotations
 

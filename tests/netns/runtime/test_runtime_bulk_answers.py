@@ -1,4 +1,4 @@
-"""Bulk calls: groups are as single routes, and who asks for failures alone is told of nothing else."""
+"""Bulk calls: groups are as single routes, and a call for failures alone returns nothing else."""
 
 from __future__ import annotations
 

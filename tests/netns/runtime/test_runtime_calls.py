@@ -51,18 +51,18 @@ def test_1200_calls_at_once_are_all_answered(ready_node: Node, channels: int) ->
     ]
     calls = [stubs[n % channels].InjectRoute.future(request) for n, request in enumerate(requests)]
 
-    said = Counter(outcome(call) for call in calls)
-    assert said == {"success": 1200}
+    outcomes = Counter(outcome(call) for call in calls)
+    assert outcomes == {"success": 1200}
     assert len(show(ready_node.netns, "route", "show", "proto", "82")) == 250
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_bytes_that_are_no_text_are_refused_in_the_contracts_form(ready_node: Node, method: str) -> None:
     """s11: A request whose text is no UTF-8 is answered with success=false and the reason."""
-    said = answer(ready_node, f"/quilt.QuiltRuntime/{method}", NO_UTF8)
-    assert isinstance(said, runtime_pb2.InjectRouteResponse), said
-    assert not said.success
-    assert said.error == f"The request is not a quilt.{method}Request in protobuf, whose texts are UTF-8"
+    response = answer(ready_node, f"/quilt.QuiltRuntime/{method}", NO_UTF8)
+    assert isinstance(response, runtime_pb2.InjectRouteResponse), response
+    assert not response.success
+    assert response.error == f"The request is not a quilt.{method}Request in protobuf, whose texts are UTF-8"
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -70,17 +70,17 @@ def test_17_mib_are_refused_in_the_contracts_form(ready_node: Node, method: str)
     """s11: A request of 17 MiB is answered with success=false and how much is read."""
     size = 17 << 20
     request = b"\x0a" + varint(size) + b"1" * size
-    said = answer(ready_node, f"/quilt.QuiltRuntime/{method}", request)
-    assert isinstance(said, runtime_pb2.InjectRouteResponse), said
-    assert not said.success
-    assert said.error == f"The request is {len(request)} bytes long, at most {16 << 20} are read"
+    response = answer(ready_node, f"/quilt.QuiltRuntime/{method}", request)
+    assert isinstance(response, runtime_pb2.InjectRouteResponse), response
+    assert not response.success
+    assert response.error == f"The request is {len(request)} bytes long, at most {16 << 20} are read"
 
 
 def test_our_own_services_say_what_is_wrong_too(ready_node: Node) -> None:
     """s11: Unreadable requests to the agent's services are answered, and change nothing."""
-    said = answer(ready_node, "/quilt.Ipam/AllocateIp", NO_UTF8)
-    assert isinstance(said, runtime_pb2.InjectRouteResponse), said
-    assert "not a quilt.AllocateIpRequest in protobuf" in said.error
+    response = answer(ready_node, "/quilt.Ipam/AllocateIp", NO_UTF8)
+    assert isinstance(response, runtime_pb2.InjectRouteResponse), response
+    assert "not a quilt.AllocateIpRequest in protobuf" in response.error
     refused = answer(ready_node, "/quilt.RouteTable/ApplyRoutes", b"\xff")
     assert isinstance(refused, grpc.RpcError)
     assert refused.code() is grpc.StatusCode.INVALID_ARGUMENT

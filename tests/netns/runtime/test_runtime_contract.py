@@ -118,7 +118,7 @@ def test_a_subnet_in_use_cannot_be_changed(call: Call, node: Node) -> None:
     assert len(node.ipam.ListAllocations(node_pb2.ListAllocationsRequest()).allocations) == 1
 
 
-def test_a_route_over_vxlan_goes_via_the_network_address(call: Call, node: Node) -> None:
+def test_a_route_over_vxlan_is_via_the_network_address(call: Call, node: Node) -> None:
     make_vxlan(node.netns)
     for _ in range(2):
         assert call("InjectRoute", destination="10.42.2.0/24", via_interface="vxlan100") == (True, "")

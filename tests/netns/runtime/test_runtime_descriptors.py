@@ -115,5 +115,5 @@ def test_a_runtime_of_which_a_serving_thread_has_ended_is_not_healthy(
     knock(node.socket_dir / name)
     with contextlib.suppress(AssertionError):
         eventually(lambda: not probed(node), "the probe fails", timeout=10)
-    said = node.netns.run("curl", "-s", "-w", "%{http_code}", HEALTH)
-    assert said == f"the thread {thread} has ended; the log has the reason\n503"
+    answer = node.netns.run("curl", "-s", "-w", "%{http_code}", HEALTH)
+    assert answer == f"the thread {thread} has ended; the log has the reason\n503"

@@ -65,7 +65,7 @@ def table(node: Node) -> str:
 
 
 @pytest.mark.kernel
-def test_an_address_of_an_earlier_subnet_goes(ready_node: Node) -> None:
+def test_an_address_of_an_earlier_subnet_is_removed(ready_node: Node) -> None:
     """FIELD-BUGS 2: a node gets another subnet, the old bridge address stays."""
     ready_node.netns.run("ip", "addr", "add", "10.42.9.1/24", "dev", "quilt0")
     eventually(lambda: repaired(ready_node, "bridge_address"), "the stray address is removed")
@@ -125,7 +125,7 @@ def test_nothing_is_written_when_nothing_differs(
     ping(one, ready_node.add_pod(two))
     for device in ("quilt0", *veths(ready_node)):
         # What the kernel tells of a link's state up to a second later, it tells at once when it is asked for
-        # the state; before Linux 6.1 it does not, but the state is not shown either until it was told.
+        # the state; before Linux 6.1 it does not, but the state is not shown either until it was reported.
         ready_node.netns.run("ethtool", device)
         eventually(
             lambda device=device: show(ready_node.netns, "link", "show", device)[0]["operstate"] == "UP",

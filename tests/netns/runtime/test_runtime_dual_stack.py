@@ -41,7 +41,7 @@ def test_pods_reach_each_other_the_gateway_and_the_node_at_once(dual: Node, make
     for netns, device in ((one, "eth0"), (two, "eth0"), (dual.netns, "quilt0")):
         (link,) = show(netns, "-6", "addr", "show", "dev", device)
         (held,) = (address for address in link["addr_info"] if address["local"].startswith("fd42:"))
-        assert held["nodad"], "duplicate address detection takes a second"
+        assert held["nodad"], "duplicate address detection lasts a second"
     ips = [(ip["address"], ip["gateway"]) for ip in result.document["ips"]]
     assert ips == [("10.42.1.3/32", "10.42.1.1"), ("fd42:42:0:1::3/128", "fd42:42:0:1::1")]
     assert {route["dst"] for route in result.document["routes"]} == {"0.0.0.0/0", "::/0"}
@@ -127,7 +127,7 @@ def test_the_rpc_gives_both(dual: Node) -> None:
 
 
 @pytest.mark.parametrize(
-    ("subnet6", "said"),
+    ("subnet6", "reason"),
     [
         ("10.42.2.0/24", "IPv6 subnet must be IPv6, got 10.42.2.0/24"),
         ("fd43::/64", "IPv6 subnet fd43::/64 must be within the cluster's IPv6 CIDRs: fd42:42::/48"),
@@ -135,8 +135,8 @@ def test_the_rpc_gives_both(dual: Node) -> None:
         ("fd42:42:0:1::/124", "fewer addresses than 10.42.1.0/24"),
     ],
 )
-def test_a_wrong_subnet_is_refused(ready_node: Node, subnet6: str, said: str) -> None:
-    assert said in configure(ready_node, subnet6)
+def test_a_wrong_subnet_is_refused(ready_node: Node, subnet6: str, reason: str) -> None:
+    assert reason in configure(ready_node, subnet6)
 
 
 def test_another_subnet_waits_for_the_pods_to_go(dual: Node, make_netns: Make) -> None:
@@ -157,7 +157,7 @@ def test_a_pod_does_not_take_another_for_its_router(dual: Node, make_netns: Make
 
 
 @pytest.mark.parametrize("lost", [False, True])
-def test_a_killed_runtime_takes_up_both(dual: Node, make_netns: Make, lost: bool) -> None:
+def test_a_killed_runtime_restores_both(dual: Node, make_netns: Make, lost: bool) -> None:
     one, two = make_netns(), make_netns()
     dual.add_pod(one)
     dual.kill()

@@ -49,7 +49,7 @@ def uplink(node: Node, outside: Namespace) -> None:
     outside.run("ip", "link", "set", "eth0", "up")
 
 
-def test_row_9_masquerading_never_takes_the_overlays_port_nor_touches_the_overlay(
+def test_row_9_masquerading_never_uses_the_overlays_port_nor_touches_the_overlay(
     ready_node: Node, make_netns: Callable[[], Namespace]
 ) -> None:
     outside, pod = make_netns(), make_netns()

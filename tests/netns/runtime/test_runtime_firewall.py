@@ -155,14 +155,14 @@ def test_overlay_packets_are_taken_from_peers_alone(world: World) -> None:
 
 
 def handle(world: World) -> str:
-    """The number of our table in the kernel: another one once it is written anew."""
+    """The number of our table in the kernel: another one once it is written again."""
     return (
         world.node.netns.run("nft", "-a", "list", "table", "inet", "quilt").partition("handle ")[2].split()[0]
     )
 
 
 @pytest.mark.kernel
-def test_peers_come_and_go_without_the_others_being_told(world: World) -> None:
+def test_peers_come_and_go_without_the_others_being_sent(world: World) -> None:
     configure(world, "198.18.0.3")
     change_sources(world, add=["198.18.0.2"])
     change_sources(world, add=["198.18.0.2"], remove=["198.18.0.9"])
@@ -188,7 +188,7 @@ def test_a_peer_more_or_less_is_one_element_and_no_reason_to_look(world: World) 
     listed = world.node.netns.run("nft", "list", "set", "inet", "quilt", "overlay_sources_v4")
     assert "198.19.0.1" in listed
     assert f"{many[0]}," not in listed
-    # Somebody else's change is seen although ours are not looked at, and nothing else was taken for one.
+    # Somebody else's change is seen although our own are not looked at, and nothing else was taken for one.
     world.node.netns.run("nft", "delete", "element", "inet", "quilt", "overlay_sources_v4", "{ 198.19.0.1 }")
     eventually(lambda: world.node.metric(REPAIRED) == 1, "the element is repaired")
     assert "198.19.0.1" in world.node.netns.run("nft", "list", "set", "inet", "quilt", "overlay_sources_v4")

@@ -82,11 +82,11 @@ def test_rules_of_others_in_forward_still_count(
     eventually(lambda: accepted(ready_node) == 2, "the accept rules are added")
     ping(pod, outside)
     iptables(ready_node, "-A", "DOCKER-USER", "-d", outside, "-j", "DROP")
-    assert not reachable(pod, outside), "a rule in a chain that stood before ours"
+    assert not reachable(pod, outside), "a rule in a chain that came before the mesh's"
     iptables(ready_node, "-F", "DOCKER-USER")
     assert reachable(pod, outside)
     iptables(ready_node, "-A", "FORWARD", "-d", outside, "-j", "REJECT")
-    eventually(lambda: not reachable(pod, outside), "a rule appended behind ours counts as well")
+    eventually(lambda: not reachable(pod, outside), "a rule appended behind the mesh's counts as well")
     assert accepted(ready_node) == 2
 
 
@@ -130,4 +130,4 @@ def test_a_last_rule_that_rejects_everything_does_not_cut_pods_off(
     assert not reachable(pod, outside), "what others say before it counts"
     iptables(ready_node, "-F", "FORWARD")
     assert reachable(pod, outside)
-    assert accepted(ready_node) == 0, "nothing of ours where nothing is refused"
+    assert accepted(ready_node) == 0, "no rule of the mesh where nothing is refused"

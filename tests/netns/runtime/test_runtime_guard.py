@@ -1,4 +1,4 @@
-"""The bridge guard over a pod's, the runtime's and others' doings: who runs goes on, who forges does not."""
+"""The bridge guard, whatever others do: a running pod's traffic continues, a forger's does not."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_an_upgrade_from_a_release_without_it_shuts_out_nobody_who_runs(
     assert forged(pods[0], pods[2]) == []
 
 
-def test_it_stands_when_the_runtime_was_killed_and_its_state_lost(
+def test_it_stays_when_the_runtime_was_killed_and_its_state_lost(
     ready_node: Node, pods: list[Namespace]
 ) -> None:
     """s5: Without its database the runtime learns from the kernel who may send as whom."""
@@ -128,9 +128,7 @@ def test_what_others_change_of_it_is_put_right(ready_node: Node, pods: list[Name
         ping(pod, GATEWAY)
 
 
-def test_a_pod_that_goes_takes_its_entries_along(
-    ready_node: Node, make_netns: Callable[[], Namespace]
-) -> None:
+def test_a_pods_entries_are_removed_with_it(ready_node: Node, make_netns: Callable[[], Namespace]) -> None:
     without = ready_node.netns.run(*LIST)
     pod = make_netns()
     for wish in ({}, {"mac": OWN_MAC}, {}):
@@ -170,7 +168,7 @@ esac
 """
 
 
-def test_a_kernel_that_cannot_filter_on_bridges_is_named_and_the_rest_stands(
+def test_a_kernel_that_cannot_filter_on_bridges_is_named_and_the_rest_works(
     make_node: Callable[[], Node],
     make_netns: Callable[[], Namespace],
     tmp_path: Path,

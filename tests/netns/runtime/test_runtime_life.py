@@ -21,7 +21,7 @@ def test_sockets_are_protected(node: Node) -> None:
     assert node.socket_dir.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_predecessor_that_stops_late_takes_nothing_away(node: Node) -> None:
+def test_a_predecessor_that_stops_late_removes_nothing(node: Node) -> None:
     old = node.process
     assert old is not None
     node.start("--health-addr=127.0.0.1:9571")
@@ -44,7 +44,7 @@ def test_plain_tcp_beyond_loopback_is_refused(address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "reason"),
     [
         (["--tls-cert=/none"], "belong together"),
         (
@@ -53,12 +53,12 @@ def test_plain_tcp_beyond_loopback_is_refused(address: str) -> None:
         ),
     ],
 )
-def test_tls_without_its_files_is_refused(tmp_path: Path, flags: list[str], told: str) -> None:
+def test_tls_without_its_files_is_refused(tmp_path: Path, flags: list[str], reason: str) -> None:
     options = [f"--socket-dir={tmp_path}", "--health-addr=", "--grpc-addr=127.0.0.1:0", *flags]
     command = ["unshare", "--net", sys.executable, "-m", "quilt_runtime", *options]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode in {1, 2}
-    assert told in done.stderr
+    assert reason in done.stderr
 
 
 def test_a_taken_port_is_named(make_node: Callable[[], Node]) -> None:
@@ -132,8 +132,8 @@ def test_cleanup_leaves_a_clean_node(ready_node: Node, make_netns: Callable[[], 
     ready_node.netns.run("ip", "route", "add", "10.99.0.0/24", "dev", "vxlan100")
     ready_node.stop()
     command = (sys.executable, "-m", "quilt_runtime", "--cleanup", f"--socket-dir={ready_node.socket_dir}")
-    said = ready_node.netns.run(*command)
-    assert "quilt0" in said
+    output = ready_node.netns.run(*command)
+    assert "quilt0" in output
     assert [link["ifname"] for link in show(ready_node.netns, "link")] == ["lo", "vxlan100"]
     assert [route["dst"] for route in show(ready_node.netns, "route")] == ["10.99.0.0/24"]
     assert show(ready_node.netns, "nexthop") == []
@@ -143,7 +143,7 @@ def test_cleanup_leaves_a_clean_node(ready_node: Node, make_netns: Callable[[], 
 
 
 @pytest.mark.kernel
-def test_status_tells_what_is_wrong_and_that_it_is_mended(ready_node: Node) -> None:
+def test_status_tells_what_is_wrong_and_that_it_is_repaired(ready_node: Node) -> None:
     def problems() -> list[str]:
         return list(ready_node.config.GetStatus(node_pb2.GetStatusRequest()).problems)
 
@@ -153,11 +153,11 @@ def test_status_tells_what_is_wrong_and_that_it_is_mended(ready_node: Node) -> N
     netns.run("ip", "link", "add", "quilt0", "type", "veth", "peer", "name", "other")
     ready_node.start()
     eventually(
-        lambda: any("quilt0 exists and is no bridge" in problem for problem in problems()), "it is told"
+        lambda: any("quilt0 exists and is no bridge" in problem for problem in problems()), "it is reported"
     )
     assert ready_node.cni("STATUS", version="1.1.0").document["code"] == 51
     netns.run("ip", "link", "del", "quilt0")
-    eventually(lambda: problems() == [], "it is mended")
+    eventually(lambda: problems() == [], "it is repaired")
     assert show(netns, "-4", "addr", "show", "dev", "quilt0")[0]["addr_info"][0]["local"] == "10.42.1.1"
 
 

@@ -149,10 +149,10 @@ def docker(member: Member, container: Namespace) -> None:
     )
 
 
-def test_a_node_without_peers_takes_overlay_packets_from_nobody(
+def test_a_node_without_peers_accepts_overlay_packets_from_nobody(
     make_node: Callable[[], Node], make_netns: Callable[[], Namespace], add_pod: AddPod
 ) -> None:
-    """s3: A node that has no peer, or whose last one went Down, takes overlay packets from nobody."""
+    """s3: A node that has no peer, or whose last one went Down, accepts overlay packets from nobody."""
     world = make_world(make_node, make_netns, 1)
     (alone,) = world.members
     pod, address = add_pod(alone)

@@ -30,7 +30,7 @@ ASKED = st.builds(lambda p, n: Asked(p, f"10.42.{n}.0", "vxlan100"), PREFIXES, I
 
 
 @pytest.fixture
-def ours(netns: Namespace) -> Iterator[Kernel]:
+def own(netns: Namespace) -> Iterator[Kernel]:
     """The runtime's kernel, with the overlay's device."""
     with Kernel.open(f"/run/netns/{netns.name}") as kernel:
         kernel.run(Create(Link("vxlan100", kind="vxlan", up=True, vxlan=Vxlan(100, 4789, "127.0.0.1"))))
@@ -38,7 +38,7 @@ def ours(netns: Namespace) -> Iterator[Kernel]:
 
 
 @pytest.fixture
-def other(ours: Kernel, netns: Namespace) -> Iterator[Kernel]:
+def other(own: Kernel, netns: Namespace) -> Iterator[Kernel]:
     """The kernel as another program works on it."""
     with Kernel.open(f"/run/netns/{netns.name}") as kernel:
         yield kernel
@@ -51,9 +51,9 @@ def device(kernel: Kernel) -> int:
 
 
 def test_whatever_others_did_a_route_ends_as_asked_or_is_refused_for_theirs(
-    ours: Kernel, other: Kernel
+    own: Kernel, other: Kernel
 ) -> None:
-    executor, index = RouteExecutor(ours), device(other)
+    executor, index = RouteExecutor(own), device(other)
 
     @settings(
         max_examples=60,
@@ -78,10 +78,10 @@ def test_whatever_others_did_a_route_ends_as_asked_or_is_refused_for_theirs(
 
 
 def test_a_nexthop_id_taken_this_very_moment_is_left_to_its_owner(
-    ours: Kernel, other: Kernel, monkeypatch: pytest.MonkeyPatch
+    own: Kernel, other: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     foreign: list[Nexthop] = []
-    write = ours.apply
+    write = own.apply
 
     def taken_before(ops: Sequence[Op]) -> list[Failure]:
         """Let another program be faster by one message."""
@@ -91,8 +91,8 @@ def test_a_nexthop_id_taken_this_very_moment_is_left_to_its_owner(
             other.run(Create(foreign[0]))
         return write(ops)
 
-    monkeypatch.setattr(ours, "apply", taken_before)
-    executor = RouteExecutor(ours)
+    monkeypatch.setattr(own, "apply", taken_before)
+    executor = RouteExecutor(own)
     asked = [Asked(f"10.42.{n}.0/24", f"10.42.{n}.0", "vxlan100") for n in (2, 3)]
     assert [outcome.error for outcome in executor.apply(asked, [], MESH)] == ["", ""]
     assert sorted(executor.held()) == asked
@@ -104,17 +104,17 @@ def test_a_nexthop_id_taken_this_very_moment_is_left_to_its_owner(
 
 @pytest.mark.kernel
 def test_t12_a_deleted_route_is_made_again_where_the_kernel_has_no_ipv6(
-    ours: Kernel, other: Kernel, monkeypatch: pytest.MonkeyPatch
+    own: Kernel, other: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """t12: A deleted route is made again on a kernel that answers for IPv6 with its IPv4 routes."""
-    dump = ours._channel.dump
+    dump = own._channel.dump
 
     def without_ipv6(message: bytes, consume: Consumer) -> None:
-        """Ask for IPv6 as for any family: the same handler answers that is IPv6's where there is none."""
+        """Ask for IPv6 as for any family: the handler that is IPv6's answers for a family without one."""
         dump(message[:16] + b"\0" + message[17:] if message[16] == AF_INET6 else message, consume)
 
-    monkeypatch.setattr(ours._channel, "dump", without_ipv6)
-    executor = RouteExecutor(ours)
+    monkeypatch.setattr(own._channel, "dump", without_ipv6)
+    executor = RouteExecutor(own)
     asked = [Asked("10.42.2.0/24", "10.42.2.0", "vxlan100")]
     for _ in range(2):
         assert [outcome.error for outcome in executor.apply(asked, [], MESH)] == [""]
@@ -124,9 +124,9 @@ def test_t12_a_deleted_route_is_made_again_where_the_kernel_has_no_ipv6(
         assert [route.prefix for route in other.routes(81)] == ["10.42.2.0/24"]
 
 
-def test_what_single_look_ups_cannot_tell_is_read_in_full(ours: Kernel, other: Kernel) -> None:
-    """A route of a longer prefix, or of another table, stands before the one at hand."""
-    executor, index = RouteExecutor(ours), device(other)
+def test_what_single_look_ups_cannot_tell_is_read_in_full(own: Kernel, other: Kernel) -> None:
+    """A route of a longer prefix, or of another table, precedes the one at hand."""
+    executor, index = RouteExecutor(own), device(other)
     foreign = Route("10.42.2.0/24", 4, ifindex=index, scope=253, metric=50)
     other.run(Put(foreign))
     other.run(Put(Route("10.42.2.0/25", 4, ifindex=index, scope=253)))

@@ -1,4 +1,4 @@
-"""Routes in bulk: each item stands for itself, foreign routes and nexthop objects are never touched."""
+"""Routes in bulk: each item counts by itself, foreign routes and nexthop objects are never touched."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_t12_a_deleted_route_is_made_again_by_a_restarted_runtime(meshed: Node) 
 
 
 @pytest.mark.kernel
-def test_a_lost_last_address_takes_routes_that_come_back(meshed: Node) -> None:
+def test_a_lost_last_address_removes_routes_that_come_back(meshed: Node) -> None:
     meshed.netns.run("ip", "addr", "add", "10.42.1.0/32", "dev", "vxlan100")
     assert apply(meshed, add=[wanted(2)]) == [""]
     meshed.netns.run("ip", "addr", "flush", "dev", "vxlan100")
@@ -155,7 +155,7 @@ def test_a_lost_last_address_takes_routes_that_come_back(meshed: Node) -> None:
 
 
 @pytest.mark.kernel
-def test_the_mesh_takes_over_an_injected_route_and_sweeps_no_other(meshed: Node) -> None:
+def test_the_mesh_adopts_an_injected_route_and_sweeps_no_other(meshed: Node) -> None:
     for number in (2, 3):
         request = runtime_pb2.InjectRouteRequest(destination=f"{vtep(number)}/24", via_interface="vxlan100")
         assert meshed.contract.InjectRoute(request).success

@@ -1,4 +1,4 @@
-"""An underlay with small packets, a VPN's say: what works with it works, and what does not is told."""
+"""An underlay with small packets, a VPN's say: what works with it works, and what does not is reported."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def test_a_small_underlay_says_why_there_is_no_ipv6(ready_node: Node, make_netns
     cidrs = ["10.42.0.0/16", "fd42:42::/48"]
     fields = {"cluster_cidrs": cidrs, "subnet_v6": "fd42:42:0:1::/64", "overlay_sources": [PEER]}
     assert configure(ready_node, mtu=1450, **fields) == ""
-    said = configure(ready_node, mtu=1230, **{**fields, "overlay_sources": [PEER, SECOND]})
-    assert "MTU 1230 is too small for IPv6" in said
+    answer = configure(ready_node, mtu=1230, **{**fields, "overlay_sources": [PEER, SECOND]})
+    assert "MTU 1230 is too small for IPv6" in answer
     assert known(ready_node, SECOND)
     assert mtu_of(ready_node.netns, "quilt0") == 1230
     pod = make_netns()
@@ -58,7 +58,7 @@ def test_a_small_underlay_says_why_there_is_no_ipv6(ready_node: Node, make_netns
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "reason"),
     [
         ({"mtu": 100}, "MTU 100"),
         ({"vxlan_port": 70000}, "VXLAN port 70000"),
@@ -68,11 +68,11 @@ def test_a_small_underlay_says_why_there_is_no_ipv6(ready_node: Node, make_netns
     ],
 )
 def test_a_field_out_of_range_holds_no_peer_back(
-    ready_node: Node, fields: dict[str, object], said: str
+    ready_node: Node, fields: dict[str, object], reason: str
 ) -> None:
     """t21: A field that cannot be used is refused by itself: peers are taken in, the rest stays."""
     assert configure(ready_node, mtu=1400, overlay_sources=[PEER]) == ""
-    assert said in configure(ready_node, overlay_sources=[PEER, SECOND], **fields)
+    assert reason in configure(ready_node, overlay_sources=[PEER, SECOND], **fields)
     assert known(ready_node, PEER)
     assert known(ready_node, SECOND)
     assert mtu_of(ready_node.netns, "quilt0") == 1400

@@ -78,7 +78,7 @@ def mesh(
     pods = [make_netns() for _ in range(3)]
     for pod, address in zip(pods, (FORGER, VICTIM, THIRD), strict=True):
         assert node.add_pod(pod) == address
-        # An entry that was confirmed a moment ago would stay, whoever claims what.
+        # An entry that was confirmed a moment ago would stay, whatever is claimed.
         pod.run("sysctl", "-qw", "net.ipv4.neigh.eth0.locktime=0")
         ping(pod, GATEWAY)
         ping(pod, GATEWAY6)
@@ -177,7 +177,7 @@ def test_the_bridge_learns_no_macs_from_what_is_made_up(mesh: Mesh) -> None:
 
 
 def test_nobody_outside_speaks_for_a_local_pod(mesh: Mesh) -> None:
-    """s5: A packet from the overlay or an uplink with a local pod's address as its source goes nowhere."""
+    """s5: A packet from the overlay or an uplink with a local pod's address as its source is dropped."""
     node_mac = {
         device: show(mesh.node.netns, "link", "show", "dev", device)[0]["address"]
         for device in ("vxlan100", "up0")
@@ -217,7 +217,7 @@ socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"to all", ("239.1.2.3",
 """
 
 
-def test_what_pods_may_do_goes_on(mesh: Mesh) -> None:
+def test_what_pods_may_do_still_works(mesh: Mesh) -> None:
     """s5: Pods reach node, neighbours, Services, themselves by a Service and each other's multicast."""
     for pod in (mesh.forger, mesh.victim):
         pod.run("ip", "neigh", "flush", "all")

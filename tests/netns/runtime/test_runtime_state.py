@@ -43,7 +43,7 @@ def small(make_node: Callable[[], Node]) -> Iterator[Node]:
 
 
 def fill(node: Node) -> Path:
-    """Leave not one byte of space; return the file that takes it."""
+    """Leave not one byte of space; return the file that uses it."""
     path = node.socket_dir / "fill"
     with suppress(OSError), path.open("wb", buffering=0) as file:
         while True:
@@ -110,7 +110,7 @@ def test_what_could_not_be_recorded_is_made_good_with_the_next_change(small: Nod
 
 
 def test_the_state_of_a_newer_release_is_taken(ready_node: Node, make_netns: Make) -> None:
-    """t26: After a roll-back the runtime takes the settings and addresses that it knows, no more."""
+    """t26: After a roll-back the runtime restores the settings and addresses that it knows, no more."""
     assert ready_node.config.Configure(node_pb2.ConfigureRequest(mtu=1400)).success
     pod = make_netns()
     owners = {pod.name: ready_node.add_pod(pod)}
@@ -129,10 +129,10 @@ def test_the_state_of_a_newer_release_is_taken(ready_node: Node, make_netns: Mak
     assert held(ready_node) == owners
 
 
-def test_the_address_of_a_pod_deleted_meanwhile_is_free_once_its_namespace_goes(
+def test_the_address_of_a_pod_deleted_meanwhile_is_free_once_its_namespace_is_gone(
     ready_node: Node, make_netns: Make
 ) -> None:
-    """t27: DEL while no runtime ran, which is back before the namespace goes: freed at the next resync."""
+    """t27: DEL while no runtime ran, which is back before the namespace is removed: free at next resync."""
     pod, other = make_netns(), make_netns()
     ready_node.add_pod(pod)
     stays = ready_node.add_pod(other)

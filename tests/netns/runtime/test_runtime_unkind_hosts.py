@@ -1,4 +1,4 @@
-"""Hosts that withhold something or change it at a bad moment: the node's network stands all the same."""
+"""Hosts that withhold something or change it at a bad moment: the node's network works all the same."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ exec $NFT "$@"
 def test_a_kernel_without_fib_gets_the_rest_of_the_table(
     make_node: Callable[[], Node], replace_nft: Script, tmp_path: Path
 ) -> None:
-    """u8: On a kernel without nft_fib_inet the rest of the firewall table stands, and the log names it."""
+    """u8: On a kernel without nft_fib_inet the rest of the firewall table works, and the log names it."""
     replace_nft(f"""
 case "$*" in -f*) cat > {tmp_path}/text
   if grep ' fib ' {tmp_path}/text >&2; then
@@ -98,7 +98,7 @@ def test_forwarding_of_the_overlays_device_is_kept_on(ready_node: Node) -> None:
     eventually(lambda: ready_node.metric(REPAIRED) > before, "it is counted")
 
 
-def test_a_device_that_is_made_anew_forwards_whatever_the_hosts_default(ready_node: Node) -> None:
+def test_a_device_that_is_made_again_forwards_whatever_the_hosts_default(ready_node: Node) -> None:
     """t17: A new overlay device forwards although the host's default for new devices is not to."""
     for name in ("ip_forward", "conf.default.forwarding"):
         ready_node.netns.run("sysctl", "-qw", f"net.ipv4.{name}={int(name == 'ip_forward')}")

@@ -59,14 +59,14 @@ def test_what_has_no_route_is_refused_and_what_has_one_is_sent_there(uplink: Nod
     assert BEYOND[address] in way(uplink, "2001:db8::1" if ":" in address else "192.0.2.1")
 
 
-def test_a_pod_is_told_at_once(uplink: Node, make_netns: Callable[[], Namespace]) -> None:
-    """t14: A pod that sends to a cluster address without a route is told so at once."""
+def test_a_pod_is_notified_at_once(uplink: Node, make_netns: Callable[[], Namespace]) -> None:
+    """t14: A pod that sends to a cluster address without a route gets an ICMP error at once."""
     uplink.give_subnet()
     pod = make_netns()
     uplink.add_pod(pod)
     command = ["ip", "netns", "exec", pod.name, "ping", "-c1", "-W20", "10.42.9.9"]
-    said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    assert "Destination Host Unreachable" in said
+    output = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    assert "Destination Host Unreachable" in output
 
 
 def refused(node: Node) -> set[str]:
@@ -76,7 +76,7 @@ def refused(node: Node) -> set[str]:
     return {line.split()[1] for line in shown.splitlines() if "proto 81" in line}
 
 
-def test_it_outlives_the_runtime_and_goes_when_it_is_told_so(uplink: Node) -> None:
+def test_it_outlives_the_runtime_and_is_removed_on_request(uplink: Node) -> None:
     """t14: The routes that refuse outlive the runtime, and follow what is asked, each item by itself."""
     uplink.kill()
     assert refused(uplink) == set(CIDRS.values())

@@ -7,10 +7,10 @@ from bench.datapath import _subnet
 
 
 def test_the_subnet_of_flanneld_is_that_of_its_first_address() -> None:
-    told = (
+    variables = (
         "FLANNEL_NETWORK=10.44.0.0/16\nFLANNEL_SUBNET=10.44.83.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n"
     )
-    assert _subnet(told) == "10.44.83.0/24"
+    assert _subnet(variables) == "10.44.83.0/24"
 
 
 def test_every_figure_is_beside_what_was_measured_with_it_and_no_other() -> None:

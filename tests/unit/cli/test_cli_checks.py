@@ -74,13 +74,13 @@ def test_a_good_cluster_passes_before_and_after() -> None:
         ({"pod_security": "restricted"}, "pod-security", Level.FAIL),
     ],
 )
-def test_what_would_break_an_install_is_told(changed: dict[str, Any], code: str, level: Level) -> None:
+def test_what_would_break_an_install_is_reported(changed: dict[str, Any], code: str, level: Level) -> None:
     found = cluster_checks.before(replace(CLUSTER, **changed), CIDRS)
     assert bad(found) == [(code, level)]
     assert all(item.todo for item in found if item.level is level)
 
 
-def test_an_incomplete_roll_out_is_told() -> None:
+def test_an_incomplete_roll_out_is_reported() -> None:
     short = Workload("DaemonSet", "quilt-system", "quilt-mesh", 3, 3, 2)
     found = cluster_checks.after(replace(CLUSTER, mesh=some.healthy(agents=short)), CIDRS)
     assert bad(found) == [("rollout", Level.FAIL)]
@@ -132,18 +132,18 @@ def test_a_good_node_passes() -> None:
         ({"runtime_answers": False}, "runtime-absent", Level.FAIL),
     ],
 )
-def test_what_would_break_a_node_is_told(changed: dict[str, Any], code: str, level: Level) -> None:
+def test_what_would_break_a_node_is_reported(changed: dict[str, Any], code: str, level: Level) -> None:
     found = check(replace(NODE, **changed), WANT)
     assert bad(found) == [(code, level)]
     assert all(item.todo for item in found if item.level in {Level.FAIL, Level.WARN})
 
 
-def test_a_program_on_the_port_is_told_while_the_device_is_not_there() -> None:
+def test_a_program_on_the_port_is_reported_while_the_device_is_not_there() -> None:
     taken = replace(NODE, vxlans=(), port_in_use=True)
     assert bad(check(taken, replace(WANT, installed=False))) == [("port-taken", Level.FAIL)]
 
 
-def test_a_configuration_of_another_name_is_ours_where_it_calls_our_plugin(tmp_path: Path) -> None:
+def test_a_configuration_of_another_name_is_the_meshs_where_it_calls_our_plugin(tmp_path: Path) -> None:
     (tmp_path / "05-quilt.conflist").write_text('{"plugins": [{"type": "quilt-cni"}]}')
     (tmp_path / "87-podman.conflist").write_text("{}")
     assert conflists(tmp_path) == ["05-quilt.conflist"]

@@ -67,7 +67,7 @@ def test_a_problem_is_exit_code_one(kubeconfig: str, api: FakeApi) -> None:
     assert "Deployment quilt-operator: not found" in found.output
 
 
-def test_rights_that_are_missing_are_told_and_do_no_harm(kubeconfig: str, api: FakeApi) -> None:
+def test_rights_that_are_missing_are_reported_and_do_no_harm(kubeconfig: str, api: FakeApi) -> None:
     for path in ("/api/v1/pods", "/api/v1/nodes", "/apis/apps/v1/deployments", "/apis/apps/v1/daemonsets"):
         api.answers[path] = (403, {"message": "forbidden"})
     found = run("--kubeconfig", kubeconfig, "status")
@@ -76,7 +76,7 @@ def test_rights_that_are_missing_are_told_and_do_no_harm(kubeconfig: str, api: F
 
 
 @pytest.mark.parametrize("output", ["table", "json"])
-def test_what_cannot_be_told_is_exit_code_two(kubeconfig: str, api: FakeApi, output: str) -> None:
+def test_what_cannot_be_known_is_exit_code_two(kubeconfig: str, api: FakeApi, output: str) -> None:
     api.answers[LISTS[1]] = (403, {"message": "not you"})
     found = run("--kubeconfig", kubeconfig, "status", "-o", output)
     assert found.exit_code == 2
@@ -98,7 +98,7 @@ def test_the_help_lists_every_command_and_each_has_help() -> None:
         assert run(*command, "--help").exit_code == 0
 
 
-def test_more_pods_than_addresses_are_told_before_an_install(api: FakeApi, kubeconfig: str) -> None:
+def test_more_pods_than_addresses_are_reported_before_an_install(api: FakeApi, kubeconfig: str) -> None:
     """u5: `quiltctl check --pre` warns with both numbers where kubelets run more pods than addresses."""
     nodes = [{"metadata": {"name": name}, "status": {"capacity": {"pods": "110"}}} for name in ("n1", "n2")]
     api.answers["/api/v1/nodes"] = (200, {"items": nodes})

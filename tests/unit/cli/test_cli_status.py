@@ -1,4 +1,4 @@
-"""Status: each thing that can be wrong is told once, with its object and the next step; nothing else is."""
+"""Status: each thing that is wrong is reported once, with its object and the next step; nothing else is."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_the_json_schema_is_stable() -> None:
         ({"Ready": "False"}, "Pending", "node-pending"),
     ],
 )
-def test_a_sick_node_is_told_once_by_its_cause(changed: dict[str, str], phase: str, code: str) -> None:
+def test_a_sick_node_is_reported_once_by_its_cause(changed: dict[str, str], phase: str, code: str) -> None:
     sick = some.mesh_node(2, phase, **changed)
     found = report(some.healthy(mesh_nodes=(some.mesh_node(1), sick, some.mesh_node(3))))
     assert [(item.code, item.about) for item in found.findings] == [(code, "QuiltNode n2")]
@@ -57,14 +57,14 @@ def test_a_sick_node_is_told_once_by_its_cause(changed: dict[str, str], phase: s
     assert [row.ok for row in found.rows] == [True, False, True]
 
 
-def test_a_node_that_moves_to_another_subnet_is_told_once_and_with_the_way() -> None:
+def test_a_node_that_moves_to_another_subnet_is_reported_once_and_with_the_way() -> None:
     moving = some.mesh_node(1, SubnetInUse="True")
     found = report(some.healthy(mesh_nodes=(moving,), subnets=(some.subnet(1), some.subnet(9, node="n1"))))
     assert "subnet-in-use" in {item.code for item in found.findings}
     assert "claims-several" not in {item.code for item in found.findings}
 
 
-def test_a_node_that_never_joined_is_told_with_what_its_pod_says() -> None:
+def test_a_node_that_never_joined_is_reported_with_its_pods_message() -> None:
     crashed = some.pod(3, ready=False, trouble="container agent crashes: exit code 1, restarted 4 times")
     found = report(
         some.healthy(
@@ -80,12 +80,12 @@ def test_a_node_that_never_joined_is_told_with_what_its_pod_says() -> None:
     assert [row.phase for row in found.rows] == ["Up", "Up", "absent"]
 
 
-def test_a_windows_node_is_none_of_ours() -> None:
+def test_a_windows_node_is_not_of_the_mesh() -> None:
     nodes = (*(some.kube_node(index) for index in (1, 2, 3)), some.kube_node(4, system="windows"))
     assert codes(some.healthy(kube_nodes=nodes)) == []
 
 
-def test_the_operator_is_told_when_none_is_ready_and_when_there_is_none() -> None:
+def test_the_operator_is_reported_when_not_ready_and_when_absent() -> None:
     down = some.healthy()
     assert down.operator is not None
     assert codes(replace(down, operator=replace(down.operator, ready=0))) == ["operator-not-ready"]
@@ -105,7 +105,7 @@ def test_the_operator_is_told_when_none_is_ready_and_when_there_is_none() -> Non
         ("PodsFit", "False", "pods-do-not-fit", Level.WARN),
     ],
 )
-def test_conditions_of_the_network_are_told(type_: str, status: str, code: str, level: Level) -> None:
+def test_conditions_of_the_network_are_reported(type_: str, status: str, code: str, level: Level) -> None:
     held = (Condition(type_, status, "Because", "it is so"),)
     (finding,) = report(some.healthy(network=some.network(conditions=held))).findings
     assert (finding.code, finding.level, finding.message) == (code, level, "it is so")
@@ -137,7 +137,7 @@ def test_down_peers_and_peers_without_an_address_are_not_expected() -> None:
     assert [row.peers for row in report(some.healthy(subnets=claims)).rows] == [0, 1, 1]
 
 
-def test_after_an_uninstall_what_is_told_of_nodes_is_told_as_old() -> None:
+def test_after_an_uninstall_what_is_shown_of_nodes_is_shown_as_old() -> None:
     assert codes(some.healthy(agents=None, operator=None)) == ["agents-absent", "operator-absent"]
 
 

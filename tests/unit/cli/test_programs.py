@@ -217,7 +217,7 @@ def test_the_version_without_a_cluster_is_the_commands_own(
     assert away.stdout == alone.stdout
 
 
-def test_skew_is_said_in_a_sentence() -> None:
+def test_skew_is_reported_in_a_sentence() -> None:
     healthy = some.healthy()
     assert versions("0.1.0", healthy).skew == "All parts have the same version."
     second = some.mesh_node(2)

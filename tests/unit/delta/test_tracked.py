@@ -14,7 +14,7 @@ tables = st.dictionaries(keys, values)
 
 
 class AgainstTwoDictionaries(RuleBasedStateMachine):
-    """A tracker beside the two tables that it stands for, both held in full."""
+    """A tracker beside the two tables that it represents, both held in full."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,12 +51,12 @@ class AgainstTwoDictionaries(RuleBasedStateMachine):
         self.tracked.confirm([(key, value)])
         _put(self.actual, key, value)
 
-    @rule(key=keys, value=st.none() | values, told=st.none() | values)
-    def write_and_be_told_something_else_before_the_answer(
-        self, key: str, value: int | None, told: int | None
+    @rule(key=keys, value=st.none() | values, seen=st.none() | values)
+    def write_and_observe_something_else_before_the_answer(
+        self, key: str, value: int | None, seen: int | None
     ) -> None:
         self.tracked.send([key])
-        self.observe(key, told)
+        self.observe(key, seen)
         self.tracked.confirm([(key, value)])
 
     @rule(key=keys, value=st.none() | values)
@@ -109,7 +109,7 @@ def test_churn_that_ends_where_it_began_leaves_nothing_to_write(
 
 
 def test_an_entry_that_is_as_desired_is_held_once() -> None:
-    """Thousands of equal texts are in memory once, whoever read them."""
+    """Thousands of equal texts are in memory once, whatever read them."""
     wanted, read = "".join(["10.42.", "1.0"]), "".join(["10.42.", "1.0"])
     tracked: Tracked[str, str] = Tracked()
     tracked.want("key", wanted)

@@ -93,7 +93,7 @@ def test_what_did_not_pass_failed_skipped_and_lost_tests_too() -> None:
         results.read_report("<testsuites>", "6.1.0", choice)
 
 
-def test_counts_are_told_for_each_kernel() -> None:
+def test_counts_are_reported_for_each_kernel() -> None:
     outcomes = [(kernel("a::one"), results.Outcome("5.10.0", 7, ("a::two",), 1))]
     assert "| 5.10.0 | 7 | 1 | 1 |" in results.page(outcomes)
     assert "**5.10**: no such thing" in results.page(outcomes)

@@ -33,7 +33,7 @@ def test_kubelet_has_credentials_and_a_cgroup_of_its_own(cgroup_v1: bool) -> Non
     assert config["tlsCertFile"] == "/pki/node-1.crt"
     assert config["authentication"]["anonymous"]["enabled"] is False
     assert config["clusterDNS"] == [plan.SERVICE_DNS]
-    # Version 2 takes the kubelet's own defaults.
+    # Version 2 uses the kubelet's own defaults.
     assert ("cgroupsPerQOS" in config) == cgroup_v1
 
 
@@ -76,7 +76,7 @@ def test_node_ranges_are_allocated_only_when_asked_for(allocate: bool) -> None:
     assert ("--allocate-node-cidrs=true" in args) == allocate
 
 
-def test_node_ranges_come_from_the_pod_network_unless_told_otherwise() -> None:
+def test_node_ranges_come_from_the_pod_network_unless_configured_otherwise() -> None:
     args = render.controller_manager_args(ADDRESSES, PKI, Kind(allocate_node_cidrs=True))
     assert f"--cluster-cidr={ADDRESSES.pod_cidrs}" in args
     wide = "10.128.0.0/9"
@@ -97,10 +97,10 @@ def test_kube_proxy_leaves_sysctls_alone_that_a_namespace_cannot_set() -> None:
     }
 
 
-def test_kube_proxy_knows_the_pod_networks_only_when_told() -> None:
+def test_kube_proxy_knows_the_pod_networks_only_when_configured() -> None:
     assert "clusterCIDR" not in render.kube_proxy_config(ADDRESSES, PKI, "node-1", Kind())
-    told = Kind(proxy_mode="iptables", proxy_cluster_cidr=True)
-    config = render.kube_proxy_config(ADDRESSES, PKI, "node-1", told)
+    configured = Kind(proxy_mode="iptables", proxy_cluster_cidr=True)
+    config = render.kube_proxy_config(ADDRESSES, PKI, "node-1", configured)
     assert (config["mode"], config["clusterCIDR"]) == ("iptables", plan.POD_CIDR)
 
 
@@ -168,7 +168,7 @@ def test_hosts_file_names_every_machine() -> None:
         ),
     ],
 )
-def test_control_groups_are_mounted_anew(mountinfo: str, expected: str) -> None:
+def test_control_groups_are_mounted_again(mountinfo: str, expected: str) -> None:
     others = "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n1 1 0:1 / /proc rw - proc proc rw\n"
     lines = cgroups.mount_lines(others + mountinfo)
     assert [line for line in lines if line.startswith("mount")] == [expected]
@@ -176,10 +176,13 @@ def test_control_groups_are_mounted_anew(mountinfo: str, expected: str) -> None:
 
 def test_a_dual_stack_cluster_has_both_families_everywhere() -> None:
     dual = plan.Addresses(1, dual_stack=True)
-    told = Kind(dual_stack=True, proxy_cluster_cidr=True)
+    configured = Kind(dual_stack=True, proxy_cluster_cidr=True)
     assert "--service-cluster-ip-range=10.96.0.0/16,fd10:96::/112" in render.apiserver_args(
         dual, PKI, dual.node(1)
     )
-    assert render.kube_proxy_config(dual, PKI, "node-1", told)["clusterCIDR"] == "10.42.0.0/16,fd42:42::/48"
+    assert (
+        render.kube_proxy_config(dual, PKI, "node-1", configured)["clusterCIDR"]
+        == "10.42.0.0/16,fd42:42::/48"
+    )
     assert dual.of_machine(dual.node(1)) == ["198.18.16.16/20", "fd00:198:18:1::10/64"]
     assert ADDRESSES.of_machine(ADDRESSES.node(1)) == ["198.18.16.16/20"]

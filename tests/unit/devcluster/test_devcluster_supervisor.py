@@ -69,7 +69,7 @@ def test_starting_under_a_name_replaces_what_ran(folder: Path) -> None:
     assert second.alive()
 
 
-def test_output_goes_to_the_log(folder: Path) -> None:
+def test_output_is_written_to_the_log(folder: Path) -> None:
     _start(folder, "sh", "-c", "echo out; echo err >&2; exec sleep 60")
     log = folder / "logs" / "p.log"
     _until(lambda: sorted(log.read_text().split()) == ["err", "out"])
@@ -80,6 +80,6 @@ def test_an_unknown_program_is_refused_by_name(folder: Path) -> None:
         control.request(folder / "supervisor.sock", op="signal", name="nothing-here", signal=9)
 
 
-def test_a_dead_supervisor_is_told_as_such(tmp_path: Path) -> None:
+def test_a_dead_supervisor_is_reported_as_such(tmp_path: Path) -> None:
     with pytest.raises(DevclusterError, match="does not answer"):
         control.request(tmp_path / "supervisor.sock", op="list")

@@ -40,7 +40,7 @@ def test_made_up_sources_do_not_use_up_the_nodes_flows() -> None:
     wanted = table.desired().flows
     assert wanted[HERE, GROUP] == Forward(POD_SIDE, frozenset({MESH_SIDE}))
     assert wanted[THERE, GROUP] == Forward(MESH_SIDE, frozenset({POD_SIDE}))
-    assert len(wanted) <= 2048, "what is dropped takes a bounded part of the kernel's table"
+    assert len(wanted) <= 2048, "what is dropped uses a bounded part of the kernel's table"
 
 
 def test_a_source_forged_by_the_wrong_way_neither_blocks_the_real_one_nor_counts_for_it() -> None:

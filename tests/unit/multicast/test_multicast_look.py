@@ -50,5 +50,5 @@ def test_a_member_that_one_dump_leaves_out_is_still_one() -> None:
     )
     dataplane.open()
     assert dataplane.look() == {(PORT, member.group) for member in members}
-    # Copies are ours alone to write: the last word on them is true.
+    # Copies are written by the mesh alone: the last word on them is true.
     assert dataplane.tracked.copies == set()

@@ -72,7 +72,7 @@ class Pair:
         return self.nodes[by].peers[of].groups
 
 
-def test_a_join_is_told_at_once_and_only_what_changed() -> None:
+def test_a_join_is_sent_at_once_and_only_what_changed() -> None:
     pair = Pair()
     pair.nodes[A].change(group(1), True, pair.now)
     pair.run(0.1)
@@ -130,7 +130,7 @@ def test_a_clock_set_back_does_not_silence_a_node() -> None:
     assert pair.held(B, A) == {group(1)}
 
 
-def test_more_changes_than_are_remembered_are_told_whole() -> None:
+def test_more_changes_than_are_remembered_are_sent_whole() -> None:
     pair = Pair(loses=1.0)
     for number in range(HISTORY + 300):
         pair.nodes[A].change(group(number), True, pair.now)
@@ -158,7 +158,7 @@ def test_a_datagram_for_another_node_is_not_taken() -> None:
         assert pair.nodes[B].receive(envelope, body, pair.now) == (None, None)
 
 
-def test_row_27_a_silent_peer_is_forgotten_and_heard_again() -> None:
+def test_row_27_a_silent_peer_is_forgotten_and_received_again() -> None:
     pair = Pair()
     pair.nodes[A].change(group(1), True, pair.now)
     pair.run(0.1)
@@ -188,7 +188,7 @@ def test_a_quiet_mesh_sends_digests_alone() -> None:
 
 def test_a_peer_that_never_agrees_is_not_hammered() -> None:
     pair = Pair()
-    pair.nodes[B] = Sync(1_000, lambda: 1)  # takes one group of a peer at most
+    pair.nodes[B] = Sync(1_000, lambda: 1)  # accepts one group of a peer at most
     pair.nodes[B].set_peers(B, {A}, pair.now)
     for number in range(3):
         pair.nodes[A].change(group(number), True, pair.now)

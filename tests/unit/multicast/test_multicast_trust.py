@@ -1,4 +1,4 @@
-"""What a holder of the key, a lost notification or a missing table may do: little, and told once."""
+"""What a holder of the key, a lost notification or a missing table may do: little, and reported once."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def fits(envelope: Envelope, body: Body) -> bool:
 
 
 def converse(one: Sync, two: Sync, begin: float) -> bool:
-    """Carry what two nodes say for some seconds; whether all of it could be said."""
+    """Carry what two nodes say for some seconds; whether all of it could be sent."""
     nodes = {one.vtep: one, two.vtep: two}
     for step in range(600):
         now = begin + step * 0.05
@@ -60,7 +60,7 @@ def converse(one: Sync, two: Sync, begin: float) -> bool:
 
 @given(st.lists(st.integers(0, 2**64 - 1) | st.integers(2**63 - 2, 2**63 + 2), min_size=1, max_size=5))
 def test_no_boot_number_of_a_peer_silences_a_node(boots: list[int]) -> None:
-    """s7: Whatever boot numbers a holder of the key claims to know, a node goes on telling its groups."""
+    """s7: Whatever boot numbers a holder of the key claims to know, a node continues to send its groups."""
     victim, other = Sync(1000, lambda: 1024), Sync(1000, lambda: 1024)
     victim.set_peers(VICTIM, [HOSTILE, OTHER], 0.0)
     other.set_peers(OTHER, [VICTIM], 0.0)
@@ -77,8 +77,8 @@ def test_no_boot_number_of_a_peer_silences_a_node(boots: list[int]) -> None:
     assert other.peers[VICTIM].groups == {"239.1.1.2"}
 
 
-def test_a_peer_cannot_have_all_groups_told_again_and_again() -> None:
-    """s7: Ever higher boot numbers of a peer make a node tell all its groups anew but now and then."""
+def test_a_peer_cannot_have_all_groups_sent_again_and_again() -> None:
+    """s7: Ever higher boot numbers of a peer make a node send all its groups again but now and then."""
     victim = Sync(1000, lambda: 1024)
     victim.set_peers(VICTIM, [HOSTILE, OTHER], 0.0)
     taken = set()
@@ -117,18 +117,18 @@ class Aliases:
         return []
 
 
-async def test_after_lost_notifications_whose_a_pod_is_is_asked_anew() -> None:
+async def test_after_lost_notifications_whose_a_pod_is_is_asked_again() -> None:
     """s7: After lost notifications a pod of another namespace at a former one's place does not take part."""
     dataplane = Aliases()
     dataplane.names = {"qv0a2a0105": "media/cam", 9: "media/cam"}
     dataplane.members = {(9, "239.1.1.1")}
-    told: list[tuple[str, bool]] = []
+    notified: list[tuple[str, bool]] = []
     engine = Engine(
         cast(MulticastDataplane, dataplane),
         Limits(),
         MulticastMetrics(CollectorRegistry()),
         open_monitor=lambda: cast(MonitorLike, None),
-        tell=lambda group, member: told.append((group, member)),
+        tell=lambda group, member: notified.append((group, member)),
     )
     engine.set_topology(
         Topology(["10.42.1.0/24"], [make_peer("default", "10.42.2.0/24", "n2", "Up", "198.18.0.2")]), ()
@@ -138,16 +138,16 @@ async def test_after_lost_notifications_whose_a_pod_is_is_asked_anew() -> None:
     engine._run()
     engine.forwarding.add("10.42.1.5", "239.1.1.1", 0)
     assert engine.forwarding.desired().copies
-    assert told == [("239.1.1.1", True)]
+    assert notified == [("239.1.1.1", True)]
     dataplane.names = {"qv0a2a0105": "other/evil", 9: "other/evil"}
     engine.take([Overrun()])
     engine._run()
     assert not engine.forwarding.desired().copies, "it sends to no other node"
-    assert told == [("239.1.1.1", True), ("239.1.1.1", False)], "nor does it receive"
+    assert notified == [("239.1.1.1", True), ("239.1.1.1", False)], "nor does it receive"
 
 
 class Patience:
-    """A back-off without waiting that counts how often it was asked and told that all is well."""
+    """A back-off without waiting that counts how often it was asked and reset."""
 
     def __init__(self, first: float, longest: float) -> None:
         self.asked = self.resets = 0
@@ -166,7 +166,7 @@ made: list[Patience] = []
 
 @pytest.fixture
 def plug() -> Iterator[Any]:
-    """A socket that takes everything."""
+    """A socket that accepts everything."""
     one, two = socket.socketpair()
 
     class Plug:

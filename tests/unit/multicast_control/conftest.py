@@ -28,7 +28,7 @@ async def client(running: control_doubles.Running) -> control_doubles.Client:
 
 @pytest.fixture
 def multicast_interface() -> str:
-    """An interface of this machine that carries multicast; skipped where there is none but loopback."""
+    """An interface of this machine that carries multicast; skipped where loopback is the only one."""
     for _, name in socket.if_nameindex():
         if interfaces.look(name).multicast:
             return name

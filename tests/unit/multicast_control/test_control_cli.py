@@ -55,7 +55,7 @@ class Agent:
             await self._stop.wait()
 
     def start(self) -> None:
-        # The log goes where the command's output is looked for.
+        # The log is written where the command's output is looked for.
         structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
         self._thread.start()
         assert self._ready.wait(10)
@@ -182,11 +182,11 @@ def test_events(agent: Agent, as_json: bool) -> None:
         assert "PimRouteChange  Add  route_type=SG group=239.1.1.1 source=10.1.0.5" in result.stdout
 
 
-def test_how_a_gap_is_told() -> None:
+def test_how_a_gap_is_reported() -> None:
     assert "12 events missed" in shown.event({"event": "Lagged", "missed": 12, "timestamp": 1706012345})
 
 
-def test_without_an_agent_nothing_can_be_told(tmp_path: Path) -> None:
+def test_without_an_agent_nothing_can_be_reported(tmp_path: Path) -> None:
     result = CliRunner().invoke(multicast, ["--socket", str(tmp_path / "no"), "groups"])
     assert result.exit_code == 2
     assert "cannot ask the agent" in result.stderr

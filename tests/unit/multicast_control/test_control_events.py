@@ -76,7 +76,7 @@ class TestRing:
         st.lists(st.sampled_from([*ALL, "read"]), max_size=60),
         st.sets(st.sampled_from(EVENT_TYPES), min_size=1),
     )
-    def test_what_is_read_and_what_is_told_missed_is_all_there_was(
+    def test_what_is_read_and_what_is_reported_missed_is_all_there_was(
         self, size: int, steps: list[Event | str], types: set[EventType]
     ) -> None:
         ring = Ring(size)
@@ -153,7 +153,7 @@ async def test_optional_fields_are_null(running: Running, client: Client) -> Non
     assert all(before <= item["timestamp"] <= int(time.time()) for item in (leave, route, neighbor))
 
 
-async def test_changes_of_neighbors_and_sources_are_told(
+async def test_changes_of_neighbors_and_sources_are_published(
     running: Running, client: Client, multicast_interface: str
 ) -> None:
     await client.ok("Subscribe", events=["PimNeighbor", "MsdpSaCache"])
@@ -204,7 +204,7 @@ async def test_errors_of_subscriptions(running: Running, client: Client) -> None
     assert "Expected `int`" in await client.refused("Unsubscribe", subscription_id="1")
     other = await running.client()
     number = (await other.ok("Subscribe", events=["PimRoute"]))["subscription_id"]
-    # Another connection's subscription is none of this one's business.
+    # Another connection's subscription does not concern this one.
     assert "no subscription" in await client.refused("Unsubscribe", subscription_id=number)
     assert (await client.ok("ListSubscriptions"))["subscriptions"] == []
     for _ in range(16):
@@ -224,7 +224,7 @@ async def test_subscriptions_end_with_their_client(running: Running) -> None:
     assert (await stays.event())["event"] == "PimRouteChange"
 
 
-async def test_a_slow_subscriber_is_told_how_many_it_missed_and_holds_nobody_up(tmp_path: Path) -> None:
+async def test_a_slow_subscriber_is_notified_how_many_it_missed_and_holds_nobody_up(tmp_path: Path) -> None:
     async with serving(tmp_path, event_buffer_size=16, event_rate=1_000_000) as running:
         slow, quick = await running.client(limit=1024), await running.client()
         await slow.ok("Subscribe", events=["PimRoute"])
@@ -251,7 +251,7 @@ async def test_a_slow_subscriber_is_told_how_many_it_missed_and_holds_nobody_up(
         assert missed > 0
 
 
-async def test_delivery_is_rate_limited_and_what_overflows_is_told(tmp_path: Path) -> None:
+async def test_delivery_is_rate_limited_and_what_overflows_is_reported(tmp_path: Path) -> None:
     async with serving(tmp_path, event_buffer_size=4, event_rate=1) as running:
         client = await running.client()
         number = (await client.ok("Subscribe", events=["PimRoute"]))["subscription_id"]

@@ -129,7 +129,7 @@ async def test_add_list_and_remove(running: Running, client: Client, multicast_i
         "generation_id": None,
     }
     assert reply["neighbor"] == wanted
-    # The fields may stand beside the command too, and the priority is 1 unless said.
+    # The fields may be beside the command too, and the default priority is 1.
     flat = await client.ok("AddExternalNeighbor", address="10.0.0.3", interface=multicast_interface)
     assert (flat["neighbor"]["dr_priority"], flat["neighbor"]["source"]) == (1, {"External": {"tag": None}})
     listed = await client.ok("ListExternalNeighbors")

@@ -163,7 +163,7 @@ STAR = Entry("239.1.1.1", "10.0.0.9", wildcard=True, rpt=True)
 
 
 class TestRoutes:
-    def test_an_entry_stands_while_one_interface_wants_it(self) -> None:
+    def test_an_entry_exists_while_one_interface_wants_it(self) -> None:
         table = RouteTable()
         assert [e.action for e in table.join(SG, "eth0", ETH9, 210, 0.0)] == ["Add"]
         assert table.join(SG, "eth0", ETH9, 210, 60.0) == []
@@ -217,7 +217,7 @@ class TestRoutes:
         )
     )
     def test_events_tell_the_whole_story(self, steps: list[tuple[str, Entry, str, int]]) -> None:
-        table, told = RouteTable(), set()
+        table, published = RouteTable(), set()
         now = 0.0
         for what, entry, interface, seconds in steps:
             now += seconds
@@ -229,6 +229,6 @@ class TestRoutes:
                 events = table.expire(now)
             for event in events:
                 key = Key(event.group, event.source)
-                assert (event.action == "Add") == (key not in told)
-                told.discard(key) if event.action == "Remove" else told.add(key)
-        assert told == {route.key for route in table}
+                assert (event.action == "Add") == (key not in published)
+                published.discard(key) if event.action == "Remove" else published.add(key)
+        assert published == {route.key for route in table}

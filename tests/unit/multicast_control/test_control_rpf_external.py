@@ -40,7 +40,7 @@ async def test_an_external_provider_is_asked_once_and_then_from_the_cache(tmp_pa
         assert (await client.ok("QueryRpf", source="10.9.0.1"))["cached"] is True
         state = await client.ok("GetRpfProvider")
         assert (state["cache_hits"], state["cache_misses"], state["cached_entries"]) == (2, 2, 2)
-        # Choosing a provider forgets what the last one said.
+        # Choosing a provider forgets what the last one answered.
         await client.ok("SetRpfProvider", provider=str(provider.path))
         assert (await client.ok("QueryRpf", source="10.1.0.5"))["cached"] is False
 
@@ -151,7 +151,7 @@ class TestOwnership:
         path.chmod(mode)
         return path
 
-    def test_a_socket_of_ours_is_good(self, tmp_path: Path) -> None:
+    def test_a_socket_of_the_same_user_is_good(self, tmp_path: Path) -> None:
         check_socket(str(self.bound(tmp_path / "a.sock")))
 
     def test_a_file_is_no_socket_nor_is_a_link_to_one(self, tmp_path: Path) -> None:

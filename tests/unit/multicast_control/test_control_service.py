@@ -88,7 +88,7 @@ async def test_while_multicast_is_off_routes_are_answered_and_nobody_is_a_neighb
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_before_the_first_list_nothing_is_told() -> None:
+async def test_before_the_first_list_nothing_is_published() -> None:
     table = PeerTable("node-1", "vxlan100")
     table.upsert(claim(2))
     async with following(table, ControlConfig(control_sock="")) as service:
@@ -97,7 +97,7 @@ async def test_before_the_first_list_nothing_is_told() -> None:
         assert names(service) == []
 
 
-async def test_a_path_that_cannot_be_had_is_told_once_and_ends_nothing(
+async def test_a_path_that_cannot_be_had_is_logged_once_and_ends_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()
@@ -133,29 +133,29 @@ class Immediately:
         return 0.01
 
 
-def test_members_of_the_bridge_are_told_as_a_router_knows_them() -> None:
+def test_members_of_the_bridge_are_published_as_a_router_knows_them() -> None:
     service = ControlService(ControlConfig(), PeerTable("node-1", "vxlan100"), CollectorRegistry())
     cursor = Cursor(service.plane.broadcast.ring, [EventType.IGMP_MEMBERSHIP])
-    told = []
+    published = []
     for port, joined in ((7, True), (8, True), (7, True), (7, False), (7, False), (8, False)):
         service.observer.member("239.1.1.1", port, joined)
         while (event := cursor.read()) is not None:
             assert isinstance(event, IgmpMembershipChange)
-            told.append((port, event.interface, event.action))
-    assert told == [(7, "quilt0", "Join"), (8, "quilt0", "Leave")]
+            published.append((port, event.interface, event.action))
+    assert published == [(7, "quilt0", "Join"), (8, "quilt0", "Leave")]
 
 
-def test_flows_are_told_as_routes() -> None:
+def test_flows_are_published_as_routes() -> None:
     service = ControlService(ControlConfig(), PeerTable("node-1", "vxlan100"), CollectorRegistry())
     cursor = Cursor(service.plane.broadcast.ring, [EventType.PIM_ROUTE])
     flow = ("10.42.1.9", "239.1.1.1")
     idle, busy = Forward(POD_SIDE), Forward(POD_SIDE, frozenset((MESH_SIDE,)))
     for old, new in ((None, idle), (idle, busy), (busy, busy), (busy, None)):
         service.observer.flow(flow, old, new)
-    told = []
+    published = []
     while isinstance(event := cursor.read(), PimRouteChange):
-        told.append((event.route_type, event.source, event.group, event.action))
-    assert told == [("SG", *flow, action) for action in ("Add", "Update", "Remove")]
+        published.append((event.route_type, event.source, event.group, event.action))
+    assert published == [("SG", *flow, action) for action in ("Add", "Update", "Remove")]
 
 
 class Dataplane(NoState):

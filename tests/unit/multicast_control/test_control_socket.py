@@ -40,7 +40,7 @@ async def test_mode_and_place(tmp_path: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
-async def test_a_successor_takes_the_path_over_and_the_predecessor_leaves_it(tmp_path: Path) -> None:
+async def test_a_successor_gets_the_path_and_the_predecessor_leaves_it(tmp_path: Path) -> None:
     async with serving(tmp_path) as second_to_be:
         del second_to_be
         async with contextlib.AsyncExitStack() as stack:
@@ -68,7 +68,7 @@ def as_another_user(path: str, groups: str = "[]") -> dict[str, Any]:
         "c = socket.socket(socket.AF_UNIX)\n"
         f"os.setgroups({groups}); os.setgid(4242); os.setuid(4242)\n"
         "c.connect(sys.argv[1])\n"
-        # Who is refused may find the connection closed; what was said is still there to be read.
+        # Who is refused may find the connection closed; what was sent is still there to be read.
         "with contextlib.suppress(BrokenPipeError):\n"
         ' c.sendall(b\'{"command":"GetRpfProvider"}\\n\')\n'
         "print(c.makefile().readline())\n"
@@ -140,14 +140,14 @@ async def test_empty_lines_are_skipped_and_a_last_line_needs_no_newline(client: 
     assert await client.line() == {}
 
 
-async def test_a_line_that_is_too_long_is_told_and_ends_the_connection(client: Client) -> None:
+async def test_a_line_that_is_too_long_is_answered_and_ends_the_connection(client: Client) -> None:
     await client.send(b"x" * (2 * MAX_LINE))
     assert (await client.reply())["error"] == f"a request has at most {MAX_LINE} bytes"
     with contextlib.suppress(ConnectionError):
         assert await client.line() == {}
 
 
-async def test_too_many_connections_are_told_so(running: Running) -> None:
+async def test_too_many_connections_are_answered_so(running: Running) -> None:
     clients = [await running.client() for _ in range(128)]
     await asyncio.gather(*(client.ok("GetRpfProvider") for client in clients))
     late = await running.client()
@@ -155,7 +155,7 @@ async def test_too_many_connections_are_told_so(running: Running) -> None:
     await clients[0].ok("GetRpfProvider")
 
 
-async def test_a_failure_inside_is_told_without_its_details(
+async def test_a_failure_inside_is_answered_without_its_details(
     running: Running, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken() -> dict[str, Any]:
@@ -301,7 +301,7 @@ class TestParsing:
                         method()
 
     @given(st.text(max_size=40))
-    def test_names_that_pass_are_names_that_the_kernel_takes(self, text: str) -> None:
+    def test_names_that_pass_are_names_that_the_kernel_accepts(self, text: str) -> None:
         try:
             name = validate.interface("interface", text)
         except ControlError:

@@ -32,7 +32,7 @@ async def test_a_claim_in_use_stays_up_until_the_runtime_serves_the_new_one(oper
     told = operator.condition("n", "SubnetInUse")
     assert (told["status"], told["reason"]) == ("True", "DrainFirst")
     assert "drain first" in told["message"]
-    assert operator.events.told.count(("n", "DrainFirst")) == 1
+    assert operator.events.published.count(("n", "DrainFirst")) == 1
     assert operator.api.nodes["n"]["status"]["subnets"] == [OLD, NEW], "the one to move to comes last"
     operator.node("n", servedSubnets=[NEW])
     await operator.wait(2)

@@ -26,7 +26,7 @@ async def clocked(monkeypatch: pytest.MonkeyPatch) -> Clocked:
 async def test_prepared_nodes_are_not_down_and_do_not_keep_a_dead_one_up(clocked: Clocked) -> None:
     """t4: Nodes that were prepared and never heard do not count; a dead node beside them is withdrawn."""
     clocked.know(NODES)
-    clocked.know(PREPARED, heard=False)
+    clocked.know(PREPARED, reported=False)
     await clocked.pass_time(120, NODES)
     assert not clocked.down(), "a prepared node is Pending"
     assert not clocked.unresponsive(), "an agent that never was is not unresponsive"
@@ -36,7 +36,7 @@ async def test_prepared_nodes_are_not_down_and_do_not_keep_a_dead_one_up(clocked
 
 async def test_a_prepared_node_that_joins_is_judged_as_any_other(clocked: Clocked) -> None:
     clocked.know(NODES)
-    clocked.know(PREPARED, heard=False)
+    clocked.know(PREPARED, reported=False)
     await clocked.pass_time(120, NODES)
     await clocked.pass_time(10, [*NODES, PREPARED[0]])
     await clocked.pass_time(31, NODES)
@@ -72,7 +72,7 @@ def test_the_guard_looks_at_none_but_who_was_alive_lately(
 
     async def scene(patch: pytest.MonkeyPatch) -> None:
         clocked = Clocked(patch)
-        clocked.know([f"prepared-{number}" for number in range(prepared)], heard=False)
+        clocked.know([f"prepared-{number}" for number in range(prepared)], reported=False)
         # As after a restart: who is Down is looked at for a while, and then it is an old story.
         for name in [f"gone-{number}" for number in range(gone)]:
             clocked.beats.watches["agent"]._seen[name] = "once"

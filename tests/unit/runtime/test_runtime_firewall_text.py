@@ -45,7 +45,7 @@ LISTING = """table inet quilt {
 """
 
 
-def test_a_listing_is_told_apart_from_its_sources() -> None:
+def test_a_listing_is_separated_from_its_sources() -> None:
     four, six = (
         "\n\t\telements = { 198.18.0.2, 198.18.0.3,\n\t\t\t     198.18.0.4 }",
         "\n\t\telements = { ::ffff:1.2.3.4 }",

@@ -28,7 +28,7 @@ asyncio.run(main())
 """
 
 
-def said(module: str, **environment: str) -> str:
+def errors_of(module: str, **environment: str) -> str:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("GRPC_")}
     command = [sys.executable, "-c", SERVE.format(module=module)]
     return subprocess.run(
@@ -38,10 +38,10 @@ def said(module: str, **environment: str) -> str:
 
 @pytest.mark.parametrize("module", ["quilt_runtime.services.server", "quilt_nodeagent.executor.link"])
 def test_the_switches_are_known(module: str) -> None:
-    told = said(module)
-    assert "polls -event_engine_client,-event_engine_listener" in told
-    assert "Unknown experiment" not in told
+    errors = errors_of(module)
+    assert "polls -event_engine_client,-event_engine_listener" in errors
+    assert "Unknown experiment" not in errors
 
 
-def test_unknown_ones_would_be_told() -> None:
-    assert "Unknown experiment: no_such" in said("grpc", GRPC_EXPERIMENTS="-no_such")
+def test_unknown_ones_would_be_reported() -> None:
+    assert "Unknown experiment: no_such" in errors_of("grpc", GRPC_EXPERIMENTS="-no_such")

@@ -1,4 +1,4 @@
-"""Who may send as whom: keys and changes of the guard's sets, names that are ours, MACs that are believed."""
+"""Who may send as whom: keys and changes of the guard's sets, the runtime's names, MACs that are believed."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_other_programs_interfaces_are_outside_the_pattern() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "believed"),
+    ("reported", "believed"),
     [
         (None, "0a:58:0a:2a:01:05"),
         ("0a:58:0a:2a:01:05", "0a:58:0a:2a:01:05"),
@@ -66,8 +66,8 @@ def test_other_programs_interfaces_are_outside_the_pattern() -> None:
         ("01:00:5e:00:00:01", "0a:58:0a:2a:01:05"),
     ],
 )
-def test_a_running_pods_mac_is_the_kernels_unless_it_is_anothers(told: str | None, believed: str) -> None:
-    assert guard.learned(told, SUBNET[5], SUBNET) == believed
+def test_a_running_pods_mac_is_the_kernels_unless_it_is_anothers(reported: str | None, believed: str) -> None:
+    assert guard.learned(reported, SUBNET[5], SUBNET) == believed
 
 
 def test_link_local_addresses_follow_from_macs() -> None:

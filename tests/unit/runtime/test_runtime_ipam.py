@@ -182,7 +182,7 @@ def test_recovered_addresses_are_held_while_their_interface_is_there(addresses: 
 
 
 def test_a_database_of_another_program_is_set_aside(tmp_path: Path) -> None:
-    """t23: Only a database that is corrupt or not ours is set aside."""
+    """t23: Only a database that is corrupt or not the runtime's is set aside."""
     with closing(sqlite3.connect(tmp_path / FILE)) as foreign, foreign:
         foreign.execute("CREATE TABLE allocations (of TEXT)")
         foreign.execute("PRAGMA user_version = 1")

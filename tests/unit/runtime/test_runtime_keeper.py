@@ -1,4 +1,4 @@
-"""The runtime keeps a descriptor for the agent: it is taken again, and let go when told so."""
+"""The runtime keeps a descriptor for the agent: it is taken again, and dropped on request."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="descriptors are kept 
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both ends wait for each other as long as it takes: the other's thread may get its turn late."""
+    """Both ends wait for each other as long as needed: the other's thread may get its turn late."""
     monkeypatch.setattr(agent_keeper, "_TIMEOUT", 60.0)
     monkeypatch.setattr(runtime_keeper, "TIMEOUT_S", 60.0)
 
@@ -62,7 +62,7 @@ def test_what_is_kept_outlives_its_owner_until_it_is_dropped(keeper: Keeper, tmp
     os.close(reading)
 
 
-def test_a_newer_one_takes_the_place_of_the_one_before(keeper: Keeper, tmp_path: Path) -> None:
+def test_a_newer_one_replaces_the_one_before(keeper: Keeper, tmp_path: Path) -> None:
     pipes = [pipe() for _ in range(2)]
     for _, writing in pipes:
         agent(tmp_path).keep(writing)

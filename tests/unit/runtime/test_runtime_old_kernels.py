@@ -48,7 +48,7 @@ def test_another_gateway_replaces_and_removal_removes(kernel: FakeKernel) -> Non
     assert kernel.routes(protocol=MESH_PROTOCOL) == []
 
 
-def test_drift_is_mended_and_foreign_routes_stay(kernel: FakeKernel) -> None:
+def test_drift_is_repaired_and_foreign_routes_stay(kernel: FakeKernel) -> None:
     device = index(kernel)
     foreign = Route("10.42.9.0/24", 4, ifindex=device, scope=253)
     kernel.run(Put(foreign))

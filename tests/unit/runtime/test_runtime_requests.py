@@ -51,7 +51,7 @@ def test_the_fast_way_accepts_only_what_the_slow_way_does_and_alike(text: str) -
 
 
 @given(st.ip_addresses(v=4), st.integers(16, 32))
-def test_every_ordinary_canonical_ipv4_network_takes_the_fast_way(
+def test_every_ordinary_canonical_ipv4_network_is_read_the_fast_way(
     address: ipaddress.IPv4Address, length: int
 ) -> None:
     network = ipaddress.IPv4Network((address, length), strict=False)

@@ -94,8 +94,8 @@ def test_the_same_again_writes_nothing(wants: list[Asked]) -> None:
     assert kernel.writes == writes
 
 
-def test_t12_a_route_that_is_told_twice_is_removed_once() -> None:
-    """t12: A route that was told more than once is one route, and is gone once it is removed."""
+def test_t12_a_route_that_is_notified_twice_is_removed_once() -> None:
+    """t12: A route that was notified more than once is one route, and is gone once it is removed."""
 
     class Twice(FakeKernel):
         def routes(
@@ -158,7 +158,7 @@ def test_nexthop_ids_of_ipv6_peers_differ_without_a_search_and_are_nobodys_low_n
 
 
 @pytest.mark.parametrize("count", [1, routes.FEW + 1])
-def test_many_are_added_without_reading_those_of_ours_and_no_foreign_one_is_touched(count: int) -> None:
+def test_many_are_added_without_reading_the_meshs_and_no_foreign_one_is_touched(count: int) -> None:
     kernel = FakeKernel([Link(name, kind="veth", up=True) for name in DEVICES])
     executor = RouteExecutor(kernel)
     prefixes = [f"10.43.{number}.0/24" for number in range(count)]

@@ -1,4 +1,4 @@
-// Package common stands for the cloud SDK that Flannel's Tencent backend is compiled against.
+// Package common replaces the cloud SDK that Flannel's Tencent backend is compiled against.
 //
 // The benchmark builds Flannel for its VXLAN backend alone and does without the SDK: what is here has the
 // names that the other backend mentions, and none of them does anything.
