@@ -42,11 +42,16 @@ def _kind(definition: Definition) -> Iterator[str]:
 def _rows(path: str, schema: dict[str, Any]) -> Iterator[str]:
     default = schema.get("default")
     shown = "" if default is None or isinstance(default, dict) else f"`{json.dumps(default)}`"
-    yield f"| `{path}` | {_type(schema)} | {shown} | {schema.get('description', '')} |"
+    yield f"| `{path}` | {_type(schema)} | {shown} | {_cell(schema.get('description', ''))} |"
     for name, part in schema.get("properties", {}).items():
         yield from _rows(f"{path}.{name}", part)
     for name, part in schema.get("items", {}).get("properties", {}).items():
         yield from _rows(f"{path}[].{name}", part)
+
+
+def _cell(text: str) -> str:
+    """Text as it can be in a table: on one line, without a pipe that would end the cell."""
+    return " ".join(text.split()).replace("|", "&#124;")
 
 
 def _type(schema: dict[str, Any]) -> str:

@@ -7,13 +7,16 @@ node has another API server. Only a control plane without nodes has a machine of
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from quilt_devcluster import cgroups, control, machines, manifests, plan, render
 from quilt_devcluster.binaries import program
 from quilt_devcluster.enter import NODE_PATH, inside
 from quilt_devcluster.kube import KubeApi
-from quilt_devcluster.pki import Authority, Identity, kubeconfig, signing_key
 from quilt_devcluster.state import State
+
+if TYPE_CHECKING:
+    from quilt_devcluster.pki import Identity
 
 APISERVER = "kube-apiserver"
 START_TIMEOUT = 120.0
@@ -43,6 +46,8 @@ def apiserver(state: State, server: str) -> str:
 
 def write_credentials(state: State) -> None:
     """Make the authority, the control plane's certificates and its clients' kubeconfigs."""
+    from quilt_devcluster.pki import Authority, signing_key
+
     authority = Authority.create("quilt-devcluster")
     authority.identity.write(state.pki, "ca")
     service = ("kubernetes", "kubernetes.default", "kubernetes.default.svc")
@@ -69,6 +74,8 @@ def write_credentials(state: State) -> None:
 
 def write_kubeconfig(state: State, name: str, server: str, user: str, identity: Identity) -> None:
     """Write the kubeconfig `name` of a program of the cluster that talks to the API server on `server`."""
+    from quilt_devcluster.pki import kubeconfig
+
     authority = (state.pki / "ca.crt").read_text()
     text = kubeconfig(plan.api_url(state.address(server)), authority, user, identity)
     (state.pki / f"{name}.kubeconfig").write_text(text)
@@ -76,6 +83,8 @@ def write_kubeconfig(state: State, name: str, server: str, user: str, identity: 
 
 def write_admin_kubeconfig(state: State) -> None:
     """Write the kubeconfig for programs of this machine, once the loopback port is known."""
+    from quilt_devcluster.pki import Authority, kubeconfig
+
     authority = Authority.load(state.pki, "ca")
     admin = authority.sign("quilt:admin", groups=("system:masters",))
     text = kubeconfig(f"https://127.0.0.1:{state.port}", authority.identity.certificate, "quilt:admin", admin)

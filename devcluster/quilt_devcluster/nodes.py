@@ -17,7 +17,6 @@ from quilt_devcluster.controlplane import (
     write_kubeconfig,
 )
 from quilt_devcluster.errors import DevclusterError
-from quilt_devcluster.pki import Authority
 from quilt_devcluster.shell import run
 from quilt_devcluster.state import State
 
@@ -33,6 +32,8 @@ def program_name(node: str, name: str) -> str:
 
 def write_files(state: State, node: str) -> None:
     """Write the credentials and the configuration of a new node."""
+    from quilt_devcluster.pki import Authority
+
     authority = Authority.load(state.pki, "ca")
     user = f"system:node:{node}"
     authority.sign(user, names=(node, state.address(node)), server=True).write(state.pki, node)

@@ -1,4 +1,4 @@
-"""The quilt-operator command."""
+"""The quilt-operator command. What only a running operator needs is imported by it: `--help` always works."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ from quilt_crds.names import OPERATOR_HEALTH_PORT
 from quilt_kube.access import AccessError
 from quilt_kube.listwatch import SILENCE
 from quilt_operator import logs
-from quilt_operator.api.client import find_access
-from quilt_operator.app import Options, run
-from quilt_operator.probes import ConfigurationError
 
 
 @click.command(
@@ -34,12 +31,13 @@ from quilt_operator.probes import ConfigurationError
     "--identity",
     envvar=["QUILT_IDENTITY", "POD_NAME"],
     default=None,
-    help="Unique name of this replica in the election.  [default: host name]",
+    show_default="host name",
+    help="Unique name of this replica in the election.",
 )
 @click.option("--network", default="default", help="Name of the QuiltNetwork to serve.")
 @click.option(
     "--health-addr",
-    default=f"0.0.0.0:{OPERATOR_HEALTH_PORT}",
+    default=f"127.0.0.1:{OPERATOR_HEALTH_PORT}",
     help="host:port of /healthz, /readyz, /metrics.",
 )
 @click.option(
@@ -51,10 +49,13 @@ from quilt_operator.probes import ConfigurationError
     "--watch-silence",
     type=click.FloatRange(min=1),
     default=SILENCE,
-    help="Seconds without a word, API servers speak each minute, after which a watch is opened anew.",
+    help="Seconds of silence after which a watch is opened again; API servers send something each minute.",
 )
 @click.option(
-    "--multicast-secret", default="", help="Secret for the agents' multicast key, created where it is absent."
+    "--multicast-secret",
+    default="",
+    show_default="none",
+    help="Secret for the agents' multicast key, created where it is absent.",
 )
 @click.option(
     "--audit-interval",
@@ -62,7 +63,12 @@ from quilt_operator.probes import ConfigurationError
     default=300,
     help="Seconds between looks for what was deleted while a watch was away.",
 )
-@click.option("--kubeconfig", default="", help="Path of a kubeconfig.  [default: the Pod's account]")
+@click.option(
+    "--kubeconfig",
+    default="",
+    show_default="the Pod's account",
+    help="Outside of a cluster: how to reach the API.",
+)
 @click.version_option(package_name="quilt-mesh")
 def cli(
     namespace: str,
@@ -76,6 +82,10 @@ def cli(
     kubeconfig: str,
 ) -> None:
     """Hand out node subnets and withdraw the routes of nodes that died."""
+    from quilt_operator.api.client import find_access
+    from quilt_operator.app import Options, run
+    from quilt_operator.probes import ConfigurationError
+
     logs.configure(log_level)
     name = identity or socket.gethostname()
     options = Options(namespace, name, network, health_addr, watch_silence, audit_interval, multicast_secret)

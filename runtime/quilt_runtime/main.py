@@ -107,7 +107,9 @@ def _tls(tcp: tuple[tuple[str, int], ...], *files: Path | None) -> TlsFiles | No
     show_default=True,
     help="Pods leave the cluster under this node's address.",
 )
-@click.option("--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]))
+@click.option(
+    "--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]), show_default=True
+)
 @click.option(
     "--cleanup-on-exit", is_flag=True, help="Remove our routes when stopping; they stay by default."
 )

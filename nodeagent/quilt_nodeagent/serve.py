@@ -1,0 +1,83 @@
+"""The agent's process: the agent, and multicast beside it as its features."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import structlog
+
+from quilt_kube.access import find, in_cluster
+from quilt_kube.aio import Client
+from quilt_multicast.keeper import Keeper
+from quilt_multicast.metrics import MulticastMetrics
+from quilt_multicast.service import Multicast, Wanted
+from quilt_netlink import Kernel
+from quilt_nodeagent.agent import Agent
+from quilt_nodeagent.config import Config
+from quilt_nodeagent.executor.client import socket_beside
+from quilt_nodeagent.feature import Feature
+from quilt_pim.core.config import ControlConfig
+from quilt_pim.service import ControlService
+
+
+async def serve(config: Config, multicast_key: Path, control: ControlConfig) -> None:
+    """Run an agent and its features until SIGTERM or SIGINT; the kernel is left as it is."""
+    task = asyncio.current_task()
+    loop = asyncio.get_running_loop()
+    if task is not None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, task.cancel)
+    access = find(str(config.kubeconfig)) if config.kubeconfig else in_cluster()
+    # What was imported never goes, and thousands of peers refer to nothing in a cycle: looking for garbage
+    # among them would cost more than making them.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+    try:
+        with Kernel.open() as kernel:
+            async with Client(access, agent="quilt-agent") as client:
+                agent = Agent(config, kernel, client, installed_version())
+                agent.features += multicast_features(agent, config.runtime_addr, multicast_key, control)
+                await agent.run()
+    except asyncio.CancelledError:
+        structlog.get_logger().info("agent_stopped", leaves="kernel state as it is")
+
+
+def multicast_features(agent: Agent, runtime_addr: str, key: Path, config: ControlConfig) -> list[Feature]:
+    """Multicast across the mesh, and the API for multicast routers, each fed from the agent's tables."""
+    registry, keeper = agent.metrics.registry, socket_beside(runtime_addr, "keep.sock")
+    control = ControlService(config, agent.table, registry, lambda: agent.network.multicast.enabled)
+    multicast = Multicast(
+        lambda: _wanted(agent),
+        key,
+        MulticastMetrics(registry),
+        observer=control.observer,
+        reported=agent.report_soon,
+        keeper=Keeper(keeper, "multicast") if keeper else None,
+    )
+    control.plane.state = multicast.state
+    return [
+        Feature(multicast.run, multicast.changed, multicast.keep, lambda: multicast.problems),
+        Feature(control.run, control.changed),
+    ]
+
+
+def _wanted(agent: Agent) -> Wanted | None:
+    table, network = agent.table, agent.view.network
+    if network is None or not table.complete:
+        return None
+    device = network.vxlan.device if agent.reconciler.verified else ""
+    claims = table.claims() if network.multicast.enabled else ()
+    others = tuple(claim for claim in claims if claim.node != table.own_node)
+    return Wanted(network.multicast, device, tuple(table.own), others)
+
+
+def installed_version() -> str:
+    """Version of the installed distribution."""
+    try:
+        return version("quilt-mesh")
+    except PackageNotFoundError:
+        return "unknown"
