@@ -39,17 +39,19 @@ binaries: setup  ## build Kubernetes, containerd, helm, … and our images (cach
 image: setup  ## build the container images (cached outside the tree)
 	quilt-devcluster image
 
-generate: setup  ## CRDs and README of the chart, gRPC stubs and the list of mended faults, from their sources
+generate: setup  ## CRDs and README of the chart, gRPC stubs, the reference and the list of faults, from their sources
 	python proto/generate.py
 	python -m quilt_crds.generate
 	python scripts/faults.py
 	python scripts/values.py
+	python scripts/reference.py
 
 checks: setup  ## generated files are current, import directions hold
 	python proto/generate.py --check
 	python -m quilt_crds.generate --check
 	python scripts/faults.py --check
 	python scripts/values.py --check
+	python scripts/reference.py --check
 	lint-imports
 
 lint: setup

@@ -211,6 +211,8 @@ class SubnetCounts(ApiModel):
 class QuiltNetworkStatus(ApiModel):
     """What the operator observes."""
 
+    observed_generation: Int | None = None
+    """The `metadata.generation` that the operator follows; while it is less, the last edit was not seen."""
     subnets: SubnetCounts = SubnetCounts()
     conditions: Conditions = Field(default=[])
 

@@ -9,7 +9,7 @@ newer release can be read; nothing here is trusted to be well-formed. The networ
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -29,6 +29,7 @@ class Meta(Wire, frozen=True):
     name: str = ""
     uid: str = ""
     resource_version: str = ""
+    generation: int = 0
     creation_timestamp: str = ""
     deletion_timestamp: str = ""
     annotations: dict[str, str] = {}
@@ -47,14 +48,17 @@ class Condition(Wire, frozen=True):
     reason: str = ""
     message: str = ""
     last_transition_time: str = ""
+    observed_generation: int | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def text(self) -> str:
         """What people read."""
         return self.message or self.reason or self.status
 
-    def settled(self, before: Condition | None, now: str) -> Condition:
+    def settled(self, before: Condition | None, now: str, generation: int = 0) -> Condition:
         """Return this with its time: that of `before` while the status stays; the message cut to the limit.
+
+        `generation` is that of the object which the observation is about; 0 says nothing of it.
 
         Equal input gives an equal condition, so that a write that says nothing new can be left out.
         """
@@ -63,11 +67,14 @@ class Condition(Wire, frozen=True):
         text = self.message
         if len(text) > _MESSAGE_LIMIT:
             text = text[: _MESSAGE_LIMIT - 1] + "…"
-        return msgspec.structs.replace(self, message=text, last_transition_time=since or now)
+        seen = generation or msgspec.UNSET
+        return msgspec.structs.replace(
+            self, message=text, last_transition_time=since or now, observed_generation=seen
+        )
 
-    def wire(self) -> dict[str, str]:
+    def wire(self) -> dict[str, Any]:
         """Return the JSON of the condition."""
-        found: dict[str, str] = msgspec.to_builtins(self)
+        found: dict[str, Any] = msgspec.to_builtins(self)
         return found
 
 

@@ -75,6 +75,7 @@ class SubnetCounts(Wire, frozen=True):
 class QuiltNetworkStatus(Wire, frozen=True):
     """What the operator observes."""
 
+    observed_generation: int = 0
     subnets: SubnetCounts = SubnetCounts()
     conditions: tuple[Condition, ...] = ()
 

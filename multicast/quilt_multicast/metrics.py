@@ -27,18 +27,18 @@ class MulticastMetrics:
             "quilt_multicast_copies", "Entries of the VXLAN device: groups times nodes.", registry=r
         )
         self.datagrams = Counter(
-            "quilt_multicast_datagrams", "Between agents.", ["direction", "kind"], registry=r
+            "quilt_multicast_datagrams", "Datagrams between agents.", ["direction", "kind"], registry=r
         )
         self.refused_datagrams = Counter(
-            "quilt_multicast_refused_datagrams", "Not taken from others.", ["reason"], registry=r
+            "quilt_multicast_refused_datagrams", "Datagrams that were refused.", ["reason"], registry=r
         )
-        self.upcalls = Counter("quilt_multicast_upcalls", "Questions of the kernel.", registry=r)
+        self.upcalls = Counter("quilt_multicast_upcalls", "Packets that the kernel asked about.", registry=r)
         self.refused_flows = Counter("quilt_multicast_refused_flows", "Flows over a limit.", registry=r)
         self.refused_joins = Gauge(
             "quilt_multicast_refused_members", "Members that do not count now.", registry=r
         )
         self.repairs = Counter(
-            "quilt_multicast_drift_repairs", "What others changed, repaired.", ["kind"], registry=r
+            "quilt_multicast_drift_repairs", "Entries repaired that others changed.", ["kind"], registry=r
         )
         self.failures = Counter(
             "quilt_multicast_write_failures", "Entries that the kernel refused.", registry=r

@@ -19,11 +19,11 @@ class Metrics:
         gauge, counter = partial(Gauge, registry=r), partial(Counter, registry=r)
         self.peers_desired = gauge("quilt_agent_peers_desired", "Peer subnets that should be routed.")
         self.peers_in_sync = gauge(
-            "quilt_agent_peers_in_sync", "Peer subnets whose route, FDB and neighbour stand."
+            "quilt_agent_peers_in_sync", "Peer subnets whose route, FDB entry and neighbour exist."
         )
         self.in_sync = gauge("quilt_agent_in_sync", "1 when the kernel is verified as wanted.")
         self.drift_repairs = counter(
-            "quilt_agent_drift_repairs", "Entries mended that others changed or removed.", ["kind"]
+            "quilt_agent_drift_repairs", "Entries repaired that others changed or removed.", ["kind"]
         )
         for kind in DRIFT_KINDS:
             # A rate over a series that does not exist yet misses its first step.
@@ -39,7 +39,7 @@ class Metrics:
         self.lease_renewals = counter("quilt_agent_lease_renewals", "Heartbeats written.")
         self.lease_failures = counter("quilt_agent_lease_failures", "Heartbeats that failed.")
         self.watch_age = gauge(
-            "quilt_agent_api_watch_age_seconds", "Since the API server was last heard.", ["watch"]
+            "quilt_agent_api_watch_age_seconds", "Since the API server last sent anything.", ["watch"]
         )
         self.runtime_errors = counter("quilt_agent_runtime_errors", "Failed calls of the runtime.", ["error"])
         self.runtime_ready = gauge("quilt_agent_runtime_ready", "1 while the runtime answers.")

@@ -35,7 +35,7 @@ RECONCILE_ERRORS: Final = Counter(
 )
 QUEUE: Final = Gauge("quilt_operator_queue_depth", "Objects waiting to be reconciled.")
 WATCH_AGE: Final = Gauge(
-    "quilt_operator_watch_age_seconds", "Time since a watch was last heard of.", ["watch"]
+    "quilt_operator_watch_age_seconds", "Since a watch last brought anything.", ["watch"]
 )
 API_WRITES: Final = Counter(
     "quilt_operator_api_writes_total", "Writes to the API server by verb, resource and outcome.",

@@ -24,6 +24,7 @@ from quilt_crds.names import (
     NETWORK_CONFIGMAP,
     PENDING,
     QUILTNETWORK,
+    READY,
     UP,
 )
 from quilt_crds.quiltnetwork import QuiltNetworkSpec
@@ -166,6 +167,8 @@ class NetworkReconciler:
     def _tell_change(self, before: NetworkStatus, now: NetworkStatus, uid: str) -> None:
         about = About(QUILTNETWORK.kind, self.world.network, uid)
         for item, bad in news(before.conditions, now.conditions):
+            if item.type == READY:  # it repeats another one
+                continue
             log.info("network_condition", type=item.type, status=item.status, reason=item.reason)
             text = item.message or f"{item.type} is {item.status}"
             self.events.note(about, WARNING if bad else NORMAL, item.reason, text)

@@ -42,7 +42,7 @@ class Metrics:
         )
         self.drift_repairs = Counter(
             "quilt_runtime_drift_repairs",
-            "What others changed and was put right.",
+            "Entries repaired that others changed.",
             ["kind"],
             registry=self.registry,
         )

@@ -83,7 +83,7 @@ def pod(index: int, **fields: Any) -> SystemPod:
 
 
 def network(subnets: SubnetCounts = SUBNETS, conditions: tuple[Condition, ...] = ()) -> QuiltNetwork:
-    return QuiltNetwork(Meta("default"), status=QuiltNetworkStatus(subnets, conditions))
+    return QuiltNetwork(Meta("default"), status=QuiltNetworkStatus(subnets=subnets, conditions=conditions))
 
 
 def healthy(**fields: Any) -> Snapshot:

@@ -13,6 +13,7 @@ from quilt_crds.names import (
     CLAIMS_CONSISTENT,
     NETWORK_ACCEPTED,
     PODS_FIT,
+    READY,
     SUBNETS_AVAILABLE,
     WITHDRAWAL_PAUSED,
 )
@@ -26,10 +27,11 @@ _NAMED_AT_MOST = 5
 
 @dataclass(frozen=True, slots=True)
 class NetworkStatus:
-    """Status of a QuiltNetwork; `counts` are those of its first family."""
+    """Status of a QuiltNetwork; `counts` are those of its first family, `generation` that of its spec."""
 
     counts: Counts
     conditions: tuple[Condition, ...]
+    generation: int = 0
 
     def wire(self) -> dict[str, Any]:
         """JSON of `.status` for server-side apply."""
@@ -42,6 +44,7 @@ class NetworkStatus:
                 "quarantined": counts.quarantined,
             },
             "conditions": [item.wire() for item in self.conditions],
+            **({"observedGeneration": self.generation} if self.generation else {}),
         }
 
 
@@ -49,7 +52,8 @@ def current(status: Mapping[str, Any], conditions: Iterable[Condition]) -> Netwo
     """The status that a QuiltNetwork has."""
     raw = status.get("subnets") or {}
     fields = ("total", "allocated", "free", "quarantined")
-    return NetworkStatus(Counts(*(int(raw.get(field, 0)) for field in fields)), tuple(conditions))
+    counts = Counts(*(int(raw.get(field, 0)) for field in fields))
+    return NetworkStatus(counts, tuple(conditions), int(status.get("observedGeneration", 0)))
 
 
 def desired(
@@ -69,10 +73,12 @@ def desired(
     which nodes may run more pods than they have addresses for.
     """
     counts = {family: book.counts(family) for family in book.plan.pools}
+    accepted, consistent = _accepted(refused, overlaps), _consistent(book.problems.values())
     verdicts = (
-        _accepted(refused, overlaps),
+        _ready(accepted, consistent),
+        accepted,
         _available(counts),
-        _consistent(book.problems.values()),
+        consistent,
         _paused(guard, outage),
         _agents(guard),
         _fits(crowds),
@@ -80,7 +86,8 @@ def desired(
     known = {item.type: item for item in old}
     return NetworkStatus(
         counts=next(iter(counts.values()), Counts()),
-        conditions=tuple(item.settled(known.get(item.type), now) for item in verdicts),
+        conditions=tuple(item.settled(known.get(item.type), now, book.plan.generation) for item in verdicts),
+        generation=book.plan.generation,
     )
 
 
@@ -119,6 +126,14 @@ def overlapping(plan: Plan, nodes: Collection[Node], services: Iterable[str] = (
             if any(address in item for item in ranges if item.version == address.version):
                 found.append(f"{text} of Node {node.name}")
     return [*sorted(networks), *sorted(found)]
+
+
+def _ready(*needed: Condition) -> Condition:
+    """Ready, for `kubectl wait` and GitOps: the operator follows the spec, and nothing contradicts it."""
+    for item in needed:
+        if item.status != "True":
+            return Condition(READY, "False", item.reason, item.message)
+    return Condition(READY, "True", "Followed")
 
 
 def _accepted(refused: str, overlaps: Sequence[str]) -> Condition:

@@ -109,7 +109,9 @@ def desired(
         subnets=tuple(claim.cidr for claim in claims)[:_SUBNETS_LIMIT],
         mac=mac if claims else "",
         last_transition_time=since or now,
-        conditions=tuple(item.settled(node.condition(item.type), now) for item in verdicts),
+        conditions=tuple(
+            item.settled(node.condition(item.type), now, node.metadata.generation) for item in verdicts
+        ),
     )
 
 
@@ -166,7 +168,7 @@ def _ready(
         return Condition(READY, _FALSE, "NoSubnet", refusal.message if refusal else "waiting for a subnet")
     if not health.heard:
         return Condition(
-            READY, _FALSE, "NotJoined", "prepared: no agent of a node of this name was heard yet"
+            READY, _FALSE, "NotJoined", "prepared: no agent of a node of this name has reported yet"
         )
     if address.reason:
         return Condition(READY, _FALSE, address.reason, address.message)

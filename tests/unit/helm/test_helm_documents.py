@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -36,3 +38,22 @@ def test_the_catalog_is_told_of_every_kind() -> None:
     assert sorted(named) == sorted(definition.resource.crd_name for definition in DEFINITIONS)
     for example in yaml.safe_load(annotations["artifacthub.io/crdsExamples"]):
         assert example["kind"] in {definition.resource.kind for definition in DEFINITIONS}
+
+
+def test_the_version_is_one() -> None:
+    """Chart, images (by the chart's appVersion), programs and package have the version of pyproject.toml."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert (chart["version"], chart["appVersion"]) == (version, version)
+    assert set(re.findall(r"quilt-mesh-(?:node|operator):([\d.]+\d)", (ROOT / "README.md").read_text())) == {
+        version
+    }
+    assert "\n## Unreleased\n" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_forms_for_issues_are_valid() -> None:
+    for path in (ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml"):
+        form = yaml.safe_load(path.read_text())
+        fields = [item for item in form.get("body", ()) if item["type"] != "markdown"]
+        assert len({item["id"] for item in fields}) == len(fields)
+        assert path.name == "config.yml" or (form["name"] and form["description"] and fields)

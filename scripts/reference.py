@@ -1,0 +1,292 @@
+"""The names that people and programs meet, read from the code: docs/reference.md.
+
+    python scripts/reference.py            write the page
+    python scripts/reference.py --check    exit 1 when it is out of date
+
+Read are calls: `Condition(type, status, reason, message)`, `note(…)` of Events, `log.info("event", …)`,
+metrics by their classes, findings by their level. Where the code fills something in, the page has `…`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = Path("docs/reference.md")
+PROCESSES = {
+    "operator": "`quilt-operator`",
+    "nodeagent": "`quilt-agent`",
+    "multicast": "`quilt-agent`",
+    "runtime": "`quilt-runtime`",
+    "kube": "all",
+    "netlink": "agent and runtime",
+}
+LEVELS = {"ok", "unknown", "warn", "fail"}
+LOGS = {"debug", "info", "warning", "error", "exception"}
+METRICS = {"Gauge": "gauge", "Counter": "counter", "Histogram": "histogram", "CounterMetricFamily": "counter"}
+ELSEWHERE = "…"
+HEAD = """\
+# Reference: conditions, Events, findings, metrics, log events
+
+Made from the code by `python scripts/reference.py`; `…` is what the code fills in. The API is in
+[crds.md](crds.md), the values of the chart, ports and flags are in [configuration.md](configuration.md).
+"""
+EVENTS = """
+## Events
+
+Events about QuiltNodes, QuiltSubnets and the QuiltNetwork are in the namespace `default`, as those of all
+cluster-scoped objects: `kubectl get events -n default --field-selector involvedObject.kind=QuiltNode`.
+Repetitions within ten minutes are one Event with a count. A condition that becomes bad news, or bad news for
+another reason, makes an Event whose reason is the condition's; the QuiltNetwork's conditions, `Ready` apart,
+make one as well when they become good again.
+"""
+METRICS_HEAD = """
+## Metrics
+
+What to watch, and what is worth an alert, is in [configuration.md](configuration.md#metrics).
+"""
+LOGS_HEAD = """
+## Log events
+
+Each line of a log is a JSON object; `event` has one of these names.
+"""
+FINDINGS_HEAD = """
+## Findings
+
+What `quiltctl status`, `check` and `connectivity test` report with `-o json`, as `code`. A command ends with
+1 where one is `fail`.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call somewhere in the code: its name (`Condition`, `info`) and what surrounds it."""
+
+    name: str
+    node: ast.Call
+    path: Path
+    scope: ast.AST
+
+    def text(self, at: int, fallback: str = "") -> list[str]:
+        """What the argument at a position may be: one text or several."""
+        return list(texts(self.node.args[at], self.scope)) if at < len(self.node.args) else [fallback]
+
+
+@cache
+def constants() -> dict[str, str]:
+    """Strings that modules name in capitals, of which `quilt_crds.names` has most."""
+    found: dict[str, str] = {}
+    names = ROOT / "crds/quilt_crds/names.py"
+    for path in (*sorted(ROOT.glob("*/quilt_*/**/*.py")), names):
+        for node in ast.parse(path.read_text()).body:
+            target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+            match target, getattr(node, "value", None):
+                case ast.Name(id=name), ast.Constant(value=str(value)):
+                    found[name] = value
+    return found
+
+
+@cache
+def calls(*folders: str) -> list[Call]:
+    """All calls in the packages of some folders of the root, in order."""
+    found = []
+    for folder in folders:
+        for path in sorted((ROOT / folder).glob("quilt_*/**/*.py")):
+            tree = ast.parse(path.read_text())
+            found += [call for scope, node in _within(tree, tree) if (call := _call(node, path, scope))]
+    return found
+
+
+def _within(node: ast.AST, scope: ast.AST) -> Iterator[tuple[ast.AST, ast.Call]]:
+    inner = node if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) else scope
+    if isinstance(node, ast.Call):
+        yield scope, node
+    for child in ast.iter_child_nodes(node):
+        yield from _within(child, inner)
+
+
+def _call(node: ast.Call, path: Path, scope: ast.AST) -> Call | None:
+    if isinstance(node.func, (ast.Name, ast.Attribute)):
+        name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
+        return Call(name, node, path, scope)
+    return None
+
+
+def texts(node: ast.expr, scope: ast.AST) -> Iterator[str]:
+    """The strings that an expression may be; `…` where the code fills something in."""
+    match node:
+        case ast.Constant(value=str(value)):
+            yield value
+        case ast.JoinedStr(values=values):
+            yield "".join(part.value if isinstance(part, ast.Constant) else ELSEWHERE for part in values)
+        case ast.IfExp(body=body, orelse=other):
+            yield from texts(body, scope)
+            yield from texts(other, scope)
+        case ast.BinOp(left=left, right=right):
+            yield from (a + b for a in texts(left, scope) for b in texts(right, scope))
+        case ast.Name(id=name):
+            known = constants().get(name)
+            yield from [known] if known is not None else list(_assigned(node, scope)) or [ELSEWHERE]
+        case _:
+            yield ELSEWHERE
+
+
+def _assigned(name: ast.Name, scope: ast.AST) -> Iterator[str]:
+    """What a local name has where it is used: by the last assignment, or by a loop over literal tuples."""
+    last: ast.Assign | None = None
+    for node in ast.walk(scope):
+        if isinstance(node, ast.Assign) and node.lineno < name.lineno:
+            named = any(isinstance(target, ast.Name) and target.id == name.id for target in node.targets)
+            last = node if named and (last is None or node.lineno > last.lineno) else last
+        elif isinstance(node, ast.For) and isinstance(node.target, ast.Tuple):
+            names = [item.id if isinstance(item, ast.Name) else "" for item in node.target.elts]
+            if name.id in names and isinstance(node.iter, ast.Tuple):
+                rows = (row for row in node.iter.elts if isinstance(row, ast.Tuple))
+                yield from (text for row in rows for text in texts(row.elts[names.index(name.id)], scope))
+    if last is not None:
+        yield from texts(last.value, scope)
+
+
+def conditions() -> Iterator[tuple[str, ...]]:
+    """Kind, type, status, reason and message of each condition that is written."""
+    for call in calls("operator", "nodeagent"):
+        if call.name == "Condition" and len(call.node.args) >= 3:
+            kind = "QuiltNetwork" if call.path.name == "network_status.py" else "QuiltNode"
+            for reason, message in _reasons(call):
+                shown = "that of the other condition" if reason == ELSEWHERE else f"`{reason}`"
+                yield kind, call.text(0)[0], call.text(1)[0], shown, message
+
+
+def _reasons(call: Call) -> Iterator[tuple[str, str]]:
+    """Reasons of a condition with their messages; a Refusal's and an Address' are where these are made."""
+    made = {"refusal": ("Refusal", 0), "address": ("Address", 1)}
+    match call.node.args[2]:
+        case ast.Attribute(value=ast.Name(id=owner)) if owner in made:
+            name, at = made[owner]
+            sources = [one for one in calls("operator") if one.name == name and len(one.node.args) > at]
+            yield from ((one.text(at)[0], one.text(at + 1)[0]) for one in sources)
+        case _:
+            message = " or ".join(dict.fromkeys(call.text(3)))
+            yield from ((reason, message) for reason in dict.fromkeys(call.text(2)))
+
+
+def events() -> Iterator[tuple[str, ...]]:
+    """Reason and message of the Events that are no condition's."""
+    for call in calls("operator"):
+        if call.name in {"note", "_tell"} and len(call.node.args) == 4:
+            for reason in call.text(2):
+                if reason != ELSEWHERE:
+                    yield reason, call.text(3)[0]
+
+
+def findings() -> list[tuple[str, ...]]:
+    """Code, levels and message of each finding."""
+    found: dict[str, tuple[list[str], list[str]]] = {}
+    for call in calls("cli"):
+        levels = _levels(call)
+        if levels and len(call.node.args) >= 3:
+            for code in call.text(0):
+                held = found.setdefault(code, ([], []))
+                held[0].extend(levels)
+                held[1].extend(call.text(2))
+    unique = dict.fromkeys
+    return sorted((code, ", ".join(unique(a)), "; ".join(unique(b))) for code, (a, b) in found.items())
+
+
+def _levels(call: Call) -> list[str]:
+    """Levels of a finding; a local name for the judge stands for each of those that it may be."""
+    if not isinstance(call.node.func, ast.Name):
+        return []
+    if call.name in LEVELS:
+        return [call.name]
+    judges = ("judge", "tell")
+    named = (node.id for node in ast.walk(call.scope) if isinstance(node, ast.Name))
+    return sorted(LEVELS.intersection(named)) if call.name in judges else []
+
+
+def metrics() -> list[tuple[str, ...]]:
+    """Name with labels, type and meaning of each metric."""
+    found = []
+    for call in calls("operator", "nodeagent", "runtime", "multicast"):
+        type_ = METRICS.get(call.name, METRICS.get(call.name.capitalize()))
+        for name in call.text(0) if type_ and call.node.args else ():
+            if name.startswith("quilt_"):
+                total = "_total" if type_ == "counter" and not name.endswith("_total") else ""
+                found.append((f"`{name}{total}{_labels(call)}`", str(type_), call.text(1)[0]))
+    return sorted(found)
+
+
+def _labels(call: Call) -> str:
+    lists = [*call.node.args[2:3], *(item.value for item in call.node.keywords if item.arg == "labels")]
+    names = [item.value for one in lists if isinstance(one, ast.List) for item in one.elts]  # type: ignore[attr-defined]
+    return f"{{{','.join(map(str, names))}}}" if names else ""
+
+
+def log_events() -> list[tuple[str, ...]]:
+    """Name, level, processes and fields of each event that is logged."""
+    found: dict[str, tuple[set[str], ...]] = {}
+    for call in calls(*PROCESSES):
+        if call.name in LOGS and _is_log(call.node.func) and call.node.args:
+            for name in call.text(0):
+                levels, processes, fields = found.setdefault(name, (set(), set(), set()))
+                levels.add({"exception": "error"}.get(call.name, call.name))
+                processes.add(PROCESSES[call.path.relative_to(ROOT).parts[0]])
+                named = {item.arg for item in call.node.keywords} - {None, "exc_info"}
+                fields |= {f"`{name}`" for name in named}
+    return [(f"`{name}`", *(", ".join(sorted(part)) for part in found[name])) for name in sorted(found)]
+
+
+def _is_log(function: ast.expr) -> bool:
+    owner = function.value if isinstance(function, ast.Attribute) else None
+    if isinstance(owner, ast.Call):
+        return isinstance(owner.func, ast.Attribute) and owner.func.attr == "get_logger"
+    return isinstance(owner, ast.Name) and owner.id == "log"
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table; a pipe in a cell is written so that it does not end the cell."""
+    cells = [[" ".join(cell.split()) for cell in row] for row in rows]
+    lines = [list(head), ["---"] * len(cells[0]), *cells]
+    return "".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |\n" for line in lines)
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [HEAD, "\n## Conditions\n"]
+    known = dict.fromkeys(conditions())
+    for kind in ("QuiltNetwork", "QuiltNode"):
+        rows = [(f"`{type_}`", *rest) for of, type_, *rest in known if of == kind]
+        parts += [f"\n### {kind}\n\n", table(("type", "status", "reason", "message"), rows)]
+    rows = [(f"`{reason}`", text) for reason, text in events()]
+    parts += [EVENTS, "\nThe others:\n\n", table(("reason", "message"), rows)]
+    codes = [(f"`{code}`", *rest) for code, *rest in findings()]
+    parts += [FINDINGS_HEAD, "\n", table(("code", "level", "message"), codes)]
+    parts += [METRICS_HEAD, "\n", table(("metric", "type", "meaning"), metrics())]
+    parts += [LOGS_HEAD, "\n", table(("event", "level", "process", "fields"), log_events())]
+    return "".join(parts)
+
+
+def main() -> int:
+    """Command line; answers the exit code."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 when it is out of date")
+    file, wanted = ROOT / PAGE, page()
+    check = parser.parse_args().check
+    if file.exists() and file.read_text() == wanted:
+        return 0
+    if check:
+        sys.stderr.write(f"{PAGE} is out of date; run: python scripts/reference.py\n")
+        return 1
+    file.write_text(wanted)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
