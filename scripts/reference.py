@@ -200,7 +200,7 @@ def findings() -> list[tuple[str, ...]]:
 
 
 def _levels(call: Call) -> list[str]:
-    """Levels of a finding; a local name for the judge stands for each of those that it may be."""
+    """Levels of a finding; a local name for the judge means each of those that it may be."""
     if not isinstance(call.node.func, ast.Name):
         return []
     if call.name in LEVELS:

@@ -1,4 +1,4 @@
-"""A library that runs beside the mesh in the agent's process; `main` composes them, the agent knows none."""
+"""A library that runs beside the mesh in the agent's process; `serve` composes them, the agent knows none."""
 
 from __future__ import annotations
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import signal
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
 import structlog
@@ -27,19 +28,20 @@ from quilt_pim.service import ControlService
 async def serve(config: Config, multicast_key: Path, control: ControlConfig) -> None:
     """Run an agent and its features until SIGTERM or SIGINT; the kernel is left as it is."""
     task = asyncio.current_task()
-    loop = asyncio.get_running_loop()
-    if task is not None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, task.cancel)
+    assert task is not None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     access = find(str(config.kubeconfig)) if config.kubeconfig else in_cluster()
     # What was imported never goes, and thousands of peers refer to nothing in a cycle: looking for garbage
     # among them would cost more than making them.
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
+    # What is large goes back to the system when it is freed; the soak finds 4 MB of holes without this.
+    ctypes.CDLL(None).mallopt(-3, 128 << 10)  # M_MMAP_THRESHOLD of mallopt(3)
     try:
         with Kernel.open() as kernel:
             async with Client(access, agent="quilt-agent") as client:
-                agent = Agent(config, kernel, client, installed_version())
+                agent = Agent(config, kernel, client, version("quilt-mesh"))
                 agent.features += multicast_features(agent, config.runtime_addr, multicast_key, control)
                 await agent.run()
     except asyncio.CancelledError:
@@ -73,11 +75,3 @@ def _wanted(agent: Agent) -> Wanted | None:
     claims = table.claims() if network.multicast.enabled else ()
     others = tuple(claim for claim in claims if claim.node != table.own_node)
     return Wanted(network.multicast, device, tuple(table.own), others)
-
-
-def installed_version() -> str:
-    """Version of the installed distribution."""
-    try:
-        return version("quilt-mesh")
-    except PackageNotFoundError:
-        return "unknown"

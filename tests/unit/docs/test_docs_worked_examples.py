@@ -23,6 +23,7 @@ PACKAGES = (
     "nodeagent",
     "runtime",
     "cli",
+    "devcluster",
 )
 FAKE_KERNEL = "tests/unit/nodeagent/test_agent_on_fake_kernel.py::TestOnFakeKernel"
 # {example: (files that it may edit by hand, its tests)}

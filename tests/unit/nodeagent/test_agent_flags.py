@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from quilt_nodeagent import main
+from quilt_nodeagent import serve as process
 from quilt_nodeagent.cni import CniPaths
 from quilt_nodeagent.config import Config
 
@@ -36,7 +37,7 @@ def test_every_flag_is_the_setting_that_it_names(monkeypatch: pytest.MonkeyPatch
     async def serve(*settings: Any) -> None:
         served.extend(settings)
 
-    monkeypatch.setattr(main, "serve", serve)
+    monkeypatch.setattr(process, "serve", serve)
     monkeypatch.setattr(main, "_log_as_json", lambda level: None)
     given = [f"--{name}={value}" for name, value in FLAGS.items()]
     result = CliRunner().invoke(main.main, [*given, "--no-cni-install"])
