@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from quilt_devcluster import binaries, bringup, hostpackages, images, report, state
+from quilt_devcluster import binaries, bringup, hostpackages, images, paths, report, state
 from quilt_devcluster.cluster import DEFAULT_NAME, Cluster, exec_replace
 from quilt_devcluster.errors import DevclusterError
 from quilt_devcluster.kind import Kind
@@ -137,11 +137,13 @@ def kubeconfig(name: str, path: bool) -> None:
 def kernels(short: bool, page: Path | None, names: tuple[str, ...]) -> None:
     """Run the kernel tests on Debian's kernels NAMES (all of tests/kernels.toml) in virtual machines."""
     from quilt_devcluster.kernels import results, runs
+    from quilt_devcluster.kernels.plan import read_plan
 
     outcomes = runs.run_all(names, _say, short=short)
     click.echo(results.table(outcomes))
     if page is not None:
-        page.write_text(results.page(outcomes))
+        plan = read_plan(runs.plan_file(paths.project_root()).read_text())
+        page.write_text(results.page(plan, outcomes, page.read_text() if page.exists() else ""))
     if bad := results.complaint(outcomes):
         raise DevclusterError(bad, hint="the consoles are in the folder log of the cache: kernel-NAME.log")
 

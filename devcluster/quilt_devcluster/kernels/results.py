@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree as ET
@@ -45,14 +46,22 @@ def _name(case: ET.Element) -> str:
     return f"{case.get('classname', '')}::{case.get('name', '')}"
 
 
-def table(outcomes: Iterable[tuple[OtherKernel, Outcome]]) -> str:
-    """Return the counts as a table in Markdown."""
-    lines = ["| kernel | passed | failed | deselected |", "| --- | ---: | ---: | ---: |"]
+def table(outcomes: Iterable[tuple[OtherKernel, Outcome]], before: str = "") -> str:
+    """Return the counts as a table in Markdown; what did not run now keeps its row of the text `before`."""
+    found = {line.split(" ")[1]: line for line in before.splitlines() if line.startswith("| ")}
     for kernel, outcome in outcomes:
-        options = f" `{kernel.options}`" if kernel.options else ""
+        version = f"{outcome.version} `{kernel.options}`" if kernel.options else outcome.version
         counts = f"{outcome.passed} | {len(outcome.failed)} | {outcome.deselected}"
-        lines.append(f"| {outcome.version}{options} | {counts} |")
-    return "\n".join(lines) + "\n"
+        found[kernel.name] = f"| {kernel.name} | {version} | {counts} |"
+    rows = [found[name] for name in sorted(found, key=_numbers) if name not in ("kernel", "---")]
+    return "\n".join([*_HEAD, *rows]) + "\n"
+
+
+_HEAD = ("| kernel | version | passed | failed | deselected |", "| --- | --- | ---: | ---: | ---: |")
+
+
+def _numbers(name: str) -> tuple[list[int], str]:
+    return [int(digits) for digits in re.findall(r"\d+", name.partition("-")[0])], name
 
 
 def complaint(outcomes: Iterable[tuple[OtherKernel, Outcome]]) -> str:
@@ -63,9 +72,14 @@ def complaint(outcomes: Iterable[tuple[OtherKernel, Outcome]]) -> str:
     )
 
 
-def page(outcomes: Sequence[tuple[OtherKernel, Outcome]]) -> str:
-    """Return the page of the documentation: counts, and what each kernel lacks."""
-    return PAGE.format(table=table(outcomes), lacks=lacks([kernel for kernel, _ in outcomes]))
+def page(
+    plan: Sequence[OtherKernel], outcomes: Sequence[tuple[OtherKernel, Outcome]], before: str = ""
+) -> str:
+    """Return the page of the documentation: counts, and what each kernel of the plan lacks.
+
+    `before` is the page as it is: kernels that did not run now keep their counts.
+    """
+    return PAGE.format(table=table(outcomes, before), lacks=lacks(plan))
 
 
 def lacks(kernels: Iterable[OtherKernel]) -> str:
@@ -83,7 +97,8 @@ PAGE = """\
 
 Written by `make kernels`, which runs the tests of dataplane, runtime and CNI that are marked `kernel` on
 kernels of Debian in virtual machines. A test that needs what a kernel lacks is left out by its name
-(`tests/kernels.toml`), never skipped.
+(`tests/kernels.toml`), never skipped. One machine takes most of an hour of a processor:
+`quilt-devcluster kernels --page docs/kernels.md NAME` runs one kernel and leaves the other rows.
 
 {table}
 ## What they lack

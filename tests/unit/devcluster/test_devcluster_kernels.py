@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import stat
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -95,9 +96,20 @@ def test_what_did_not_pass_failed_skipped_and_lost_tests_too() -> None:
 
 def test_counts_are_reported_for_each_kernel() -> None:
     outcomes = [(kernel("a::one"), results.Outcome("5.10.0", 7, ("a::two",), 1))]
-    assert "| 5.10.0 | 7 | 1 | 1 |" in results.page(outcomes)
-    assert "**5.10**: no such thing" in results.page(outcomes)
+    text = results.page([kernel("a::one")], outcomes)
+    assert "| 5.10 | 5.10.0 | 7 | 1 | 1 |" in text
+    assert "**5.10**: no such thing" in text
     assert results.complaint(outcomes) == "Kernel 5.10: a::two."
+
+
+def test_a_kernel_that_does_not_run_now_keeps_its_counts_on_the_page() -> None:
+    older = replace(kernel(), name="4.19")
+    before = results.page(
+        [], [(kernel(), results.Outcome("5.10.0", 7, (), 1)), (older, results.Outcome("4.19.1", 3, (), 0))]
+    )
+    after = results.page([], [(kernel(), results.Outcome("5.10.9", 8, (), 0))], before)
+    rows = [line for line in after.splitlines() if line.startswith("| ")]
+    assert rows[2:] == ["| 4.19 | 4.19.1 | 3 | 0 | 0 |", "| 5.10 | 5.10.9 | 8 | 0 | 0 |"]
 
 
 def test_the_page_says_what_the_list_says() -> None:
