@@ -19,11 +19,12 @@ test: setup binaries lint  ## every check and every test: unit, kernel namespace
 	$(MAKE) --jobs=2 test-cluster test-machine
 
 # The two halves of `make test`, side by side: tests of clusters wait more than they compute.
+LABELED = 2>&1 | sed --unbuffered 's/^/$@: /'
 test-cluster: setup
-	pytest tests/cluster 2>&1 | sed --unbuffered 's/^/cluster: /'
+	pytest tests/cluster $(LABELED)
 test-machine: setup types checks go-test
-	quilt-devcluster kernels --short
-	pytest tests/unit tests/netns
+	quilt-devcluster kernels --short $(LABELED)
+	pytest tests/unit tests/netns $(LABELED)
 
 kernels: setup  ## the kernel tests on Debian's 5.10, 6.1, 6.1 without IPv6 and 6.12, in virtual machines; writes docs/kernels.md
 	quilt-devcluster kernels --page docs/kernels.md
