@@ -6,25 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[3]
 PATCHES = ROOT / "docs" / "examples" / "worked"
-PACKAGES = (
-    "crds",
-    "delta",
-    "kube",
-    "proto",
-    "netlink",
-    "multicast",
-    "operator",
-    "nodeagent",
-    "runtime",
-    "cli",
-    "devcluster",
-)
+PACKAGES = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["dev-mode-dirs"]
 FAKE_KERNEL = "tests/unit/nodeagent/test_agent_on_fake_kernel.py::TestOnFakeKernel"
 # {example: (files that it may edit by hand, its tests)}
 EXAMPLES = {
