@@ -16,15 +16,16 @@ demo-down: setup  ## remove all of what `make demo` made
 	python demo/demo.py down
 
 test: setup binaries lint  ## every check and every test: unit, kernel namespaces, another kernel, real cluster
-	$(MAKE) --jobs=2 test-cluster test-machine
+	$(MAKE) --jobs=2 test-cluster test-machine || { cat .pytest_cache/*/v/cache/lastfailed 2>/dev/null; exit 1; }
 
-# The two halves of `make test`, side by side: tests of clusters wait more than they compute.
+# The two halves of `make test`, side by side: tests of clusters wait more than they compute. What failed is
+# named once more at the end, where the other half would hide it.
 LABELED = 2>&1 | sed --unbuffered 's/^/$@: /'
 test-cluster: setup
-	pytest tests/cluster $(LABELED)
+	pytest tests/cluster -o cache_dir=.pytest_cache/cluster $(LABELED)
 test-machine: setup types checks go-test
 	quilt-devcluster kernels --short $(LABELED)
-	pytest tests/unit tests/netns $(LABELED)
+	pytest tests/unit tests/netns -o cache_dir=.pytest_cache/machine $(LABELED)
 
 kernels: setup  ## the kernel tests on Debian's 5.10, 6.1, 6.1 without IPv6 and 6.12, in virtual machines; writes docs/kernels.md
 	quilt-devcluster kernels --page docs/kernels.md

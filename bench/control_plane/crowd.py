@@ -7,6 +7,7 @@ take it away. Addresses come from a pool, as by DHCP, and go from machine to mac
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import time
 from collections import deque
@@ -25,6 +26,7 @@ from quilt_crds.names import AGENT_FIELD_MANAGER, API_VERSION, QUILTNODE
 _DRAINS = 0.5
 # Seconds after which every operator has received a report, however late its watch.
 _RECEIVED = 3.0
+_POLL = 0.1
 
 
 @dataclass(eq=False)
@@ -96,7 +98,8 @@ class Crowd:
         async with member.busy:
             # An operator that has not yet received a move releases what is wished no more; the next report
             # restores that. It is no loss that would last, so nobody is so quick here.
-            await asyncio.sleep(max(0.0, member.moved + _RECEIVED - time.monotonic()))
+            while (early := member.moved + _RECEIVED - time.monotonic()) > 0:  # noqa: ASYNC110 - it may grow
+                await asyncio.sleep(min(early, _POLL))
             member.wish = subnet
             self.moved += 1
             body = {"spec": {"subnet": subnet}}
@@ -163,7 +166,7 @@ class Crowd:
             return
         # From one to the other no pod has an address; of the other one once the operators could know.
         self._truth.used.pop(member.name, None)
-        member.served, member.moved = subnet, time.monotonic()
+        member.served, member.moved = subnet, inf
         self._start(self._tell(member))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
@@ -202,8 +205,11 @@ class Crowd:
             code, answer = await self._wire.request(
                 "PATCH", path, {**_quiltnode(member), "status": status}, APPLY
             )
+            if member.served == served:
+                member.moved = time.monotonic()
             if code < 400 and self.members.get(member.name) is member and member.served == served:
-                self._truth.serves_pods(member.name, served)
+                version = int(json.loads(answer)["metadata"]["resourceVersion"])
+                self._truth.serves_pods(member.name, served, version)
             elif code >= 400 and code != 404:
                 raise RuntimeError(f"status of {member.name}: {code} {answer[:200]!r}")
 

@@ -26,6 +26,7 @@ class Truth:
         self._news: dict[str, asyncio.Event] = {}
         self.addresses: dict[str, str] = {}
         self.used: dict[str, str] = {}
+        self._reported: dict[str, int] = {}
         self.prepared: set[str] = set()
         self.faults: list[str] = []
         self.most = 0
@@ -43,10 +44,13 @@ class Truth:
         self.used.pop(node, None)
         self.prepared.discard(node)
 
-    def serves_pods(self, node: str, subnet: str) -> None:
-        """The node's agent has reported what its runtime serves: pods may have addresses of it now."""
+    def serves_pods(self, node: str, subnet: str, version: int) -> None:
+        """The node's agent has reported what its runtime serves: pods may have addresses of it now.
+
+        `version` is the report's: what was done to a claim before it is no fault, however late the watch.
+        """
         if subnet in self.usable(node):
-            self.used[node] = subnet
+            self.used[node], self._reported[node] = subnet, version
 
     def usable(self, node: str) -> set[str]:
         """Subnets of a node that are not being released."""
@@ -63,7 +67,8 @@ class Truth:
         self._claims_of.get(node, {}).pop(name, None)
         self._serving[node] -= _serves(before)
         gone = kind == "DELETED" or claim["mesh"]["phase"] == "Releasing"
-        if gone and self.used.get(node) == claim["spec"]["cidr"]:
+        in_use = self.used.get(node) == claim["spec"]["cidr"]
+        if gone and in_use and int(claim["metadata"]["resourceVersion"]) > self._reported[node]:
             self.faults.append(f"{name} is {kind} {claim['mesh']} while pods of {node} have addresses of it")
         if kind == "DELETED":
             self._check_deletion(claim)

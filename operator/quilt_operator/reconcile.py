@@ -31,6 +31,7 @@ from quilt_kube.request import ApiError
 from quilt_operator.api.client import Client
 from quilt_operator.api.events import NORMAL, WARNING, About, EventRecorder
 from quilt_operator.claiming import Claimer
+from quilt_operator.confirm import Confirm
 from quilt_operator.core import desired, status
 from quilt_operator.core.claims import Book
 from quilt_operator.core.desired import HOST_IP_CONFLICT, Address, ClaimPlan
@@ -50,6 +51,8 @@ Claims = Sequence[QuiltSubnet]
 # How soon a node without a subnet, or whose address another one holds, is looked at again; looking costs no
 # request while nothing is free.
 _RETRY_REFUSED = 5.0
+# How soon a node is looked at again whose view turned out to be late.
+_STALE = 1.0
 # How long a new QuiltNode may stand without its agent's word before it gets a subnet all the same.
 _FIRST_WORDS = 1.0
 
@@ -64,6 +67,9 @@ class NodeReconciler:
     heartbeats: Heartbeats
     events: EventRecorder
     _first_words: FirstWords = field(default_factory=FirstWords, init=False)
+
+    def __post_init__(self) -> None:
+        self._confirm = Confirm(self.world, self.client)
 
     async def __call__(self, request: Request) -> float | None:
         """Make one node's claims and status right; answers in how many seconds to look again."""
@@ -102,9 +108,9 @@ class NodeReconciler:
         adopts = book.plan.adopts
         wanted = desired.wishes(node, host, adopts=adopts)
         plan = desired.plan_claims(node, owned, book.plan.pools, wanted, only_wanted=adopts)
-        if any(claim.mesh.phase != RELEASING for claim in plan.release):
-            fresh = await self._read_again(node)
-            if fresh.status.served_subnets != node.status.served_subnets:
+        if self._confirm.needed(plan.release):
+            fresh = await self._confirm.node(node)
+            if (fresh.spec, fresh.status.served_subnets) != (node.spec, node.status.served_subnets):
                 return await self._settle(fresh, book)
         address = self._address(node, host, book, plan)
         mesh = desired.mesh(address.host_ip, down=health.down or not health.heard)
@@ -127,14 +133,6 @@ class NodeReconciler:
         again = refusal is not None or address.reason == HOST_IP_CONFLICT
         return _soonest([*waits, _RETRY_REFUSED if again else None])
 
-    async def _read_again(self, node: QuiltNode) -> QuiltNode:
-        """The node as the API server has it now: a late view of what its runtime serves cuts off pods."""
-        raw = await self.client.node(node.name)
-        if raw is None:
-            return node
-        self.world.observe(QUILTNODE.plural, raw)
-        return desired.staying(self.world.nodes.items.get(node.name, node))
-
     async def _stay(self, name: str, claims: Claims, used: Claims) -> float | None:
         """Keep the claims of a node whose QuiltNode is gone while its Node is there, Up or Down as it is.
 
@@ -145,7 +143,10 @@ class NodeReconciler:
         for claim in used:
             health = self.heartbeats.health(name, down=claim.mesh.phase == DOWN, spoke=True)
             await self._publish(claim, desired.mesh(claim.mesh.host_ip, down=health.down))
-        return _soonest([await self._release(claim) for claim in claims if claim not in used])
+        rest = [claim for claim in claims if claim not in used]
+        if self._confirm.needed(rest) and await self._confirm.has_joined(name):
+            return _STALE
+        return _soonest([await self._release(claim) for claim in rest])
 
     def _forget(self, name: str) -> None:
         self.heartbeats.forget(name)
@@ -180,7 +181,7 @@ class NodeReconciler:
             raw = await self.client.publish(claim, mesh)
         except ApiError as error:
             if error.outdated:
-                await self._look_again(claim)
+                await self._confirm.claim(claim)
             raise
         self.world.observe(QUILTSUBNET.plural, raw)
         log.info(
@@ -189,30 +190,11 @@ class NodeReconciler:
         )  # fmt: skip
         return self.world.claims.items.get(claim.name, claim)
 
-    async def _look_again(self, claim: QuiltSubnet) -> None:
-        """Bring the view of one claim up to date after the API server said that it is not."""
-        raw = await self.client.claim(claim.name)
-        if raw is None:
-            self.world.forget(QUILTSUBNET.plural, claim.name, claim.version)
-        else:
-            self.world.observe(QUILTSUBNET.plural, raw)
-
     async def _release_all(self, name: str, claims: Claims) -> float | None:
         self._forget(name)
-        if any(claim.mesh.phase != RELEASING for claim in claims) and await self._is_there(name):
-            return 1.0
+        if self._confirm.needed(claims) and await self._confirm.is_there(name):
+            return _STALE
         return _soonest([await self._release(claim) for claim in claims])
-
-    async def _is_there(self, name: str) -> bool:
-        """Whether a node is merely missing from a stale view, which is mended: releasing cuts it off."""
-        raw = await self.client.node(name)
-        if raw is not None and not raw["metadata"].get("deletionTimestamp"):
-            self.world.observe(QUILTNODE.plural, raw)
-            return True
-        host = await self.client.kube_node(name)
-        if host is not None:
-            self.world.observe(NODES, host)
-        return host is not None
 
     async def _release(self, claim: QuiltSubnet) -> float | None:
         """Begin, wait out or end a claim's grace period; answers how long it still lasts."""
@@ -234,7 +216,7 @@ class NodeReconciler:
             await self.client.delete_claim(claim)
         except ApiError as error:
             if error.conflict:
-                await self._look_again(claim)
+                await self._confirm.claim(claim)
             if not error.missing:
                 raise
         self.world.forget(QUILTSUBNET.plural, claim.name, claim.version)

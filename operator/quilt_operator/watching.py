@@ -101,6 +101,11 @@ async def observe(memo: Memo, event: kopf.RawEvent, resource: kopf.Resource, **_
     memo.loop.call_soon_threadsafe(memo.enter, resource.plural, event)
 
 
+def _note(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what a task that kopf looks at no more ended with; kopf itself is started again."""
+    log.debug("kopf_task_failed", error=str(context.get("exception") or context["message"]))
+
+
 class Watches:
     """kopf, started again whenever it gives up."""
 
@@ -135,6 +140,7 @@ class Watches:
         with closing(asyncio.new_event_loop()) as loop:
             flag = asyncio.Event()
             self._stop = loop, flag
+            loop.set_exception_handler(_note)
             try:
                 loop.run_until_complete(self._operate(flag))
             finally:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quilt_crds.names import DOWN, RELEASING, UP
+from quilt_crds.names import DOWN, QUILTSUBNET, RELEASING, UP
 from quilt_crds.wire import Mesh, QuiltNode
 from quilt_kube.listwatch import convert
 from quilt_operator.core.desired import plan_claims
@@ -62,6 +62,35 @@ async def test_no_claim_is_released_on_a_late_view_of_what_is_served(operator: O
     operator.api.nodes["n"] = {**seen, "metadata": meta, "status": {**seen["status"], "servedSubnets": [OLD]}}
     await operator.wait(2)
     assert operator.phases() == {OLD: "Up", NEW: "Up"}
+
+
+def grace_is_over(operator: Operator, cidr: str) -> None:
+    held = next(claim for claim in operator.api.claims.values() if claim["spec"]["cidr"] == cidr)
+    assert held["mesh"]["phase"] == RELEASING
+    held["metadata"]["resourceVersion"] = operator.api.next()
+    held["mesh"]["releasedAt"] = "2020-01-01T00:00:00Z"
+    operator.world.observe(QUILTSUBNET.plural, held)
+
+
+@pytest.mark.parametrize("gone", ["nothing", "QuiltNode", "both"])
+async def test_no_claim_is_deleted_on_a_late_view(operator: Operator, gone: str) -> None:
+    """t1: Before a claim is deleted the operator asks once more who is there and what its runtime serves."""
+    operator.node("n", spec={"subnet": NEW})
+    await operator.wait(2)
+    operator.node("n", spec={})
+    await operator.wait(2)
+    node, host = operator.api.nodes["n"], operator.api.hosts["n"]
+    if gone != "nothing":
+        operator.drop_node("n")
+    if gone == "both":
+        operator.drop_host("n")
+    await operator.wait(2)
+    grace_is_over(operator, NEW)
+    served = {**node, "status": {**node["status"], "servedSubnets": [NEW]}}
+    for kind, raw in ((operator.api.nodes, served), (operator.api.hosts, host)):
+        kind["n"] = {**raw, "metadata": {**raw["metadata"], "resourceVersion": operator.api.next()}}
+    await operator.wait(5)
+    assert operator.phases()[NEW] == "Up"
 
 
 async def test_an_agent_that_does_not_tell_what_is_served_is_not_cut_off(
