@@ -49,7 +49,11 @@ SETTINGS = (
 # Loaded by name while a program runs, so no program says that it needs them.
 LIBRARIES = ("libgcc_s.so.1",)
 IPTABLES = "*/xtables/libxt_*.so"
-DISTRIBUTIONS = ("quilt-mesh[agent,runtime,cli]", "pytest", "pytest-asyncio", "pytest-timeout", "hypothesis")
+# fmt: off
+DISTRIBUTIONS = (
+    "quilt-mesh[agent,runtime]", "pyroute2", "pytest", "pytest-asyncio", "pytest-timeout", "hypothesis",
+)
+# fmt: on
 # Of Python's own library: tests, windows, what it was built with, what the virtual environment has.
 _UNUSED = re.compile(
     r"(^|/)(tests?|idlelib|lib2to3|tkinter|turtledemo|ensurepip|site-packages|config-|_tkinter)"
