@@ -1,6 +1,6 @@
 """Counts the tests by what they need; a skipped test fails the run: nothing is left out silently.
 
-An example of Hypothesis may take as long as it takes: a busy machine is no finding.
+An example of Hypothesis may last as long as it needs: a busy machine is no finding.
 """
 
 from __future__ import annotations

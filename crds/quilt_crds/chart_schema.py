@@ -1,7 +1,7 @@
 """The part of the chart's `values.schema.json` that is the QuiltNetwork's spec, from the CRD's schema.
 
 Helm checks values against plain JSON Schema before anything reaches the API server. What the CRD says by
-rules of Kubernetes alone is said here for Helm.
+rules of Kubernetes alone is written here for Helm.
 """
 
 from __future__ import annotations

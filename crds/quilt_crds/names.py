@@ -117,7 +117,7 @@ ROUTE_PROTOCOLS: Final = (MESH_PROTOCOL, INJECTED_PROTOCOL)
 # The routing table of multicast, and the preference of the rules that lead there.
 MULTICAST_TABLE: Final = 8181
 
-# The least MTU that IPv6 works with (RFC 8200, 5): the kernel takes IPv6 off any device with less.
+# The least MTU that IPv6 works with (RFC 8200, 5): the kernel removes IPv6 from any device with less.
 IPV6_MTU: Final = 1280
 
 
@@ -131,7 +131,7 @@ def claim_name(cidr: str) -> str:
     """Name of the QuiltSubnet that claims `cidr`: `10.42.1.0-24`, or `fd42-0-0-1---64` for fd42:0:0:1::/64.
 
     `cidr` must be canonical (no host bits, compressed lower-case IPv6), else one subnet would have two names;
-    the CRD refuses any other spelling. The same function stands there in CEL.
+    the CRD refuses any other spelling. The same function is there in CEL.
     """
     return cidr.replace("/", "-").replace(":", "-")
 

@@ -184,7 +184,7 @@ class QuiltNetworkSpec(ApiModel):
         ):
             for network in map(ip_network, cidrs):
                 if network.version != version:
-                    raise ValueError(f"{network} stands in the list of IPv{version} ranges")
+                    raise ValueError(f"{network} is in the list of IPv{version} ranges")
                 if network.prefixlen > length:
                     raise ValueError(f"{name} is /{length}, a node's subnet would not fit into {network}")
         if self.cluster_cidrs_v6 and 128 - self.node_prefix_length_v6 < 32 - self.node_prefix_length:

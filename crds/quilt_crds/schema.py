@@ -83,7 +83,7 @@ def _convert(source: Schema, definitions: Schema, *, keep_defaults: bool) -> Sch
 
 
 def _resolve(source: Schema, definitions: Schema) -> Schema:
-    """`source` with its reference inlined and "or null" dropped; what stands beside them wins."""
+    """`source` with its reference inlined and "or null" dropped; what is beside them wins."""
     beside = {key: value for key, value in source.items() if key not in ("$ref", "anyOf")}
     if "$ref" in source:
         target = cast(Schema, definitions[source["$ref"].removeprefix("#/$defs/")])

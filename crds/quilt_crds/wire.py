@@ -246,7 +246,7 @@ class Node(WireObject, frozen=True):
 
     @property
     def linux(self) -> bool:
-        """Whether it runs Linux, as a node that has not said so does."""
+        """Whether it runs Linux, which is assumed of a node that has not reported it."""
         return self.status.node_info.operating_system == "linux"
 
     @property
@@ -268,7 +268,7 @@ class Node(WireObject, frozen=True):
 
     @property
     def pods(self) -> int:
-        """How many pods the kubelet runs at most; 0 while it has not said so in a plain number."""
+        """How many pods the kubelet runs at most; 0 while it has not reported that as a plain number."""
         text = self.status.capacity.get("pods", "")
         return int(text) if text.isdecimal() else 0
 

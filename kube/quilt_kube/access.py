@@ -88,7 +88,7 @@ class Tls(ssl.SSLContext):
     """Trust as kubectl's: authorities without key identifiers or key usage count, which Python 3.13 refuses.
 
     Chains, names and times are verified all the same. `server_name`, if set, is asked for and verified in
-    place of the server's own (`tls-server-name`), whoever makes the connection.
+    place of the server's own (`tls-server-name`), by every client.
     """
 
     server_name: str = ""

@@ -122,7 +122,7 @@ async def wait(event: asyncio.Event, seconds: float | None) -> bool:
     """Wait until the event is set, at most `seconds` (None: without limit); return whether it is set.
 
     asyncio.wait_for of Python 3.11 drops a cancellation that arrives together with the event (CPython
-    gh-86296), and then a process that was told to stop does not; asyncio.timeout has no such hole.
+    gh-86296), and then a process that was asked to stop does not; asyncio.timeout has no such hole.
     """
     try:
         async with asyncio.timeout(seconds):

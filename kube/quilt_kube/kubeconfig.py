@@ -71,27 +71,27 @@ def _named(config: Section, kind: str, name: str) -> dict[str, Any]:
 
 
 def _access(cluster: Section, user: Section, context: str, environment: Mapping[str, str]) -> Access:
-    told, folder = cluster["cluster"], cluster["folder"]
-    server = _server(told)
+    section, folder = cluster["cluster"], cluster["folder"]
+    server = _server(section)
     credentials = dict(user["user"] or {})
     tls = None
-    authority = _material(told, "certificate-authority", folder)
+    authority = _material(section, "certificate-authority", folder)
     if server.startswith("https://"):
         tls = make_tls(
             authority,
-            insecure=bool(told.get("insecure-skip-tls-verify")),
-            server_name=str(told.get("tls-server-name") or ""),
+            insecure=bool(section.get("insecure-skip-tls-verify")),
+            server_name=str(section.get("tls-server-name") or ""),
         )
         pair = [_material(credentials, name, user["folder"]) for name in ("client-certificate", "client-key")]
         if all(pair):
             load_pair(tls, *pair)
-    proxy = usable_proxy(server, environment, str(told.get("proxy-url") or ""))
+    proxy = usable_proxy(server, environment, str(section.get("proxy-url") or ""))
     proof: Credentials | Plugin = _credentials(credentials, user["folder"])
     if credentials.get("exec") and not proof.authorization():
-        info = {name: told[name] for name in _CLUSTER_INFO if told.get(name)}
+        info = {name: section[name] for name in _CLUSTER_INFO if section.get(name)}
         info |= {"certificate-authority-data": base64.b64encode(authority).decode()} if authority else {}
-        proof = Plugin(credentials["exec"], user["folder"], info | _plugin_config(told), tls, environment)
-        # A certificate is needed before the first connection, and what is wrong is said at once.
+        proof = Plugin(credentials["exec"], user["folder"], info | _plugin_config(section), tls, environment)
+        # A certificate is needed before the first connection, and what is wrong is reported at once.
         proof.authorization()
     return Access(server, context, tls, proxy, proof, tuple(_impersonation(credentials)))
 
@@ -119,7 +119,7 @@ def _credentials(user: Section, folder: Path) -> Credentials:
 
 
 def _impersonation(user: Section) -> list[tuple[str, str]]:
-    """Headers for `as` and what goes with it (Kubernetes' documentation, "User impersonation")."""
+    """Headers for `as` and what belongs to it (Kubernetes' documentation, "User impersonation")."""
     name = str(user.get("as") or "")
     rest = [("Impersonate-Uid", str(user["as-uid"]))] if user.get("as-uid") else []
     rest += [("Impersonate-Group", str(group)) for group in user.get("as-groups") or []]

@@ -1,7 +1,7 @@
 """Following a collection: one list, then a watch that survives everything short of a relist. Sends nothing.
 
-A watch that ends or breaks goes on from the last resourceVersion (bookmarks keep that fresh), so a restarted
-API server costs no list. Only 410 Gone, or an event that cannot be read, starts again with a list.
+A watch that ends or breaks continues from the last resourceVersion (bookmarks keep that fresh), so a
+restarted API server costs no list. Only 410 Gone, or an event that cannot be read, starts again with a list.
 
 Objects are decoded into msgspec structs, whatever an older or newer release wrote: what does not fit reads as
 absent. One odd field must not hide an object, and one odd object must not stop a watch; who uses a value
@@ -109,7 +109,7 @@ class ListWatch(Generic[T]):
         """Seconds without a byte after which a sender gives up a watch."""
         self.version = ""
         """The resourceVersion to go on from; empty when only a list helps."""
-        self.heard = -float("inf")
+        self.received_at = -float("inf")
         """When the API server last sent anything here, by `clock`."""
         self.connected = False
         """Whether the last contact with the API server went well."""
@@ -130,7 +130,7 @@ class ListWatch(Generic[T]):
     @property
     def age(self) -> float:
         """Seconds since the API server last sent anything here, or since the beginning."""
-        return self._clock() - max(self.heard, self._made)
+        return self._clock() - max(self.received_at, self._made)
 
     @property
     def listing(self) -> bool:
@@ -189,7 +189,7 @@ class ListWatch(Generic[T]):
             for line in filter(None, lines):
                 self._read(line, events)
         finally:
-            # What came before a failure counts: the watch goes on behind it.
+            # What came before a failure counts: the watch continues behind it.
             if events:
                 self._changed(events)
 
@@ -228,7 +228,7 @@ class ListWatch(Generic[T]):
         events.append((event.type, item))
 
     def _alive(self) -> None:
-        self.heard = self._clock()
+        self.received_at = self._clock()
         if not self.connected:
             self.connected, self._complained = True, False
             log.info("api_watch_connected", watch=self.name)
@@ -241,7 +241,7 @@ class ListWatch(Generic[T]):
 
 
 FAILURES: tuple[type[Exception], ...] = (UnreachableError, ApiError, msgspec.MsgspecError)
-"""What a sender hands to `ended`; all else is a defect and goes up."""
+"""What a sender hands to `ended`; all else is a defect and is raised."""
 
 
 def decode_list(body: bytes, kind: type[T]) -> tuple[Iterator[T], int]:

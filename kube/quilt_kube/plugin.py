@@ -15,7 +15,7 @@ from typing import Any
 
 from quilt_kube.access import AccessError, load_pair
 
-# Seconds; a plugin that may talk to a person has as long as that person takes.
+# Seconds; a plugin that may talk to a person has as long as that person needs.
 _PLUGIN = 60.0
 # Seconds: a plugin's credential that ends so soon is replaced before.
 _EARLY = 10.0
@@ -25,8 +25,8 @@ class Plugin:
     """A credential plugin: run when a credential is missing or ends.
 
     `section` is the kubeconfig's `exec`, `folder` the one that a relative command is in, `cluster` what is
-    passed to a plugin with `provideClusterInfo`. A certificate goes into `tls`. Raises AccessError; blocks
-    while the plugin runs.
+    passed to a plugin with `provideClusterInfo`. A certificate is loaded into `tls`. Raises AccessError;
+    blocks while the plugin runs.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Plugin:
             done = subprocess.run(
                 self._command,
                 env=self._environment,
-                # It speaks to people on stderr: not ours to hold back.
+                # It speaks to people on stderr: nothing to hold back.
                 stdout=subprocess.PIPE,
                 stdin=None if self._interactive else subprocess.DEVNULL,
                 check=True,

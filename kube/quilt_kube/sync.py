@@ -91,7 +91,7 @@ class Client:
         return document(self.send(read(path, query)))
 
     def find(self, path: str) -> Json | None:
-        """Read an object or a list; None where there is none."""
+        """Read an object or a list; None when it does not exist."""
         try:
             return self.get(path)
         except ApiError as error:
@@ -141,14 +141,14 @@ class Client:
             stream.setblocking(False)
             feed(b"")
             feed(data)
-            heard, more = time.monotonic(), True
+            received, more = time.monotonic(), True
             while more and not stopped():
                 time.sleep(every)
                 data, more = _drain(stream)
                 if data:
-                    heard = time.monotonic()
+                    received = time.monotonic()
                     feed(data)
-                elif more and time.monotonic() - heard > silence:
+                elif more and time.monotonic() - received > silence:
                     raise SilentError(f"nothing came for {silence:g} s")
 
     @contextmanager

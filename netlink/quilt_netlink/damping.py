@@ -1,7 +1,7 @@
-"""Flapping links told at a bearable rate: a link that goes up and down would have everything read each time.
+"""Flapping links notified at a bearable rate: a link that flaps would have everything read each time.
 
-The first changes of a link are told at once. One that keeps flapping is told at most twice a second, and
-always how it is in the end; that it is gone is never held back.
+The first changes of a link are notified at once. One that keeps flapping is notified at most twice a second,
+and always how it is in the end; that it is gone is never held back.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ class LinkDamper:
         if seen is None:
             self._seen[link.index] = _Seen(link, now)
             return False
-        # The kernel also tells what we do not represent, a carrier that comes and goes: a flap as well.
+        # The kernel also tells what we do not represent, a carrier that appears and disappears: a flap as
+        # well.
         flapped = link.up != seen.link.up or link == seen.link
         seen.left = min(BURST, seen.left + (now - seen.at) * RATE) - flapped
         seen.link, seen.at = link, now

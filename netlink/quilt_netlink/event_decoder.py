@@ -18,7 +18,7 @@ def decode_event(kind: int, view: memoryview, start: int, end: int) -> Change | 
     """Decode a notification; None for what is not about entries that we represent.
 
     An entry that is there but is no longer of the kind we mean (a neighbour not permanent, a route that is
-    a blackhole now) is told as gone.
+    a blackhole now) is notified as gone.
     """
     found = messages.decode(view, start, end)
     if found is None:

@@ -75,7 +75,7 @@ class MonitorLike:
         self._closed = False
 
     def put(self, change: Change) -> None:
-        """Add a change; it takes the place of an untaken one of the same entry, at the end of the queue."""
+        """Add a change; it replaces an untaken one of the same entry, at the end of the queue."""
         key = key_of(change.entry)
         self._pending.pop(key, None)
         self._pending[key] = change

@@ -17,7 +17,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Overrun:
-    """Events were lost: read the state again. Everything told before this may be stale."""
+    """Events were lost: read the state again. Everything notified before this may be stale."""
 
 
 Event = Change | Overrun

@@ -23,7 +23,7 @@ def dump_request() -> bytes:
 
 
 def write(verb: type[Op], entry: VxlanGroup, seq: int) -> bytes:
-    """Encode an operation on a VXLAN device's entry; OSError where an address is none."""
+    """Encode an operation on a VXLAN device's entry; OSError for an invalid address."""
     kind = c.RTM_DELMDB if verb is Delete else c.RTM_NEWMDB
     group = inet_pton(AF_INET, entry.group)
     wire = {"ifindex": entry.ifindex, "state": _PERMANENT, "group": group, "proto": _IPV4}
@@ -36,8 +36,8 @@ def write(verb: type[Op], entry: VxlanGroup, seq: int) -> bytes:
 
 def read_groups(found: Message) -> tuple[GroupEntry, ...]:
     """Make the entries of a message of a dump or a notification: many, or none that we represent."""
-    told = [item for entry in found.get("MDBA_MDB", ()) for item in entry if item["proto"] == _IPV4]
-    return tuple(_entry(found["ifindex"], item) for item in told)
+    items = [item for entry in found.get("MDBA_MDB", ()) for item in entry if item["proto"] == _IPV4]
+    return tuple(_entry(found["ifindex"], item) for item in items)
 
 
 def _entry(device: int, item: Message) -> GroupEntry:

@@ -102,7 +102,7 @@ def ask(channel: Channel, request: bytes) -> Message:
 
 
 def ask_link(channel: Channel, key: str | int) -> Message | None:
-    """Ask for the interface with this name or index; None when there is none."""
+    """Ask for the interface with this name or index; None when it does not exist."""
     if not _can_exist(key):
         return None
     try:

@@ -1,7 +1,7 @@
 """Interfaces, written message by message.
 
 The kernel applies some attributes only to an existing device (IPv6 address generation, hairpin), and
-generates the link-local address when the device goes up, so making a link is a short sequence of
+generates the link-local address when the device is set up, so making a link is a short sequence of
 messages.
 """
 
@@ -47,7 +47,7 @@ def set_alias(name: str, text: str) -> bytes:
 
 
 def create(link: Link) -> bytes:
-    """Encode the making of a link, without what the kernel takes only afterwards (see `finish`)."""
+    """Encode the making of a link, without what the kernel accepts only afterwards (see `finish`)."""
     attrs: Attributes = [("IFLA_IFNAME", link.name), *_common(link)]
     if link.link:
         attrs.append(("IFLA_LINK", link.link))
@@ -62,7 +62,7 @@ def create(link: Link) -> bytes:
 
 
 def needs_finish(link: Link) -> bool:
-    """Whether a link has settings that the kernel takes only once the device exists."""
+    """Whether a link has settings that the kernel accepts only once the device exists."""
     return link.addrgenmode is not None or link.hairpin is not None
 
 

@@ -1,8 +1,8 @@
 """The kernel's own notifications, coalesced, those of flapping links damped.
 
-Two things the kernel does not tell: a nexthop object takes its IPv4 routes with it silently, and a device
-that goes, or goes down, so takes its nexthop objects and their IPv4 routes. Whoever holds nexthops and routes
-must take the device's event for theirs.
+Two things the kernel does not notify: a nexthop object's IPv4 routes are removed with it, and a device
+that is deleted or set down so loses its nexthop objects and their IPv4 routes. A holder of nexthops and
+routes must take the device's event for theirs.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Monitor(MonitorLike):
     """Changes of one network namespace: `async for event in monitor`, or `await monitor.take_all()`.
 
     `Overrun` means that events were lost and the state must be read again. Open the monitor before reading
-    the state: what changes in between is then told, never missed. Open it inside a running event loop.
+    the state: what changes in between is then notified, never missed. Open it inside a running event loop.
     """
 
     def __init__(

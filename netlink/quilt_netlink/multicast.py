@@ -116,7 +116,7 @@ class MulticastKernel(Kernel):
         self._channel.request(bridges.set_port(port, bridges.MAX_GROUPS, most))
 
     def alias(self, key: int | str) -> str | None:
-        """Return the alias of the interface with this index or name; None where there is none such."""
+        """Return the alias of the interface with this index or name; None without one."""
         link = ask_link(self._channel, key)
         return link.get("IFLA_IFALIAS", "") if link else None
 
@@ -125,9 +125,9 @@ class MulticastKernel(Kernel):
         self._channel.request(links.set_alias(name, text))
 
     def peer_mac(self, name: str) -> str | None:
-        """Return the MAC of a veth's other end, whose namespace stays closed; None where there is none.
+        """Return the MAC of a veth's other end, whose namespace stays closed; None without one.
 
-        Raises NetlinkError where that namespace is not ours to ask about (EACCES).
+        Raises NetlinkError where that namespace may not be asked about (EACCES).
         """
         link = ask_link(self._channel, name)
         question = links.get_peer(link) if link else None

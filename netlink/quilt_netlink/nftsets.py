@@ -1,7 +1,7 @@
 """Members of the sets of an nftables table, written as one transaction: all of it, or nothing.
 
 A set of thousands is neither read nor written for one of them. The program nft reads all members before it
-deletes one, which takes it 20 ms.
+deletes one, in 20 ms.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class SetChange:
 def port_key(interface: str, mac: str, address: str = "") -> bytes:
     """Return a key of type `ifname . ether_addr`, with an address `… . ipv4_addr` or `… . ipv6_addr`.
 
-    Each part fills whole registers of four bytes. Raises OSError or ValueError for what is none.
+    Each part fills whole registers of four bytes. Raises OSError or ValueError for an invalid one.
     """
     head = struct.pack("=16s6s2x", interface.encode(), pack_mac(mac))
     return head + pack_ip(address) if address else head
@@ -64,7 +64,7 @@ class NftSets:
         return cls(sock, table, family)
 
     def close(self) -> None:
-        """Close the socket; the kernel takes 10 ms for it where something was deleted just before."""
+        """Close the socket; the kernel needs 10 ms for it where something was deleted just before."""
         self._channel.close()
 
     @property
@@ -75,8 +75,8 @@ class NftSets:
     def change(self, changes: Sequence[SetChange]) -> None:
         """Make all changes, of at least one and at most MOST addresses.
 
-        Raises NetlinkError: a set or an address to delete is not there (ENOENT), an address is none (EINVAL).
-        An address that is there already is fine.
+        Raises NetlinkError: a set or an address to delete is not there (ENOENT), an address is invalid
+        (EINVAL). An address that is there already is fine.
         """
         first = self._channel.number(len(changes) + 2)
         last = first + len(changes)

@@ -34,8 +34,8 @@ class Append(Struct, frozen=True, gc=False):
 class Delete(Struct, frozen=True, gc=False):
     """Remove the entry; refused (ENOENT, ESRCH, EADDRNOTAVAIL or ENODEV, by kind) when it is not there.
 
-    A route goes only with its own protocol, an FDB entry only with its own destination (or with none given):
-    the kernel leaves another's in place, for the FDB without an error.
+    A route is deleted only with its own protocol, an FDB entry only with its own destination (or with none
+    given): the kernel leaves another's in place, for the FDB without an error.
     """
 
     entry: Entry
@@ -63,7 +63,7 @@ class Failure:
 
     @property
     def absent(self) -> bool:
-        """Whether the kernel only said that the entry, or the device it was on, is not there."""
+        """Whether the kernel only answered that the entry, or the device it was on, is not there."""
         return is_absent(self.errno)
 
 

@@ -23,7 +23,7 @@ from quilt_netlink.schema import READ
 T = TypeVar("T")
 DUMP_ATTEMPTS = 8
 _SHORTEST = 32
-"""Header, the longest fixed fields, or shorter ones and one attribute: no entry is told in less."""
+"""Header, the longest fixed fields, or shorter ones and one attribute: no entry is shorter."""
 _PROTOCOL = HEADER.size + 5
 """Where a route's protocol is in its message (struct rtmsg)."""
 Make = Callable[[Message], T | None]
@@ -33,8 +33,8 @@ Make = Callable[[Message], T | None]
 class Reader(Generic[T]):
     """Collects the entries of one dump; `torn` tells whether it was interrupted.
 
-    Messages of another type than `kind`, or of another address family than `family`, are none of the answer;
-    family 0 takes every one's. Routes of the protocols in `but` are passed over.
+    Messages of another type than `kind`, or of another address family than `family`, are not of the answer;
+    family 0 accepts every one's. Routes of the protocols in `but` are passed over.
     """
 
     def __init__(self, make: Make[T], kind: int, family: int = 0, but: frozenset[int] = frozenset()) -> None:
@@ -81,7 +81,7 @@ def read_table(
     """Read a table of the family that the request names, each entry once; none where it is `absent` (errno).
 
     Some tables (a VXLAN device's FDB, neighbours) are dumped by position, without a word where they changed
-    meanwhile: an entry that moved up is told twice.
+    meanwhile: an entry that moved up is dumped twice.
     """
     for _ in range(DUMP_ATTEMPTS):
         reader = Reader(make, answer_to(request), request[HEADER.size], but)

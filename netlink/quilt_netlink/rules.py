@@ -15,7 +15,7 @@ _ADD = c.NLM_F_REQUEST | c.NLM_F_CREATE | c.NLM_F_EXCL
 
 @dataclass(frozen=True, slots=True)
 class SourceRule:
-    """Packets from an address (of either family) are looked up in `table`; lower `priority` goes first."""
+    """Packets from an address (of either family) are looked up in `table`; lower `priority` comes first."""
 
     source: str
     table: int
@@ -24,7 +24,7 @@ class SourceRule:
 
 @dataclass(frozen=True, slots=True)
 class MulticastRule:
-    """Packets that come in by `interface` (a name) are looked up in `table`; lower `priority` goes first.
+    """Packets that come in by `interface` (a name) are looked up in `table`; lower `priority` comes first.
 
     The table is one of IPv4 multicast routes.
     """

@@ -24,7 +24,7 @@ _HOP = struct.Struct("=HBBi")  # struct rtnexthop: length, flags, hops, index
 class Type:
     """What an attribute's value is.
 
-    `pack` raises OSError, ValueError or struct.error for what is none. `unpack` returns None for bytes of
+    `pack` raises OSError, ValueError or struct.error for an invalid value. `unpack` returns None for bytes of
     another type; the attribute is then left out.
     """
 
@@ -33,12 +33,12 @@ class Type:
 
 
 def pack_ip(text: str) -> bytes:
-    """Pack an address of either family; raises OSError when it is none."""
+    """Pack an address of either family; raises OSError when it is invalid."""
     return inet_pton(AF_INET6 if ":" in text else AF_INET, text)
 
 
 def pack_mac(text: str) -> bytes:
-    """Pack a MAC; raises ValueError when it is none."""
+    """Pack a MAC; raises ValueError when it is invalid."""
     packed = bytes.fromhex(text.replace(":", ""))
     if len(packed) != 6:
         raise ValueError(f"{text!r} is not a MAC")
@@ -165,7 +165,7 @@ TEXT = Type(
 MAC = Type(pack_mac, lambda data: data.hex(":"))
 """A hardware address; one of six bytes is written."""
 IP = Type(pack_ip, _ip)
-"""An address of either family, told by its size."""
+"""An address of either family, known by its size."""
 RAW = Type(bytes, bytes)
 HOPS = Type(bytes, _hops)
 """The indexes of the interfaces of a route of several hops, read only."""

@@ -18,7 +18,7 @@ class Snooping:
     """How a bridge treats IPv4 multicast; intervals in hundredths of a second, as the kernel counts them.
 
     `hash_max` is how many groups it can know: asked to learn one more the kernel turns snooping off.
-    `router` 2 hands every group's packets to the host as well, 1 only where the kernel heard a router.
+    `router` 2 hands every group's packets to the host as well, 1 only where the kernel knows a router.
     A host that hears a query of version 2 changes to that version, and a leave that it makes before it has
     answered is never sent: the group would go on for minutes.
     """

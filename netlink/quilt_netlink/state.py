@@ -35,7 +35,7 @@ class Link:
     """A network interface.
 
     Written, an empty or zero value means "leave it to the kernel" or "leave it as it is"; `up` is always
-    applied and `master=DETACH` takes a port out of its bridge. A link with an `index` is that interface,
+    applied and `master=DETACH` removes a port from its bridge. A link with an `index` is that interface,
     whatever it is called now: writing it with another name renames it. Of `peer` (veth only) name, MAC, MTU
     and `netns_fd` are used; it is made down, as the kernel cannot raise it before it has its other end.
     `netns_fd` creates the link in, or moves it into, the namespace of that descriptor.
@@ -76,7 +76,7 @@ class Address:
 class Neighbour(Struct, frozen=True, gc=False):
     """A permanent neighbour entry; the kernel's key is (ifindex, address).
 
-    A Delete takes any entry under the key, permanent or learned, whatever `mac` says.
+    A Delete removes any entry under the key, permanent or learned, whatever `mac` says.
     """
 
     __match_args__ = ("ifindex", "address", "mac")
@@ -166,7 +166,7 @@ class Unreachable(Struct, frozen=True, gc=False):
 class BridgeGroup:
     """A member behind a bridge's port, read only; the bridge itself as `port` is a member on the host.
 
-    `source` is empty for a member that takes the group from anybody.
+    `source` is empty for a member that receives the group from anybody.
     """
 
     bridge: int
@@ -213,7 +213,7 @@ class NftTable:
 
 GroupEntry = BridgeGroup | VxlanGroup
 Watched = BridgePort | Netconf | NftTable
-"""What is told of without what it is now."""
+"""What is notified without what it is now."""
 
 Entry = Link | Address | Neighbour | FdbEntry | Nexthop | Route | Unreachable | VxlanGroup
 """What can be written."""

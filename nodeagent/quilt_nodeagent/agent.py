@@ -93,7 +93,7 @@ class Agent:
         self._others_timer: asyncio.TimerHandle | None = None
         self._others_not_before = float("-inf")
         self._underlay_timer: asyncio.TimerHandle | None = None
-        self._device_stands = False
+        self._device_ready = False
 
     def _make_hands(self, kernel: KernelLike) -> None:
         """What writes: the runtime's connection, routes of this node alone, and what peers need."""
@@ -208,12 +208,12 @@ class Agent:
     def _runtime_changed(self) -> None:
         served = self.runtime.served
         if served is not None and self.view.learn_served(served):
-            # At once: before the runtime is told another subnet than the one that its pods have.
+            # At once: before the runtime is configured with another subnet than the one that its pods have.
             self._tell_others()
         self.report_soon()
 
     def _underlay_event(self, entry: Link | Address | Route, new: bool) -> None:
-        self.node_routes.heard(entry, new)
+        self.node_routes.notice(entry, new)
         if not self.view.concerns_underlay(entry):
             return
         if isinstance(entry, Address):
@@ -224,7 +224,8 @@ class Agent:
             # The link may have been down for a moment, and its routes went without a word.
             self.reconciler.resync("underlay")
         if self._underlay_timer is None:
-            # The routes of a link that goes or comes follow it in a moment, and many may change together.
+            # The routes of a link that appears or disappears follow it in a moment, and many may change
+            # together.
             loop = asyncio.get_running_loop()
             self._underlay_timer = loop.call_later(_UNDERLAY_DELAY, self._look_at_underlay)
 
@@ -261,15 +262,15 @@ class Agent:
         self._others_timer = None
         self._features_changed()
         claim, settings = self.view.claim, self.view.settings()
-        if claim is not None and self.runtime.told_subnet == claim.cidr:
+        if claim is not None and self.runtime.confirmed_subnet == claim.cidr:
             self._others_not_before = asyncio.get_running_loop().time() + _OTHERS_PAUSE
         if settings is not None:
             self.runtime.want(settings, claim.cidr if claim else "", self.view.move_to)
             self.report_soon()
 
     def _settled(self) -> None:
-        if self.reconciler.verified != self._device_stands:
-            self._device_stands = self.reconciler.verified
+        if self.reconciler.verified != self._device_ready:
+            self._device_ready = self.reconciler.verified
             # A list of thousands leaves holes behind in what the C library keeps, that nobody needs again.
             ctypes.CDLL(None).malloc_trim(0)
             self.node_routes.ensure("ready")

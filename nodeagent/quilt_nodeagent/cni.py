@@ -24,12 +24,13 @@ _SUFFIXES = (".conf", ".conflist", ".json")
 
 
 class CniError(Exception):
-    """The CNI files could not be installed; the text names the file and what stands in the way."""
+    """The CNI files could not be installed; the text names the file and what is in the way."""
 
 
 @dataclass(frozen=True, slots=True)
 class CniPaths:
-    """Where binaries come from and go to, where the configuration goes, and the runtime's socket for CNI.
+    """Where binaries come from and go to, where the configuration is written, and the runtime's socket for
+    CNI.
 
     `name` is the configuration's file name: the container engine uses the first one in order of names.
     Without `install` the files are brought by somebody else.
@@ -46,7 +47,7 @@ class CniPaths:
 def conflist(socket: str) -> bytes:
     """The network configuration list that the container runtime reads."""
     document = {
-        # A container runtime with libcni older than 1.2 takes the first, a newer one the best it knows:
+        # A container runtime with libcni older than 1.2 reads the first, a newer one the best it knows:
         # with 1.1.0 it also asks for STATUS and GC.
         "cniVersion": "1.0.0",
         "cniVersions": ["1.0.0", "1.1.0"],
@@ -86,17 +87,17 @@ def install(paths: CniPaths) -> list[str]:
     return written
 
 
-def foreign_first(configuration: Path, ours: str = CONFLIST) -> str:
-    """Return a sentence on a foreign configuration that sorts before ours and so wins; empty without one."""
+def foreign_first(configuration: Path, own: str = CONFLIST) -> str:
+    """Return a sentence on a foreign configuration that sorts before Quilt's and so wins, or nothing."""
     try:
         names = sorted(entry.name for entry in configuration.iterdir())
     except OSError:
         return ""
-    first = [name for name in names if name < ours and name.endswith(_SUFFIXES)]
+    first = [name for name in names if name < own and name.endswith(_SUFFIXES)]
     if not first:
         return ""
     return (
-        f"CNI configuration {first[0]} in {configuration} sorts before {ours}: new pods get that "
+        f"CNI configuration {first[0]} in {configuration} sorts before {own}: new pods get that "
         "network; remove it when Quilt is meant to serve them."
     )
 

@@ -137,7 +137,8 @@ class DriftWatch:
             return
         self._underlay(route, new)
         if route.prefix in routes.desired:
-            # A foreign route under a peer's prefix may stand beside ours or in its place: only a look tells.
+            # A foreign route under a peer's prefix may be beside the mesh's or in its place: only a look
+            # tells.
             self._reconciler.resync("foreign_route")
 
     def _nexthop(self, new: bool, nexthop: Nexthop) -> None:
@@ -150,7 +151,7 @@ class DriftWatch:
             self._gone.add(known)
 
     def _take_routes_along(self, marks: set[Mark]) -> None:
-        """A nexthop object that goes takes its routes with it, and the kernel does not say so.
+        """With a nexthop object its routes are removed, and the kernel does not notify that.
 
         A route that was led over another object does not mind: it is what we do ourselves.
         """

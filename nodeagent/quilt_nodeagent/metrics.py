@@ -6,7 +6,7 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-# Seconds: a targeted repair takes a millisecond, a resync of thousands of peers some tens.
+# Seconds: a targeted repair needs a millisecond, a resync of thousands of peers some tens.
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 DRIFT_KINDS = ("link", "address", "sysctl", "neighbour", "fdb", "route", "nexthop", "unreachable")
 

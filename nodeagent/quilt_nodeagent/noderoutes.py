@@ -72,7 +72,7 @@ class NodeRoutes:
             log.debug("node_routes_due", cause=cause, routes=len(self._wishes))
             self._wake.set()
 
-    def heard(self, entry: Link | Address | Route, new: bool) -> None:
+    def notice(self, entry: Link | Address | Route, new: bool) -> None:
         """Take in a notification of the kernel: routes go silently with their interface."""
         if isinstance(entry, Link) and (self.missing or entry.name in self._standing.values()):
             self.ensure("link")
@@ -80,7 +80,7 @@ class NodeRoutes:
             self.ensure("route")
 
     async def run(self) -> None:
-        """Keep them for ever. What comes while retries are under way begins them anew."""
+        """Keep them for ever. What comes while retries are under way begins them again."""
         while True:
             self._wake.clear()
             work = asyncio.create_task(self._pass())
@@ -103,7 +103,7 @@ class NodeRoutes:
                 self._stale.discard(prefix)
                 self._note(prefix, "")
         except ExecutorError as error:
-            # Somebody else's by now, and so no more ours to remove.
+            # Somebody else's by now, and so no longer this agent's to remove.
             self._stale.discard(prefix)
             self._note(prefix, "")
             log.warning("node_route_not_removed", prefix=prefix, error=str(error))
@@ -122,11 +122,11 @@ class NodeRoutes:
             return
         if self._standing.get(prefix) != interface:
             self._standing[prefix] = interface
-            log.info("node_route_stands", prefix=prefix, interface=interface)
+            log.info("node_route_programmed", prefix=prefix, interface=interface)
         self._note(prefix, "")
 
     def _taken(self, prefix: str) -> str:
-        """Return the mesh's own network that a route would lead astray, empty where there is none."""
+        """Return the mesh's own network that a route would lead astray, empty without one."""
         network = ip_network(prefix)
         same = (one for one in map(ip_network, self._mesh()) if one.version == network.version)
         return next((str(one) for one in same if one.overlaps(network)), "")

@@ -38,10 +38,10 @@ _FEW = 2
 
 
 class Reconciler:
-    """Keeps the kernel as the peer table says. `target()` raises NotYetError while it cannot be told.
+    """Keeps the kernel as the peer table says. `target()` raises NotYetError while it is not known.
 
     `care(device)` is called with every full pass, before entries are written; `settled()` is called after
-    every pass, for whoever reports or waits for the result.
+    every pass, for those who report or wait for the result.
     """
 
     def __init__(
@@ -172,10 +172,10 @@ class Reconciler:
 
     def _look(self, target: Target) -> None:
         cared = self._keeper.ensure(target.device, target.addresses)
-        if cared.mended and target == self._held_target:
-            for kind in cared.mended:
+        if cared.repaired and target == self._held_target:
+            for kind in cared.repaired:
                 self._metrics.drift_repairs.labels(kind).inc()
-            log.info("drift_repaired", kinds=cared.mended, device=target.device.name)
+            log.info("drift_repaired", kinds=cared.repaired, device=target.device.name)
         self._dataplane.index, self._dataplane.device = cared.index, target.device.name
         self._dataplane.overlay = self._table.overlay
         self._held_target = target
@@ -217,8 +217,8 @@ class Reconciler:
         if (problems, warnings) == (self.problems, self.warnings):
             return
         self.problems, self.warnings = problems, warnings
-        if told := errors or refused:
-            log.warning("dataplane_problem", errors=told[:10], failed=len(told), unready=bool(errors))
+        if shown := errors or refused:
+            log.warning("dataplane_problem", errors=shown[:10], failed=len(shown), unready=bool(errors))
         else:
             log.info("dataplane_problem_gone")
 
@@ -230,7 +230,7 @@ class Reconciler:
         self._metrics.in_sync.set(self.in_sync)
 
     def _count_drift(self, plan: Plan, expected: set[Mark], left: set[Mark]) -> None:
-        """Count what was mended although no claim asked for it; what is `left` by errors is a problem."""
+        """Count what was repaired although no claim asked for it; what is `left` by errors is a problem."""
         counts = count(plan.marks() - expected - left)
         for kind, number in counts.items():
             self._metrics.drift_repairs.labels(kind).inc(number)

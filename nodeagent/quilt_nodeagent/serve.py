@@ -32,11 +32,11 @@ async def serve(config: Config, multicast_key: Path, control: ControlConfig) -> 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     access = find(str(config.kubeconfig)) if config.kubeconfig else in_cluster()
-    # What was imported never goes, and thousands of peers refer to nothing in a cycle: looking for garbage
-    # among them would cost more than making them.
+    # What was imported is never freed, and thousands of peers refer to nothing in a cycle: looking for
+    # garbage among them would cost more than making them.
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
-    # What is large goes back to the system when it is freed; the soak finds 4 MB of holes without this.
+    # What is large is given back to the system when it is freed; the soak finds 4 MB of holes without this.
     ctypes.CDLL(None).mallopt(-3, 128 << 10)  # M_MMAP_THRESHOLD of mallopt(3)
     try:
         with Kernel.open() as kernel:

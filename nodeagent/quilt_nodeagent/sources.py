@@ -75,7 +75,7 @@ class ClaimSource:
 
 
 class NetworkSource:
-    """Feeds the view from the QuiltNetwork; what was known stays when the object goes or cannot be used."""
+    """Feeds the view from the QuiltNetwork; what was known stays when the object is deleted or unusable."""
 
     def __init__(self, view: View, table: PeerTable, touched: Callable[[set[Mark]], None]) -> None:
         self._view = view
@@ -121,7 +121,7 @@ class NodeSource:
         self._view = view
         self._changed = changed
         self._absent = True
-        self._told = 0
+        self._events = 0
         self._wake = asyncio.Event()
 
     @property
@@ -131,7 +131,7 @@ class NodeSource:
 
     def listed(self, items: Iterable[QuiltNode]) -> None:
         """Take in the list of the own QuiltNode: itself, or nothing when somebody deleted it."""
-        self._told += 1
+        self._events += 1
         item = next(iter(items), None)
         if item is not None:
             self._take(item)
@@ -140,7 +140,7 @@ class NodeSource:
 
     def changed(self, events: Sequence[tuple[str, QuiltNode]]) -> None:
         """Take in events of a watch."""
-        self._told += 1
+        self._events += 1
         for kind, item in events:
             if kind == "DELETED":
                 self._gone()
@@ -175,9 +175,9 @@ class NodeSource:
         if not self._absent:
             self._changed(None)
             return
-        told = self._told
+        before = self._events
         item = await ensure_quiltnode(self._client, self._name, node)
-        if told == self._told:  # else the watch told something newer, maybe that it is gone again
+        if before == self._events:  # else the watch reported something newer, maybe that it is gone again
             self._take(item)
 
     def _take(self, item: QuiltNode) -> None:
@@ -186,6 +186,6 @@ class NodeSource:
         self._changed(item)
 
     def _gone(self) -> None:
-        # Only the API knows that it is gone: our kernel state stays until the claim goes.
+        # Only the API knows that it is gone: our kernel state stays until the claim is deleted.
         self._absent = True
         self._wake.set()

@@ -117,7 +117,7 @@ class View:
         return True
 
     def _unless_gone(self, found: Underlay | None) -> Underlay | None:
-        """Stay with address and MTU of before while no interface has one: a NIC that goes may come back."""
+        """Stay with address and MTU of before while no interface has one: a lost NIC may come back."""
         before = self.underlay
         if before is None or (found and found.ifindex):
             return found

@@ -45,7 +45,7 @@ class Options:
 
 
 async def run(options: Options, access: Access) -> int:
-    """Be an operator until told to stop; answers the exit status."""
+    """Be an operator until asked to stop; answers the exit status."""
     stop = asyncio.Event()
     _on_signals(stop)
     probes = Probes(options.health_addr)
@@ -90,7 +90,7 @@ async def _lead(services: Services, probes: Probes, stop: asyncio.Event) -> int:
     error = working.exception() if working.done() else None
     if error is not None:
         log.error("operator_failed", error=repr(error), exc_info=error)
-    # Stop acting first, then hand over: the successor must not meet writes of ours.
+    # Stop acting first, then hand over: the successor must not meet its writes.
     await leader.pause()
     keeping.cancel()
     await services.election.release()
@@ -103,7 +103,7 @@ async def _lead(services: Services, probes: Probes, stop: asyncio.Event) -> int:
 
 async def _wait_for_api(client: Client) -> None:
     """Wait until the API server answers and serves our kinds."""
-    told = ""
+    logged = ""
     wanted = {QUILTNETWORK.plural, QUILTNODE.plural, QUILTSUBNET.plural}
     while True:
         try:
@@ -114,14 +114,14 @@ async def _wait_for_api(client: Client) -> None:
             problem = str(error)
         if not problem:
             return
-        if problem != told:
+        if problem != logged:
             log.warning("waiting_for_api", problem=problem)
-            told = problem
+            logged = problem
         await asyncio.sleep(_RETRY_API)
 
 
 async def _or_stop(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:
-    """Await `work` unless told to stop before; True when told to stop."""
+    """Await `work` unless asked to stop before; True when asked to stop."""
     task = asyncio.create_task(work)
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)

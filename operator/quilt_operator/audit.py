@@ -44,7 +44,7 @@ class Audit:
         self._world = world
         self._interval = interval
         self._failed = False
-        self._heard: dict[str, float] = {}
+        self._received: dict[str, float] = {}
         self._task: asyncio.Task[None] | None = None
         self.complete = asyncio.Event()
         """Set once the view had all that was listed."""
@@ -53,11 +53,11 @@ class Audit:
 
     def note(self, plural: str) -> None:
         """Take note of an event."""
-        self._heard[plural] = time.monotonic()
+        self._received[plural] = time.monotonic()
 
     def age(self, plural: str) -> float:
         """Seconds since the last event, or since an audit found that nothing was missing."""
-        return time.monotonic() - self._heard.get(plural, -float("inf"))
+        return time.monotonic() - self._received.get(plural, -float("inf"))
 
     def begin(self) -> None:
         """Look from now on: at once, again until the view is complete, and then each interval."""

@@ -59,7 +59,7 @@ class Claimer:
         """A subnet of `family` for `owner`: `wanted` if that is given, else the lowest that is free.
 
         A node whose claim somebody deleted gets the subnet again that its status shows: its pods use it.
-        Answers a Refusal when there is none to have; raises ApiError or UnreachableError when asking failed.
+        Answers a Refusal when no subnet can be had; raises ApiError or UnreachableError when asking failed.
         """
         node = owner.name
         former = next((cidr for cidr in owner.status.subnets if book.is_free(cidr, family)), "")
@@ -99,7 +99,7 @@ class Claimer:
             log.error("claim_refused", cidr=cidr, node=node, error=refusal.message)
 
     async def _create(self, book: Book, cidr: str, node: str, mesh: Mesh) -> QuiltSubnet | Refusal:
-        """The claim that stands on `cidr` afterwards, whoever owns it."""
+        """The claim of `cidr` afterwards, of whatever owner."""
         # Entered before it exists, so that other workers choose other subnets meanwhile.
         pending = QuiltSubnet(Meta(claim_name(cidr)), SubnetSpec(cidr, book.plan.network, node), mesh)
         book.put(pending)

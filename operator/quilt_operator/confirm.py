@@ -16,7 +16,7 @@ from quilt_operator.world import NODES, World
 
 @dataclass(frozen=True)
 class Confirm:
-    """Asks the API server once more; the answers also mend the view."""
+    """Asks the API server once more; the answers also correct the view."""
 
     world: World
     client: Client
@@ -53,7 +53,7 @@ class Confirm:
         return joined or host is not None
 
     async def claim(self, claim: QuiltSubnet) -> None:
-        """Bring the view of one claim up to date after the API server said that it is not."""
+        """Bring the view of one claim up to date after the API server reported that it is not."""
         raw = await self.client.claim(claim.name)
         if raw is None:
             self.world.forget(QUILTSUBNET.plural, claim.name, claim.version)

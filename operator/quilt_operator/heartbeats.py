@@ -1,7 +1,7 @@
 """From renewed Leases to verdicts: keeps the times, asks the judge each second, has verdicts carried out.
 
 Before a node is taken down, its agent called unresponsive or a guard begun, the Leases are read once more by
-a fresh request. That costs one list per verdict and means that no watch, however silently it died, takes a
+a fresh request. That costs one list per verdict and means that no watch, however silently it died, sets a
 node down or marks thousands.
 """
 
@@ -101,19 +101,19 @@ class Heartbeats:
     def health(self, name: str, *, down: bool = False, down_for: float = 0.0, spoke: bool = False) -> Health:
         """The verdict on a node; from the first call on it is watched.
 
-        `down` and `down_for` (seconds) are what is known of it then, `spoke` whether its agent ever said
-        something. Who neither spoke nor has a Lease is not judged before it is heard.
+        `down` and `down_for` (seconds) are what is known of it then, `spoke` whether its agent ever reported
+        something. Who neither spoke nor has a Lease is not judged before it is seen.
         """
         health = self._standing.get(name)
         if health is None:
-            heard = spoke or self._has_lease(name)
+            seen = spoke or self._has_lease(name)
             since = time.monotonic()
-            health = Health(since, heard=heard)
-            if down and heard:
+            health = Health(since, seen=seen)
+            if down and seen:
                 health = replace(health, down=True, changed=since - down_for)
             self._standing[name] = health
-        elif spoke and not health.heard:
-            health = self._standing[name] = replace(health, heard=True, since=time.monotonic())
+        elif spoke and not health.seen:
+            health = self._standing[name] = replace(health, seen=True, since=time.monotonic())
         return health
 
     def forget(self, name: str) -> None:
@@ -218,7 +218,7 @@ class Heartbeats:
         newer = {lease.name for lease in leases if lease.spec.renew_time != seen.get(lease.name)}
         if newer:
             self._renewed(field, newer, time.monotonic())
-            if time.monotonic() - watch.heard > _OVERDUE:
+            if time.monotonic() - watch.received_at > _OVERDUE:
                 watch.relist()
 
     def _carry_out(self, name: str, health: Health) -> None:
@@ -231,7 +231,7 @@ class Heartbeats:
             metrics.TRANSITIONS.labels("down" if health.down else "up").inc()
         if old.agent_unresponsive != health.agent_unresponsive:
             log.info("agent_unresponsive" if health.agent_unresponsive else "agent_responsive", node=name)
-        if _told(old) != _told(health):
+        if _outcome(old) != _outcome(health):
             self._judged(Request("node", name))
 
     def _note_guard(self, guard: Guard) -> None:
@@ -240,7 +240,9 @@ class Heartbeats:
             event = "withdrawal_paused" if guard.active else "withdrawal_resumed"
             log.warning(event, silent=guard.silent, total=guard.total, blind=guard.blind)
         elif guard.agents != before.agents:
-            log.warning("agents_silent_at_once" if guard.agents else "agents_heard_again", total=guard.total)
+            log.warning(
+                "agents_silent_at_once" if guard.agents else "agents_responsive_again", total=guard.total
+            )
         if (guard.active, guard.blind, guard.agents) != (before.active, before.blind, before.agents):
             self._guarded()
 
@@ -250,7 +252,7 @@ class Heartbeats:
         metrics.SILENT.set(self.guard.silent)
         metrics.UNRESPONSIVE.set(sum(item.agent_unresponsive for item in self._standing.values()))
         for watch in self.watches.values():
-            metrics.WATCH_AGE.labels(watch.namespace).set(time.monotonic() - watch.heard)
+            metrics.WATCH_AGE.labels(watch.namespace).set(time.monotonic() - watch.received_at)
 
     def _from_thread(self, field: str) -> Callable[[Iterable[str]], None]:
         def renewed(names: Iterable[str]) -> None:
@@ -271,6 +273,6 @@ class Heartbeats:
         self._floor = max(self._floor, moment)
 
 
-def _told(health: Health) -> tuple[bool, bool, bool]:
+def _outcome(health: Health) -> tuple[bool, bool, bool]:
     """What of a verdict others live on."""
-    return health.down, health.agent_unresponsive, health.heard
+    return health.down, health.agent_unresponsive, health.seen

@@ -32,7 +32,7 @@ from quilt_operator.world import World
 
 log = structlog.get_logger()
 
-# At 5,000 joins at once an answer takes a tenth of a second: this many in flight keep up with the agents.
+# At 5,000 joins at once an answer needs a tenth of a second: this many in flight keep up with the agents.
 _WORKERS = 32
 _RETRY = 2.0
 # A silent watch is opened again after 70 s; one that is older than this is broken.
@@ -157,7 +157,7 @@ class Leader:
                 tasks.create_task(self._queue.work(self._handlers))
 
     async def _prepare_network(self) -> None:
-        # Before the first claim: the admission policy for claims takes the network as its parameter.
+        # Before the first claim: the admission policy for claims uses the network as its parameter.
         while True:
             try:
                 await self._network.follow_chart()

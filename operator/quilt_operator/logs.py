@@ -1,4 +1,4 @@
-"""Logs: one JSON object per line, ours and the libraries' alike."""
+"""Logs: one JSON object per line, the operator's and the libraries' alike."""
 
 from __future__ import annotations
 

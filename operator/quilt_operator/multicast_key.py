@@ -22,7 +22,7 @@ _LOOK_AGAIN = 60.0
 
 
 async def keep(client: Client, namespace: str, name: str) -> None:
-    """Create the Secret `name` with a fresh entry `key` whenever there is none; never returns."""
+    """Create the Secret `name` with a fresh entry `key` whenever it does not exist; never returns."""
     logged = ""
     while True:
         problem = await _create(client, namespace, name)

@@ -1,4 +1,4 @@
-"""The QuiltNetwork: made and kept as the chart says, and told how it fares.
+"""The QuiltNetwork: made and kept as the chart says, with its status.
 
 A Helm release cannot hold an object of a CRD that it brings itself, so the chart leaves its values in a
 ConfigMap. They are applied under a field manager of their own. An administrator may extend the address
@@ -68,9 +68,9 @@ class NetworkReconciler:
     """Monotonic time until which that is worth telling."""
     _complained: str = field(default="", init=False)
     _followed: Mapping[str, Any] | None = field(default=None, init=False)
-    """What the chart said when the network was last seen to say so too."""
+    """The chart's spec when the network was last seen to have it too."""
     _applied: tuple[Mapping[str, Any], Mapping[str, Any]] | None = field(default=None, init=False)
-    """What the chart said when it was last applied, and what came of it."""
+    """The chart's spec when it was last applied, and what came of it."""
     _services: tuple[str, ...] = field(default=(), init=False)
     _services_due: float = field(default=-float("inf"), init=False)
 

@@ -1,4 +1,4 @@
-"""One node of the mesh, from what is observed to what should be: its claims, then what is said about it.
+"""One node of the mesh, from what is observed to what should be: its claims, then what is reported of it.
 
 Claims come first: peers live on them; the status is for people. Every step compares before it writes, so a
 pass over a node that is as it should be sends nothing.
@@ -91,9 +91,9 @@ class NodeReconciler:
 
     def _health(self, node: QuiltNode) -> Health:
         """The verdict on a node; only an agent writes a host IP: one without may not have joined yet."""
-        said, down = node.status, node.status.phase == DOWN
-        down_for = age(said.last_transition_time, datetime.now(UTC)) if down else 0.0
-        return self.heartbeats.health(node.name, down=down, down_for=down_for, spoke=bool(said.host_ip))
+        status, down = node.status, node.status.phase == DOWN
+        down_for = age(status.last_transition_time, datetime.now(UTC)) if down else 0.0
+        return self.heartbeats.health(node.name, down=down, down_for=down_for, spoke=bool(status.host_ip))
 
     async def _settle(self, node: QuiltNode, book: Book) -> float | None:
         health = self._health(node)
@@ -113,7 +113,7 @@ class NodeReconciler:
             if (fresh.spec, fresh.status.served_subnets) != (node.spec, node.status.served_subnets):
                 return await self._settle(fresh, book)
         address = self._address(node, host, book, plan)
-        mesh = desired.mesh(address.host_ip, down=health.down or not health.heard)
+        mesh = desired.mesh(address.host_ip, down=health.down or not health.seen)
         kept = [await self._publish(claim, mesh) for claim in plan.keep]
         refusal = status.no_pod_cidr(book.plan, wanted) or self._overlap(book, host, plan.create)
         for family, cidr in plan.create if refusal is None else ():

@@ -101,9 +101,10 @@ async def observe(memo: Memo, event: kopf.RawEvent, resource: kopf.Resource, **_
     memo.loop.call_soon_threadsafe(memo.enter, resource.plural, event)
 
 
-def _note(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log what a task that kopf looks at no more ended with; kopf itself is started again."""
-    log.debug("kopf_task_failed", error=str(context.get("exception") or context["message"]))
+def _ignore(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Leave out failures of tasks that kopf looks at no more: it has logged them, and is started again."""
+    if "never retrieved" not in context["message"]:
+        loop.default_exception_handler(context)
 
 
 class Watches:
@@ -140,7 +141,7 @@ class Watches:
         with closing(asyncio.new_event_loop()) as loop:
             flag = asyncio.Event()
             self._stop = loop, flag
-            loop.set_exception_handler(_note)
+            loop.set_exception_handler(_ignore)
             try:
                 loop.run_until_complete(self._operate(flag))
             finally:

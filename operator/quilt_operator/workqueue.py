@@ -1,8 +1,8 @@
 """A level-triggered queue: it carries which object to look at, never what happened to it.
 
 An object waits at most once, is never handled by two workers at a time, and is looked at again when it was
-added meanwhile. Failures come back later and later. Withdrawals go first, and what is looked at only to be
-sure goes last.
+added meanwhile. Failures come back later and later. Withdrawals come first, and what is looked at only to be
+sure comes last.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ class World:
 
     @property
     def network_raw(self) -> Raw:
-        """The QuiltNetwork to serve, empty while there is none."""
+        """The QuiltNetwork to serve, empty before it exists."""
         found = self.networks.items.get(self.network)
         return found.raw if found is not None else {}
 

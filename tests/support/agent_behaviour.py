@@ -20,7 +20,7 @@ from quilt_nodeagent.kernel.observe import read_fdb, read_neighbours
 from tests.support.agent_doubles import GROUP, Rig, eventually
 from tests.support.agent_drift_behaviour import DriftBehaviour
 from tests.support.agent_route_behaviour import NodeRouteBehaviour
-from tests.support.agent_scene import device, mesh, publish, routed, stands
+from tests.support.agent_scene import device, mesh, programmed, publish, routed
 
 
 def sources(rig: Rig) -> set[str]:
@@ -48,23 +48,23 @@ class AgentBehaviour(DriftBehaviour, NodeRouteBehaviour):
     async def test_peers_come_and_go(self, rig: Rig) -> None:
         await mesh(rig, 2)
         publish(rig, 3, 4)
-        await eventually(lambda: stands(rig, 2, 3, 4))
+        await eventually(lambda: programmed(rig, 2, 3, 4))
         publish(rig, 3, phase="Down")
         rig.api.unclaim("10.42.4.0/24")
-        await eventually(lambda: stands(rig, 2))
+        await eventually(lambda: programmed(rig, 2))
         publish(rig, 3)
-        await eventually(lambda: stands(rig, 2, 3))
+        await eventually(lambda: programmed(rig, 2, 3))
         assert rig.counter("drift_repairs_total", kind="route") == 0
 
-    async def test_the_runtime_is_told_the_peers_that_come_and_go_and_all_of_them_after_a_restart(
+    async def test_the_runtime_is_sent_the_peers_that_come_and_go_and_all_of_them_after_a_restart(
         self, rig: Rig
     ) -> None:
         await mesh(rig, 2, 3)
-        told = len(rig.runtime.changes)
+        before = len(rig.runtime.changes)
         publish(rig, 4)
         publish(rig, 3, phase="Down")
         await eventually(lambda: sources(rig) == {"198.18.0.2", "198.18.0.4"})
-        changes = rig.runtime.changes[told:]
+        changes = rig.runtime.changes[before:]
         assert {host for change in changes for host in change.add} == {"198.18.0.4"}
         assert {host for change in changes for host in change.remove} == {"198.18.0.3"}
         await rig.runtime.stop()
@@ -78,7 +78,7 @@ class AgentBehaviour(DriftBehaviour, NodeRouteBehaviour):
         rig.network(nodeDownPolicy="Keep")
         publish(rig, 2, phase="Down")
         publish(rig, 3)
-        await eventually(lambda: stands(rig, 2, 3))
+        await eventually(lambda: programmed(rig, 2, 3))
 
     @pytest.mark.kernel
     async def test_two_peers_swap_their_host_addresses(self, rig: Rig) -> None:
@@ -91,10 +91,10 @@ class AgentBehaviour(DriftBehaviour, NodeRouteBehaviour):
     async def test_row_1_a_peer_deleted_while_the_agent_is_down_leaves_nothing(self, rig: Rig) -> None:
         await mesh(rig, 2, 3)
         await rig.stop()
-        assert stands(rig, 2, 3)
+        assert programmed(rig, 2, 3)
         rig.api.unclaim("10.42.3.0/24")
         await rig.start()
-        await eventually(lambda: stands(rig, 2))
+        await eventually(lambda: programmed(rig, 2))
 
     @pytest.mark.kernel
     async def test_a_restart_writes_nothing(self, rig: Rig) -> None:
@@ -115,12 +115,12 @@ class AgentBehaviour(DriftBehaviour, NodeRouteBehaviour):
         rig.api.requests.clear()
         agent = await rig.start()
         await eventually(lambda: rig.api.count("GET", "quiltsubnets") > 1)
-        assert stands(rig, 2, 3)
+        assert programmed(rig, 2, 3)
         assert not agent.report.dead()
         assert "the first list of QuiltSubnets is not there yet" in agent.report.unready()
         rig.api.refuse = 0
         await rig.ready()
-        assert stands(rig, 2, 3)
+        assert programmed(rig, 2, 3)
 
     async def test_row_24_a_node_gets_its_cni_configuration_once_it_is_in_sync(self, rig: Rig) -> None:
         """FIELD-BUGS 24: Node Ready while the agent is not. Row 23: removed on restart, it blocks DEL."""
@@ -137,12 +137,12 @@ class AgentBehaviour(DriftBehaviour, NodeRouteBehaviour):
 
     async def test_row_24_a_dead_peer_makes_nobody_unready(self, rig: Rig) -> None:
         await mesh(rig, 2, 3)
-        told = len(rig.runtime.configured)
+        before = len(rig.runtime.configured)
         against: list[str] = []
 
         def gone() -> bool:
             against.extend(rig.agent.report.unready())
-            return stands(rig, 2) and len(rig.runtime.configured) > told
+            return programmed(rig, 2) and len(rig.runtime.configured) > before
 
         publish(rig, 3, phase="Down")
         await eventually(gone)
@@ -174,7 +174,7 @@ class AgentBehaviour(DriftBehaviour, NodeRouteBehaviour):
         )
         rig.kernel.run(Delete(Address(eth0.index, "198.18.0.1/24")))
         await eventually(lambda: (v := device(rig).vxlan) is not None and v.local == "198.18.1.7")
-        await eventually(lambda: rig.status().get("hostIP") == "198.18.1.7" and stands(rig, 2))
+        await eventually(lambda: rig.status().get("hostIP") == "198.18.1.7" and programmed(rig, 2))
 
     async def test_a_changed_underlay_mtu_is_followed(self, rig: Rig) -> None:
         await mesh(rig, 2)
@@ -192,12 +192,12 @@ class AgentBehaviour(DriftBehaviour, NodeRouteBehaviour):
         publish(rig, 3, phase="Down")
         await eventually(lambda: rig.agent.reconciler.problems)
         assert routed(rig).keys() == {"10.42.2.0/24", "10.42.3.0/24"}
-        # What still has a route keeps what the route stands on.
+        # What still has a route keeps what the route rests on.
         assert "198.18.0.3" in read_fdb(rig.kernel, device(rig).index).values()
-        rig.runtime.subnet, told = "", len(rig.runtime.configured)
+        rig.runtime.subnet, before = "", len(rig.runtime.configured)
         await rig.runtime.start()
-        await eventually(lambda: stands(rig, 2, 4) and rig.runtime.subnet == "10.42.1.0/24")
-        assert len(rig.runtime.configured) > told
+        await eventually(lambda: programmed(rig, 2, 4) and rig.runtime.subnet == "10.42.1.0/24")
+        assert len(rig.runtime.configured) > before
 
     async def test_a_refused_route_is_tried_again_and_spoils_no_other(self, rig: Rig) -> None:
         rig.runtime.refuse.add("10.42.2.0/24")
@@ -208,13 +208,13 @@ class AgentBehaviour(DriftBehaviour, NodeRouteBehaviour):
         await eventually(lambda: "10.42.2.0/24" in rig.condition("DataplaneInSync").get("message", ""))
         assert routed(rig).keys() == {"10.42.3.0/24"}
         rig.runtime.refuse.clear()
-        await eventually(lambda: stands(rig, 2, 3))
+        await eventually(lambda: programmed(rig, 2, 3))
 
     async def test_a_lost_claim_keeps_everything_and_says_so(self, rig: Rig) -> None:
         await mesh(rig, 2)
         rig.api.unclaim("10.42.1.0/24")
         await eventually(lambda: rig.condition("ClaimLost").get("status") == "True")
-        assert stands(rig, 2)
+        assert programmed(rig, 2)
         assert {a.address for a in rig.kernel.addresses(device(rig).index)} == {"10.42.1.0/32"}
         assert "this node has no subnet" in rig.agent.report.unready()
 
@@ -239,19 +239,19 @@ class AgentBehaviour(DriftBehaviour, NodeRouteBehaviour):
         rig.api.refuse = 500
         rig.api.cut()
         rig.kernel.run(Delete(device(rig)))
-        await eventually(lambda: stands(rig, 2, 3))
+        await eventually(lambda: programmed(rig, 2, 3))
         publish(rig, 4)
         rig.api.unclaim("10.42.2.0/24")
         rig.api.expire()
         rig.api.refuse = 0
-        await eventually(lambda: stands(rig, 3, 4))
+        await eventually(lambda: programmed(rig, 3, 4))
 
     async def test_a_bad_claim_is_left_out_and_holds_nobody_up(self, rig: Rig) -> None:
         await mesh(rig, 2)
         rig.api.claim("10.42.5.7/24", "n5", "198.18.0.5")
         rig.api.claim("10.42.6.0/24", "n6", "not an address")
         publish(rig, 3)
-        await eventually(lambda: stands(rig, 2, 3))
+        await eventually(lambda: programmed(rig, 2, 3))
 
     async def test_a_deleted_quiltnode_is_made_again_while_its_node_exists(self, rig: Rig) -> None:
         await mesh(rig, 2)
@@ -265,7 +265,7 @@ class AgentBehaviour(DriftBehaviour, NodeRouteBehaviour):
         assert "self" not in rig.api.objects[nodes]
         rig.api.put("/api/v1/nodes", node)
         await eventually(lambda: "self" in rig.api.objects[nodes])
-        assert stands(rig, 2)
+        assert programmed(rig, 2)
 
     async def test_an_administrators_host_address_is_used_as_it_is(self, rig: Rig) -> None:
         await mesh(rig, 2)
@@ -349,5 +349,5 @@ class AgentBehaviour(DriftBehaviour, NodeRouteBehaviour):
             for number in (3, 4, 5):
                 rig.api.unclaim(f"10.42.{number}.0/24")
         publish(rig, 6)
-        await eventually(lambda: stands(rig, 2, 6))
+        await eventually(lambda: programmed(rig, 2, 6))
         await rig.ready()

@@ -10,7 +10,7 @@ from typing import Any
 from quilt_crds.names import vtep_mac
 from quilt_netlink import Address, Delete, FdbEntry, Link, Neighbour, Nexthop, Put, Vxlan
 from tests.support.agent_doubles import Rig, eventually
-from tests.support.agent_scene import device, mesh, stands
+from tests.support.agent_scene import device, mesh, programmed
 
 
 def repaired(rig: Rig, kind: str, before: float) -> bool:
@@ -21,11 +21,11 @@ class DriftBehaviour:
     async def test_row_3_a_deleted_device_is_made_again_with_all_its_peers(self, rig: Rig) -> None:
         await mesh(rig, 2, 3)
         rig.kernel.run(Delete(device(rig)))
-        await eventually(lambda: stands(rig, 2, 3) and not rig.agent.report.unready())
+        await eventually(lambda: programmed(rig, 2, 3) and not rig.agent.report.unready())
         assert rig.counter("drift_repairs_total", kind="link") == 1
         assert {a.address for a in rig.kernel.addresses(device(rig).index)} == {"10.42.1.0/32"}
 
-    async def test_a_device_with_wrong_parameters_is_mended(self, rig: Rig) -> None:
+    async def test_a_device_with_wrong_parameters_is_repaired(self, rig: Rig) -> None:
         await mesh(rig, 2)
         good = device(rig)
         for wrong in (
@@ -35,7 +35,7 @@ class DriftBehaviour:
             replace(good, up=False),
         ):
             rig.kernel.run(Put(wrong))
-            await eventually(lambda: device(rig) == good and stands(rig, 2))
+            await eventually(lambda: device(rig) == good and programmed(rig, 2))
 
     async def test_a_foreign_device_of_our_name_with_another_vni_is_replaced(self, rig: Rig) -> None:
         rig.kernel.run(Put(Link("vxlan100", kind="vxlan", up=True, vxlan=Vxlan(7, 4789, "198.18.0.1"))))
@@ -66,9 +66,9 @@ class DriftBehaviour:
             before = rig.counter("drift_repairs_total", kind=kind)
             rig.kernel.run(drift)
             await eventually(partial(repaired, rig, kind, before))
-            await eventually(lambda: stands(rig, 2, 3))
+            await eventually(lambda: programmed(rig, 2, 3))
 
-    async def test_a_route_that_goes_before_the_runtime_answers_comes_back(self, rig: Rig) -> None:
+    async def test_a_route_that_is_lost_before_the_runtime_answers_comes_back(self, rig: Rig) -> None:
         await mesh(rig, 2, 3)
         meddled = asyncio.Event()
 
@@ -88,15 +88,17 @@ class DriftBehaviour:
         rig.runtime.before_answer = meddle
         remove()
         await meddled.wait()
-        await eventually(lambda: stands(rig, 2, 3))
+        await eventually(lambda: programmed(rig, 2, 3))
 
-    async def test_a_route_or_nexthop_that_goes_comes_back(self, rig: Rig) -> None:
+    async def test_a_route_or_nexthop_that_is_deleted_comes_back(self, rig: Rig) -> None:
         await mesh(rig, 2, 3)
         route = next(r for r in rig.kernel.routes(protocol=81) if r.prefix == "10.42.2.0/24")
         rig.kernel.run(Delete(route))
-        await eventually(lambda: rig.counter("drift_repairs_total", kind="route") == 1 and stands(rig, 2, 3))
+        await eventually(
+            lambda: rig.counter("drift_repairs_total", kind="route") == 1 and programmed(rig, 2, 3)
+        )
         nexthop = next(n for n in rig.kernel.nexthops(protocol=81) if n.gateway == "10.42.3.0")
         rig.kernel.run(Delete(Nexthop(nexthop.id, nexthop.ifindex)))
         await eventually(
-            lambda: rig.counter("drift_repairs_total", kind="nexthop") == 1 and stands(rig, 2, 3)
+            lambda: rig.counter("drift_repairs_total", kind="nexthop") == 1 and programmed(rig, 2, 3)
         )

@@ -74,7 +74,7 @@ class NodeRouteBehaviour:
         join(rig, "br0")
         await eventually(lambda: leads(rig, "br0"))
 
-    async def test_a_runtime_that_comes_back_is_told_again(self, rig: Rig) -> None:
+    async def test_a_runtime_that_comes_back_is_sent_all_again(self, rig: Rig) -> None:
         bridge(rig)
         await ready(rig)
         wish(rig, {"destination": BEHIND, "interface": "br0"})
@@ -86,7 +86,7 @@ class NodeRouteBehaviour:
         await rig.runtime.start()
         await eventually(lambda: leads(rig, "br0") and not rig.agent.node_routes.problems)
 
-    async def test_an_interface_that_comes_anew_gets_its_route_back(self, rig: Rig) -> None:
+    async def test_an_interface_that_comes_again_gets_its_route_back(self, rig: Rig) -> None:
         bridge(rig)
         await ready(rig)
         wish(rig, {"destination": BEHIND, "bridgeMember": GUEST})
@@ -95,7 +95,7 @@ class NodeRouteBehaviour:
         bridge(rig, "br2")
         await eventually(lambda: leads(rig, "br2"))
 
-    async def test_a_wish_that_goes_takes_its_route_along_and_no_others(self, rig: Rig) -> None:
+    async def test_a_wishs_route_is_removed_with_it_and_no_others(self, rig: Rig) -> None:
         bridge(rig)
         await ready(rig)
         link = rig.kernel.link("br0")
@@ -107,7 +107,7 @@ class NodeRouteBehaviour:
         await eventually(lambda: not leads(rig, "br0"))
         assert {route.prefix for route in rig.kernel.routes(protocol=82)} == {"10.61.0.0/24"}
 
-    async def test_what_cannot_be_is_told_and_harms_nobody(self, rig: Rig) -> None:
+    async def test_what_cannot_be_is_reported_and_harms_nobody(self, rig: Rig) -> None:
         bridge(rig)
         await ready(rig)
         wish(

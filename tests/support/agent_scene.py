@@ -41,7 +41,7 @@ def routed(rig: Rig) -> dict[str, Hop]:
     return RouteReader(rig.kernel).read()
 
 
-def stands(rig: Rig, *numbers: int) -> bool:
+def programmed(rig: Rig, *numbers: int) -> bool:
     """Whether exactly these peers (10.42.N.0/24 on node nN) stand in the kernel, each as it must."""
     link = rig.kernel.link("vxlan100")
     if link is None:
@@ -67,4 +67,4 @@ async def mesh(rig: Rig, *numbers: int) -> None:
     publish(rig, *numbers)
     await rig.start()
     await rig.ready()
-    assert stands(rig, *numbers)
+    assert programmed(rig, *numbers)

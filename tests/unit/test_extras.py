@@ -44,7 +44,7 @@ def imported(module: str) -> frozenset[str]:
 
 
 def reached(package: str) -> set[str]:
-    """The modules of ours that a component runs: its own, and all that these lead to."""
+    """The product's modules that a component runs: its own, and all that these lead to."""
     found: set[str] = set()
     waiting = [name for name in MODULES if name.partition(".")[0] == package]
     while waiting:
@@ -55,7 +55,7 @@ def reached(package: str) -> set[str]:
 
 
 def distributions(modules: Iterable[str]) -> set[str]:
-    """The distributions of others that modules of ours import."""
+    """The distributions of others that the product's modules import."""
     names = {name.partition(".")[0] for module in modules for name in imported(module)}
     others = {name for name in names if name not in MODULES and name not in sys.stdlib_module_names}
     known = packages_distributions()

@@ -83,14 +83,14 @@ def test_what_judges_a_dataplane_shares_no_decoder_with_what_writes_it(tmp_path:
     judges = ("cli/quilt_cli", "devcluster/quilt_devcluster")
     offences = {f"{path}/offence.py": "import quilt_netlink" for path in judges}
     offences |= {f"{path}/offence.py": "import pyroute2" for path in WRITERS}
-    said = lint_with(tmp_path, offences)
+    output = lint_with(tmp_path, offences)
     for path, line in offences.items():
         package = Path(path).parent.name
-        assert f"{package}.offence -> {line.removeprefix('import ')} (l.2)" in said
+        assert f"{package}.offence -> {line.removeprefix('import ')} (l.2)" in output
 
 
 def lint_with(folder: Path, offences: dict[str, str]) -> str:
-    """What is said of a copy of our packages with these lines in these files; it must be refused."""
+    """What is reported of a copy of our packages with these lines in these files; it must be refused."""
     shutil.copy(ROOT / "pyproject.toml", folder)
     for package in PACKAGES:
         ignore = shutil.ignore_patterns("__pycache__", "tools")

@@ -15,7 +15,7 @@ def test_beside_the_tests_stand_fixtures_alone() -> None:
     assert others == []
 
 
-def test_no_test_takes_anything_from_another() -> None:
+def test_no_test_imports_anything_from_another() -> None:
     assert [
         path
         for path in OURS

@@ -30,10 +30,10 @@ class FakeKernel(KernelLike):
     """A stateful stand-in for Kernel (see KernelLike), for tests.
 
     Faults, each happening once: `dump_interrupted` the next read of a table raises; `overrun` the next change
-    is not told, the monitors overrun; `eexist` the next Create is refused; `enodev`, `eperm` the next write
-    is refused; `partial_batch` half of the next batch is not done, its outcome told as unknown (ENOBUFS).
-    Without `nexthop_objects` it is a kernel before 5.3: what concerns them is refused (EOPNOTSUPP).
-    `writes` counts the operations that were done, so that a test can say that there were none.
+    is not notified, the monitors overrun; `eexist` the next Create is refused; `enodev`, `eperm` the next
+    write is refused; `partial_batch` half of the next batch is not done, its outcome reported as unknown
+    (ENOBUFS). Without `nexthop_objects` it is a kernel before 5.3: what concerns them is refused
+    (EOPNOTSUPP). `writes` counts the operations that were done, so that a test can say that there were none.
     """
 
     def __init__(self, links: Sequence[Link] = (), *, nexthop_objects: bool = True) -> None:

@@ -58,7 +58,7 @@ class Machine:
         }
 
     def device(self, index: int) -> Link:
-        """Return a link; refused with ENODEV when there is none."""
+        """Return a link; refused with ENODEV when it does not exist."""
         if index not in self.links:
             raise refuse(errno.ENODEV)
         return self.links[index]
@@ -108,7 +108,7 @@ class Machine:
         return replace_entry(route, ifindex=over.ifindex, gateway=over.gateway) if over else route
 
     def went_down(self, index: int) -> None:
-        """Forget what dies when a device goes down; its forwarding table and addresses stay."""
+        """Forget what dies when a device is set down; its forwarding table and addresses stay."""
         gone = {nexthop.id: nexthop for nexthop in self.all(Nexthop) if nexthop.ifindex == index}
         for nexthop in gone.values():
             del self._entries[key_of(nexthop)]
@@ -139,7 +139,7 @@ class Machine:
         self._tell(False, entry)
 
     def _tell(self, new: bool, entry: Any) -> None:
-        """Notify; the change of an unreachable prefix is told as that of a route that is gone."""
+        """Notify; the change of an unreachable prefix is notified as that of a route that is gone."""
         if isinstance(entry, Unreachable):
             new = False
             entry = Route(entry.prefix, entry.protocol, table=entry.table, metric=entry.metric)

@@ -59,7 +59,7 @@ class Heartbeat:
         self._wake.set()
 
     async def run(self) -> None:
-        """Renew for ever, at even distances however long a renewal takes."""
+        """Renew for ever, at even distances however long a renewal lasts."""
         backoff = Backoff(0.5, 5.0)
         due = time.monotonic()
         while True:

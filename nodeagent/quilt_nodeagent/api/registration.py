@@ -1,4 +1,4 @@
-"""Making this node known: its QuiltNode, owned by the Node, so that it goes when the Node goes."""
+"""Making this node known: its QuiltNode, owned by the Node, so that it is deleted with the Node."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _quiltnode = decoder(QuiltNode)
 
 
 async def read_node(client: Sender, name: str) -> Node:
-    """Read the Kubernetes Node; ApiError 404 when there is none of that name."""
+    """Read the Kubernetes Node; ApiError 404 when no Node has that name."""
     return _node(await client.send(read(f"/api/v1/nodes/{name}")))
 
 

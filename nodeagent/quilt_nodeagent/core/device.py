@@ -26,7 +26,7 @@ class Care(StrEnum):
 
     NOTHING = "nothing"
     CREATE = "create"
-    MEND = "mend"
+    REPAIR = "repair"
     RECREATE = "recreate"
     REFUSE = "refuse"
 
@@ -49,23 +49,25 @@ def judge(wanted: Link, held: Link | None) -> Verdict:
     if held is None:
         return Verdict(Care.CREATE)
     if held.kind != wanted.kind:
-        what = f"{held.name} is a {held.kind or 'physical'} device that is not ours; remove or rename it"
+        what = (
+            f"{held.name} is a {held.kind or 'physical'} device that is not the mesh's; remove or rename it"
+        )
         return Verdict(Care.REFUSE, (what,))
     want, is_ = _settings(wanted), _settings(held)
     differ = [name for name in want if want[name] != is_.get(name)]
     if not differ:
         return Verdict(Care.NOTHING)
-    told = tuple(f"{name} {is_.get(name)!r}, want {want[name]!r}" for name in differ)
-    return Verdict(Care.MEND if _FIXED.isdisjoint(differ) else Care.RECREATE, told)
+    reasons = tuple(f"{name} {is_.get(name)!r}, want {want[name]!r}" for name in differ)
+    return Verdict(Care.REPAIR if _FIXED.isdisjoint(differ) else Care.RECREATE, reasons)
 
 
 def clash(wanted: Link, others: Iterable[Link]) -> str | None:
     """Name another device that holds our VNI on our port, for the kernel lets only one come up."""
     for other in others:
-        ours, theirs = wanted.vxlan, other.vxlan
-        if not ours or not theirs or other.kind != wanted.kind or other.name == wanted.name:
+        own, theirs = wanted.vxlan, other.vxlan
+        if not own or not theirs or other.kind != wanted.kind or other.name == wanted.name:
             continue
-        if (theirs.vni, theirs.port) == (ours.vni, ours.port) and other.mac != wanted.mac:
+        if (theirs.vni, theirs.port) == (own.vni, own.port) and other.mac != wanted.mac:
             return (
                 f"device {other.name} already uses VNI {theirs.vni} on UDP port {theirs.port}; "
                 "remove it, or give the QuiltNetwork another spec.vxlan.vni or port"
@@ -75,8 +77,8 @@ def clash(wanted: Link, others: Iterable[Link]) -> str | None:
 
 def former(wanted: Link, others: Iterable[Link]) -> list[Link]:
     """Return our devices (by the derived MAC) that have another name: renamed, or of old settings."""
-    ours = (wanted.kind, wanted.mac)
-    return [other for other in others if (other.kind, other.mac) == ours and other.name != wanted.name]
+    own = (wanted.kind, wanted.mac)
+    return [other for other in others if (other.kind, other.mac) == own and other.name != wanted.name]
 
 
 def _settings(link: Link) -> dict[str, object]:

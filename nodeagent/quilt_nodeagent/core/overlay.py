@@ -1,4 +1,4 @@
-"""What stands in the kernel because of a peer, and how packets get there: one object for each way.
+"""What is in the kernel because of a peer, and how packets get there: one object for each way.
 
 The dataplane is data here, keyed the way the kernel indexes it. VXLAN is the only way yet. A second one, such
 as WireGuard, is a second implementation of `Overlay`, its kinds of entries and their writing in

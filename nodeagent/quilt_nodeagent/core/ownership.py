@@ -1,15 +1,15 @@
-"""Which entries of a kernel are ours to change: everything else is foreign and survives whatever we do.
+"""Which entries of a kernel are the mesh's to change: everything else is foreign and survives whatever we do.
 
-Kept apart from the diff so that the question "is this ours?" has one place and one answer. Ours are unicast
-entries on our own VXLAN device and routes under the mesh's protocol number, so that an agent without memory
-recognises what a predecessor left.
+Kept apart from the diff so that the question "is this the mesh's?" has one place and one answer. Ours are
+unicast entries on our own VXLAN device and routes under the mesh's protocol number, so that an agent without
+memory recognises what a predecessor left.
 """
 
 from __future__ import annotations
 
 from quilt_crds.names import MESH_PROTOCOL
 
-# The metric of the routes that refuse: any other route of the same prefix goes before, whoever's it is.
+# The metric of the routes that refuse: any other route of the same prefix precedes it, of whatever owner.
 LOWEST_PREFERENCE = 0xFFFFFFFF
 
 _NO_MAC = "00:00:00:00:00:00"

@@ -273,7 +273,7 @@ class Own:
     """The claim that the runtime serves, or shall serve first, and one to move to; None without.
 
     A node has two claims of one family while it moves: the operator grants the new one and leaves the old
-    one, for pods have addresses of it. The runtime, which gives out the addresses, decides when: it takes
+    one, for pods have addresses of it. The runtime, which gives out the addresses, decides when: it accepts
     another subnet only when no address of the old one is in use.
     """
 
@@ -285,7 +285,8 @@ def choose_own(claims: Sequence[Peer], served: Collection[str], listed: Sequence
     """Choose among one family's own claims; those that are being released are no choice.
 
     `served` are the CIDRs that the runtime holds, `listed` those that the operator names, of which the last
-    is the one to have. What is served stays in use; a runtime that serves none takes the wanted one at once.
+    is the one to have. What is served stays in use; a runtime that serves none accepts the wanted one at
+    once.
     """
     held = {claim.cidr: claim for claim in claims}
     wanted = next((held[cidr] for cidr in reversed(listed) if cidr in held), None)

@@ -26,7 +26,7 @@ _Answer = (
 # Milliseconds: a restarted runtime is found again at once; nobody else uses this socket.
 _OPTIONS = [
     ("grpc.initial_reconnect_backoff_ms", 100),
-    # Not a pause but the time for one attempt: on a busy node the runtime's first answer takes a while.
+    # Not a pause but the time for one attempt: on a busy node the runtime's first answer needs a while.
     ("grpc.min_reconnect_backoff_ms", 5_000),
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.enable_http_proxy", 0),
@@ -38,7 +38,7 @@ _OPTIONS = [
 CHUNK = 10_000
 # So few are done in a moment.
 FEW = 8
-# Seconds; only a runtime that hangs takes so long, and the heartbeat does not wait for it.
+# Seconds; only a runtime that hangs needs so long, and the heartbeat does not wait for it.
 _BULK_TIMEOUT = 30.0
 
 
@@ -49,7 +49,7 @@ class ExecutorError(Exception):
 
 
 class BridgeNotReady(ExecutorError):  # noqa: N818  the contract's name
-    """The interface cannot be told yet: it does not exist, or no bridge knows the MAC."""
+    """The interface cannot be known yet: it does not exist, or no bridge knows the MAC."""
 
 
 class RuntimeUnavailable(ExecutorError):  # noqa: N818  the contract's name
@@ -66,7 +66,7 @@ class NodeSettings(Struct, frozen=True):
     """What the runtime needs of the mesh: the fields of ConfigureRequest in node.proto.
 
     `node_prefix_length` is the one that a node's IPv4 subnet has, 0: as before; `vni` likewise. `subnet_v6`
-    is the node's, empty where there is none: the contract's own call knows IPv4 alone.
+    is the node's, empty without one: the contract's own call knows IPv4 alone.
     """
 
     cluster_cidrs: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""The connection to the runtime: what it was told, what it must be told again, and whether it is there.
+"""The connection to the runtime: what it was sent, what it must be sent again, and whether it is there.
 
 A runtime that restarted keeps its own state, but nobody may rely on that: a new connection means that the
 whole configuration is sent again and the kernel is looked at again.
@@ -30,14 +30,14 @@ log = structlog.get_logger()
 
 # Seconds between questions to a runtime that has nothing to do.
 _POLL = 10.0
-# Seconds for which the runtime is believed to hold the settings but for what it was told since.
+# Seconds for which the runtime is believed to hold the settings but for what it was sent since.
 _ALL = 60.0
 
 
 class RuntimeLink:
     """Keeps the runtime configured. `settings` and `subnet` are wishes, sent when they or the runtime change.
 
-    `restored()` is called when the runtime came (back), `changed()` when anything a person would be told did.
+    `restored()` is called when the runtime came (back), `changed()` when anything reported to users did.
     """
 
     def __init__(
@@ -55,10 +55,10 @@ class RuntimeLink:
         self._wake = asyncio.Event()
         self._settings: NodeSettings | None = None
         self._subnet = ""
-        self._told_settings: NodeSettings | None = None
-        self.told_subnet = ""
-        """The subnet that the runtime confirmed, whatever else it is still to be told; empty before."""
-        self._told_all = float("-inf")
+        self._confirmed_settings: NodeSettings | None = None
+        self.confirmed_subnet = ""
+        """The subnet that the runtime confirmed, whatever else it is still to be confirmed; empty before."""
+        self._sent_all_at = float("-inf")
         self.reachable = False
         self.error = f"The runtime at {client.address} was not reached yet."
         self.refusal = ""
@@ -72,7 +72,7 @@ class RuntimeLink:
 
     @property
     def served(self) -> tuple[str, ...] | None:
-        """The subnets that the runtime holds, as it last said; None before it was asked."""
+        """The subnets that the runtime holds, as it last reported; None before it was asked."""
         if self._held_v6 is None:
             return None
         return tuple(subnet for subnet in (self.held_subnet, self._held_v6) if subnet)
@@ -81,18 +81,18 @@ class RuntimeLink:
     def configured(self) -> bool:
         """Whether the runtime holds exactly what it should."""
         wanted = (self._settings, self._subnet)
-        told = (self._told_settings, self.told_subnet)
-        return self.reachable and self._settings is not None and not self.refusal and wanted == told
+        confirmed = (self._confirmed_settings, self.confirmed_subnet)
+        return self.reachable and self._settings is not None and not self.refusal and wanted == confirmed
 
     def serves(self, subnet: str, subnet_v6: str = "") -> bool:
         """Whether the runtime is there and took these subnets; an empty second one asks for IPv4 alone.
 
-        What it is being told meanwhile, of a peer that comes or goes, takes nothing of that away.
+        What it is being sent meanwhile, for a peer that joins or leaves, changes nothing of that.
         """
-        told = self._told_settings
-        if not self.reachable or self.refusal or told is None or self.told_subnet != subnet:
+        confirmed = self._confirmed_settings
+        if not self.reachable or self.refusal or confirmed is None or self.confirmed_subnet != subnet:
             return False
-        return not subnet_v6 or told.subnet_v6 == subnet_v6
+        return not subnet_v6 or confirmed.subnet_v6 == subnet_v6
 
     def want(self, settings: NodeSettings, subnet: str, move_to: tuple[str, str] = ("", "")) -> None:
         """Set what the runtime should hold; an empty subnet leaves the one that it has.
@@ -139,7 +139,7 @@ class RuntimeLink:
         if not self.reachable:
             self._found(status.version)
         elif self._forgot(status):
-            log.info("runtime_forgot", told=self.told_subnet, holds=status.subnet)
+            log.info("runtime_forgot", confirmed=self.confirmed_subnet, holds=status.subnet)
             self._found(status.version)
         self._note(status)
         await self._tell()
@@ -147,22 +147,22 @@ class RuntimeLink:
 
     def _forgot(self, status: GetStatusResponse) -> bool:
         """Whether the runtime lacks what it confirmed: it was replaced between two questions."""
-        second = self._told_settings.subnet_v6 if self._told_settings else ""
-        return bool(self.told_subnet and status.subnet != self.told_subnet) or bool(
+        second = self._confirmed_settings.subnet_v6 if self._confirmed_settings else ""
+        return bool(self.confirmed_subnet and status.subnet != self.confirmed_subnet) or bool(
             second and status.subnet_v6 != second
         )
 
     async def _tell(self) -> None:
         settings, subnet = self._settings, self._subnet
-        if settings is not None and settings != self._told_settings:
+        if settings is not None and settings != self._confirmed_settings:
             await self._configure(settings)
-            self._told_settings = settings
+            self._confirmed_settings = settings
             self._held_v6 = settings.subnet_v6 or self._held_v6
             log.debug("runtime_configured", mtu=settings.mtu)
             self._changed()
-        if settings is not None and subnet and subnet != self.told_subnet:
+        if settings is not None and subnet and subnet != self.confirmed_subnet:
             await self.client.configure_subnet(subnet)
-            self.told_subnet = self.held_subnet = subnet
+            self.confirmed_subnet = self.held_subnet = subnet
             log.info("runtime_subnet_configured", subnet=subnet)
             self._changed()
         if self.refusal:
@@ -172,7 +172,7 @@ class RuntimeLink:
     async def _move(self) -> None:
         """Offer the runtime the subnets to move to; it refuses while pods have addresses."""
         to, to_v6 = self._move_to
-        settings = self._told_settings
+        settings = self._confirmed_settings
         if time.monotonic() < self._offer_due:
             return
         # Peers that join wake this up many times a second.
@@ -180,22 +180,22 @@ class RuntimeLink:
         if to:
             await self._announce_length(to)
         if to and await self._offer(self.client.configure_subnet(to), to):
-            self._subnet = self.told_subnet = self.held_subnet = to
+            self._subnet = self.confirmed_subnet = self.held_subnet = to
             self._moved(to)
         if to_v6 and settings is not None:
             moved = replace(settings, subnet_v6=to_v6)
             if await self._offer(self.client.configure(moved), to_v6):
-                self._settings = self._told_settings = moved
+                self._settings = self._confirmed_settings = moved
                 self._held_v6 = to_v6
                 self._moved(to_v6)
 
     async def _announce_length(self, subnet: str) -> None:
         """Let the runtime accept a subnet of another length, as a new Node's podCIDR may have."""
-        told, length = self._told_settings, int(subnet.partition("/")[2])
-        if told is not None and told.node_prefix_length not in (0, length):
-            # Kept as what was told: where the offer is refused, the next look tells the former length again.
-            self._told_settings = replace(told, node_prefix_length=length)
-            await self.client.configure(self._told_settings)
+        confirmed, length = self._confirmed_settings, int(subnet.partition("/")[2])
+        if confirmed is not None and confirmed.node_prefix_length not in (0, length):
+            # Kept as confirmed: where the offer is refused, the next look reports the former length again.
+            self._confirmed_settings = replace(confirmed, node_prefix_length=length)
+            await self.client.configure(self._confirmed_settings)
 
     async def _offer(self, call: Awaitable[None], subnet: str) -> bool:
         try:
@@ -215,18 +215,18 @@ class RuntimeLink:
 
     async def _configure(self, settings: NodeSettings) -> None:
         """Tell all settings, or only the peers that came or went."""
-        told, now = self._told_settings, time.monotonic()
-        if told is None or not told.but_sources(settings) or now - self._told_all > _ALL:
+        confirmed, now = self._confirmed_settings, time.monotonic()
+        if confirmed is None or not confirmed.but_sources(settings) or now - self._sent_all_at > _ALL:
             await self.client.configure(settings)
-            self._told_all = now
+            self._sent_all_at = now
             return
-        more, less = settings.overlay_sources, told.overlay_sources
+        more, less = settings.overlay_sources, confirmed.overlay_sources
         await self.client.change_overlay_sources(more - less, less - more)
 
     def _found(self, version: str) -> None:
         self.reachable = True
         self.error = ""
-        self._told_settings, self.told_subnet = None, ""
+        self._confirmed_settings, self.confirmed_subnet = None, ""
         self._metrics.runtime_ready.set(1)
         log.info("runtime_reached", version=version, address=self.client.address)
         self._restored()
@@ -265,7 +265,7 @@ class RuntimeLink:
             if state is ready and not self.reachable:
                 self._wake.set()
             await channel.wait_for_state_change(state)
-            # Whatever it is now: it was left, so what the runtime was told may be gone.
+            # Whatever it is now: it was left, so what the runtime was sent may be gone.
             if state is ready and self.reachable:
                 self._lost(
                     RuntimeUnavailable(f"The connection to the runtime at {self.client.address} was lost.")

@@ -1,4 +1,4 @@
-"""Care of the VXLAN device: made or adopted, every parameter checked, mended in place or made again.
+"""Care of the VXLAN device: made or adopted, every parameter checked, repaired in place or made again.
 
 Nothing here knows peers. Whoever asks for care must read the device's entries afterwards: a device that was
 made again has none, and its index is another one.
@@ -29,15 +29,15 @@ _SYSCTLS_V6 = {"ipv6/conf/{device}/disable_ipv6": "0", "ipv6/conf/{device}/accep
 
 
 class DeviceError(Exception):
-    """The VXLAN device cannot be made as it must be; the text names what stands in the way and what to do."""
+    """The VXLAN device cannot be made as it must be; the text names what is in the way and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cared:
-    """Result of one look: the device's index, and what had to be mended (link, address, sysctl)."""
+    """Result of one look: the device's index, and what had to be repaired (link, address, sysctl)."""
 
     index: int
-    mended: tuple[str, ...] = ()
+    repaired: tuple[str, ...] = ()
 
 
 class DeviceKeeper:
@@ -54,16 +54,16 @@ class DeviceKeeper:
         """
         held = self._kernel.link(wanted.name)
         verdict = judge(wanted, held)
-        mended = [] if verdict.care is Care.NOTHING else ["link"]
+        repaired = [] if verdict.care is Care.NOTHING else ["link"]
         index = self._act(wanted, held, verdict)
-        # First the switches: a device whose IPv6 is off takes no such address.
+        # First the switches: a device whose IPv6 is off accepts no such address.
         dual_stack = any(":" in address for address in addresses or ())
         switched = self._ensure_sysctls(wanted.name, _SYSCTLS | (_SYSCTLS_V6 if dual_stack else {}))
         if addresses is not None and self._ensure_addresses(index, addresses):
-            mended.append("address")
+            repaired.append("address")
         if switched:
-            mended.append("sysctl")
-        return Cared(index, tuple(mended))
+            repaired.append("sysctl")
+        return Cared(index, tuple(repaired))
 
     def _act(self, wanted: Link, held: Link | None, verdict: Verdict) -> int:
         if verdict.care is Care.REFUSE:
@@ -71,17 +71,17 @@ class DeviceKeeper:
         if verdict.care is Care.NOTHING and held is not None:
             return held.index
         log.info("device_changed", care=verdict.care.value, device=wanted.name, why=verdict.differences)
-        if verdict.care is Care.MEND and held is not None:
-            if self._mend(wanted, held):
+        if verdict.care is Care.REPAIR and held is not None:
+            if self._repair(wanted, held):
                 return held.index
-            log.info("device_changed", care="recreate", device=wanted.name, why="not mended in place")
+            log.info("device_changed", care="recreate", device=wanted.name, why="not repaired in place")
         return self._make(wanted, held)
 
-    def _mend(self, wanted: Link, held: Link) -> bool:
+    def _repair(self, wanted: Link, held: Link) -> bool:
         try:
             self._kernel.run(Put(replace(wanted, index=held.index)))
         except NetlinkError as error:
-            log.info("device_mend_refused", device=wanted.name, error=str(error))
+            log.info("device_repair_refused", device=wanted.name, error=str(error))
             return False
         now = self._kernel.link(wanted.name)
         return judge(wanted, now).care is Care.NOTHING

@@ -1,6 +1,6 @@
 """Care of what the mesh rests on but does not own: the host's neighbour table, and checksums of its device.
 
-What may be set is set, upwards only; what may not is told, with the number that it must be.
+What may be set is set, upwards only; what may not is reported, with the number that it must be.
 """
 
 from __future__ import annotations
@@ -65,11 +65,11 @@ class HostCare:
         self._kernel = kernel_version(release)
         self._checksum = checksum
         self._offload = offload or TxChecksum()
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         self.warnings: tuple[str, ...] = ()
 
     def look(self, device: str, peers: int, direct: int) -> None:
-        """Check everything, mend what may be mended; `direct` peers are reached by the host's own link."""
+        """Check everything, repair what may be repaired; `direct` peers are reached by its own link."""
         needed = neighbours_needed(peers, direct, self._kernel)
         found = [self._neighbours(family, needed) for family in ("ipv4", "ipv6")]
         self._checksums(device)
@@ -107,6 +107,6 @@ class HostCare:
                 why = "asked for" if self._checksum != "auto" else "this kernel would send wrong checksums"
                 log.info("checksum_offload_set", device=device, on=wanted, because=why)
         except OSError as error:
-            if device not in self._told:
-                self._told.add(device)
+            if device not in self._warned:
+                self._warned.add(device)
                 log.warning("checksum_offload_not_set", device=device, on=wanted, error=str(error))

@@ -20,7 +20,7 @@ _LOOPBACK = 1
 
 @dataclass(frozen=True, slots=True)
 class Underlay:
-    """The chosen host address; index (0: there is none), MTU and name of the interface to the peers."""
+    """The chosen host address; index (0: no interface), MTU and name of the interface to the peers."""
 
     host_ip: HostIP
     ifindex: int
@@ -53,7 +53,7 @@ def find_underlay(
 
 
 def _interface(kernel: KernelLike, holders: Iterable[int], peer: Callable[[], str]) -> Link | None:
-    """Return the interface by which peers are reached; None while there is none.
+    """Return the interface by which peers are reached; None before there is one.
 
     It is the one that has the host address, unless nothing is reached by that: kube-proxy's IPVS mode keeps
     addresses on a dummy device, and a host that routes by itself has its own on the loopback device.
@@ -68,7 +68,7 @@ def _interface(kernel: KernelLike, holders: Iterable[int], peer: Callable[[], st
 
 
 def _one(peers: Iterable[str], own: str) -> str:
-    """Return an address that stands for all peers; without any, one that the default route leads to."""
+    """Return an address that represents all peers; without any, one that the default route leads to."""
     v6 = ":" in own
     return min((peer for peer in peers if (":" in peer) == v6), default=_SOMEWHERE[v6])
 

@@ -2,11 +2,11 @@
 
 A claim is made by creating it (atomic: its name is its CIDR), changed under its resourceVersion, and deleted
 under uid and resourceVersion. Statuses are applied whole under one field manager and guarded by the uid, so
-that nothing is said about a successor of the same name.
+that nothing is written about a successor of the same name.
 
 The official client sends what `quilt_kube.request` prepares; its models are left out. They would cost much
 time per object, know nothing of our kinds, and lose fields that a newer server has. What its lowest layer
-does not do is done here: it raises for no status, and waits five minutes unless told otherwise.
+does not do is done here: it raises for no status, and waits five minutes unless configured otherwise.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class Client:
             metrics.API_WRITES.labels(request.method.lower(), _resource(request.path), code).inc()
 
     async def find(self, path: str) -> Json | None:
-        """Return the object (or list) at `path`, or None where there is none."""
+        """Return the object (or list) at `path`, or None when it does not exist."""
         try:
             return await self.ask(read(path))
         except ApiError as error:
@@ -235,7 +235,7 @@ def _official_client(access: Access, server: str) -> ApiClient:
     connector = aiohttp.TCPConnector(ssl=access.tls or True, limit=_CONNECTIONS, socket_factory=open_socket)
     configuration = Configuration(host=server)
     configuration.proxy = access.proxy or None
-    # No proxy but the access's: asking the environment takes two threads per request.
+    # No proxy but the access's: asking the environment costs two threads per request.
     configuration.client_session_kwargs = {"trust_env": False, "connector": connector}
     return ApiClient(configuration)
 

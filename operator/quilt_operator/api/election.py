@@ -55,11 +55,11 @@ class Election:
         self.renewed = -float("inf")
         """Monotonic time of the last renewal that succeeded."""
         self.held_until = -float("inf")
-        """Until when the Lease is surely ours: nobody else can hold it before its duration is over."""
+        """Until when the Lease is surely held: nobody else can hold it before its duration is over."""
 
     async def acquire(self) -> None:
         """Wait until this candidate leads. API failures only prolong the wait."""
-        told = ""
+        logged = ""
         while True:
             try:
                 holder = await self._try_acquire()
@@ -69,9 +69,9 @@ class Election:
                 self._note_renewal()
                 log.info("leadership_acquired", identity=self._identity)
                 return
-            if holder != told:
+            if holder != logged:
                 log.info("waiting_for_leadership", holder=holder)
-                told = holder
+                logged = holder
             # Jitter, so that several standbys do not collide for ever.
             pause = self._timing.retry * random.uniform(0.8, 1.2)  # noqa: S311
             await asyncio.sleep(min(pause, max(0.1, self._ends_at - time.monotonic())))

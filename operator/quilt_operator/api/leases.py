@@ -42,7 +42,7 @@ class LeaseWatch(Followed[Lease]):
 
     @property
     def alive(self) -> bool:
-        """Whether the API server was heard lately."""
+        """Whether the API server answered lately."""
         return self.age < SILENCE
 
     def snapshot(self) -> dict[str, str]:
@@ -63,7 +63,7 @@ class LeaseWatch(Followed[Lease]):
 
     def ended(self, error: Exception | None = None) -> float:
         """Take note of how a request failed, or that a watch ended; return the seconds to wait."""
-        since = self.heard if isinstance(error, SilentError) else time.monotonic()
+        since = self.received_at if isinstance(error, SilentError) else time.monotonic()
         self._away_since = min(self._away_since, since)
         return super().ended(error)
 

@@ -1,4 +1,4 @@
-"""What the chart owns of a QuiltNetwork's spec, against what stands there."""
+"""What the chart owns of a QuiltNetwork's spec, against what is there."""
 
 from __future__ import annotations
 

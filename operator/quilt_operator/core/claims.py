@@ -1,8 +1,8 @@
 """The book of claims: who owns which subnet, what is free, and which claims are not as they should be.
 
-The API server is the only lock (a claim's name is its CIDR); this book is the operator's view of it. It takes
-whatever it is given: a malformed, foreign or overlapping claim is entered as a problem, blocks the addresses
-that it touches, and is never overwritten.
+The API server is the only lock (a claim's name is its CIDR); this book is the operator's view of it. It
+accepts whatever it is given: a malformed, foreign or overlapping claim is entered as a problem, blocks the
+addresses that it touches, and is never overwritten.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Book:
                 del index[key]
 
     def leave_out(self, node: str, addresses: Iterable[str]) -> None:
-        """Hand out no subnet that holds one of a Node's addresses, in place of those told of it before.
+        """Hand out no subnet that holds one of a Node's addresses, in place of those reported for it before.
 
         It stays whose it is, and may be asked for by name: only unasked it is given to nobody.
         """
@@ -178,7 +178,7 @@ class Book:
         return next((other for other in up if other != node and confirmed(other)), None)
 
     def holder(self, cidr: str) -> QuiltSubnet | None:
-        """The claim that stands in the way of `cidr` in this view, or None."""
+        """The claim that is in the way of `cidr` in this view, or None."""
         exact = self.get(claim_name(cidr))
         if exact is not None:
             return exact

@@ -47,13 +47,13 @@ class ClaimPlan:
 def has_left(node: QuiltNode | None, kube: Node | None) -> bool:
     """Whether a node is out of the mesh: its QuiltNode is gone or going, and so is its Node.
 
-    A QuiltNode that goes while the Node stays is a mistake or is made again by the agent: its pods run.
+    A QuiltNode that is deleted while the Node stays is a mistake or is made again by the agent: its pods run.
     """
     return (node is None or node.deleting) and kube is None
 
 
 def staying(node: QuiltNode) -> QuiltNode:
-    """A node whose QuiltNode goes, but whose Node stays: it is served like any other until then."""
+    """A node whose QuiltNode is deleted, but whose Node stays: it is served like any other until then."""
     return replace(node, metadata=replace(node.metadata, deletion_timestamp=""))
 
 
@@ -72,7 +72,7 @@ def address(
 ) -> Address:
     """The address under which peers shall reach `node`.
 
-    `used` is what they are told now: its address stays until another one is confirmed. `holder` names another
+    `used` is what is published now: its address stays until another one is confirmed. `holder` names another
     node that is Up under an address and confirmed to have it. The first one keeps it, also against a node
     that was Down meanwhile.
     """
@@ -113,7 +113,7 @@ def plan_claims(
 
     `wanted` are subnets chosen by others, by family; with `only_wanted` no other one is asked for.
 
-    A node that is gone gives up all; one that came back takes back what it had. What its runtime serves is
+    A node that is gone gives up all; one that came back gets back what it had. What its runtime serves is
     kept until it serves the chosen one; without a choice one claim of each family stays.
     """
     if node is None or node.deleting:

@@ -7,9 +7,9 @@ cutting it off for that would turn an image pull into an outage.
 
 Many that fall silent at once are a fault of what we look through rather than of theirs: a guard then stops
 withdrawal, and another one stops marking agents. Both count only nodes that tell something about now: not
-those that were never heard (prepared for a machine that is yet to come), nor those that are Down for long.
+those that never reported (prepared for a machine that is yet to come), nor those that are Down for long.
 
-All times are seconds of one monotonic clock; `-inf` stands for "never".
+All times are seconds of one monotonic clock; `-inf` is "never".
 """
 
 from __future__ import annotations
@@ -74,12 +74,12 @@ class Health:
     """Withdrawals without a long time up in between."""
     back: float | None = None
     """While down: when renewals began again."""
-    heard: bool = True
+    seen: bool = True
     """Whether its agent or a Lease that decides was ever there; silence of who never spoke is no news."""
 
     def counts(self, now: float) -> bool:
         """Whether its silence may be part of a failure that spreads now."""
-        return self.heard and not (self.down and now - self.changed >= _LATELY)
+        return self.seen and not (self.down and now - self.changed >= _LATELY)
 
     @property
     def hold(self) -> float:
@@ -126,9 +126,9 @@ def judge(
 ) -> Judgement:
     """New verdicts for all nodes.
 
-    `floor` is when observation last began anew (start, change of leader, lost watch, other rules): every node
-    gets a full time-out from there; from `agent_floor` every agent. `blind` says that the operator cannot see
-    Leases at all: no verdict changes then.
+    `floor` is when observation last began again (start, change of leader, lost watch, other rules): every
+    node gets a full time-out from there; from `agent_floor` every agent. `blind` says that the operator
+    cannot see Leases at all: no verdict changes then.
     """
     doubtful = _doubtful(standing, pulses, policy, now=now, floor=floor)
     since = Since(floor, max(floor, agent_floor))
@@ -142,12 +142,12 @@ def judge(
 
 
 def withdrawn(judgement: Judgement, standing: Mapping[str, Health]) -> frozenset[str]:
-    """Nodes that a judgement takes down."""
+    """Nodes that a judgement sets down."""
     return frozenset(name for name, new in judgement.changed.items() if new.down and not standing[name].down)
 
 
 def accused(judgement: Judgement, standing: Mapping[str, Health]) -> frozenset[str]:
-    """Nodes that a judgement takes down or whose agents it calls unresponsive."""
+    """Nodes that a judgement sets down or whose agents it calls unresponsive."""
     mute = {
         name
         for name, new in judgement.changed.items()
@@ -168,15 +168,15 @@ _Doubtful = list[tuple[str, Health, Pulse]]
 def _doubtful(
     standing: Mapping[str, Health], pulses: Mapping[str, Pulse], policy: Policy, *, now: float, floor: float
 ) -> _Doubtful:
-    """Nodes that need a judge: of thousands, nearly all are up and heard from, each second anew."""
+    """Nodes that need a judge: of thousands, nearly all are up and renewing, each second again."""
     lately = now - min(policy.suspect_after, policy.timeout)
     found = []
     for name, health in standing.items():
         pulse = pulses.get(name, _NEVER)
         alive = pulse.agent > lately or health.since > lately or floor > lately
-        if not alive or health.down or health.agent_unresponsive or not health.heard:
-            if not health.heard and pulse.latest(policy) > -inf:
-                health = replace(health, heard=True)
+        if not alive or health.down or health.agent_unresponsive or not health.seen:
+            if not health.seen and pulse.latest(policy) > -inf:
+                health = replace(health, seen=True)
             found.append((name, health, pulse))
     return found
 
@@ -209,7 +209,7 @@ def _too_many(silent: int, total: int, policy: Policy) -> bool:
 def _judge_one(
     health: Health, pulse: Pulse, policy: Policy, since: Since, *, now: float, guard: Guard
 ) -> Health:
-    if not health.heard:
+    if not health.seen:
         return health
     mute = now - max(pulse.agent, since.agents, health.since) >= policy.timeout
     if mute != health.agent_unresponsive and not (mute and guard.agents):

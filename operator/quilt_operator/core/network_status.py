@@ -1,4 +1,4 @@
-"""What the operator says about the QuiltNetwork: how full it is, and what stands in its way."""
+"""What the operator reports of the QuiltNetwork: how full it is, and what is in its way."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def news(before: Iterable[Condition], now: Iterable[Condition]) -> Iterator[tupl
 def _phase(claims: Sequence[QuiltSubnet], health: Health, address: Address) -> str:
     if health.down:
         return DOWN
-    return UP if claims and address.host_ip and health.heard else PENDING
+    return UP if claims and address.host_ip and health.seen else PENDING
 
 
 def _subnet_allocated(claims: Sequence[QuiltSubnet], refusal: Refusal | None) -> Condition:
@@ -166,7 +166,7 @@ def _ready(
         return Condition(READY, _FALSE, NODE_DOWN, text)
     if refusal is not None or not claims:
         return Condition(READY, _FALSE, "NoSubnet", refusal.message if refusal else "waiting for a subnet")
-    if not health.heard:
+    if not health.seen:
         return Condition(
             READY, _FALSE, "NotJoined", "prepared: no agent of a node of this name has reported yet"
         )
@@ -183,9 +183,9 @@ def _ready_by_agent(node: QuiltNode) -> Condition:
     if lost is not None and lost.status == _TRUE:
         return Condition(READY, _FALSE, CLAIM_LOST, lost.message)
     for type_, reason in ((RUNTIME_READY, "RuntimeNotReady"), (DATAPLANE_IN_SYNC, "DataplaneNotInSync")):
-        said = node.condition(type_)
-        if said is None:
+        reported = node.condition(type_)
+        if reported is None:
             return Condition(READY, _UNKNOWN, reason, f"the agent has not reported {type_} yet")
-        if said.status != _TRUE:
-            return Condition(READY, _FALSE, reason, said.message or said.reason)
+        if reported.status != _TRUE:
+            return Condition(READY, _FALSE, reason, reported.message or reported.reason)
     return Condition(READY, _TRUE, "InMesh")

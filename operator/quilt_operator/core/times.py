@@ -25,7 +25,7 @@ def parse_time(text: str) -> datetime | None:
 
 
 def age(text: str, now: datetime) -> float:
-    """Seconds since that moment; 0 for none that is readable, or one that a clock ahead of ours wrote."""
+    """Seconds since that moment; 0 for none that is readable, or one that a clock ahead of this one wrote."""
     moment = parse_time(text)
     return max(0.0, (now - moment).total_seconds()) if moment is not None else 0.0
 

@@ -1,6 +1,6 @@
 """API servers that go without a word, as every component that watches sees them: real TCP in a namespace.
 
-The first watch of each path is the one that dies. Whoever notices asks again, and is told what it missed.
+The first watch of each path is the one that dies. A client that notices asks again, and gets what it missed.
 """
 
 from __future__ import annotations

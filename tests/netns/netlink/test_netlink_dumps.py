@@ -102,7 +102,7 @@ def test_field_bug_12_long_tables_of_both_families(kernel: Kernel, device: int) 
 
 
 @pytest.mark.kernel
-def test_what_others_modified_is_not_taken_for_ours(kernel: Kernel, device: int, netns: Any) -> None:  # noqa: F811
+def test_what_others_modified_does_not_count_as_our_own(kernel: Kernel, device: int, netns: Any) -> None:  # noqa: F811
     assert kernel.apply([*peer(device, 2), *peer(device, 3)]) == []
     netns.run(
         "ip",

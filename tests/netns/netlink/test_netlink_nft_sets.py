@@ -45,7 +45,7 @@ def test_addresses_come_and_go(sets: Any) -> None:
     )
 
 
-def test_as_many_as_one_change_takes(sets: Any) -> None:
+def test_as_many_as_one_change_accepts(sets: Any) -> None:
     many = [f"fd00::{number:x}" for number in range(1, MOST + 1)]
     change(sets, SetChange("six", many, True))
     assert members(sets, "six") == set(many)

@@ -45,13 +45,13 @@ def test_more_members_than_one_datagram_holds(netns: Any) -> None:
         assert sets.members("six") == set(keys)
 
 
-def test_the_other_ends_mac_is_told_in_whatever_namespace_it_lies(make_netns: Callable[[], Any]) -> None:
+def test_the_other_ends_mac_is_known_in_whatever_namespace_it_lies(make_netns: Callable[[], Any]) -> None:
     here, there = make_netns(), make_netns()
     descriptor = there.descriptor()
     with MulticastKernel.open(here.path) as kernel:
         kernel.run(Create(Link("far", "veth", peer=Link("eth0", mac=MAC, netns_fd=descriptor))))
         kernel.run(Create(Link("near", "veth", peer=Link("side", mac="02:00:00:00:00:09"))))
         kernel.run(Create(Link("bridge", "bridge")))
-        told = {name: kernel.peer_mac(name) for name in ("far", "near", "bridge", "absent")}
+        macs = {name: kernel.peer_mac(name) for name in ("far", "near", "bridge", "absent")}
     os.close(descriptor)
-    assert told == {"far": MAC, "near": "02:00:00:00:00:09", "bridge": None, "absent": None}
+    assert macs == {"far": MAC, "near": "02:00:00:00:00:09", "bridge": None, "absent": None}

@@ -30,7 +30,7 @@ async def becomes(rig: Rig, near: Hop) -> None:
 async def test_only_a_peer_on_the_link_is_routed_directly(rig: Rig) -> None:
     await start(rig)
     assert routed(rig) == {NEAR: BY_LINK, FAR: FAR_HOP}
-    # What the overlay needs stands all the same: a peer that leaves the link is reached at once.
+    # What the overlay needs is there all the same: a peer that leaves the link is reached at once.
     assert len(read_fdb(rig.kernel, device(rig).index)) == 2
 
 
@@ -45,7 +45,8 @@ async def test_a_network_that_does_not_ask_for_it_encapsulates_all(rig: Rig) -> 
 
 async def test_it_follows_addresses_and_routes_of_the_host(rig: Rig, netns: Namespace) -> None:
     await start(rig)
-    # A shorter prefix puts the far peer on the link, a host route behind a router takes the near one off.
+    # A shorter prefix puts the far peer on the link, a host route behind a router removes the near one from
+    # it.
     netns.run("ip", "address", "add", "198.18.0.9/16", "dev", "eth0")
     await eventually(lambda: routed(rig).get(FAR) == Hop("198.18.7.3", "eth0"))
     netns.run("ip", "address", "del", "198.18.0.9/16", "dev", "eth0")

@@ -17,7 +17,7 @@ from quilt_netlink import Delete, FdbEntry, Neighbour, Op, Put, Vxlan
 from quilt_nodeagent.kernel.hostcare import HostCare, TxChecksum
 from quilt_nodeagent.kernel.observe import read_fdb, read_neighbours
 from tests.support.agent_doubles import Rig, eventually
-from tests.support.agent_scene import device, mesh, publish, routed, stands
+from tests.support.agent_scene import device, mesh, programmed, publish, routed
 from tests.support.namespaces import Namespace, socket_inside
 
 
@@ -50,18 +50,18 @@ def subnet_routed(rig: Rig) -> bool:
     return bridge is not None and "10.42.1.1/24" in {a.address for a in rig.kernel.addresses(bridge.index)}
 
 
-async def test_row_3_the_parent_of_the_vxlan_device_goes_and_comes_back(rig: Rig, netns: Namespace) -> None:
+async def test_row_3_the_parent_of_the_vxlan_device_leaves_and_comes_back(rig: Rig, netns: Namespace) -> None:
     await mesh(rig, 2, 3)
     index = device(rig).index
     netns.run("ip", "link", "del", "eth0")
     await eventually(lambda: "198.18.0.1" not in {a.address for a in rig.kernel.addresses()})
     await eventually(lambda: "on no interface" in rig.condition("DataplaneInSync")["message"])
     publish(rig, 4)
-    await eventually(lambda: stands(rig, 2, 3, 4))
+    await eventually(lambda: programmed(rig, 2, 3, 4))
     netns.run("ip", "link", "add", "eth0", "mtu", "1400", "type", "veth", "peer", "name", "switch")
     netns.run("ip", "address", "add", "198.18.0.1/24", "dev", "eth0")
     netns.run("ip", "link", "set", "eth0", "up")
-    await eventually(lambda: device(rig).mtu == 1350 and stands(rig, 2, 3, 4))
+    await eventually(lambda: device(rig).mtu == 1350 and programmed(rig, 2, 3, 4))
     assert device(rig).index == index
     await rig.ready()
 
@@ -87,7 +87,9 @@ async def test_row_4_routes_survive_link_flaps_and_network_services(
         await mesh(rig, 2, 3)
         await eventually(lambda: subnet_routed(rig))
         netns.run("sh", "-c", command)
-        await eventually(lambda: stands(rig, 2, 3) and subnet_routed(rig) and not rig.agent.report.unready())
+        await eventually(
+            lambda: programmed(rig, 2, 3) and subnet_routed(rig) and not rig.agent.report.unready()
+        )
         assert {a.address for a in rig.kernel.addresses(device(rig).index)} == {"10.42.1.0/32"}
 
 
@@ -112,16 +114,16 @@ async def test_row_5_the_host_address_moves_to_another_nic(rig: Rig, netns: Name
     await mesh(rig, 2)
     netns.run("ip", "address", "del", "198.18.0.1/24", "dev", "eth0")
     netns.run("ip", "address", "add", "198.18.0.1/24", "dev", "eth1")
-    await eventually(lambda: device(rig).mtu == 8950 and stands(rig, 2))
+    await eventually(lambda: device(rig).mtu == 8950 and programmed(rig, 2))
     await eventually(lambda: rig.runtime.configured[-1].mtu == 8950)
 
 
-async def test_row_7_a_stale_neighbour_with_a_wanted_mac_takes_nothing_with_it(rig: Rig) -> None:
+async def test_row_7_a_stale_neighbour_with_a_wanted_mac_is_removed_alone(rig: Rig) -> None:
     await mesh(rig, 2, 3)
     index, mac = device(rig).index, vtep_mac("default", "n2")
     rig.kernel.run(Put(Neighbour(index, "10.42.55.0", mac)))
     await eventually(lambda: rig.counter("drift_repairs_total", kind="neighbour") == 1)
-    assert stands(rig, 2, 3)
+    assert programmed(rig, 2, 3)
 
 
 async def test_row_7_a_node_deleted_and_added_again_has_its_new_address(rig: Rig) -> None:
@@ -156,7 +158,7 @@ async def test_row_12_more_neighbours_than_the_tables_threshold(rig: Rig, netns:
 
 
 async def test_row_13_a_peer_that_the_kernel_refuses_spoils_no_other(rig: Rig) -> None:
-    """An IPv6 host behind an IPv4 device: it takes no such FDB entry, and takes all the others."""
+    """An IPv6 host behind an IPv4 device: it accepts no such FDB entry, and all the others."""
     rig.network()
     rig.api.claim("10.42.1.0/24", "self", "198.18.0.1")
     rig.api.claim("10.42.5.0/24", "n5", "2001:db8::5")
@@ -166,7 +168,7 @@ async def test_row_13_a_peer_that_the_kernel_refuses_spoils_no_other(rig: Rig) -
     assert "10.42.5.0/24" not in routed(rig)
     await eventually(lambda: "n5 (2001:db8::5)" in rig.condition("DataplaneInSync")["message"])
     publish(rig, 5)
-    await eventually(lambda: stands(rig, *range(2, 200)))
+    await eventually(lambda: programmed(rig, *range(2, 200)))
 
 
 async def test_row_13_many_changes_and_a_storm_of_notifications_leave_it_in_sync(rig: Rig) -> None:
@@ -178,7 +180,7 @@ async def test_row_13_many_changes_and_a_storm_of_notifications_leave_it_in_sync
         storm += [Put(entry), Delete(entry)]
     await asyncio.to_thread(rig.kernel.apply, storm)
     rig.kernel.run(Delete(Neighbour(index, "10.42.2.0", vtep_mac("default", "n2"))))
-    await eventually(lambda: stands(rig, 2, 3))
+    await eventually(lambda: programmed(rig, 2, 3))
     await rig.ready()
 
 

@@ -1,4 +1,4 @@
-"""An API server goes without a word while a node dies: the kernels of those that watch it follow."""
+"""An API server disappears silently while a node dies: the kernels of those that watch it follow."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.node import in_namespace
 from quilt_netlink import Address, Kernel, Link, Monitor, Put
 from tests.support.agent_doubles import Rig
 from tests.support.agent_doubles import rig as make_rig
-from tests.support.agent_scene import mesh, publish, stands
+from tests.support.agent_scene import mesh, programmed, publish
 from tests.support.namespaces import Namespace
 
 
@@ -39,7 +39,7 @@ async def forgets(rig: Rig, patience: float) -> bool:
     """Whether the third node leaves the kernel; the patience is the test's."""
     try:
         async with asyncio.timeout(patience):
-            while not stands(rig, 2):  # noqa: ASYNC110  kernel state has no event that covers every condition
+            while not programmed(rig, 2):  # noqa: ASYNC110  kernel state has no event that covers every condition
                 await asyncio.sleep(0.1)
     except TimeoutError:
         return False

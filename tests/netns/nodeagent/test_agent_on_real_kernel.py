@@ -7,7 +7,7 @@ import pytest
 from quilt_crds.names import vtep_mac
 from tests.support.agent_behaviour import AgentBehaviour
 from tests.support.agent_doubles import Rig, eventually
-from tests.support.agent_scene import device, mesh, stands
+from tests.support.agent_scene import device, mesh, programmed
 from tests.support.namespaces import Namespace
 
 
@@ -50,7 +50,7 @@ class TestOnRealKernel(AgentBehaviour):
         ids = {nexthop.gateway: nexthop.id for nexthop in rig.kernel.nexthops(protocol=81)}
         names = {"own": ids["10.42.2.0"], "other": ids["10.42.3.0"], "mac": vtep_mac("default", "n2")}
         netns.run(*command.format(**names).split())
-        await eventually(lambda: _writes(rig) > writes and stands(rig, 2, 3))
+        await eventually(lambda: _writes(rig) > writes and programmed(rig, 2, 3))
         assert device(rig).vxlan == good.vxlan
         assert (device(rig).mac, device(rig).mtu, device(rig).up) == (good.mac, good.mtu, good.up)
         assert {a.address for a in rig.kernel.addresses(device(rig).index)} == {"10.42.1.0/32"}

@@ -14,7 +14,7 @@ from quilt_netlink import Address, Failure, FdbEntry, Link, Op, Put, Route
 from quilt_nodeagent import sources
 from quilt_nodeagent.core.overlay import Hop
 from tests.support.agent_doubles import Rig
-from tests.support.agent_scene import device, mesh, publish, routed, stands
+from tests.support.agent_scene import device, mesh, programmed, publish, routed
 
 
 async def comes(condition: Callable[[], object], patience: float = 30.0) -> bool:
@@ -93,11 +93,11 @@ async def test_a_peer_with_a_host_address_of_the_other_family_makes_nobody_unrea
     await rig.start()
     assert await comes(lambda: not rig.agent.report.unready()), rig.agent.report.unready()
     assert (rig.folder / "conf" / "10-quilt.conflist").exists()
-    assert stands(rig, 2, 3)
+    assert programmed(rig, 2, 3)
     assert await comes(lambda: rig.condition("DataplaneInSync").get("status") == "True")
     assert "n5 (2001:db8::5)" in rig.condition("DataplaneInSync")["message"]
     publish(rig, 5)
-    assert await comes(lambda: stands(rig, 2, 3, 5))
+    assert await comes(lambda: programmed(rig, 2, 3, 5))
     assert await comes(lambda: "n5" not in rig.condition("DataplaneInSync")["message"])
 
 
@@ -127,7 +127,7 @@ async def test_a_refused_entry_makes_nobody_unready_and_is_tried_alone(rig: Rig)
     assert await comes(lambda: rig.counter("kernel_write_failures_total", kind="route") > failures + 2)
     assert rig.condition("DataplaneInSync")["status"] == "True"
     rig.runtime.refuse.clear()
-    assert await comes(lambda: stands(rig, 2, 3, 5))
+    assert await comes(lambda: programmed(rig, 2, 3, 5))
 
 
 async def test_an_entry_that_stays_refused_costs_no_look_at_all_others(rig: Rig) -> None:
@@ -141,7 +141,7 @@ async def test_an_entry_that_stays_refused_costs_no_look_at_all_others(rig: Rig)
     assert await comes(lambda: rig.counter("kernel_write_failures_total", kind="fdb") >= 6)
     assert rig.counter("resyncs_total", cause="retry") <= 2
     del rig.kernel.apply  # type: ignore[attr-defined]  # the class' own again
-    assert await comes(lambda: stands(rig, 2, 3, 5))
+    assert await comes(lambda: programmed(rig, 2, 3, 5))
 
 
 async def test_a_small_underlay_keeps_ipv4_peers_where_it_is_too_small_for_ipv6(rig: Rig) -> None:
@@ -153,7 +153,7 @@ async def test_a_small_underlay_keeps_ipv4_peers_where_it_is_too_small_for_ipv6(
     rig.api.claim("fd42:0:0:2::/64", "n2", "198.18.0.2")
     publish(rig, 2)
     await rig.start()
-    assert await comes(lambda: stands(rig, 2)), rig.agent.reconciler.problems
+    assert await comes(lambda: programmed(rig, 2)), rig.agent.reconciler.problems
     assert device(rig).mtu == 1250
     give(rig, "eth0", mtu=1500)
     assert await comes(lambda: "fd42:0:0:2::/64" in routed(rig)), rig.agent.reconciler.problems

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.agent_doubles import Rig, eventually
-from tests.support.agent_scene import mesh, publish, stands
+from tests.support.agent_scene import mesh, programmed, publish
 from tests.support.namespaces import Namespace
 
 CIDRS = {"10.42.0.0/16", "fd42:42::/48"}
@@ -34,7 +34,7 @@ async def test_a_node_refuses_what_has_no_route_and_sends_what_has_one(rig: Rig,
     assert refused(netns) == {"10.42.0.0/16"}
     assert "dev vxlan100" in netns.run("ip", "route", "get", "10.42.2.9")
     publish(rig, 2, phase="Down")
-    await eventually(lambda: stands(rig))
+    await eventually(lambda: programmed(rig))
     assert refused(netns) == {"10.42.0.0/16"}
 
 

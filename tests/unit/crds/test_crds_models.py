@@ -92,14 +92,14 @@ def test_fields_of_a_newer_schema_are_ignored() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "message"),
     [
         (
             {"clusterCIDRs": ["10.42.0.1/16"]},
             "clusterCIDRs.0: '10.42.0.1/16' is not canonical; write 10.42.0.0/16",
         ),
         ({"clusterCIDRs": ["10.42.0.0/16", "10.42.3.0/24"]}, "10.42.0.0/16 and 10.42.3.0/24 overlap"),
-        ({"clusterCIDRs": ["fd00::/48"]}, "fd00::/48 stands in the list of IPv4 ranges"),
+        ({"clusterCIDRs": ["fd00::/48"]}, "fd00::/48 is in the list of IPv4 ranges"),
         (
             {"clusterCIDRs": ["10.42.1.0/25"]},
             "nodePrefixLength is /24, a node's subnet would not fit into 10.42.1.0/25",
@@ -123,15 +123,15 @@ def test_fields_of_a_newer_schema_are_ignored() -> None:
         ({"nodeDownPolicy": "Drop"}, "nodeDownPolicy: Input should be 'Withdraw' or 'Keep'"),
     ],
 )
-def test_a_refusal_names_the_object_the_field_and_what_to_write(spec: dict[str, Any], said: str) -> None:
+def test_a_refusal_names_the_object_the_field_and_what_to_write(spec: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidObjectError) as caught:
         QuiltNetworkSpec.parse(spec, "QuiltNetwork default")
     assert str(caught.value).startswith("QuiltNetwork default is not valid: ")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"metadata": {"name": "wrong"}}, "a claim to 10.42.1.0/24 must be named 10.42.1.0-24"),
         ({"mesh": {"phase": "Releasing"}}, "releasedAt is not set"),
@@ -139,8 +139,8 @@ def test_a_refusal_names_the_object_the_field_and_what_to_write(spec: dict[str, 
         ({"spec": {"cidr": "10.42.1.0/24", "network": "default"}}, "spec.node: Field required"),
     ],
 )
-def test_a_malformed_claim_is_refused(change: dict[str, Any], said: str) -> None:
-    with pytest.raises(InvalidObjectError, match=said):
+def test_a_malformed_claim_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidObjectError, match=message):
         QuiltSubnet.parse(SUBNET | change)
 
 

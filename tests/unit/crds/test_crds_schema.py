@@ -53,8 +53,8 @@ def test_check_notices_a_stale_a_missing_and_a_surplus_file(
     (folder / "surplus.yaml").write_text("")
     capsys.readouterr()
     assert main(["--root", str(tmp_path), "--check"]) == 1
-    said = capsys.readouterr().err
-    assert [name in said for name in ("quiltnodes", "quiltsubnets", "surplus")] == [True] * 3
+    errors = capsys.readouterr().err
+    assert [name in errors for name in ("quiltnodes", "quiltsubnets", "surplus")] == [True] * 3
     assert main(["--root", str(tmp_path)]) == 0
     assert main(["--root", str(tmp_path), "--check"]) == 0
 

@@ -56,18 +56,20 @@ def test_every_field_is_one_of_the_description_and_of_its_type(name: str) -> Non
     found = list(fields(kind, path))
     assert found
     for where, type_ in found:
-        told = part(schema, where)
-        told = told.get("items", told)
+        described = part(schema, where)
+        described = described.get("items", described)
         if get_origin(type_) is dict:
-            assert told["type"] == "object", where
-        elif type_ in TYPES and "x-kubernetes-int-or-string" not in told:
-            assert told["type"] == TYPES[type_], where
+            assert described["type"] == "object", where
+        elif type_ in TYPES and "x-kubernetes-int-or-string" not in described:
+            assert described["type"] == TYPES[type_], where
 
 
 def test_the_defaults_of_the_network_are_those_of_the_description() -> None:
-    told = {"clusterCIDRsV6": [], **QuiltNetworkSpec().wire()}
+    described = {"clusterCIDRsV6": [], **QuiltNetworkSpec().wire()}
     for name, value in msgspec.json.decode(msgspec.json.encode(wire_network.QuiltNetworkSpec())).items():
-        expected = {key: told[name][key] for key in value} if isinstance(value, dict) else told[name]
+        expected = (
+            {key: described[name][key] for key in value} if isinstance(value, dict) else described[name]
+        )
         assert value == expected, name
 
 

@@ -28,14 +28,14 @@ def leaves(values: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple
             yield ".".join((*path, key)), value
 
 
-def test_every_value_of_the_chart_is_told_with_its_default() -> None:
+def test_every_value_of_the_chart_is_documented_with_its_default() -> None:
     values = yaml.safe_load((ROOT / "helm/quilt-mesh/values.yaml").read_text())
-    told = dict(re.findall(r"^\| `([\w.]+)` \| `([^`]*)` \|", CONFIGURATION, re.MULTILINE))
+    documented = dict(re.findall(r"^\| `([\w.]+)` \| `([^`]*)` \|", CONFIGURATION, re.MULTILINE))
     wanted = {
         path: (value or '""') if isinstance(value, str) else json.dumps(value)
         for path, value in leaves(values)
     }
-    assert told == wanted
+    assert documented == wanted
 
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -63,7 +63,7 @@ def test_ports_are_the_ones_of_the_code() -> None:
         assert str(port) in (ROOT / "README.md").read_text()
 
 
-def test_metrics_that_are_told_exist() -> None:
+def test_metrics_that_are_documented_exist() -> None:
     sources = "".join(
         (ROOT / path).read_text()
         for path in (
@@ -72,8 +72,8 @@ def test_metrics_that_are_told_exist() -> None:
             "operator/quilt_operator/metrics.py",
         )
     )
-    told = set(re.findall(r"quilt_(?:agent|runtime|operator)_[a-z_]+", CONFIGURATION))
-    missing = [name for name in told if f'"{name.removesuffix("_total")}' not in sources]
+    documented = set(re.findall(r"quilt_(?:agent|runtime|operator)_[a-z_]+", CONFIGURATION))
+    missing = [name for name in documented if f'"{name.removesuffix("_total")}' not in sources]
     assert missing == []
 
 

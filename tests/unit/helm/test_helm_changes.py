@@ -29,7 +29,7 @@ def rows() -> dict[str, str]:
     return found
 
 
-def said(path: str) -> str:
+def written(path: str) -> str:
     """The row of a value, or else that of the nearest section above it."""
     known, parts = rows(), path.split(".")
     return next(known[above] for n in range(len(parts), 0, -1) if (above := ".".join(parts[:n])) in known)
@@ -46,10 +46,10 @@ def test_the_page_names_the_pods_that_a_value_restarts(render: Render, one: Case
     if one.path.startswith("apiServer."):
         before = render({})  # Both of them or none.
     changed = [which for which, name in PODS.items() if template(before, name) != template(after, name)]
-    assert said(one.path) == (", ".join(changed) or "none")
+    assert written(one.path) == (", ".join(changed) or "none")
 
 
 def test_every_row_is_about_a_value() -> None:
     paths = {one.path for one in CASES}
     assert not [row for row in rows() if not any(f"{path}.".startswith(f"{row}.") for path in paths)]
-    assert all(said(path) == "none" for path in REFUSED)
+    assert all(written(path) == "none" for path in REFUSED)

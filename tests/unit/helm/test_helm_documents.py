@@ -32,7 +32,7 @@ def test_the_icon_is_a_picture_with_a_name() -> None:
     assert root[0].tag.endswith("title")
 
 
-def test_the_catalog_is_told_of_every_kind() -> None:
+def test_the_catalog_lists_every_kind() -> None:
     annotations = yaml.safe_load((CHART / "Chart.yaml").read_text())["annotations"]
     named = [item["name"] for item in yaml.safe_load(annotations["artifacthub.io/crds"])]
     assert sorted(named) == sorted(definition.resource.crd_name for definition in DEFINITIONS)

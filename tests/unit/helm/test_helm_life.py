@@ -76,9 +76,9 @@ def test_values_of_an_older_chart_are_refused_with_the_command(helm: Helm, tmp_p
     shutil.copytree(CHART, chart)
     # What Helm does with --reuse-values: the old chart's values take the place of the new ones.
     (chart / "values.yaml").write_text(done.stdout)
-    said = helm.run("template", "quilt", str(chart)).stderr
-    assert "--reset-then-reuse-values" in said
-    assert "additional properties" not in said, "no value of the older chart has gone"
+    errors = helm.run("template", "quilt", str(chart)).stderr
+    assert "--reset-then-reuse-values" in errors
+    assert "additional properties" not in errors, "no value of the older chart has gone"
     # And with --reset-then-reuse-values: the user's over the new chart's.
     assert helm.objects({"image": {"tag": "v1"}, "node": {"updateStrategy": "OnDelete"}})
 
@@ -153,7 +153,7 @@ def test_all_objects_carry_the_common_labels_and_annotations(helm: Helm) -> None
             assert item["metadata"]["annotations"]["example.com/team"] == "net", name
 
 
-def test_labels_of_the_user_neither_replace_ours_nor_select(helm: Helm) -> None:
+def test_labels_of_the_user_neither_replace_the_charts_nor_select(helm: Helm) -> None:
     mine = {"app.kubernetes.io/component": "mine", "color": "red"}
     values = {"commonLabels": mine, "node": {"podLabels": {"color": "blue", "helm.sh/chart": "mine"}}}
     usual, changed = helm.objects(), helm.objects(values)

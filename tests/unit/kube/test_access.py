@@ -67,7 +67,7 @@ def test_several_files_are_merged_and_the_first_decides(tmp_path: Path) -> None:
 def test_the_order_is_the_flag_the_variable_the_home_and_then_the_pod(
     tmp_path: Path, pod: tuple[dict[str, str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """u9: Where several ways lead to a cluster the one that kubectl takes is taken."""
+    """u9: Where several ways lead to a cluster the one that kubectl uses is used."""
     home, account = pod
     monkeypatch.setattr("quilt_kube.access.make_tls", lambda _: None)
     assert find(environment=home, account=account).server == "https://10.43.0.1:443"
@@ -162,7 +162,7 @@ def test_a_kubeconfigs_proxy_counts_before_the_environments(corpus: Corpus) -> N
     ],
 )
 def test_the_environments_proxy_is_used_where_go_uses_it(server: str, excluded: str, proxied: bool) -> None:
-    """u9: HTTPS_PROXY never counts for a loopback server, and NO_PROXY takes ranges, suffixes and ports."""
+    """u9: HTTPS_PROXY never counts for a loopback server, and NO_PROXY accepts ranges, suffixes and ports."""
     environment = {"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": excluded}
     assert proxies.from_environment(server, environment) == ("http://proxy:3128" if proxied else "")
     lower = {name.lower(): value for name, value in environment.items()}
@@ -207,7 +207,7 @@ def test_a_plugin_is_run_again_when_its_credential_ends_or_is_refused(corpus: Co
     assert bearer(access) != first
 
 
-def test_a_plugin_that_fails_is_told_in_words(corpus: Corpus, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_plugin_that_fails_is_reported_in_words(corpus: Corpus, capfd: pytest.CaptureFixture[str]) -> None:
     """u9: What a failing plugin writes to stderr is seen, and the hint for one that does not exist."""
     with pytest.raises(AccessError, match="plugin failed"):
         load(corpus("plugin"), PLUGIN_FAILS="1")
@@ -218,7 +218,7 @@ def test_a_plugin_that_fails_is_told_in_words(corpus: Corpus, capfd: pytest.Capt
         load(corpus("plugin-interactive"))
 
 
-def test_a_plugin_whose_answer_is_nonsense_is_told_in_words(tmp_path: Path) -> None:
+def test_a_plugin_whose_answer_is_nonsense_is_reported_in_words(tmp_path: Path) -> None:
     for answer in ("{}", "[]", "no"):
         plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": "echo", "args": [answer]}
         with pytest.raises(AccessError, match="no ExecCredential"):
@@ -246,7 +246,7 @@ def test_the_servers_name_is_that_of_the_kubeconfig(corpus: Corpus) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("[]", "not a kubeconfig"),
         ("{", "cannot be used"),
@@ -259,10 +259,10 @@ def test_the_servers_name_is_that_of_the_kubeconfig(corpus: Corpus) -> None:
         ),
     ],
 )
-def test_a_broken_kubeconfig_is_told_in_words(tmp_path: Path, content: str, said: str) -> None:
+def test_a_broken_kubeconfig_is_reported_in_words(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "k"
     path.write_text(content)
-    with pytest.raises(AccessError, match=said):
+    with pytest.raises(AccessError, match=message):
         load(path)
 
 
@@ -277,7 +277,7 @@ def test_without_any_cluster_it_says_what_to_set(tmp_path: Path) -> None:
         in_cluster({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, tmp_path)
 
 
-def test_a_bad_authority_is_told_in_words(tmp_path: Path, pod: tuple[dict[str, str], Path]) -> None:
+def test_a_bad_authority_is_reported_in_words(tmp_path: Path, pod: tuple[dict[str, str], Path]) -> None:
     content = config("a", "https://a")
     content["clusters"][0]["cluster"]["certificate-authority-data"] = base64.b64encode(b"no pem").decode()
     with pytest.raises(AccessError):

@@ -47,7 +47,7 @@ class Server:
         self._history: History = []
         self._version = 10
         self.held: dict[str, int] = {}
-        self.told = asyncio.Event()
+        self.sent = asyncio.Event()
 
     def change(self) -> None:
         """Make the next change that there is."""
@@ -91,7 +91,7 @@ class Server:
         if end == "cut":
             raise UnreachableError("the connection is gone")
         if not end and not self._changes:
-            self.told.set()
+            self.sent.set()
             await asyncio.Event().wait()
 
 
@@ -126,7 +126,7 @@ async def known_in_the_end(server: Server) -> dict[str, str]:
     watch._backoff = Backoff(0.0001, 0.0001)
     task = asyncio.create_task(aio.follow(server, watch))
     async with asyncio.timeout(60):
-        await server.told.wait()
+        await server.sent.wait()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     return known.things

@@ -115,7 +115,7 @@ async def test_what_is_no_answer_is_a_lost_connection(kind: str, sent: bytes) ->
         with pytest.raises(UnreachableError):
             await stream(kind, server.access, lambda _: None)
         with pytest.raises(UnreachableError):
-            # http.client makes an empty body of a head that was cut: nothing that `document` takes.
+            # http.client makes an empty body of a head that was cut: nothing that `document` accepts.
             document(await send(kind, server.access, read("/")))
 
 
@@ -201,7 +201,7 @@ def test_requests_say_what_they_ask_for() -> None:
         (503, "", "passing"),
     ],
 )
-def test_errors_are_told_apart(status: int, reason: str, property_: str) -> None:
+def test_errors_are_distinguished(status: int, reason: str, property_: str) -> None:
     body = b'{"message":"m","reason":"%s"}' % reason.encode()
     with pytest.raises(ApiError, match=rf"m \(HTTP {status}\)") as error:
         check(status, body, "Whatever", "7")

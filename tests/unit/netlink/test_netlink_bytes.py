@@ -31,7 +31,7 @@ def test_operations_of_all_kinds_keep_their_order_and_numbers(ops: list[Any], fi
     assert not invalid
 
 
-def test_an_invalid_one_takes_no_number() -> None:
+def test_an_invalid_one_uses_no_number() -> None:
     good = [Put(Neighbour(1, f"10.42.{n}.0", "02:00:00:00:00:01")) for n in range(9)]
     ops = [*good[:4], Put(Neighbour(1, "nowhere", "02:00:00:00:00:01")), *good[4:]]
     messages, sent, invalid = encode(ops, range(10), 7)

@@ -51,8 +51,8 @@ class ScriptedKernel:
             error = 0 if known else -errno.EOPNOTSUPP
             self._answers = [struct.pack("=IHHIIi", 36, 2, 0, seq, 0, error) + bytes(request[:16])]
             return
-        told = [held for held in self._messages if not known or request[16] in (AF_UNSPEC, held[16])]
-        self._answers = [_numbered(message, seq) for message in told]
+        matching = [held for held in self._messages if not known or request[16] in (AF_UNSPEC, held[16])]
+        self._answers = [_numbered(message, seq) for message in matching]
         self._answers.append(struct.pack("=IHHIIi", 20, 3, 2, seq, 0, 0))
 
     def recvmsg_into(self, buffers: list[memoryview], *_: int) -> tuple[int, list[object], int, None]:
@@ -100,11 +100,11 @@ def raw(kind: int, fixed: bytes, *attributes: tuple[int, bytes]) -> bytes:
     return struct.pack("=IHHII", 16 + len(body), kind, 2, 0, 0) + body
 
 
-told_twice = st.integers(1, 3)
+repeats = st.integers(1, 3)
 """How often the kernel tells an entry."""
 
 
-def told(entries: Iterable[tuple[Any, int]]) -> list[bytes]:
+def repeated(entries: Iterable[tuple[Any, int]]) -> list[bytes]:
     """Encode entries, each the given number of times and then all once more: near and far repetitions."""
     some = list(entries)
     return [
@@ -112,13 +112,13 @@ def told(entries: Iterable[tuple[Any, int]]) -> list[bytes]:
     ]
 
 
-@given(st.lists(st.tuples(routes(), told_twice), max_size=6), st.sampled_from([WHOLE, WITHOUT_IPV6]))
+@given(st.lists(st.tuples(routes(), repeats), max_size=6), st.sampled_from([WHOLE, WITHOUT_IPV6]))
 def test_t12_a_dump_of_routes_holds_no_entry_twice(
     held: list[tuple[Route, int]], families: frozenset[int]
 ) -> None:
     """t12: Routes are read once each, also from a kernel that answers for IPv6 with its IPv4 routes."""
     here = [(route, times) for route, times in held if family_of(route.prefix) in families]
-    kernel = opened(ScriptedKernel(told(here), families))
+    kernel = opened(ScriptedKernel(repeated(here), families))
     for table in {route.table for route, _ in here}:
         found = kernel.routes(table=table)
         assert len(found) == len(set(found))
@@ -144,9 +144,9 @@ READS: dict[type[Any], Callable[[Kernel, Any], list[Any]]] = {
 def test_t12_no_other_dump_holds_an_entry_twice(
     strategy: st.SearchStrategy[Any], data: st.DataObject
 ) -> None:
-    """t12: Neighbours, FDB entries and nexthop objects are read once each, however often they are told."""
-    held = data.draw(st.lists(st.tuples(strategy, told_twice), min_size=1, max_size=6))
-    kernel = opened(ScriptedKernel(told(held)))
+    """t12: Neighbours, FDB entries and nexthop objects are read once each, however often they are dumped."""
+    held = data.draw(st.lists(st.tuples(strategy, repeats), min_size=1, max_size=6))
+    kernel = opened(ScriptedKernel(repeated(held)))
     for entry, _ in held:
         found = READS[type(entry)](kernel, entry)
         assert len(found) == len(set(found))

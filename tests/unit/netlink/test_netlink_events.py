@@ -10,7 +10,7 @@ from quilt_netlink.event_queue import MonitorLike
 MAC = "02:00:00:00:02:00"
 
 
-async def test_the_latest_state_of_an_entry_is_told_once() -> None:
+async def test_the_latest_state_of_an_entry_is_notified_once() -> None:
     queue = MonitorLike()
     for mac in (MAC, "02:00:00:00:02:01", "02:00:00:00:02:02"):
         queue.put(Change(True, Neighbour(1, "10.42.2.0", mac)))
@@ -22,7 +22,7 @@ async def test_the_latest_state_of_an_entry_is_told_once() -> None:
     ]
 
 
-async def test_entries_are_told_apart_as_the_kernel_does() -> None:
+async def test_entries_are_distinguished_as_the_kernel_does() -> None:
     queue = MonitorLike()
     changes = [
         Change(True, Route("10.42.2.0/24", 81)),

@@ -50,7 +50,7 @@ TYPES: dict[Any, set[str]] = {
 
 
 def inner(where: Any, name: str, kind: str) -> Any:
-    """pyroute2's class for the attributes within one of ours."""
+    """pyroute2's class for the attributes within one of quilt_netlink's."""
     special = {
         "IFLA_LINKINFO": lambda: where.ifinfo,
         "IFLA_AF_SPEC": lambda: where.af_spec_inet,
@@ -75,11 +75,11 @@ def lines(table: Shape, where: Any) -> Iterator[tuple[str, int, Any, int, str]]:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_every_number_and_type_is_pyroute2s(name: str) -> None:
-    ours: Shape = getattr(schema, name)
+    own: Shape = getattr(schema, name)
     theirs = getattr(reference, name)
-    assert ours.names == tuple(field for field, code in theirs.fields if "x" not in code)
-    assert ours.fixed.size == struct.calcsize("=" + "".join(code for _, code in theirs.fields))
-    compared = list(lines(ours, theirs))
+    assert own.names == tuple(field for field, code in theirs.fields if "x" not in code)
+    assert own.fixed.size == struct.calcsize("=" + "".join(code for _, code in theirs.fields))
+    compared = list(lines(own, theirs))
     assert compared
     for attribute, number, kind, their_number, their_type in compared:
         assert number == their_number, attribute
@@ -121,13 +121,13 @@ def made_links(draw: st.DrawFn) -> Link:
 
 def written_by_both(written: Any) -> tuple[list[bytes], list[bytes]]:
     """What we write, and what pyroute2 writes of the same names and values."""
-    ours = written()
+    own = written()
     with pytest.MonkeyPatch.context() as patch:
         for module in (links, rules, snooping, tables, writes):
             patch.setattr(module, "encode", reference.encode)
             for name in KINDS:
                 patch.setattr(module, name, getattr(reference, name), raising=False)
-        return ours, written()
+        return own, written()
 
 
 @given(made_links(), made_links())
@@ -141,8 +141,8 @@ def test_link_messages_are_pyroute2s(link: Link, now: Link) -> None:
             links.delete(7),
         ]
 
-    ours, theirs = written_by_both(written)
-    assert ours == theirs
+    own, theirs = written_by_both(written)
+    assert own == theirs
 
 
 @given(
@@ -154,14 +154,14 @@ def test_link_messages_are_pyroute2s(link: Link, now: Link) -> None:
 def test_messages_about_addresses_and_unreachable_prefixes_are_pyroute2s(
     entry: Address | Unreachable, verb: Any, seq: int
 ) -> None:
-    ours, theirs = written_by_both(lambda: [writes.ENCODERS[type(entry)](verb, entry, seq)])
-    assert ours == theirs
+    own, theirs = written_by_both(lambda: [writes.ENCODERS[type(entry)](verb, entry, seq)])
+    assert own == theirs
 
 
 @given(st.sampled_from([*tables.TABLES]), st.sampled_from([0, 7]), st.sampled_from([0, 81]))
 def test_questions_about_tables_are_pyroute2s(kind: Any, index: int, protocol: int) -> None:
-    ours, theirs = written_by_both(lambda: tables.TABLES[kind].requests(tables.Narrow(index, protocol, 254)))
-    assert ours == theirs
+    own, theirs = written_by_both(lambda: tables.TABLES[kind].requests(tables.Narrow(index, protocol, 254)))
+    assert own == theirs
 
 
 @given(
@@ -170,8 +170,8 @@ def test_questions_about_tables_are_pyroute2s(kind: Any, index: int, protocol: i
     )
 )
 def test_rules_are_pyroute2s(rule: SourceRule | MulticastRule) -> None:
-    ours, theirs = written_by_both(lambda: [rules.create(rule), rules.remove(rule)])  # type: ignore[arg-type]
-    assert ours == theirs
+    own, theirs = written_by_both(lambda: [rules.create(rule), rules.remove(rule)])  # type: ignore[arg-type]
+    assert own == theirs
 
 
 @given(words, st.builds(Snooping, querier=st.sampled_from([0, 1])), names)
@@ -183,8 +183,8 @@ def test_settings_of_bridges_and_ports_are_pyroute2s(index: int, wanted: Snoopin
         peer = links.get_peer({"IFLA_LINK": index, "IFLA_LINK_NETNSID": 3})
         return [*snooping.set_snooping(index, wanted), *ports, links.set_alias(name, "a/b"), peer or b""]
 
-    ours, theirs = written_by_both(written)
-    assert ours == theirs
+    own, theirs = written_by_both(written)
+    assert own == theirs
 
 
 @given(made_links())

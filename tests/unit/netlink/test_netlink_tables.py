@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 
 from quilt_netlink import FdbEntry, Neighbour, NetlinkError, Nexthop, Route
-from quilt_netlink import decode as ours
+from quilt_netlink import decode as own
 from quilt_netlink.reader import Make, Reader
 from tests.support.netlink_dumps import INTERRUPTED, MULTI, SEQ, dumped, pad
 from tests.support.netlink_entries import (
@@ -70,7 +70,7 @@ def route_by_pyroute2(found: Any) -> Route | None:
     )
 
 
-TYPES: dict[Make[Any], int] = {ours.neighbour: 28, ours.nexthop: 104, ours.route: 24}
+TYPES: dict[Make[Any], int] = {own.neighbour: 28, own.nexthop: 104, own.route: 24}
 
 
 def read(make: Make[Any], datagrams: list[bytes]) -> Reader[Any]:
@@ -86,7 +86,7 @@ def done(flags: int = MULTI, error: int = 0) -> bytes:
 
 @pytest.mark.parametrize(
     ("make", "strategy"),
-    [(ours.neighbour, neighbours | fdb_entries), (ours.nexthop, nexthops), (ours.route, routes())],
+    [(own.neighbour, neighbours | fdb_entries), (own.nexthop, nexthops), (own.route, routes())],
     ids=["neighbours", "nexthops", "routes"],
 )
 @given(data=st.data())
@@ -102,23 +102,23 @@ def test_a_dump_reads_as_pyroute2_decodes_it(
 
 
 @pytest.mark.parametrize("place", [0, 1, 7, -1])
-def test_an_interruption_is_seen_wherever_it_is_told(place: int) -> None:
+def test_an_interruption_is_seen_wherever_it_is_flagged(place: int) -> None:
     entries = [Neighbour(3, f"10.42.{n}.0", f"02:00:00:00:00:{n:02x}") for n in range(1, 20)]
     flags = [MULTI] * 20
     flags[place] |= INTERRUPTED
     messages = [pad(dumped(entry, 0x80, True, flag)) for entry, flag in zip(entries, flags, strict=False)]
-    reader = read(ours.neighbour, [b"".join(messages) + done(flags[-1])])
+    reader = read(own.neighbour, [b"".join(messages) + done(flags[-1])])
     assert reader.torn
     assert reader.entries == entries
 
 
 def test_a_dump_that_ends_in_an_error_says_so() -> None:
     with pytest.raises(NetlinkError) as error:
-        read(ours.neighbour, [done(error=1)])
+        read(own.neighbour, [done(error=1)])
     assert error.value.errno == 1
 
 
 def test_answers_to_older_questions_are_passed_over() -> None:
     old = bytearray(pad(dumped(Neighbour(3, "10.42.1.0", "02:00:00:00:00:01"), 0x80, True)))
     struct.pack_into("=I", old, 8, SEQ - 1)
-    assert read(ours.neighbour, [bytes(old) * 3 + done()]).entries == []
+    assert read(own.neighbour, [bytes(old) * 3 + done()]).entries == []

@@ -27,7 +27,7 @@ CLAIMS = f"{GROUP}/quiltsubnets"
 
 
 class Seen:
-    """What a watch told."""
+    """What a watch reported."""
 
     def __init__(self) -> None:
         self.lists: list[list[str]] = []
@@ -84,7 +84,7 @@ async def test_a_watch_lists_once_and_follows(api: tuple[FakeApi, Client]) -> No
 
 
 @pytest.mark.parametrize("status", [0, 429, 500, 503])
-async def test_a_cut_watch_goes_on_where_it_was_without_a_list(
+async def test_a_cut_watch_continues_where_it_was_without_a_list(
     api: tuple[FakeApi, Client], status: int
 ) -> None:
     fake, client = api
@@ -118,7 +118,7 @@ async def test_an_expired_watch_lists_again(api: tuple[FakeApi, Client]) -> None
 async def test_row_19_a_watch_that_fell_silent_is_noticed(
     api: tuple[FakeApi, Client],
 ) -> None:
-    """Silent death of a watch: the connection stands, nothing comes any more."""
+    """Silent death of a watch: the connection stays, nothing comes any more."""
     fake, client = api
     seen = Seen()
     async with watching(client, seen, silence=0.2) as watch:
@@ -137,7 +137,7 @@ async def test_row_21_an_api_server_that_is_down_at_the_start_is_waited_for() ->
             assert not seen.lists
 
 
-async def test_errors_are_told_apart(api: tuple[FakeApi, Client]) -> None:
+async def test_errors_are_distinguished(api: tuple[FakeApi, Client]) -> None:
     fake, client = api
     with pytest.raises(ApiError, match="nobody not found") as refused:
         await client.send(read("/api/v1/nodes/nobody"))

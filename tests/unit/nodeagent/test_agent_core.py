@@ -113,7 +113,7 @@ def steps(plan: Plan, state: Entries) -> Iterator[Entries]:
 
 
 def whole(state: Entries) -> set[str]:
-    """Prefixes whose route leaves by a link, or stands on a neighbour whose FDB entry exists."""
+    """Prefixes whose route leaves by a link, or rests on a neighbour whose FDB entry exists."""
     return {
         prefix
         for prefix, hop in state.routes.items()
@@ -203,7 +203,7 @@ def test_two_peers_that_swap_subnets_macs_or_hosts_converge_and_mislead_nobody(
     assert not plan_of(table.desired(), kernel)
 
 
-def test_row_7_a_stale_entry_with_the_mac_of_a_wanted_one_takes_nothing_with_it() -> None:
+def test_row_7_a_stale_entry_with_the_mac_of_a_wanted_one_is_removed_alone() -> None:
     """Two neighbour entries with one MAC: deleting the stale one must not delete the wanted one."""
     table = PeerTable("self", "vxlan100")
     peer = make_peer("default", "10.42.1.0/24", "a", UP, "198.18.0.1")
@@ -267,9 +267,9 @@ def test_a_malformed_claim_is_refused_by_name(cidr: str) -> None:
 
 
 @given(claims, st.sampled_from([UP, DOWN, RELEASING]), st.sampled_from(HOSTS))
-def test_a_renewed_claim_is_as_made_anew(claim: Peer, phase: str, host_ip: str) -> None:
-    anew = make_peer("default", claim.cidr, claim.node, phase, host_ip, claim.uid)
-    assert renewed(claim, phase, host_ip) == anew
+def test_a_renewed_claim_is_as_made_again(claim: Peer, phase: str, host_ip: str) -> None:
+    again = make_peer("default", claim.cidr, claim.node, phase, host_ip, claim.uid)
+    assert renewed(claim, phase, host_ip) == again
 
 
 def test_a_renewed_claim_refuses_what_is_no_address() -> None:

@@ -97,11 +97,11 @@ def test_without_any_address_nothing_is_chosen() -> None:
     [
         (None, Care.CREATE),
         (replace(WANTED, index=7), Care.NOTHING),
-        (replace(WANTED, mtu=1500), Care.MEND),
-        (but(WANTED, local="198.18.0.2"), Care.MEND),
-        (but(WANTED, learning=True), Care.MEND),
-        (replace(WANTED, up=False), Care.MEND),
-        (replace(WANTED, addrgenmode=0), Care.MEND),
+        (replace(WANTED, mtu=1500), Care.REPAIR),
+        (but(WANTED, local="198.18.0.2"), Care.REPAIR),
+        (but(WANTED, learning=True), Care.REPAIR),
+        (replace(WANTED, up=False), Care.REPAIR),
+        (replace(WANTED, addrgenmode=0), Care.REPAIR),
         (but(WANTED, vni=7), Care.RECREATE),
         (but(WANTED, port=8472), Care.RECREATE),
         (but(WANTED, device=2), Care.RECREATE),
@@ -121,13 +121,13 @@ def test_row_11_a_clash_names_the_other_device_and_what_to_do() -> None:
     assert clash(WANTED, [but(other, port=8472), replace(other, kind="veth")]) is None
 
 
-def test_our_device_under_another_name_is_ours() -> None:
+def test_our_device_under_another_name_is_recognized() -> None:
     renamed, foreign = replace(WANTED, name="renamed0"), replace(WANTED, name="x", mac="02:00:00:00:00:02")
     assert former(WANTED, [WANTED, renamed, foreign]) == [renamed]
     assert clash(WANTED, [renamed]) is None
 
 
-def told(facts: Facts) -> dict[str, tuple[str, str]]:
+def reported(facts: Facts) -> dict[str, tuple[str, str]]:
     return {c.type: (c.status, c.reason) for c in conditions(facts)}
 
 
@@ -150,10 +150,10 @@ def told(facts: Facts) -> dict[str, tuple[str, str]]:
     ],
 )
 def test_conditions(facts: Facts, kind: str, expected: tuple[str, str]) -> None:
-    assert told(facts)[kind] == expected
+    assert reported(facts)[kind] == expected
 
 
-def test_memory_is_told_in_megabytes() -> None:
+def test_memory_is_reported_in_megabytes() -> None:
     assert memory_mb("MemTotal:       16000000 kB\nMemFree: 1 kB\n") == 16384
     assert memory_mb("") == 0
 

@@ -20,4 +20,4 @@ def test_a_device_forwards_whatever_the_hosts_default(tmp_path: Path) -> None:
     cared = DeviceKeeper(FakeKernel(), tmp_path).ensure(DEVICE, None)
     assert (folder / "forwarding").read_text() == "1"
     assert (folder / "rp_filter").read_text() == "2"
-    assert "sysctl" in cared.mended
+    assert "sysctl" in cared.repaired

@@ -33,7 +33,7 @@ def test_everything_is_installed_once(paths: CniPaths) -> None:
     assert [p.name for p in paths.configuration.iterdir()] == [CONFLIST]
 
 
-def test_a_new_version_replaces_ours_by_rename_and_leaves_others_alone(paths: CniPaths) -> None:
+def test_a_new_version_replaces_its_own_by_rename_and_leaves_others_alone(paths: CniPaths) -> None:
     paths.binaries.mkdir(parents=True)
     (paths.binaries / "portmap").write_text("the distribution's")
     install(paths)

@@ -15,7 +15,7 @@ from tests.support.agent_scene import fake_rig, mesh
 
 
 class Device(TxChecksum):
-    """A device whose driver refuses when told to."""
+    """A device whose driver refuses on request."""
 
     def __init__(self, *, refuses: bool = False) -> None:
         self.on, self.refuses = True, refuses
@@ -79,7 +79,9 @@ def test_row_12_where_it_may_not_be_set_the_status_says_what_to_set(sysctls: Pat
     assert "set it to 8192" in warning
 
 
-async def test_a_neighbour_table_that_may_not_be_enlarged_is_told_in_the_nodes_status(sysctls: Path) -> None:
+async def test_a_neighbour_table_that_may_not_be_enlarged_is_reported_in_the_nodes_status(
+    sysctls: Path,
+) -> None:
     """cap_last_cap is some forty: fewer neighbours than any host needs."""
     third = sysctls / "ipv4" / "neigh" / "default" / "gc_thresh3"
     third.unlink()

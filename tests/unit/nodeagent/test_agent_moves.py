@@ -18,7 +18,7 @@ from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.executor import link
 from quilt_nodeagent.view import View
 from tests.support.agent_doubles import GROUP, Rig, eventually
-from tests.support.agent_scene import device, fake_rig, publish, stands
+from tests.support.agent_scene import device, fake_rig, programmed, publish
 
 # The one to move to is the lower: the order of numbers decides nothing.
 OLD, NEW = "10.42.9.0/24", "10.42.1.0/24"
@@ -55,33 +55,33 @@ async def join(rig: Rig, *subnets: str, **spec: object) -> None:
     await rig.ready()
 
 
-async def told_again(rig: Rig, *numbers: int) -> None:
-    """Wait until the runtime was told peers that join one after the other, and all that came before."""
+async def sent_again(rig: Rig, *numbers: int) -> None:
+    """Wait until the runtime was sent peers that join one after the other, and all that came before."""
     for number in numbers:
         publish(rig, number)
         await eventually(lambda n=number: f"198.18.0.{n}" in rig.runtime.configured[-1].overlay_sources)
         await rig.ready()
 
 
-async def test_the_operator_is_told_which_subnets_the_runtime_serves(rig: Rig) -> None:
+async def test_the_operator_learns_which_subnets_the_runtime_serves(rig: Rig) -> None:
     """t1: The agent publishes which subnets its node's runtime serves."""
     await join(rig, OLD)
     await soon(lambda: rig.status().get("servedSubnets"))
     assert rig.status().get("servedSubnets") == [OLD]
 
 
-async def test_pods_keep_their_subnet_until_the_runtime_takes_the_new_one(rig: Rig) -> None:
+async def test_pods_keep_their_subnet_until_the_runtime_accepts_the_new_one(rig: Rig) -> None:
     """t1: While pods have addresses the node serves its old subnet, and stays ready; then it moves."""
     await join(rig, OLD)
     rig.runtime.refuse.add(NEW)
     own(rig, OLD, NEW)
     await eventually(lambda: rig.runtime.refused)
     publish(rig, 3)
-    # Told after the refusal was heard.
+    # Sent after the refusal was received.
     await eventually(lambda: "198.18.0.3" in rig.runtime.configured[-1].overlay_sources)
     assert not rig.agent.report.unready()
     assert rig.runtime.subnet == OLD
-    await eventually(lambda: stands(rig, 2, 3))
+    await eventually(lambda: programmed(rig, 2, 3))
     addresses = {address.address for address in rig.kernel.addresses(device(rig).index)}
     assert addresses == {"10.42.1.0/32", "10.42.9.0/32"}, "peers may send to either"
     await rig.stop()
@@ -111,15 +111,15 @@ async def test_the_subnet_in_use_stays_where_a_former_one_is_published_again(rig
     """t2: Of two own claims the one that the runtime serves stays in use, whatever their order."""
     await join(rig, OLD)
     rig.api.claim(NEW, "self", "198.18.0.1")
-    await told_again(rig, 3, 4)
+    await sent_again(rig, 3, 4)
     assert rig.runtime.subnet == OLD
     await rig.stop()
     await rig.start()
-    await told_again(rig, 5, 6)
+    await sent_again(rig, 5, 6)
     assert rig.runtime.subnet == OLD, "nor by a restart"
 
 
-async def test_a_runtime_without_memory_takes_the_wanted_subnet_at_once(rig: Rig) -> None:
+async def test_a_runtime_without_memory_accepts_the_wanted_subnet_at_once(rig: Rig) -> None:
     await join(rig, OLD)
     rig.runtime.refuse.add(NEW)
     own(rig, OLD, NEW)

@@ -15,7 +15,7 @@ from quilt_netlink.fake import FakeMonitor, Fault
 from tests.support.agent_behaviour import AgentBehaviour
 from tests.support.agent_doubles import Rig, eventually
 from tests.support.agent_doubles import rig as make_rig
-from tests.support.agent_scene import device, fake_host, fake_rig, mesh, publish, stands
+from tests.support.agent_scene import device, fake_host, fake_rig, mesh, programmed, publish
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ class TestOnFakeKernel(AgentBehaviour):
         await mesh(rig, 2)
         rig.kernel.inject(fault)
         publish(rig, 3, 4)
-        await eventually(lambda: stands(rig, 2, 3, 4))
+        await eventually(lambda: programmed(rig, 2, 3, 4))
         assert not rig.kernel.pending_faults
 
     async def test_lost_notifications_are_made_good(self, rig: Rig) -> None:
@@ -46,7 +46,7 @@ class TestOnFakeKernel(AgentBehaviour):
         await mesh(rig, 2, 3)
         rig.kernel.inject("overrun")
         rig.kernel.run(Delete(rig.kernel.neighbours(rig.agent.dataplane.index)[0]))
-        await eventually(lambda: stands(rig, 2, 3))
+        await eventually(lambda: programmed(rig, 2, 3))
         assert not rig.kernel.pending_faults
         assert rig.counter("resyncs_total", cause="overrun") == 1
 
@@ -73,14 +73,14 @@ class TestOnFakeKernel(AgentBehaviour):
     async def test_a_node_serves_a_subnet_of_any_length(
         self, rig: Rig, spec: dict[str, Any], cidr: str
     ) -> None:
-        """t11: The agent tells the runtime which length node subnets have, whoever hands them out."""
+        """t11: The agent tells the runtime which length node subnets have, from whatever source."""
         rig.network(**spec)
         rig.api.claim(cidr, "self", "198.18.0.1")
         await rig.start()
         await eventually(lambda: rig.runtime.subnet or rig.agent.runtime.refusal)
         assert (rig.runtime.subnet, rig.agent.runtime.refusal) == (cidr, "")
 
-    async def test_a_pod_cidr_of_another_length_takes_the_place_of_the_first(self, rig: Rig) -> None:
+    async def test_a_pod_cidr_of_another_length_replaces_the_first(self, rig: Rig) -> None:
         """t11: A Node that is made again with a longer or shorter podCIDR is served again."""
         rig.network(ipam={"mode": "kubernetes"})
         rig.api.claim("10.42.1.0/24", "self", "198.18.0.1")

@@ -51,7 +51,7 @@ async def test_many_routes_go_in_few_calls(runtime: FakeRuntime, client: Runtime
     assert runtime.calls == 3
 
 
-async def test_a_runtime_that_goes_fails_all_under_way_and_is_found_again(
+async def test_a_runtime_that_ends_fails_all_under_way_and_is_found_again(
     runtime: FakeRuntime, client: RuntimeClient
 ) -> None:
     async def go() -> None:

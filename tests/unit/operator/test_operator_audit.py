@@ -50,8 +50,8 @@ class Scene:
 
     def __init__(self) -> None:
         self.lists = Lists()
-        self.told: list[str] = []
-        self.world = World("default", self.told.append, lambda: None)
+        self.notified: list[str] = []
+        self.world = World("default", self.notified.append, lambda: None)
         self.audit = Audit(cast(Client, self.lists), self.world, 0.01)
 
     async def behind(self) -> None:
@@ -84,7 +84,7 @@ async def test_an_object_deleted_while_its_watch_was_away_is_found(scene: Scene)
     with capture_logs() as logs:
         assert await scene.audit.look()
     assert set(scene.world.nodes.items) == {"a"}
-    assert scene.told[-1] == "b"
+    assert scene.notified[-1] == "b"
     assert [entry["count"] for entry in logs if entry["event"] == "audit_found_deleted"] == [1]
 
 
@@ -121,7 +121,7 @@ async def test_an_api_server_that_does_not_answer_is_asked_again(scene: Scene) -
     assert scene.lists.asked > 3
 
 
-async def test_a_watch_that_shows_nothing_is_told_of_until_it_does(scene: Scene) -> None:
+async def test_a_watch_that_shows_nothing_is_reported_until_it_does(scene: Scene) -> None:
     assert await scene.audit.look()
     assert scene.audit.age(NODES) < 60
     scene.lists.nodes = {"a": 5}

@@ -59,7 +59,7 @@ class Server:
             lines.append(json.dumps({"type": "ERROR", "object": {"code": end}}) + "\n")
         lines += {"garbage": ["}{\n"], "half": ['{"type"']}.get(str(end), [])
         self._at_the_end += not end
-        if self._at_the_end > 1:  # what the first such watch told was taken in
+        if self._at_the_end > 1:  # what the first such watch reported was received
             self.over.set()
         return "".join(lines).encode()
 
@@ -84,7 +84,7 @@ def _lease(name: str, version: int) -> dict[str, Any]:
 
 
 def noticed(server: Server) -> set[str]:
-    """Names whose renewal a LeaseWatch told, by the time the server has no more to tell."""
+    """Names whose renewal a LeaseWatch reported, by the time the server has no more to tell."""
     renewed: list[str] = []
     with (
         pytest.MonkeyPatch.context() as patch,

@@ -104,7 +104,7 @@ async def test_what_an_apply_does_not_change_is_not_applied_for_ever(bench: Benc
     assert len(bench.applied) == 1
     bench.edit(["video"])
     await bench.look()
-    assert len(bench.applied) == 2, "another edit is looked at anew"
+    assert len(bench.applied) == 2, "another edit is looked at again"
 
 
 async def test_a_change_of_the_chart_is_no_hands_edit(bench: Bench) -> None:

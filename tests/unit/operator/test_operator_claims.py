@@ -104,7 +104,7 @@ def test_a_subnet_is_free_where_no_claim_touches_it() -> None:
     assert [cidr for cidr in tried if book.is_free(cidr, 4)] == ["10.42.2.0/24"]
 
 
-def test_a_requested_subnet_shows_who_stands_in_its_way() -> None:
+def test_a_requested_subnet_shows_who_is_in_its_way() -> None:
     book = Book(plan(), [claim("10.42.8.0/23", node="wide"), claim("10.42.1.0/24")])
     assert book.holder("10.42.1.0/24") == claim("10.42.1.0/24")
     wide = book.holder("10.42.9.0/24")
@@ -193,7 +193,7 @@ class TwoAllocators(RuleBasedStateMachine):
     @precondition(lambda self: len(self.plan.pools[4].ranges) == 1)
     @rule()
     def extend(self) -> None:
-        """An administrator adds a range; both operators plan anew and keep every claim."""
+        """An administrator adds a range; both operators plan again and keep every claim."""
         self.plan = plan("10.42.0.0/21", "10.50.0.0/22")
         self.books = [Book(self.plan, self.server.claims.values()) for _ in self.books]
 

@@ -17,7 +17,7 @@ from quilt_operator.world import NODES, World
 
 
 class Bench:
-    """A network reconciler over an API server that takes everything, and the Events that were sent."""
+    """A network reconciler over an API server that accepts everything, and the Events that were sent."""
 
     def __init__(self, **spec: Any) -> None:
         self.events: list[tuple[str, str]] = []
@@ -40,7 +40,7 @@ class Bench:
         raw = {"metadata": meta, "spec": {"podCIDRs": list(cidrs)}, "status": {"capacity": {"pods": pods}}}
         self.world.observe(NODES, raw)
 
-    async def said(self) -> dict[str, str]:
+    async def condition(self) -> dict[str, str]:
         """The condition about pods, after a look."""
         await self.network(Request("network", "default"))
         found = self.status.get("conditions", [])
@@ -71,7 +71,7 @@ async def test_more_pods_than_addresses_are_a_condition_and_an_event_with_both_n
     bench = Bench(nodePrefixLength=26)
     for number in range(5):
         bench.host(f"n{number}", "110")
-    condition = await bench.said()
+    condition = await bench.condition()
     assert (condition.get("status"), condition.get("reason")) == ("False", "MorePodsThanAddresses")
     assert "61 addresses for pods (/26)" in condition["message"]
     assert "110 on n0, 110 on n1, 110 on n2 and 2 more" in condition["message"]
@@ -83,7 +83,7 @@ async def test_pod_cidrs_of_kubernetes_are_looked_at_each() -> None:
     bench = Bench(ipam={"mode": "kubernetes"})
     bench.host("wide", "110", "10.42.1.0/24")
     bench.host("narrow", "110", "fd00::/64", "10.42.2.0/26")
-    message = (await bench.said()).get("message", "")
+    message = (await bench.condition()).get("message", "")
     assert "61 addresses for pods (/26)" in message
     assert "110 on narrow;" in message
 
@@ -92,5 +92,5 @@ async def test_pod_cidrs_of_kubernetes_are_looked_at_each() -> None:
 async def test_enough_addresses_are_no_news(length: int, pods: str) -> None:
     bench = Bench(nodePrefixLength=length)
     bench.host("n1", pods)
-    assert (await bench.said()).get("status") == "True"
+    assert (await bench.condition()).get("status") == "True"
     assert not bench.events

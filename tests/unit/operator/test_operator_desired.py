@@ -1,4 +1,4 @@
-"""What a node should have and publish, and what is said about it."""
+"""What a node should have and publish, and what is reported of it."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ def test_an_unconfirmed_one_is_not_and_the_former_stays() -> None:
     moved = but(NODE, "status", host_ip="192.0.2.9")
     assert address(moved, HOST, UNUSED, nobody).host_ip == ""
     assert address(moved, HOST, USED, nobody).host_ip == "192.0.2.1"
-    told = address(moved, HOST, UNUSED, nobody)
-    assert told.reason == "HostIPUnconfirmed"
-    assert "192.0.2.9" in told.message
-    assert "spec.hostIP" in told.message
+    found = address(moved, HOST, UNUSED, nobody)
+    assert found.reason == "HostIPUnconfirmed"
+    assert "192.0.2.9" in found.message
+    assert "spec.hostIP" in found.message
 
 
 def test_without_a_node_nothing_is_confirmed() -> None:
@@ -87,14 +87,14 @@ def test_row_5_another_confirmed_host_ip_replaces_the_former() -> None:
 
 
 def test_of_two_nodes_with_one_host_ip_the_first_keeps_it() -> None:
-    told = address(NODE, HOST, UNUSED, lambda _: "node-2")
-    assert (told.host_ip, told.reason) == ("", "HostIPConflict")
+    found = address(NODE, HOST, UNUSED, lambda _: "node-2")
+    assert (found.host_ip, found.reason) == ("", "HostIPConflict")
     assert address(NODE, HOST, USED, lambda _: "node-2") == Address("192.0.2.1")
 
 
 def test_who_was_down_meanwhile_does_not_get_its_host_ip_back_from_its_new_holder() -> None:
-    told = address(NODE, HOST, Mesh(DOWN, "192.0.2.1"), lambda _: "node-2")
-    assert (told.host_ip, told.reason) == ("", "HostIPConflict")
+    found = address(NODE, HOST, Mesh(DOWN, "192.0.2.1"), lambda _: "node-2")
+    assert (found.host_ip, found.reason) == ("", "HostIPConflict")
 
 
 # Claims
@@ -104,7 +104,7 @@ def test_a_new_node_needs_one_subnet_of_each_family() -> None:
     assert plan_claims(NODE, [], [4, 6], {}).create == ((4, ""), (6, ""))
 
 
-def test_a_node_that_comes_back_takes_back_its_subnet() -> None:
+def test_a_node_that_comes_back_gets_back_its_subnet() -> None:
     old = claim("10.42.7.0/24", RELEASING)
     plan = plan_claims(NODE, [(4, old)], [4], {})
     assert (plan.keep, plan.create, plan.release) == ((old,), (), ())
@@ -185,7 +185,7 @@ def test_times_are_read_back() -> None:
 # Status
 
 
-def said(node: QuiltNode, **changes: object) -> QuiltNodeStatus:
+def status_of(node: QuiltNode, **changes: object) -> QuiltNodeStatus:
     facts: dict[str, object] = {
         "claims": [claim("10.42.1.0/24")], "health": Health(0.0), "address": Address("192.0.2.1"),
         "mac": "02:00:00:00:00:01", "refusal": None, "now": NOW,
@@ -219,7 +219,7 @@ LOST = but(NODE, "status", conditions=(*IN_SYNC, Condition("ClaimLost", "True", 
     ],
 )  # fmt: skip
 def test_phase_and_readiness(node: QuiltNode, changes: dict[str, object], phase: str, expected: str) -> None:
-    wanted = said(node, **changes)
+    wanted = status_of(node, **changes)
     assert (wanted.phase, ready(wanted)) == (phase, expected)
 
 
@@ -230,7 +230,7 @@ def written(node: QuiltNode, wanted: QuiltNodeStatus) -> QuiltNode:
 
 
 def test_a_status_that_was_written_is_not_written_again() -> None:
-    after = written(NODE, said(NODE))
+    after = written(NODE, status_of(NODE))
     reported = but(after, "status", host_ip=NODE.status.host_ip)
     again = status.desired(
         reported, [claim("10.42.1.0/24")], Health(0.0), Address("192.0.2.1"),
@@ -240,8 +240,8 @@ def test_a_status_that_was_written_is_not_written_again() -> None:
 
 
 def test_times_move_only_with_the_state_that_they_date() -> None:
-    after = written(NODE, said(NODE))
-    down = said(after, health=Health(0.0, down=True), now=LATER)
+    after = written(NODE, status_of(NODE))
+    down = status_of(after, health=Health(0.0, down=True), now=LATER)
     assert down.last_transition_time == LATER
     by_type = {item.type: item.last_transition_time for item in down.conditions}
     assert by_type == {"SubnetAllocated": NOW, "Ready": LATER, "AgentUnresponsive": NOW}

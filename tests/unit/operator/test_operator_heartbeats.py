@@ -39,7 +39,7 @@ async def test_row_18_who_comes_back_while_the_guard_lets_go_was_never_down(cloc
     assert all(not clocked.beats.health(name).strikes for name in NODES)
 
 
-async def test_without_a_guard_a_silent_node_goes_down_after_the_time_out(clocked: Clocked) -> None:
+async def test_without_a_guard_a_silent_node_is_down_after_the_time_out(clocked: Clocked) -> None:
     await clocked.pass_time(29, NODES[1:])
     assert not clocked.down()
     await clocked.pass_time(1, NODES[1:])

@@ -34,7 +34,7 @@ NODE = {
 
 
 class Server:
-    """An API server that takes every write, or answers nonsense with 200."""
+    """An API server that accepts every write, or answers nonsense with 200."""
 
     def __init__(self) -> None:
         self.writes: list[str] = []

@@ -29,9 +29,9 @@ async def test_a_claim_in_use_stays_up_until_the_runtime_serves_the_new_one(oper
     operator.node("n", spec={"subnet": NEW})
     await operator.wait(700)
     assert operator.phases() == {OLD: "Up", NEW: "Up"}
-    told = operator.condition("n", "SubnetInUse")
-    assert (told["status"], told["reason"]) == ("True", "DrainFirst")
-    assert "drain first" in told["message"]
+    condition = operator.condition("n", "SubnetInUse")
+    assert (condition["status"], condition["reason"]) == ("True", "DrainFirst")
+    assert "drain first" in condition["message"]
     assert operator.events.published.count(("n", "DrainFirst")) == 1
     assert operator.api.nodes["n"]["status"]["subnets"] == [OLD, NEW], "the one to move to comes last"
     operator.node("n", servedSubnets=[NEW])
@@ -40,7 +40,7 @@ async def test_a_claim_in_use_stays_up_until_the_runtime_serves_the_new_one(oper
     assert not operator.condition("n", "SubnetInUse")
 
 
-async def test_the_subnet_of_running_pods_goes_to_no_other_node(operator: Operator) -> None:
+async def test_the_subnet_of_running_pods_is_given_to_no_other_node(operator: Operator) -> None:
     """t1: The subnet of running pods is given to nobody else, however long its node is asked to move."""
     operator.node("n", spec={"subnet": NEW})
     await operator.wait(700)

@@ -1,4 +1,4 @@
-"""The key of multicast: created once by whoever leads, never read and never replaced."""
+"""The key of multicast: created once by the leader, never read and never replaced."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def published(operator: Operator) -> dict[str, tuple[str, str]]:
 async def test_nodes_that_exchange_their_addresses_are_all_published_under_the_new_ones(
     monkeypatch: pytest.MonkeyPatch, moved: dict[str, int]
 ) -> None:
-    """t3: Nodes that swap or shift their host addresses are all reached again, whoever's news comes first."""
+    """t3: Nodes that swap or shift their host addresses are all reached again, in whatever order."""
     for order in itertools.permutations([(who, name) for name in moved for who in ("kubelet", "agent")], 3):
         operator = Operator(monkeypatch)
         for number, name in enumerate(NAMES, 1):
@@ -89,7 +89,7 @@ async def test_a_holder_whose_own_node_does_not_confirm_the_address_holds_it_no_
     assert published(operator)["c"] == ("Down", "")
 
 
-async def test_a_quiltnode_that_goes_while_its_node_stays_keeps_claim_and_routes(operator: Operator) -> None:
+async def test_a_quiltnode_deleted_while_its_node_stays_keeps_claim_and_routes(operator: Operator) -> None:
     """t28: A QuiltNode that is being deleted with a finalizer stays published while its Node exists."""
     await operator.join("n", address(1))
     operator.node("n", going=True)
@@ -170,8 +170,8 @@ async def test_a_foreign_node_inside_the_ranges_holds_up_nobody_else(operator: O
         "10.42.3.0/24": ("b", "Up", address(2)),
     }
     assert operator.world.book is not None
-    told = network_status.desired(operator.world.book, Guard(), "", operator.world.overlaps, (), NOW)
-    accepted = next(item for item in told.conditions if item.type == "Accepted")
+    status = network_status.desired(operator.world.book, Guard(), "", operator.world.overlaps, (), NOW)
+    accepted = next(item for item in status.conditions if item.type == "Accepted")
     assert (accepted.status, accepted.reason) == ("False", "Overlaps")
     assert "10.42.2.17 of Node virtual-kubelet" in accepted.message
     assert "left out" in accepted.message

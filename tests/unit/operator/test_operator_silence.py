@@ -24,7 +24,7 @@ async def clocked(monkeypatch: pytest.MonkeyPatch) -> Clocked:
 
 
 async def test_prepared_nodes_are_not_down_and_do_not_keep_a_dead_one_up(clocked: Clocked) -> None:
-    """t4: Nodes that were prepared and never heard do not count; a dead node beside them is withdrawn."""
+    """t4: Nodes that were prepared and never seen do not count; a dead node beside them is withdrawn."""
     clocked.know(NODES)
     clocked.know(PREPARED, reported=False)
     await clocked.pass_time(120, NODES)
@@ -91,7 +91,7 @@ def test_the_guard_looks_at_none_but_who_was_alive_lately(
 
 @pytest.mark.parametrize("agent_only", [False, True])
 @pytest.mark.parametrize("learns", ["at once", "with its next renewal"])
-async def test_a_shortened_heartbeat_takes_nobody_down(
+async def test_a_shortened_heartbeat_sets_nobody_down(
     clocked: Clocked, agent_only: bool, learns: str
 ) -> None:
     """t6: After the heartbeat was shortened nobody is Down or called unresponsive for the pace of before."""
@@ -124,7 +124,7 @@ async def test_after_a_shortened_heartbeat_the_new_time_out_counts(clocked: Cloc
 
 @pytest.mark.parametrize("agent_only", [False, True])
 async def test_a_silent_watch_of_the_agents_leases_marks_nobody(clocked: Clocked, agent_only: bool) -> None:
-    """t8: A fresh list confirms the agents' verdict too: a silent watch marks no node and is opened anew."""
+    """t8: A fresh list confirms the agents' verdict too: a silent watch marks no node and is opened again."""
     clocked.beats.policy = Policy(agent_only=agent_only)
     clocked.know(HUNDRED)
     await clocked.pass_time(60, HUNDRED, HUNDRED)
@@ -136,7 +136,7 @@ async def test_a_silent_watch_of_the_agents_leases_marks_nobody(clocked: Clocked
     assert clocked.beats.watches["agent"].listing
 
 
-async def test_agents_that_cannot_be_listed_are_not_marked_and_that_is_said_once(clocked: Clocked) -> None:
+async def test_agents_that_cannot_be_listed_are_not_marked_and_that_is_logged_once(clocked: Clocked) -> None:
     """t8: While a folder of Leases cannot be listed no agent is called unresponsive; one line says so."""
     clocked.know(NODES)
     clocked.client.refused = {LEASE_NAMESPACE}
@@ -149,7 +149,9 @@ async def test_agents_that_cannot_be_listed_are_not_marked_and_that_is_said_once
     assert clocked.unresponsive() == {NODES[0]}
 
 
-async def test_most_agents_silent_at_once_are_told_of_the_network_not_of_each_node(clocked: Clocked) -> None:
+async def test_most_agents_silent_at_once_are_reported_of_the_network_not_of_each_node(
+    clocked: Clocked,
+) -> None:
     """t8: When most agents fall silent at once a condition of the network says so, not each node's status."""
     clocked.know(HUNDRED)
     await clocked.pass_time(5, HUNDRED, HUNDRED)

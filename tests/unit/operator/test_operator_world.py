@@ -35,9 +35,9 @@ def subnet(cidr: str, owner: str, version: int) -> dict[str, Any]:
 
 class Watcher:
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.notified: list[str] = []
         self.replanned = 0
-        self.world = World("default", self.told.append, self._replan)
+        self.world = World("default", self.notified.append, self._replan)
 
     def _replan(self) -> None:
         self.replanned += 1
@@ -50,7 +50,7 @@ def test_old_news_changes_nothing() -> None:
     world.observe(QUILTNODE.plural, node("a", 4, "192.0.2.4"))
     world.observe(QUILTNODE.plural, node("a", 5, "192.0.2.5"))
     assert world.nodes.items["a"].status.host_ip == "192.0.2.5"
-    assert watcher.told == ["a"]
+    assert watcher.notified == ["a"]
 
 
 def test_row_20_a_late_end_of_the_former_does_not_end_the_successor() -> None:
@@ -69,10 +69,10 @@ def test_a_complete_list_shows_what_went_away_unseen() -> None:
     watcher = Watcher()
     for name, version in (("a", 1), ("b", 2), ("c", 9)):
         watcher.world.observe(QUILTNODE.plural, node(name, version))
-    watcher.told.clear()
+    watcher.notified.clear()
     assert watcher.world.keep(QUILTNODE.plural, {"a"}, 5) == 1
     assert set(watcher.world.nodes.items) == {"a", "c"}, "c is newer than the list"
-    assert watcher.told == ["b"]
+    assert watcher.notified == ["b"]
 
 
 def test_what_no_event_has_shown_yet_is_counted() -> None:
@@ -84,7 +84,7 @@ def test_what_no_event_has_shown_yet_is_counted() -> None:
     assert world.lacks(QUILTNODE.plural, {"a": 6, "b": 8, "c": 1}) == 3
     world.observe(QUILTNETWORK.plural, {**NETWORK, "metadata": {"name": "other", "resourceVersion": "3"}})
     assert world.lacks(QUILTNETWORK.plural, {"other": 3, "default": 1}) == 1
-    assert world.book is None, "another network is not ours"
+    assert world.book is None, "another network is not the one to serve"
 
 
 def test_claims_before_the_network_are_in_the_book_once_it_is_known() -> None:
@@ -98,7 +98,7 @@ def test_claims_before_the_network_are_in_the_book_once_it_is_known() -> None:
     assert str(book.lowest_free(4)) == "10.42.1.0/24"
 
 
-def test_the_networks_own_status_does_not_plan_anew_and_its_deletion_keeps_the_plan() -> None:
+def test_the_networks_own_status_does_not_plan_again_and_its_deletion_keeps_the_plan() -> None:
     watcher = Watcher()
     watcher.world.observe(QUILTNETWORK.plural, NETWORK)
     meta = {"name": "default", "resourceVersion": "2"}
@@ -123,7 +123,7 @@ histories = st.lists(
 
 
 @given(histories, st.randoms(use_true_random=False))
-def test_in_whatever_order_news_arrives_the_last_word_stands(
+def test_in_whatever_order_news_arrives_the_last_word_counts(
     history: list[tuple[bool, int]], random: Any
 ) -> None:
     """Per object an API server's versions only grow; the view ends where the history ended."""
