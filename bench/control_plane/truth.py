@@ -15,7 +15,7 @@ class Truth:
     """Follows every change of a claim.
 
     `addresses` are the host addresses of the nodes that should have a subnet, `used` what their runtimes
-    serve, `prepared` those of them that no agent has reported from.
+    serve with the resourceVersion of that report, `prepared` those of them that no agent has reported from.
     """
 
     def __init__(self, grace: float) -> None:
@@ -25,8 +25,7 @@ class Truth:
         self._serving: Counter[str] = Counter()
         self._news: dict[str, asyncio.Event] = {}
         self.addresses: dict[str, str] = {}
-        self.used: dict[str, str] = {}
-        self._reported: dict[str, int] = {}
+        self.used: dict[str, tuple[str, int]] = {}
         self.prepared: set[str] = set()
         self.faults: list[str] = []
         self.most = 0
@@ -50,7 +49,7 @@ class Truth:
         `version` is the report's: what was done to a claim before it is no fault, however late the watch.
         """
         if subnet in self.usable(node):
-            self.used[node], self._reported[node] = subnet, version
+            self.used[node] = subnet, version
 
     def usable(self, node: str) -> set[str]:
         """Subnets of a node that are not being released."""
@@ -67,8 +66,8 @@ class Truth:
         self._claims_of.get(node, {}).pop(name, None)
         self._serving[node] -= _serves(before)
         gone = kind == "DELETED" or claim["mesh"]["phase"] == "Releasing"
-        in_use = self.used.get(node) == claim["spec"]["cidr"]
-        if gone and in_use and int(claim["metadata"]["resourceVersion"]) > self._reported[node]:
+        used, reported = self.used.get(node, ("", 0))
+        if gone and used == claim["spec"]["cidr"] and int(claim["metadata"]["resourceVersion"]) > reported:
             self.faults.append(f"{name} is {kind} {claim['mesh']} while pods of {node} have addresses of it")
         if kind == "DELETED":
             self._check_deletion(claim)

@@ -11,12 +11,15 @@ from bench.control_plane.truth import Truth
 CIDR = "10.42.1.0/24"
 
 
-def claim(phase: str, node: str = "n", cidr: str = CIDR, host_ip: str = "172.16.0.1") -> dict[str, Any]:
+def claim(
+    phase: str, node: str = "n", cidr: str = CIDR, host_ip: str = "172.16.0.1", version: int = 1
+) -> dict[str, Any]:
     mesh = {"phase": phase, "hostIP": host_ip}
     if phase == "Releasing":
         mesh["releasedAt"] = "2026-01-01T00:00:00Z"
     name = cidr.replace("/", "-")
-    return {"metadata": {"name": name}, "spec": {"cidr": cidr, "node": node}, "mesh": mesh}
+    meta = {"name": name, "resourceVersion": str(version)}
+    return {"metadata": meta, "spec": {"cidr": cidr, "node": node}, "mesh": mesh}
 
 
 @pytest.fixture
@@ -35,15 +38,21 @@ def test_nothing_is_wrong_with_a_node_that_has_what_it_should(truth: Truth) -> N
 
 @pytest.mark.parametrize("kind", ["MODIFIED", "DELETED"])
 def test_a_subnet_that_pods_use_must_not_be_released(truth: Truth, kind: str) -> None:
-    truth.used["n"] = CIDR
-    truth.see("MODIFIED", claim("Up"))
+    truth.serves_pods("n", CIDR, version=5)
+    truth.see("MODIFIED", claim("Up", version=6))
     assert not truth.faults
-    truth.see(kind, claim("Releasing"))
+    truth.see(kind, claim("Releasing", version=7))
     assert "while pods of n have addresses of it" in truth.faults[0]
 
 
+def test_what_was_released_before_the_report_is_no_fault_however_late_the_watch(truth: Truth) -> None:
+    truth.serves_pods("n", CIDR, version=5)
+    truth.see("MODIFIED", claim("Releasing", version=4))
+    assert not truth.faults
+
+
 def test_who_left_may_lose_its_subnet(truth: Truth) -> None:
-    truth.used["n"] = CIDR
+    truth.serves_pods("n", CIDR, version=5)
     truth.leave("n")
     truth.see("MODIFIED", claim("Releasing"))
     assert not truth.faults
