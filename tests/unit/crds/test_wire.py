@@ -56,20 +56,18 @@ def test_every_field_is_one_of_the_description_and_of_its_type(name: str) -> Non
     found = list(fields(kind, path))
     assert found
     for where, type_ in found:
-        described = part(schema, where)
-        described = described.get("items", described)
+        field = part(schema, where)
+        field = field.get("items", field)
         if get_origin(type_) is dict:
-            assert described["type"] == "object", where
-        elif type_ in TYPES and "x-kubernetes-int-or-string" not in described:
-            assert described["type"] == TYPES[type_], where
+            assert field["type"] == "object", where
+        elif type_ in TYPES and "x-kubernetes-int-or-string" not in field:
+            assert field["type"] == TYPES[type_], where
 
 
 def test_the_defaults_of_the_network_are_those_of_the_description() -> None:
-    described = {"clusterCIDRsV6": [], **QuiltNetworkSpec().wire()}
+    defaults = {"clusterCIDRsV6": [], **QuiltNetworkSpec().wire()}
     for name, value in msgspec.json.decode(msgspec.json.encode(wire_network.QuiltNetworkSpec())).items():
-        expected = (
-            {key: described[name][key] for key in value} if isinstance(value, dict) else described[name]
-        )
+        expected = {key: defaults[name][key] for key in value} if isinstance(value, dict) else defaults[name]
         assert value == expected, name
 
 
