@@ -115,11 +115,16 @@ class Chaos:
 
     async def _follow(self, ready: asyncio.Event) -> None:
         listed = json.loads(await self._wire.ok("GET", QUILTSUBNET.path()))
-        query = f"?watch=true&resourceVersion={listed['metadata']['resourceVersion']}"
-        async for line in self._wire.watch(QUILTSUBNET.path() + query, ready.set):
-            event = json.loads(line)
-            self.truth.see(event["type"], event["object"])
-            self.crowd.claim_changed(event["object"])
+        version = listed["metadata"]["resourceVersion"]
+        while True:  # An API server ends the watch of a reader that is slow: it continues from there.
+            query = f"?watch=true&resourceVersion={version}"
+            async for line in self._wire.watch(QUILTSUBNET.path() + query, ready.set):
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    raise RuntimeError(f"the watch of claims failed: {event['object']}")
+                version = event["object"]["metadata"]["resourceVersion"]
+                self.truth.see(event["type"], event["object"])
+                self.crowd.claim_changed(event["object"])
 
     async def _come_and_go(self, cycles: int, kills: int) -> None:
         """Have ALIVE nodes come and go next to each other, each under names of its own."""
