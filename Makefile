@@ -47,6 +47,10 @@ generate: setup  ## CRDs and README of the chart, gRPC stubs, the reference and 
 	python scripts/faults.py
 	python scripts/values.py
 	python scripts/reference.py
+	python scripts/screens.py
+
+docs: setup  ## the documents as a site, in build/site; a link that leads nowhere fails
+	NO_MKDOCS_2_WARNING=1 python -m mkdocs build
 
 checks: setup  ## generated files are current, import directions hold
 	python proto/generate.py --check
@@ -54,6 +58,7 @@ checks: setup  ## generated files are current, import directions hold
 	python scripts/faults.py --check
 	python scripts/values.py --check
 	python scripts/reference.py --check
+	python scripts/screens.py --check
 	lint-imports
 
 lint: setup
@@ -90,4 +95,4 @@ soak: setup binaries  ## ten minutes of random faults on a three-node cluster
 full-node: setup binaries  ## 253 real pods on one node, and one more
 	python -m bench.soak full-node
 
-.PHONY: help demo demo-down test test-cluster test-machine kernels setup binaries image generate checks lint types format go-test unit netns cluster bench bench-control-plane soak full-node
+.PHONY: help demo demo-down test test-cluster test-machine kernels setup binaries image generate docs checks lint types format go-test unit netns cluster bench bench-control-plane soak full-node

@@ -1,0 +1,152 @@
+"""What `quiltctl` shows, as pictures for the documents: `python scripts/screens.py [--check]`.
+
+The command's own code draws a made-up cluster of three nodes: healthy, and with a node that is Down.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from rich._export_format import CONSOLE_SVG_FORMAT
+from rich.console import Console
+
+from quilt_cli.commands.connectivity.test import show as show_matrix
+from quilt_cli.commands.status import show as show_status
+from quilt_cli.core.matrix import Answer, Matrix, Server, Services, Source, targets
+from quilt_cli.core.objects import Workload
+from quilt_cli.core.snapshot import Snapshot
+from quilt_cli.core.status import report
+from quilt_crds.names import CLAIM_LOST, DATAPLANE_IN_SYNC, DOWN, READY, RUNTIME_READY, UP, claim_name
+from quilt_crds.wire import (
+    Condition,
+    Mesh,
+    Meta,
+    Node,
+    NodeAddress,
+    NodeStatus,
+    QuiltNode,
+    QuiltNodeStatus,
+    QuiltSubnet,
+    SubnetSpec,
+)
+from quilt_crds.wire_network import QuiltNetwork, QuiltNetworkStatus, SubnetCounts
+
+ROOT = Path(__file__).resolve().parents[1]
+NODES = {"node-1": 1, "node-2": 2, "node-3": 3}
+DEAD = "node-2"
+WIDTH = 118
+PORT = 8080
+# rich's own format loads a font from elsewhere.
+FORMAT = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+
+
+def snapshot() -> Snapshot:
+    """A mesh of which one node does not answer any more."""
+    return Snapshot(
+        installed=True,
+        network=QuiltNetwork(
+            Meta("default"), status=QuiltNetworkStatus(subnets=SubnetCounts(total=256, allocated=3, free=253))
+        ),
+        mesh_nodes=tuple(_mesh_node(name, number) for name, number in NODES.items()),
+        subnets=tuple(_claim(name, number) for name, number in NODES.items()),
+        kube_nodes=tuple(_node(name, number) for name, number in NODES.items()),
+        agents=Workload("DaemonSet", "quilt-system", "quilt-mesh", 3, 3, 2),
+        operator=Workload("Deployment", "quilt-system", "quilt-operator", 2, 2, 2),
+    )
+
+
+def _state(name: str) -> str:
+    return "Unknown" if name == DEAD else "True"
+
+
+def _mesh_node(name: str, number: int) -> QuiltNode:
+    reason = "the last Leases of agent and kubelet are 2m old" if name == DEAD else ""
+    conditions = (
+        Condition(READY, "False" if name == DEAD else "True", "NodeDown" if name == DEAD else "Up", reason),
+        Condition(DATAPLANE_IN_SYNC, _state(name)),
+        Condition(RUNTIME_READY, _state(name)),
+        Condition(CLAIM_LOST, "False"),
+    )
+    status = QuiltNodeStatus(
+        host_ip=f"192.0.2.{number}",
+        version="0.1.0",
+        phase=DOWN if name == DEAD else UP,
+        subnets=(f"10.42.{number}.0/24",),
+        conditions=conditions,
+    )
+    return QuiltNode(Meta(name), status=status)
+
+
+def _claim(name: str, number: int) -> QuiltSubnet:
+    cidr = f"10.42.{number}.0/24"
+    mesh = Mesh(DOWN if name == DEAD else UP, f"192.0.2.{number}")
+    return QuiltSubnet(Meta(claim_name(cidr)), SubnetSpec(cidr, "default", name), mesh)
+
+
+def _node(name: str, number: int) -> Node:
+    addresses = (NodeAddress("InternalIP", f"192.0.2.{number}"),)
+    return Node(
+        Meta(name), status=NodeStatus(addresses=addresses, conditions=(Condition(READY, _state(name)),))
+    )
+
+
+def matrix() -> Matrix:
+    """Every pod reaches every other one, in times that somebody might measure."""
+    servers = [Server(name, (f"10.42.{number}.4",), f"192.0.2.{number}") for name, number in NODES.items()]
+    sources = [Source(name, host) for host in (False, True) for name in NODES]
+    asked = {
+        source: targets(source, servers, Services("10.43.0.17", "echo.quilt-connectivity"), PORT)
+        for source in sources
+    }
+    answers = {
+        source: tuple(
+            Answer(
+                target,
+                ok=True,
+                ms=0.1 if target.label == source.node else 0.4,
+                mtu=1450 if target.way == "udp" else 0,
+            )
+            for target in wanted
+        )
+        for source, wanted in asked.items()
+    }
+    return Matrix(tuple(servers), answers)
+
+
+def drawn(title: str, draw: Callable[[Console], None]) -> str:
+    """Return what a command prints, as SVG."""
+    console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, highlight=False)
+    draw(console)
+    return console.export_svg(title=title, code_format=FORMAT, unique_id="quiltctl") + "\n"
+
+
+def main() -> int:
+    """Write the pictures, or compare them with --check."""
+    pictures = {
+        "docs/quiltctl-status.svg": drawn(
+            "quiltctl status", lambda out: show_status(report(snapshot()), out)
+        ),
+        "docs/quiltctl-connectivity.svg": drawn(
+            "quiltctl connectivity test", lambda out: show_matrix(matrix(), out)
+        ),
+    }
+    stale = [
+        name
+        for name, text in pictures.items()
+        if not (ROOT / name).exists() or (ROOT / name).read_text() != text
+    ]
+    if "--check" not in sys.argv[1:]:
+        for name in stale:
+            (ROOT / name).write_text(pictures[name])
+        return 0
+    if stale:
+        sys.stderr.write(f"not current: {', '.join(stale)}; run `make generate`\n")
+    return bool(stale)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""Hooks of mkdocs: the README is the site's first page, and links out of `docs` become the names of files."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).resolve().parents[1]
+HOME = "index.md"
+LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#\s]+)(#[^)\s]*)?\)")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the README as the first page."""
+    files.append(File.generated(config, HOME, abs_src_path=str(ROOT / "README.md")))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
+    """Make links work from where the page is on the site."""
+    folder = "" if page.file.src_uri == HOME else posixpath.join("docs", posixpath.dirname(page.file.src_uri))
+
+    def replaced(match: re.Match[str]) -> str:
+        image, text, target, anchor = match[1], match[2], match[3], match[4] or ""
+        if ":" in target:
+            return match[0]
+        path = posixpath.normpath(posixpath.join(folder, target))
+        if not path.startswith("docs/") or (ROOT / path).is_dir():
+            return text if text.startswith("`") else f"{text} (`{path}`)"
+        here = posixpath.join("docs", posixpath.dirname(page.file.src_uri))
+        return f"{image}[{text}]({posixpath.relpath(path, here)}{anchor})"
+
+    return LINK.sub(replaced, markdown)
