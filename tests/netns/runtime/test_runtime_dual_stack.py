@@ -65,7 +65,8 @@ def test_a_node_without_ipv6_is_as_ever(ready_node: Node, make_netns: Make) -> N
     pod = make_netns()
     result = ready_node.cni("ADD", pod.name, pod.path)
     assert len(result.document["ips"]) == len(result.document["routes"]) == 1
-    assert ready_node.netns.run("sysctl", "-n", FORWARDING).strip() == "0"
+    # A kernel without IPv6 has no such switch.
+    assert ready_node.netns.run("sysctl", "-n", "-e", FORWARDING).strip() in ("0", "")
     (link,) = show(ready_node.netns, "addr", "show", "dev", "quilt0")
     assert [a["family"] for a in link["addr_info"]] == ["inet"]
     table = ready_node.netns.run("nft", "list", "table", "inet", "quilt")
