@@ -97,7 +97,7 @@ PAGE = """\
 
 Written by `make kernels`, which runs the tests of dataplane, runtime and CNI that are marked `kernel` on
 kernels of Debian in virtual machines. A test that needs what a kernel lacks is left out by its name
-(`tests/kernels.toml`), never skipped. One machine needs most of an hour of a processor:
+(`tests/kernels.toml`), never skipped. One machine needs some 20 minutes of a processor:
 `quilt-devcluster kernels --page docs/kernels.md NAME` runs one kernel and leaves the other rows.
 
 {table}
