@@ -27,7 +27,7 @@ PATIENCE = float(os.environ.get("QUILT_TEST_PATIENCE", "1"))
 
 
 # Less than the 48 s after which the runtime looks by itself at what no notification was received for.
-TIMEOUT = 120.0 * PATIENCE
+TIMEOUT = 40.0 * PATIENCE
 
 
 NET_ADMIN_ALONE = ("setpriv", "--bounding-set=-all,+net_admin", "--inh-caps=-all,+net_admin", "--")
