@@ -90,7 +90,7 @@ def plane() -> Iterator[ControlPlane]:
 def operator(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
     """An operator that leads."""
     with Operator(plane, tmp_path_factory.mktemp("operator"), "leader") as operator:
-        eventually(operator.leads, "the operator leads")
+        eventually(operator.leads, "the operator leads", 60)
         yield operator
 
 

@@ -15,7 +15,7 @@ def test_status_of_a_healthy_mesh(mesh: Mesh) -> None:
         found = document(done)
         return found if done.returncode == 0 and found["healthy"] else None
 
-    found = until("the status is healthy", healthy, every=1)
+    found = until("the status is healthy", healthy, timeout=60, every=1)
     assert [node["name"] for node in found["nodes"]] == mesh.nodes()
     peers = len(mesh.nodes()) - 1
     assert all(node["peers"] == {"expected": peers, "inSync": True} for node in found["nodes"])
@@ -30,7 +30,7 @@ def test_check_of_the_cluster_after_the_install(mesh: Mesh) -> None:
         done = quiltctl(mesh, "check", "-o", "json")
         return document(done) if done.returncode == 0 else None
 
-    found = until("the check passes", passed, every=1)
+    found = until("the check passes", passed, timeout=60, every=1)
     assert found["subject"] == "cluster (post-install)"
     assert found["summary"]["fail"] == 0
 
@@ -94,7 +94,7 @@ def test_the_connectivity_test_leaves_nothing(mesh: Mesh) -> None:
     def gone() -> bool:
         return not mesh.get("namespaces", "-l", "app.kubernetes.io/part-of=quilt-connectivity")["items"]
 
-    until("its namespace is gone", gone, every=0.5)
+    until("its namespace is gone", gone, timeout=60, every=0.5)
 
 
 def test_status_tells_an_operator_that_does_not_run(mesh: Mesh) -> None:
@@ -108,7 +108,7 @@ def test_status_tells_an_operator_that_does_not_run(mesh: Mesh) -> None:
             codes = [item["code"] for item in document(done)["findings"]]
             return done.returncode == 1 and codes == ["operator-not-ready"]
 
-        until("status says that no operator is ready", is_reported, every=0.5)
+        until("status says that no operator is ready", is_reported, timeout=60, every=0.5)
     finally:
         mesh.kubectl(*scale, f"--replicas={replicas}")
         mesh.kubectl("rollout", "status", "deploy/quilt-operator", "-n", NAMESPACE, "--timeout=120s")

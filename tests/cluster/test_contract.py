@@ -138,7 +138,7 @@ def test_an_injected_route_survives_the_agent(mesh: Mesh, node: str, call: Call)
     )
     peers = len(mesh.subnets()) - 1
     healed = ["sh", "-c", "ip route show dev vxlan100 proto 81 | wc -l"]
-    until("the mesh's routes are back", lambda: int(mesh.on(node, *healed)) == peers, timeout=20)
+    until("the mesh's routes are back", lambda: int(mesh.on(node, *healed)) == peers, timeout=2)
     assert destination in mesh.on(node, "ip", "route", "show", "proto", "82")
     assert call("RemoveRoute", destination=destination) == {"success": True}
 
@@ -161,12 +161,12 @@ def test_a_route_of_one_node_is_discovered_and_kept(mesh: Mesh, node: str) -> No
     try:
         bridge("guests0")
         wish({"destination": destination, "bridgeMember": member})
-        until("the route exists", lambda: leads_over("guests0"))
+        until("the route exists", lambda: leads_over("guests0"), timeout=20)
         mesh.on(node, "sh", "-ec", "ip link del guest0; ip link del guests0")
         bridge("guests1")
-        until("it follows to another bridge", lambda: leads_over("guests1"))
+        until("it follows to another bridge", lambda: leads_over("guests1"), timeout=20)
         wish()
-        until("it is removed with its wish", lambda: not leads_over("guests1"))
+        until("it is removed with its wish", lambda: not leads_over("guests1"), timeout=20)
     finally:
         wish()
         mesh.on(node, "sh", "-c", "ip link del guest0; ip link del guests0; ip link del guests1; true")

@@ -66,14 +66,14 @@ def test_nodes_on_one_link_need_no_encapsulation(mesh: Mesh, pods: dict[str, Pod
     # Not a datagram is lost while the way changes, there and back.
     with loose_reverse_path(mesh, [pod.node for pod in ends]), mesh.flow(ends) as flow:
         with direct_routing(mesh):
-            until("pods are reached by the link", lambda: all_by(mesh, ends, overlay=False))
+            until("pods are reached by the link", lambda: all_by(mesh, ends, overlay=False), timeout=60)
             before = [overlay_packets(mesh, pod.node) for pod in ends]
             for one, other in (ends, reversed(ends)):
                 for _ in range(20):
                     assert mesh.reaches(one.node, f"http://{other.ip}:8080/")
                 assert mesh.http(one, other.ip)
             assert [overlay_packets(mesh, pod.node) for pod in ends] == before
-        until("pods are reached by the overlay", lambda: all_by(mesh, ends, overlay=True))
+        until("pods are reached by the overlay", lambda: all_by(mesh, ends, overlay=True), timeout=60)
     flow.assert_complete(at_least=100)
 
 
@@ -92,11 +92,11 @@ def test_a_changed_underlay_mtu_reaches_device_bridge_and_new_pods(mesh: Mesh, p
     mesh.on(node, "ip", "link", "set", nic, "mtu", "1400")
     try:
         for device in ("vxlan100", "quilt0"):
-            until(f"{device} follows", lambda name=device: mtu(mesh, node, name) == 1350)
+            until(f"{device} follows", lambda name=device: mtu(mesh, node, name) == 1350, timeout=30)
         (pod,) = mesh.start_pods({"narrow": node}).values()
         shown = mesh.kubectl("exec", pod.name, "--", "cat", "/sys/class/net/eth0/mtu")
         assert int(shown) == 1350
         mesh.delete_pods(pod.name)
     finally:
         mesh.on(node, "ip", "link", "set", nic, "mtu", str(usual))
-    until("the MTU is as before", lambda: mtu(mesh, node, "quilt0") == usual - 50)
+    until("the MTU is as before", lambda: mtu(mesh, node, "quilt0") == usual - 50, timeout=30)

@@ -61,7 +61,7 @@ def test_a_service_answers_through_iptables(newer: Mesh, far_pods: list[Pod]) ->
         def answers(pod: Pod = pod) -> bool:
             return newer.http(pod, "traffic.default.svc.cluster.local") in names
 
-        until(f"{pod.name} reaches the Service by name", answers, every=0.5)
+        until(f"{pod.name} reaches the Service by name", answers, timeout=60, every=0.5)
     assert "KUBE-SERVICES" in newer.on(newer.nodes()[0], "iptables-save", "-t", "nat")
 
 
@@ -70,7 +70,7 @@ def test_the_check_passes(newer: Mesh) -> None:
         done = quiltctl(newer, "check", "-o", "json")
         return done.returncode == 0 and json.loads(done.stdout)["summary"]["fail"] == 0
 
-    until("the check passes", passed, every=1)
+    until("the check passes", passed, timeout=60, every=1)
 
 
 def test_the_command_line_of_the_newer_python_reaches_the_api_server(newer: Mesh) -> None:
@@ -91,7 +91,7 @@ def test_the_command_line_of_the_newer_python_reaches_the_api_server(newer: Mesh
         phase: str = newer.get("pod", "command-line")["status"]["phase"]
         return phase if phase in ("Succeeded", "Failed") else None
 
-    phase = until("the command line has ended", ended, every=0.5)
+    phase = until("the command line has ended", ended, timeout=60, every=0.5)
     output = newer.kubectl("logs", "command-line")
     assert phase == "Succeeded", output
     assert all(node in output for node in newer.nodes())

@@ -41,15 +41,12 @@ def test_damage_heals(mesh: Mesh, pods: dict[str, Pod], what: str) -> None:
     began = time.time()
     mesh.on(node, "sh", "-c", command)
     until(
-        f"the state of before is back after `{command}`",
-        lambda: kernel_state(mesh, node) == before,
-        timeout=20,
-        every=0.05,
+        f"the state of before is back after `{command}`", lambda: kernel_state(mesh, node) == before, 2, 0.05
     )
     assert mesh.reaches(other.node, f"http://{victim.ip}:8080/")
     assert mesh.reaches(node, f"http://{other.ip}:8080/")
-    until("the repair is counted", lambda: repairs(mesh, node, port) > counted)
+    until("the repair is counted", lambda: repairs(mesh, node, port) > counted, timeout=2)
     agent = mesh.system_pod("node", node)["metadata"]["name"]
     since = f"--since={int(time.time() - began) + 12}s"
     log = ("logs", "-n", NAMESPACE, agent, "-c", container, since)
-    until("the repair is logged", lambda: "drift_repaired" in mesh.kubectl(*log))
+    until("the repair is logged", lambda: "drift_repaired" in mesh.kubectl(*log), timeout=10)

@@ -117,7 +117,7 @@ def test_a_service_of_both_families(dual: Mesh, servers: dict[str, Server]) -> N
         def answers(pod: Pod = source.pod) -> bool:
             return ask(dual, pod, hosts) == ["second"] * len(hosts)
 
-        until(f"{source.pod.name} reaches the Service over both", answers, every=0.5)
+        until(f"{source.pod.name} reaches the Service over both", answers, timeout=30, every=0.5)
     for node, address in itertools.product(dual.nodes(), node_addresses(dual)):
         assert dual.reaches(node, f"http://{in_url(address)}:30080/"), f"{node} to {address}"
 
@@ -166,12 +166,7 @@ def test_damage_heals_within_two_seconds(dual: Mesh, servers: dict[str, Server])
     for command in DAMAGE:
         # A flush fails where what it removes is back before it has looked whether it is gone.
         dual.on(node, "sh", "-c", command, check=False)
-        until(
-            f"all is back after `{command}`",
-            lambda: kernel_state(dual, node) == before,
-            timeout=20,
-            every=0.05,
-        )
+        until(f"all is back after `{command}`", lambda: kernel_state(dual, node) == before, 2, 0.05)
         assert dual.reaches(other, f"http://{servers[f'on-{node}'].host(6)}:8080/"), command
 
 
@@ -191,7 +186,7 @@ def test_the_command_line_shows_both(dual: Mesh) -> None:
         found = document(quiltctl(dual, "status", "-o", "json"))
         return found if found["healthy"] else None
 
-    until("the status is healthy", healthy, every=0.5)
+    until("the status is healthy", healthy, timeout=60, every=0.5)
     shown = quiltctl(dual, "status").stdout
     for node in dual.nodes():
         assert ", ".join(dual.quiltnode(node)["subnets"]) in shown
@@ -201,4 +196,4 @@ def test_the_command_line_shows_both(dual: Mesh) -> None:
         done = quiltctl(dual, "check", "-o", "json")
         return document(done) if done.returncode == 0 else None
 
-    assert V6 in json.dumps(until("the check passes", passed, every=0.5)["findings"])
+    assert V6 in json.dumps(until("the check passes", passed, timeout=60, every=0.5)["findings"])

@@ -38,7 +38,7 @@ def kill_container(mesh: Mesh, component: str, container: str, node: str | None 
     def again() -> bool:
         return container_pid(mesh, mesh.get("pod", name, "-n", NAMESPACE), container)[1] not in (0, pid)
 
-    until(f"{container} of {name} was started again", again, every=1)
+    until(f"{container} of {name} was started again", again, timeout=45, every=1)
 
 
 @dataclass
@@ -86,9 +86,9 @@ def test_no_packet_is_lost_when_this_dies(mesh: Mesh, pods: dict[str, Pod], faul
         struck = time.monotonic()
         watched_for(struck + AFTER - time.monotonic())
     flow.assert_complete(at_least=(BEFORE + AFTER) * RATE * 9 // 10)
-    until("the API server answers", lambda: mesh.kubectl("get", "--raw", "/readyz"))
+    until("the API server answers", lambda: mesh.kubectl("get", "--raw", "/readyz"), timeout=60)
     for node in pods:
-        until(f"{node} is in sync", lambda node=node: is_in_sync(mesh, node), every=0.5)
+        until(f"{node} is in sync", lambda node=node: is_in_sync(mesh, node), timeout=60, every=0.5)
 
 
 def is_in_sync(mesh: Mesh, node: str) -> bool:
@@ -116,4 +116,4 @@ def test_an_agent_that_stays_away_costs_no_packet(mesh: Mesh, outage: Outage) ->
     def responds() -> bool:
         return bool(mesh.condition(outage.node, "AgentUnresponsive")["status"] == "False")
 
-    until("its agent responds again", responds, every=0.5)
+    until("its agent responds again", responds, timeout=60, every=0.5)

@@ -47,7 +47,7 @@ def claims_ports(mesh: Mesh, node: str) -> list[str]:
         return [port for port, count in after.items() if count >= before.get(port, count) + _MUCH]
 
     try:
-        return until("a connection brought the claim", grown)
+        return until("a connection brought the claim", grown, timeout=20)
     except AssertionError:
         return []
     finally:

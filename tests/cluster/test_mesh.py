@@ -34,7 +34,7 @@ def test_the_kernel_of_each_node_holds_its_two_peers(mesh: Mesh) -> None:
             fdb = mesh.on(node, "bridge", "fdb", "show", "dev", "vxlan100")
             return (routes, fdb) if len(routes.splitlines()) == len(fdb.splitlines()) == 2 else None
 
-        routes, fdb = until(f"two routes and two FDB entries on {node}", two_peers)
+        routes, fdb = until(f"two routes and two FDB entries on {node}", two_peers, timeout=10)
         for peer, claim in claims.items():
             if peer != node:
                 assert claim["spec"]["cidr"] in routes
@@ -77,7 +77,7 @@ def test_a_service_answers_by_its_dns_name(mesh: Mesh, pods: dict[str, Pod]) -> 
         def answers(pod: Pod = pod) -> bool:
             return mesh.http(pod, "traffic.default.svc.cluster.local") in names
 
-        until(f"{pod.name} reaches the Service by name", answers, every=0.5)
+        until(f"{pod.name} reaches the Service by name", answers, timeout=60, every=0.5)
 
 
 def test_a_host_port_leads_to_its_pod(mesh: Mesh, pods: dict[str, Pod]) -> None:
@@ -95,7 +95,7 @@ def test_the_source_address_is_kept_inside_and_masqueraded_outside(mesh: Mesh, p
     first, second = list(pods.values())[:2]
     mesh.on(second.node, "nft", "list", "table", "inet", "quilt")
     with mesh.flow([first, second], rate=50):
-        until("datagrams arrive", lambda: seen(mesh, second))
+        until("datagrams arrive", lambda: seen(mesh, second), timeout=30)
         assert seen(mesh, second) == [first.ip]
 
 

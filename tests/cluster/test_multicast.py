@@ -102,7 +102,7 @@ def talkers(mesh: Mesh) -> Iterator[dict[str, Talker]]:
     install(mesh, AT_ONCE)
     install(mesh)
     for node in nodes:
-        until("nothing of multicast is left", lambda node=node: nothing_left(mesh, node))
+        until("nothing of multicast is left", lambda node=node: nothing_left(mesh, node), timeout=60)
 
 
 def nothing_left(mesh: Mesh, node: str) -> bool:
@@ -123,6 +123,7 @@ def test_every_member_gets_the_stream_once_and_no_one_else(mesh: Mesh, talkers: 
     until(
         "members are known",
         lambda: metric(mesh, sender.pod.node, 'quilt_multicast_groups{where="remote"}') == 2,
+        30,
     )
     sender.post("/reset")
     before = vxlan_packets(mesh, bystander.pod.node)
@@ -130,14 +131,14 @@ def test_every_member_gets_the_stream_once_and_no_one_else(mesh: Mesh, talkers: 
     # While an agent is asked what to do with a new flow the kernel keeps four of its packets: slowly first.
     sender.post(f"/stream?group={GROUP}&rate=5")
     for member in (far, far_too):
-        until("the flow is known", lambda member=member: member.received(GROUP, sender)[0])
+        until("the flow is known", lambda member=member: member.received(GROUP, sender)[0], 30)
     sender.post("/stop")
     sender.post(f"/stream?group={GROUP}&rate=500")
-    until("so many are sent", lambda: sender.report()["sent"][GROUP] >= 1000)
+    until("so many are sent", lambda: sender.report()["sent"][GROUP] >= 1000, 30)
     sender.post("/stop")
     sent = sender.report()["sent"][GROUP]
     for member in members:
-        until("everything has arrived", lambda member=member: member.received(GROUP, sender)[0] >= sent)
+        until("everything has arrived", lambda member=member: member.received(GROUP, sender)[0] >= sent, 10)
         assert member.received(GROUP, sender) == (sent, sent)
     assert bystander.received(GROUP, sender) == bystander.received(ALIAS, sender) == (0, 0)
     assert far.received(ALIAS, sender) == (0, 0)
@@ -155,11 +156,11 @@ def test_a_pods_interface_says_whose_it_is(mesh: Mesh, talkers: dict[str, Talker
 def test_the_last_leave_ends_replication(mesh: Mesh, talkers: dict[str, Talker]) -> None:
     sender, _, far, far_too, _ = talkers.values()
     sender.post(f"/stream?group={GROUP}&rate=200")
-    until("a copy is made", lambda: copies(mesh, sender) == 1)
+    until("a copy is made", lambda: copies(mesh, sender) == 1, 30)
     far.post(f"/leave?group={GROUP}")
     far_too.post(f"/leave?group={GROUP}")
     began = time.monotonic()
-    until("no copy is left", lambda: copies(mesh, sender) == 0, timeout=20, every=0.02)
+    until("no copy is left", lambda: copies(mesh, sender) == 0, 5, every=0.02)
     took = time.monotonic() - began
     sender.post("/stop")
     assert took < 2.0  # two calls through a busy machine included: bench/ has the figure
@@ -174,15 +175,15 @@ def test_a_killed_agent_recovers_under_load(mesh: Mesh, talkers: dict[str, Talke
     for victim, quitter in ((sender, third), (far, far_too)):
         node = victim.pod.node
         quitter.post(f"/join?group={LEFT}")
-        until("both streams are copied", lambda: copies(mesh, sender) == 2)
+        until("both streams are copied", lambda: copies(mesh, sender) == 2, 30)
         far.post("/reset")
         process = agent(mesh, node)
         mesh.on(node, "kill", "-9", process)
         quitter.post(f"/leave?group={LEFT}")
-        successor = until("another runs", lambda: successor_of(process, agent(mesh, node)), every=0.02)  # noqa: B023
+        successor = until("another runs", lambda: successor_of(process, agent(mesh, node)), 40, every=0.02)  # noqa: B023
         within = started(mesh, node, successor) + 3 - time.time()
         until("no stale copy is left", lambda: copies(mesh, sender) == 1, max(0.2, within), every=0.05)
-        until("every node is in sync", lambda: all_up(mesh))
+        until("every node is in sync", lambda: all_up(mesh), 60)
         count, _, gap, _, last = far.report()["received"][GROUP][sender.pod.ip]
         assert count > 20
         assert time.time() - last < 1
@@ -195,18 +196,18 @@ def test_members_of_a_node_that_is_down_are_purged(mesh: Mesh, talkers: dict[str
     sender, _, _, _, third = talkers.values()
     third.post(f"/join?group={GROUP}")
     sender.post(f"/stream?group={GROUP}&rate=100")
-    until("both nodes get a copy", lambda: copies(mesh, sender) == 2)
+    until("both nodes get a copy", lambda: copies(mesh, sender) == 2, 30)
     node = third.pod.node
     process = agent(mesh, node)
     with phases(mesh, node) as seen:
-        until("the watch runs", lambda: "Up" in seen)
+        until("the watch runs", lambda: "Up" in seen, timeout=30)
         mesh.on(node, "kill", "-STOP", process)
         try:
-            until("the node is Down", lambda: "Down" in seen, every=0.02)
+            until("the node is Down", lambda: "Down" in seen, timeout=25, every=0.02)
             within = max(0.2, seen["Down"] + 1 - time.time())
             until("one copy is left", lambda: copies(mesh, sender) == 1, within, every=0.02)
         finally:
             mesh.on(node, "kill", "-CONT", process)
-    until("it is back", lambda: copies(mesh, sender) == 2)
-    until("every node is in sync", lambda: all_up(mesh))
+    until("it is back", lambda: copies(mesh, sender) == 2, 60)
+    until("every node is in sync", lambda: all_up(mesh), 60)
     sender.post("/stop")

@@ -51,11 +51,11 @@ def test_a_dead_node_is_withdrawn_and_comes_back_with_its_subnet(
     subnet, host = claim["spec"]["cidr"], claim["mesh"]["hostIP"]
     assert all(entries_of(mesh, node, subnet, host) for node in pods)
     with phases(mesh, victim) as seen:
-        until("the watch runs", lambda: "Up" in seen)
+        until("the watch runs", lambda: "Up" in seen, timeout=30)
         mesh.cluster.kill_node(victim)
         last = max(renewals(mesh, victim))
         with operators_logged(mesh):
-            until("the node is Down", lambda: "Down" in seen, every=0.05)
+            until("the node is Down", lambda: "Down" in seen, timeout=45, every=0.05)
         gone_by = seen["Down"] + 1
         for node in pods:
             wait = max(0.2, gone_by - time.time())
@@ -73,7 +73,7 @@ def returned(mesh: Mesh, pods: dict[str, Pod], victim: str, subnet: str) -> None
             subnet in mesh.on(node, "ip", "route", "show", "dev", "vxlan100") for node in pods
         )
 
-    until("the node is back", reachable, every=0.2)
+    until("the node is back", reachable, timeout=15, every=0.2)
     assert mesh.subnets()[victim]["spec"]["cidr"] == subnet
     again = mesh.start_pods({"again": victim})["again"]
     for pod in pods.values():
@@ -94,17 +94,18 @@ def test_a_removed_node_frees_its_subnet_after_the_grace_period(
         found: dict[str, Any] = mesh.get("quiltsubnet", name)
         return str(found["mesh"]["phase"])
 
-    until("the claim is Releasing", lambda: phase() == "Releasing")
+    until("the claim is Releasing", lambda: phase() == "Releasing", timeout=30)
     for node in pods:
         until(
             f"{node} forgets",
             lambda n=node: subnet not in mesh.on(n, "ip", "route", "show", "dev", "vxlan100"),
+            timeout=2,
         )
 
     def gone() -> bool:
         return mesh.kubectl("get", "quiltsubnet", name, "--ignore-not-found") == ""
 
-    until("the claim is gone after the grace period", gone, every=0.5)
+    until("the claim is gone after the grace period", gone, timeout=40, every=0.5)
     added = mesh.cluster.add_node()
     until("the new node is Up", lambda: all_up(mesh), timeout=120, every=0.5)
     assert mesh.subnets()[added]["spec"]["cidr"] == subnet

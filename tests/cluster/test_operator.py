@@ -228,14 +228,14 @@ def test_row_22_an_exhausted_pool_is_a_condition_and_heals_when_extended(
 ) -> None:
     everyone = names(260)
     fleet.crowd(*everyone)
-    eventually(lambda: len(fleet.claims()) == 254, "all 254 given out")
+    eventually(lambda: len(fleet.claims()) == 254, "all 254 given out", 60)
     before = fleet.owners()
     poor = next(name for name in everyone if name not in before)
     eventually(lambda: fleet.condition(poor, "SubnetAllocated") == "False/Exhausted", "reported")
     assert operator.metric("quilt_operator_subnets", 'state="free"') == 0
     extended = {"spec": {"clusterCIDRs": ["10.42.0.0/16", "10.43.0.0/16"]}}
     fleet.api.merge(QUILTNETWORK.path("default"), extended).ok()
-    eventually(lambda: fleet.everyone_has_one(everyone), "everyone has one")
+    eventually(lambda: fleet.everyone_has_one(everyone), "everyone has one", 60)
     after = fleet.owners()
     assert {name: after[name] for name in before} == before, "nobody is re-addressed"
     assert fleet.network()["spec"]["clusterCIDRs"][1] == "10.43.0.0/16", "the chart does not undo it"

@@ -55,7 +55,7 @@ class View:
     async def agrees(self) -> None:
         """Wait until the view is what the API server has; fail with both."""
         found = seen = {}
-        for _ in range(1200):
+        for _ in range(300):
             found, seen = await self.listed(), self.versions()
             if found == seen:
                 return
@@ -84,7 +84,7 @@ async def view(
         yield found
     finally:
         watches.end()
-        await asyncio.wait([running], timeout=60)
+        await asyncio.wait([running], timeout=20)
         assert running.done(), "kopf ends on request"
         await client.close()
         await proxy.stop()
@@ -207,7 +207,7 @@ def test_a_node_that_left_unseen_gives_its_subnet_back_and_nobody_has_a_finalize
         way.away()
         fleet.leave("node-1")
         way.back()
-        eventually(lambda: not fleet.claim_of("node-1"), "given back after the grace period")
+        eventually(lambda: not fleet.claim_of("node-1"), "given back after the grace period", 60)
         assert other.logged("audit_found_deleted")
         fleet.join("node-4")
         eventually(lambda: fleet.claim_of("node-4").get("cidr") == "10.42.1.0/24", "and handed out again")
@@ -219,4 +219,4 @@ def test_a_node_that_left_unseen_gives_its_subnet_back_and_nobody_has_a_finalize
         notes = [key for item in everything for key in item["metadata"].get("annotations") or {}]
         assert not [key for key in notes if "kopf" in key]
     operator.restart()
-    eventually(operator.leads, "leads again")
+    eventually(operator.leads, "leads again", 60)

@@ -69,7 +69,7 @@ def thief(mesh: Mesh, pods: dict[str, Pod]) -> Iterator[list[str]]:
                 send(mesh, near, address, address.encode())
                 return address.encode().hex() in seen(mesh)
 
-            until(f"the pod gets what is sent to {address}", arrives, every=0.5)
+            until(f"the pod gets what is sent to {address}", arrives, timeout=60, every=0.5)
         yield addresses
     finally:
         mesh.kubectl("delete", "service", "thief")
@@ -180,7 +180,7 @@ def test_forged_overlay_packets_arrive_by_no_way(
         return encapsulated(source, victim.ip, TRAFFIC, payload, mac=device["address"])
 
     mesh.on(third, "curl", "-sf", "-X", "POST", f"http://{victim.ip}:8080/reset")
-    until("kube-proxy knows the NodePort", lambda: _knows(mesh, near, node_port), every=0.5)
+    until("kube-proxy knows the NodePort", lambda: _knows(mesh, near, node_port), timeout=60, every=0.5)
     send(mesh, stranger[0], host, forged(1), source=stranger[1])
     send(mesh, stranger[0], other, forged(2), port=node_port, source=stranger[1])
     script = ["python3", "-c", SEND, "", host, str(PORT), forged(3).hex()]
@@ -191,7 +191,7 @@ def test_forged_overlay_packets_arrive_by_no_way(
     )  # fmt: skip
     # The same from the peer itself: such packets do arrive where they may.
     send(mesh, second, host, forged(9))
-    until("the peer's packet arrives", lambda: 9 in arrived(mesh, victim, source))
+    until("the peer's packet arrives", lambda: 9 in arrived(mesh, victim, source), timeout=30)
     assert arrived(mesh, victim, source) == [9]
 
 

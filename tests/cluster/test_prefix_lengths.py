@@ -26,7 +26,7 @@ def remove(mesh: Mesh) -> None:
     mesh.cluster.helm("uninstall", "quilt", "-n", NAMESPACE, "--wait", "--timeout", "120s")
     mesh.kubectl("delete", "--all", ",".join(KINDS), "--timeout=60s")
     pods = ("pods", "-n", NAMESPACE)
-    until("no Pod of the chart is left", lambda: not mesh.get(*pods)["items"])
+    until("no Pod of the chart is left", lambda: not mesh.get(*pods)["items"], timeout=60)
     for node in mesh.nodes():
         clean(mesh, node)
 
@@ -57,6 +57,7 @@ def test_three_nodes_with_subnets_of_this_length_are_up_and_pods_reach_each_othe
             until(
                 f"{pod.name} reaches {other.name}",
                 lambda source=pod, target=other: bare.http(source, target.ip) == target.name,
+                timeout=30,
             )
     bare.delete_pods(*pods)
     remove(bare)

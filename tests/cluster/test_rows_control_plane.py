@@ -57,7 +57,7 @@ def begin(operator: Operator, api: Api, **spec: Any) -> None:
     wanted = {"clusterCIDRs": ["10.42.0.0/16"], "heartbeat": heartbeat, "reuseGracePeriod": "4s"} | spec
     api.merge(where, {"data": {NETWORK_CONFIG_KEY: json.dumps(wanted)}}).ok()
     operator.restart()
-    eventually(operator.leads, "the operator leads")
+    eventually(operator.leads, "the operator leads", 60)
 
 
 def accepted(fleet: Fleet) -> str:
@@ -174,7 +174,7 @@ def test_row_16_extension_and_restart_keep_every_address_and_nothing_else_is_adm
     more = ["10.42.0.0/16", "10.41.0.0/16"]
     fleet.api.merge(network, {"spec": {"clusterCIDRs": more}}).ok()
     operator.restart()
-    eventually(operator.leads, "leads again")
+    eventually(operator.leads, "leads again", 60)
     fleet.join("node-4")
     eventually(lambda: fleet.claim_of("node-4"), "served")
     assert {name: fleet.owners()[name] for name in before} == before
@@ -274,7 +274,7 @@ def test_of_two_names_with_one_vtep_mac_the_second_gets_no_subnet(operator: Oper
     )
     assert fleet.owners() == {first: ["10.42.1.0/24"]}
     fleet.leave(first)
-    eventually(lambda: fleet.claim_of(second).get("phase") == "Up", "served once the other is gone")
+    eventually(lambda: fleet.claim_of(second).get("phase") == "Up", "served once the other is gone", 30)
     assert first not in fleet.owners()
 
 
@@ -286,7 +286,7 @@ def test_another_leads_within_20_seconds_of_a_kill(
         eventually(lambda: standby.logged("waiting_for_leadership"), "waits")
         operator.kill()
         fleet.join("node-1")
-        eventually(lambda: fleet.phase("node-1") == "Up", "served by the other")
+        eventually(lambda: fleet.phase("node-1") == "Up", "served by the other", 20)
         standby.terminate()
 
 

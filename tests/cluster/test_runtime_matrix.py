@@ -76,7 +76,7 @@ def service(mesh: Mesh, name: str, kind: str = "ClusterIP", **selector: str) -> 
 
 def answers(mesh: Mesh, pod: Pod, address: str, names: set[str]) -> None:
     """The Service answers; a new one needs kube-proxy for a moment."""
-    until(f"{pod.name} reaches {address}", lambda: mesh.http(pod, address) in names, every=0.3)
+    until(f"{pod.name} reaches {address}", lambda: mesh.http(pod, address) in names, timeout=30, every=0.3)
 
 
 def received(mesh: Mesh, pod: Pod) -> dict[str, list[int]]:
@@ -111,7 +111,7 @@ def test_pods_reach_each_other_with_packets_of_the_full_mtu(
             def arrived(source: Pod = source, pod: Pod = pod, marker: int = marker) -> bool:
                 return marker in received(mesh, pod).get(source.ip, [])
 
-            until(f"a full datagram of {source.name} reaches {pod.name}", arrived)
+            until(f"a full datagram of {source.name} reaches {pod.name}", arrived, timeout=30)
 
 
 @contextmanager
@@ -145,7 +145,7 @@ def test_every_node_reaches_every_pod_under_strict_reverse_path_checks(
     try:
         with sysctls(mesh, pods, dict.fromkeys(STRICT, "1")):
             for node, url in itertools.product(pods, urls):
-                until(f"{node} reaches {url}", lambda n=node, u=url: mesh.reaches(n, u))  # type: ignore[misc]
+                until(f"{node} reaches {url}", lambda n=node, u=url: mesh.reaches(n, u), timeout=30)  # type: ignore[misc]
     finally:
         mesh.kubectl("delete", "service", "matrix-node-port")
         mesh.delete_pods("matrix-host-port")
@@ -179,7 +179,7 @@ def test_pods_cannot_inject_overlay_packets(mesh: Mesh, pods: dict[str, Pod], be
     mesh.kubectl("exec", beside.name, "--", "python3", "-c", FORGE, host, mac, forged, second.ip)
     # The same from the node itself, which is a peer, arrives: so the packet is one that would have done it.
     mesh.on(first.node, "python3", "-c", FORGE, host, mac, genuine, second.ip)
-    until("the node's own arrives", lambda: genuine in received(mesh, second))
+    until("the node's own arrives", lambda: genuine in received(mesh, second), timeout=30)
     assert forged not in received(mesh, second)
 
 
@@ -210,7 +210,7 @@ def test_addresses_are_kept_inside_and_masqueraded_outside(
     first, second = list(pods.values())[:2]
     for target in (beside, second):
         with mesh.flow([first, target], rate=50):
-            until("datagrams arrive", lambda t=target: received(mesh, t))  # type: ignore[misc]
+            until("datagrams arrive", lambda t=target: received(mesh, t), timeout=30)  # type: ignore[misc]
             assert set(received(mesh, target)) == {first.ip}, "pods see each other's own address"
 
 
@@ -227,7 +227,7 @@ def test_restarts_of_runtime_and_agent_lose_no_packet(mesh: Mesh, pods: dict[str
                 ready = {item["type"]: item["status"] for item in pod["status"].get("conditions", [])}
                 return pod["metadata"]["uid"] != uid and ready.get("Ready") == "True"
 
-            until(f"agent and runtime of {node} are back", back, every=0.5)
+            until(f"agent and runtime of {node} are back", back, timeout=90, every=0.5)
     flow.assert_complete(at_least=400)
 
 
@@ -262,7 +262,7 @@ def test_a_full_subnet_is_reported_and_recovers(mesh: Mesh, pods: dict[str, Pod]
     assert 240 < filler("take", 253) < 253
     try:
         mesh.apply(pod_manifest("matrix-254th", node, {"app": "matrix-254th"}))
-        until("an Event says that the subnet is full", is_full, every=0.5)
+        until("an Event says that the subnet is full", is_full, timeout=60, every=0.5)
         assert filler("free", 1) == 1
         mesh.running("matrix-254th", timeout=120)
     finally:
@@ -280,7 +280,7 @@ def test_row_23_a_foreign_conflist_that_would_win_is_reported(mesh: Mesh, pods: 
         return "00-foreign.conflist" in json.dumps(mesh.quiltnode(node).get("conditions", []))
 
     try:
-        until("the node's condition names it", reported, every=0.5)
+        until("the node's condition names it", reported, timeout=90, every=0.5)
         done = subprocess.run(
             ["quiltctl", "--kubeconfig", str(mesh.cluster.kubeconfig), "status"],
             capture_output=True, text=True, check=False,
@@ -288,4 +288,4 @@ def test_row_23_a_foreign_conflist_that_would_win_is_reported(mesh: Mesh, pods: 
         assert "00-foreign.conflist" in done.stdout, done.stdout + done.stderr
     finally:
         path.unlink()
-    until("it is forgotten again", lambda: not reported(), every=0.5)
+    until("it is forgotten again", lambda: not reported(), timeout=90, every=0.5)

@@ -13,7 +13,7 @@ def test_uninstall_leaves_pods_deletable_and_clean_up_a_clean_host(mesh: Mesh, p
     mesh.delete_pods(*(pod.name for pod in pods.values()))
     # Helm waits for what it made; that includes a DaemonSet, not the Pods that this made.
     chart_pods = ("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/component in (node, operator)")
-    until("no Pod of the chart is left", lambda: not mesh.get(*chart_pods)["items"])
+    until("no Pod of the chart is left", lambda: not mesh.get(*chart_pods)["items"], timeout=60)
     for node in mesh.nodes():
         clean(mesh, node)
 
@@ -23,4 +23,4 @@ def test_it_can_be_installed_again(mesh: Mesh) -> None:
     install(mesh)
     names = {f"back-{node}": node for node in mesh.nodes()[:2]}
     first, second = mesh.start_pods(names).values()
-    until("the pods reach each other", lambda: mesh.http(first, second.ip) == second.name)
+    until("the pods reach each other", lambda: mesh.http(first, second.ip) == second.name, timeout=30)

@@ -21,7 +21,7 @@ def test_an_upgrade_loses_no_packet(mesh: Mesh, pods: dict[str, Pod]) -> None:
     after = {pod["metadata"]["uid"] for pod in mesh.get(*NODE_PODS)["items"]}
     assert not before & after
     flow.assert_complete(at_least=(BEFORE + AFTER) * RATE)
-    until("every node is in sync", lambda: all_up(mesh), every=0.5)
+    until("every node is in sync", lambda: all_up(mesh), timeout=60, every=0.5)
 
 
 NODE_PODS = ("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=node")

@@ -72,7 +72,7 @@ def reach_each_other(mesh: Mesh, pods: list[Pod]) -> None:
     """Each pod gets an answer from each other one; whether every packet arrives is the flows' to say."""
     for source, target in permutations(pods, 2):
         what = f"{source.name} on {source.node} reaches {target.name} on {target.node}"
-        until(what, lambda one=source, other=target: mesh.http(one, other.ip) == other.name)
+        until(what, lambda one=source, other=target: mesh.http(one, other.ip) == other.name, timeout=60)
 
 
 def image(pod: dict[str, Any]) -> str:
@@ -95,7 +95,7 @@ def replace(mesh: Mesh, node: str) -> None:
         return pod["metadata"]["name"] != gone and conditions.get("Ready") == "True"
 
     until(f"{node} has a new pod", succeeded, timeout=120, every=0.5)
-    until(f"{node} is in sync", lambda: in_sync(mesh.quiltnode(node)), every=0.5)
+    until(f"{node} is in sync", lambda: in_sync(mesh.quiltnode(node)), timeout=60, every=0.5)
 
 
 def test_an_upgrade_node_by_node_loses_no_packet(aged: Mesh, pods: list[Pod], before: Earlier) -> None:
@@ -111,7 +111,7 @@ def test_an_upgrade_node_by_node_loses_no_packet(aged: Mesh, pods: list[Pod], be
         for node in others:
             replace(aged, node)
     assert versions(aged) == ["dev"] * 3
-    until("every node is in sync", lambda: all_up(aged), every=0.5)
+    until("every node is in sync", lambda: all_up(aged), timeout=60, every=0.5)
     reach_each_other(aged, [*pods, *mixed.values()])
 
 
@@ -138,7 +138,7 @@ def test_a_roll_back_loses_no_packet(aged: Mesh, pods: list[Pod], before: Earlie
 
 def left_clean(mesh: Mesh, node: str) -> None:
     """No interface of a deleted pod stays; a Pod of no grace period is deleted before its network."""
-    until(f"{node} has no other", lambda: interfaces(mesh, node) == own_pods(mesh, node))
+    until(f"{node} has no other", lambda: interfaces(mesh, node) == own_pods(mesh, node), timeout=30)
 
 
 def interfaces(mesh: Mesh, node: str) -> int:

@@ -99,7 +99,7 @@ def served_by(mesh: Mesh, request: pytest.FixtureRequest) -> Iterator[str]:
 
 def test_the_api_server_reaches_a_webhook_in_a_pod(mesh: Mesh, served_by: str) -> None:
     """t13: The API server's calls of a webhook are answered, whichever node its pod is on."""
-    until(f"the webhook on {served_by} is asked", lambda: _asked(mesh, "first"), every=0.5)
+    until(f"the webhook on {served_by} is asked", lambda: _asked(mesh, "first"), timeout=60, every=0.5)
     answered = sum(_asked(mesh, f"call-{number}") for number in range(CALLS))
     assert answered == CALLS
 

@@ -15,7 +15,7 @@ from quilt_pim.serving import serve
 from quilt_pim.state import MulticastState
 
 Json = dict[str, Any]
-TIMEOUT = 60.0
+TIMEOUT = 10.0
 
 
 class Client:

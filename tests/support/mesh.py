@@ -17,13 +17,9 @@ CHART = ROOT / "helm" / "quilt-mesh"
 NAMESPACE = "quilt-system"
 TRAFFIC = Path(__file__).with_name("traffic.py")
 Answer = TypeVar("Answer")
-PATIENCE = 120.0
-"""Seconds that a busy machine may take for anything; less only where a slower way would do it as well."""
 
 
-def until(
-    what: str, check: Callable[[], Answer | None], timeout: float = PATIENCE, every: float = 0.1
-) -> Answer:
+def until(what: str, check: Callable[[], Answer | None], timeout: float, every: float = 0.1) -> Answer:
     """Poll `check` until it answers something true; the failure says what was awaited and what came last.
 
     A check that began in time and took long decides nothing: there is always one after the deadline.
@@ -145,7 +141,7 @@ class Mesh:
         self.apply(*(pod_manifest(name, node, {"app": label}) for name, node in placed.items()))
         return {name: self.running(name) for name in placed}
 
-    def running(self, name: str, timeout: float = PATIENCE) -> Pod:
+    def running(self, name: str, timeout: float = 60) -> Pod:
         """Wait until a pod runs and its server answers on its node."""
 
         def check() -> Pod | None:

@@ -79,7 +79,7 @@ def led_from_elsewhere(mesh: Mesh, node: str) -> None:
 
     until("the leader is on another node and at work", elsewhere, timeout=120, every=0.5)
     since = time.time()
-    until("both of its Leases were renewed", lambda: min(renewals(mesh, node)) > since)
+    until("both of its Leases were renewed", lambda: min(renewals(mesh, node)) > since, timeout=60)
 
 
 def works(mesh: Mesh, node: str) -> bool:

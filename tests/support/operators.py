@@ -35,7 +35,7 @@ T = TypeVar("T")
 MICRO = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
-def eventually(ask: Callable[[], T], what: str, within: float = 120.0) -> T:
+def eventually(ask: Callable[[], T], what: str, within: float = 30.0) -> T:
     """Ask until the answer is true, once more after the time; fail with the last answer."""
     deadline = time.monotonic() + within
     while True:
@@ -230,6 +230,7 @@ class Fleet:
         eventually(
             lambda: not self.claims() and not operator.metric("quilt_operator_subnets", states),
             "all is gone",
+            60,
         )
 
     def node(self, name: str) -> Json:
