@@ -51,8 +51,7 @@ class LinkDamper:
         if seen is None:
             self._seen[link.index] = _Seen(link, now)
             return False
-        # The kernel also tells what we do not represent, a carrier that appears and disappears: a flap as
-        # well.
+        # The kernel also tells what we do not represent, a carrier lost and found: a flap too.
         flapped = link.up != seen.link.up or link == seen.link
         seen.left = min(BURST, seen.left + (now - seen.at) * RATE) - flapped
         seen.link, seen.at = link, now

@@ -224,8 +224,7 @@ class Agent:
             # The link may have been down for a moment, and its routes went without a word.
             self.reconciler.resync("underlay")
         if self._underlay_timer is None:
-            # The routes of a link that appears or disappears follow it in a moment, and many may change
-            # together.
+            # Routes follow a link that appears or disappears in a moment, and many may change together.
             loop = asyncio.get_running_loop()
             self._underlay_timer = loop.call_later(_UNDERLAY_DELAY, self._look_at_underlay)
 

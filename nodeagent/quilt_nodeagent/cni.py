@@ -29,8 +29,7 @@ class CniError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CniPaths:
-    """Where binaries come from and go to, where the configuration is written, and the runtime's socket for
-    CNI.
+    """Whence and whereto binaries are copied, where the configuration is, and the runtime's CNI socket.
 
     `name` is the configuration's file name: the container engine uses the first one in order of names.
     Without `install` the files are brought by somebody else.

@@ -137,8 +137,7 @@ class DriftWatch:
             return
         self._underlay(route, new)
         if route.prefix in routes.desired:
-            # A foreign route under a peer's prefix may be beside the mesh's or in its place: only a look
-            # tells.
+            # A foreign route under a peer's prefix may be beside the mesh's or replace it: a look tells.
             self._reconciler.resync("foreign_route")
 
     def _nexthop(self, new: bool, nexthop: Nexthop) -> None:

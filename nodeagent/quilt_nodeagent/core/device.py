@@ -49,9 +49,7 @@ def judge(wanted: Link, held: Link | None) -> Verdict:
     if held is None:
         return Verdict(Care.CREATE)
     if held.kind != wanted.kind:
-        what = (
-            f"{held.name} is a {held.kind or 'physical'} device that is not the mesh's; remove or rename it"
-        )
+        what = f"{held.name} is a foreign {held.kind or 'physical'} device; remove or rename it"
         return Verdict(Care.REFUSE, (what,))
     want, is_ = _settings(wanted), _settings(held)
     differ = [name for name in want if want[name] != is_.get(name)]

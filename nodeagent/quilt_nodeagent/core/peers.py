@@ -285,8 +285,7 @@ def choose_own(claims: Sequence[Peer], served: Collection[str], listed: Sequence
     """Choose among one family's own claims; those that are being released are no choice.
 
     `served` are the CIDRs that the runtime holds, `listed` those that the operator names, of which the last
-    is the one to have. What is served stays in use; a runtime that serves none accepts the wanted one at
-    once.
+    is the one to have. What is served stays in use; a runtime without one accepts the wanted at once.
     """
     held = {claim.cidr: claim for claim in claims}
     wanted = next((held[cidr] for cidr in reversed(listed) if cidr in held), None)

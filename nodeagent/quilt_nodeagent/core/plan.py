@@ -60,8 +60,7 @@ def parts(plan: Plan, tables: Tables, overlay: Overlay, size: int) -> Iterator[P
 
     So that a part's routes can be on their way while the next part's entries are written. Each kind is cut in
     its own order: a route may be ahead of what it rests on, and then waits (`reachable`). What is stale comes
-    with the last part. Where anything is programmed, traffic may be on it, and the plan's order is kept as it
-    is.
+    with the last part. Where anything is programmed, traffic may be on it, and the plan's order is kept.
     """
     kinds = [[entry for entry in plan.before if entry[0] == kind] for kind in overlay.kinds]
     longest = max(len(plan.routes), *map(len, kinds))
