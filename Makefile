@@ -16,7 +16,7 @@ demo-down: setup  ## remove all of what `make demo` made
 	python demo/demo.py down
 
 test: setup binaries lint  ## every check and every test: unit, kernel namespaces, another kernel, real cluster
-	$(MAKE) --jobs=2 test-cluster test-machine || { cat .pytest_cache/*/v/cache/lastfailed 2>/dev/null; exit 1; }
+	$(MAKE) --jobs=2 test-cluster test-machine || { cat .pytest_cache/*/v/cache/lastfailed 2>/dev/null; echo; exit 1; }
 
 # The two halves of `make test`, side by side: tests of clusters wait more than they compute. What failed is
 # named once more at the end, where the other half would hide it.

@@ -42,7 +42,8 @@ def _walks(control: ControlPlane, node: Node, notes: Notes) -> list[Steps]:
             time.sleep(SETTLED)
             notes.begin()
             walks.append(notes.end(until=_publish(operator, listener, number)))
-    return [_passed_on(walk, common(walks)) for walk in walks]
+    shared = common(walks)
+    return [_passed_on(walk, shared) for walk in walks]
 
 
 def _passed_on(walk: Steps, shared: Collection[tuple[str, str]]) -> Steps:

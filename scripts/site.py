@@ -23,7 +23,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     """Make links work from where the page is on the site."""
-    folder = "" if page.file.src_uri == HOME else posixpath.join("docs", posixpath.dirname(page.file.src_uri))
+    here = posixpath.join("docs", posixpath.dirname(page.file.src_uri))
+    folder = "" if page.file.src_uri == HOME else here
 
     def replaced(match: re.Match[str]) -> str:
         image, text, target, anchor = match[1], match[2], match[3], match[4] or ""
@@ -32,7 +33,6 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
         path = posixpath.normpath(posixpath.join(folder, target))
         if not path.startswith("docs/") or (ROOT / path).is_dir():
             return text if text.startswith("`") else f"{text} (`{path}`)"
-        here = posixpath.join("docs", posixpath.dirname(page.file.src_uri))
         return f"{image}[{text}]({posixpath.relpath(path, here)}{anchor})"
 
     return LINK.sub(replaced, markdown)
