@@ -1,15 +1,13 @@
 """The files that one claim passes, from the watch event to the netlink message.
 
 A real API server, agent and runtime; a claim is published, and both processes note which of our files they
-enter: the agent until its call arrives at the runtime, the runtime until the kernel tells of the route. (The
-agent then looks at the kernel's notices of what it wrote itself; that is no part of the way.) Several claims
-are published one after the other, and a file counts when each of them entered it.
+enter until the kernel tells of the route. Several claims are published one after the other, and a file
+counts when each of them entered it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
 from pathlib import Path
 
 from bench import peers
@@ -42,14 +40,7 @@ def _walks(control: ControlPlane, node: Node, notes: Notes) -> list[Steps]:
             time.sleep(SETTLED)
             notes.begin()
             walks.append(notes.end(until=_publish(operator, listener, number)))
-    shared = common(walks)
-    return [_passed_on(walk, shared) for walk in walks]
-
-
-def _passed_on(walk: Steps, shared: Collection[tuple[str, str]]) -> Steps:
-    """What the agent entered before the runtime began, and all that the runtime entered."""
-    begun = min(walk[step] for step in shared if step[0] == "runtime")
-    return {step: moment for step, moment in walk.items() if step[0] == "runtime" or moment < begun}
+    return walks
 
 
 def _publish(operator: Publisher, listener: Listener, number: int) -> float:
