@@ -54,7 +54,7 @@ class Chaos:
         self._random = random.Random(seed)
         self._wire = plane.wire(ALIVE + 4)
         self._killed: asyncio.Queue[Operator] = asyncio.Queue()
-        self.kills = self.done = self.served = 0
+        self.kills = self.done = self.served = self._printed = 0
         self.operators: list[Operator] = []
         self.truth = Truth(GRACE)
         self.crowd = Crowd(self._wire, self.truth, self._random, NAMES)
@@ -183,6 +183,9 @@ class Chaos:
             f"{self.done} cycles in {seconds:.0f} s, {self.served} served, {self.kills} kills, "
             f"{dict(self._faults.drawn)}, {len(self.truth.faults)} wrong", err=True,
         )  # fmt: skip
+        for text in self.truth.faults[self._printed :]:
+            click.echo(text, err=True)
+        self._printed = len(self.truth.faults)
 
     async def _calm(self) -> list[str]:
         """Wait until nothing is wrong; what is still wrong in the end."""

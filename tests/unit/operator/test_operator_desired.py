@@ -118,9 +118,18 @@ def test_a_node_that_left_gives_up_everything(node: QuiltNode | None) -> None:
     assert len(plan.release) == 2
 
 
-def test_row_15_of_two_claims_the_one_in_use_stays_else_the_oldest() -> None:
-    first, second = claim("10.42.1.0/24"), claim("10.42.2.0/24")
-    assert plan_claims(NODE, [(4, first), (4, second)], [4], {}).release == (second,)
+def test_row_15_of_two_claims_the_one_that_the_runtime_serves_stays() -> None:
+    """Until it says which that is both stay, and where no agent ever reported the oldest."""
+    mine = first, second = claim("10.42.1.0/24"), claim("10.42.2.0/24")
+    owned = [(4, first), (4, second)]
+    for served in mine:
+        says = but(NODE, "status", served_subnets=(served.cidr,))
+        assert plan_claims(says, owned, [4], {}).keep == (served,)
+    assert plan_claims(NODE, owned, [4], {}).keep == mine
+    again = replace(NODE, status=QuiltNodeStatus())
+    assert plan_claims(again, owned, [4], {}).keep == mine
+    prepared = but(again, "spec", host_ip="192.0.2.1")
+    assert plan_claims(prepared, owned, [4], {}).keep == (first,)
     leaving = claim("10.42.1.0/24", RELEASING)
     assert plan_claims(NODE, [(4, leaving), (4, second)], [4], {}).keep == (second,)
 
