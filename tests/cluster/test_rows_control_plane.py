@@ -196,6 +196,7 @@ def test_row_20_a_duplicate_is_released_and_the_claim_in_use_stays(operator: Ope
     begin(operator, fleet.api)
     fleet.join("node-1")
     eventually(lambda: fleet.claim_of("node-1").get("phase") == "Up", "Up")
+    fleet.register("node-1", served=["10.42.1.0/24"])
     uid = fleet.claims()["10.42.1.0/24"]["metadata"]["uid"]
     fleet.api.create(QUILTSUBNET.path(), claim("10.42.99.0/24", "node-1")).ok()
     eventually(lambda: "10.42.99.0/24" not in fleet.claims(), "the second one is given up")
@@ -214,6 +215,7 @@ def test_row_20_a_real_agent_keeps_the_healthy_route_and_follows_a_subnet_to_its
         fleet.join("node-2", "node-3")
         wanted = {"10.42.2.0/24", "10.42.3.0/24"}
         eventually(lambda: real.routes() == wanted, "routes to both")
+        fleet.register("node-3", served=["10.42.3.0/24"])
         with real.lost_routes() as lost:
             doubled = {"phase": "Up", "hostIP": address("node-3")}
             fleet.api.create(QUILTSUBNET.path(), claim("10.42.99.0/24", "node-3", mesh=doubled)).ok()
