@@ -1,8 +1,8 @@
 """The files that one claim passes, from the watch event to the netlink message.
 
 A real API server, agent and runtime; a claim is published, and both processes note which of our files they
-enter until the kernel tells of the route. Several claims are published one after the other, and a file
-counts when each of them entered it.
+enter until the kernel tells of the route; the agent's part ends where it calls the runtime. Several claims
+are published one after the other, and a file counts when each of them entered it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Run a program and note which of the product's files its functions are in: `python -m bench.walked …`.
 
 SIGUSR2 begins, the next SIGUSR2 ends: then FOLDER/PACKAGE (the environment's WALK names the folder) holds a
-JSON object of files and the moments (perf_counter) at which each was entered first. While it is noted,
-FOLDER/PACKAGE.on exists. `Notes` is the other side: it begins, ends and reads.
+JSON object: `files` and the moments (perf_counter) at which each was entered first, `calls` the moments at
+which it called another process. While it is noted, FOLDER/PACKAGE.on exists. `Notes` is the other side: it
+begins, ends and reads.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ FOLDER = "WALK"
 PROGRAM = (sys.executable, "-m", "bench.walked")
 ROOT = Path(__file__).parents[1]
 PACKAGES = {"agent": "quilt_nodeagent", "runtime": "quilt_runtime", "operator": "quilt_operator"}
+CALL = ("grpc/aio/_channel.py", "__call__")
+"""The file and the function that every call of another process passes."""
 PAUSE, PATIENCE = 0.01, 30.0
 Steps = dict[tuple[str, str], float]
 """(process, file) and the moment of entering it."""
@@ -35,18 +38,23 @@ class Walk:
         self._target = target
         self._marker = target.with_name(f"{target.name}.on")
         self._entered: dict[CodeType, float] | None = None
+        self._calls: list[float] = []
 
     def profile(self, frame: FrameType, event: str, _argument: Any) -> None:
         """As `sys.setprofile` calls it."""
         entered = self._entered
-        if entered is not None and event == "call":
-            entered.setdefault(frame.f_code, time.perf_counter())
+        if entered is None or event != "call":
+            return
+        moment = time.perf_counter()
+        entered.setdefault(frame.f_code, moment)
+        if frame.f_code.co_name == CALL[1] and frame.f_code.co_filename.endswith(CALL[0]):
+            self._calls.append(moment)
 
     def toggle(self, _signal: int, _frame: FrameType | None) -> None:
         """Begin, or write what was noted."""
         entered, self._entered = self._entered, None
         if entered is None:
-            self._entered = {}
+            self._entered, self._calls = {}, []
             self._marker.touch()
             return
         files: dict[str, float] = {}
@@ -54,7 +62,7 @@ class Walk:
             # Class bodies and modules that are imported just then are no steps of the way.
             if "/quilt_" in code.co_filename and code.co_name != "<module>":
                 files[code.co_filename] = min(moment, files.get(code.co_filename, moment))
-        self._target.write_text(json.dumps(files))
+        self._target.write_text(json.dumps({"files": files, "calls": self._calls}))
         self._marker.unlink()
 
 
@@ -70,14 +78,20 @@ class Notes:
         self._toggle(noting=True)
 
     def end(self, until: float) -> Steps:
-        """Have them end; return what was entered up to the moment `until` (perf_counter)."""
+        """Have them end; return what was entered up to the moment `until` (perf_counter).
+
+        The part of one that called another ends with its last call: what it enters while it waits for the
+        answer, as for the kernel's notices of its own writes, is on no way.
+        """
         self._toggle(noting=False)
-        return {
-            (name, str(Path(file).relative_to(ROOT))): moment
-            for name in self._pids
-            for file, moment in json.loads((self._folder / PACKAGES[name]).read_text()).items()
-            if moment <= until
-        }
+        steps: Steps = {}
+        for name in self._pids:
+            noted = json.loads((self._folder / PACKAGES[name]).read_text())
+            ends = max((moment for moment in noted["calls"] if moment <= until), default=until)
+            for file, moment in noted["files"].items():
+                if moment <= ends:
+                    steps[name, str(Path(file).relative_to(ROOT))] = moment
+        return steps
 
     def _toggle(self, *, noting: bool) -> None:
         deadline = time.monotonic() + PATIENCE
