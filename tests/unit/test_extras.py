@@ -68,6 +68,7 @@ def declared(requirements: list[str]) -> set[str]:
 
 @pytest.mark.parametrize("extra", COMPONENTS)
 def test_an_extra_declares_what_its_packages_import(extra: str) -> None:
+    """D10: An extra installs what its programs import, and nothing else."""
     base = declared(PROJECT["dependencies"])
     needed = distributions(reached(COMPONENTS[extra]))
     assert declared(PROJECT["optional-dependencies"][extra]) == needed - base

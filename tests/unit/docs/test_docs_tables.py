@@ -50,7 +50,7 @@ def stray(text: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_page_has_no_stray_pipes(path: Path) -> None:
-    """A broken table shows as text with pipes, or as rows with empty cells."""
+    """D1, D2: No table of a page is broken, which shows as text with pipes or as rows with empty cells."""
     assert list(stray(path.read_text())) == []
 
 

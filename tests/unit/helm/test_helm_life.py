@@ -34,7 +34,7 @@ class Helm(Protocol):
 
 @pytest.mark.parametrize("values", [{}, MULTICAST, EVERYTHING], ids=["defaults", "multicast", "everything"])
 def test_two_renders_are_byte_identical(helm: Helm, values: Json) -> None:
-    """u2: `helm template` twice gives the same bytes, multicast on or off: nothing is random or looked up."""
+    """u2, D4: `helm template` twice gives the same bytes, multicast on or off: nothing is random."""
     assert helm.template(values) == helm.template(values)
 
 

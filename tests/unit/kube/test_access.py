@@ -109,7 +109,7 @@ def test_a_pods_token_is_read_each_time(
 
 
 def test_impersonation_is_asked_for_in_headers(corpus: Corpus) -> None:
-    """u9: `as`, `as-uid`, `as-groups` and `as-user-extra` of a kubeconfig become headers, as kubectl's."""
+    """u9, D11: `as`, `as-uid`, `as-groups`, `as-user-extra` of a kubeconfig become headers, as kubectl's."""
     assert load(corpus("impersonating")).headers() == [
         ("Authorization", "Bearer t"),
         ("Impersonate-User", "jane"),
@@ -125,7 +125,7 @@ def test_impersonation_is_asked_for_in_headers(corpus: Corpus) -> None:
 
 
 def test_a_kubeconfigs_proxy_counts_before_the_environments(corpus: Corpus) -> None:
-    """u9: `proxy-url` of a kubeconfig is used, whatever the environment says; one we cannot use is named."""
+    """u9, D11: `proxy-url` of a kubeconfig is used, whatever the environment says; an unusable one is named."""
     access = load(corpus("proxied"), HTTP_PROXY="http://other:1", NO_PROXY="*")
     assert access.proxy == "http://jane:s%40crt@192.0.2.9:3128"
     assert "s%40crt" not in repr(access)
@@ -237,7 +237,7 @@ def test_credentials_that_are_given_count_before_a_plugins(corpus: Corpus, tmp_p
 
 
 def test_the_servers_name_is_that_of_the_kubeconfig(corpus: Corpus) -> None:
-    """u9: `tls-server-name` is what the server must be called."""
+    """u9, D11: `tls-server-name` is what the server must be called."""
     tls = load(corpus("named")).tls
     assert isinstance(tls, ssl.SSLContext)
     assert tls.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="192.0.2.1").server_hostname == (
