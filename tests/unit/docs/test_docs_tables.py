@@ -7,28 +7,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from bench.result import FOLDER, Line
 from bench.result import saved as results
 from bench.show import number
+from tests.support.pages import PAGES, ROOT, rendered
 
-ROOT = Path(__file__).parents[3]
-PAGES = sorted(
-    [
-        *ROOT.glob("*.md"),
-        *(ROOT / "docs").rglob("*.md"),
-        *(ROOT / "helm").rglob("*.md"),
-        *ROOT.glob(".github/**/*.md"),
-    ]
-)
 README = (ROOT / "README.md").read_text()
-MEASURED = re.compile(r"\d (?:ms|\u00b5s|s|MB|KB|Gbit/s|%)(?![\w/])|\d times")
-
-
-def rendered(text: str) -> list[Token]:
-    return MarkdownIt("commonmark").enable("table").parse(text)
+MEASURED = re.compile(
+    r"\d (?:ms|\u00b5s|s|MB|KB|Gbit/s|%|thousand|transactions/s|connections/s)(?![\w/])|\d times"
+)
+# Pages that compare: what they quote of measurements is in one table.
+COMPARING = {page: (ROOT / page).read_text() for page in ("README.md", "docs/comparison.md")}
 
 
 def outside_code(token: Token) -> str:
@@ -67,9 +58,9 @@ def test_a_broken_table_is_found(text: str) -> None:
     assert list(stray(text))
 
 
-def figures() -> list[list[str]]:
-    """The cells of the README's table of measurements, row by row."""
-    table = README.partition("| figure | Quilt Mesh |")[2].partition("\n\n")[0]
+def figures(text: str) -> list[list[str]]:
+    """The cells of a page's table of measurements, row by row."""
+    table = text.partition("| figure | Quilt Mesh |")[2].partition("\n\n")[0]
     return [[cell.strip() for cell in row.strip("|").split("|")] for row in table.splitlines()[2:]]
 
 
@@ -78,19 +69,21 @@ def pair(line: Line) -> list[str]:
     return [f"{number(line.value)} {line.unit}", other]
 
 
-def test_every_figure_of_the_readme_is_of_a_result_file() -> None:
+@pytest.mark.parametrize("page", COMPARING)
+def test_every_figure_of_a_comparison_is_of_a_result_file(page: str) -> None:
     """D7: What was measured is quoted with what was measured beside it, as the result file has it."""
     measured = {result.name: [pair(line) for line in result.lines] for result in results()}
-    rows = figures()
+    rows = figures(COMPARING[page])
     assert len(rows) >= 5
     for _, *values, benchmark in rows:
         assert values in measured[benchmark.strip("`")]
         assert (FOLDER / f"{benchmark.strip('`')}.json").is_file()
 
 
-def test_the_readme_quotes_no_figure_anywhere_else() -> None:
-    prose = [outside_code(token) for token in rendered(README) if token.type == "inline"]
-    quoted = {cell for row in figures() for cell in row}
+@pytest.mark.parametrize("page", COMPARING)
+def test_a_comparison_quotes_no_figure_anywhere_else(page: str) -> None:
+    prose = [outside_code(token) for token in rendered(COMPARING[page]) if token.type == "inline"]
+    quoted = {cell for row in figures(COMPARING[page]) for cell in row}
     assert [text for text in prose if MEASURED.search(text) and text not in quoted] == []
 
 

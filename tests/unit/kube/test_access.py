@@ -125,7 +125,7 @@ def test_impersonation_is_asked_for_in_headers(corpus: Corpus) -> None:
 
 
 def test_a_kubeconfigs_proxy_counts_before_the_environments(corpus: Corpus) -> None:
-    """u9, D11: `proxy-url` of a kubeconfig is used, whatever the environment says; an unusable one is named."""
+    """u9, D11: A kubeconfig's `proxy-url` counts, whatever the environment says; an unusable one is named."""
     access = load(corpus("proxied"), HTTP_PROXY="http://other:1", NO_PROXY="*")
     assert access.proxy == "http://jane:s%40crt@192.0.2.9:3128"
     assert "s%40crt" not in repr(access)
