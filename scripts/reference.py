@@ -4,7 +4,8 @@
     python scripts/reference.py --check    exit 1 when it is out of date
 
 Read are calls: `Condition(type, status, reason, message)`, `note(…)` of Events, `log.info("event", …)`,
-metrics by their classes, findings by their level. Where the code fills something in, the page has `…`.
+metrics by their classes, findings by their level. Where the code fills something in, the page has `…`. What
+warnings and errors mean is in scripts/log_events.toml, which has to name exactly these.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from __future__ import annotations
 import argparse
 import ast
 import sys
+import tomllib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from calls import ELSEWHERE, ROOT, Call, calls, constants
+
 PAGE = Path("docs/reference.md")
+MEANINGS = ROOT / "scripts/log_events.toml"
 PROCESSES = {
     "operator": "`quilt-operator`",
     "nodeagent": "`quilt-agent`",
@@ -30,7 +32,6 @@ PROCESSES = {
 LEVELS = {"ok", "unknown", "warn", "fail"}
 LOGS = {"debug", "info", "warning", "error", "exception"}
 METRICS = {"Gauge": "gauge", "Counter": "counter", "Histogram": "histogram", "CounterMetricFamily": "counter"}
-ELSEWHERE = "…"
 HEAD = """\
 # Reference: conditions, Events, findings, metrics, log events
 
@@ -54,7 +55,7 @@ What to watch, and what is worth an alert, is in [configuration.md](configuratio
 LOGS_HEAD = """
 ## Log events
 
-Each line of a log is a JSON object; `event` has one of these names.
+Each line of a log is a JSON object; `event` has one of these names. Warnings and errors:
 """
 FINDINGS_HEAD = """
 ## Findings
@@ -62,95 +63,6 @@ FINDINGS_HEAD = """
 What `quiltctl status`, `check` and `connectivity test` report with `-o json`, as `code`. A command ends with
 1 where one is `fail`.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A call somewhere in the code: its name (`Condition`, `info`) and what surrounds it."""
-
-    name: str
-    node: ast.Call
-    path: Path
-    scope: ast.AST
-
-    def text(self, at: int, fallback: str = "") -> list[str]:
-        """What the argument at a position may be: one text or several."""
-        return list(texts(self.node.args[at], self.scope)) if at < len(self.node.args) else [fallback]
-
-
-@cache
-def constants() -> dict[str, str]:
-    """Strings that modules name in capitals, of which `quilt_crds.names` has most."""
-    found: dict[str, str] = {}
-    names = ROOT / "crds/quilt_crds/names.py"
-    for path in (*sorted(ROOT.glob("*/quilt_*/**/*.py")), names):
-        for node in ast.parse(path.read_text()).body:
-            target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
-            match target, getattr(node, "value", None):
-                case ast.Name(id=name), ast.Constant(value=str(value)):
-                    found[name] = value
-    return found
-
-
-@cache
-def calls(*folders: str) -> list[Call]:
-    """All calls in the packages of some folders of the root, in order."""
-    found = []
-    for folder in folders:
-        for path in sorted((ROOT / folder).glob("quilt_*/**/*.py")):
-            tree = ast.parse(path.read_text())
-            found += [call for scope, node in _within(tree, tree) if (call := _call(node, path, scope))]
-    return found
-
-
-def _within(node: ast.AST, scope: ast.AST) -> Iterator[tuple[ast.AST, ast.Call]]:
-    inner = node if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) else scope
-    if isinstance(node, ast.Call):
-        yield scope, node
-    for child in ast.iter_child_nodes(node):
-        yield from _within(child, inner)
-
-
-def _call(node: ast.Call, path: Path, scope: ast.AST) -> Call | None:
-    if isinstance(node.func, (ast.Name, ast.Attribute)):
-        name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
-        return Call(name, node, path, scope)
-    return None
-
-
-def texts(node: ast.expr, scope: ast.AST) -> Iterator[str]:
-    """The strings that an expression may be; `…` where the code fills something in."""
-    match node:
-        case ast.Constant(value=str(value)):
-            yield value
-        case ast.JoinedStr(values=values):
-            yield "".join(part.value if isinstance(part, ast.Constant) else ELSEWHERE for part in values)
-        case ast.IfExp(body=body, orelse=other):
-            yield from texts(body, scope)
-            yield from texts(other, scope)
-        case ast.BinOp(left=left, right=right):
-            yield from (a + b for a in texts(left, scope) for b in texts(right, scope))
-        case ast.Name(id=name):
-            known = constants().get(name)
-            yield from [known] if known is not None else list(_assigned(node, scope)) or [ELSEWHERE]
-        case _:
-            yield ELSEWHERE
-
-
-def _assigned(name: ast.Name, scope: ast.AST) -> Iterator[str]:
-    """What a local name has where it is used: by the last assignment, or by a loop over literal tuples."""
-    last: ast.Assign | None = None
-    for node in ast.walk(scope):
-        if isinstance(node, ast.Assign) and node.lineno < name.lineno:
-            named = any(isinstance(target, ast.Name) and target.id == name.id for target in node.targets)
-            last = node if named and (last is None or node.lineno > last.lineno) else last
-        elif isinstance(node, ast.For) and isinstance(node.target, ast.Tuple):
-            names = [item.id if isinstance(item, ast.Name) else "" for item in node.target.elts]
-            if name.id in names and isinstance(node.iter, ast.Tuple):
-                rows = (row for row in node.iter.elts if isinstance(row, ast.Tuple))
-                yield from (text for row in rows for text in texts(row.elts[names.index(name.id)], scope))
-    if last is not None:
-        yield from texts(last.value, scope)
 
 
 def conditions() -> Iterator[tuple[str, ...]]:
@@ -181,8 +93,11 @@ def events() -> Iterator[tuple[str, ...]]:
     for call in calls("operator"):
         if call.name in {"note", "_tell"} and len(call.node.args) == 4:
             for reason in call.text(2):
-                if reason != ELSEWHERE:
-                    yield reason, call.text(3)[0]
+                # A phase is filled in: each of them is a reason.
+                phases = ("PENDING", "UP", "DOWN") if reason == f"Phase{ELSEWHERE}" else ()
+                for one in [f"Phase{constants()[phase]}" for phase in phases] or [reason]:
+                    if one != ELSEWHERE:
+                        yield one, call.text(3)[0]
 
 
 def findings() -> list[tuple[str, ...]]:
@@ -201,10 +116,10 @@ def findings() -> list[tuple[str, ...]]:
 
 def _levels(call: Call) -> list[str]:
     """Levels of a finding; a local name for the judge means each of those that it may be."""
-    if not isinstance(call.node.func, ast.Name):
+    if isinstance(call.node.func, ast.Attribute):
         return []
-    if call.name in LEVELS:
-        return [call.name]
+    if found := sorted(LEVELS.intersection(call.name.split(" or "))):
+        return found
     judges = ("judge", "tell")
     named = (node.id for node in ast.walk(call.scope) if isinstance(node, ast.Name))
     return sorted(LEVELS.intersection(named)) if call.name in judges else []
@@ -242,6 +157,16 @@ def log_events() -> list[tuple[str, ...]]:
     return [(f"`{name}`", *(", ".join(sorted(part)) for part in found[name])) for name in sorted(found)]
 
 
+def explained(rows: list[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
+    """The rows of warnings and errors, with what they mean; SystemExit names those that nobody explains."""
+    meanings = tomllib.loads(MEANINGS.read_text())
+    found = {row[0].strip("`"): row for row in rows if {"warning", "error"} & set(row[1].split(", "))}
+    if differ := sorted(found.keys() ^ meanings.keys()):
+        raise SystemExit(f"{MEANINGS.name} and the code differ in: {', '.join(differ)}")
+    for name, (event, level, process, fields) in found.items():
+        yield event, level, process, meanings[name], fields
+
+
 def _is_log(function: ast.expr) -> bool:
     owner = function.value if isinstance(function, ast.Attribute) else None
     if isinstance(owner, ast.Call):
@@ -268,7 +193,11 @@ def page() -> str:
     codes = [(f"`{code}`", *rest) for code, *rest in findings()]
     parts += [FINDINGS_HEAD, "\n", table(("code", "level", "message"), codes)]
     parts += [METRICS_HEAD, "\n", table(("metric", "type", "meaning"), metrics())]
-    parts += [LOGS_HEAD, "\n", table(("event", "level", "process", "fields"), log_events())]
+    logged = log_events()
+    loud = list(explained(logged))
+    parts += [LOGS_HEAD, "\n", table(("event", "level", "process", "meaning", "fields"), loud)]
+    quiet = [row for row in logged if row[0] not in {row[0] for row in loud}]
+    parts += ["\nThe others:\n\n", table(("event", "level", "process", "fields"), quiet)]
     return "".join(parts)
 
 
