@@ -49,8 +49,9 @@ generate: setup  ## CRDs and README of the chart, gRPC stubs, the reference and 
 	python scripts/reference.py
 	python scripts/screens.py
 
-docs: setup  ## the documents as a site, in build/site; a link that leads nowhere fails
+docs: setup  ## the documents as a site, in build/site, with a picture of its start page; a link that leads nowhere fails
 	NO_MKDOCS_2_WARNING=1 python -m mkdocs build
+	python scripts/screenshot.py build/site
 
 checks: setup  ## generated files are current, import directions hold
 	python proto/generate.py --check
