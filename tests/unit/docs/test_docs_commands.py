@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -97,6 +99,18 @@ def test_targets_scripts_and_extras_exist() -> None:
     for one in of("pip"):
         extras = re.findall(r"\[(.*?)\]", " ".join(one.words))
         assert set(extras) <= set(PROJECT["optional-dependencies"]), str(one)
+
+
+@pytest.mark.parametrize("program", ["quilt-agent", "quilt-operator", "quilt-runtime"])
+def test_flags_of_a_process_that_the_page_names_exist(program: str) -> None:
+    page = (ROOT / "docs/configuration.md").read_text()
+    (row,) = re.findall(rf"^\| `{program}` \| (`--.*) \|$", page, re.MULTILINE)
+    module = PROJECT["scripts"][program].partition(".")[0]
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=True
+    )
+    known = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", done.stdout))
+    assert set(re.findall(r"`(--[a-z-]+)`", row)) <= known
 
 
 def test_a_manifest_runs_programs_that_the_image_has() -> None:
