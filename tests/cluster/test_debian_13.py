@@ -14,16 +14,15 @@ import pytest
 
 from quilt_devcluster import product
 from tests.support.commands import quiltctl
-from tests.support.fresh import fresh_cluster
+from tests.support.fresh import NEWER_DEBIAN, NEWER_PYTHON, fresh_cluster
 from tests.support.mesh import NAMESPACE, Mesh, Pod, all_up, install_chart, until
 
-RELEASE, PYTHON = "trixie", "Python 3.13."
 NODE_IMAGE = "quilt-mesh-node:dev"
 
 
 @pytest.fixture(scope="module")
 def newer() -> Iterator[Mesh]:
-    archives = product.build(lambda _: None, RELEASE)
+    archives = product.build(lambda _: None, NEWER_DEBIAN)
     with fresh_cluster("debian-13", nodes=2, images=archives, proxy_mode="iptables") as cluster:
         mesh = Mesh(cluster)
         install_chart(mesh)
@@ -43,7 +42,7 @@ def test_agents_and_operator_of_the_newer_python_reach_the_api_server(newer: Mes
     for component, container in (("node", "agent"), ("operator", "operator")):
         pod = newer.system_pod(component)["metadata"]["name"]
         inside = ("exec", "-n", NAMESPACE, pod, "-c", container, "--")
-        assert newer.kubectl(*inside, "/opt/quilt/bin/python3", "--version").startswith(PYTHON)
+        assert newer.kubectl(*inside, "/opt/quilt/bin/python3", "--version").startswith(NEWER_PYTHON)
 
 
 def test_pods_of_both_nodes_reach_each_other(newer: Mesh, far_pods: list[Pod]) -> None:

@@ -8,6 +8,9 @@ from typing import Any
 
 from quilt_devcluster import Cluster, bringup
 
+NEWER_DEBIAN, NEWER_PYTHON = "trixie", "Python 3.13."
+"""What the images are also tested on, beside bookworm, and the Python that it brings."""
+
 CHECKOUT = f"{zlib.crc32(str(Path(__file__).parents[2]).encode()):08x}"
 
 

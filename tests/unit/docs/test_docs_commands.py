@@ -19,7 +19,7 @@ import yaml
 from quilt_cli.main import cli
 from quilt_crds.definitions import DEFINITIONS
 from quilt_devcluster import product
-from tests.cluster.test_debian_13 import PYTHON
+from tests.support.fresh import NEWER_PYTHON
 from tests.support.pages import ROOT, Command, blocks, commands
 
 COMMANDS = [one for one in commands() if "…" not in one.words]
@@ -165,4 +165,4 @@ def test_images_are_built_in_tests_as_pages_tell_to_build_them(
     assert given == set(ARGUMENTS)
     base = re.search(r"python:(3\.\d+)", ARGUMENTS["PYTHON_BASE"])
     assert base
-    assert f"Python {base[1]}." == PYTHON
+    assert f"Python {base[1]}." == NEWER_PYTHON
