@@ -131,7 +131,7 @@ def plan_claims(
             keep += [*used, granted]
             moves += [(claim, granted) for claim in used]
         elif mine:
-            keep += _in_use(node, mine) or [_best(node, mine)]
+            keep += _in_use(node, mine) or [_best(mine)]
         if granted is None and (wish or not (mine or only_wanted)):
             create.append((family, wish))
     # A claim of a family that the network no longer has stays: the network may get it back.
@@ -158,10 +158,9 @@ def _had_agent(node: QuiltNode, claim: QuiltSubnet) -> bool:
     return node.reported or bool(claim.mesh.host_ip and not node.spec.host_ip)
 
 
-def _best(node: QuiltNode, mine: Sequence[QuiltSubnet]) -> QuiltSubnet:
-    """The claim to stay with: what the runtime serves, else one that was not given up, else the oldest."""
-    served = node.status.served_subnets
-    return max(mine, key=lambda claim: (claim.cidr in served, claim.mesh.phase != RELEASING))
+def _best(mine: Sequence[QuiltSubnet]) -> QuiltSubnet:
+    """The claim to stay with where none is in use: one that was not given up, else the oldest."""
+    return max(mine, key=lambda claim: claim.mesh.phase != RELEASING)
 
 
 def mesh(host_ip: str, *, down: bool) -> Mesh:
