@@ -21,6 +21,7 @@ class Helm(Protocol):
     """What the fixture `helm` is."""
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]: ...
+    def template(self, values: dict[str, Any]) -> str: ...
 
 
 def settings(words: tuple[str, ...]) -> Iterator[str]:
@@ -82,7 +83,4 @@ def test_values_in_manifests_of_gitops_exist(helm: Helm) -> None:
     ]
     assert found
     for values in found:
-        assert (
-            rendered(helm, "--set-json", f"image={yaml.safe_load(str(values['image']))}".replace("'", '"'))
-            == ""
-        )
+        helm.template(values)
