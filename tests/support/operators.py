@@ -145,8 +145,7 @@ class Operator:
     def writes(self, *, without_network: bool = False) -> float:
         """Writes to the API server other than the leader's own Lease and Events."""
         left_out = "leases|events" + ("|quiltnetworks.*" if without_network else "")
-        every = self.metric("quilt_operator_api_writes_total")
-        return every - self.metric("quilt_operator_api_writes_total", f'resource="({left_out})"')
+        return self.metric("quilt_operator_api_writes_total", rf'resource="(?!({left_out})")')
 
 
 class Fleet:
