@@ -101,13 +101,15 @@ def test_only_the_very_process_is_ended() -> None:
         child.wait()
 
 
-def test_processes_are_found_by_whole_arguments() -> None:
-    # Seconds that no other run of this test uses, also not one that was killed a moment ago.
-    seconds = f"60.{os.getpid()}"
-    child = subprocess.Popen(["sleep", f"{seconds}5"])
-    try:
-        assert [found.pid for found in procs.find("sleep", f"{seconds}5")] == [child.pid]
-        assert procs.find("sleep", seconds) == []
-    finally:
-        child.kill()
-        child.wait()
+def test_processes_are_found_by_whole_arguments(tmp_path: Path) -> None:
+    # A name that no other run of this test uses, also not one that was killed a moment ago.
+    name = str(tmp_path / f"echo-{os.getpid()}")
+    with subprocess.Popen(["tee", f"{name}5"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        # Popen returns while the program may not have its arguments yet.
+        child.stdin.write(b"here\n")
+        child.stdin.flush()
+        assert child.stdout.readline() == b"here\n"
+        assert [found.pid for found in procs.find("tee", f"{name}5")] == [child.pid]
+        assert procs.find("tee", name) == []
