@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -157,8 +157,20 @@ class Mesh:
         return until(f"pod {name} answers", check, timeout, every=0.5)
 
     def delete_pods(self, *names: str) -> None:
-        """Delete pods and wait until they are gone."""
+        """Delete pods and wait until they are gone, from their nodes too.
+
+        The API server forgets a pod of no grace period before its node takes away interface and host ports.
+        """
+        pods = [pod for pod in self.get("pods")["items"] if pod["metadata"]["name"] in names]
         self.kubectl("delete", "pod", *names, "--ignore-not-found", "--timeout=60s")
+        nodes = {pod["spec"]["nodeName"] for pod in pods}
+        until(f"interfaces of {names} are gone", lambda: not self._interfaces(nodes, names), timeout=60)
+
+    def _interfaces(self, nodes: Collection[str], names: Collection[str]) -> set[str]:
+        """Which of these pods of the namespace default have an interface on one of the nodes."""
+        dumps = (self.on(node, "ip", "-j", "link", "show", "type", "veth") for node in nodes)
+        found = {link.get("ifalias") for dump in dumps for link in json.loads(dump)}
+        return {name for name in names if f"default/{name}" in found}
 
     def http(self, source: Pod, target: str, path: str = "/", timeout: float = 3) -> str:
         """GET from inside a pod."""
