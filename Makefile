@@ -15,7 +15,7 @@ demo: setup  ## a three-node Kubernetes on this machine, with Quilt Mesh in it
 demo-down: setup  ## remove all of what `make demo` made
 	python demo/demo.py down
 
-test: setup binaries lint  ## every check and every test: unit, kernel namespaces, another kernel, real cluster
+test: setup lint binaries  ## every check and every test: unit, kernel namespaces, another kernel, real cluster
 	$(MAKE) --jobs=2 test-cluster test-machine || { cat .pytest_cache/*/v/cache/lastfailed 2>/dev/null; echo; exit 1; }
 
 # The two halves of `make test`, side by side: tests of clusters wait more than they compute. What failed is
@@ -65,6 +65,7 @@ checks: setup  ## generated files are current, import directions hold
 lint: setup
 	ruff check .
 	ruff format --check .
+	python scripts/words.py --check
 
 types: setup
 	mypy

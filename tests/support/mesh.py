@@ -159,7 +159,7 @@ class Mesh:
     def delete_pods(self, *names: str) -> None:
         """Delete pods and wait until they are gone, from their nodes too.
 
-        The API server forgets a pod of no grace period before its node takes away interface and host ports.
+        The API server forgets a pod of no grace period before its node removes interface and host ports.
         """
         pods = [pod for pod in self.get("pods")["items"] if pod["metadata"]["name"] in names]
         self.kubectl("delete", "pod", *names, "--ignore-not-found", "--timeout=60s")
