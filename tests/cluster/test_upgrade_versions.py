@@ -6,6 +6,7 @@ QUILT_UPGRADE_FROM names another commit to come from.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import permutations
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.timeout(1800)
 # Before subnets of any length, the untracked overlay and the bridge guard: what a node may meet beside it.
 FROM = os.environ.get("QUILT_UPGRADE_FROM", "f9ccd392fb2c199466150306fc2010c8a0cc9fbb")
 RATE = 200
+SECONDS = 15
 AT_LEAST = 10 * RATE
 
 
@@ -59,7 +61,10 @@ def undisturbed(mesh: Mesh, pods: list[Pod]) -> Iterator[None]:
     claims = {node: claim["spec"] for node, claim in mesh.subnets().items()}
     assert len(claims) == len(mesh.nodes())
     with mesh.flow(pods, RATE) as flow:
+        began = time.monotonic()
         yield
+        # A quick machine is done before many packets were sent; some seconds afterwards are watched, too.
+        time.sleep(max(0.0, began + SECONDS - time.monotonic()))
     flow.assert_complete(at_least=AT_LEAST)
     assert {node: claim["spec"] for node, claim in mesh.subnets().items()} == claims
     for pod in pods:
