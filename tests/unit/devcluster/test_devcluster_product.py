@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import tarfile
 import tomllib
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from quilt_devcluster import archive, paths, product, roots
+from tests.support.programs import load
 
 
 @pytest.fixture
@@ -122,16 +121,6 @@ def test_the_same_input_gives_the_same_archive(tmp_path: Path) -> None:
     assert written[0] == written[1]
 
 
-def _requirements() -> ModuleType:
-    file = paths.project_root() / "devcluster" / "requirements.py"
-    spec = importlib.util.spec_from_file_location("devcluster_requirements", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_extras_that_name_extras_are_followed() -> None:
     project = {
         "name": "p",
@@ -143,4 +132,4 @@ def test_extras_that_name_extras_are_followed() -> None:
             "no": ["c"],
         },
     }
-    assert _requirements().requirements(project, ["all"]) == ["a>=1", "b", "base"]
+    assert load("devcluster/requirements.py").requirements(project, ["all"]) == ["a>=1", "b", "base"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import struct
 from pathlib import Path
 from types import ModuleType
@@ -10,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from quilt_devcluster.errors import DevclusterError
-from tests.support.pages import ROOT
+from tests.support.programs import load
 
 WRITES = """#!/bin/sh
 for flag; do case $flag in --screenshot=*) cp "$(dirname "$0")/drawn" "${flag#--screenshot=}";; esac; done
@@ -20,12 +19,7 @@ echo "$@" > "$(dirname "$0")/asked"
 
 @pytest.fixture(scope="module")
 def screenshot() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("screenshot", ROOT / "scripts/screenshot.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("scripts/screenshot.py")
 
 
 @pytest.fixture

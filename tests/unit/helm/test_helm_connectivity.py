@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-SCRIPT = Path(__file__).parents[3] / "helm/quilt-mesh/files/connectivity.py"
+from tests.support.helm import CONNECTIVITY
+from tests.support.programs import load
 
 
 @pytest.fixture
 def script() -> ModuleType:
     """The program."""
-    spec = importlib.util.spec_from_file_location("quilt_connectivity", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load(CONNECTIVITY)
 
 
 @pytest.fixture

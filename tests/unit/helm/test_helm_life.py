@@ -6,30 +6,20 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 import yaml
 
 from tests.support.chart_cases import CASES, MULTICAST
 from tests.support.chart_values import merged, nested
+from tests.support.helm import CHART, Helm, Json
 
 ROOT = Path(__file__).parents[3]
-CHART = ROOT / "helm/quilt-mesh"
 # An earlier chart, from before the values that this one has gained.
 OLDER = "f9ccd392fb2c199466150306fc2010c8a0cc9fbb"
 EVERYTHING = merged(*(merged(one.needs, nested(one.path, one.value)) for one in CASES if not one.alone))
 CORDON = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
-
-Json = dict[str, Any]
-
-
-class Helm(Protocol):
-    """What the fixture `helm` is."""
-
-    def run(self, *arguments: str, values: Json | None = None) -> subprocess.CompletedProcess[str]: ...
-    def template(self, values: Json | None = None, **settings: Any) -> str: ...
-    def objects(self, values: Json | None = None, **settings: Any) -> dict[str, Json]: ...
 
 
 @pytest.mark.parametrize("values", [{}, MULTICAST, EVERYTHING], ids=["defaults", "multicast", "everything"])

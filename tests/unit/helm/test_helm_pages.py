@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 import yaml
 
+from tests.support.helm import CHART, Helm
 from tests.support.pages import ROOT, Command, blocks, commands
 
-CHART = ROOT / "helm/quilt-mesh"
 HELM = [one for one in commands() if one.words[0] == "helm" and len(one.words) > 1 and "…" not in one.words]
-
-
-class Helm(Protocol):
-    """What the fixture `helm` is."""
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]: ...
-    def template(self, values: dict[str, Any]) -> str: ...
 
 
 def settings(words: tuple[str, ...]) -> Iterator[str]:

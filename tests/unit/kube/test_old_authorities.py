@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import importlib.util
 import json
 import ssl
 import threading
@@ -28,8 +27,9 @@ from quilt_kube.access import Access, find, in_cluster
 from quilt_kube.aio import Client as AgentClient
 from quilt_kube.request import read
 from quilt_operator.api.client import Client, find_access
+from tests.support.helm import CONNECTIVITY
+from tests.support.programs import load
 
-SCRIPT = Path(__file__).parents[3] / "helm/quilt-mesh/files/connectivity.py"
 Ask = Callable[[Path, int], None]
 
 
@@ -151,11 +151,7 @@ def _operator(folder: Path, port: int) -> None:
 
 
 def _helm_test(folder: Path, port: int) -> None:
-    spec = importlib.util.spec_from_file_location("quilt_connectivity", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = load(CONNECTIVITY)
     script.ACCOUNT = folder  # type: ignore[attr-defined]
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment(port).items():
