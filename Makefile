@@ -16,13 +16,15 @@ demo-down: setup  ## remove all of what `make demo` made
 	python demo/demo.py down
 
 test: setup lint binaries  ## every check and every test: unit, kernel namespaces, another kernel, real cluster
-	$(MAKE) --jobs=2 test-cluster test-machine || { cat .pytest_cache/*/v/cache/lastfailed 2>/dev/null; echo; exit 1; }
+	$(MAKE) --jobs=3 test-shared-cluster test-own-clusters test-machine || { cat .pytest_cache/*/v/cache/lastfailed 2>/dev/null; echo; exit 1; }
 
-# The two halves of `make test`, side by side: tests of clusters wait more than they compute. What failed is
-# named once more at the end, where the other half would hide it.
+# The parts of `make test`, side by side: tests of clusters wait more than they compute. What failed is named
+# once more at the end, where the other parts would hide it.
 LABELED = 2>&1 | sed --unbuffered 's/^/$@: /'
-test-cluster: setup
-	pytest tests/cluster -o cache_dir=.pytest_cache/cluster $(LABELED)
+test-shared-cluster: setup
+	pytest tests/cluster -m shared -o cache_dir=.pytest_cache/shared $(LABELED)
+test-own-clusters: setup
+	pytest tests/cluster -m 'not shared' -o cache_dir=.pytest_cache/own $(LABELED)
 test-machine: setup types checks go-test
 	quilt-devcluster kernels --short $(LABELED)
 	pytest tests/unit tests/netns -o cache_dir=.pytest_cache/machine $(LABELED)
@@ -97,4 +99,4 @@ soak: setup binaries  ## ten minutes of random faults on a three-node cluster
 full-node: setup binaries  ## 253 real pods on one node, and one more
 	python -m bench.soak full-node
 
-.PHONY: help demo demo-down test test-cluster test-machine kernels setup binaries image generate docs checks lint types format go-test unit netns cluster bench bench-control-plane soak full-node
+.PHONY: help demo demo-down test test-shared-cluster test-own-clusters test-machine kernels setup binaries image generate docs checks lint types format go-test unit netns cluster bench bench-control-plane soak full-node

@@ -14,7 +14,8 @@ from tests.support.mesh import Mesh, Pod, install
 from tests.support.operators import Fleet, Operator, eventually
 from tests.support.operators import install as install_control_plane
 
-# Control planes alone first; then the shared cluster, from tests that leave it alone to those that end it.
+# Control planes alone first; then the shared cluster (marked `shared`, so that `make test` runs it beside the
+# others), from tests that leave it alone to those that end it.
 ORDER = (
     "test_crds",
     "test_admission",
@@ -47,11 +48,15 @@ ORDER = (
 )
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def rank(item: pytest.Item) -> int:
         return ORDER.index(item.path.stem) if item.path.stem in ORDER else -1
 
     items.sort(key=rank)
+    for item in items:
+        if "mesh" in getattr(item, "fixturenames", ()):
+            item.add_marker("shared")
 
 
 @pytest.fixture(scope="session")
