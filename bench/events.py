@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
 
+from quilt_netlink import Change, decode
 from quilt_netlink.channel import walk
-from quilt_netlink.event_decoder import decode_event
-from quilt_netlink.events import Change
-from quilt_netlink.namespaces import socket_in
+from quilt_netlink.sockets import open_socket
 
 _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
 _SO_RCVBUFFORCE = 33
@@ -26,7 +25,7 @@ class Listener:
 
     def __init__(self, netns: str, *groups: int) -> None:
         """Listen to groups, by default to all three; each notice costs time on a CPU that others may want."""
-        self._sock = socket_in(netns)
+        self._sock = open_socket(netns_path=netns)
         self._sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 64 << 20)
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEOUT)
         self._sock.bind((0, 0))
@@ -71,5 +70,5 @@ class Listener:
 
     def _decoded(self, size: int) -> list[Change]:
         messages = walk(self._buffer, size)
-        found = [decode_event(kind, self._buffer, start, end) for kind, _, _, start, end in messages]
+        found = [decode.change(kind, self._buffer, start, end) for kind, _, _, start, end in messages]
         return [change for change in found if change is not None]

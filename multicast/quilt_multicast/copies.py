@@ -13,7 +13,7 @@ from ipaddress import IPv4Address
 from typing import Protocol
 
 from quilt_multicast.core.state import Copy
-from quilt_netlink import FdbEntry, GroupEntry, GroupFailure, MulticastKernel, VxlanGroup
+from quilt_netlink import Failure, FdbEntry, GroupEntry, MulticastKernel, VxlanGroup
 
 _GROUP_MAC = "01:00:5e:"
 
@@ -63,11 +63,11 @@ class ByGroup:
 
     def add(self, device: int, copies: Sequence[Copy]) -> dict[Copy, str]:
         """Make entries."""
-        return _refused(self._kernel.add_groups([VxlanGroup(device, *copy) for copy in copies]))
+        return _refused(copies, self._kernel.add_copies([VxlanGroup(device, *copy) for copy in copies]))
 
     def remove(self, device: int, copies: Sequence[Copy]) -> dict[Copy, str]:
         """Remove entries."""
-        return _refused(self._kernel.remove_groups([VxlanGroup(device, *copy) for copy in copies]))
+        return _refused(copies, self._kernel.remove_copies([VxlanGroup(device, *copy) for copy in copies]))
 
 
 class ByMac:
@@ -91,20 +91,20 @@ class ByMac:
 
     def add(self, device: int, copies: Sequence[Copy]) -> dict[Copy, str]:
         """Make entries."""
-        return self._kernel.append_fdb([FdbEntry(device, *copy) for copy in copies])
+        return _refused(copies, self._kernel.add_copies([FdbEntry(device, *copy) for copy in copies]))
 
     def remove(self, device: int, copies: Sequence[Copy]) -> dict[Copy, str]:
         """Remove entries."""
-        return self._kernel.remove_fdb([FdbEntry(device, *copy) for copy in copies])
+        return _refused(copies, self._kernel.remove_copies([FdbEntry(device, *copy) for copy in copies]))
 
 
 def choose(kernel: MulticastKernel, device: int) -> Copies:
     """Return the exact way where the kernel has it, as the removal of what is not there shows."""
     nothing = VxlanGroup(device, "239.255.255.255", "192.0.2.1")
-    refused = kernel.remove_groups([nothing])
+    refused = kernel.remove_copies([nothing])
     lacking = any(failure.errno == errno.EOPNOTSUPP for failure in refused)
     return ByMac(kernel) if lacking else ByGroup(kernel)
 
 
-def _refused(failures: Iterable[GroupFailure]) -> dict[Copy, str]:
-    return {(failure.entry.group, failure.entry.dst): failure.message for failure in failures}
+def _refused(copies: Sequence[Copy], failures: Iterable[Failure]) -> dict[Copy, str]:
+    return {copies[failure.index]: failure.message for failure in failures}

@@ -18,7 +18,7 @@ from quilt_multicast.copies import ByGroup, ByMac, Copies, choose
 from quilt_multicast.core.state import MESH_SIDE, POD_SIDE, Copy, Entries, Flow, Forward, Plan
 from quilt_multicast.keeper import Keeper
 from quilt_multicast.mroute import OWN_TABLE, MrouteError, MulticastTable, Upcall
-from quilt_netlink import BridgeGroup, MulticastKernel, MulticastRule, NetlinkError
+from quilt_netlink import BridgeGroup, Create, Delete, MulticastKernel, MulticastRule, NetlinkError
 
 log = structlog.get_logger()
 
@@ -173,7 +173,7 @@ class MulticastDataplane:
         """Remove everything that outlives this process: copies, and rules to our table."""
         link = self._kernel.link(self.interfaces[MESH_SIDE])
         if link is not None:
-            held = self._kernel.vxlan_groups(link.index)
+            held = self._kernel.groups()
             for way in (ByGroup(self._kernel), ByMac(self._kernel)):
                 entries = sorted(way.read(link.index, held))
                 way.remove(link.index, entries)
@@ -182,7 +182,7 @@ class MulticastDataplane:
         try:
             for rule in self._kernel.multicast_rules():
                 if rule.table == OWN_TABLE:
-                    self._kernel.remove_multicast_rule(rule)
+                    self._kernel.run(Delete(rule))
         except NetlinkError as error:
             if error.errno not in (errno.EAFNOSUPPORT, errno.EOPNOTSUPP):
                 raise
@@ -201,8 +201,9 @@ class MulticastDataplane:
             self._indexes[vif] = link.index
             if vif == MESH_SIDE:
                 self._choose_copies(link.index)
-        if table.table == OWN_TABLE:
-            self._kernel.add_multicast_rule(MulticastRule(name, OWN_TABLE, _PRIORITY))
+        rule = MulticastRule(name, OWN_TABLE, _PRIORITY)
+        if table.table == OWN_TABLE and rule not in self._kernel.multicast_rules():
+            self._kernel.run(Create(rule))
 
     def _read_flows(self) -> dict[Flow, Forward]:
         """Return what a predecessor wrote; an incoming interface that the mesh no longer has is -1."""

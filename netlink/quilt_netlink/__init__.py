@@ -1,104 +1,45 @@
 """Typed kernel network state over netlink: batches, dumps, monitor."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-from quilt_netlink.errors import DumpInterruptedError, NetlinkError, ReplyLostError
-from quilt_netlink.event_queue import MonitorLike
-from quilt_netlink.events import Change, Event, Overrun
-from quilt_netlink.interface import KernelLike
-from quilt_netlink.kernel import Kernel
-from quilt_netlink.monitor import ALL_GROUPS, Group, Monitor
-from quilt_netlink.multicast import GroupFailure, MulticastKernel
-from quilt_netlink.ops import Append, Create, Delete, Failure, Op, Put, is_absent, require
-from quilt_netlink.rules import MulticastRoute, MulticastRule, SourceRule
-from quilt_netlink.snooping import PLAIN, Snooping
-from quilt_netlink.state import (
-    ADDRGENMODE_NONE,
-    DETACH,
-    SCOPE_LINK,
-    SCOPE_UNIVERSE,
-    TABLE_MAIN,
-    Address,
-    BridgeFdbEntry,
-    BridgeGroup,
-    BridgePort,
-    Entry,
-    FdbEntry,
-    GroupEntry,
-    Link,
-    Neighbour,
-    Netconf,
-    Nexthop,
-    NftTable,
-    Observed,
-    Route,
-    Unreachable,
-    Vxlan,
-    VxlanGroup,
-)
-
-if TYPE_CHECKING:
-    from quilt_netlink.fake import FakeKernel, FakeMonitor, Fault
-
-__all__ = [
-    "ADDRGENMODE_NONE",
-    "ALL_GROUPS",
-    "DETACH",
-    "PLAIN",
-    "SCOPE_LINK",
-    "SCOPE_UNIVERSE",
-    "TABLE_MAIN",
-    "Address",
-    "Append",
-    "BridgeFdbEntry",
-    "BridgeGroup",
-    "BridgePort",
-    "Change",
-    "Create",
-    "Delete",
-    "DumpInterruptedError",
-    "Entry",
-    "Event",
-    "Failure",
-    "FakeKernel",
-    "FakeMonitor",
-    "Fault",
-    "FdbEntry",
-    "Group",
-    "GroupEntry",
-    "GroupFailure",
-    "Kernel",
-    "KernelLike",
-    "Link",
-    "Monitor",
-    "MonitorLike",
-    "MulticastKernel",
-    "MulticastRoute",
-    "MulticastRule",
-    "Neighbour",
-    "Netconf",
-    "NetlinkError",
-    "Nexthop",
-    "NftTable",
-    "Observed",
-    "Op",
-    "Overrun",
-    "Put",
-    "ReplyLostError",
-    "Route",
-    "Snooping",
-    "SourceRule",
-    "Unreachable",
-    "Vxlan",
-    "VxlanGroup",
-    "is_absent",
-    "require",
-]
-
-
-def __getattr__(name: str) -> Any:
-    """Import the fake kernel when it is first asked for: only tests do."""
-    if name in {"FakeKernel", "FakeMonitor", "Fault"}:
-        return getattr(import_module("quilt_netlink.fake"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+from quilt_netlink.event_queue import Change as Change
+from quilt_netlink.event_queue import Event as Event
+from quilt_netlink.event_queue import MonitorLike as MonitorLike
+from quilt_netlink.event_queue import Overrun as Overrun
+from quilt_netlink.interface import KernelLike as KernelLike
+from quilt_netlink.kernel import Kernel as Kernel
+from quilt_netlink.kernel import MulticastKernel as MulticastKernel
+from quilt_netlink.links import FAST_LEAVE as FAST_LEAVE
+from quilt_netlink.links import MAX_GROUPS as MAX_GROUPS
+from quilt_netlink.links import PLAIN as PLAIN
+from quilt_netlink.links import Snooping as Snooping
+from quilt_netlink.monitor import Monitor as Monitor
+from quilt_netlink.ops import Create as Create
+from quilt_netlink.ops import Delete as Delete
+from quilt_netlink.ops import DumpInterruptedError as DumpInterruptedError
+from quilt_netlink.ops import Failure as Failure
+from quilt_netlink.ops import NetlinkError as NetlinkError
+from quilt_netlink.ops import Op as Op
+from quilt_netlink.ops import Put as Put
+from quilt_netlink.ops import is_absent as is_absent
+from quilt_netlink.ops import require as require
+from quilt_netlink.state import ADDRGENMODE_NONE as ADDRGENMODE_NONE
+from quilt_netlink.state import DETACH as DETACH
+from quilt_netlink.state import SCOPE_LINK as SCOPE_LINK
+from quilt_netlink.state import SCOPE_UNIVERSE as SCOPE_UNIVERSE
+from quilt_netlink.state import TABLE_MAIN as TABLE_MAIN
+from quilt_netlink.state import Address as Address
+from quilt_netlink.state import BridgeFdbEntry as BridgeFdbEntry
+from quilt_netlink.state import BridgeGroup as BridgeGroup
+from quilt_netlink.state import BridgePort as BridgePort
+from quilt_netlink.state import FdbEntry as FdbEntry
+from quilt_netlink.state import GroupEntry as GroupEntry
+from quilt_netlink.state import Link as Link
+from quilt_netlink.state import MulticastRule as MulticastRule
+from quilt_netlink.state import Neighbour as Neighbour
+from quilt_netlink.state import Netconf as Netconf
+from quilt_netlink.state import Nexthop as Nexthop
+from quilt_netlink.state import NftTable as NftTable
+from quilt_netlink.state import Route as Route
+from quilt_netlink.state import SourceRule as SourceRule
+from quilt_netlink.state import Unreachable as Unreachable
+from quilt_netlink.state import Vxlan as Vxlan
+from quilt_netlink.state import VxlanGroup as VxlanGroup

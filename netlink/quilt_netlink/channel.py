@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from quilt_netlink import constants as c
-from quilt_netlink.errors import NetlinkError, ReplyLostError
-from quilt_netlink.messages import HEADER
-from quilt_netlink.shapes import TEXT, walk_attributes
+from quilt_netlink.ops import ANSWERS_LOST, NetlinkError
+from quilt_netlink.shapes import HEADER, TEXT, Shape
+from quilt_netlink.sockets import TRUNCATED, bind, set_queue
 
 Refusal = tuple[int, str]
 """(errno, the kernel's words)."""
@@ -28,18 +28,13 @@ Consumer = Callable[[memoryview, int, int], bool]
 _INT = struct.Struct("=i")
 _U16 = struct.Struct("=H")
 _U32 = struct.Struct("=I")
+_WORDS = Shape({"NLMSGERR_ATTR_MSG": (1, TEXT)})
 _QUEUE = 4 << 20
-_TRUNCATED = int(socket.MSG_TRUNC)  # as an enumeration it would cost more than the receiving
 _ANSWER_COST = 2048  # what one error with its text occupies in a socket's queue, generously
 _BATCH_BYTES = 128 << 10
 _BUFFER = 256 << 10  # a dump's datagrams are up to 32 KiB
 _TIMEOUT = struct.pack("@ll", 10, 0)
 _MAX_ERRNO = 4095  # the kernel's own limit
-
-
-def open_socket(protocol: int = socket.NETLINK_ROUTE) -> socket.socket:
-    """Open a raw netlink socket in the calling thread's network namespace."""
-    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
 
 
 class Channel:
@@ -55,12 +50,10 @@ class Channel:
         for option in (c.NETLINK_EXT_ACK, c.NETLINK_CAP_ACK, c.NETLINK_GET_STRICT_CHK):
             with suppress(OSError):  # kernels before 4.20 filter dumps for us less, and we filter again
                 sock.setsockopt(c.SOL_NETLINK, option, 1)
-        receive = set_queue(sock, c.SO_RCVBUFFORCE, socket.SO_RCVBUF, _QUEUE)
-        send = set_queue(sock, c.SO_SNDBUFFORCE, socket.SO_SNDBUF, _QUEUE)
+        receive, send = (set_queue(sock, force, _QUEUE) for force in (c.SO_RCVBUFFORCE, c.SO_SNDBUFFORCE))
         self.batch_count = max(16, receive // _ANSWER_COST)
         self.batch_bytes = min(_BATCH_BYTES, send // 2)
-        if sock.getsockname()[0] == 0:
-            sock.bind((0, 0))
+        bind(sock)
 
     @property
     def port(self) -> int:
@@ -75,26 +68,13 @@ class Channel:
     def request(self, message: bytes) -> list[bytes]:
         """Send one request; return the messages of its answer. Raises NetlinkError."""
         with self._lock:
-            seq = self._next(1)
-            self._send(_stamp(message, seq))
-            answers: list[bytes] = []
-            while True:
-                view = self._receive()
-                for kind, flags, number, start, end in walk(view, len(view)):
-                    if number != seq:
-                        continue
-                    if kind != c.NLMSG_ERROR:
-                        answers.append(bytes(view[start:end]))
-                        continue
-                    number_, text = refusal(view, flags, start, end)
-                    if number_:
-                        raise NetlinkError(number_, text)
-                    return answers
+            seq = self.number(1)
+            return self._accepted(_stamp(message, seq), seq, seq)
 
     def dump(self, message: bytes, consume: Consumer) -> None:
         """Send a dump request and hand the answer's datagrams to `consume` until it says it is complete."""
         with self._lock:
-            seq = self._next(1)
+            seq = self.number(1)
             self._send(_stamp(message, seq, ack=False))
             done = False
             try:
@@ -123,9 +103,8 @@ class Channel:
                         if answer[0]:
                             refused[number - first] = answer
                 except NetlinkError as error:
-                    lost = (error.errno or errno.EIO, error.message)
                     for place in part:
-                        refused.setdefault(place, lost)
+                        refused.setdefault(place, (error.errno, error.message))
         return refused
 
     def transaction(self, messages: Sequence[bytes], first: int, last: int) -> None:
@@ -134,9 +113,14 @@ class Channel:
         Raises NetlinkError for the first refusal.
         """
         with self._lock:
-            for _, (error, text) in self._answers(b"".join(messages), first, last):
-                if error:
-                    raise NetlinkError(error, text)
+            self._accepted(b"".join(messages), first, last)
+
+    def _accepted(self, data: bytes | bytearray, first: int, last: int) -> list[bytes]:
+        besides: list[bytes] = []
+        for _, (error, text) in self._answers(data, first, last, besides):
+            if error:
+                raise NetlinkError(error, text)
+        return besides
 
     def _parts(self, messages: Sequence[bytes]) -> list[range]:
         """Cut messages into datagrams, by the longest of them: those of a batch are much alike."""
@@ -145,36 +129,39 @@ class Channel:
         size = min(self.batch_count, max(1, self.batch_bytes // longest))
         return [range(at, min(at + size, total)) for at in range(0, total, size)]
 
-    def _answers(self, data: bytes | bytearray, first: int, last: int) -> Iterator[tuple[int, Refusal]]:
-        """Send a datagram of messages; yield (number, answer) until that to `last` came."""
+    def _answers(
+        self, data: bytes | bytearray, first: int, last: int, besides: list[bytes] | None = None
+    ) -> Iterator[tuple[int, Refusal]]:
+        """Send a datagram of messages; yield (number, answer) until that to `last` came.
+
+        What the kernel answers otherwise is added to `besides`.
+        """
         self._send(data)
         while True:
             view = self._receive()
             for kind, flags, number, start, end in walk(view, len(view)):
-                if kind == c.NLMSG_ERROR and first <= number <= last:
+                if not first <= number <= last:
+                    continue
+                if kind == c.NLMSG_ERROR:
                     yield number, refusal(view, flags, start, end)
                     if number == last:
                         return
+                elif besides is not None:
+                    besides.append(bytes(view[start:end]))
 
     def number(self, count: int) -> int:
         """Return the first of so many sequence numbers that nobody else uses."""
         with self._lock:
-            return self._next(count)
-
-    def _next(self, count: int) -> int:
-        if self._seq + count > 0x7FFFFFFF:
-            self._seq = 0
-        first = self._seq + 1
-        self._seq += count
-        return first
+            if self._seq + count > 0x7FFFFFFF:
+                self._seq = 0
+            self._seq += count
+            return self._seq - count + 1
 
     def _send(self, data: bytes | bytearray) -> None:
         try:
             self._sock.sendto(data, (0, 0))
         except OSError as error:
-            raise NetlinkError(
-                error.errno or errno.EIO, f"cannot send to the kernel: {error.strerror}"
-            ) from error
+            raise NetlinkError(error.errno, f"cannot send to the kernel: {error.strerror}") from error
 
     def _receive(self) -> memoryview:
         try:
@@ -184,11 +171,9 @@ class Channel:
         except OSError as error:
             if error.errno == errno.ENOBUFS:
                 self._drain()
-                raise ReplyLostError from error
-            raise NetlinkError(
-                error.errno or errno.EIO, f"cannot read from the kernel: {error.strerror}"
-            ) from error
-        if flags & _TRUNCATED:
+                raise NetlinkError(*ANSWERS_LOST) from error
+            raise NetlinkError(error.errno, f"cannot read from the kernel: {error.strerror}") from error
+        if flags & TRUNCATED:
             raise NetlinkError(errno.EMSGSIZE, f"the kernel's answer is longer than {_BUFFER} bytes")
         return self._buffer[:size]
 
@@ -229,20 +214,7 @@ def refusal(view: memoryview, flags: int, start: int, end: int) -> Refusal:
         if at + 16 > end:  # it does not say what it answers
             return error, ""
         at += 16 if flags & c.NLM_F_CAPPED else (_U32.unpack_from(view, at)[0] + 3) & ~3
-    for kind, value, stop in walk_attributes(view, at, end):
-        if kind == c.NLMSGERR_ATTR_MSG:
-            return error, TEXT.unpack(view[value:stop])
-    return error, ""
-
-
-def end_of_dump(view: memoryview, kind: int, flags: int, start: int, end: int) -> bool:
-    """Tell whether a control message ends the dump. Raises NetlinkError when it ended in an error."""
-    if kind not in (c.NLMSG_DONE, c.NLMSG_ERROR):
-        return False
-    error, text = refusal(view, flags, start, end)
-    if error:
-        raise NetlinkError(error, text)
-    return True
+    return error, _WORDS.read(view, min(at, end), end).get("NLMSGERR_ATTR_MSG", "")
 
 
 def _stamp(message: bytes, seq: int, *, ack: bool = True) -> bytearray:
@@ -251,12 +223,3 @@ def _stamp(message: bytes, seq: int, *, ack: bool = True) -> bytearray:
     if ack:
         _U16.pack_into(data, 6, _U16.unpack_from(data, 6)[0] | c.NLM_F_ACK)
     return data
-
-
-def set_queue(sock: socket.socket, force: int, plain: int, size: int) -> int:
-    """Ask for a socket queue, beyond the system's limit where we may; return the size that was given."""
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, force, size)
-    except PermissionError:
-        sock.setsockopt(socket.SOL_SOCKET, plain, size)
-    return sock.getsockopt(socket.SOL_SOCKET, plain)

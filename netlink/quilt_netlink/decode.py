@@ -1,30 +1,32 @@
-"""One decoded message to one entry; None for what we do not represent."""
+"""Messages to entries, of dumps and of notifications; None for what we do not represent."""
 
 from __future__ import annotations
 
-from socket import AF_INET, AF_INET6
+from collections.abc import Callable
+from socket import AF_INET, AF_INET6, inet_ntop
+
+from msgspec.structs import replace
 
 from quilt_netlink import constants as c
-from quilt_netlink.messages import Message
-from quilt_netlink.schema import VXLAN_ATTRIBUTES
-from quilt_netlink.state import (
-    SCOPE_UNIVERSE,
-    Address,
-    BridgeFdbEntry,
-    FdbEntry,
-    Link,
-    Neighbour,
-    Nexthop,
-    Route,
-    Unreachable,
-    Vxlan,
-)
+from quilt_netlink import schema, state
+from quilt_netlink.event_queue import Change
+from quilt_netlink.shapes import BITS, DEL, HEADER, Message
 
-_IP_FAMILIES = (AF_INET, AF_INET6)
 _MAC_LENGTH = 17
 
 
-def neighbour(found: Message, *, any_state: bool = False) -> Neighbour | FdbEntry | BridgeFdbEntry | None:
+def message(view: memoryview, start: int = 0, end: int | None = None) -> Message | None:
+    """Decode one message by its type; None for one of a type that we do not read, or that is too short."""
+    end = len(view) if end is None else end
+    kind = schema.READ.get(HEADER.unpack_from(view, start)[1])
+    if kind is None or end - start < HEADER.size + kind.fixed.size:
+        return None
+    return kind.read(view, start + HEADER.size, end)
+
+
+def neighbour(
+    found: Message, *, any_state: bool = False
+) -> state.Neighbour | state.FdbEntry | state.BridgeFdbEntry | None:
     """Make an entry of a neighbour message of any family.
 
     Entries that are not permanent are None (the mesh's are), but for a bridge's; with `any_state` the state
@@ -35,15 +37,15 @@ def neighbour(found: Message, *, any_state: bool = False) -> Neighbour | FdbEntr
     mac = mac if len(mac) == _MAC_LENGTH else ""
     if family == c.AF_BRIDGE and "NDA_MASTER" in found:
         known = mac and not flags & c.NTF_SELF
-        return BridgeFdbEntry(mac, found["ifindex"], found["NDA_MASTER"]) if known else None
+        return state.BridgeFdbEntry(mac, found["ifindex"], found["NDA_MASTER"]) if known else None
     if not any_state and not found["state"] & c.NUD_PERMANENT:
         return None
     dst = found.get("NDA_DST", "")
     if family != c.AF_BRIDGE:
-        return Neighbour(found["ifindex"], dst, mac) if dst and (mac or any_state) else None
+        return state.Neighbour(found["ifindex"], dst, mac) if dst and (mac or any_state) else None
     if not flags & c.NTF_SELF or not dst or not mac:
         return None
-    return FdbEntry(found["ifindex"], mac, dst + _own_tunnel(found))
+    return state.FdbEntry(found["ifindex"], mac, dst + _own_tunnel(found))
 
 
 def _own_tunnel(found: Message) -> str:
@@ -51,25 +53,24 @@ def _own_tunnel(found: Message) -> str:
     return "".join([f" {word} {found[name]}" for name, word in parts if name in found])
 
 
-def nexthop(found: Message) -> Nexthop:
+def nexthop(found: Message) -> state.Nexthop:
     """Make a nexthop object; groups and blackholes are shown with ifindex 0."""
-    return Nexthop(
+    return state.Nexthop(
         found.get("NHA_ID", 0),
         found.get("NHA_OIF", 0),
         found.get("NHA_GATEWAY", ""),
         found["protocol"],
         bool(found["flags"] & c.RTNH_F_ONLINK),
-        found["scope"],
     )
 
 
-def route(found: Message, *, expand: bool = False, any_kind: bool = False) -> Route | None:
+def route(found: Message, *, expand: bool = False, any_kind: bool = False) -> state.Route | None:
     """Make a unicast route, or with `any_kind` also a blackhole and its like.
 
     With `expand` a nexthop object's device and gateway are shown too.
     """
     family = found["family"]
-    if family not in _IP_FAMILIES or not (any_kind or found["type"] == c.RTN_UNICAST):
+    if family not in BITS or not (any_kind or found["type"] == c.RTN_UNICAST):
         return None
     v6 = family == AF_INET6
     dst = found.get("RTA_DST") or ("::" if v6 else "0.0.0.0")  # noqa: S104  # a prefix, of length 0
@@ -78,34 +79,33 @@ def route(found: Message, *, expand: bool = False, any_kind: bool = False) -> Ro
     metric = found.get("RTA_PRIORITY", 0)
     nhid = found.get("RTA_NH_ID", 0)
     direct = expand or not nhid
-    return Route(
+    return state.Route(
         f"{dst}/{found['dst_len']}",
         found["proto"],
         nhid,
         found.get("RTA_OIF", 0) if direct else 0,
         found.get("RTA_GATEWAY", "") if direct else "",
         direct and bool(found["flags"] & c.RTNH_F_ONLINK),
-        SCOPE_UNIVERSE if v6 else found["scope"],
+        state.SCOPE_UNIVERSE if v6 else found["scope"],
         found.get("RTA_TABLE") or found["table"],
         found.get("RTA_PREFSRC", ""),
         0 if v6 and metric == c.IP6_RT_PRIO_USER else metric,
     )
 
 
-def unreachable(found: Message) -> Unreachable | None:
+def unreachable(found: Message) -> state.Unreachable | None:
     """Make an unreachable prefix; None for a route of any other kind."""
     made = route(found, any_kind=True) if found["type"] == c.RTN_UNREACHABLE else None
-    return Unreachable(made.prefix, made.protocol, made.metric, made.table) if made else None
+    return state.Unreachable(made.prefix, made.protocol, made.metric, made.table) if made else None
 
 
-def link(found: Message) -> Link:
+def link(found: Message) -> state.Link:
     """Make an interface."""
     info = found.get("IFLA_LINKINFO", {})
     kind = info.get("IFLA_INFO_KIND", "")
     data = info.get("IFLA_INFO_DATA", {}) if kind == "vxlan" else {}
-    spec = found.get("IFLA_AF_SPEC", {}) if found["family"] != c.AF_BRIDGE else {}
     port = info.get("IFLA_INFO_SLAVE_DATA") if info.get("IFLA_INFO_SLAVE_KIND") == "bridge" else None
-    return Link(
+    return state.Link(
         name=found.get("IFLA_IFNAME", ""),
         kind=kind,
         index=found["index"],
@@ -114,22 +114,107 @@ def link(found: Message) -> Link:
         up=bool(found["flags"] & c.IFF_UP),
         master=found.get("IFLA_MASTER", 0),
         link=found.get("IFLA_LINK", 0),
-        addrgenmode=spec.get("AF_INET6", {}).get("IFLA_INET6_ADDR_GEN_MODE"),
+        addrgenmode=found.get("IFLA_AF_SPEC", {}).get("AF_INET6", {}).get("IFLA_INET6_ADDR_GEN_MODE"),
         vxlan=_vxlan(data) if data else None,
         hairpin=None if port is None else bool(port.get("IFLA_BRPORT_MODE")),
     )
 
 
-def _vxlan(data: Message) -> Vxlan:
-    found = {name: data.get(attribute, 0) for name, attribute in VXLAN_ATTRIBUTES.items()}
+def _vxlan(data: Message) -> state.Vxlan:
+    found = {name: data.get(attribute, 0) for name, attribute in schema.VXLAN_ATTRIBUTES.items()}
     found["learning"] = bool(found["learning"])
-    return Vxlan(**found, local=data.get("IFLA_VXLAN_LOCAL") or data.get("IFLA_VXLAN_LOCAL6", ""))
+    return state.Vxlan(**found, local=data.get("IFLA_VXLAN_LOCAL") or data.get("IFLA_VXLAN_LOCAL6", ""))
 
 
-def address(found: Message) -> Address | None:
+def address(found: Message) -> state.Address | None:
     """Make an interface's IP address; None for one of another kind (Phonet, MCTP)."""
-    if found["family"] not in _IP_FAMILIES:
+    if found["family"] not in BITS:
         return None
     text = found.get("IFA_LOCAL") or found.get("IFA_ADDRESS", "")
     plain = bool(found.get("IFA_FLAGS", 0) & c.IFA_F_NOPREFIXROUTE)
-    return Address(found["index"], f"{text}/{found['prefixlen']}", plain, found["scope"])
+    return state.Address(found["index"], f"{text}/{found['prefixlen']}", plain, found["scope"])
+
+
+def multicast_rule(found: Message) -> state.MulticastRule | None:
+    """Make a rule; None for one that is not about an interface."""
+    if found["family"] != c.RTNL_FAMILY_IPMR or not found.keys() >= {"FRA_IIFNAME", "FRA_TABLE"}:
+        return None
+    return state.MulticastRule(found["FRA_IIFNAME"], found["FRA_TABLE"], found.get("FRA_PRIORITY", 0))
+
+
+def multicast_route(found: Message) -> state.MulticastRoute | None:
+    """Make an entry; None for one that the kernel still asks about."""
+    if found["flags"] & c.RTNH_F_UNRESOLVED or not found.keys() >= {"RTA_SRC", "RTA_DST", "RTA_TABLE"}:
+        return None
+    oifs = frozenset(found.get("RTA_MULTIPATH", ()))
+    iif = found.get("RTA_IIF", 0)
+    return state.MulticastRoute(found["RTA_TABLE"], found["RTA_SRC"], found["RTA_DST"], iif, oifs)
+
+
+def groups(found: Message) -> tuple[state.GroupEntry, ...]:
+    """Make the entries of a device: many, or none that we represent, which are IPv4's."""
+    items = [item for entry in found.get("MDBA_MDB", ()) for item in entry if item["proto"] == schema.IPV4]
+    return tuple(_group(found["ifindex"], item) for item in items)
+
+
+def _group(device: int, item: Message) -> state.GroupEntry:
+    group = inet_ntop(AF_INET, item["group"])
+    source, dst = (_given(item.get(name)) for name in ("MDBA_MDB_EATTR_SOURCE", "MDBA_MDB_EATTR_DST"))
+    if dst:
+        return state.VxlanGroup(device, group, dst, source)
+    return state.BridgeGroup(device, item["ifindex"], group, source)
+
+
+def _given(address: str | None) -> str:
+    return address if address and address != "0.0.0.0" and ":" not in address else ""  # noqa: S104  # "none"
+
+
+def change(kind: int, view: memoryview, start: int, end: int) -> Change | None:
+    """Decode a notification; None for what is not about entries that we represent.
+
+    An entry that is there but is no longer of the kind we mean (a neighbour not permanent, a route that is
+    a blackhole now) is notified as gone.
+    """
+    found = message(view, start, end)
+    if found is None:
+        return None
+    if kind >= schema.nftmsg.base:  # nftables' types do not say what is gone
+        name = found.get("NFTA_TABLE_NAME") or found.get("NFTA_SET_ELEM_LIST_TABLE", "")
+        return Change(True, state.NftTable(found["family"], name))
+    base, new = kind & ~3, kind & 3 != DEL
+    if base == schema.rtmsg.base:
+        return _route_change(new, found)
+    entry = _NOTIFIED[base](found) if base in _NOTIFIED else None
+    if entry is None and base == schema.ndmsg.base:
+        new, entry = False, neighbour(found, any_state=True)
+    return Change(new, entry) if entry is not None else None
+
+
+def _route_change(new: bool, found: Message) -> Change | None:
+    kind = found["type"]
+    if kind != c.RTN_UNICAST and kind < c.RTN_BLACKHOLE:
+        return None  # local, broadcast, anycast, multicast: the kernel's own
+    entry = route(found, any_kind=True)
+    if entry is None:
+        return None
+    if kind != c.RTN_UNICAST:
+        return Change(False, replace(entry, nhid=0, ifindex=0, gateway=""))
+    return Change(new, entry)
+
+
+def _link_or_port(found: Message) -> state.Link | state.BridgePort:
+    # A bridge's own messages about a port have AF_BRIDGE: their DELLINK says that a port left the bridge.
+    if found["family"] == c.AF_BRIDGE:
+        return state.BridgePort(found["index"], found.get("IFLA_IFNAME", ""))
+    return link(found)
+
+
+_NOTIFIED: dict[int, Callable[[Message], state.Observed | state.Watched | None]] = {
+    schema.ifinfmsg.base: _link_or_port,
+    schema.ifaddrmsg.base: address,
+    schema.ndmsg.base: neighbour,
+    schema.nhmsg.base: nexthop,
+    schema.mdbmsg.base: lambda found: next(iter(groups(found)), None),  # a notification is about one
+    schema.netconfmsg.base: lambda found: state.Netconf(found.get("NETCONFA_IFINDEX", 0)),
+}
+"""By the first of a kind's four message types."""

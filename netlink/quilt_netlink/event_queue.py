@@ -7,63 +7,32 @@ Beyond a limit it gives up and says so (Overrun), which the consumer must be abl
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable
-from operator import attrgetter
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Hashable
+from typing import Self
 
-from quilt_netlink.events import Change, Event, Overrun
-from quilt_netlink.state import (
-    Address,
-    BridgeFdbEntry,
-    BridgeGroup,
-    BridgePort,
-    FdbEntry,
-    Link,
-    Neighbour,
-    Netconf,
-    Nexthop,
-    NftTable,
-    Observed,
-    Route,
-    Unreachable,
-    VxlanGroup,
-    Watched,
-)
+from msgspec import Struct
+
+from quilt_netlink.state import Observed, Watched, key_of
 
 _OVERRUN = "overrun"
-_NO_MAC = "00:00:00:00:00:00"
 
 
-def _fdb_key(entry: FdbEntry) -> Hashable:
-    """Only the all-zero MAC may have several destinations."""
-    return (entry.ifindex, entry.mac, entry.dst if entry.mac == _NO_MAC else "")
+class Change(Struct, frozen=True):
+    """An entry as the kernel has it now (`new`), or as it was when it went."""
+
+    new: bool
+    entry: Observed | Watched
 
 
-_KEYS: dict[Any, Callable[[Any], Hashable]] = {
-    Link: attrgetter("index"),
-    Address: attrgetter("ifindex", "address"),
-    Neighbour: attrgetter("ifindex", "address"),
-    FdbEntry: _fdb_key,
-    BridgeFdbEntry: attrgetter("master", "mac"),
-    Nexthop: attrgetter("id"),
-    Route: attrgetter("table", "prefix", "metric"),
-    Unreachable: attrgetter("table", "prefix", "metric"),
-    BridgeGroup: attrgetter("bridge", "port", "group", "source"),
-    VxlanGroup: attrgetter("ifindex", "group", "dst", "source"),
-    BridgePort: attrgetter("ifindex"),
-    Netconf: attrgetter("ifindex"),
-    NftTable: attrgetter("family", "name"),
-}
+class Overrun(Struct, frozen=True):
+    """Events were lost: read the state again. Everything notified before this may be stale."""
 
 
-def key_of(entry: Observed | Watched) -> Hashable:
-    """Return what the kernel tells entries apart by; a later state replaces the one under its key."""
-    return (type(entry), _KEYS[type(entry)](entry))
+Event = Change | Overrun
 
 
 class MonitorLike:
-    """A coalescing queue with one consumer: `async for event in monitor`, or `await monitor.take_all()`.
+    """A coalescing queue with one consumer: `await monitor.take_all()`.
 
     It is filled from the consumer's event loop.
     """
@@ -89,35 +58,20 @@ class MonitorLike:
         self._filled.set()
 
     def close(self) -> None:
-        """End an iteration once it has taken what is waiting. Closing twice is allowed."""
+        """Let nobody wait any longer, once what is waiting was taken. Closing twice is allowed."""
         self._closed = True
         self._filled.set()
 
     async def take_all(self) -> list[Event]:
         """Wait for an event and return all that wait, oldest first; empty once the monitor is closed."""
-        await self._wait()
-        taken = list(self._pending.values())
-        self._pending = {}
-        return taken
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Event:
-        await self._wait()
-        if not self._pending:
-            raise StopAsyncIteration
-        return self._pending.pop(next(iter(self._pending)))
-
-    async def _wait(self) -> None:
         while not self._pending and not self._closed:
             self._filled.clear()
             await self._filled.wait()
+        taken, self._pending = self._pending, {}
+        return list(taken.values())
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self.close()

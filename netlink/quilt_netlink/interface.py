@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
-from quilt_netlink.ops import Failure, Op, require
-from quilt_netlink.state import (
-    TABLE_MAIN,
-    Address,
-    BridgeFdbEntry,
-    FdbEntry,
-    Link,
-    Neighbour,
-    Nexthop,
-    Route,
-    Unreachable,
-)
+from quilt_netlink import state
+from quilt_netlink.ops import Create, Delete, Failure, NetlinkError, Op, require
 from quilt_netlink.tables import Narrow
 
 T = TypeVar("T")
@@ -33,59 +23,88 @@ class KernelLike(Protocol):
     def _read(self, kind: type[T], narrow: Narrow) -> list[T]:
         """Return at least those entries of a kind that are asked for."""
 
-    def links(self) -> list[Link]:
-        """Return all interfaces."""
-        return self._read(Link, Narrow())
+    def _create(self, link: state.Link) -> None:
+        """Make a link; raises NetlinkError, as the next two."""
 
-    def link(self, key: str | int) -> Link | None:
+    def _change(self, link: state.Link, now: state.Link) -> None:
+        """Make an existing link like `link`."""
+
+    def _remove(self, link: state.Link) -> None:
+        """Remove an existing link."""
+
+    def _write_link(self, op: Op) -> None:
+        link = op.entry
+        if not isinstance(link, state.Link):
+            raise NetlinkError(errno.EOPNOTSUPP, f"cannot write a {type(link).__name__}")
+        now = self.link(link.index or link.name)
+        if now is None and (link.index or isinstance(op, Delete)):
+            which = f"with index {link.index}" if link.index else link.name
+            raise NetlinkError(errno.ENODEV, f"there is no interface {which}")
+        if now is None or isinstance(op, Create):
+            self._create(link)
+        elif isinstance(op, Delete):
+            self._remove(now)
+        elif link.kind and link.kind != now.kind:
+            text = f"{now.name} is a {now.kind or 'physical'} interface, not a {link.kind}: delete it first"
+            raise NetlinkError(errno.EEXIST, text)
+        else:
+            self._change(link, now)
+
+    def links(self) -> list[state.Link]:
+        """Return all interfaces."""
+        return self._read(state.Link, Narrow())
+
+    def link(self, key: str | int) -> state.Link | None:
         """Return the interface with this name or index, or None."""
 
-    def addresses(self, ifindex: int = 0) -> list[Address]:
+    def addresses(self, ifindex: int = 0) -> list[state.Address]:
         """Return all addresses of both families, of one interface or of all (0)."""
-        found = self._read(Address, Narrow(ifindex))
+        found = self._read(state.Address, Narrow(ifindex))
         return [entry for entry in found if ifindex in (0, entry.ifindex)]
 
-    def neighbours(self, ifindex: int) -> list[Neighbour]:
+    def neighbours(self, ifindex: int) -> list[state.Neighbour]:
         """Return the permanent neighbour entries of an interface, both families."""
-        return [entry for entry in self._read(Neighbour, Narrow(ifindex)) if entry.ifindex == ifindex]
+        return [entry for entry in self._read(state.Neighbour, Narrow(ifindex)) if entry.ifindex == ifindex]
 
-    def fdb(self, ifindex: int) -> list[FdbEntry]:
+    def fdb(self, ifindex: int) -> list[state.FdbEntry]:
         """Return the permanent entries of a VXLAN device's own forwarding table."""
-        return [entry for entry in self._read(FdbEntry, Narrow(ifindex)) if entry.ifindex == ifindex]
+        return [entry for entry in self._read(state.FdbEntry, Narrow(ifindex)) if entry.ifindex == ifindex]
 
-    def bridge_fdb(self, bridge: int) -> list[BridgeFdbEntry]:
+    def bridge_fdb(self, bridge: int) -> list[state.BridgeFdbEntry]:
         """Return the MACs that a bridge knows, its ports' own ones included."""
-        return [entry for entry in self._read(BridgeFdbEntry, Narrow(bridge)) if entry.master == bridge]
+        return [entry for entry in self._read(state.BridgeFdbEntry, Narrow(bridge)) if entry.master == bridge]
 
-    def nexthops(self, protocol: int = 0, ifindex: int = 0) -> list[Nexthop]:
+    def nexthops(self, protocol: int = 0, ifindex: int = 0) -> list[state.Nexthop]:
         """Return nexthop objects, of one protocol number and one device where these are not 0.
 
         Raises NetlinkError(EOPNOTSUPP) on a kernel without nexthop objects.
         """
-        found = self._read(Nexthop, Narrow(ifindex, protocol))
+        found = self._read(state.Nexthop, Narrow(ifindex, protocol))
         return [entry for entry in found if protocol in (0, entry.protocol) and ifindex in (0, entry.ifindex)]
 
     def routes(
         self,
         protocol: int = 0,
-        table: int = TABLE_MAIN,
+        table: int = state.TABLE_MAIN,
         ifindex: int = 0,
         *,
         but: frozenset[int] = frozenset(),
-    ) -> list[Route]:
+    ) -> list[state.Route]:
         """Return unicast routes of both families in a table, of one protocol and one device where not 0, and
         of no protocol in `but`.
         """
-        found = self._read(Route, Narrow(ifindex, protocol, table, but))
+        found = self._read(state.Route, Narrow(ifindex, protocol, table, but))
         wanted = [entry for entry in found if entry.table == table and protocol in (0, entry.protocol)]
         return [entry for entry in wanted if entry.protocol not in but] if but else wanted
 
-    def unreachables(self, protocol: int = 0) -> list[Unreachable]:
+    def unreachables(self, protocol: int = 0) -> list[state.Unreachable]:
         """Return unreachable prefixes of both families in the main table, of one protocol where not 0."""
-        found = self._read(Unreachable, Narrow(0, protocol, TABLE_MAIN))
-        return [entry for entry in found if entry.table == TABLE_MAIN and protocol in (0, entry.protocol)]
+        found = self._read(state.Unreachable, Narrow(0, protocol, state.TABLE_MAIN))
+        return [
+            entry for entry in found if entry.table == state.TABLE_MAIN and protocol in (0, entry.protocol)
+        ]
 
-    def route_get(self, dst: str, *, fib_match: bool = False) -> Route | None:
+    def route_get(self, dst: str, *, fib_match: bool = False) -> state.Route | None:
         """Return how the kernel would send to `dst` now (prefix `dst/32`), or None when it has no route.
 
         With `fib_match` the answer is the table's entry itself (its prefix, protocol, nexthop id).
@@ -101,13 +120,15 @@ class KernelLike(Protocol):
         """Do one operation; raises NetlinkError when the kernel refuses it."""
         require(self.apply([op]))
 
+    def ensure(self, entry: state.Entry) -> None:
+        """Make the entry, unless the kernel has it; raises NetlinkError when it refuses that."""
+        require(failure for failure in self.apply([Create(entry)]) if failure.errno != errno.EEXIST)
+
     def close(self) -> None:
         """Close the socket; closing twice is allowed."""
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

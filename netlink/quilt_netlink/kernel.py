@@ -11,22 +11,20 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Self, TypeVar
 
 from quilt_netlink import constants as c
-from quilt_netlink import decode, links, messages, rules
-from quilt_netlink.channel import Channel, Refusal, open_socket
-from quilt_netlink.errors import NetlinkError
+from quilt_netlink import decode, links
+from quilt_netlink.channel import Channel
 from quilt_netlink.interface import KernelLike
-from quilt_netlink.messages import Message
-from quilt_netlink.namespaces import socket_in
-from quilt_netlink.ops import Create, Delete, Failure, Op
-from quilt_netlink.reader import Make, read_table
-from quilt_netlink.schema import rtmsg
-from quilt_netlink.state import Link, Route
-from quilt_netlink.tables import TABLES, Narrow
+from quilt_netlink.ops import Append, Create, Delete, Failure, NetlinkError, Op, attempt, invalid
+from quilt_netlink.schema import mdbmsg, rtmsg
+from quilt_netlink.shapes import BITS, GET, HEADER, Message, answer_to, family_of
+from quilt_netlink.sockets import open_socket
+from quilt_netlink.state import FdbEntry, GroupEntry, Link, MulticastRoute, MulticastRule, Route, VxlanGroup
+from quilt_netlink.tables import TABLES, Narrow, Table, dump
 from quilt_netlink.writes import ENCODERS
 
 T = TypeVar("T")
@@ -34,6 +32,8 @@ _NAME_MAX = 15
 _INDEX_MAX = 0x7FFFFFFF
 # EOPNOTSUPP: a kernel without the address's family (`ipv6.disable=1`) has no route to it either.
 _NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL, errno.EOPNOTSUPP)
+# The kernel filters by nothing. One message has many entries, so they are not among the other tables.
+_GROUPS = Table("groups", lambda _: dump(mdbmsg, {"family": c.AF_BRIDGE}), decode.groups)
 
 
 class Kernel(KernelLike):
@@ -42,12 +42,11 @@ class Kernel(KernelLike):
     def __init__(self, sock: socket.socket) -> None:
         """Take over an AF_NETLINK/NETLINK_ROUTE socket; it works on the namespace that it was made in."""
         self._channel = Channel(sock)
-        self._writer = Writer(self._channel)
 
     @classmethod
     def open(cls, netns_path: str | None = None) -> Self:
         """Open this process' network namespace, or the one at a path (which needs SYS_ADMIN)."""
-        return cls(open_socket() if netns_path is None else socket_in(netns_path))
+        return cls(open_socket(netns_path=netns_path))
 
     def close(self) -> None:
         """Close the socket."""
@@ -55,19 +54,16 @@ class Kernel(KernelLike):
 
     def link(self, key: str | int) -> Link | None:
         """Return the interface with this name or index, or None."""
-        return read_link(self._channel, key)
-
-    def _read(self, kind: type[T], narrow: Narrow) -> list[T]:
-        table = TABLES[kind]
-        found: list[T] = []
-        for request in table.requests(narrow):
-            found += read_table(self._channel, table.what, request, table.make, table.absent, narrow.but)
-        return [entry for entry in found if isinstance(entry, kind)]
+        found = self._ask_link(key)
+        return decode.link(found) if found else None
 
     def route_get(self, dst: str, *, fib_match: bool = False) -> Route | None:
         """Return how the kernel would send to `dst` now, or None when it has no route."""
+        family = family_of(dst)
+        flags = c.RTM_F_FIB_MATCH if fib_match else 0
+        fields = {"family": family, "dst_len": BITS[family], "flags": flags}
         try:
-            found = ask(self._channel, route_get(dst, fib_match=fib_match))
+            found = self._ask(rtmsg.encode(GET, fields, [("RTA_DST", dst)]))
         except NetlinkError as error:
             if error.errno in _NO_ROUTE:
                 return None
@@ -76,132 +72,135 @@ class Kernel(KernelLike):
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
         """Do the operations in order and return those refused; a refused one never affects the others."""
-        return self._writer.apply(ops)
-
-    def add_source_rule(self, rule: rules.SourceRule) -> None:
-        """Make a rule, unless it is there."""
-        try:
-            self._channel.request(rules.create(rule))
-        except NetlinkError as error:
-            if error.errno != errno.EEXIST:
-                raise
-
-    def _table(
-        self, what: str, request: bytes, make: Make[T], absent: tuple[int, ...] = (errno.ENODEV,)
-    ) -> list[T]:
-        return read_table(self._channel, what, request, make, absent)
-
-
-def ask(channel: Channel, request: bytes) -> Message:
-    """Return the one message that answers a request. Raises NetlinkError."""
-    for answer in channel.request(request):
-        found = messages.decode(memoryview(answer))
-        if found is not None and messages.kind_of(answer) == messages.answer_to(request):
-            return found
-    raise NetlinkError(errno.EBADMSG, "the kernel answered with another message")
-
-
-def ask_link(channel: Channel, key: str | int) -> Message | None:
-    """Ask for the interface with this name or index; None when it does not exist."""
-    if not _can_exist(key):
-        return None
-    try:
-        return ask(channel, links.get(key))
-    except NetlinkError as error:
-        if error.errno == errno.ENODEV:
-            return None
-        raise
-
-
-def read_link(channel: Channel, key: str | int) -> Link | None:
-    """Return the interface with this name or index, or None."""
-    found = ask_link(channel, key)
-    return decode.link(found) if found else None
-
-
-def _can_exist(key: str | int) -> bool:
-    """Whether the kernel would look for such a link at all, rather than call the question invalid."""
-    return 0 < len(key) <= _NAME_MAX if isinstance(key, str) else 0 < key <= _INDEX_MAX
-
-
-def route_get(dst: str, *, fib_match: bool) -> bytes:
-    """Encode the question how the kernel would send to an address."""
-    v6 = ":" in dst
-    fields = {
-        "family": socket.AF_INET6 if v6 else socket.AF_INET,
-        "dst_len": 128 if v6 else 32,
-        "flags": c.RTM_F_FIB_MATCH if fib_match else 0,
-    }
-    return messages.encode(rtmsg, c.RTM_GETROUTE, c.NLM_F_REQUEST, fields, [("RTA_DST", dst)])
-
-
-class Writer:
-    """Applies operations over one channel."""
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-
-    def apply(self, ops: Sequence[Op]) -> list[Failure]:
-        """Do the operations in order; return those refused, by their place."""
         failures: list[Failure] = []
         for many, places in groupby(range(len(ops)), lambda place: type(ops[place].entry) in ENCODERS):
             if many:
                 failures += self._batch(ops, places)
             else:
-                failures += filter(None, [self._single(ops[place], place) for place in places])
+                for place in places:
+                    failures += attempt(place, ops[place], self._write_link)
         return failures
 
     def _batch(self, ops: Sequence[Op], places: Iterable[int]) -> list[Failure]:
-        """Write operations in one batch."""
         first = self._channel.number(len(ops))
         messages, sent, found = encode(ops, places, first)
-        refused = self._channel.batch(messages, first)
-        found += [_failure(sent[number], ops[sent[number]], refusal) for number, refusal in refused.items()]
+        for number, (error, text) in self._channel.batch(messages, first).items():
+            found.append(Failure(sent[number], ops[sent[number]], error, text or os.strerror(error)))
         return sorted(found, key=lambda failure: failure.index)
 
-    def _single(self, op: Op, place: int) -> Failure | None:
-        try:
-            if not isinstance(op.entry, Link):
-                raise NetlinkError(errno.EOPNOTSUPP, f"cannot write a {type(op.entry).__name__}")
-            self._link(op, op.entry)
-        except NetlinkError as error:
-            return _failure(place, op, (error.errno or errno.EIO, error.message))
-        except (OSError, ValueError, struct.error) as error:
-            return _invalid(place, op, error)
-        return None
+    def _read(self, kind: type[T], narrow: Narrow) -> list[T]:
+        return [entry for entry in TABLES[kind].read(self._channel, narrow) if isinstance(entry, kind)]
 
-    def _link(self, op: Op, link: Link) -> None:
-        now = read_link(self._channel, link.index or link.name)
-        if isinstance(op, Delete):
-            if now is None:
-                raise NetlinkError(errno.ENODEV, f"there is no interface {link.name or link.index}")
-            self._channel.request(links.delete(now.index))
-        elif now is None and link.index:
-            raise NetlinkError(errno.ENODEV, f"there is no interface with index {link.index}")
-        elif now is None or isinstance(op, Create):
-            self._create(link)
-        elif link.kind and link.kind != now.kind:
-            text = f"{now.name} is a {now.kind or 'physical'} interface, not a {link.kind}: delete it first"
-            raise NetlinkError(errno.EEXIST, text)
-        else:
-            self._change(link, now)
+    def _ask(self, request: bytes) -> Message:
+        """Return the one message that answers a request. Raises NetlinkError."""
+        for answer in self._channel.request(request):
+            found = decode.message(memoryview(answer))
+            if found is not None and HEADER.unpack_from(answer)[1] == answer_to(request):
+                return found
+        raise NetlinkError(errno.EBADMSG, "the kernel answered with another message")
+
+    def _ask_link(self, key: str | int) -> Message:
+        """Ask for the interface with this name or index; empty when it does not exist."""
+        if not _can_exist(key):
+            return {}
+        try:
+            return self._ask(links.get(key))
+        except NetlinkError as error:
+            if error.errno == errno.ENODEV:
+                return {}
+            raise
+
+    def _send(self, *requests: bytes) -> None:
+        for request in requests:
+            self._channel.request(request)
 
     def _create(self, link: Link) -> None:
-        self._channel.request(links.create(link))
+        self._send(links.create(link))
         if not links.needs_finish(link) or link.netns_fd is not None:
             return
-        made = read_link(self._channel, link.name)
+        made = self.link(link.name)
         if made is None:
             raise NetlinkError(errno.ENODEV, f"{link.name} went away while it was being set up")
         try:
             self._change(link, made)
         except NetlinkError:
-            self._channel.request(links.delete(made.index))
+            self._remove(made)
             raise
 
     def _change(self, link: Link, now: Link) -> None:
-        for message in links.change(now.index, link, now):
-            self._channel.request(message)
+        self._send(*links.change(link, now))
+
+    def _remove(self, link: Link) -> None:
+        self._send(links.delete(link.index))
+
+
+class MulticastKernel(Kernel):
+    """A Kernel that also reads and writes group entries and a bridge's snooping.
+
+    Apart from Kernel, as most of its users have nothing to do with multicast.
+    """
+
+    def groups(self) -> list[GroupEntry]:
+        """Return every bridge's members and every VXLAN device's group entries."""
+        found = _GROUPS.read(self._channel, Narrow())
+        return list(dict.fromkeys(entry for entries in found for entry in entries))
+
+    def add_copies(self, entries: Sequence[VxlanGroup | FdbEntry]) -> list[Failure]:
+        """Send a group's packets, or its MAC's, to one more destination each; one that is there is fine."""
+        verbs = [Append if isinstance(entry, FdbEntry) else Create for entry in entries]
+        refused = self.apply([verb(entry) for verb, entry in zip(verbs, entries, strict=True)])
+        return [failure for failure in refused if failure.errno != errno.EEXIST]
+
+    def remove_copies(self, entries: Sequence[VxlanGroup | FdbEntry]) -> list[Failure]:
+        """Send them there no longer; what is not there is fine, also when its device is gone."""
+        refused = self.apply([Delete(entry) for entry in entries])
+        return [failure for failure in refused if failure.errno not in (errno.ENOENT, errno.ENODEV)]
+
+    def multicast_rules(self) -> list[MulticastRule]:
+        """Return the rules that choose a multicast routing table by interface; EAFNOSUPPORT raises."""
+        return self._read(MulticastRule, Narrow())
+
+    def multicast_routes(self, table: int) -> list[MulticastRoute]:
+        """Return the entries of a multicast routing table."""
+        return [route for route in self._read(MulticastRoute, Narrow()) if route.table == table]
+
+    def snooping(self, bridge: int) -> links.Snooping | None:
+        """Return how a bridge treats multicast; None when it is not there or was built without snooping."""
+        return links.read_snooping(self._ask_link(bridge))
+
+    def set_snooping(self, bridge: int, wanted: links.Snooping) -> None:
+        """Make a bridge treat multicast as wanted. Raises NetlinkError."""
+        self._send(*links.set_snooping(bridge, wanted))
+
+    def port(self, port: int) -> Mapping[str, int]:
+        """Return a port's settings (FAST_LEAVE, MAX_GROUPS) as far as it has any; none for no port."""
+        return links.read_port(self._ask_link(port))
+
+    def set_port(self, port: int, settings: Mapping[str, int]) -> None:
+        """Change settings of a bridge's port. Raises NetlinkError."""
+        self._send(links.set_port(port, settings))
+
+    def alias(self, key: int | str) -> str | None:
+        """Return the alias of the interface with this index or name; None without one."""
+        link = self._ask_link(key)
+        return link.get("IFLA_IFALIAS", "") if link else None
+
+    def set_alias(self, name: str, text: str) -> None:
+        """Give an interface an alias, of at most 254 bytes."""
+        self._send(links.set_alias(name, text))
+
+    def peer_mac(self, name: str) -> str | None:
+        """Return the MAC of a veth's other end, whose namespace stays closed; None without one.
+
+        Raises NetlinkError where that namespace may not be asked about (EACCES).
+        """
+        question = links.get_peer(self._ask_link(name))
+        return self._ask(question).get("IFLA_ADDRESS") if question else None
+
+
+def _can_exist(key: str | int) -> bool:
+    """Whether the kernel would look for such a link at all, rather than call the question invalid."""
+    return 0 < len(key) <= _NAME_MAX if isinstance(key, str) else 0 < key <= _INDEX_MAX
 
 
 def encode(
@@ -213,7 +212,7 @@ def encode(
     """
     messages: list[bytes] = []
     sent: list[int] = []
-    invalid: list[Failure] = []
+    refused: list[Failure] = []
     for place in places:
         op = ops[place]
         entry = op.entry
@@ -221,14 +220,5 @@ def encode(
             messages.append(ENCODERS[type(entry)](type(op), entry, first + len(sent)))
             sent.append(place)
         except (OSError, ValueError, struct.error) as error:
-            invalid.append(_invalid(place, op, error))
-    return messages, sent, invalid
-
-
-def _failure(place: int, op: Op, refusal: Refusal) -> Failure:
-    number, text = refusal
-    return Failure(place, op, number, text or os.strerror(number))
-
-
-def _invalid(place: int, op: Op, error: Exception) -> Failure:
-    return Failure(place, op, errno.EINVAL, f"not a valid {type(op.entry).__name__}: {error}")
+            refused.append(invalid(place, op, error))
+    return messages, sent, refused

@@ -1,5 +1,8 @@
 """The kernel's own notifications, coalesced, those of flapping links damped.
 
+A link that flaps would have everything read each time: its first changes are notified at once, then at most
+two a second, and always how it is in the end. That it is gone is never held back.
+
 Two things the kernel does not notify: a nexthop object's IPv4 routes are removed with it, and a device
 that is deleted or set down so loses its nexthop objects and their IPv4 routes. A holder of nexthops and
 routes must take the device's event for theirs.
@@ -12,16 +15,16 @@ import errno
 import socket
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from struct import Struct
 from typing import Literal, Self
 
 from quilt_netlink import constants as c
-from quilt_netlink.channel import open_socket, set_queue, walk
-from quilt_netlink.damping import LinkDamper
-from quilt_netlink.event_decoder import decode_event
-from quilt_netlink.event_queue import MonitorLike
-from quilt_netlink.namespaces import socket_in
-from quilt_netlink.state import BridgePort
+from quilt_netlink import decode
+from quilt_netlink.channel import walk
+from quilt_netlink.event_queue import Change, MonitorLike
+from quilt_netlink.sockets import TRUNCATED, bind, open_socket, set_queue
+from quilt_netlink.state import BridgePort, Link
 
 Group = Literal["link", "port", "address", "neighbour", "route", "nexthop", "group", "netconf", "nftables"]
 ALL_GROUPS: tuple[Group, ...] = ("link", "address", "neighbour", "route", "nexthop")
@@ -31,26 +34,28 @@ Besides can be watched `port` (what bridges tell of their ports), `group` (multi
 entries of VXLAN devices), `netconf` (forwarding switches), and on a monitor of its own `nftables`.
 """
 
+# RTNLGRP_*, for addresses, routes and switches of IPv4 and IPv6; NFNLGRP_NFTABLES
 _NUMBERS: dict[Group, tuple[int, ...]] = {
-    "link": (c.RTNLGRP_LINK,),
-    "port": (c.RTNLGRP_LINK,),
-    "address": (c.RTNLGRP_IPV4_IFADDR, c.RTNLGRP_IPV6_IFADDR),
-    "neighbour": (c.RTNLGRP_NEIGH,),
-    "route": (c.RTNLGRP_IPV4_ROUTE, c.RTNLGRP_IPV6_ROUTE),
-    "nexthop": (c.RTNLGRP_NEXTHOP,),
-    "group": (c.RTNLGRP_MDB,),
-    "netconf": (c.RTNLGRP_IPV4_NETCONF, c.RTNLGRP_IPV6_NETCONF),
-    "nftables": (c.NFNLGRP_NFTABLES,),
+    "link": (1,),
+    "port": (1,),
+    "address": (5, 9),
+    "neighbour": (3,),
+    "route": (7, 11),
+    "nexthop": (32,),
+    "group": (26,),
+    "netconf": (24, 25),
+    "nftables": (7,),
 }
-_TRUNCATED = int(socket.MSG_TRUNC)  # as an enumeration it would cost more than the receiving
 _QUEUE = 32 << 20  # the echo of programming 10,000 peers, some 1.3 KB an event, read only afterwards
 _BUFFER = 256 << 10
 _READS_AT_ONCE = 256  # then the event loop gets its turn
 _PORT = Struct("=12xI")
+BURST = 12.0
+RATE = 2.0
 
 
 class Monitor(MonitorLike):
-    """Changes of one network namespace: `async for event in monitor`, or `await monitor.take_all()`.
+    """Changes of one network namespace, taken by `await monitor.take_all()`.
 
     `Overrun` means that events were lost and the state must be read again. Open the monitor before reading
     the state: what changes in between is then notified, never missed. Open it inside a running event loop.
@@ -73,9 +78,8 @@ class Monitor(MonitorLike):
         watched = set(groups)
         self._ports = "port" in watched
         sock.setblocking(False)
-        if sock.getsockname()[0] == 0:
-            sock.bind((0, 0))  # an unbound socket is sent no notifications
-        set_queue(sock, c.SO_RCVBUFFORCE, socket.SO_RCVBUF, _QUEUE)
+        bind(sock)
+        set_queue(sock, c.SO_RCVBUFFORCE, _QUEUE)
         for number in {number for group in watched for number in _NUMBERS[group]}:
             with suppress(OSError):  # a kernel without nexthop objects has no such group
                 sock.setsockopt(c.SOL_NETLINK, c.NETLINK_ADD_MEMBERSHIP, number)
@@ -93,11 +97,10 @@ class Monitor(MonitorLike):
         """Watch this process' network namespace, or the one at a path (which needs SYS_ADMIN)."""
         groups = tuple(groups)
         protocol = c.NETLINK_NETFILTER if "nftables" in groups else socket.NETLINK_ROUTE
-        sock = open_socket(protocol) if netns_path is None else socket_in(netns_path, protocol)
-        return cls(sock, groups, ignore_port)
+        return cls(open_socket(protocol, netns_path), groups, ignore_port)
 
     def close(self) -> None:
-        """Stop watching; an iteration ends after what it has not yet taken. Closing twice is allowed."""
+        """Stop watching; what was not yet taken still can be. Closing twice is allowed."""
         if self._sock.fileno() >= 0:
             self._loop.remove_reader(self._sock.fileno())
             self._sock.close()
@@ -115,7 +118,7 @@ class Monitor(MonitorLike):
                     self.close()
                     raise
                 continue
-            if flags & _TRUNCATED:
+            if flags & TRUNCATED:
                 self.overrun()
             else:
                 self._take(self._buffer[:size])
@@ -124,6 +127,60 @@ class Monitor(MonitorLike):
         for kind, _, _, start, end in walk(view, len(view)):
             if self._ignore_port is not None and self._ignore_port(_PORT.unpack_from(view, start)[0]):
                 continue
-            change = decode_event(kind, view, start, end)
+            change = decode.change(kind, view, start, end)
             if change is not None and (self._ports or not isinstance(change.entry, BridgePort)):
                 self._damper.put(change)
+
+
+@dataclass(slots=True)
+class _Seen:
+    """A link's last state, how many flaps it has left, since when, and what is held back."""
+
+    link: Link
+    at: float
+    left: float = BURST
+    held: Change | None = None
+
+
+class LinkDamper:
+    """Passes changes on, those of flapping links later."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, pass_on: Callable[[Change], None]) -> None:
+        self._loop = loop
+        self._pass_on = pass_on
+        self._seen: dict[int, _Seen] = {}
+
+    def put(self, change: Change) -> None:
+        """Take a change."""
+        link = change.entry
+        if isinstance(link, Link) and self._holds(change, link):
+            return
+        self._pass_on(change)
+
+    def _holds(self, change: Change, link: Link) -> bool:
+        if not change.new:
+            self._seen.pop(link.index, None)
+            return False
+        now = self._loop.time()
+        seen = self._seen.get(link.index)
+        if seen is None:
+            self._seen[link.index] = _Seen(link, now)
+            return False
+        # The kernel also tells what we do not represent, a carrier lost and found: a flap too.
+        flapped = link.up != seen.link.up or link == seen.link
+        seen.left = min(BURST, seen.left + (now - seen.at) * RATE) - flapped
+        seen.link, seen.at = link, now
+        if seen.held is not None:
+            seen.held = change
+            return True
+        if seen.left >= 0:
+            return False
+        seen.held = change
+        self._loop.call_later(1 / RATE, self._release, link.index, seen)
+        return True
+
+    def _release(self, index: int, seen: _Seen) -> None:
+        held, seen.held = seen.held, None
+        seen.left = max(seen.left, 0.0)
+        if held is not None and self._seen.get(index) is seen:
+            self._pass_on(held)

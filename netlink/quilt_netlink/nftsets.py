@@ -11,22 +11,22 @@ import socket
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from quilt_netlink import constants as c
-from quilt_netlink.channel import Channel, open_socket
-from quilt_netlink.errors import NetlinkError
-from quilt_netlink.messages import Message, encode
-from quilt_netlink.namespaces import socket_in
-from quilt_netlink.reader import read_table
-from quilt_netlink.schema import nfsetelem
-from quilt_netlink.shapes import Attributes, pack_ip, pack_mac
+from quilt_netlink.channel import Channel
+from quilt_netlink.ops import NetlinkError
+from quilt_netlink.schema import nfbatch, nfsetelem
+from quilt_netlink.shapes import DEL, NEW, Attributes, Message, pack_ip, pack_mac
+from quilt_netlink.sockets import open_socket
+from quilt_netlink.tables import Narrow, Table
 
 MOST = 2_000
 """Addresses in one change: those of one set must fit into an attribute of 64 KiB."""
 
 INET, BRIDGE = 1, 7  # NFPROTO_INET, NFPROTO_BRIDGE
-_SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES
+_SUBSYSTEM = {"resource": 10}  # NFNL_SUBSYS_NFTABLES
+_GET_ELEMENTS, _DEL_ELEMENTS = 1, 2  # nftables counts otherwise than rtnetlink
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,7 @@ class NftSets:
     @classmethod
     def open(cls, table: str, netns_path: str | None = None, family: int = INET) -> Self:
         """Open the calling thread's network namespace, or the one at a path (which needs SYS_ADMIN)."""
-        protocol = c.NETLINK_NETFILTER
-        sock = open_socket(protocol) if netns_path is None else socket_in(netns_path, protocol)
-        return cls(sock, table, family)
+        return cls(open_socket(c.NETLINK_NETFILTER, netns_path), table, family)
 
     def close(self) -> None:
         """Close the socket; the kernel needs 10 ms for it where something was deleted just before."""
@@ -84,25 +82,25 @@ class NftSets:
             messages = [self._elements(change, seq) for seq, change in enumerate(changes, first + 1)]
         except (OSError, ValueError) as error:
             raise NetlinkError(errno.EINVAL, f"not an address: {error}") from error
-        begin, end = _limit(c.NFNL_MSG_BATCH_BEGIN, first), _limit(c.NFNL_MSG_BATCH_END, last + 1)
+        begin, end = nfbatch.encode(NEW, _SUBSYSTEM, seq=first), nfbatch.encode(DEL, _SUBSYSTEM, seq=last + 1)
         self._channel.transaction([begin, *messages, end], first, last)
 
     def members(self, name: str) -> set[bytes]:
         """Return the keys of a set's elements; raises NetlinkError (ENOENT: there is no such set)."""
-        request = self._encode(c.NFT_MSG_GETSETELEM, c.NLM_F_DUMP, name, [], 0)
-        return {key for keys in read_table(self._channel, f"the set {name}", request, _keys) for key in keys}
+        request = self._encode(_GET_ELEMENTS, c.NLM_F_DUMP, name)
+        table = Table(f"the set {name}", lambda _: [request], _keys, absent=())
+        return {key for keys in table.read(self._channel, Narrow()) for key in keys}
 
     def _elements(self, change: SetChange, seq: int) -> bytes:
         packed = [key if isinstance(key, bytes) else pack_ip(key) for key in change.addresses]
         keys = [{"attrs": [("NFTA_SET_ELEM_KEY", {"attrs": [("NFTA_DATA_VALUE", key)]})]} for key in packed]
-        kind, flags = (c.NFT_MSG_NEWSETELEM, c.NLM_F_CREATE) if change.new else (c.NFT_MSG_DELSETELEM, 0)
-        elements: Attributes = [("NFTA_SET_ELEM_LIST_ELEMENTS", keys)]
-        return self._encode(kind, c.NLM_F_ACK | flags, change.name, elements, seq)
+        what, flags = (NEW, c.NLM_F_CREATE) if change.new else (_DEL_ELEMENTS, 0)
+        elements = ("NFTA_SET_ELEM_LIST_ELEMENTS", keys)
+        return self._encode(what, c.NLM_F_ACK | flags, change.name, elements, seq=seq)
 
-    def _encode(self, kind: int, flags: int, name: str, attrs: Attributes, seq: int) -> bytes:
-        where = [("NFTA_SET_ELEM_LIST_TABLE", self._table), ("NFTA_SET_ELEM_LIST_SET", name)]
-        fields = {"family": self._family}
-        return encode(nfsetelem, kind, c.NLM_F_REQUEST | flags, fields, [*where, *attrs], seq)
+    def _encode(self, what: int, flags: int, name: str, *attrs: tuple[str, Any], seq: int = 0) -> bytes:
+        where: Attributes = [("NFTA_SET_ELEM_LIST_TABLE", self._table), ("NFTA_SET_ELEM_LIST_SET", name)]
+        return nfsetelem.encode(what, {"family": self._family}, [*where, *attrs], flags, seq)
 
 
 def _keys(found: Message) -> tuple[bytes, ...]:
@@ -110,8 +108,3 @@ def _keys(found: Message) -> tuple[bytes, ...]:
     elements = found.get("NFTA_SET_ELEM_LIST_ELEMENTS", ())
     keys = [element.get("NFTA_SET_ELEM_KEY", {}) for element in elements]
     return tuple(key["NFTA_DATA_VALUE"] for key in keys if "NFTA_DATA_VALUE" in key)
-
-
-def _limit(kind: int, seq: int) -> bytes:
-    """Encode the beginning or the end of a transaction."""
-    return encode(nfsetelem, kind, c.NLM_F_REQUEST, {"resource": _SUBSYSTEM}, [], seq)

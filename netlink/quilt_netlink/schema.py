@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 
-from quilt_netlink import constants as c
 from quilt_netlink.shapes import (
     BE16,
     HOPS,
@@ -25,6 +24,7 @@ from quilt_netlink.shapes import (
     U64,
     AnyType,
     ByKind,
+    Kind,
     Shape,
     items,
 )
@@ -87,7 +87,8 @@ _INFO = Shape(
 )
 _AF_SPEC = Shape({"AF_INET6": (10, Shape({"IFLA_INET6_ADDR_GEN_MODE": (8, U8)}))})
 
-ifinfmsg = Shape(
+ifinfmsg = Kind(
+    16,
     {
         **_LINK,
         "IFLA_LINK": (5, U32),
@@ -102,13 +103,15 @@ ifinfmsg = Shape(
 )
 """An interface."""
 
-ifaddrmsg = Shape(
+ifaddrmsg = Kind(
+    20,
     {"IFA_ADDRESS": (1, IP), "IFA_LOCAL": (2, IP), "IFA_FLAGS": (8, U32)},
     *("BBBBI", "family", "prefixlen", "flags", "scope", "index"),
 )
 """An address of an interface."""
 
-ndmsg = Shape(
+ndmsg = Kind(
+    28,
     {
         "NDA_DST": (1, IP),
         "NDA_LLADDR": (2, MAC),
@@ -121,13 +124,15 @@ ndmsg = Shape(
 )
 """A neighbour, or an entry of a forwarding table."""
 
-nhmsg = Shape(
+nhmsg = Kind(
+    104,
     {"NHA_ID": (1, U32), "NHA_OIF": (5, U32), "NHA_GATEWAY": (6, IP)},
     *("BBBBI", "family", "scope", "protocol", "resvd", "flags"),
 )
 """A nexthop object."""
 
-rtmsg = Shape(
+rtmsg = Kind(
+    24,
     {
         "RTA_DST": (1, IP),
         "RTA_SRC": (2, IP),
@@ -144,22 +149,26 @@ rtmsg = Shape(
 )
 """A route, unicast or multicast."""
 
-fibmsg = Shape(
+fibmsg = Kind(
+    32,
     {"FRA_SRC": (2, IP), "FRA_IIFNAME": (3, TEXT), "FRA_PRIORITY": (6, U32), "FRA_TABLE": (15, U32)},
     *("BBBBBBBBI", "family", "dst_len", "src_len", "tos", "table", "res1", "res2", "action", "flags"),
 )
 """A rule that chooses a routing table."""
 
-# struct br_mdb_entry: an IPv4 group is in a field for IPv6.
+IPV4 = b"\x08\x00"
+"""The `proto` of a group entry of an IPv4 group (struct br_mdb_entry), which is in a field for IPv6."""
 _MDB_ENTRY = ("IBBH4s12x2s2x", "ifindex", "state", "flags", "vid", "group", "proto")
 _MDB_INFO = Shape({"MDBA_MDB_EATTR_SOURCE": (4, IP), "MDBA_MDB_EATTR_DST": (6, IP)}, *_MDB_ENTRY)
-mdbmsg = Shape(
+mdbmsg = Kind(
+    84,
     {"MDBA_MDB": (1, items(1, items(1, _MDB_INFO)))},
     *("B3xI", "family", "ifindex"),
 )
 """A device's multicast group entries, as the kernel has them."""
 
-mdbset = Shape(
+mdbset = Kind(
+    84,
     {
         "MDBA_SET_ENTRY": (1, Shape({}, *_MDB_ENTRY)),
         "MDBA_SET_ENTRY_ATTRS": (2 | NESTED, Shape({"MDBE_ATTR_SOURCE": (1, IP), "MDBE_ATTR_DST": (5, IP)})),
@@ -168,33 +177,34 @@ mdbset = Shape(
 )
 """A change of one group entry."""
 
+_NFGENMSG = (">BBH", "family", "version", "resource")
 _ELEMENT = Shape({"NFTA_SET_ELEM_KEY": (1, Shape({"NFTA_DATA_VALUE": (1, RAW)}))})
-nfsetelem = Shape(
+nfsetelem = Kind(
+    0xA0C,
     {
         "NFTA_SET_ELEM_LIST_TABLE": (1, TEXT),
         "NFTA_SET_ELEM_LIST_SET": (2, TEXT),
         "NFTA_SET_ELEM_LIST_ELEMENTS": (3, items(1, _ELEMENT)),
     },
-    *(">BBH", "family", "version", "resource"),
+    *_NFGENMSG,
 )
 """Elements of a set of nftables."""
 
-nftmsg = Shape({"NFTA_TABLE_NAME": (1, TEXT)}, *(">BBH", "family", "version", "resource"))
+nftmsg = Kind(0xA00, {"NFTA_TABLE_NAME": (1, TEXT)}, *_NFGENMSG)
 """What every notification about the contents of an nftables table begins with."""
 
-netconfmsg = Shape({"NETCONFA_IFINDEX": (1, S32)}, *("B3x", "family"))
+nfbatch = Kind(16, {}, *_NFGENMSG)
+"""The begin (as new) and the end (as del) of a transaction of nftables."""
+
+netconfmsg = Kind(80, {"NETCONFA_IFINDEX": (1, S32)}, *("B3x", "family"))
 """A change of an interface's forwarding switches."""
 
-READ: Mapping[int, Shape] = {
-    **dict.fromkeys((c.RTM_NEWLINK, c.RTM_DELLINK), ifinfmsg),
-    **dict.fromkeys((c.RTM_NEWADDR, c.RTM_DELADDR), ifaddrmsg),
-    **dict.fromkeys((c.RTM_NEWROUTE, c.RTM_DELROUTE), rtmsg),
-    **dict.fromkeys((c.RTM_NEWNEIGH, c.RTM_DELNEIGH), ndmsg),
-    **dict.fromkeys((c.RTM_NEWNEXTHOP, c.RTM_DELNEXTHOP), nhmsg),
-    **dict.fromkeys((c.RTM_NEWRULE, c.RTM_DELRULE), fibmsg),
-    **dict.fromkeys((c.RTM_NEWMDB, c.RTM_DELMDB, c.RTM_GETMDB), mdbmsg),
-    **dict.fromkeys((c.RTM_NEWNETCONF, c.RTM_DELNETCONF), netconfmsg),
-    **dict.fromkeys(c.NFT_NOTIFICATIONS, nftmsg),
-    c.NFT_MSG_NEWSETELEM: nfsetelem,
+# NFT_MSG_{NEW,DEL}{TABLE,CHAIN,RULE,SET,OBJ,FLOWTABLE}, DELSETELEM
+_NFT_NOTIFICATIONS = (0, 2, 3, 5, 6, 8, 9, 11, 14, 18, 20, 22, 24)
+_FOURS = (ifinfmsg, ifaddrmsg, rtmsg, ndmsg, nhmsg, fibmsg, mdbmsg, netconfmsg)
+READ: Mapping[int, Kind] = {
+    **{kind.base + number: kind for kind in _FOURS for number in range(4)},
+    **{nftmsg.base + number: nftmsg for number in _NFT_NOTIFICATIONS},
+    nfsetelem.base: nfsetelem,
 }
 """The shapes of what is read, by message type."""

@@ -1,19 +1,31 @@
 """How messages and their attributes are put into bytes and read back: what `schema` is written in.
 
-A message and an attribute made of attributes are both a Shape. Reading copies nothing that is not returned.
+An attribute made of attributes is a Shape, and so is a message (Kind). Reading copies nothing that is not
+returned.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import Any
 
+from quilt_netlink.constants import NLM_F_REQUEST
+
 Attributes = list[tuple[str, Any]]
 """(name, value); the value of an attribute made of attributes is {**fields, "attrs": Attributes}."""
+Message = Mapping[str, Any]
+"""Fixed fields and attributes by name, what is absent or malformed left out."""
 
+HEADER = struct.Struct("=IHHII")
+"""struct nlmsghdr: length, type, flags, sequence number, port."""
+NEW, DEL, GET, SET = range(4)
+"""What a message is for: types come in fours, from that of the first on."""
+BITS: Mapping[int, int] = {AF_INET: 32, AF_INET6: 128}
+"""How long an address of a family is."""
 NESTED = 0x8000
 _TYPE_MASK = 0x3FFF  # without the flags for nested and for network order
 _ATTR = struct.Struct("=HH")
@@ -32,9 +44,31 @@ class Type:
     unpack: Callable[[memoryview], Any]
 
 
+def family_of(text: str) -> int:
+    """Return the family of an address or prefix."""
+    return AF_INET6 if ":" in text else AF_INET
+
+
 def pack_ip(text: str) -> bytes:
     """Pack an address of either family; raises OSError when it is invalid."""
     return inet_pton(AF_INET6 if ":" in text else AF_INET, text)
+
+
+def pack_ips(texts: Sequence[str]) -> list[bytes]:
+    """Pack addresses that are all of the first one's family; raises OSError when one is not."""
+    return list(map(inet_pton, repeat(family_of(texts[0])), texts))
+
+
+def number4(text: str) -> int:
+    """Return a canonically spelled IPv4 address as a number, -1 for anything else.
+
+    The ipaddress module would take several times as long, and thousands come at once.
+    """
+    try:
+        packed = pack_ip(text)
+    except (OSError, ValueError):  # ValueError: a zero character within
+        return -1
+    return int.from_bytes(packed) if len(packed) == 4 else -1
 
 
 def pack_mac(text: str) -> bytes:
@@ -45,19 +79,14 @@ def pack_mac(text: str) -> bytes:
     return packed
 
 
+def answer_to(request: bytes) -> int:
+    """Return the message type that a question is answered with; so are nftables' about elements of sets."""
+    return int(HEADER.unpack_from(request)[1]) & ~3
+
+
 def attribute(number: int, value: bytes) -> bytes:
     """Return an attribute with its header and padding."""
     return _ATTR.pack(len(value) + 4, number) + value + bytes(-len(value) & 3)
-
-
-def walk_attributes(view: memoryview, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Yield the attributes in a stretch, in their order: (type without its flags, start and end of value)."""
-    while at + 4 <= end:
-        length, number = _ATTR.unpack_from(view, at)
-        if length < 4 or at + length > end:
-            return
-        yield number & _TYPE_MASK, at + 4, at + length
-        at += (length + 3) & ~3
 
 
 class Shape:
@@ -69,7 +98,7 @@ class Shape:
         self._read = {number & _TYPE_MASK: (name, kind.unpack) for name, (number, kind) in attrs.items()}
         self._late = [(name, kind) for name, (_, kind) in attrs.items() if isinstance(kind, ByKind)]
 
-    def pack(self, value: Mapping[str, Any]) -> bytes:
+    def pack(self, value: Message) -> bytes:
         """Return the bytes of {**fields, "attrs": Attributes}; a field that is not given is zero."""
         unknown = value.keys() - {*self.names, "attrs"}
         if unknown:
@@ -92,7 +121,7 @@ class Shape:
         found: dict[str, Any] = dict(zip(self.names, self.fixed.unpack_from(view, at)))  # noqa: B905  # as many as there are
         known, attr = self._read, _ATTR.unpack_from
         at += self.fixed.size
-        while at + 4 <= end:  # as walk_attributes does, which would double the time of a long table
+        while at + 4 <= end:
             length, number = attr(view, at)
             if length < 4 or at + length > end:
                 break
@@ -108,6 +137,21 @@ class Shape:
         return found
 
 
+class Kind(Shape):
+    """A whole message; `base` is the first of its four types."""
+
+    def __init__(self, base: int, attrs: Mapping[str, tuple[int, AnyType]], form: str, *names: str) -> None:
+        super().__init__(attrs, form, *names)
+        self.base = base
+
+    def encode(
+        self, what: int, fields: Message, attrs: Iterable[tuple[str, Any]] = (), flags: int = 0, seq: int = 0
+    ) -> bytes:
+        """Encode a message; raises KeyError, struct.error, OSError, ValueError for what cannot be."""
+        body = self.pack({**fields, "attrs": list(attrs)})
+        return HEADER.pack(HEADER.size + len(body), self.base + what, NLM_F_REQUEST | flags, seq, 0) + body
+
+
 class ByKind:
     """Attributes whose shape a text attribute beside them decides."""
 
@@ -117,7 +161,7 @@ class ByKind:
         self.decider = decider
         self.kinds = kinds
 
-    def choose(self, beside: Mapping[str, Any], data: bytes) -> dict[str, Any]:
+    def choose(self, beside: Message, data: bytes) -> dict[str, Any]:
         """Return what the bytes hold; nothing where they are of another kind."""
         kind = self.kinds.get(beside.get(self.decider, ""))
         return (kind and kind.unpack(memoryview(data))) or {}
@@ -130,8 +174,15 @@ def items(number: int, kind: Type | Shape) -> Type:
     """Return the type of a list: any number of attributes, all of one type number."""
 
     def unpack(data: memoryview) -> list[Any]:
-        parts = [data[at:end] for found, at, end in walk_attributes(data, 0, len(data)) if found == number]
-        return [item for item in map(kind.unpack, parts) if item is not None]
+        found = []
+        while len(data) >= 4:
+            length, held = _ATTR.unpack_from(data)
+            if not 4 <= length <= len(data):
+                break
+            item = kind.unpack(data[4:length]) if held & _TYPE_MASK == number else None
+            found += [] if item is None else [item]
+            data = data[(length + 3) & ~3 :]
+        return found
 
     return Type(lambda value: b"".join(attribute(number, kind.pack(item)) for item in value), unpack)
 

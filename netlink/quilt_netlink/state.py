@@ -5,12 +5,15 @@ colon-separated, interfaces are kernel indexes. IPv4 and IPv6 share the types; t
 
 Entries of which a mesh has thousands are msgspec structs: made, compared and hashed in C, at a tenth of a
 frozen dataclass' cost, and invisible to the garbage collector, as they refer to nothing but text and numbers.
-Of the others a node has a handful: dataclasses.
+Of the others a node has a handful.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
+from operator import attrgetter
+from typing import Any
 
 from msgspec import Struct
 
@@ -55,6 +58,17 @@ class Link:
     peer: Link | None = None
     netns_fd: int | None = None
 
+    def over(self, now: Link) -> Link:
+        """Return what writing this makes of an existing link, its kind, link and peer apart."""
+        values = {name: getattr(self, name) for name in _CHANGEABLE}
+        given = {name: value for name, value in values.items() if value != getattr(NO_LINK, name)}
+        master = max(given.get("master", now.master), 0)
+        return replace(now, **{**given, "up": self.up, "master": master})
+
+
+NO_LINK = Link("")
+"""A link of which nothing is asked for."""
+_CHANGEABLE = ("name", "mac", "mtu", "master", "addrgenmode", "vxlan", "hairpin", "netns_fd")
 
 DETACH = -1
 """As `Link.master`: the link shall have no master."""
@@ -79,8 +93,6 @@ class Neighbour(Struct, frozen=True, gc=False):
     A Delete removes any entry under the key, permanent or learned, whatever `mac` says.
     """
 
-    __match_args__ = ("ifindex", "address", "mac")
-
     ifindex: int
     address: str
     mac: str
@@ -92,8 +104,6 @@ class FdbEntry(Struct, frozen=True, gc=False):
     Read from the kernel, a destination with a port or VNI of its own has that appended to `dst`, so that it
     never equals a plain one.
     """
-
-    __match_args__ = ("ifindex", "mac", "dst")
 
     ifindex: int
     mac: str
@@ -108,27 +118,14 @@ class BridgeFdbEntry(Struct, frozen=True, gc=False):
     master: int
 
 
-class Nexthop(Struct, frozen=True, gc=False, eq=False):
-    """A nexthop object; the family is the gateway's, IPv4 without one. `scope` is the kernel's finding.
-
-    As such it is not compared: what is read equals what was written.
-    """
+class Nexthop(Struct, frozen=True, gc=False):
+    """A nexthop object; the family is the gateway's, IPv4 without one."""
 
     id: int
     ifindex: int
     gateway: str = ""
     protocol: int = 0
     onlink: bool = True
-    scope: int = SCOPE_UNIVERSE
-
-    def _compared(self) -> tuple[object, ...]:
-        return (self.id, self.ifindex, self.gateway, self.protocol, self.onlink)
-
-    def __eq__(self, other: object) -> bool:
-        return self._compared() == other._compared() if isinstance(other, Nexthop) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self._compared())
 
 
 class Route(Struct, frozen=True, gc=False):
@@ -162,8 +159,7 @@ class Unreachable(Struct, frozen=True, gc=False):
     table: int = TABLE_MAIN
 
 
-@dataclass(frozen=True, slots=True)
-class BridgeGroup:
+class BridgeGroup(Struct, frozen=True):
     """A member behind a bridge's port, read only; the bridge itself as `port` is a member on the host.
 
     `source` is empty for a member that receives the group from anybody.
@@ -175,8 +171,7 @@ class BridgeGroup:
     source: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class VxlanGroup:
+class VxlanGroup(Struct, frozen=True):
     """Packets of `group` (from `source`, where one is named) that a VXLAN device sends go to host `dst`, too.
 
     The kernel's key is all of it: a group has one entry for each destination.
@@ -188,23 +183,49 @@ class VxlanGroup:
     source: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class BridgePort:
+class SourceRule(Struct, frozen=True):
+    """Packets from an address (of either family) are looked up in `table`; lower `priority` comes first."""
+
+    source: str
+    table: int
+    priority: int
+
+
+class MulticastRule(Struct, frozen=True):
+    """Packets that come in by `interface` (a name) are looked up in a `table` of IPv4 multicast routes.
+
+    Lower `priority` comes first.
+    """
+
+    interface: str
+    table: int
+    priority: int
+
+
+class MulticastRoute(Struct, frozen=True):
+    """Packets from `source` to `group` that come in by `iif` leave by `oifs`: indexes, 0 for one gone."""
+
+    table: int
+    source: str
+    group: str
+    iif: int
+    oifs: frozenset[int] = frozenset()
+
+
+class BridgePort(Struct, frozen=True):
     """An interface of whose settings as a port its bridge tells, or that it left the bridge; watched only."""
 
     ifindex: int
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Netconf:
+class Netconf(Struct, frozen=True):
     """The forwarding switches (sysctls) of an interface, or of a family (negative index); watched only."""
 
     ifindex: int
 
 
-@dataclass(frozen=True, slots=True)
-class NftTable:
+class NftTable(Struct, frozen=True):
     """A table of nftables in which something was made, changed or removed; watched only."""
 
     family: int
@@ -215,8 +236,36 @@ GroupEntry = BridgeGroup | VxlanGroup
 Watched = BridgePort | Netconf | NftTable
 """What is notified without what it is now."""
 
-Entry = Link | Address | Neighbour | FdbEntry | Nexthop | Route | Unreachable | VxlanGroup
+Rule = SourceRule | MulticastRule
+Entry = Link | Address | Neighbour | FdbEntry | Nexthop | Route | Unreachable | VxlanGroup | Rule
 """What can be written."""
 
 Observed = Entry | BridgeFdbEntry | BridgeGroup
 """What can be read and watched."""
+
+
+def _fdb_key(entry: FdbEntry) -> Hashable:
+    """Only the all-zero MAC may have several destinations."""
+    return (entry.ifindex, entry.mac, entry.dst if entry.mac == "00:00:00:00:00:00" else "")
+
+
+_KEYS: dict[Any, Callable[[Any], Hashable]] = {
+    Link: attrgetter("index"),
+    Address: attrgetter("ifindex", "address"),
+    Neighbour: attrgetter("ifindex", "address"),
+    FdbEntry: _fdb_key,
+    BridgeFdbEntry: attrgetter("master", "mac"),
+    Nexthop: attrgetter("id"),
+    Route: attrgetter("table", "prefix", "metric"),
+    Unreachable: attrgetter("table", "prefix", "metric"),
+    BridgeGroup: attrgetter("bridge", "port", "group", "source"),
+    VxlanGroup: attrgetter("ifindex", "group", "dst", "source"),
+    BridgePort: attrgetter("ifindex"),
+    Netconf: attrgetter("ifindex"),
+    NftTable: attrgetter("family", "name"),
+}
+
+
+def key_of(entry: Observed | Watched) -> Hashable:
+    """Return what the kernel tells entries apart by; a later state replaces the one under its key."""
+    return (type(entry), _KEYS[type(entry)](entry))

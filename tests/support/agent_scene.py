@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from quilt_crds.names import vtep_mac
-from quilt_netlink import Address, FakeKernel, Link, Put
+from quilt_netlink import Address, Link, Put
+from quilt_netlink.fake import FakeKernel
 from quilt_nodeagent.core.overlay import Hop
 from quilt_nodeagent.kernel.observe import RouteReader, read_fdb, read_neighbours
 from tests.support.agent_doubles import Rig

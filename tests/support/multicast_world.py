@@ -26,7 +26,7 @@ from quilt_multicast.keeper import Keeper
 from quilt_multicast.metrics import MulticastMetrics
 from quilt_multicast.mroute import MulticastTable
 from quilt_multicast.service import Host, Multicast, Wanted
-from quilt_netlink import Monitor, MulticastKernel, Snooping
+from quilt_netlink import Monitor, MulticastKernel, Snooping, VxlanGroup
 from quilt_nodeagent.core.peer import Peer, make_peer
 from quilt_runtime.core.firewall import Firewall, ruleset
 
@@ -238,7 +238,8 @@ class Node:
         with self.kernel() as kernel:
             link = kernel.link("vxlan100")
             assert link is not None
-            return {(item.group, item.dst) for item in kernel.vxlan_groups(link.index)}
+            held = [item for item in kernel.groups() if isinstance(item, VxlanGroup)]
+            return {(item.group, item.dst) for item in held if item.ifindex == link.index}
 
     def count_crossing(self, group: str) -> None:
         """Begin to count packets of a group over the VXLAN device."""

@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass
 
 from quilt_netlink import Kernel
-from quilt_netlink.namespaces import socket_in
+from quilt_netlink.sockets import open_socket
 
 
 @dataclass(frozen=True)
@@ -39,4 +39,4 @@ class Namespace:
 
 def socket_inside(netns: Namespace) -> socket.socket:
     """A socket for device calls in a namespace: netlink's are, and any socket will do."""
-    return socket_in(netns.path)
+    return open_socket(netns_path=netns.path)

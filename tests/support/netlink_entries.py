@@ -33,9 +33,7 @@ def prefixes(draw: st.DrawFn) -> str:
 
 neighbours = st.builds(Neighbour, ifindexes, ips, macs)
 fdb_entries = st.builds(FdbEntry, ifindexes, macs, ips)
-nexthops = st.builds(
-    Nexthop, st.integers(1, WORD), ifindexes, ips, protocol=bytes8, onlink=st.booleans(), scope=st.just(253)
-)
+nexthops = st.builds(Nexthop, st.integers(1, WORD), ifindexes, ips, protocol=bytes8, onlink=st.booleans())
 
 
 @st.composite

@@ -1,4 +1,4 @@
-"""pyroute2 as the reference: what our one codec (`messages`, `writes`, `decode`) must agree with.
+"""pyroute2 as the reference: what our one codec (`shapes`, `writes`, `decode`) must agree with.
 
 Here it also learns the one message and the one attribute that it does not know.
 """

@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from quilt_crds.names import vtep_mac
-from quilt_netlink.messages import number4
+from quilt_netlink.shapes import number4
 
 # Thousands of claims come at once, and the ipaddress module needs longer for one than all the rest.
 _LENGTHS4 = {str(length): length for length in range(33)}

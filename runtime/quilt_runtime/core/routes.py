@@ -16,9 +16,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from quilt_crds.names import MESH_PROTOCOL, ROUTE_PROTOCOLS
-from quilt_netlink.messages import number4, pack_ips
 from quilt_netlink.ops import Create, Delete, Failure, Op, Put
-from quilt_netlink.shapes import pack_ip
+from quilt_netlink.shapes import number4, pack_ip, pack_ips
 from quilt_netlink.state import SCOPE_LINK, TABLE_MAIN, Nexthop, Route, Unreachable
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.requests import LONGEST_CIDR, Network, parse_network4

@@ -99,7 +99,7 @@ def attach(kernel: KernelLike, bridge: int, link: Link) -> bool:
     try:
         kernel.run(Put(replace(_bare(link), up=True, master=bridge, hairpin=True)))
     except NetlinkError as error:
-        if error.errno is not None and is_absent(error.errno):
+        if is_absent(error.errno):
             return False
         raise
     return True

@@ -102,7 +102,7 @@ def remove(host: KernelLike, host_interface: str) -> bool:
     try:
         host.run(Delete(Link(host_interface)))
     except NetlinkError as error:
-        if error.errno is not None and is_absent(error.errno):
+        if is_absent(error.errno):
             return False
         raise
     return True
@@ -203,7 +203,7 @@ def _route_beside(pod: Kernel, ifindex: int, address: Ip, gateway: Ip) -> None:
         table=table,
     )
     require(pod.apply([Put(default)]))
-    pod.add_source_rule(SourceRule(str(address), table, BESIDE_PRIORITY))
+    pod.ensure(SourceRule(str(address), table, BESIDE_PRIORITY))
 
 
 def _host_route(address: Ip) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import structlog
 
 from quilt_crds.names import BRIDGE_DEVICE
-from quilt_netlink import PLAIN, MulticastKernel, NetlinkError, Snooping, is_absent
+from quilt_netlink import FAST_LEAVE, MAX_GROUPS, PLAIN, MulticastKernel, NetlinkError, Snooping, is_absent
 from quilt_runtime.core.config import NodeConfig
 
 log = structlog.get_logger()
@@ -55,17 +55,15 @@ def _ensure_port(kernel: MulticastKernel, name: str, config: NodeConfig) -> bool
     link = kernel.link(name)
     if link is None:
         return False
-    fast_leave = config.multicast and config.fast_leave
-    most = MOST_GROUPS if config.multicast else 0
+    on = config.multicast
+    wanted = {FAST_LEAVE: int(on and config.fast_leave), MAX_GROUPS: MOST_GROUPS if on else 0}
     try:
-        leaves = kernel.fast_leave(link.index) in (None, fast_leave)
-        if not leaves:
-            kernel.set_fast_leave(link.index, fast_leave)
-        bounded = kernel.max_groups(link.index) in (None, most)
-        if not bounded:
-            kernel.set_max_groups(link.index, most)
+        held = kernel.port(link.index)
+        differing = {name: value for name, value in wanted.items() if held.get(name, value) != value}
+        if differing:
+            kernel.set_port(link.index, differing)
     except NetlinkError as error:
-        if error.errno is not None and is_absent(error.errno):
+        if is_absent(error.errno):
             return False
         raise
-    return not (leaves and bounded)
+    return bool(differing)

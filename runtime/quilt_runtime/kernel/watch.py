@@ -61,8 +61,9 @@ class Watch:
         """Take in what a monitor tells; one that broke is opened again."""
         while True:
             async with monitor:
-                async for event in monitor:
-                    self._take(event)
+                while events := await monitor.take_all():
+                    for event in events:
+                        self._take(event)
             await asyncio.sleep(REOPEN_S)
             monitor = again()
             self._take(Overrun())

@@ -52,7 +52,7 @@ async def test_row_27_a_killed_agent_recovers_and_nothing_stale_is_left(world: W
         with node.kernel() as kernel:
             device = kernel.link("vxlan100")
             assert device is not None
-            kernel.add_groups([VxlanGroup(device.index, "239.99.0.1", "198.18.200.3")])
+            assert not kernel.add_copies([VxlanGroup(device.index, "239.99.0.1", "198.18.200.3")])
         assert node.copies() == {COPY, ("239.99.0.1", "198.18.200.3")}
     node.start()
     assert await arrives_again(sender, receiver) < 3
@@ -92,9 +92,9 @@ async def test_changed_copies_are_repaired(world: World, action: str) -> None:
         device = kernel.link("vxlan100")
         assert device is not None
         if action == "removed":
-            kernel.remove_groups([VxlanGroup(device.index, *COPY)])
+            assert not kernel.remove_copies([VxlanGroup(device.index, *COPY)])
         else:
-            kernel.add_groups([VxlanGroup(device.index, GROUP, "198.18.200.3")])
+            assert not kernel.add_copies([VxlanGroup(device.index, GROUP, "198.18.200.3")])
     await until("repaired", lambda: one.metric("quilt_multicast_drift_repairs_total", kind="copy") == 1)
     await until("as it was", lambda: one.copies() == {COPY})
     assert await arrives_again(sender, receiver) < 1

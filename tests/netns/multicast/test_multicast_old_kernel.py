@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from quilt_crds.wire_network import MulticastSpec
-from quilt_netlink import FdbEntry, GroupFailure, MulticastKernel, VxlanGroup
+from quilt_netlink import Failure, FdbEntry, MulticastKernel, Op, VxlanGroup
 from tests.support.multicast_streams import complete, flowing, members_known, stream
 from tests.support.multicast_world import Node, World, make_world, until
 
@@ -22,10 +22,10 @@ TWO, THREE = "198.18.200.2", "198.18.200.3"
 class OldKernel(MulticastKernel):
     """As it answers that has no group entries on VXLAN devices."""
 
-    def add_groups(self, entries: Sequence[VxlanGroup]) -> list[GroupFailure]:
-        return [GroupFailure(entry, errno.EOPNOTSUPP, "Device is not a bridge") for entry in entries]
-
-    remove_groups = add_groups
+    def apply(self, ops: Sequence[Op]) -> list[Failure]:
+        if not any(isinstance(op.entry, VxlanGroup) for op in ops):
+            return super().apply(ops)
+        return [Failure(n, op, errno.EOPNOTSUPP, "Device is not a bridge") for n, op in enumerate(ops)]
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ async def test_what_a_dead_agent_left_is_taken_over_or_swept(world: World) -> No
     with one.kernel() as kernel:
         device = kernel.link("vxlan100")
         assert device is not None
-        assert kernel.append_fdb([FdbEntry(device.index, "01:00:5e:63:00:01", THREE)]) == {}
+        assert kernel.add_copies([FdbEntry(device.index, "01:00:5e:63:00:01", THREE)]) == []
     assert copies(one) == {(MAC, TWO), ("01:00:5e:63:00:01", THREE)}
     one.start()
 

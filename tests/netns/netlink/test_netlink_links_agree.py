@@ -13,7 +13,6 @@ from quilt_netlink import (
     Vxlan,
     constants,
     decode,
-    messages,
 )
 from quilt_netlink.tables import TABLES, Narrow
 from tests.support import netlink_reference as reference
@@ -96,7 +95,7 @@ def test_links_and_addresses_are_read_as_pyroute2_reads_them(netns: Namespace, k
     raw = answers(kernel, *TABLES[Link].requests(Narrow()))
     assert {link.name for link in kernel.links()} == {"lo", "br0", "ve0", "ve1", "vx4", "vx6", "tap0"}
     for data in raw:
-        assert decode.link(messages.decode(memoryview(data))) == by_pyroute2(
+        assert decode.link(decode.message(memoryview(data))) == by_pyroute2(
             reference.decode(reference.ifinfmsg, data)
         )
     held = answers(kernel, *TABLES[Address].requests(Narrow()))
@@ -104,6 +103,6 @@ def test_links_and_addresses_are_read_as_pyroute2_reads_them(netns: Namespace, k
     for data in held:
         message = reference.decode(reference.ifaddrmsg, data)
         text = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
-        read = decode.address(messages.decode(memoryview(data)))
+        read = decode.address(decode.message(memoryview(data)))
         assert (read.address, read.ifindex) == (f"{text}/{message['prefixlen']}", message["index"])
         assert read.noprefixroute == bool(message.get_attr("IFA_FLAGS") & 0x200)

@@ -29,8 +29,8 @@ from quilt_netlink import (
     Put,
     Route,
 )
-from quilt_netlink.namespaces import socket_in
 from quilt_netlink.nftsets import INET, NftSets, SetChange
+from quilt_netlink.sockets import open_socket
 from tests.support.netlink_parts import HOST, MAC, VXLAN, device, peer  # noqa: F401  # a fixture is used by being there
 
 
@@ -158,7 +158,7 @@ async def test_a_storm_on_one_entry_is_one_event(kernel: Kernel, device: int, ne
 
 
 async def test_field_bug_13_lost_events_are_an_overrun(kernel: Kernel, device: int, netns: Any) -> None:  # noqa: F811
-    sock = socket_in(netns.path)
+    sock = open_socket(netns_path=netns.path)
     async with Monitor(sock) as monitor:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         kernel.apply([op for number in range(2, 250) for op in peer(device, number)])
@@ -168,11 +168,11 @@ async def test_field_bug_13_lost_events_are_an_overrun(kernel: Kernel, device: i
         await notified(monitor, is_about(Neighbour(device, "10.99.0.0", MAC)))
 
 
-async def test_iteration_ends_when_the_monitor_is_closed(netns: Any) -> None:
+async def test_waiting_ends_when_the_monitor_is_closed(netns: Any) -> None:
     monitor = Monitor.open(netns_path=netns.path)
 
     async def drain() -> list[Event]:
-        return [event async for event in monitor]
+        return await monitor.take_all()
 
     task = asyncio.create_task(drain())
     await asyncio.sleep(0)

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from quilt_netlink import PLAIN, BridgeGroup, MulticastKernel, Snooping
+from quilt_netlink import FAST_LEAVE, PLAIN, BridgeGroup, MulticastKernel, Snooping
 from quilt_proto import node_pb2
 from tests.support.namespaces import Namespace
 from tests.support.runtime_node import Node, eventually
@@ -37,10 +37,10 @@ def is_plain(node: Node) -> bool:
     return held is not None and replace(held, startup_query_intvl=3125) == PLAIN
 
 
-def fast_leave(node: Node, port: str) -> bool | None:
+def fast_leave(node: Node, port: str) -> int | None:
     with MulticastKernel.open(node.netns.path) as kernel:
         link = kernel.link(port)
-        return kernel.fast_leave(link.index) if link else None
+        return kernel.port(link.index).get(FAST_LEAVE) if link else None
 
 
 def rules(node: Node) -> str:

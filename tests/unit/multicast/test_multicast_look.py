@@ -7,7 +7,7 @@ from typing import cast
 
 from quilt_multicast.dataplane import MulticastDataplane
 from quilt_multicast.mroute import DEFAULT_TABLE, MulticastTable
-from quilt_netlink import BridgeGroup, GroupEntry, GroupFailure, Link, MulticastKernel, VxlanGroup
+from quilt_netlink import BridgeGroup, Failure, GroupEntry, Link, MulticastKernel, VxlanGroup
 
 BRIDGE, DEVICE, PORT = 3, 4, 9
 
@@ -34,7 +34,7 @@ class Dumps:
     def link(self, name: str) -> Link:
         return Link(name, index={"quilt0": BRIDGE, "vxlan100": DEVICE}[name], up=True)
 
-    def remove_groups(self, _entries: object) -> list[GroupFailure]:
+    def remove_copies(self, _entries: object) -> list[Failure]:
         return []
 
     def groups(self) -> list[GroupEntry]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from quilt_netlink import Change, Link, Neighbour
-from quilt_netlink.damping import BURST, RATE, LinkDamper
+from quilt_netlink.monitor import BURST, RATE, LinkDamper
 
 UP = Link("eth0", index=7, up=True)
 DOWN = replace(UP, up=False)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from quilt_netlink import Change, FakeKernel, FdbEntry, Link, Neighbour, Nexthop, Overrun, Put, Route
-from quilt_netlink.event_queue import MonitorLike
+from quilt_netlink import Change, FdbEntry, Link, MonitorLike, Neighbour, Nexthop, Overrun, Put, Route
+from quilt_netlink.fake import FakeKernel
 
 MAC = "02:00:00:00:02:00"
 
@@ -53,12 +53,11 @@ async def test_too_many_waiting_events_become_an_overrun() -> None:
 
 async def test_a_waiting_consumer_wakes_and_ends() -> None:
     queue = MonitorLike()
-    waiting = asyncio.create_task(anext(queue))
+    waiting = asyncio.create_task(queue.take_all())
     await asyncio.sleep(0)
     queue.put(Change(True, Nexthop(1, 1)))
-    assert await waiting == Change(True, Nexthop(1, 1))
+    assert await waiting == [Change(True, Nexthop(1, 1))]
     queue.close()
-    assert await anext(queue, None) is None
     assert await queue.take_all() == []
 
 

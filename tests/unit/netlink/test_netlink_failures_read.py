@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 PACKAGES = ("netlink", "multicast", "runtime", "nodeagent", "cli")
 # They return what was refused, instead of raising it.
-RETURNING = frozenset({"apply", "add_groups", "remove_groups", "add_fdb", "remove_fdb"})
+RETURNING = frozenset({"apply", "add_copies", "remove_copies"})
 KERNELS = frozenset({"kernel", "_kernel", "host", "pod", "self"})
 
 

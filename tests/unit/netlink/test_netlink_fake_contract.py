@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from quilt_netlink import FakeKernel, KernelLike, Link, Put
+from quilt_netlink import KernelLike, Link, Put
+from quilt_netlink.fake import FakeKernel
 from tests.support.netlink_contract import KernelContract
 from tests.support.netlink_parts import Other, device  # noqa: F401  # a fixture is used by being there
 

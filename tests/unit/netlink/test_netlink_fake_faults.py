@@ -6,18 +6,8 @@ import errno
 
 import pytest
 
-from quilt_netlink import (
-    Create,
-    DumpInterruptedError,
-    FakeKernel,
-    Link,
-    Neighbour,
-    NetlinkError,
-    Op,
-    Put,
-    Vxlan,
-)
-from quilt_netlink.fake import Fault
+from quilt_netlink import Create, DumpInterruptedError, Link, Neighbour, NetlinkError, Op, Put, Vxlan
+from quilt_netlink.fake import FakeKernel, Fault
 
 DEVICE = Link("vxlan100", kind="vxlan", index=5, up=True, vxlan=Vxlan(100, 4789, "198.18.0.1"))
 

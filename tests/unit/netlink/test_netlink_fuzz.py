@@ -11,11 +11,8 @@ from hypothesis import strategies as st
 
 from quilt_netlink import Link, NetlinkError, Vxlan, decode, links
 from quilt_netlink.channel import refusal, walk
-from quilt_netlink.event_decoder import decode_event
-from quilt_netlink.groups import read_groups
-from quilt_netlink.messages import Message
-from quilt_netlink.reader import Reader
-from quilt_netlink.rules import read_multicast_route, read_multicast_rule
+from quilt_netlink.shapes import Message
+from quilt_netlink.tables import Reader
 from tests.support.netlink_entries import entries, reference, verbs
 
 SEQ = 7
@@ -31,10 +28,10 @@ MAKERS: dict[int, Callable[[Message], object]] = {
     104: decode.nexthop,
     16: decode.link,
     20: decode.address,
-    84: read_groups,
-    32: read_multicast_rule,
+    84: decode.groups,
+    32: decode.multicast_rule,
 }
-ROUTES: list[Callable[[Message], object]] = [decode.route, decode.unreachable, read_multicast_route]
+ROUTES: list[Callable[[Message], object]] = [decode.route, decode.unreachable, decode.multicast_route]
 READERS = st.sampled_from([*MAKERS.items(), *((24, make) for make in ROUTES)])
 
 bodies = st.binary(max_size=120)
@@ -86,11 +83,11 @@ def test_any_notification_is_read_or_ignored(data: bytes) -> None:
         if kind in (2, 3):
             refusal(view, flags, start, min(end, len(data)))
         else:
-            decode_event(kind, view, start, min(end, len(data)))
+            decode.change(kind, view, start, min(end, len(data)))
 
 
 def test_the_real_messages_are_read_at_all() -> None:
-    reader: Reader[Link] = Reader(decode.link, 16)
+    reader: Reader = Reader(decode.link, 16)
     data = bytearray(LINKS[0])
     struct.pack_into("=I", data, 8, SEQ)
     reader.consume(memoryview(data), len(data), SEQ)

@@ -12,7 +12,7 @@ from pyroute2.netlink.rtnl.ndmsg import ndmsg
 
 from quilt_netlink import FdbEntry, Neighbour, NetlinkError, Nexthop, Route
 from quilt_netlink import decode as own
-from quilt_netlink.reader import Make, Reader
+from quilt_netlink.tables import Make, Reader
 from tests.support.netlink_dumps import INTERRUPTED, MULTI, SEQ, dumped, pad
 from tests.support.netlink_entries import (
     AF_BRIDGE,
@@ -73,7 +73,7 @@ def route_by_pyroute2(found: Any) -> Route | None:
 TYPES: dict[Make[Any], int] = {own.neighbour: 28, own.nexthop: 104, own.route: 24}
 
 
-def read(make: Make[Any], datagrams: list[bytes]) -> Reader[Any]:
+def read(make: Make[Any], datagrams: list[bytes]) -> Reader:
     reader = Reader(make, TYPES[make])
     for number, datagram in enumerate(datagrams):
         assert reader.consume(memoryview(datagram), len(datagram), SEQ) is (number == len(datagrams) - 1)

@@ -14,7 +14,7 @@ from quilt_kube.access import Access, Credentials
 from quilt_kube.aio import Client, follow
 from quilt_kube.listwatch import SILENCE, ListWatch
 from quilt_kube.request import ApiError, Request, UnreachableError, read
-from quilt_netlink import FakeKernel
+from quilt_netlink.fake import FakeKernel
 from quilt_nodeagent.api.heartbeat import Heartbeat
 from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.health import HealthServer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from quilt_netlink import FakeKernel
+from quilt_netlink.fake import FakeKernel
 from quilt_nodeagent.core.overlay import VXLAN
 from quilt_nodeagent.kernel.device import DeviceKeeper
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from quilt_netlink import FakeKernel
+from quilt_netlink.fake import FakeKernel
 from quilt_nodeagent.core.network import read_network
 from tests.support.agent_doubles import GROUP, LEASES, Rig, eventually
 from tests.support.agent_doubles import rig as make_rig

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from quilt_netlink import Address, FakeKernel, Link, Put
+from quilt_netlink import Address, Link, Put
+from quilt_netlink.fake import FakeKernel
 from quilt_nodeagent.core.hostneeds import kernel_version, neighbours_needed, thresholds
 from quilt_nodeagent.kernel.hostcare import Checksum, HostCare, TxChecksum
 from quilt_nodeagent.kernel.underlay import find_underlay

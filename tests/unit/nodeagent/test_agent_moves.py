@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quilt_crds.names import DOWN, RELEASING, UP
-from quilt_netlink import FakeKernel
+from quilt_netlink.fake import FakeKernel
 from quilt_nodeagent.core.peer import make_peer
 from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.executor import link

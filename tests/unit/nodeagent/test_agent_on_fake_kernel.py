@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from quilt_netlink import Delete, FakeKernel, Put
-from quilt_netlink.fake import FakeMonitor, Fault
+from quilt_netlink import Delete, Put
+from quilt_netlink.fake import FakeKernel, FakeMonitor, Fault
 from tests.support.agent_behaviour import AgentBehaviour
 from tests.support.agent_doubles import Rig, eventually
 from tests.support.agent_doubles import rig as make_rig

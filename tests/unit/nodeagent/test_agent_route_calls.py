@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from quilt_netlink import FakeKernel, Link
+from quilt_netlink import Link
+from quilt_netlink.fake import FakeKernel
 from quilt_nodeagent.core.overlay import Hop
 from quilt_nodeagent.executor.client import CHUNK, RuntimeClient, RuntimeUnavailable
 from tests.support.runtime_double import FakeRuntime

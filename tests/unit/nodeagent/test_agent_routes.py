@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from quilt_crds.wire import NodeRoute
-from quilt_netlink import FakeKernel, Link, Put
+from quilt_netlink import Link, Put
+from quilt_netlink.fake import FakeKernel
 from quilt_nodeagent.executor.client import BridgeNotReady, RouteFailed, RuntimeClient, RuntimeUnavailable
 from quilt_nodeagent.executor.routes import Routes
 from tests.support.runtime_double import FakeRuntime

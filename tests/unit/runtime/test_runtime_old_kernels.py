@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from quilt_crds.names import MESH_PROTOCOL
-from quilt_netlink import Delete, FakeKernel, Link, Put, Route
+from quilt_netlink import Delete, Link, Put, Route
+from quilt_netlink.fake import FakeKernel
 from quilt_runtime.core.routes import OURS, Asked, Terms
 from quilt_runtime.kernel.routes import RouteExecutor
 

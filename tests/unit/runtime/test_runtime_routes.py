@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from quilt_crds.names import INJECTED_PROTOCOL, MESH_PROTOCOL
-from quilt_netlink import Create, Delete, Failure, FakeKernel, Link, Nexthop, Op, Put, Route
+from quilt_netlink import Create, Delete, Failure, Link, Nexthop, Op, Put, Route
+from quilt_netlink.fake import FakeKernel
 from quilt_runtime.core.routes import OURS, Asked, Terms, preferred_id
 from quilt_runtime.kernel import routes
 from quilt_runtime.kernel.routes import RouteExecutor
