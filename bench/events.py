@@ -10,8 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from quilt_netlink import Change, decode
-from quilt_netlink.channel import walk
-from quilt_netlink.sockets import open_socket
+from quilt_netlink.channel import open_socket, walk
 
 _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
 _SO_RCVBUFFORCE = 33

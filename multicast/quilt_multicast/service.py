@@ -57,7 +57,7 @@ class Host:
 
     open_kernel: Callable[[], MulticastKernel] = MulticastKernel.open
     open_table: Callable[[], MulticastTable] = MulticastTable.open
-    open_monitor: Callable[[], MonitorLike] = lambda: Monitor.open(("group", "link"))
+    open_monitor: Callable[[], MonitorLike] = lambda: Monitor(("group", "link"))
     make_socket: MakeSocket = udp_socket
 
 

@@ -1,9 +1,5 @@
 """Typed kernel network state over netlink: batches, dumps, monitor."""
 
-from quilt_netlink.event_queue import Change as Change
-from quilt_netlink.event_queue import Event as Event
-from quilt_netlink.event_queue import MonitorLike as MonitorLike
-from quilt_netlink.event_queue import Overrun as Overrun
 from quilt_netlink.interface import KernelLike as KernelLike
 from quilt_netlink.kernel import Kernel as Kernel
 from quilt_netlink.kernel import MulticastKernel as MulticastKernel
@@ -12,6 +8,7 @@ from quilt_netlink.links import MAX_GROUPS as MAX_GROUPS
 from quilt_netlink.links import PLAIN as PLAIN
 from quilt_netlink.links import Snooping as Snooping
 from quilt_netlink.monitor import Monitor as Monitor
+from quilt_netlink.monitor import MonitorLike as MonitorLike
 from quilt_netlink.ops import Create as Create
 from quilt_netlink.ops import Delete as Delete
 from quilt_netlink.ops import DumpInterruptedError as DumpInterruptedError
@@ -30,6 +27,8 @@ from quilt_netlink.state import Address as Address
 from quilt_netlink.state import BridgeFdbEntry as BridgeFdbEntry
 from quilt_netlink.state import BridgeGroup as BridgeGroup
 from quilt_netlink.state import BridgePort as BridgePort
+from quilt_netlink.state import Change as Change
+from quilt_netlink.state import Event as Event
 from quilt_netlink.state import FdbEntry as FdbEntry
 from quilt_netlink.state import GroupEntry as GroupEntry
 from quilt_netlink.state import Link as Link
@@ -38,6 +37,7 @@ from quilt_netlink.state import Neighbour as Neighbour
 from quilt_netlink.state import Netconf as Netconf
 from quilt_netlink.state import Nexthop as Nexthop
 from quilt_netlink.state import NftTable as NftTable
+from quilt_netlink.state import Overrun as Overrun
 from quilt_netlink.state import Route as Route
 from quilt_netlink.state import SourceRule as SourceRule
 from quilt_netlink.state import Unreachable as Unreachable

@@ -1,6 +1,6 @@
 """The conversation with the kernel on one raw rtnetlink socket: request, dump, batch.
 
-The socket may come from another network namespace (passed by SCM_RIGHTS): what it addresses is the
+The socket may come from another network namespace (passed by SCM_RIGHTS): what it addresses is for ever the
 namespace it was made in. rtnetlink executes a request inside sendmsg, so when sendmsg returns every
 answer is already queued: nothing here waits for anything but the queue, and a batch must be small enough
 for its answers to fit.
@@ -8,7 +8,9 @@ for its answers to fit.
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import os
 import socket
 import struct
 import threading
@@ -18,7 +20,6 @@ from contextlib import suppress
 from quilt_netlink import constants as c
 from quilt_netlink.ops import ANSWERS_LOST, NetlinkError
 from quilt_netlink.shapes import HEADER, TEXT, Shape
-from quilt_netlink.sockets import TRUNCATED, bind, set_queue
 
 Refusal = tuple[int, str]
 """(errno, the kernel's words)."""
@@ -35,6 +36,61 @@ _BATCH_BYTES = 128 << 10
 _BUFFER = 256 << 10  # a dump's datagrams are up to 32 KiB
 _TIMEOUT = struct.pack("@ll", 10, 0)
 _MAX_ERRNO = 4095  # the kernel's own limit
+TRUNCATED = int(socket.MSG_TRUNC)  # as an enumeration it would cost more than the receiving
+_CLONE_NEWNET = 0x40000000
+_QUEUES = {c.SO_RCVBUFFORCE: socket.SO_RCVBUF, c.SO_SNDBUFFORCE: socket.SO_SNDBUF}
+
+
+def open_socket(protocol: int = socket.NETLINK_ROUTE, netns_path: str | None = None) -> socket.socket:
+    """Open a socket in the calling thread's network namespace, or in the one at a path.
+
+    A thread of its own enters the namespace and ends there, so that the caller never leaves its own. Raises
+    OSError when there is no such namespace or entering it is not allowed.
+    """
+    if netns_path is None:
+        return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+    result: list[socket.socket | OSError] = []
+
+    def enter_and_open() -> None:
+        try:
+            _enter(netns_path)
+            result.append(open_socket(protocol))
+        except OSError as error:
+            result.append(error)
+
+    thread = threading.Thread(target=enter_and_open, name="netns-socket")
+    thread.start()
+    thread.join()
+    if isinstance(result[0], OSError):
+        raise result[0]
+    return result[0]
+
+
+def _enter(netns_path: str) -> None:
+    descriptor = os.open(netns_path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.setns(descriptor, _CLONE_NEWNET) != 0:  # os.setns is Python 3.12's
+            number = ctypes.get_errno()
+            raise OSError(number, f"cannot enter the network namespace: {os.strerror(number)}", netns_path)
+    finally:
+        os.close(descriptor)
+
+
+def bind(sock: socket.socket) -> None:
+    """Give a socket its port where it has none: before, it is sent no notifications."""
+    if sock.getsockname()[0] == 0:
+        sock.bind((0, 0))
+
+
+def set_queue(sock: socket.socket, force: int, size: int) -> int:
+    """Ask for a queue, beyond the system's limit where we may (`force`); return the size that was given."""
+    plain = _QUEUES[force]
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, force, size)
+    except PermissionError:
+        sock.setsockopt(socket.SOL_SOCKET, plain, size)
+    return sock.getsockopt(socket.SOL_SOCKET, plain)
 
 
 class Channel:

@@ -9,7 +9,6 @@ from msgspec.structs import replace
 
 from quilt_netlink import constants as c
 from quilt_netlink import schema, state
-from quilt_netlink.event_queue import Change
 from quilt_netlink.shapes import BITS, DEL, HEADER, Message
 
 _MAC_LENGTH = 17
@@ -169,7 +168,7 @@ def _given(address: str | None) -> str:
     return address if address and address != "0.0.0.0" and ":" not in address else ""  # noqa: S104  # "none"
 
 
-def change(kind: int, view: memoryview, start: int, end: int) -> Change | None:
+def change(kind: int, view: memoryview, start: int, end: int) -> state.Change | None:
     """Decode a notification; None for what is not about entries that we represent.
 
     An entry that is there but is no longer of the kind we mean (a neighbour not permanent, a route that is
@@ -180,26 +179,16 @@ def change(kind: int, view: memoryview, start: int, end: int) -> Change | None:
         return None
     if kind >= schema.nftmsg.base:  # nftables' types do not say what is gone
         name = found.get("NFTA_TABLE_NAME") or found.get("NFTA_SET_ELEM_LIST_TABLE", "")
-        return Change(True, state.NftTable(found["family"], name))
+        return state.Change(True, state.NftTable(found["family"], name))
     base, new = kind & ~3, kind & 3 != DEL
-    if base == schema.rtmsg.base:
-        return _route_change(new, found)
     entry = _NOTIFIED[base](found) if base in _NOTIFIED else None
-    if entry is None and base == schema.ndmsg.base:
+    if base == schema.ndmsg.base and entry is None:
         new, entry = False, neighbour(found, any_state=True)
-    return Change(new, entry) if entry is not None else None
-
-
-def _route_change(new: bool, found: Message) -> Change | None:
-    kind = found["type"]
-    if kind != c.RTN_UNICAST and kind < c.RTN_BLACKHOLE:
-        return None  # local, broadcast, anycast, multicast: the kernel's own
-    entry = route(found, any_kind=True)
-    if entry is None:
-        return None
-    if kind != c.RTN_UNICAST:
-        return Change(False, replace(entry, nhid=0, ifindex=0, gateway=""))
-    return Change(new, entry)
+    if isinstance(entry, state.Route) and found["type"] != c.RTN_UNICAST:
+        if found["type"] < c.RTN_BLACKHOLE:
+            return None  # local, broadcast, anycast, multicast: the kernel's own
+        new, entry = False, replace(entry, nhid=0, ifindex=0, gateway="")
+    return state.Change(new, entry) if entry is not None else None
 
 
 def _link_or_port(found: Message) -> state.Link | state.BridgePort:
@@ -213,6 +202,7 @@ _NOTIFIED: dict[int, Callable[[Message], state.Observed | state.Watched | None]]
     schema.ifinfmsg.base: _link_or_port,
     schema.ifaddrmsg.base: address,
     schema.ndmsg.base: neighbour,
+    schema.rtmsg.base: lambda found: route(found, any_kind=True),
     schema.nhmsg.base: nexthop,
     schema.mdbmsg.base: lambda found: next(iter(groups(found)), None),  # a notification is about one
     schema.netconfmsg.base: lambda found: state.Netconf(found.get("NETCONFA_IFINDEX", 0)),

@@ -17,12 +17,11 @@ from typing import Self, TypeVar
 
 from quilt_netlink import constants as c
 from quilt_netlink import decode, links
-from quilt_netlink.channel import Channel
+from quilt_netlink.channel import Channel, open_socket
 from quilt_netlink.interface import KernelLike
 from quilt_netlink.ops import Append, Create, Delete, Failure, NetlinkError, Op, attempt, invalid
 from quilt_netlink.schema import mdbmsg, rtmsg
 from quilt_netlink.shapes import BITS, GET, HEADER, Message, answer_to, family_of
-from quilt_netlink.sockets import open_socket
 from quilt_netlink.state import FdbEntry, GroupEntry, Link, MulticastRoute, MulticastRule, Route, VxlanGroup
 from quilt_netlink.tables import TABLES, Narrow, Table, dump
 from quilt_netlink.writes import ENCODERS
@@ -101,7 +100,8 @@ class Kernel(KernelLike):
 
     def _ask_link(self, key: str | int) -> Message:
         """Ask for the interface with this name or index; empty when it does not exist."""
-        if not _can_exist(key):
+        # Whether the kernel would look for such a link at all, rather than call the question invalid.
+        if not (0 < len(key) <= _NAME_MAX if isinstance(key, str) else 0 < key <= _INDEX_MAX):
             return {}
         try:
             return self._ask(links.get(key))
@@ -196,11 +196,6 @@ class MulticastKernel(Kernel):
         """
         question = links.get_peer(self._ask_link(name))
         return self._ask(question).get("IFLA_ADDRESS") if question else None
-
-
-def _can_exist(key: str | int) -> bool:
-    """Whether the kernel would look for such a link at all, rather than call the question invalid."""
-    return 0 < len(key) <= _NAME_MAX if isinstance(key, str) else 0 < key <= _INDEX_MAX
 
 
 def encode(

@@ -1,4 +1,7 @@
-"""The kernel's own notifications, coalesced, those of flapping links damped.
+"""The kernel's own notifications, one per entry: what matters is how it is now, not how it came there.
+
+A storm on one entry costs one event, and the queue is bounded by the number of entries, not of changes.
+Beyond a limit it gives up and says so (Overrun), which the consumer must be able to handle anyway.
 
 A link that flaps would have everything read each time: its first changes are notified at once, then at most
 two a second, and always how it is in the end. That it is gone is never held back.
@@ -13,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from struct import Struct
@@ -21,10 +24,8 @@ from typing import Literal, Self
 
 from quilt_netlink import constants as c
 from quilt_netlink import decode
-from quilt_netlink.channel import walk
-from quilt_netlink.event_queue import Change, MonitorLike
-from quilt_netlink.sockets import TRUNCATED, bind, open_socket, set_queue
-from quilt_netlink.state import BridgePort, Link
+from quilt_netlink.channel import TRUNCATED, bind, open_socket, set_queue, walk
+from quilt_netlink.state import BridgePort, Change, Event, Link, Overrun, key_of
 
 Group = Literal["link", "port", "address", "neighbour", "route", "nexthop", "group", "netconf", "nftables"]
 ALL_GROUPS: tuple[Group, ...] = ("link", "address", "neighbour", "route", "nexthop")
@@ -50,8 +51,55 @@ _QUEUE = 32 << 20  # the echo of programming 10,000 peers, some 1.3 KB an event,
 _BUFFER = 256 << 10
 _READS_AT_ONCE = 256  # then the event loop gets its turn
 _PORT = Struct("=12xI")
+_OVERRUN = "overrun"
 BURST = 12.0
 RATE = 2.0
+
+
+class MonitorLike:
+    """A coalescing queue with one consumer: `await monitor.take_all()`.
+
+    It is filled from the consumer's event loop.
+    """
+
+    def __init__(self, limit: int = 100_000) -> None:
+        self._pending: dict[Hashable, Event] = {}
+        self._limit = limit
+        self._filled = asyncio.Event()
+        self._closed = False
+
+    def put(self, change: Change) -> None:
+        """Add a change; it replaces an untaken one of the same entry, at the end of the queue."""
+        key = key_of(change.entry)
+        self._pending.pop(key, None)
+        self._pending[key] = change
+        if len(self._pending) > self._limit:
+            self.overrun()
+        self._filled.set()
+
+    def overrun(self) -> None:
+        """Drop what is waiting and tell that it was dropped."""
+        self._pending = {_OVERRUN: Overrun()}
+        self._filled.set()
+
+    def close(self) -> None:
+        """Let nobody wait any longer, once what is waiting was taken. Closing twice is allowed."""
+        self._closed = True
+        self._filled.set()
+
+    async def take_all(self) -> list[Event]:
+        """Wait for an event and return all that wait, oldest first; empty once the monitor is closed."""
+        while not self._pending and not self._closed:
+            self._filled.clear()
+            await self._filled.wait()
+        taken, self._pending = self._pending, {}
+        return list(taken.values())
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
 
 
 class Monitor(MonitorLike):
@@ -63,19 +111,20 @@ class Monitor(MonitorLike):
 
     def __init__(
         self,
-        sock: socket.socket,
         groups: Iterable[Group] = ALL_GROUPS,
+        netns_path: str | None = None,
         ignore_port: Callable[[int], bool] | None = None,
     ) -> None:
-        """Take over a netlink socket, possibly of another namespace, and subscribe to the groups.
+        """Watch this process' network namespace, or the one at a path (which needs SYS_ADMIN).
 
         A change is passed over where `ignore_port` is true of the port of the socket it came about through.
         """
         super().__init__()
-        self._sock = sock
+        watched = set(groups)
+        protocol = c.NETLINK_NETFILTER if "nftables" in watched else socket.NETLINK_ROUTE
+        self._sock = sock = open_socket(protocol, netns_path)
         self._buffer = memoryview(bytearray(_BUFFER))
         self._ignore_port = ignore_port
-        watched = set(groups)
         self._ports = "port" in watched
         sock.setblocking(False)
         bind(sock)
@@ -86,18 +135,6 @@ class Monitor(MonitorLike):
         self._loop = asyncio.get_running_loop()
         self._damper = LinkDamper(self._loop, self.put)
         self._loop.add_reader(sock.fileno(), self._read)
-
-    @classmethod
-    def open(
-        cls,
-        groups: Iterable[Group] = ALL_GROUPS,
-        netns_path: str | None = None,
-        ignore_port: Callable[[int], bool] | None = None,
-    ) -> Self:
-        """Watch this process' network namespace, or the one at a path (which needs SYS_ADMIN)."""
-        groups = tuple(groups)
-        protocol = c.NETLINK_NETFILTER if "nftables" in groups else socket.NETLINK_ROUTE
-        return cls(open_socket(protocol, netns_path), groups, ignore_port)
 
     def close(self) -> None:
         """Stop watching; what was not yet taken still can be. Closing twice is allowed."""
@@ -152,10 +189,8 @@ class LinkDamper:
 
     def put(self, change: Change) -> None:
         """Take a change."""
-        link = change.entry
-        if isinstance(link, Link) and self._holds(change, link):
-            return
-        self._pass_on(change)
+        if not (isinstance(change.entry, Link) and self._holds(change, change.entry)):
+            self._pass_on(change)
 
     def _holds(self, change: Change, link: Link) -> bool:
         if not change.new:

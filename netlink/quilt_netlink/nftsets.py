@@ -7,18 +7,17 @@ deletes one, in 20 ms.
 from __future__ import annotations
 
 import errno
-import socket
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
+
+from msgspec import Struct
 
 from quilt_netlink import constants as c
-from quilt_netlink.channel import Channel
+from quilt_netlink.channel import Channel, open_socket
 from quilt_netlink.ops import NetlinkError
 from quilt_netlink.schema import nfbatch, nfsetelem
 from quilt_netlink.shapes import DEL, NEW, Attributes, Message, pack_ip, pack_mac
-from quilt_netlink.sockets import open_socket
 from quilt_netlink.tables import Narrow, Table
 
 MOST = 2_000
@@ -29,8 +28,7 @@ _SUBSYSTEM = {"resource": 10}  # NFNL_SUBSYS_NFTABLES
 _GET_ELEMENTS, _DEL_ELEMENTS = 1, 2  # nftables counts otherwise than rtnetlink
 
 
-@dataclass(frozen=True, slots=True)
-class SetChange:
+class SetChange(Struct, frozen=True):
     """Addresses of one family that come into a set (`new`) or leave it; bytes are keys (`port_key`)."""
 
     name: str
@@ -50,16 +48,11 @@ def port_key(interface: str, mac: str, address: str = "") -> bytes:
 class NftSets:
     """The sets of one table, in one network namespace."""
 
-    def __init__(self, sock: socket.socket, table: str, family: int = INET) -> None:
-        """Take over an AF_NETLINK/NETLINK_NETFILTER socket."""
-        self._channel = Channel(sock)
+    def __init__(self, table: str, netns_path: str | None = None, family: int = INET) -> None:
+        """Open the calling thread's network namespace, or the one at a path (which needs SYS_ADMIN)."""
+        self._channel = Channel(open_socket(c.NETLINK_NETFILTER, netns_path))
         self._table = table
         self._family = family
-
-    @classmethod
-    def open(cls, table: str, netns_path: str | None = None, family: int = INET) -> Self:
-        """Open the calling thread's network namespace, or the one at a path (which needs SYS_ADMIN)."""
-        return cls(open_socket(c.NETLINK_NETFILTER, netns_path), table, family)
 
     def close(self) -> None:
         """Close the socket; the kernel needs 10 ms for it where something was deleted just before."""

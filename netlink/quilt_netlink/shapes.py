@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import repeat
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import Any
+
+from msgspec import Struct
 
 from quilt_netlink.constants import NLM_F_REQUEST
 
@@ -32,8 +33,7 @@ _ATTR = struct.Struct("=HH")
 _HOP = struct.Struct("=HBBi")  # struct rtnexthop: length, flags, hops, index
 
 
-@dataclass(frozen=True, slots=True)
-class Type:
+class Type(Struct, frozen=True):
     """What an attribute's value is.
 
     `pack` raises OSError, ValueError or struct.error for an invalid value. `unpack` returns None for bytes of

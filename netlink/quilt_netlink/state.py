@@ -244,6 +244,20 @@ Observed = Entry | BridgeFdbEntry | BridgeGroup
 """What can be read and watched."""
 
 
+class Change(Struct, frozen=True):
+    """An entry as the kernel has it now (`new`), or as it was when it went."""
+
+    new: bool
+    entry: Observed | Watched
+
+
+class Overrun(Struct, frozen=True):
+    """Events were lost: read the state again. Everything notified before this may be stale."""
+
+
+Event = Change | Overrun
+
+
 def _fdb_key(entry: FdbEntry) -> Hashable:
     """Only the all-zero MAC may have several destinations."""
     return (entry.ifindex, entry.mac, entry.dst if entry.mac == "00:00:00:00:00:00" else "")

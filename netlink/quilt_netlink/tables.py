@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from dataclasses import dataclass
 from socket import AF_INET, AF_INET6
 from typing import Any, TypeVar
+
+from msgspec import Struct
 
 from quilt_netlink import constants as c
 from quilt_netlink import decode, state
@@ -35,8 +36,7 @@ _PROTOCOL = HEADER.size + 5
 _FDB, _MULTICAST = {"family": c.AF_BRIDGE}, {"family": c.RTNL_FAMILY_IPMR}
 
 
-@dataclass(frozen=True, slots=True)
-class Narrow:
+class Narrow(Struct, frozen=True):
     """What of a table is asked for: of one device, protocol number and routing table where not 0.
 
     Routes of the protocols in `but` are passed over, which costs a tenth of reading them.
@@ -48,8 +48,7 @@ class Narrow:
     but: frozenset[int] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(Struct, frozen=True):
     """How entries of one kind are read: what they are called, the dumps, what makes them of messages.
 
     A device or table that is not there (`absent`) has none.

@@ -61,7 +61,7 @@ class Agent:
         kernel: KernelLike,
         client: Sender,
         version: str,
-        open_monitor: Callable[[], MonitorLike] = Monitor.open,
+        open_monitor: Callable[[], MonitorLike] = Monitor,
     ) -> None:
         self._config = config
         self._client = client

@@ -53,7 +53,7 @@ class DriftWatch:
         *,
         underlay: Callable[[Link | Address | Route, bool], None],
         unheard: Callable[[], None],
-        open_monitor: Callable[[], MonitorLike] = Monitor.open,
+        open_monitor: Callable[[], MonitorLike] = Monitor,
     ) -> None:
         self._table = table
         self._dataplane = dataplane

@@ -199,7 +199,7 @@ class Node:
         return Host(
             open_kernel=lambda: self.reach.open(path),
             open_table=lambda: inside(path, MulticastTable.open),
-            open_monitor=lambda: Monitor.open(("group", "link"), path),
+            open_monitor=lambda: Monitor(("group", "link"), path),
             make_socket=lambda: inside(path, udp_socket),
         )
 

@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass
 
 from quilt_netlink import Kernel
-from quilt_netlink.sockets import open_socket
+from quilt_netlink.channel import open_socket
 
 
 @dataclass(frozen=True)

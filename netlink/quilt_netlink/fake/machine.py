@@ -30,14 +30,6 @@ class Machine(KernelLike):
     def __init__(self) -> None:
         self._links: dict[int, state.Link] = {}
         self._entries: dict[Hashable, Any] = {}
-        self._checks: dict[Any, Callable[[Any, bool], Any]] = {
-            state.Address: self._address,
-            state.Neighbour: self._neighbour,
-            state.FdbEntry: self._fdb,
-            state.Nexthop: self._nexthop,
-            state.Route: self._route,
-            state.Unreachable: self._unreachable,
-        }
 
     def _notify(self, new: bool, entry: state.Observed) -> None:
         """Tell who watches of a change."""
@@ -55,7 +47,7 @@ class Machine(KernelLike):
         """Do one operation on an entry, links apart."""
         ENCODERS[type(op.entry)](type(op), op.entry, 0)  # raises for what is no address
         gone = isinstance(op, Delete)
-        entry = self._checks[type(op.entry)](op.entry, gone)
+        entry = self._checked(op.entry, gone)
         there = self._entries.get(state.key_of(entry))
         if isinstance(op, Append):
             raise NetlinkError(errno.EOPNOTSUPP, "a MAC has one destination here")
@@ -135,26 +127,26 @@ class Machine(KernelLike):
             entry = state.Route(entry.prefix, entry.protocol, table=entry.table, metric=entry.metric)
         self._notify(new, entry)
 
-    def _address(self, entry: state.Address, gone: bool) -> state.Address:
-        self._device(entry.ifindex)
-        return replace(entry, address=str(ip_interface(entry.address)))
-
-    def _neighbour(self, entry: state.Neighbour, gone: bool) -> state.Neighbour:
-        self._device(entry.ifindex)
-        return entry
-
-    def _fdb(self, entry: state.FdbEntry, gone: bool) -> state.FdbEntry:
-        """The destination is of the device's own family."""
-        vxlan = self._device(entry.ifindex).vxlan
-        if vxlan is None:
-            raise NetlinkError(errno.EOPNOTSUPP, "the device has no forwarding table of its own")
-        if entry.dst and not gone and (":" in entry.dst) != (":" in vxlan.local):
-            raise NetlinkError(errno.EAFNOSUPPORT)
-        return entry
-
-    def _nexthop(self, entry: state.Nexthop, gone: bool) -> state.Nexthop:
-        if not gone:
-            self._usable(entry.ifindex, errno.EINVAL, "Invalid device index")
+    def _checked(self, entry: Any, gone: bool) -> Any:
+        """Return an entry as the kernel would keep it; raises NetlinkError where it would refuse it."""
+        match entry:
+            case state.Address(ifindex=index, address=address):
+                self._device(index)
+                return replace(entry, address=str(ip_interface(address)))
+            case state.Neighbour(ifindex=index):
+                self._device(index)
+            case state.FdbEntry(ifindex=index, dst=dst):
+                vxlan = self._device(index).vxlan
+                if vxlan is None:
+                    raise NetlinkError(errno.EOPNOTSUPP, "the device has no forwarding table of its own")
+                if dst and not gone and (":" in dst) != (":" in vxlan.local):  # it is of the device's family
+                    raise NetlinkError(errno.EAFNOSUPPORT)
+            case state.Nexthop(ifindex=index) if not gone:
+                self._usable(index, errno.EINVAL, "Invalid device index")
+            case state.Route():
+                return self._route(entry, gone)
+            case state.Unreachable(prefix=prefix):
+                return replace_entry(entry, prefix=str(ip_network(prefix)))
         return entry
 
     def _route(self, entry: state.Route, gone: bool) -> state.Route:
@@ -173,9 +165,6 @@ class Machine(KernelLike):
         if entry.gateway and not entry.onlink and not self._on_link(entry.ifindex, entry.gateway):
             raise NetlinkError(errno.ENETUNREACH, "Nexthop has invalid gateway")
         return entry
-
-    def _unreachable(self, entry: state.Unreachable, gone: bool) -> state.Unreachable:
-        return replace_entry(entry, prefix=str(ip_network(entry.prefix)))
 
     def _usable(self, index: int, absent: int, text: str) -> None:
         if index not in self._links:

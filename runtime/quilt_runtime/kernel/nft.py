@@ -78,7 +78,7 @@ class Sets:
             self._open = None
 
     def _opened(self) -> NftSets:
-        self._open = self._open or NftSets.open(TABLE, family=self._family)
+        self._open = self._open or NftSets(TABLE, family=self._family)
         return self._open
 
 

@@ -91,11 +91,11 @@ def is_managed(name: str) -> bool:
 
 
 def _watch_interfaces() -> Monitor:
-    return Monitor.open(("link", "port", "address", "netconf"))
+    return Monitor(("link", "port", "address", "netconf"))
 
 
 def _watch_tables() -> Monitor:
-    return Monitor.open(("nftables",), ignore_port=made_here)
+    return Monitor(("nftables",), ignore_port=made_here)
 
 
 def _name(ifindex: int) -> str:

@@ -30,7 +30,6 @@ from quilt_netlink import (
     Route,
 )
 from quilt_netlink.nftsets import INET, NftSets, SetChange
-from quilt_netlink.sockets import open_socket
 from tests.support.netlink_parts import HOST, MAC, VXLAN, device, peer  # noqa: F401  # a fixture is used by being there
 
 
@@ -49,7 +48,7 @@ def is_about(entry: Any, *, new: bool = True) -> Callable[[Event], bool]:
 
 @pytest.mark.kernel
 async def test_every_entry_of_a_peer_is_notified(kernel: Kernel, device: int, netns: Any) -> None:  # noqa: F811
-    async with Monitor.open(netns_path=netns.path) as monitor:
+    async with Monitor(netns_path=netns.path) as monitor:
         ops = peer(device)
         kernel.apply(ops)
         events = await notified(monitor, is_about(Route("10.42.2.0/24", 81, nhid=2)))
@@ -63,7 +62,7 @@ async def test_every_entry_of_a_peer_is_notified(kernel: Kernel, device: int, ne
 @pytest.mark.kernel
 async def test_what_is_modified_in_place_is_notified(kernel: Kernel, device: int, netns: Any) -> None:  # noqa: F811
     kernel.apply(peer(device))
-    async with Monitor.open(netns_path=netns.path) as monitor:
+    async with Monitor(netns_path=netns.path) as monitor:
         netns.run("ip", "neigh", "replace", "10.42.2.0", "lladdr", MAC, "dev", "vxlan100", "nud", "stale")
         assert await monitor.take_all() == [Change(False, Neighbour(device, "10.42.2.0", MAC))]
         netns.run("bridge", "fdb", "replace", MAC, "dev", "vxlan100", "dst", "198.18.0.77")
@@ -80,7 +79,7 @@ async def test_what_is_modified_in_place_is_notified(kernel: Kernel, device: int
 
 @pytest.mark.kernel
 async def test_links_and_addresses_are_notified(kernel: Kernel, netns: Any) -> None:
-    async with Monitor.open(("link", "address"), netns_path=netns.path) as monitor:
+    async with Monitor(("link", "address"), netns_path=netns.path) as monitor:
         kernel.run(Create(VXLAN))
         link = kernel.link("vxlan100")
         assert link is not None
@@ -103,7 +102,7 @@ async def test_a_port_that_leaves_its_bridge_is_not_a_deleted_link(kernel: Kerne
     kernel.run(Create(Link("quilt0", kind="bridge", up=True)))
     bridge = kernel.link("quilt0").index  # type: ignore[union-attr]
     kernel.run(Create(Link("q1", kind="veth", master=bridge, peer=Link("q2"))))
-    async with Monitor.open(("link",), netns_path=netns.path) as monitor:
+    async with Monitor(("link",), netns_path=netns.path) as monitor:
         kernel.run(Put(Link("q1", master=-1)))
         port = kernel.link("q1")
         events = await notified(monitor, lambda event: isinstance(event, Change) and event.entry == port)
@@ -118,7 +117,7 @@ async def test_what_bridges_tell_of_their_ports_is_notified_where_asked_for(
     bridge = kernel.link("quilt0").index  # type: ignore[union-attr]
     kernel.run(Create(Link("q1", kind="veth", master=bridge, hairpin=True, peer=Link("q2"))))
     port = BridgePort(kernel.link("q1").index, "q1")  # type: ignore[union-attr]
-    async with Monitor.open(("link", "port"), netns_path=netns.path) as monitor:
+    async with Monitor(("link", "port"), netns_path=netns.path) as monitor:
         netns.run("bridge", "link", "set", "dev", "q1", "hairpin", "off")
         await notified(monitor, is_about(port))
         kernel.run(Put(Link("q1", master=-1)))
@@ -127,16 +126,16 @@ async def test_what_bridges_tell_of_their_ports_is_notified_where_asked_for(
 
 @pytest.mark.kernel
 async def test_forwarding_switches_are_notified(netns: Any) -> None:
-    async with Monitor.open(("netconf",), netns_path=netns.path) as monitor:
+    async with Monitor(("netconf",), netns_path=netns.path) as monitor:
         netns.run("sysctl", "-qw", "net.ipv4.conf.lo.forwarding=1")
         await notified(monitor, is_about(Netconf(1)))
 
 
 @pytest.mark.kernel
 async def test_tables_of_nftables_are_notified_and_own_changes_are_passed_over(netns: Any) -> None:
-    with closing(NftSets.open("mine", netns.path)) as sets:
+    with closing(NftSets("mine", netns.path)) as sets:
         own = sets.port
-        async with Monitor.open(("nftables",), netns.path, ignore_port=lambda port: port == own) as monitor:
+        async with Monitor(("nftables",), netns.path, ignore_port=lambda port: port == own) as monitor:
             netns.run("nft", "-f", "-", stdin="table inet mine { set s { type ipv4_addr; }; }")
             assert await monitor.take_all() == [Change(True, NftTable(INET, "mine"))]
             sets.change([SetChange("s", ["198.18.0.2"], True)])
@@ -149,7 +148,7 @@ async def test_tables_of_nftables_are_notified_and_own_changes_are_passed_over(n
 
 
 async def test_a_storm_on_one_entry_is_one_event(kernel: Kernel, device: int, netns: Any) -> None:  # noqa: F811
-    async with Monitor.open(netns_path=netns.path) as monitor:
+    async with Monitor(netns_path=netns.path) as monitor:
         for number in range(500):
             kernel.run(Put(FdbEntry(device, MAC, f"198.18.1.{number & 255}")))
         kernel.run(Put(FdbEntry(device, MAC, HOST)))
@@ -158,9 +157,8 @@ async def test_a_storm_on_one_entry_is_one_event(kernel: Kernel, device: int, ne
 
 
 async def test_field_bug_13_lost_events_are_an_overrun(kernel: Kernel, device: int, netns: Any) -> None:  # noqa: F811
-    sock = open_socket(netns_path=netns.path)
-    async with Monitor(sock) as monitor:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    async with Monitor(netns_path=netns.path) as monitor:
+        monitor._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         kernel.apply([op for number in range(2, 250) for op in peer(device, number)])
         events = await notified(monitor, lambda event: isinstance(event, Overrun))
         assert isinstance(events[0], Overrun)
@@ -169,7 +167,7 @@ async def test_field_bug_13_lost_events_are_an_overrun(kernel: Kernel, device: i
 
 
 async def test_waiting_ends_when_the_monitor_is_closed(netns: Any) -> None:
-    monitor = Monitor.open(netns_path=netns.path)
+    monitor = Monitor(netns_path=netns.path)
 
     async def drain() -> list[Event]:
         return await monitor.take_all()

@@ -31,7 +31,7 @@ def members(netns: Any, name: str) -> set[str]:
 
 
 def change(netns: Any, *changes: SetChange) -> None:
-    with closing(NftSets.open("t", netns.path)) as opened:
+    with closing(NftSets("t", netns.path)) as opened:
         opened.change(changes)
 
 

@@ -24,7 +24,7 @@ def test_keys_are_what_nft_reads_and_what_is_listed(netns: Any) -> None:
     netns.run("nft", "-f", "-", stdin=TABLE)
     wanted = {"four": "10.42.1.5", "six": "fd42::5", "pair": ""}
     keys = {name: port_key("qv0a2a0105", MAC, address) for name, address in wanted.items()}
-    with closing(NftSets.open("t", netns.path, BRIDGE)) as sets:
+    with closing(NftSets("t", netns.path, BRIDGE)) as sets:
         sets.change([SetChange(name, [key], True) for name, key in keys.items()])
         for name, address in wanted.items():
             listed = netns.run("nft", "list", "set", "bridge", "t", name)
@@ -39,7 +39,7 @@ def test_keys_are_what_nft_reads_and_what_is_listed(netns: Any) -> None:
 def test_more_members_than_one_datagram_holds(netns: Any) -> None:
     netns.run("nft", "-f", "-", stdin=TABLE)
     keys = [port_key("qv0a2a0105", MAC, f"fd42::{number:x}") for number in range(1, 1001)]
-    with closing(NftSets.open("t", netns.path, BRIDGE)) as sets:
+    with closing(NftSets("t", netns.path, BRIDGE)) as sets:
         for part in (keys[:500], keys[500:]):
             sets.change([SetChange("six", part, True)])
         assert sets.members("six") == set(keys)

@@ -33,5 +33,5 @@ async def rig(kernel: Kernel, netns: Namespace, tmp_path: Path) -> AsyncIterator
         kernel.run(Put(Link(name, index=link.index, up=True)))
         if name == "eth0":
             kernel.run(Put(Address(link.index, "198.18.0.1/24")))
-    async with make_rig(kernel, tmp_path, lambda: Monitor.open(netns_path=netns.path)) as made:
+    async with make_rig(kernel, tmp_path, lambda: Monitor(netns_path=netns.path)) as made:
         yield made

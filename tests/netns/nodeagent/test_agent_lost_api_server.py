@@ -28,7 +28,7 @@ def with_an_agent(netns: Namespace, folder: Path, work: Callable[[Rig], Awaitabl
                 kernel.run(Put(Link(name, index=link.index, up=True)))
                 if name == "eth0":
                     kernel.run(Put(Address(link.index, "198.18.0.1/24")))
-            async with make_rig(kernel, folder, Monitor.open) as rig:
+            async with make_rig(kernel, folder, Monitor) as rig:
                 await mesh(rig, 2, 3)
                 await work(rig)
 
