@@ -18,7 +18,7 @@ from quilt_multicast.copies import ByGroup, ByMac, Copies, choose
 from quilt_multicast.core.state import MESH_SIDE, POD_SIDE, Copy, Entries, Flow, Forward, Plan
 from quilt_multicast.keeper import Keeper
 from quilt_multicast.mroute import OWN_TABLE, MrouteError, MulticastTable, Upcall
-from quilt_netlink import BridgeGroup, Create, Delete, MulticastKernel, MulticastRule, NetlinkError
+from quilt_netlink import BridgeGroup, Create, Delete, MulticastKernel, NetlinkError, Rule
 
 log = structlog.get_logger()
 
@@ -201,7 +201,7 @@ class MulticastDataplane:
             self._indexes[vif] = link.index
             if vif == MESH_SIDE:
                 self._choose_copies(link.index)
-        rule = MulticastRule(name, OWN_TABLE, _PRIORITY)
+        rule = Rule(OWN_TABLE, _PRIORITY, interface=name)
         if table.table == OWN_TABLE and rule not in self._kernel.multicast_rules():
             self._kernel.run(Create(rule))
 

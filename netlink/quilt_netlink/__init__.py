@@ -32,14 +32,13 @@ from quilt_netlink.state import Event as Event
 from quilt_netlink.state import FdbEntry as FdbEntry
 from quilt_netlink.state import GroupEntry as GroupEntry
 from quilt_netlink.state import Link as Link
-from quilt_netlink.state import MulticastRule as MulticastRule
 from quilt_netlink.state import Neighbour as Neighbour
 from quilt_netlink.state import Netconf as Netconf
 from quilt_netlink.state import Nexthop as Nexthop
 from quilt_netlink.state import NftTable as NftTable
 from quilt_netlink.state import Overrun as Overrun
 from quilt_netlink.state import Route as Route
-from quilt_netlink.state import SourceRule as SourceRule
+from quilt_netlink.state import Rule as Rule
 from quilt_netlink.state import Unreachable as Unreachable
 from quilt_netlink.state import Vxlan as Vxlan
 from quilt_netlink.state import VxlanGroup as VxlanGroup

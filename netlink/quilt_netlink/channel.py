@@ -15,6 +15,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from quilt_netlink import constants as c
@@ -49,24 +50,11 @@ def open_socket(protocol: int = socket.NETLINK_ROUTE, netns_path: str | None = N
     """
     if netns_path is None:
         return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
-    result: list[socket.socket | OSError] = []
-
-    def enter_and_open() -> None:
-        try:
-            _enter(netns_path)
-            result.append(open_socket(protocol))
-        except OSError as error:
-            result.append(error)
-
-    thread = threading.Thread(target=enter_and_open, name="netns-socket")
-    thread.start()
-    thread.join()
-    if isinstance(result[0], OSError):
-        raise result[0]
-    return result[0]
+    with ThreadPoolExecutor(1, "netns-socket") as thread:
+        return thread.submit(_open_inside, netns_path, protocol).result()
 
 
-def _enter(netns_path: str) -> None:
+def _open_inside(netns_path: str, protocol: int) -> socket.socket:
     descriptor = os.open(netns_path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         libc = ctypes.CDLL(None, use_errno=True)
@@ -75,6 +63,7 @@ def _enter(netns_path: str) -> None:
             raise OSError(number, f"cannot enter the network namespace: {os.strerror(number)}", netns_path)
     finally:
         os.close(descriptor)
+    return open_socket(protocol)
 
 
 def bind(sock: socket.socket) -> None:
@@ -125,13 +114,13 @@ class Channel:
         """Send one request; return the messages of its answer. Raises NetlinkError."""
         with self._lock:
             seq = self.number(1)
-            return self._accepted(_stamp(message, seq), seq, seq)
+            return self._accepted(_stamp(message, seq, c.NLM_F_ACK), seq, seq)
 
     def dump(self, message: bytes, consume: Consumer) -> None:
         """Send a dump request and hand the answer's datagrams to `consume` until it says it is complete."""
         with self._lock:
             seq = self.number(1)
-            self._send(_stamp(message, seq, ack=False))
+            self._send(_stamp(message, seq))
             done = False
             try:
                 while not done:
@@ -259,7 +248,7 @@ def walk(view: memoryview, size: int) -> list[tuple[int, int, int, int, int]]:
 
 
 def refusal(view: memoryview, flags: int, start: int, end: int) -> Refusal:
-    """Return the errno (0: none) and text of an c.NLMSG_ERROR or c.NLMSG_DONE message."""
+    """Return the errno (0: none) and text of an NLMSG_ERROR or NLMSG_DONE message."""
     if end - start < 20:
         return 0, ""
     error = min(max(0, -_INT.unpack_from(view, start + 16)[0]), _MAX_ERRNO)
@@ -273,9 +262,8 @@ def refusal(view: memoryview, flags: int, start: int, end: int) -> Refusal:
     return error, _WORDS.read(view, min(at, end), end).get("NLMSGERR_ATTR_MSG", "")
 
 
-def _stamp(message: bytes, seq: int, *, ack: bool = True) -> bytearray:
+def _stamp(message: bytes, seq: int, flags: int = 0) -> bytearray:
     data = bytearray(message)
     _U32.pack_into(data, 8, seq)
-    if ack:
-        _U16.pack_into(data, 6, _U16.unpack_from(data, 6)[0] | c.NLM_F_ACK)
+    _U16.pack_into(data, 6, _U16.unpack_from(data, 6)[0] | flags)
     return data

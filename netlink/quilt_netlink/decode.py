@@ -12,6 +12,7 @@ from quilt_netlink import schema, state
 from quilt_netlink.shapes import BITS, DEL, HEADER, Message
 
 _MAC_LENGTH = 17
+_OWN_TUNNEL = (("NDA_PORT", "port"), ("NDA_VNI", "vni"), ("NDA_IFINDEX", "via"))
 
 
 def message(view: memoryview, start: int = 0, end: int | None = None) -> Message | None:
@@ -44,12 +45,8 @@ def neighbour(
         return state.Neighbour(found["ifindex"], dst, mac) if dst and (mac or any_state) else None
     if not flags & c.NTF_SELF or not dst or not mac:
         return None
-    return state.FdbEntry(found["ifindex"], mac, dst + _own_tunnel(found))
-
-
-def _own_tunnel(found: Message) -> str:
-    parts = (("NDA_PORT", "port"), ("NDA_VNI", "vni"), ("NDA_IFINDEX", "via"))
-    return "".join([f" {word} {found[name]}" for name, word in parts if name in found])
+    own = [f" {word} {found[name]}" for name, word in _OWN_TUNNEL if name in found]
+    return state.FdbEntry(found["ifindex"], mac, "".join([dst, *own]))
 
 
 def nexthop(found: Message) -> state.Nexthop:
@@ -134,11 +131,11 @@ def address(found: Message) -> state.Address | None:
     return state.Address(found["index"], f"{text}/{found['prefixlen']}", plain, found["scope"])
 
 
-def multicast_rule(found: Message) -> state.MulticastRule | None:
+def multicast_rule(found: Message) -> state.Rule | None:
     """Make a rule; None for one that is not about an interface."""
     if found["family"] != c.RTNL_FAMILY_IPMR or not found.keys() >= {"FRA_IIFNAME", "FRA_TABLE"}:
         return None
-    return state.MulticastRule(found["FRA_IIFNAME"], found["FRA_TABLE"], found.get("FRA_PRIORITY", 0))
+    return state.Rule(found["FRA_TABLE"], found.get("FRA_PRIORITY", 0), interface=found["FRA_IIFNAME"])
 
 
 def multicast_route(found: Message) -> state.MulticastRoute | None:
@@ -159,9 +156,8 @@ def groups(found: Message) -> tuple[state.GroupEntry, ...]:
 def _group(device: int, item: Message) -> state.GroupEntry:
     group = inet_ntop(AF_INET, item["group"])
     source, dst = (_given(item.get(name)) for name in ("MDBA_MDB_EATTR_SOURCE", "MDBA_MDB_EATTR_DST"))
-    if dst:
-        return state.VxlanGroup(device, group, dst, source)
-    return state.BridgeGroup(device, item["ifindex"], group, source)
+    bridge = state.BridgeGroup(device, item["ifindex"], group, source)
+    return state.VxlanGroup(device, group, dst, source) if dst else bridge
 
 
 def _given(address: str | None) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol, Self, TypeVar
 
 from quilt_netlink import state
 from quilt_netlink.ops import Create, Delete, Failure, NetlinkError, Op, require
+from quilt_netlink.state import TABLE_MAIN
 from quilt_netlink.tables import Narrow
 
 T = TypeVar("T")
@@ -20,17 +21,12 @@ class KernelLike(Protocol):
     not hold still; a read never returns part of a table.
     """
 
-    def _read(self, kind: type[T], narrow: Narrow) -> list[T]:
-        """Return at least those entries of a kind that are asked for."""
-
-    def _create(self, link: state.Link) -> None:
-        """Make a link; raises NetlinkError, as the next two."""
-
-    def _change(self, link: state.Link, now: state.Link) -> None:
-        """Make an existing link like `link`."""
-
-    def _remove(self, link: state.Link) -> None:
-        """Remove an existing link."""
+    # What differs between the kernel and its stand-in; all raise NetlinkError. Of a kind's entries at least
+    # those are read that are asked for.
+    def _read(self, kind: type[T], narrow: Narrow) -> list[T]: ...
+    def _create(self, link: state.Link) -> None: ...
+    def _change(self, link: state.Link, now: state.Link) -> None: ...
+    def _remove(self, link: state.Link) -> None: ...
 
     def _write_link(self, op: Op) -> None:
         link = op.entry
@@ -83,15 +79,11 @@ class KernelLike(Protocol):
         return [entry for entry in found if protocol in (0, entry.protocol) and ifindex in (0, entry.ifindex)]
 
     def routes(
-        self,
-        protocol: int = 0,
-        table: int = state.TABLE_MAIN,
-        ifindex: int = 0,
-        *,
-        but: frozenset[int] = frozenset(),
+        self, protocol: int = 0, table: int = TABLE_MAIN, ifindex: int = 0, *, but: Collection[int] = ()
     ) -> list[state.Route]:
-        """Return unicast routes of both families in a table, of one protocol and one device where not 0, and
-        of no protocol in `but`.
+        """Return unicast routes of both families in a table, of one protocol and one device where not 0.
+
+        Those of the protocols in `but` are left out.
         """
         found = self._read(state.Route, Narrow(ifindex, protocol, table, but))
         wanted = [entry for entry in found if entry.table == table and protocol in (0, entry.protocol)]
@@ -99,10 +91,8 @@ class KernelLike(Protocol):
 
     def unreachables(self, protocol: int = 0) -> list[state.Unreachable]:
         """Return unreachable prefixes of both families in the main table, of one protocol where not 0."""
-        found = self._read(state.Unreachable, Narrow(0, protocol, state.TABLE_MAIN))
-        return [
-            entry for entry in found if entry.table == state.TABLE_MAIN and protocol in (0, entry.protocol)
-        ]
+        found = self._read(state.Unreachable, Narrow(0, protocol, TABLE_MAIN))
+        return [entry for entry in found if entry.table == TABLE_MAIN and protocol in (0, entry.protocol)]
 
     def route_get(self, dst: str, *, fib_match: bool = False) -> state.Route | None:
         """Return how the kernel would send to `dst` now (prefix `dst/32`), or None when it has no route.

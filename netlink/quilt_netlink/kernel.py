@@ -20,10 +20,10 @@ from quilt_netlink import decode, links
 from quilt_netlink.channel import Channel, open_socket
 from quilt_netlink.interface import KernelLike
 from quilt_netlink.ops import Append, Create, Delete, Failure, NetlinkError, Op, attempt, invalid
-from quilt_netlink.schema import mdbmsg, rtmsg
-from quilt_netlink.shapes import BITS, GET, HEADER, Message, answer_to, family_of
-from quilt_netlink.state import FdbEntry, GroupEntry, Link, MulticastRoute, MulticastRule, Route, VxlanGroup
-from quilt_netlink.tables import TABLES, Narrow, Table, dump
+from quilt_netlink.schema import rtmsg
+from quilt_netlink.shapes import BITS, GET, HEADER, Message, family_of
+from quilt_netlink.state import FdbEntry, GroupEntry, Link, MulticastRoute, Route, Rule, VxlanGroup
+from quilt_netlink.tables import GROUPS, TABLES, Narrow
 from quilt_netlink.writes import ENCODERS
 
 T = TypeVar("T")
@@ -31,8 +31,6 @@ _NAME_MAX = 15
 _INDEX_MAX = 0x7FFFFFFF
 # EOPNOTSUPP: a kernel without the address's family (`ipv6.disable=1`) has no route to it either.
 _NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL, errno.EOPNOTSUPP)
-# The kernel filters by nothing. One message has many entries, so they are not among the other tables.
-_GROUPS = Table("groups", lambda _: dump(mdbmsg, {"family": c.AF_BRIDGE}), decode.groups)
 
 
 class Kernel(KernelLike):
@@ -94,7 +92,7 @@ class Kernel(KernelLike):
         """Return the one message that answers a request. Raises NetlinkError."""
         for answer in self._channel.request(request):
             found = decode.message(memoryview(answer))
-            if found is not None and HEADER.unpack_from(answer)[1] == answer_to(request):
+            if found is not None and HEADER.unpack_from(answer)[1] == HEADER.unpack_from(request)[1] & ~3:
                 return found
         raise NetlinkError(errno.EBADMSG, "the kernel answered with another message")
 
@@ -142,23 +140,22 @@ class MulticastKernel(Kernel):
 
     def groups(self) -> list[GroupEntry]:
         """Return every bridge's members and every VXLAN device's group entries."""
-        found = _GROUPS.read(self._channel, Narrow())
+        found = GROUPS.read(self._channel, Narrow())
         return list(dict.fromkeys(entry for entries in found for entry in entries))
 
     def add_copies(self, entries: Sequence[VxlanGroup | FdbEntry]) -> list[Failure]:
         """Send a group's packets, or its MAC's, to one more destination each; one that is there is fine."""
-        verbs = [Append if isinstance(entry, FdbEntry) else Create for entry in entries]
-        refused = self.apply([verb(entry) for verb, entry in zip(verbs, entries, strict=True)])
-        return [failure for failure in refused if failure.errno != errno.EEXIST]
+        ops = [Append(entry) if isinstance(entry, FdbEntry) else Create(entry) for entry in entries]
+        return [failure for failure in self.apply(ops) if failure.errno != errno.EEXIST]
 
     def remove_copies(self, entries: Sequence[VxlanGroup | FdbEntry]) -> list[Failure]:
         """Send them there no longer; what is not there is fine, also when its device is gone."""
         refused = self.apply([Delete(entry) for entry in entries])
         return [failure for failure in refused if failure.errno not in (errno.ENOENT, errno.ENODEV)]
 
-    def multicast_rules(self) -> list[MulticastRule]:
+    def multicast_rules(self) -> list[Rule]:
         """Return the rules that choose a multicast routing table by interface; EAFNOSUPPORT raises."""
-        return self._read(MulticastRule, Narrow())
+        return self._read(Rule, Narrow())
 
     def multicast_routes(self, table: int) -> list[MulticastRoute]:
         """Return the entries of a multicast routing table."""

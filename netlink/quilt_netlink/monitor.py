@@ -51,7 +51,6 @@ _QUEUE = 32 << 20  # the echo of programming 10,000 peers, some 1.3 KB an event,
 _BUFFER = 256 << 10
 _READS_AT_ONCE = 256  # then the event loop gets its turn
 _PORT = Struct("=12xI")
-_OVERRUN = "overrun"
 BURST = 12.0
 RATE = 2.0
 
@@ -79,7 +78,7 @@ class MonitorLike:
 
     def overrun(self) -> None:
         """Drop what is waiting and tell that it was dropped."""
-        self._pending = {_OVERRUN: Overrun()}
+        self._pending = {"overrun": Overrun()}
         self._filled.set()
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ from quilt_netlink.channel import Channel, open_socket
 from quilt_netlink.ops import NetlinkError
 from quilt_netlink.schema import nfbatch, nfsetelem
 from quilt_netlink.shapes import DEL, NEW, Attributes, Message, pack_ip, pack_mac
-from quilt_netlink.tables import Narrow, Table
+from quilt_netlink.tables import Table
 
 MOST = 2_000
 """Addresses in one change: those of one set must fit into an attribute of 64 KiB."""
@@ -81,8 +81,8 @@ class NftSets:
     def members(self, name: str) -> set[bytes]:
         """Return the keys of a set's elements; raises NetlinkError (ENOENT: there is no such set)."""
         request = self._encode(_GET_ELEMENTS, c.NLM_F_DUMP, name)
-        table = Table(f"the set {name}", lambda _: [request], _keys, absent=())
-        return {key for keys in table.read(self._channel, Narrow()) for key in keys}
+        table = Table(f"the set {name}", nfsetelem, _keys, absent=())
+        return {key for keys in table.answer(self._channel, request) for key in keys}
 
     def _elements(self, change: SetChange, seq: int) -> bytes:
         packed = [key if isinstance(key, bytes) else pack_ip(key) for key in change.addresses]

@@ -24,7 +24,7 @@ Message = Mapping[str, Any]
 HEADER = struct.Struct("=IHHII")
 """struct nlmsghdr: length, type, flags, sequence number, port."""
 NEW, DEL, GET, SET = range(4)
-"""What a message is for: types come in fours, from that of the first on."""
+"""What a message is for: types come in fours, and a question is answered with the first of its own."""
 BITS: Mapping[int, int] = {AF_INET: 32, AF_INET6: 128}
 """How long an address of a family is."""
 NESTED = 0x8000
@@ -77,11 +77,6 @@ def pack_mac(text: str) -> bytes:
     if len(packed) != 6:
         raise ValueError(f"{text!r} is not a MAC")
     return packed
-
-
-def answer_to(request: bytes) -> int:
-    """Return the message type that a question is answered with; so are nftables' about elements of sets."""
-    return int(HEADER.unpack_from(request)[1]) & ~3
 
 
 def attribute(number: int, value: bytes) -> bytes:

@@ -183,23 +183,16 @@ class VxlanGroup(Struct, frozen=True):
     source: str = ""
 
 
-class SourceRule(Struct, frozen=True):
-    """Packets from an address (of either family) are looked up in `table`; lower `priority` comes first."""
+class Rule(Struct, frozen=True):
+    """Packets from `source` are looked up in `table`; lower `priority` comes first.
 
-    source: str
-    table: int
-    priority: int
-
-
-class MulticastRule(Struct, frozen=True):
-    """Packets that come in by `interface` (a name) are looked up in a `table` of IPv4 multicast routes.
-
-    Lower `priority` comes first.
+    Or those that come in by `interface` (a name), in a table of IPv4 multicast routes.
     """
 
-    interface: str
     table: int
     priority: int
+    source: str = ""
+    interface: str = ""
 
 
 class MulticastRoute(Struct, frozen=True):
@@ -236,7 +229,6 @@ GroupEntry = BridgeGroup | VxlanGroup
 Watched = BridgePort | Netconf | NftTable
 """What is notified without what it is now."""
 
-Rule = SourceRule | MulticastRule
 Entry = Link | Address | Neighbour | FdbEntry | Nexthop | Route | Unreachable | VxlanGroup | Rule
 """What can be written."""
 

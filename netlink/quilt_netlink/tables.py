@@ -12,28 +12,28 @@ entries are passed over.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from socket import AF_INET, AF_INET6
-from typing import Any, TypeVar
+from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from quilt_netlink import constants as c
 from quilt_netlink import decode, state
 from quilt_netlink.channel import Channel, refusal, walk
 from quilt_netlink.ops import DumpInterruptedError, NetlinkError
-from quilt_netlink.schema import READ, fibmsg, ifaddrmsg, ifinfmsg, ndmsg, nhmsg, rtmsg
-from quilt_netlink.shapes import GET, HEADER, Kind, Message, answer_to
+from quilt_netlink.schema import fibmsg, ifaddrmsg, ifinfmsg, mdbmsg, ndmsg, nhmsg, rtmsg
+from quilt_netlink.shapes import GET, HEADER, Kind, Message
 
-T = TypeVar("T")
-Make = Callable[[Message], T | None]
+Make = Callable[[Message], Any]
 """Makes the entry of a message, None where it has none."""
 DUMP_ATTEMPTS = 8
 _SHORTEST = 32
 """Header, the longest fixed fields, or shorter ones and one attribute: no entry is shorter."""
 _PROTOCOL = HEADER.size + 5
 """Where a route's protocol is in its message (struct rtmsg)."""
-_FDB, _MULTICAST = {"family": c.AF_BRIDGE}, {"family": c.RTNL_FAMILY_IPMR}
+_BRIDGE, _IP, _MULTICAST = (c.AF_BRIDGE,), (AF_INET, AF_INET6), (c.RTNL_FAMILY_IPMR,)
 
 
 class Narrow(Struct, frozen=True):
@@ -45,34 +45,48 @@ class Narrow(Struct, frozen=True):
     ifindex: int = 0
     protocol: int = 0
     table: int = 0
-    but: frozenset[int] = frozenset()
+    but: Collection[int] = ()
 
 
 class Table(Struct, frozen=True):
-    """How entries of one kind are read: what they are called, the dumps, what makes them of messages.
+    """How entries of one kind are read: what they are called, the message that is asked and its families.
 
-    A device or table that is not there (`absent`) has none.
+    `device`, `protocol` and `table` are the fields or attributes by which the kernel narrows it, where it
+    does. A device or table that is not there (`absent`) has no entries.
     """
 
     what: str
-    requests: Callable[[Narrow], list[bytes]]
-    make: Make[Any]
+    kind: Kind
+    make: Make
+    families: tuple[int, ...] = (0,)
+    device: str = ""
+    protocol: str = ""
+    table: str = ""
+    always: tuple[tuple[str, int], ...] = ()
     absent: tuple[int, ...] = (errno.ENODEV,)
 
+    def requests(self, narrow: Narrow) -> list[bytes]:
+        """Encode the questions, one for each family."""
+        asked = dict(self.always)
+        asked |= {self.table: narrow.table, self.device: narrow.ifindex, self.protocol: narrow.protocol}
+        attrs = [(name, value) for name, value in asked.items() if name in self.kind.attrs and value]
+        fields = {name: value for name, value in asked.items() if name in self.kind.names}
+        questions = [{**fields, "family": family} for family in self.families]
+        return [self.kind.encode(GET, question, attrs, c.NLM_F_DUMP) for question in questions]
+
     def read(self, channel: Channel, narrow: Narrow) -> list[Any]:
-        """Return at least what is asked for, each entry once. Raises NetlinkError and DumpInterruptedError.
+        """Return at least what is asked for. Raises NetlinkError and DumpInterruptedError."""
+        requests = self.requests(narrow)
+        return [entry for request in requests for entry in self.answer(channel, request, narrow.but)]
+
+    def answer(self, channel: Channel, request: bytes, but: Collection[int] = ()) -> list[Any]:
+        """Return the entries that one question is answered with, each once.
 
         Some tables (a VXLAN device's FDB, neighbours) are dumped by position, without a word where they
         changed meanwhile: an entry that moved up is dumped twice.
         """
-        found: list[Any] = []
-        for request in self.requests(narrow):
-            found += dict.fromkeys(self._one(channel, request, narrow.but))
-        return found
-
-    def _one(self, channel: Channel, request: bytes, but: frozenset[int]) -> list[Any]:
         for _ in range(DUMP_ATTEMPTS):
-            reader = Reader(self.make, answer_to(request), request[HEADER.size], but)
+            reader = Reader(self.make, self.kind, request[HEADER.size], but)
             try:
                 channel.dump(request, reader.consume)
             except NetlinkError as error:
@@ -80,54 +94,30 @@ class Table(Struct, frozen=True):
                     return []
                 raise
             if not reader.torn:
-                return reader.entries
+                return list(dict.fromkeys(reader.entries))
         raise DumpInterruptedError(self.what, DUMP_ATTEMPTS)
 
 
-def dump(kind: Kind, fields: dict[str, int], **filters: int) -> list[bytes]:
-    """Encode the question for a table; a filter of 0 is left out."""
-    attrs = [(name, value) for name, value in filters.items() if value]
-    return [kind.encode(GET, fields, attrs, c.NLM_F_DUMP)]
-
-
-def _routes(narrow: Narrow, kind: int = c.RTN_UNICAST) -> list[bytes]:
-    fields = {"proto": narrow.protocol, "type": kind}
-    return [
-        request
-        for family in (AF_INET, AF_INET6)
-        for request in dump(
-            rtmsg, {**fields, "family": family}, RTA_TABLE=narrow.table, RTA_OIF=narrow.ifindex
-        )
-    ]
-
-
+_ROUTES = Table(
+    *("routes", rtmsg, decode.route, _IP, "RTA_OIF", "proto", "RTA_TABLE"),
+    always=(("type", c.RTN_UNICAST),),
+    absent=(errno.ENODEV, errno.ENOENT),
+)
+_NONE = (errno.ENOENT, errno.EOPNOTSUPP)
 TABLES: dict[type[Any], Table] = {
-    state.Link: Table(
-        "links", lambda _: dump(ifinfmsg, {}, IFLA_EXT_MASK=c.RTEXT_FILTER_SKIP_STATS), decode.link
-    ),
-    state.Address: Table("addresses", lambda at: dump(ifaddrmsg, {"index": at.ifindex}), decode.address),
-    state.Neighbour: Table(
-        "neighbours", lambda at: dump(ndmsg, {}, NDA_IFINDEX=at.ifindex), decode.neighbour
-    ),
-    state.FdbEntry: Table(
-        "the FDB", lambda at: dump(ndmsg, {**_FDB, "ifindex": at.ifindex}), decode.neighbour
-    ),
-    state.BridgeFdbEntry: Table(
-        "the bridge FDB", lambda at: dump(ndmsg, _FDB, NDA_MASTER=at.ifindex), decode.neighbour
-    ),
-    state.Nexthop: Table(  # the kernel has no protocol filter
-        "nexthops", lambda at: dump(nhmsg, {}, NHA_OIF=at.ifindex), decode.nexthop
-    ),
-    state.Route: Table("routes", _routes, decode.route, (errno.ENODEV, errno.ENOENT)),
-    state.Unreachable: Table("routes", lambda at: _routes(at, c.RTN_UNREACHABLE), decode.unreachable),
-    state.MulticastRule: Table("multicast rules", lambda _: dump(fibmsg, _MULTICAST), decode.multicast_rule),
-    state.MulticastRoute: Table(
-        "multicast routes",
-        lambda _: dump(rtmsg, _MULTICAST),
-        decode.multicast_route,
-        (errno.ENOENT, errno.EOPNOTSUPP),
-    ),
+    state.Link: Table("links", ifinfmsg, decode.link, always=(("IFLA_EXT_MASK", c.RTEXT_FILTER_SKIP_STATS),)),
+    state.Address: Table("addresses", ifaddrmsg, decode.address, device="index"),
+    state.Neighbour: Table("neighbours", ndmsg, decode.neighbour, device="NDA_IFINDEX"),
+    state.FdbEntry: Table("the FDB", ndmsg, decode.neighbour, _BRIDGE, "ifindex"),
+    state.BridgeFdbEntry: Table("the bridge FDB", ndmsg, decode.neighbour, _BRIDGE, "NDA_MASTER"),
+    state.Nexthop: Table("nexthops", nhmsg, decode.nexthop, device="NHA_OIF"),
+    state.Route: _ROUTES,
+    state.Unreachable: replace(_ROUTES, make=decode.unreachable, always=(("type", c.RTN_UNREACHABLE),)),
+    state.Rule: Table("multicast rules", fibmsg, decode.multicast_rule, _MULTICAST),
+    state.MulticastRoute: Table("multicast routes", rtmsg, decode.multicast_route, _MULTICAST, absent=_NONE),
 }
+GROUPS = Table("groups", mdbmsg, decode.groups, _BRIDGE)
+"""Each message has many entries, so that it is not among the others. The kernel filters by nothing."""
 
 
 class Reader:
@@ -137,12 +127,9 @@ class Reader:
     family 0 accepts every one's. Routes of the protocols in `but` are passed over.
     """
 
-    def __init__(
-        self, make: Make[Any], kind: int, family: int = 0, but: frozenset[int] = frozenset()
-    ) -> None:
+    def __init__(self, make: Make, kind: Kind, family: int = 0, but: Collection[int] = ()) -> None:
         self._make = make
         self._kind = kind
-        self._shape = READ[kind]
         self._family = family
         self._but = but
         self.entries: list[Any] = []
@@ -150,12 +137,13 @@ class Reader:
 
     def consume(self, view: memoryview, size: int, seq: int) -> bool:
         """Read one datagram; return whether the dump is complete."""
+        own = self._kind.base
         for kind, flags, number, start, end in walk(view, size):
             if number != seq:
                 continue
             if flags & c.NLM_F_DUMP_INTR and kind != c.NLMSG_ERROR:
                 self.torn = True
-            if kind & ~3 == self._kind:  # br_mdb_dump() answers with the type of the question
+            if kind & ~3 == own:  # br_mdb_dump() answers with the type of the question
                 self._message(view, start, end)
             elif kind in (c.NLMSG_DONE, c.NLMSG_ERROR):
                 error, text = refusal(view, flags, start, end)
@@ -170,6 +158,6 @@ class Reader:
             return
         if self._but and view[start + _PROTOCOL] in self._but:
             return
-        entry = self._make(self._shape.read(view, start + HEADER.size, end))
+        entry = self._make(self._kind.read(view, start + HEADER.size, end))
         if entry is not None:
             self.entries.append(entry)

@@ -32,7 +32,8 @@ _FDB = _struct(ndmsg, "HH6s2x")
 _NEXTHOP = _struct(nhmsg, "HHI")
 _ROUTE = {size: _struct(rtmsg, f"HH{size}s", "HHI") for size in _FAMILY}
 _PERMANENT, _SELF, _BRIDGE = c.NUD_PERMANENT, c.NTF_SELF, c.AF_BRIDGE
-_NEIGH, _HOP, _RT = ndmsg.base, nhmsg.base, rtmsg.base  # the type of what makes one; what removes it is next
+_NEW_NEIGH, _NEW_HOP, _NEW_ROUTE = (kind.base + NEW for kind in (ndmsg, nhmsg, rtmsg))
+_DEL_NEIGH, _DEL_HOP, _DEL_ROUTE = (kind.base + DEL for kind in (ndmsg, nhmsg, rtmsg))
 _DST, _LLADDR = (ndmsg.attrs[name][0] for name in ("NDA_DST", "NDA_LLADDR"))
 _ID, _OIF, _GATEWAY = (nhmsg.attrs[name][0] for name in ("NHA_ID", "NHA_OIF", "NHA_GATEWAY"))
 _RTA_DST, _RTA_TABLE = (rtmsg.attrs[name][0] for name in ("RTA_DST", "RTA_TABLE"))
@@ -49,33 +50,38 @@ def _address(number: int, text: str) -> bytes:
 def neighbour(verb: type[Op], entry: state.Neighbour, seq: int) -> bytes:
     """Encode an operation on a neighbour; a removal needs no MAC."""
     dst = pack_ip(entry.address)
-    size, gone = len(dst), verb is Delete
-    more = b"" if gone else _MAC.pack(10, _LLADDR, pack_mac(entry.mac))
-    shape = _NEIGHBOUR[size]
-    header = (shape.size + len(more), _NEIGH + gone, FLAGS[verb], seq, 0)
-    fields = (_FAMILY[size], entry.ifindex, _PERMANENT, 0, 0)
-    return shape.pack(*header, *fields, size + 4, _DST, dst) + more
+    size = len(dst)
+    kind, more = _DEL_NEIGH, b""
+    if verb is not Delete:
+        kind, more = _NEW_NEIGH, _MAC.pack(10, _LLADDR, pack_mac(entry.mac))
+    shape, family, flags = _NEIGHBOUR[size], _FAMILY[size], FLAGS[verb]
+    total = shape.size + len(more)
+    own = shape.pack(total, kind, flags, seq, 0, family, entry.ifindex, _PERMANENT, 0, 0, size + 4, _DST, dst)
+    return own + more
 
 
 def fdb(verb: type[Op], entry: state.FdbEntry, seq: int) -> bytes:
     """Encode an operation on an entry of a VXLAN device's table."""
+    kind = _DEL_NEIGH if verb is Delete else _NEW_NEIGH
     more = _address(_DST, entry.dst) if entry.dst else b""
-    header = (_FDB.size + len(more), _NEIGH + (verb is Delete), FLAGS[verb], seq, 0)
-    fields = (_BRIDGE, entry.ifindex, _PERMANENT, _SELF, 0)
-    return _FDB.pack(*header, *fields, 10, _LLADDR, pack_mac(entry.mac)) + more
+    size, flags, mac = _FDB.size + len(more), FLAGS[verb], pack_mac(entry.mac)
+    own = _FDB.pack(size, kind, flags, seq, 0, _BRIDGE, entry.ifindex, _PERMANENT, _SELF, 0, 10, _LLADDR, mac)
+    return own + more
 
 
 def nexthop(verb: type[Op], entry: state.Nexthop, seq: int) -> bytes:
     """Encode an operation on a nexthop object; the kernel wants nothing but the id in order to delete one."""
+    flags = FLAGS[verb]
     if verb is Delete:
-        header = (_NEXTHOP.size, _HOP + DEL, FLAGS[verb], seq, 0)
-        return _NEXTHOP.pack(*header, 0, 0, 0, 0, 0, 8, _ID, entry.id)
-    family, onlink, more = family_of(entry.gateway), 0, _WORD.pack(8, _OIF, entry.ifindex)
+        return _NEXTHOP.pack(_NEXTHOP.size, _DEL_HOP, flags, seq, 0, 0, 0, 0, 0, 0, 8, _ID, entry.id)
+    family, onlink, more = AF_INET, 0, _WORD.pack(8, _OIF, entry.ifindex)
     if entry.gateway:
+        family = AF_INET6 if ":" in entry.gateway else AF_INET
         onlink = c.RTNH_F_ONLINK if entry.onlink else 0
         more += _address(_GATEWAY, entry.gateway)
-    header = (_NEXTHOP.size + len(more), _HOP, FLAGS[verb], seq, 0)
-    return _NEXTHOP.pack(*header, family, 0, entry.protocol, 0, onlink, 8, _ID, entry.id) + more
+    size = _NEXTHOP.size + len(more)
+    own = _NEXTHOP.pack(size, _NEW_HOP, flags, seq, 0, family, 0, entry.protocol, 0, onlink, 8, _ID, entry.id)
+    return own + more
 
 
 def route(verb: type[Op], entry: state.Route, seq: int, kind: int = c.RTN_UNICAST) -> bytes:
@@ -86,8 +92,12 @@ def route(verb: type[Op], entry: state.Route, seq: int, kind: int = c.RTN_UNICAS
     """
     address, _, length = entry.prefix.partition("/")
     dst = pack_ip(address)
-    size, table, gone = len(dst), entry.table, verb is Delete
-    more = _WORD.pack(8, _RTA_NH_ID, entry.nhid) if entry.nhid and not gone else b""
+    size, table = len(dst), entry.table
+    number, scope, more = _NEW_ROUTE, entry.scope, b""
+    if verb is Delete:
+        number, scope = _DEL_ROUTE, c.RT_SCOPE_NOWHERE
+    elif entry.nhid:
+        more = _WORD.pack(8, _RTA_NH_ID, entry.nhid)
     if entry.ifindex:
         more += _WORD.pack(8, _RTA_OIF, entry.ifindex)
     if entry.metric:
@@ -99,9 +109,8 @@ def route(verb: type[Op], entry: state.Route, seq: int, kind: int = c.RTN_UNICAS
     shape = _ROUTE[size]
     bits = int(length) if length else 8 * size
     table8 = table if table < 256 else c.RT_TABLE_COMPAT
-    scope = c.RT_SCOPE_NOWHERE if gone else entry.scope
     onlink = c.RTNH_F_ONLINK if entry.onlink else 0
-    header = (shape.size + len(more), _RT + gone, FLAGS[verb], seq, 0)
+    header = (shape.size + len(more), number, FLAGS[verb], seq, 0)
     fields = (_FAMILY[size], bits, 0, 0, table8, entry.protocol, scope, kind, onlink)
     return shape.pack(*header, *fields, size + 4, _RTA_DST, dst, 8, _RTA_TABLE, table) + more
 
@@ -120,18 +129,14 @@ def _interface_address(verb: type[Op], entry: state.Address, seq: int) -> bytes:
     family = family_of(text)
     bits = int(length) if length else BITS[family]
     fields = {"family": family, "prefixlen": bits, "index": entry.ifindex, "scope": entry.scope}
-    no_dad = c.IFA_F_NODAD if family == AF_INET6 else 0
-    flags = no_dad | (c.IFA_F_NOPREFIXROUTE if entry.noprefixroute else 0)
+    flags = c.IFA_F_NODAD if family == AF_INET6 else 0
+    flags |= c.IFA_F_NOPREFIXROUTE if entry.noprefixroute else 0
     return _other(ifaddrmsg, verb, fields, {"IFA_LOCAL": text, "IFA_ADDRESS": text, "IFA_FLAGS": flags}, seq)
 
 
 def _group(verb: type[Op], entry: state.VxlanGroup, seq: int) -> bytes:
-    group = {
-        "ifindex": entry.ifindex,
-        "state": c.MDB_PERMANENT,
-        "group": inet_pton(AF_INET, entry.group),
-        "proto": IPV4,
-    }
+    packed = inet_pton(AF_INET, entry.group)
+    group = {"ifindex": entry.ifindex, "state": c.MDB_PERMANENT, "group": packed, "proto": IPV4}
     more = [("MDBE_ATTR_DST", entry.dst)]
     more += [("MDBE_ATTR_SOURCE", entry.source)] if entry.source else []
     fields = {"family": c.AF_BRIDGE, "ifindex": entry.ifindex}
@@ -139,15 +144,13 @@ def _group(verb: type[Op], entry: state.VxlanGroup, seq: int) -> bytes:
     return _other(mdbset, verb, fields, attrs, seq)
 
 
-def _rule(verb: type[Op], entry: state.SourceRule | state.MulticastRule, seq: int) -> bytes:
-    fields = {"action": c.FR_ACT_TO_TBL}
-    attrs = {"FRA_PRIORITY": entry.priority, "FRA_TABLE": entry.table}
-    if isinstance(entry, state.MulticastRule):
-        fields |= {"family": c.RTNL_FAMILY_IPMR}
-        return _other(fibmsg, verb, fields, {"FRA_IIFNAME": entry.interface, **attrs}, seq)
-    family = family_of(entry.source)
-    fields |= {"family": family, "src_len": BITS[family]}
-    return _other(fibmsg, verb, fields, {"FRA_SRC": entry.source, **attrs}, seq)
+def _rule(verb: type[Op], entry: state.Rule, seq: int) -> bytes:
+    family, chosen = c.RTNL_FAMILY_IPMR, {"FRA_IIFNAME": entry.interface}
+    if entry.source:
+        family, chosen = family_of(entry.source), {"FRA_SRC": entry.source}
+    fields = {"family": family, "src_len": BITS.get(family, 0), "action": c.FR_ACT_TO_TBL}
+    attrs = {**chosen, "FRA_PRIORITY": entry.priority, "FRA_TABLE": entry.table}
+    return _other(fibmsg, verb, fields, attrs, seq)
 
 
 ENCODERS: dict[type[Any], Callable[[type[Op], Any, int], bytes]] = {
@@ -158,7 +161,6 @@ ENCODERS: dict[type[Any], Callable[[type[Op], Any, int], bytes]] = {
     state.Unreachable: _unreachable,
     state.VxlanGroup: _group,
     state.Address: _interface_address,
-    state.SourceRule: _rule,
-    state.MulticastRule: _rule,
+    state.Rule: _rule,
 }
 """The kinds of entries that go in batches: all but links."""

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from msgspec.structs import replace
 
-from quilt_netlink.fake.linkrules import LinkRules
+from quilt_netlink.fake.machine import Machine
 from quilt_netlink.monitor import MonitorLike
 from quilt_netlink.ops import ANSWERS_LOST, Create, DumpInterruptedError, Failure, NetlinkError, Op, attempt
 from quilt_netlink.state import BridgeFdbEntry, Change, Link, Nexthop, Observed, Route, Unreachable
@@ -22,7 +22,7 @@ Fault = Literal["dump_interrupted", "overrun", "eexist", "enodev", "eperm", "par
 _REFUSALS: dict[Fault, int] = {"eperm": errno.EPERM, "enodev": errno.ENODEV, "eexist": errno.EEXIST}
 
 
-class FakeKernel(LinkRules):
+class FakeKernel(Machine):
     """A stateful stand-in for Kernel (see KernelLike), for tests.
 
     Faults, each happening once: `dump_interrupted` the next read of a table raises; `overrun` the next change
@@ -68,11 +68,10 @@ class FakeKernel(LinkRules):
     def _read(self, kind: type[T], narrow: Narrow) -> list[T]:
         if self._hit("dump_interrupted"):
             raise DumpInterruptedError(TABLES[kind].what, 1)
+        self._check(kind)
         found: list[Any] = self._all(kind)
         if kind is Link:
             found = list(self._links.values())
-        elif kind is Nexthop:
-            self._need_nexthop_objects()
         elif kind is BridgeFdbEntry:
             links = self._links.values()  # here a bridge knows its own MAC and its ports'
             found = [BridgeFdbEntry(link.mac, link.index, link.master or link.index) for link in links]
@@ -112,16 +111,15 @@ class FakeKernel(LinkRules):
         for fault, number in _REFUSALS.items():
             if (fault != "eexist" or isinstance(op, Create)) and self._hit(fault):
                 raise NetlinkError(number)
-        if isinstance(op.entry, Nexthop):
-            self._need_nexthop_objects()
+        self._check(type(op.entry))
         if isinstance(op.entry, Link):
             self._write_link(op)
         else:
             self._write_entry(op)
         self.writes += 1
 
-    def _need_nexthop_objects(self) -> None:
-        if not self._nexthop_objects:
+    def _check(self, kind: type[Any]) -> None:
+        if kind is Nexthop and not self._nexthop_objects:
             raise NetlinkError(errno.EOPNOTSUPP)
 
     def _hit(self, fault: Fault) -> bool:

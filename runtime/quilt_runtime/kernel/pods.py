@@ -25,7 +25,7 @@ from quilt_netlink import (
     NetlinkError,
     Put,
     Route,
-    SourceRule,
+    Rule,
     is_absent,
     require,
 )
@@ -203,7 +203,7 @@ def _route_beside(pod: Kernel, ifindex: int, address: Ip, gateway: Ip) -> None:
         table=table,
     )
     require(pod.apply([Put(default)]))
-    pod.ensure(SourceRule(str(address), table, BESIDE_PRIORITY))
+    pod.ensure(Rule(table, BESIDE_PRIORITY, source=str(address)))
 
 
 def _host_route(address: Ip) -> str:

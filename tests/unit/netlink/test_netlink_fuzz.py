@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from quilt_netlink import Link, NetlinkError, Vxlan, decode, links
 from quilt_netlink.channel import refusal, walk
+from quilt_netlink.schema import READ
 from quilt_netlink.shapes import Message
 from quilt_netlink.tables import Reader
 from tests.support.netlink_entries import entries, reference, verbs
@@ -72,7 +73,7 @@ def test_any_datagram_of_a_dump_is_read_or_refused(
 ) -> None:
     kind, make = reads
     with suppress(NetlinkError):
-        Reader(make, kind).consume(memoryview(data), len(data), SEQ)
+        Reader(make, READ[kind]).consume(memoryview(data), len(data), SEQ)
 
 
 @settings(max_examples=400)
@@ -87,7 +88,7 @@ def test_any_notification_is_read_or_ignored(data: bytes) -> None:
 
 
 def test_the_real_messages_are_read_at_all() -> None:
-    reader: Reader = Reader(decode.link, 16)
+    reader: Reader = Reader(decode.link, READ[16])
     data = bytearray(LINKS[0])
     struct.pack_into("=I", data, 8, SEQ)
     reader.consume(memoryview(data), len(data), SEQ)

@@ -18,10 +18,9 @@ from quilt_netlink import (
     Create,
     Delete,
     Link,
-    MulticastRule,
     Put,
+    Rule,
     Snooping,
-    SourceRule,
     Unreachable,
     Vxlan,
     decode,
@@ -166,10 +165,10 @@ def test_questions_about_tables_are_pyroute2s(kind: Any, index: int, protocol: i
 
 @given(
     st.sampled_from(
-        [SourceRule("10.42.1.5", 7, 1), SourceRule("fd42::5", 0x1000, 1), MulticastRule("q0", 9, 2)]
+        [Rule(7, 1, source="10.42.1.5"), Rule(0x1000, 1, source="fd42::5"), Rule(9, 2, interface="q0")]
     )
 )
-def test_rules_are_pyroute2s(rule: SourceRule | MulticastRule) -> None:
+def test_rules_are_pyroute2s(rule: Rule) -> None:
     own, theirs = written_by_both(
         lambda: [writes.ENCODERS[type(rule)](verb, rule, 0) for verb in (Create, Delete)]
     )

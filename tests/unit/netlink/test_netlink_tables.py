@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 
-from quilt_netlink import FdbEntry, Neighbour, NetlinkError, Nexthop, Route
+from quilt_netlink import FdbEntry, Neighbour, NetlinkError, Nexthop, Route, schema
 from quilt_netlink import decode as own
+from quilt_netlink.shapes import Kind
 from quilt_netlink.tables import Make, Reader
 from tests.support.netlink_dumps import INTERRUPTED, MULTI, SEQ, dumped, pad
 from tests.support.netlink_entries import (
@@ -70,11 +71,15 @@ def route_by_pyroute2(found: Any) -> Route | None:
     )
 
 
-TYPES: dict[Make[Any], int] = {own.neighbour: 28, own.nexthop: 104, own.route: 24}
+KINDS: dict[Make, Kind] = {
+    own.neighbour: schema.ndmsg,
+    own.nexthop: schema.nhmsg,
+    own.route: schema.rtmsg,
+}
 
 
-def read(make: Make[Any], datagrams: list[bytes]) -> Reader:
-    reader = Reader(make, TYPES[make])
+def read(make: Make, datagrams: list[bytes]) -> Reader:
+    reader = Reader(make, KINDS[make])
     for number, datagram in enumerate(datagrams):
         assert reader.consume(memoryview(datagram), len(datagram), SEQ) is (number == len(datagrams) - 1)
     return reader
@@ -91,7 +96,7 @@ def done(flags: int = MULTI, error: int = 0) -> bytes:
 )
 @given(data=st.data())
 def test_a_dump_reads_as_pyroute2_decodes_it(
-    make: Make[Any], strategy: st.SearchStrategy[Any], data: st.DataObject
+    make: Make, strategy: st.SearchStrategy[Any], data: st.DataObject
 ) -> None:
     one = st.tuples(strategy, st.sampled_from([0x80, 0x80, 0x2]), st.booleans())
     messages = [dumped(*item) for item in data.draw(st.lists(one, max_size=12))]
