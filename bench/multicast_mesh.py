@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from ipaddress import IPv4Network
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,6 +20,7 @@ from bench.multicast_node import NODES
 from bench.netns import inside
 from quilt_crds.names import vtep_mac
 from quilt_netlink import MulticastKernel, Snooping
+from quilt_runtime.core.config import NodeConfig
 from quilt_runtime.core.firewall import Firewall, ruleset
 
 PORT = 5000
@@ -145,7 +147,8 @@ class MulticastMesh:
                 script += _PEER.format(j=peer, mac=_mac(peer))
         self._run(node, script)
         sources = frozenset(f"198.18.200.{n}" for n in NODES)
-        table = Firewall(f"10.42.{number}.0/24", ("10.42.0.0/16",), 4789, sources, multicast=True)
+        config = NodeConfig(overlay_sources=sources, multicast=True, spoof_guard=False)
+        table = Firewall(config, IPv4Network(f"10.42.{number}.0/24"))
         self._run(node, "nft -f -", stdin="".join(ruleset(table)))
         with MulticastKernel.open(f"/run/netns/{self.node(number)}") as kernel:
             bridge = kernel.link("quilt0")

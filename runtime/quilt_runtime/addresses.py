@@ -1,6 +1,6 @@
 """The addresses of this node's containers: the pure rules of core.ipam, remembered in the store.
 
-Only IPv4 addresses are given out; where the node has an IPv6 subnet too, each brings its twin (core.ipam6).
+Only IPv4 addresses are given out; where the node has an IPv6 subnet too, each brings its twin.
 Held in memory as well, so that an allocation costs one write. What was recovered from the kernel after the
 database was lost has no known owner: it is held for as long as its veth exists.
 """
@@ -17,8 +17,17 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 import structlog
 
 from quilt_runtime.core.errors import AddressTakenError, NoSubnetError, RequestError
-from quilt_runtime.core.ipam import Allocation, Owner, capacity, next_free
-from quilt_runtime.core.ipam6 import static_addresses, twin
+from quilt_runtime.core.ipam import (
+    Allocation,
+    Ip,
+    Network,
+    Owner,
+    capacity,
+    gateway,
+    next_free,
+    static_addresses,
+    twin,
+)
 from quilt_runtime.state import StateError, Store
 
 log = structlog.get_logger()
@@ -50,62 +59,58 @@ class Addresses:
         self._pool = _Pool(cursor=store.meta("cursor") or 0)
         self._connecting: Counter[Owner] = Counter()
         self._owed: set[Owner] = set()
-        self._subnet = store.subnet()
-        held6 = store.meta("subnet6")
-        self._subnet6 = IPv6Network(held6) if held6 else None
+        held, held6 = store.meta("subnet"), store.meta("subnet6")
+        self.subnet = IPv4Network(held) if held else None
+        """The node's, None until it is configured. `set_subnet` writes it and the other one."""
+        self.subnet6 = IPv6Network(held6) if held6 else None
+        """The node's IPv6 subnet, None where it has none (yet)."""
         for allocation in store.allocations():
             self._pool.put(allocation)
 
-    @property
-    def subnet(self) -> IPv4Network | None:
-        """The node's subnet, None until it is configured."""
-        return self._subnet
-
-    @property
-    def subnet6(self) -> IPv6Network | None:
-        """The node's IPv6 subnet, None where it has none (yet)."""
-        return self._subnet6
-
     def twin(self, address: IPv4Address) -> IPv6Address | None:
         """Return the IPv6 address of the pod that has this address, None where the node has no IPv6."""
-        return twin(address, self._subnet, self._subnet6) if self._subnet and self._subnet6 else None
+        return twin(address, self.subnet, self.subnet6) if self.subnet and self.subnet6 else None
+
+    def ways(self, address: IPv4Address) -> list[tuple[Ip, Ip]]:
+        """Return address and gateway of each family that a pod with this address has, IPv4 first.
+
+        Raises NoSubnetError.
+        """
+        if self.subnet is None:
+            raise NoSubnetError
+        ways: list[tuple[Ip, Ip]] = [(address, gateway(self.subnet))]
+        if self.subnet6 is not None:
+            ways.append((twin(address, self.subnet, self.subnet6), gateway(self.subnet6)))
+        return ways
 
     @property
     def capacity(self) -> int:
         """How many containers the subnet has room for."""
-        return capacity(self._subnet) if self._subnet else 0
+        return capacity(self.subnet) if self.subnet else 0
 
-    def set_subnet(self, subnet: IPv4Network) -> bool:
-        """Make `subnet` the node's; false where it already is.
+    def set_subnet(self, subnet: Network) -> bool:
+        """Make `subnet` the node's of its family; false where it already is.
 
         Raises RequestError while addresses of another one are in use, StateError where it cannot be recorded.
+        A first one of IPv6 may come while pods run: those that come later have it.
         """
         with self._lock:
-            if subnet == self._subnet:
+            held = self.subnet if subnet.version == 4 else self.subnet6
+            if subnet == held:
                 return False
-            self._refuse_change(self._subnet, subnet)
-            self._store.put_meta(subnet=str(subnet))
-            self._subnet = subnet
+            if (count := len(self._pool.by_owner)) and (held or subnet.version == 4):
+                raise RequestError(
+                    f"Subnet cannot change from {held} to {subnet} while {count} addresses "
+                    "are allocated; remove this node's pods first",
+                    retryable=True,
+                )
+            if isinstance(subnet, IPv4Network):
+                self._store.put_meta(subnet=str(subnet))
+                self.subnet = subnet
+            else:
+                self._store.put_meta(subnet6=str(subnet))
+                self.subnet6 = subnet
             return True
-
-    def set_subnet6(self, subnet: IPv6Network) -> bool:
-        """As set_subnet, for IPv6. A first one may come while pods run: those that come later have it."""
-        with self._lock:
-            if subnet == self._subnet6:
-                return False
-            if self._subnet6 is not None:
-                self._refuse_change(self._subnet6, subnet)
-            self._store.put_meta(subnet6=str(subnet))
-            self._subnet6 = subnet
-            return True
-
-    def _refuse_change(self, held: object, wanted: object) -> None:
-        if count := len(self._pool.by_owner):
-            raise RequestError(
-                f"Subnet cannot change from {held} to {wanted} while {count} addresses "
-                "are allocated; remove this node's pods first",
-                retryable=True,
-            )
 
     def allocate(
         self, owner: Owner, network: str = "", wishes: Sequence[str] = ()
@@ -116,16 +121,16 @@ class Addresses:
         Raises NoSubnetError, ExhaustedError, AddressTakenError, RequestError, StateError.
         """
         with self._lock:
-            if self._subnet is None:
+            if self.subnet is None:
                 raise NoSubnetError
             held = self._pool.by_owner.get(owner)
             if held is not None:
-                if wishes and static_addresses(self._subnet, self._subnet6, wishes) != held.address:
+                if wishes and static_addresses(self.subnet, self.subnet6, wishes) != held.address:
                     raise AddressTakenError(
                         f"{owner.container_id}/{owner.interface} already has {held.address}"
                     )
                 return held, False
-            allocation = Allocation(owner, self._choose(self._subnet, wishes), network)
+            allocation = Allocation(owner, self._choose(self.subnet, wishes), network)
             self._store.insert(allocation, forget=self._owed)
             self._owed.clear()
             self._pool.put(allocation)
@@ -222,7 +227,7 @@ class Addresses:
     def _choose(self, subnet: IPv4Network, wishes: Sequence[str]) -> IPv4Address:
         if not wishes:
             return next_free(subnet, self._pool.owners, self._pool.cursor, len(self._pool.owners))
-        address = static_addresses(subnet, self._subnet6, wishes)
+        address = static_addresses(subnet, self.subnet6, wishes)
         holder = self._pool.owners.get(int(address))
         if holder is not None:
             raise AddressTakenError(

@@ -14,7 +14,6 @@ from quilt_runtime.core import firewall, guard
 from quilt_runtime.core.config import NodeConfig
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.nftables import removal
-from quilt_runtime.core.tls import TlsFiles
 from quilt_runtime.kernel import bridge, forward, nft
 from quilt_runtime.kernel.routes import RouteExecutor
 from quilt_runtime.metrics import Metrics
@@ -25,18 +24,27 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files: our certificate (with its chain) and key, and the authority that clients' must come from."""
+
+    certificate: Path
+    key: Path
+    client_authority: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
-    """The command line. `tcp` are extra (host, port) addresses; without `tls` they are on loopback."""
+    """The command line. `grpc_addr` are extra (host, port) addresses; without `tls` they are on loopback."""
 
     socket_dir: Path
     state_dir: Path
     proc_sys_net: Path
-    cluster_cidrs: tuple[str, ...]
-    tcp: tuple[tuple[str, int], ...]
-    health: tuple[str, int] | None
-    tls: TlsFiles | None = None
-    cleanup_on_exit: bool = False
-    masquerade: bool = True
+    cluster_cidr: tuple[str, ...]
+    grpc_addr: tuple[tuple[str, int], ...]
+    health_addr: tuple[str, int] | None
+    tls: TlsFiles | None
+    cleanup_on_exit: bool
+    masquerade: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +63,11 @@ class Runtime:
         store = Store(settings.state_dir)
         metrics = Metrics()
         addresses = Addresses(store)
-        default = NodeConfig(cluster_cidrs=settings.cluster_cidrs, masquerade=settings.masquerade)
-        network = NodeNetwork(store, addresses, metrics, settings.proc_sys_net, default)
+        default = NodeConfig(cluster_cidrs=settings.cluster_cidr, masquerade=settings.masquerade)
+        network = NodeNetwork(store, addresses, settings.proc_sys_net, default)
         if addresses.subnet is None:
             network.recover()
-        metrics.capacity.set(addresses.capacity)
+        metrics.capacity.set_function(lambda: addresses.capacity)
         metrics.allocated.set_function(lambda: len(addresses))
         runtime = cls(store, addresses, network, RouteExecutor(), metrics)
         runtime.start()

@@ -6,26 +6,30 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 
 from quilt_crds.names import BRIDGE_DEVICE
-from quilt_netlink import NetlinkError
-from quilt_runtime.core.errors import RequestError
-from quilt_runtime.kernel.watch import Watch
+from quilt_netlink import Address, BridgePort, Change, Event, Link, Monitor, Netconf, NftTable, Overrun
+from quilt_runtime.core.ipam import veth_address
+from quilt_runtime.core.nftables import TABLE
+from quilt_runtime.kernel.nft import made_here
 from quilt_runtime.metrics import Metrics
-from quilt_runtime.network import NodeNetwork
-from quilt_runtime.state import StateError
+from quilt_runtime.network import AREAS, NodeNetwork
 
 log = structlog.get_logger()
 
 COALESCE_S = 0.02
 RETRY_S = 1.0
+REOPEN_S = 1.0
 RESYNC_S = 60.0
 
-Repair = Callable[[], list[str]]
+# `filter` is iptables-nft's, whose FORWARD chain others give a policy DROP.
+TABLES = frozenset({TABLE, "filter"})
 
 
 class DriftRepair:
@@ -46,28 +50,95 @@ class DriftRepair:
         finally:
             watch.close()
 
-    def _repair(self, links: set[str], sysctls: bool, firewall: bool, everything: bool) -> None:
-        everything = everything or not (links or sysctls or firewall)
-        repairs: list[Repair] = []
-        if everything or BRIDGE_DEVICE in links or self._network.owns_any(links):
-            names = None if everything else links - {BRIDGE_DEVICE}
-            repairs.append(
-                self._network.ensure_links if names is None else lambda: self._network.check_links(names)
-            )
-        if everything or sysctls:
-            repairs.append(self._network.ensure_sysctls)
-        if everything or firewall:
-            repairs += [
-                self._network.check_firewall,
-                self._network.check_guard,
-                self._network.ensure_forward,
-            ]
-        done: list[str] = []
-        for repair in repairs:
-            try:
-                done += repair()
-            except (RequestError, NetlinkError, StateError):
-                continue  # logged by the network, and kept among its problems
-        for kind, count in Counter(done).items():
+    def _repair(self, areas: set[str], links: set[str]) -> None:
+        """Repair areas, and interfaces; all where nothing in particular changed."""
+        names: set[str] | None = links - {BRIDGE_DEVICE}
+        if "links" in areas or not (areas or links):
+            areas, names = set(AREAS), None
+        elif BRIDGE_DEVICE in links or self._network.owns_any(links):
+            areas.add("links")
+        for kind, count in Counter(self._network.repair(areas, names)).items():
             self._metrics.drift_repairs.labels(kind=kind).inc(count)
             log.warning("drift_repaired", kind=kind, count=count)
+
+
+class Watch:
+    """Collects what may have changed, from the kernel's own notifications. Use from one event loop.
+
+    Which interface or table a notification is about is enough, as its receiver reads the state itself. Lost
+    notifications mean "everything".
+    """
+
+    def __init__(self) -> None:
+        self._links: set[str] = set()
+        # What changed before the watch was open was not notified.
+        self._areas = set(AREAS)
+        self._woken = asyncio.Event()
+        self._woken.set()
+        openers = (_watch_interfaces, _watch_tables)
+        self._tasks = [asyncio.create_task(self._follow(opener(), opener)) for opener in openers]
+
+    def close(self) -> None:
+        """Stop watching."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def wait(self, timeout_s: float) -> None:
+        """Return when something may have changed, or after `timeout_s` seconds."""
+        with suppress(TimeoutError):
+            # Not wait_for: Python 3.11's loses a cancellation that comes with the event (CPython gh-86296).
+            async with asyncio.timeout(timeout_s):
+                await self._woken.wait()
+
+    def take(self) -> tuple[set[str], set[str]]:
+        """Return and forget what may have changed: (areas, interfaces)."""
+        taken = (self._areas, self._links)
+        self._areas, self._links = set(), set()
+        self._woken.clear()
+        return taken
+
+    async def _follow(self, monitor: Monitor, again: Callable[[], Monitor]) -> None:
+        """Take in what a monitor tells; one that broke is opened again."""
+        while True:
+            async with monitor:
+                while events := await monitor.take_all():
+                    for event in events:
+                        self._take(event)
+            await asyncio.sleep(REOPEN_S)
+            monitor = again()
+            self._take(Overrun())
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case Overrun():
+                self._areas |= set(AREAS)
+            case Change(entry=Link(name=name) | BridgePort(name=name)) if _is_managed(name):
+                self._links.add(name)
+            case Change(entry=Address(ifindex=index)) if (name := _name(index)) and _is_managed(name):
+                self._links.add(name)
+            case Change(entry=Netconf()):
+                self._areas.add("sysctls")
+            case Change(entry=NftTable(name=name)) if name in TABLES:
+                self._areas |= {"nftables", "guard", "forward"}
+            case _:
+                return
+        self._woken.set()
+
+
+def _is_managed(name: str) -> bool:
+    """Whether an interface of this name is the bridge or a pod's."""
+    return name == BRIDGE_DEVICE or veth_address(name) is not None
+
+
+def _watch_interfaces() -> Monitor:
+    return Monitor(("link", "port", "address", "netconf"))
+
+
+def _watch_tables() -> Monitor:
+    return Monitor(("nftables",), ignore_port=made_here)
+
+
+def _name(ifindex: int) -> str:
+    with suppress(OSError):  # it is gone, of which there is a notification as well
+        return socket.if_indextoname(ifindex)
+    return ""

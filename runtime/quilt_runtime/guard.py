@@ -18,8 +18,8 @@ from quilt_runtime.addresses import Addresses
 from quilt_runtime.core import guard
 from quilt_runtime.core.guard import Port
 from quilt_runtime.core.ipam import Allocation
-from quilt_runtime.kernel.guardtable import GuardTable, UnsupportedError, Wanted
 from quilt_runtime.kernel.nft import NftError
+from quilt_runtime.kernel.table import Guarded, GuardTable, UnsupportedError
 
 log = structlog.get_logger()
 
@@ -45,7 +45,7 @@ class BridgeGuard:
         with self._lock:
             self._ports[port.interface] = port
             if self._is_active:
-                self._write(self._table.ensure)
+                self._write()
 
     def dismiss(self, interface: str) -> None:
         """Forget an interface that is gone; where the table refuses, the next look at it mends it."""
@@ -53,7 +53,7 @@ class BridgeGuard:
             if self._ports.pop(interface, None) is None or not self._is_active:
                 return
             try:
-                self._write(self._table.ensure)
+                self._write()
             except NftError as error:
                 log.warning("guard_not_dismissed", interface=interface, error=str(error))
 
@@ -61,13 +61,15 @@ class BridgeGuard:
         """Whether it is known what each of these interfaces may send as."""
         return all(interface in self._ports for interface in interfaces)
 
-    def ensure(self) -> list[str]:
-        """Make the table what the node's pods need; returns what was written. Raises NftError."""
-        return self._renew(self._table.ensure)
+    def ensure(self, *, read: bool = False) -> list[str]:
+        """Make the table what the node's pods need; returns what was written. Raises NftError.
 
-    def check(self) -> list[str]:
-        """As ensure, after reading whether someone else changed the table."""
-        return self._renew(self._table.check)
+        With `read` also after somebody else changed it.
+        """
+        with self._lock:
+            if (subnet := self._addresses.subnet) is not None and self._is_on():
+                self._ports = self._current(subnet, self._addresses.held())
+            return self._write(read=read)
 
     def leave(self) -> None:
         """End: until a successor replaces this, only present pods are held to their addresses."""
@@ -82,19 +84,13 @@ class BridgeGuard:
         """Whether there is to be a table, and can be as far as is known."""
         return self._is_on() and not self.warnings
 
-    def _renew(self, write: Callable[[Wanted], list[str]]) -> list[str]:
-        with self._lock:
-            if (subnet := self._addresses.subnet) is not None and self._is_on():
-                self._ports = self._current(subnet, self._addresses.held())
-            return self._write(write)
-
-    def _write(self, write: Callable[[Wanted], list[str]]) -> list[str]:
+    def _write(self, *, read: bool = False) -> list[str]:
         subnet = self._addresses.subnet
         if subnet is None or not self._is_on():
             self.warnings = []
             return self._table.remove()
         try:
-            done = write(Wanted(subnet, dict(self._ports)))
+            done = self._table.ensure(Guarded(subnet, dict(self._ports)), read=read)
         except UnsupportedError:
             if not self.warnings:
                 log.warning("guard_unsupported", reason=UNSUPPORTED)

@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from quilt_runtime.services.acceptor import Acceptor
-from quilt_runtime.services.sockets import SocketFile, peer_uid
+from quilt_runtime.services.sockets import peer_uid
 
 log = structlog.get_logger()
 
@@ -23,31 +23,23 @@ SOCKET = "keep.sock"
 NAMES = frozenset({"multicast"})
 MAX_REQUEST = 256
 TIMEOUT_S = 1.0
-_UMASK = 0o177
 
 
 class Keeper:
     """Serves one connection after the other in a thread of its own until stopped."""
 
     def __init__(self, socket_dir: Path) -> None:
-        self._file = SocketFile(socket_dir / SOCKET)
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        self._acceptor = Acceptor(self._listener, self._take_request, "keeper")
+        self._acceptor = Acceptor(socket_dir / SOCKET, self._take_request, "keeper")
         self.wrong = self._acceptor.wrong
         self._held: dict[str, int] = {}
 
     def start(self) -> None:
         """Listen; the socket is at its path when this returns."""
-        with self._file.binding(_UMASK) as path:
-            self._listener.bind(str(path))
-            self._listener.listen(8)
-        self._acceptor.start()
+        self._acceptor.start(8)
 
     def stop(self) -> None:
         """Stop listening and let everything go."""
-        self._file.remove()
         self._acceptor.stop()
-        self._listener.close()
         while self._held:
             os.close(self._held.popitem()[1])
 

@@ -6,7 +6,7 @@ import asyncio
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -14,43 +14,44 @@ from quilt_crds.names import RUNTIME_HEALTH_PORT
 from quilt_runtime.core.config import NodeConfig
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.requests import cluster_cidrs
-from quilt_runtime.core.tls import TlsFiles
 from quilt_runtime.services.sockets import parse_tcp, require_loopback
 
 if TYPE_CHECKING:
-    from quilt_runtime.app import Settings
+    from quilt_runtime.app import Settings, TlsFiles
 
-ENVIRONMENT = "QUILT"
+T = TypeVar("T")
 FILE = click.Path(path_type=Path)
 
 
-def _tcp(
-    context: click.Context, parameter: click.Parameter, value: tuple[str, ...]
-) -> tuple[tuple[str, int], ...]:
-    try:
-        return tuple(map(parse_tcp, value))
-    except RequestError as error:
-        raise click.BadParameter(str(error)) from error
+def _checked(read: Callable[[Any], T]) -> Callable[[click.Context, click.Parameter, Any], T]:
+    """Return a callback that reads a flag's value; what it refuses is the flag's error."""
+
+    def callback(context: click.Context, parameter: click.Parameter, value: Any) -> T:
+        try:
+            return read(value)
+        except RequestError as error:
+            raise click.BadParameter(str(error)) from error
+
+    return callback
 
 
-def _health(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str, int] | None:
-    if not value:
+def _addresses(texts: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
+    return tuple(map(parse_tcp, texts))
+
+
+def _health(text: str) -> tuple[str, int] | None:
+    if not text:
         return None
-    host, _, port = value.rpartition(":")
+    host, _, port = text.rpartition(":")
     if not (port.isascii() and port.isdigit()):
-        raise click.BadParameter(f"{value!r} must be HOST:PORT, or empty for none")
+        raise RequestError(f"{text!r} must be HOST:PORT, or empty for none")
     return host.strip("[]"), int(port)
-
-
-def _cidrs(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
-    try:
-        return cluster_cidrs(value)
-    except RequestError as error:
-        raise click.BadParameter(str(error)) from error
 
 
 def _tls(tcp: tuple[tuple[str, int], ...], *files: Path | None) -> TlsFiles | None:
     """All three files or none; without them no address beyond loopback."""
+    from quilt_runtime.app import TlsFiles
+
     given = [path for path in files if path is not None]
     if len(given) == len(files):
         return TlsFiles(*given)
@@ -66,7 +67,7 @@ def _tls(tcp: tuple[tuple[str, int], ...], *files: Path | None) -> TlsFiles | No
 
 @click.command(
     context_settings={
-        "auto_envvar_prefix": ENVIRONMENT,
+        "auto_envvar_prefix": "QUILT",
         "max_content_width": 110,
         "help_option_names": ["-h", "--help"],
     }
@@ -75,7 +76,7 @@ def _tls(tcp: tuple[tuple[str, int], ...], *files: Path | None) -> TlsFiles | No
 @click.option(
     "--grpc-addr",
     multiple=True,
-    callback=_tcp,
+    callback=_checked(_addresses),
     help="Serve gRPC on this HOST:PORT as well; beyond loopback only with the three --tls flags.",
 )
 @click.option("--tls-cert", type=FILE, help="Our certificate (PEM): --grpc-addr then is mutual TLS.")
@@ -89,7 +90,7 @@ def _tls(tcp: tuple[tuple[str, int], ...], *files: Path | None) -> TlsFiles | No
     "--cluster-cidr",
     multiple=True,
     default=NodeConfig().cluster_cidrs,
-    callback=_cidrs,
+    callback=_checked(cluster_cidrs),
     show_default=True,
     help="Until the agent says otherwise; repeatable.",
 )
@@ -97,7 +98,7 @@ def _tls(tcp: tuple[tuple[str, int], ...], *files: Path | None) -> TlsFiles | No
 @click.option(
     "--health-addr",
     default=f"127.0.0.1:{RUNTIME_HEALTH_PORT}",
-    callback=_health,
+    callback=_checked(_health),
     show_default=True,
     help="Probes, metrics.",
 )
@@ -115,19 +116,13 @@ def _tls(tcp: tuple[tuple[str, int], ...], *files: Path | None) -> TlsFiles | No
 )
 @click.option("--cleanup", is_flag=True, help="Remove everything of the mesh from this node, and stop.")
 def main(
-    grpc_addr: tuple[tuple[str, int], ...],
+    log_level: str,
+    cleanup: bool,
+    state_dir: Path | None,
     tls_cert: Path | None,
     tls_key: Path | None,
     tls_client_ca: Path | None,
-    socket_dir: Path,
-    state_dir: Path | None,
-    cluster_cidr: tuple[str, ...],
-    proc_sys_net: Path,
-    health_addr: tuple[str, int] | None,
-    masquerade: bool,
-    log_level: str,
-    cleanup_on_exit: bool,
-    cleanup: bool,
+    **flags: Any,
 ) -> None:
     """Execute routes, own container addresses and serve CNI on this node."""
     from quilt_runtime.app import Settings
@@ -135,22 +130,15 @@ def main(
 
     configure(log_level)
     settings = Settings(
-        socket_dir=socket_dir,
-        state_dir=state_dir or socket_dir / "state",
-        proc_sys_net=proc_sys_net,
-        cluster_cidrs=cluster_cidr,
-        tcp=grpc_addr,
-        tls=_tls(grpc_addr, tls_cert, tls_key, tls_client_ca),
-        health=health_addr,
-        cleanup_on_exit=cleanup_on_exit,
-        masquerade=masquerade,
+        state_dir=state_dir or flags["socket_dir"] / "state",
+        tls=_tls(flags["grpc_addr"], tls_cert, tls_key, tls_client_ca),
+        **flags,
     )
-    _run(settings, _clean if cleanup else _serve)
-
-
-def _run(settings: Settings, act: Callable[[Settings], None]) -> None:
     try:
-        act(settings)
+        if cleanup:
+            _clean(settings)
+        else:
+            _serve(settings)
     except (RequestError, OSError) as error:
         click.echo(f"quilt-runtime: {error}", err=True)
         sys.exit(1)

@@ -1,16 +1,16 @@
 """The node's own part of the pod network, kept as configured: bridge, ports, sysctls, nftables.
 
-Each `ensure_*` reads, compares and writes only what differs; called when nothing is wrong it changes nothing,
+Each part reads, compares and writes only what differs; called when nothing is wrong it changes nothing,
 so a start, a repeated Configure or a false alarm never disturbs traffic.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, ip_network
 from pathlib import Path
 
 import structlog
@@ -22,26 +22,24 @@ from quilt_runtime.core import firewall
 from quilt_runtime.core.config import NodeConfig
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.firewall import Firewall
-from quilt_runtime.core.ipam import Allocation, gateway, veth_address
-from quilt_runtime.core.ipam6 import fits, gateway6
+from quilt_runtime.core.ipam import Allocation, Network, fits, gateway_address, veth_address
 from quilt_runtime.guard import BridgeGuard
 from quilt_runtime.kernel import bridge, forward, nft, snooping, sysctls
 from quilt_runtime.kernel.table import FirewallTable
-from quilt_runtime.metrics import Metrics
 from quilt_runtime.state import Store
 
 log = structlog.get_logger()
+
+AREAS = ("sysctls", "guard", "links", "nftables", "forward")
+"""What can be wrong, in the order in which it is put right."""
 
 
 class NodeNetwork:
     """Owns everything that this node's pods share. Safe to use from any thread."""
 
-    def __init__(
-        self, store: Store, addresses: Addresses, metrics: Metrics, proc_sys_net: Path, default: NodeConfig
-    ) -> None:
+    def __init__(self, store: Store, addresses: Addresses, proc_sys_net: Path, default: NodeConfig) -> None:
         self._store = store
         self._addresses = addresses
-        self._metrics = metrics
         self._proc_sys_net = proc_sys_net
         self._lock = threading.RLock()
         held = store.meta("config")
@@ -67,7 +65,7 @@ class NodeNetwork:
                 log.info("node_configured", mtu=config.mtu, sources=len(config.overlay_sources))
             if not first and config.but_sources(held) and not self.problems and self._table.intact:
                 # A peer more or less: all else is in place, and what others break is repaired at once.
-                self.ensure_firewall()
+                self.ensure(["nftables"])
             else:
                 self.ensure()
 
@@ -76,52 +74,32 @@ class NodeNetwork:
         with self._lock:
             self.configure(self.config.with_sources(add, remove))
 
-    def configure_subnet(self, subnet: IPv4Network) -> None:
-        """Make `subnet` the node's, in the kernel too; raises RequestError, StateError."""
-        if self.is_configured_as(str(subnet)):
-            return
+    def configure_subnet(self, subnet: Network) -> None:
+        """Make `subnet` the node's of its family, in the kernel too; raises RequestError, StateError."""
         with self._lock:
             if self._addresses.set_subnet(subnet):
-                log.info("subnet_configured", subnet=str(subnet))
-            self._metrics.capacity.set(self._addresses.capacity)
+                event = "subnet_configured" if subnet.version == 4 else "subnet6_configured"
+                log.info(event, subnet=str(subnet))
             self.ensure()
 
     def is_configured_as(self, subnet: str) -> bool:
         """Whether this is the node's subnet and nothing is wrong: what others break is repaired at once."""
         return self._table.intact and not self.problems and str(self._addresses.subnet) == subnet
 
-    def configure_subnet6(self, subnet: IPv6Network) -> None:
-        """As configure_subnet, for IPv6."""
-        with self._lock:
-            if self._addresses.set_subnet6(subnet):
-                log.info("subnet6_configured", subnet=str(subnet))
-            self.ensure()
-
-    def ensure(self) -> None:
-        """Bring everything to what it should be; raises the first error after everything was tried."""
-        errors = []
-        parts = (
-            self.ensure_sysctls,
-            self.ensure_guard,
-            self.ensure_links,
-            self.ensure_firewall,
-            self.ensure_forward,
-        )
-        for part in parts:
-            try:
-                part()
-            except RequestError as error:
-                errors.append(error)
+    def ensure(self, areas: Iterable[str] = AREAS) -> None:
+        """Bring areas to what they should be; raises the first error after everything was tried."""
+        _, errors = self._bring(areas)
         if errors:
             raise errors[0]
 
-    def ensure_links(self) -> list[str]:
-        """Make the bridge right and attach the pods' interfaces; returns what was repaired."""
-        return self._tracked("links", lambda: self._ensure_links(None))
+    def repair(self, areas: Collection[str], names: Collection[str] | None) -> list[str]:
+        """Look at areas and put right what others changed; returns what was repaired, by kind.
 
-    def check_links(self, names: Collection[str]) -> list[str]:
-        """As ensure_links, looking at these interfaces alone: an event costs what it touches."""
-        return self._tracked("links", lambda: self._ensure_links(names))
+        Of the interfaces only `names` are looked at (None: all): an event costs what it touches. What fails
+        is among the problems.
+        """
+        done, _ = self._bring([area for area in AREAS if area in areas], names, read=True)
+        return done
 
     def owns_any(self, names: Collection[str]) -> bool:
         """Whether one of these is a pod's interface that should be attached now."""
@@ -138,54 +116,52 @@ class NodeNetwork:
         if self.config.multicast:
             snooping.ensure_port(host_interface, self.config)
 
-    def ensure_sysctls(self) -> list[str]:
-        """Set the kernel's switches; returns those that had another value."""
-        return self._tracked("sysctls", self._ensure_sysctls)
+    def _bring(
+        self, areas: Iterable[str], names: Collection[str] | None = None, *, read: bool = False
+    ) -> tuple[list[str], list[RequestError]]:
+        """Do what each area needs, and remember its failure as a problem of the node until it succeeds."""
+        done: list[str] = []
+        errors: list[RequestError] = []
+        for area in areas:
+            with self._lock:
+                try:
+                    done += self._write(area, names, read=read)
+                except (RequestError, OSError) as error:
+                    errors.append(self._failed(area, error))
+                    continue
+                if self.problems.pop(area, None):
+                    log.info("node_network_recovered", area=area)
+        return done, errors
 
-    def ensure_firewall(self) -> list[str]:
-        """Write the nftables table where it is not what the configuration says; returns what was written."""
-        return self._tracked("nftables", lambda: self._table.ensure(self._firewall()))
+    def _failed(self, area: str, error: RequestError | OSError) -> RequestError:
+        """The kernel refused, the state cannot be written, or no descriptor is left for either."""
+        text = str(error)
+        if self.problems.get(area) != text:
+            log.error("node_network_failed", area=area, reason=text)
+        self.problems[area] = text
+        return error if isinstance(error, RequestError) else RequestError(f"{area}: {text}", retryable=True)
 
-    def ensure_guard(self) -> list[str]:
-        """Hold pods to their own addresses where they share the bridge; returns what was written."""
-        return self._tracked("guard", self.guard.ensure)
-
-    def check_guard(self) -> list[str]:
-        """As ensure_guard, after reading whether someone else changed the table."""
-        return self._tracked("guard", self.guard.check)
-
-    def ensure_forward(self) -> list[str]:
-        """Let pods' packets pass other software's FORWARD policy DROP; returns what was inserted."""
-        return self._tracked("forward", forward.ensure) if self._addresses.subnet else []
-
-    def check_firewall(self) -> list[str]:
-        """As ensure_firewall, after reading whether someone else changed the table."""
-        return self._tracked("nftables", lambda: self._table.check(self._firewall()))
-
-    def _tracked(self, area: str, act: Callable[[], list[str]]) -> list[str]:
-        """Do it, and remember its failure as a problem of the node until it succeeds."""
-        with self._lock:
-            try:
-                done = act()
-            except (RequestError, OSError) as error:
-                # The kernel refused, the state cannot be written, or no descriptor is left for either.
-                text = str(error)
-                if self.problems.get(area) != text:
-                    log.error("node_network_failed", area=area, reason=text)
-                self.problems[area] = text
-                if isinstance(error, RequestError):
-                    raise
-                raise RequestError(f"{area}: {text}", retryable=True) from error
-            if self.problems.pop(area, None):
-                log.info("node_network_recovered", area=area)
-            return done
+    def _write(self, area: str, names: Collection[str] | None, *, read: bool) -> list[str]:
+        """Write what differs in an area, with `read` also what others changed; returns what that was."""
+        match area:
+            case "sysctls":
+                return self._ensure_sysctls()
+            case "guard":
+                return self.guard.ensure(read=read)
+            case "links":
+                return self._ensure_links(names)
+            case "nftables":
+                wanted = Firewall(self.config, self._addresses.subnet, self._addresses.subnet6)
+                return self._table.ensure(wanted, read=read)
+            case _:
+                return forward.ensure() if self._addresses.subnet else []
 
     def _ensure_links(self, names: Collection[str] | None) -> list[str]:
         subnet = self._addresses.subnet
         if subnet is None:
             return []
         with MulticastKernel.open() as kernel:
-            repaired = bridge.ensure_bridge(kernel, bridge.BridgeSpec(subnet, self.config.mtu))
+            repaired = bridge.ensure_bridge(kernel, subnet, self.config.mtu)
             if "bridge" in repaired:
                 sysctls.ensure(self._proc_sys_net, sysctls.BRIDGE)
             if not self.config.lacks_ipv6:
@@ -225,9 +201,6 @@ class NodeNetwork:
             changed += sysctls.ensure(self._proc_sys_net, sysctls.BRIDGE)
         return changed + sysctls.ensure_overlay(self._proc_sys_net, self.config.vxlan_interface)
 
-    def _firewall(self) -> Firewall:
-        return self.config.firewall(self._addresses.subnet, self._addresses.subnet6)
-
     def free_dead(self) -> None:
         """Free the addresses of containers whose interface went while no runtime ran."""
         with Kernel.open() as kernel:
@@ -250,14 +223,15 @@ class NodeNetwork:
             held = [] if link is None else kernel.addresses(link.index)
             veths = [veth_address(port.name) for port in kernel.links() if port.kind == "veth"]
         self._recover_sources()
-        subnets = [network for network in map(_bridge_subnet, (entry.address for entry in held)) if network]
-        if not subnets:
+        subnets = [subnet for entry in held if (subnet := _bridge_subnet(entry.address))]
+        subnet = next((each for each in subnets if isinstance(each, IPv4Network)), None)
+        if subnet is None:
             return
-        self._addresses.set_subnet(subnets[0])
-        for subnet6 in filter(None, map(_bridge_subnet6, (entry.address for entry in held))):
-            self._addresses.set_subnet6(subnet6)
-        found = self._addresses.recover(address for address in veths if address and address in subnets[0])
-        log.warning("state_recovered_from_kernel", subnet=str(subnets[0]), addresses=len(found))
+        self._addresses.set_subnet(subnet)
+        for subnet6 in (each for each in subnets if each.version == 6):
+            self._addresses.set_subnet(subnet6)
+        found = self._addresses.recover(address for address in veths if address and address in subnet)
+        log.warning("state_recovered_from_kernel", subnet=str(subnet), addresses=len(found))
 
     def _recover_sources(self) -> None:
         """Take peers' packets until the agent tells who is one: they would be lost meanwhile."""
@@ -270,17 +244,7 @@ class NodeNetwork:
             log.info("overlay_sources_not_recovered", reason=str(error))
 
 
-def _bridge_subnet(address: str) -> IPv4Network | None:
+def _bridge_subnet(address: str) -> Network | None:
     """Return the subnet whose gateway a bridge address is, None for any other address."""
-    if ":" in address:
-        return None
-    subnet = IPv4Network(address, strict=False)
-    return subnet if address == f"{gateway(subnet)}/{subnet.prefixlen}" else None
-
-
-def _bridge_subnet6(address: str) -> IPv6Network | None:
-    """As _bridge_subnet, for IPv6."""
-    if ":" not in address or address == bridge.LINK_LOCAL:
-        return None
-    subnet = IPv6Network(address, strict=False)
-    return subnet if address == f"{gateway6(subnet)}/{subnet.prefixlen}" else None
+    subnet = ip_network(address, strict=False)
+    return subnet if address == gateway_address(subnet) and address != bridge.LINK_LOCAL else None

@@ -39,7 +39,7 @@ async def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     # Nothing of a predecessor's is taken over before its ports are: until then it may still serve.
-    for host, port in (*settings.tcp, *((settings.health,) if settings.health else ())):
+    for host, port in filter(None, (*settings.grpc_addr, settings.health_addr)):
         await until_free(host, port, HANDOVER_S)
     runtime = Runtime.open(settings)
     try:
@@ -67,8 +67,8 @@ async def _serve(runtime: Runtime, settings: Settings, stop: asyncio.Event) -> N
     keeper.start()
     try:
         await grpc_server.start()
-        if settings.health:
-            await _start_status(status_server, *settings.health)
+        if settings.health_addr:
+            await _start_status(status_server, *settings.health_addr)
         tasks = [
             asyncio.create_task(DriftRepair(runtime.network, runtime.metrics).run()),
             asyncio.create_task(_tell_health(runtime, grpc_server)),

@@ -18,7 +18,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -114,11 +114,6 @@ class Store:
     def delete(self, owners: Iterable[Owner]) -> None:
         """Forget what these owners had; raises StateError."""
         self._write(map(_deletion, owners))
-
-    def subnet(self) -> IPv4Network | None:
-        """Return the node's subnet, None where it has none yet."""
-        text = self.meta("subnet")
-        return IPv4Network(text) if text else None
 
     def _write(self, statements: Iterable[Statement]) -> None:
         with self._lock:

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +29,7 @@ from quilt_multicast.mroute import MulticastTable
 from quilt_multicast.service import Host, Multicast, Wanted
 from quilt_netlink import Monitor, MulticastKernel, Snooping, VxlanGroup
 from quilt_nodeagent.core.peer import Peer, make_peer
+from quilt_runtime.core.config import NodeConfig
 from quilt_runtime.core.firewall import Firewall, ruleset
 
 T = TypeVar("T")
@@ -299,7 +301,8 @@ def set_up(node: Node, names: dict[int, str]) -> None:
         assert bridge is not None
         # As the runtime does, but ready at once: a bridge floods for as long as members may take to answer.
         kernel.set_snooping(bridge.index, Snooping(query_response_intvl=20))
-    table = Firewall(f"10.42.{mine}.0/24", ("10.42.0.0/16",), 4789, UNDERLAY, multicast=True)
+    config = NodeConfig(overlay_sources=UNDERLAY, multicast=True, spoof_guard=False)
+    table = Firewall(config, IPv4Network(f"10.42.{mine}.0/24"))
     node.space.run("nft", "-f", "-", stdin="".join(ruleset(table)))
 
 

@@ -22,11 +22,10 @@ from quilt_runtime.cni.verbs import Request, execute
 from quilt_runtime.core import cni
 from quilt_runtime.core.cni import CniError, Document
 from quilt_runtime.services.acceptor import Acceptor
-from quilt_runtime.services.sockets import SocketFile, peer_uid
+from quilt_runtime.services.sockets import peer_uid
 
 log = structlog.get_logger()
 
-SOCKET_UMASK = 0o177
 MAX_REQUEST = 4 << 20  # GC of a full node with long ids is 60 KB
 MAX_DESCRIPTORS = 2
 WORKERS = 16
@@ -39,28 +38,23 @@ class CniServer:
 
     def __init__(self, runtime: Runtime, socket_dir: Path) -> None:
         self._runtime = runtime
-        self._file = SocketFile(socket_dir / "cni.sock")
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="cni")
-        self._acceptor = Acceptor(
-            self._listener, lambda connection: self._pool.submit(self._serve, connection), "cni-accept"
-        )
+        self._path = socket_dir / "cni.sock"
+        self._acceptor = Acceptor(self._path, self._hand_on, "cni-accept")
         self.wrong = self._acceptor.wrong
 
     def start(self) -> None:
         """Listen; the socket is at its path when this returns."""
-        with self._file.binding(SOCKET_UMASK) as path:
-            self._listener.bind(str(path))
-            self._listener.listen(BACKLOG)
-        self._acceptor.start()
-        log.info("cni_serving", socket=str(self._file.path))
+        self._acceptor.start(BACKLOG)
+        log.info("cni_serving", socket=str(self._path))
 
     def stop(self) -> None:
         """Accept nothing more and finish what is under way."""
-        self._file.remove()
         self._acceptor.stop()
-        self._listener.close()
         self._pool.shutdown(wait=True)
+
+    def _hand_on(self, connection: socket.socket) -> None:
+        self._pool.submit(self._serve, connection)
 
     def _serve(self, connection: socket.socket) -> None:
         begun = time.perf_counter()

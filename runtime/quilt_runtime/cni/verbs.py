@@ -22,8 +22,8 @@ from quilt_runtime.app import Runtime
 from quilt_runtime.core import cni
 from quilt_runtime.core.cni import CniError, Config, Document
 from quilt_runtime.core.errors import ExhaustedError, NoSubnetError, RequestError
-from quilt_runtime.core.ipam import Allocation, Owner, gateway, veth_address
-from quilt_runtime.core.ipam6 import gateway6
+from quilt_runtime.core.ipam import Allocation, Owner, veth_address
+from quilt_runtime.core.pod import PodSpec
 from quilt_runtime.kernel import pods
 from quilt_runtime.state import StateError
 
@@ -88,22 +88,8 @@ def _connect(runtime: Runtime, request: Request, config: Config, owner: Owner) -
             runtime.addresses.release_gone(owner)
         raise
     log.info("pod_connected", container=owner.container_id, address=str(spec.address))
-    attachment = cni.Attachment(
-        bridge=BRIDGE_DEVICE,
-        bridge_mac=bridge.mac,
-        host_interface=spec.host_interface,
-        host_mac=spec.host_mac,
-        interface=spec.interface,
-        mac=spec.mac,
-        sandbox=request.environment.get("CNI_NETNS", ""),
-        address=f"{spec.address}/32",
-        gateway=str(spec.gateway),
-        mtu=spec.mtu,
-        address6=f"{spec.address6}/128" if spec.address6 else "",
-        gateway6=str(spec.gateway6 or ""),
-        defaults=defaults,
-    )
-    return cni.result(config.version, attachment, config.dns)
+    sandbox = request.environment.get("CNI_NETNS", "")
+    return cni.result(config, spec, {"name": BRIDGE_DEVICE, "mac": bridge.mac}, sandbox, defaults)
 
 
 def delete(runtime: Runtime, request: Request, config: Config) -> None:
@@ -129,7 +115,7 @@ def check(runtime: Runtime, request: Request, config: Config) -> None:
     spec = _spec(runtime, allocation, config)
     if str(spec.address6) not in expected:
         # Made before the node had IPv6: it is right without.
-        spec = replace(spec, address6=None, gateway6=None)
+        spec = replace(spec, ways=spec.ways[:1])
     with Kernel.open() as host, _kernel(inside) as pod:
         found = pods.problems(host, pod, spec)
     if found:
@@ -163,29 +149,24 @@ def collect(runtime: Runtime, request: Request, config: Config) -> None:
         log.info("garbage_collected", addresses=len(freed), interfaces=orphans)
 
 
-def _spec(runtime: Runtime, allocation: Allocation, config: Config) -> pods.PodSpec:
-    subnet = runtime.addresses.subnet
-    if subnet is None:
-        raise NoSubnetError
-    subnet6 = runtime.addresses.subnet6
-    if subnet6 is not None and runtime.network.config.lacks_ipv6:
+def _spec(runtime: Runtime, allocation: Allocation, config: Config) -> PodSpec:
+    ways = runtime.addresses.ways(allocation.address)
+    if len(ways) == 2 and runtime.network.config.lacks_ipv6:
         raise RequestError(runtime.network.config.lacks_ipv6, retryable=True)
-    return pods.PodSpec(
+    return PodSpec(
         host_interface=allocation.host_interface,
         interface=allocation.owner.interface,
         address=allocation.address,
-        gateway=gateway(subnet),
+        ways=ways,
         mtu=config.mtu or runtime.network.config.mtu,
         wished_mac=config.mac,
-        address6=runtime.addresses.twin(allocation.address),
-        gateway6=gateway6(subnet6) if subnet6 else None,
     )
 
 
 def _bridge(runtime: Runtime, host: Kernel) -> Link:
     """Return the bridge, made again where it was deleted a moment ago."""
     if (link := host.link(BRIDGE_DEVICE)) is None:
-        runtime.network.ensure_links()
+        runtime.network.ensure(["links"])
         link = host.link(BRIDGE_DEVICE)
     if link is None:
         raise RequestError(

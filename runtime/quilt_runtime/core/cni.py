@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
-from quilt_runtime.core.ipam import Owner
+from quilt_runtime.core.ipam import Owner, host_route
+from quilt_runtime.core.pod import PodSpec, default_route
 
 VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
 VERBS = frozenset({"ADD", "DEL", "CHECK", "STATUS", "GC", "VERSION"})
@@ -65,26 +66,6 @@ class Config:
     dns: Document = field(default_factory=dict)
     prev_result: Document = field(default_factory=dict)
     attachments: frozenset[Owner] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Attachment:
-    """What a result tells about one pod interface."""
-
-    bridge: str
-    bridge_mac: str
-    host_interface: str
-    host_mac: str
-    interface: str
-    mac: str
-    sandbox: str
-    address: str
-    gateway: str
-    mtu: int
-    address6: str = ""
-    gateway6: str = ""
-    defaults: frozenset[int] = frozenset({4, 6})
-    """The families of which it has the pod's default route."""
 
 
 def parse_config(text: str, environment: Mapping[str, str]) -> Config:
@@ -145,32 +126,37 @@ def parse_interface(name: str) -> str:
     return name
 
 
-def result(version: str, attachment: Attachment, dns: Document) -> Document:
-    """Return the result of ADD in the shape of `version`."""
-    ips: list[Document] = [{"address": attachment.address, "gateway": attachment.gateway, "interface": 2}]
-    routes: list[Document] = (
-        [{"dst": "0.0.0.0/0", "gw": attachment.gateway}] if 4 in attachment.defaults else []
-    )
-    if attachment.address6:
-        ips.append({"address": attachment.address6, "gateway": attachment.gateway6, "interface": 2})
-        routes += [{"dst": "::/0", "gw": attachment.gateway6}] if 6 in attachment.defaults else []
-    interfaces: list[Document] = [
-        {"name": attachment.bridge, "mac": attachment.bridge_mac},
-        {"name": attachment.host_interface, "mac": attachment.host_mac},
-        {"name": attachment.interface, "mac": attachment.mac, "sandbox": attachment.sandbox},
+def result(config: Config, spec: PodSpec, bridge: Document, sandbox: str, defaults: Set[int]) -> Document:
+    """Return the result of ADD in the shape of the configuration's version.
+
+    `defaults` are the families (4, 6) of which the interface has the pod's default route.
+    """
+    ips: list[Document] = [
+        {"address": host_route(address), "gateway": str(gateway), "interface": 2}
+        for address, gateway in spec.ways
     ]
-    if version.startswith("0."):
+    routes: list[Document] = [
+        {"dst": default_route(gateway), "gw": str(gateway)}
+        for _, gateway in spec.ways
+        if gateway.version in defaults
+    ]
+    interfaces: list[Document] = [
+        bridge,
+        {"name": spec.host_interface, "mac": spec.host_mac},
+        {"name": spec.interface, "mac": spec.mac, "sandbox": sandbox},
+    ]
+    if config.version.startswith("0."):
         for ip in ips:
             ip["version"] = "6" if ":" in ip["address"] else "4"
-    if version == "1.1.0":
+    if config.version == "1.1.0":
         for interface in interfaces:
-            interface["mtu"] = attachment.mtu
+            interface["mtu"] = spec.mtu
     return {
-        "cniVersion": version,
+        "cniVersion": config.version,
         "interfaces": interfaces,
         "ips": ips,
         "routes": routes,
-        "dns": dns,
+        "dns": config.dns,
     }
 
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from quilt_crds.names import DEFAULT_CLUSTER_CIDRS, DEFAULT_VNI, IPV6_MTU, VXLAN_DEVICE, VXLAN_PORT
 from quilt_runtime.core.errors import RequestError
-from quilt_runtime.core.firewall import Firewall
 from quilt_runtime.core.requests import cluster_cidrs as parse_cidrs
 from quilt_runtime.core.routes import all_canonical4, interface_name
-
-T = TypeVar("T")
 
 DEFAULT_MTU = 1450  # an Ethernet underlay of 1500 less VXLAN over IPv4
 MTU_RANGE = range(576, 65536)
@@ -61,60 +59,22 @@ class NodeConfig:
             f"{IPV6_MTU - self.mtu}, or remove clusterCIDRsV6 from the QuiltNetwork"
         )
 
-    def firewall(self, subnet: IPv4Network | None, subnet6: IPv6Network | None = None) -> Firewall:
-        """Return what the nftables table has to say for this configuration."""
-        return Firewall(
-            subnet=str(subnet or ""),
-            cluster_cidrs=self.cluster_cidrs,
-            vxlan_port=self.vxlan_port,
-            overlay_sources=self.overlay_sources,
-            subnet6=str(subnet6 or ""),
-            multicast=self.multicast,
-            vni=self.vni,
-            device=self.vxlan_interface,
-            spoof_guard=self.spoof_guard,
-            masquerade=self.masquerade,
-        )
-
-    def merged(
-        self,
-        *,
-        cluster_cidrs: Iterable[str],
-        mtu: int,
-        vxlan_interface: str,
-        vxlan_port: int,
-        overlay_sources: Collection[str],
-        prefix_length: int,
-        vni: int = 0,
-    ) -> tuple[Self, list[str]]:
-        """Return the configuration that a request asks for, and why some of it cannot be.
+    def merged(self, **asked: Any) -> tuple[Self, list[str]]:
+        """Return the configuration that a request asks for, by fields, and why some of it cannot be.
 
         What the request leaves empty or zero stays as it is, and so does what cannot be used: peers are taken
         in whatever is wrong with the rest. The overlay sources are always the request's.
         """
+        found: dict[str, Any] = {}
         refused: list[str] = []
-
-        def read(reading: Callable[[], T], held: T) -> T:
+        readers = {**_READERS, "overlay_sources": self._sources}
+        for name, value in asked.items():
             try:
-                return reading() or held
+                found[name] = readers[name](value)
             except RequestError as error:
                 refused.append(str(error))
-                return held
-
-        sources = read(lambda: self._sources(overlay_sources), self.overlay_sources)
-        config = replace(
-            self,
-            cluster_cidrs=read(lambda: parse_cidrs(cluster_cidrs), self.cluster_cidrs),
-            mtu=read(lambda: _within("MTU", mtu, MTU_RANGE), self.mtu),
-            vxlan_interface=read(lambda: _device_name(vxlan_interface), self.vxlan_interface),
-            vxlan_port=read(lambda: _within("VXLAN port", vxlan_port, range(1, 65536)), self.vxlan_port),
-            overlay_sources=sources if overlay_sources else frozenset(),
-            prefix_length=read(
-                lambda: _within("Prefix length", prefix_length, PREFIX_LENGTHS), self.prefix_length
-            ),
-            vni=read(lambda: _within("VNI", vni, VNIS), self.vni),
-        )
-        return config, refused
+        changes = {name: value for name, value in found.items() if value or name == "overlay_sources"}
+        return replace(self, **changes), refused
 
     def with_sources(self, add: Iterable[str], remove: Iterable[str]) -> Self:
         """Return the configuration with some overlay sources more and others less; raises RequestError."""
@@ -128,14 +88,6 @@ class NodeConfig:
         if all_canonical4(list(unknown)):
             return wanted
         return wanted - unknown | frozenset(map(_host_address, unknown))
-
-    def with_multicast(self, on: bool, fast_leave: bool) -> Self:
-        """Return the configuration with multicast on or off; `fast_leave` matters while it is on."""
-        return replace(self, multicast=on, fast_leave=fast_leave)
-
-    def with_spoof_guard(self, on: bool) -> Self:
-        """Return the configuration with pods held to their own addresses, or not."""
-        return replace(self, spoof_guard=on)
 
     def but_sources(self, other: Self) -> bool:
         """Whether the two differ in nothing but the overlay's sources."""
@@ -175,7 +127,7 @@ def _read(value: Any, default: object) -> Any:
     return value
 
 
-def _within(what: str, value: int, allowed: range) -> int:
+def _within(what: str, allowed: range, value: int) -> int:
     if value and value not in allowed:
         raise RequestError(f"{what} {value} must be between {allowed.start} and {allowed.stop - 1}")
     return value
@@ -186,6 +138,17 @@ def _device_name(text: str) -> str:
     if any(c in '"*\\' for c in text):
         raise RequestError(f"Invalid interface name {text!r}")
     return interface_name(text) if text else ""
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "cluster_cidrs": parse_cidrs,
+    "mtu": partial(_within, "MTU", MTU_RANGE),
+    "vxlan_interface": _device_name,
+    "vxlan_port": partial(_within, "VXLAN port", range(1, 65536)),
+    "prefix_length": partial(_within, "Prefix length", PREFIX_LENGTHS),
+    "vni": partial(_within, "VNI", VNIS),
+}
+"""What checks a value that a request has, by field: RequestError where it cannot be."""
 
 
 def _host_address(text: str) -> str:

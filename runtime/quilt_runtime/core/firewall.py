@@ -13,16 +13,20 @@ import ipaddress
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
 
-from quilt_crds.names import BRIDGE_DEVICE, DEFAULT_VNI, VXLAN_DEVICE
+from quilt_crds.names import BRIDGE_DEVICE, MULTICAST_PORT
 from quilt_netlink.nftsets import SetChange
-from quilt_runtime.core import guard, multicast
+from quilt_runtime.core import guard
+from quilt_runtime.core.config import NodeConfig
 from quilt_runtime.core.nftables import Entrance
 
 FAMILY = "inet"
 _ENTRANCE = Entrance(FAMILY, "input", "input priority filter - 10")
 # A source port that masquerading picks must not be the overlay's: the reply would be taken for VXLAN.
 MASQUERADE_FROM = 16384
+# Routed into the mesh and out of it, a packet loses two.
+MULTICAST_TTL = 3
 # In nft's own text; what else an element may carry, such as a time-out, means that it is not the runtime's.
 SOURCES = re.compile(
     r"(?P<head>\tset overlay_sources_v[46] \{\n[^{}]*?)\n\t\telements = \{(?P<members>[^{}]*)\}"
@@ -31,26 +35,16 @@ SOURCES = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Firewall:
-    """What the table depends on; `subnet` and `subnet6` are the node's own, empty where it has none (yet).
+    """What the table depends on; the subnets are the node's own, None where it has none (yet)."""
 
-    `device` is the overlay's. Without `masquerade` pods leave the cluster under their own addresses.
-    """
-
-    subnet: str
-    cluster_cidrs: tuple[str, ...]
-    vxlan_port: int
-    overlay_sources: frozenset[str]
-    subnet6: str = ""
-    multicast: bool = False
-    spoof_guard: bool = False
-    vni: int = DEFAULT_VNI
-    device: str = VXLAN_DEVICE
-    masquerade: bool = True
+    config: NodeConfig
+    subnet: IPv4Network | None = None
+    subnet6: IPv6Network | None = None
 
     @property
     def overlay(self) -> str:
         """What matches a packet of the overlay; the VNI is 12 bytes into the UDP datagram (RFC 7348)."""
-        return f"udp dport {self.vxlan_port} @th,96,24 {self.vni}"
+        return f"udp dport {self.config.vxlan_port} @th,96,24 {self.config.vni}"
 
 
 def ruleset(wanted: Firewall, *, fib: bool = True) -> tuple[str, ...]:
@@ -62,9 +56,9 @@ def ruleset(wanted: Firewall, *, fib: bool = True) -> tuple[str, ...]:
         *_output(wanted),
         *_postrouting(wanted, fib=fib),
     ]
-    if wanted.multicast:
-        chains += multicast.chain(BRIDGE_DEVICE)
-    if wanted.spoof_guard:
+    if wanted.config.multicast:
+        chains += _multicast()
+    if wanted.config.spoof_guard:
         chains += guard.outside(BRIDGE_DEVICE, wanted.subnet, wanted.subnet6)
     return _ENTRANCE.replaced([*_sets(wanted), *chains], [f"{wanted.overlay} goto overlay"])
 
@@ -107,8 +101,8 @@ def _canonical(text: str) -> str:
 
 
 def _sets(wanted: Firewall) -> list[str]:
-    cidrs4, cidrs6 = split(wanted.cluster_cidrs)
-    sources4, sources6 = split(wanted.overlay_sources)
+    cidrs4, cidrs6 = split(wanted.config.cluster_cidrs)
+    sources4, sources6 = split(wanted.config.overlay_sources)
     return [
         *_set("cluster_v4", "ipv4_addr", cidrs4, interval=True),
         *_set("cluster_v6", "ipv6_addr", cidrs6, interval=True),
@@ -178,18 +172,15 @@ def _postrouting(wanted: Firewall, *, fib: bool) -> list[str]:
     kube-proxy that masquerades nothing inside the cluster) would be answered past the overlay, which strict
     source checks refuse: it gets the device's address. Without `fib` so does what it forwards for others.
     """
-    first, last = (
-        (MASQUERADE_FROM, 65535) if wanted.vxlan_port < MASQUERADE_FROM else (1024, wanted.vxlan_port - 1)
-    )
+    port, device = wanted.config.vxlan_port, wanted.config.vxlan_interface
+    first, last = (MASQUERADE_FROM, 65535) if port < MASQUERADE_FROM else (1024, port - 1)
     host = " fib saddr type local" if fib else ""
     rules = []
     for family, subnet, cluster in (("ip", wanted.subnet, "v4"), ("ip6", wanted.subnet6, "v6")):
-        if subnet and wanted.masquerade:
+        if subnet and wanted.config.masquerade:
             rules.append(f"    {family} saddr {subnet} {family} daddr != @cluster_{cluster} goto leaving")
         if subnet:
-            rules.append(
-                f'    oifname "{wanted.device}" {family} saddr != @cluster_{cluster}{host} goto leaving'
-            )
+            rules.append(f'    oifname "{device}" {family} saddr != @cluster_{cluster}{host} goto leaving')
     return [
         "  chain leaving {",
         "    ip daddr { 224.0.0.0/4, 255.255.255.255 } return",
@@ -200,5 +191,23 @@ def _postrouting(wanted: Firewall, *, fib: bool) -> list[str]:
         "  chain postrouting {",
         "    type nat hook postrouting priority srcnat; policy accept;",
         *rules,
+        "  }",
+    ]
+
+
+def _multicast() -> list[str]:
+    """Make the mesh one link to multicast, as a sender's default TTL of 1 expects.
+
+    Packets of link-local groups stay as they are: they never leave their node. Answers between agents, which
+    tell who has members of which group, are dropped where they come from a pod, whatever address it claims to
+    have: they are never a pod's business.
+    """
+    bridge = f'    iifname "{BRIDGE_DEVICE}"'
+    groups = "ip daddr 224.0.0.0/4 ip daddr != 224.0.0.0/24"
+    return [
+        "  chain multicast {",
+        "    type filter hook prerouting priority mangle; policy accept;",
+        f"{bridge} udp dport {MULTICAST_PORT} drop",
+        f"{bridge} {groups} ip ttl < {MULTICAST_TTL} ip ttl set {MULTICAST_TTL}",
         "  }",
     ]

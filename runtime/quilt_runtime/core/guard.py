@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from quilt_crds.names import POD_INTERFACE_PREFIX
 from quilt_netlink.nftsets import SetChange, port_key
@@ -133,7 +133,7 @@ def interfaces(subnet: IPv4Network) -> str:
     return f"{POD_INTERFACE_PREFIX}{digits}*"
 
 
-def outside(bridge: str, subnet: str, subnet6: str) -> list[str]:
+def outside(bridge: str, subnet: IPv4Network | None, subnet6: IPv6Network | None) -> list[str]:
     """Return the chain of the table `inet quilt` by which nobody outside speaks for a local pod."""
     sources = [("ip", subnet), ("ip6", subnet6)]
     rules = [

@@ -1,17 +1,25 @@
 """Which address a container gets: the lowest free one behind the last given, so that a released one rests.
 
 Addresses are plain integers here, as the set of taken ones is looked up for each.
+
+A pod's IPv6 address is its twin: the number within the node's IPv6 subnet is that of its IPv4 address in the
+other. 10.42.1.5 of 10.42.1.0/24 is paired with fd42:42:0:1::5 of fd42:42:0:1::/64. So there is nothing to
+search in 2^64 addresses and nothing to remember: that an address is given once, rests after its release and
+is known again after the state was lost all follows from IPv4, and the interface's name tells both.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from quilt_crds.names import POD_INTERFACE_PREFIX
 from quilt_runtime.core.errors import AddressTakenError, ExhaustedError, RequestError
+
+Ip = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -49,9 +57,29 @@ def veth_address(name: str) -> IPv4Address | None:
     return IPv4Address(int(digits, 16))
 
 
-def gateway(subnet: IPv4Network) -> IPv4Address:
-    """Return the bridge's own address: the first host of the subnet."""
+def gateway(subnet: Network) -> Ip:
+    """Return the bridge's own address: the first host of the subnet, in IPv6 behind the routers' anycast."""
     return subnet.network_address + 1
+
+
+def gateway_address(subnet: Network) -> str:
+    """Return the gateway with the subnet's prefix length, e.g. 10.42.1.1/24."""
+    return f"{gateway(subnet)}/{subnet.prefixlen}"
+
+
+def host_route(address: Ip) -> str:
+    """Return the prefix that is one address, e.g. 10.42.1.5/32."""
+    return f"{address}/{address.max_prefixlen}"
+
+
+def fits(subnet: IPv4Network, subnet6: IPv6Network) -> bool:
+    """Whether the IPv6 subnet has an address for every one of the IPv4 subnet."""
+    return subnet6.num_addresses >= subnet.num_addresses
+
+
+def twin(address: IPv4Address, subnet: IPv4Network, subnet6: IPv6Network) -> IPv6Address:
+    """Return the IPv6 address that is paired with a pod's IPv4 address."""
+    return subnet6.network_address + (int(address) - int(subnet.network_address))
 
 
 def capacity(subnet: IPv4Network) -> int:
@@ -73,16 +101,34 @@ def next_free(subnet: IPv4Network, taken: Container[int], cursor: int, count: in
     raise ExhaustedError(str(subnet), count, capacity(subnet))
 
 
-def static_address(subnet: IPv4Network, text: str) -> IPv4Address:
-    """Return the address that a container wishes for, with or without a prefix length.
+def static_addresses(subnet: IPv4Network, subnet6: IPv6Network | None, wishes: Sequence[str]) -> IPv4Address:
+    """Return the IPv4 address that a container wishes for by addresses of one or both families.
 
-    Raises RequestError where it is no address of the subnet, AddressTakenError where nobody may have it.
+    With or without a prefix length. Raises RequestError where one is no address of the node's subnets or they
+    do not go together, AddressTakenError where nobody may have it.
     """
-    spelled, _, _ = text.partition("/")
+    found = {_static_address(subnet, subnet6, text) for text in wishes}
+    if len(found) != 1:
+        raise RequestError(
+            f"Static addresses {', '.join(text[:64] for text in wishes)} do not go together: a pod has the "
+            "same number in the node's IPv4 and IPv6 subnets"
+        )
+    return found.pop()
+
+
+def _static_address(subnet: IPv4Network, subnet6: IPv6Network | None, text: str) -> IPv4Address:
     try:
-        address = ipaddress.ip_address(spelled)
+        address = ipaddress.ip_address(text.partition("/")[0])
     except ValueError as error:
         raise RequestError(f"Invalid static address {text[:64]!r}") from error
+    if isinstance(address, IPv6Address) and subnet6 is not None:
+        number = int(address) - int(subnet6.network_address)
+        if address not in subnet6 or number >= subnet.num_addresses:
+            raise RequestError(
+                f"Static address {address} is not in this node's subnet {subnet6}, or not among its first "
+                f"{subnet.num_addresses} addresses, which pods have"
+            )
+        address = subnet.network_address + number
     if not isinstance(address, IPv4Address) or address not in subnet:
         raise RequestError(f"Static address {address} is not in this node's subnet {subnet}")
     if address in {subnet.network_address, gateway(subnet), subnet.broadcast_address}:

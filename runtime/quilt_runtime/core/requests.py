@@ -7,11 +7,9 @@ from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Network
 
 from quilt_runtime.core.errors import RequestError
-from quilt_runtime.core.ipam import capacity
+from quilt_runtime.core.ipam import Network, capacity
 
 LONGEST_CIDR = 43  # an IPv6 address with an embedded IPv4 one, and /128
-
-Network = IPv4Network | IPv6Network
 
 
 def parse_network(what: str, text: str) -> Network:

@@ -20,7 +20,8 @@ from quilt_netlink.ops import Create, Delete, Failure, Op, Put
 from quilt_netlink.shapes import number4, pack_ip, pack_ips
 from quilt_netlink.state import SCOPE_LINK, TABLE_MAIN, Nexthop, Route, Unreachable
 from quilt_runtime.core.errors import RequestError
-from quilt_runtime.core.requests import LONGEST_CIDR, Network, parse_network4
+from quilt_runtime.core.ipam import Network
+from quilt_runtime.core.requests import LONGEST_CIDR, parse_network4
 
 RETRYABLE = frozenset(
     {errno.ENETDOWN, errno.EEXIST, errno.EINTR, errno.EBUSY, errno.ENOBUFS, errno.ENOMEM, errno.EAGAIN}

@@ -9,7 +9,7 @@ forwards. Its ports are hairpin ports, so that a pod reaches itself through a Se
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network
 
 from quilt_crds.names import BRIDGE_DEVICE
@@ -20,66 +20,44 @@ from quilt_netlink import (
     Delete,
     KernelLike,
     Link,
-    NetlinkError,
     Op,
     Put,
-    is_absent,
     require,
 )
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.guard import BRIDGE_LINK_LOCAL, bridge_mac
-from quilt_runtime.core.ipam import gateway, veth_address
-from quilt_runtime.core.ipam6 import gateway6
+from quilt_runtime.core.ipam import gateway_address, veth_address
 
 LINK_LOCAL = f"{BRIDGE_LINK_LOCAL}/64"
 
 
-@dataclass(frozen=True, slots=True)
-class BridgeSpec:
-    """What the bridge should be; `mtu` in bytes."""
-
-    subnet: IPv4Network
-    mtu: int
-
-    @property
-    def mac(self) -> str:
-        """Locally administered, from the gateway's address: the same after any re-creation."""
-        return bridge_mac(self.subnet)
-
-    @property
-    def address(self) -> str:
-        """The gateway with the subnet's prefix length, e.g. 10.42.1.1/24."""
-        return f"{gateway(self.subnet)}/{self.subnet.prefixlen}"
-
-
-def ensure_bridge(kernel: KernelLike, spec: BridgeSpec) -> list[str]:
+def ensure_bridge(kernel: KernelLike, subnet: IPv4Network, mtu: int) -> list[str]:
     """Make the bridge right; returns the kinds of what was repaired ("bridge", "bridge_settings",
-    "bridge_address").
+    "bridge_address"). `mtu` is in bytes.
     """
     repaired = []
+    # From the gateway's address: the same after any re-creation.
+    mac = bridge_mac(subnet)
     link = kernel.link(BRIDGE_DEVICE)
     if link is None:
-        kernel.run(Create(Link(BRIDGE_DEVICE, "bridge", mac=spec.mac, up=True, addrgenmode=ADDRGENMODE_NONE)))
+        kernel.run(Create(Link(BRIDGE_DEVICE, "bridge", mac=mac, up=True, addrgenmode=ADDRGENMODE_NONE)))
         repaired.append("bridge")
         link = _present(kernel)
         # Only an MTU set on a bridge that exists is kept: one given at creation follows the smallest port.
-        kernel.run(Put(Link(BRIDGE_DEVICE, index=link.index, mtu=spec.mtu, up=True)))
+        kernel.run(Put(Link(BRIDGE_DEVICE, index=link.index, mtu=mtu, up=True)))
     elif link.kind != "bridge":
         raise RequestError(
             f"Interface {BRIDGE_DEVICE} exists and is no bridge but {link.kind or 'a device'}; rename it"
         )
-    elif not link.up or link.mac != spec.mac or link.mtu != spec.mtu:
-        kernel.run(Put(Link(BRIDGE_DEVICE, index=link.index, mac=spec.mac, mtu=spec.mtu, up=True)))
+    elif not link.up or link.mac != mac or link.mtu != mtu:
+        kernel.run(Put(Link(BRIDGE_DEVICE, index=link.index, mac=mac, mtu=mtu, up=True)))
         repaired.append("bridge_settings")
-    if _ensure_addresses(kernel, link.index, {spec.address}, 4):
-        repaired.append("bridge_address")
-    return repaired
+    return repaired + _ensure_addresses(kernel, link.index, {gateway_address(subnet)}, 4)
 
 
 def ensure_addresses6(kernel: KernelLike, subnet: IPv6Network) -> list[str]:
     """Give the bridge its IPv6 addresses; returns ["bridge_address"] where one was missing or stale."""
-    wanted = {f"{gateway6(subnet)}/{subnet.prefixlen}", LINK_LOCAL}
-    return ["bridge_address"] if _ensure_addresses(kernel, _present(kernel).index, wanted, 6) else []
+    return _ensure_addresses(kernel, _present(kernel).index, {gateway_address(subnet), LINK_LOCAL}, 6)
 
 
 def ensure_ports(kernel: KernelLike, names: Iterable[str]) -> list[str]:
@@ -96,13 +74,9 @@ def ensure_ports(kernel: KernelLike, names: Iterable[str]) -> list[str]:
 
 def attach(kernel: KernelLike, bridge: int, link: Link) -> bool:
     """Make a link an up hairpin port of the bridge; false where it has gone meanwhile."""
-    try:
-        kernel.run(Put(replace(_bare(link), up=True, master=bridge, hairpin=True)))
-    except NetlinkError as error:
-        if is_absent(error.errno):
-            return False
-        raise
-    return True
+    failures = kernel.apply([Put(replace(_bare(link), up=True, master=bridge, hairpin=True))])
+    require(failures, absent=True)
+    return not failures
 
 
 def remove_links(kernel: KernelLike) -> int:
@@ -129,7 +103,7 @@ def _present(kernel: KernelLike) -> Link:
     return link
 
 
-def _ensure_addresses(kernel: KernelLike, ifindex: int, wanted: set[str], family: int) -> bool:
+def _ensure_addresses(kernel: KernelLike, ifindex: int, wanted: set[str], family: int) -> list[str]:
     """Give the bridge exactly these addresses of a family; an earlier subnet's is removed (its routes would
     lead nowhere).
     """
@@ -138,4 +112,4 @@ def _ensure_addresses(kernel: KernelLike, ifindex: int, wanted: set[str], family
     ops: list[Op] = [Create(Address(ifindex, address)) for address in sorted(wanted - held)]
     ops += [Delete(Address(ifindex, address)) for address in sorted(held - wanted)]
     require(kernel.apply(ops), absent=True)
-    return bool(ops)
+    return ["bridge_address"] if ops else []

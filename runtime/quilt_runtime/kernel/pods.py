@@ -7,14 +7,13 @@ and then configured over a netlink socket that was opened inside it; both were h
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
 
 from quilt_crds.names import BRIDGE_DEVICE
 from quilt_netlink import (
     ADDRGENMODE_NONE,
     SCOPE_LINK,
     SCOPE_UNIVERSE,
+    TABLE_MAIN,
     Address,
     Create,
     Delete,
@@ -26,13 +25,12 @@ from quilt_netlink import (
     Put,
     Route,
     Rule,
-    is_absent,
     require,
 )
 from quilt_runtime.core.errors import RequestError
-from quilt_runtime.core.guard import Port, pod_mac
+from quilt_runtime.core.ipam import Ip, host_route
+from quilt_runtime.core.pod import PodSpec, default_route
 
-Ip = IPv4Address | IPv6Address
 PROTOCOL_STATIC = 4
 BESIDE = 0x71000000
 """Number of the routing table of a pod's further attachment, plus its interface's index."""
@@ -43,44 +41,6 @@ class Ipv6OffError(RequestError):
     """The engine switched IPv6 off in the pod's namespace, which the runtime cannot enter."""
 
 
-@dataclass(frozen=True, slots=True)
-class PodSpec:
-    """What a pod's interface should be; `wished_mac` empty means the one that belongs to the address.
-
-    `address6` and `gateway6` are both given or both None.
-    """
-
-    host_interface: str
-    interface: str
-    address: IPv4Address
-    gateway: IPv4Address
-    mtu: int
-    wished_mac: str = ""
-    address6: IPv6Address | None = None
-    gateway6: IPv6Address | None = None
-
-    @property
-    def mac(self) -> str:
-        """The pod's MAC. It follows from the address, so a reused address is no stale neighbour to anyone."""
-        return self.wished_mac or pod_mac(self.address)
-
-    @property
-    def addresses(self) -> list[tuple[Ip, Ip]]:
-        """Address and gateway of each family that the pod has, IPv4 first."""
-        second = [(self.address6, self.gateway6)] if self.address6 and self.gateway6 else []
-        return [(self.address, self.gateway), *second]
-
-    @property
-    def host_mac(self) -> str:
-        """The host end's MAC, which no packet carries."""
-        return f"0a:59:{self.address.packed.hex(':')}"
-
-    @property
-    def port(self) -> Port:
-        """What may come from the pod."""
-        return Port(self.host_interface, self.mac, self.address, self.address6)
-
-
 def connect(host: KernelLike, pod: Kernel, netns: int, bridge: Link, spec: PodSpec) -> frozenset[int]:
     """Make the pair and configure the pod's end; returns the families (4, 6) whose default route it has.
 
@@ -89,7 +49,7 @@ def connect(host: KernelLike, pod: Kernel, netns: int, bridge: Link, spec: PodSp
     _make_pair(host, netns, spec, bridge.index)
     try:
         # One that had the address with a MAC of its own wish may be remembered.
-        stale = [Delete(Neighbour(bridge.index, str(address), "")) for address, _ in spec.addresses]
+        stale = [Delete(Neighbour(bridge.index, str(address), "")) for address, _ in spec.ways]
         require(host.apply(stale), absent=True)
         return _configure(pod, spec)
     except BaseException:
@@ -99,13 +59,9 @@ def connect(host: KernelLike, pod: Kernel, netns: int, bridge: Link, spec: PodSp
 
 def remove(host: KernelLike, host_interface: str) -> bool:
     """Delete a pair by its host end, which deletes the pod's end too; false where there was none."""
-    try:
-        host.run(Delete(Link(host_interface)))
-    except NetlinkError as error:
-        if is_absent(error.errno):
-            return False
-        raise
-    return True
+    failures = host.apply([Delete(Link(host_interface))])
+    require(failures, absent=True)
+    return not failures
 
 
 def problems(host: KernelLike, pod: Kernel, spec: PodSpec) -> list[str]:
@@ -122,10 +78,10 @@ def problems(host: KernelLike, pod: Kernel, spec: PodSpec) -> list[str]:
     addresses = {address.address for address in pod.addresses(link.index)}
     held = pod.routes(ifindex=link.index) + pod.routes(table=BESIDE + link.index)
     routes = {(route.prefix, route.gateway) for route in held}
-    for address, gateway in spec.addresses:
-        if _host_route(address) not in addresses:
+    for address, gateway in spec.ways:
+        if host_route(address) not in addresses:
             found.append(f"{spec.interface} has lost its address {address}")
-        if (_default_route(gateway), str(gateway)) not in routes:
+        if (default_route(gateway), str(gateway)) not in routes:
             found.append(f"the pod has no default route via {gateway}")
     return found
 
@@ -163,9 +119,9 @@ def _configure(pod: Kernel, spec: PodSpec) -> frozenset[int]:
     require(pod.apply([Put(Link(spec.interface, index=link.index, up=True))]))
     taken = {route.prefix for route in pod.routes()}
     defaults = set()
-    for address, gateway in spec.addresses:
+    for address, gateway in spec.ways:
         _give(pod, link.index, address)
-        if _default_route(gateway) in taken:
+        if default_route(gateway) in taken:
             _route_beside(pod, link.index, address, gateway)
         else:
             _route(pod, link.index, gateway)
@@ -175,7 +131,7 @@ def _configure(pod: Kernel, spec: PodSpec) -> frozenset[int]:
 
 def _give(pod: Kernel, ifindex: int, address: Ip) -> None:
     try:
-        pod.run(Create(Address(ifindex, _host_route(address))))
+        pod.run(Create(Address(ifindex, host_route(address))))
     except NetlinkError as error:
         if address.version == 6 and error.errno == errno.EACCES:
             raise Ipv6OffError("IPv6 is switched off in the pod's namespace") from error
@@ -184,31 +140,17 @@ def _give(pod: Kernel, ifindex: int, address: Ip) -> None:
 
 def _route(pod: Kernel, ifindex: int, gateway: Ip) -> None:
     scope = SCOPE_LINK if gateway.version == 4 else SCOPE_UNIVERSE
-    default = Route(
-        _default_route(gateway), PROTOCOL_STATIC, ifindex=ifindex, gateway=str(gateway), onlink=True
-    )
-    direct = Route(_host_route(gateway), PROTOCOL_STATIC, ifindex=ifindex, scope=scope)
-    require(pod.apply([Create(direct), Create(default)]))
+    direct = Route(host_route(gateway), PROTOCOL_STATIC, ifindex=ifindex, scope=scope)
+    require(pod.apply([Create(direct), Create(_default(ifindex, gateway, TABLE_MAIN))]))
 
 
 def _route_beside(pod: Kernel, ifindex: int, address: Ip, gateway: Ip) -> None:
     """Lead what is sent from this address by its own interface, where another has the default route."""
     table = BESIDE + ifindex
-    default = Route(
-        _default_route(gateway),
-        PROTOCOL_STATIC,
-        ifindex=ifindex,
-        gateway=str(gateway),
-        onlink=True,
-        table=table,
-    )
-    require(pod.apply([Put(default)]))
+    require(pod.apply([Put(_default(ifindex, gateway, table))]))
     pod.ensure(Rule(table, BESIDE_PRIORITY, source=str(address)))
 
 
-def _host_route(address: Ip) -> str:
-    return f"{address}/{address.max_prefixlen}"
-
-
-def _default_route(gateway: Ip) -> str:
-    return "0.0.0.0/0" if gateway.version == 4 else "::/0"
+def _default(ifindex: int, gateway: Ip, table: int) -> Route:
+    prefix, via = default_route(gateway), str(gateway)
+    return Route(prefix, PROTOCOL_STATIC, ifindex=ifindex, gateway=via, onlink=True, table=table)

@@ -1,59 +1,108 @@
-"""Our nftables table in the kernel: written as a whole, followed peer by peer, compared as nft lists it.
+"""Our nftables tables in the kernel: written as a whole, followed member by member, compared as nft lists
+them.
 
-A join changes one element among thousands. That one is written and nothing is read: how nft lists the rest is
-known from the last time it was written as a whole, and the elements are those that were asked for.
+A join changes one element among thousands, a pod that starts or ends a few. Those are written and nothing is
+read: how nft lists the rest is known from the last time it was written as a whole, and the elements are those
+that were asked for.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Network
+from typing import Generic, TypeVar
 
 import structlog
 
-from quilt_runtime.core import firewall
+from quilt_netlink.nftsets import BRIDGE, INET, SetChange
+from quilt_runtime.core import firewall, guard
 from quilt_runtime.core.firewall import Firewall
+from quilt_runtime.core.guard import Port
 from quilt_runtime.kernel import nft
 
 log = structlog.get_logger()
+W = TypeVar("W")
+
+MOST_FOLLOWED = 200
+"""Pods whose elements are surely within the limits of one change."""
 
 
-class FirewallTable:
-    """Not for several threads."""
+class Table(ABC, Generic[W]):
+    """One table, which follows from a `W`. Not for several threads."""
 
-    def __init__(self) -> None:
-        self._held: Firewall | None = None
-        self._rest = ""
-        self._fib = True
-        self._sets = nft.Sets()
+    kind: str
+    """What its repair is counted as."""
+
+    def __init__(self, family: int) -> None:
+        self._held: W | None = None
+        self._rules = ""
+        self._sets = nft.Sets(family)
 
     @property
     def intact(self) -> bool:
         """Whether the table was written and, as far as is known, is as it was written."""
         return self._held is not None
 
-    def ensure(self, wanted: Firewall) -> list[str]:
-        """Write what differs from what was written before; returns what was, raises NftError."""
+    def ensure(self, wanted: W, *, read: bool = False) -> list[str]:
+        """Write what differs from what was written before; returns what was, raises NftError.
+
+        With `read` also what somebody else changed.
+        """
         held = self._held
+        if held is not None and read and not self._is_intact(held):
+            self._held = held = None
         if wanted == held:
             return []
-        if held is None or not _but_sources(held, wanted) or not self._follow(held, wanted):
+        changes = None if held is None else self._changes(held, wanted)
+        if changes is None or not self._follow(changes):
             self._held = None
-            self._write(wanted)
-            self._rest, _ = firewall.without_sources(nft.listing())
+            self._replace(wanted)
         self._held = wanted
-        return ["table"]
+        return [] if changes == [] else [self.kind]
 
-    def check(self, wanted: Firewall) -> list[str]:
-        """As ensure, after reading whether someone else changed the table."""
-        held = self._held
-        if held is not None:
-            rest, sources = firewall.without_sources(nft.listing())
-            if rest != self._rest or sources != held.overlay_sources:
-                self._held = None
-        return self.ensure(wanted)
+    def _follow(self, changes: list[SetChange]) -> bool:
+        """Write changes of members; false where their size or others' change is in their way."""
+        try:
+            if changes:
+                self._sets.change(changes)
+        except nft.NftError:
+            return False
+        return True
 
-    def _write(self, wanted: Firewall) -> None:
-        """Write the whole table; where the kernel has no `fib` match, all but that."""
+    @abstractmethod
+    def _is_intact(self, held: W) -> bool:
+        """Whether the kernel has what was written."""
+
+    @abstractmethod
+    def _changes(self, held: W, wanted: W) -> list[SetChange] | None:
+        """Return what leads from one to the other by members of sets alone, None where that cannot be."""
+
+    @abstractmethod
+    def _replace(self, wanted: W) -> None:
+        """Write the whole table, and note how nft lists it."""
+
+
+class FirewallTable(Table[Firewall]):
+    """The table `inet quilt`."""
+
+    kind = "table"
+
+    def __init__(self) -> None:
+        super().__init__(INET)
+        self._fib = True
+
+    def _is_intact(self, held: Firewall) -> bool:
+        return firewall.without_sources(nft.listing()) == (self._rules, held.config.overlay_sources)
+
+    def _changes(self, held: Firewall, wanted: Firewall) -> list[SetChange] | None:
+        if _but_sources(held) != _but_sources(wanted):
+            return None
+        return firewall.source_changes(held.config.overlay_sources, wanted.config.overlay_sources)
+
+    def _replace(self, wanted: Firewall) -> None:
+        """Where the kernel has no `fib` match, write all but that."""
         try:
             nft.apply(*firewall.ruleset(wanted, fib=self._fib))
         except nft.NftError as error:
@@ -63,16 +112,72 @@ class FirewallTable:
             nft.apply(*firewall.ruleset(wanted, fib=False))
             self._fib = False
             log.warning("nftables_without_fib", action="modprobe nft_fib_inet, then restart the runtime")
+        self._rules, _ = firewall.without_sources(nft.listing())
 
-    def _follow(self, held: Firewall, wanted: Firewall) -> bool:
-        """Write the difference of the sources; false where its size or others' change is in its way."""
-        try:
-            self._sets.change(firewall.source_changes(held.overlay_sources, wanted.overlay_sources))
-        except nft.NftError:
+
+def _but_sources(wanted: Firewall) -> tuple[str, ...]:
+    """Return the table's text without the overlay's sources."""
+    config = replace(wanted.config, overlay_sources=frozenset())
+    return firewall.ruleset(replace(wanted, config=config))
+
+
+class UnsupportedError(Exception):
+    """This kernel cannot filter on bridges."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """What the table `bridge quilt` depends on; ports by the name of their interface."""
+
+    subnet: IPv4Network
+    ports: Mapping[str, Port] = field(default_factory=dict)
+
+
+class GuardTable(Table[Guarded]):
+    """The table `bridge quilt`; `ensure` raises UnsupportedError too.
+
+    That somebody else changed it is seen in its rules, as nft lists them without members, and in the members,
+    as the kernel holds them.
+    """
+
+    kind = "guard"
+
+    def __init__(self) -> None:
+        super().__init__(BRIDGE)
+
+    def leave(self) -> None:
+        """Have the table look at nobody but the pods of now; nothing without a table. Raises NftError."""
+        held, self._held = self._held, None
+        if held is not None:
+            nft.apply(*guard.unattended(guard.bridge_mac(held.subnet), held.ports))
+
+    def remove(self) -> list[str]:
+        """Take the table away; returns what was. Raises NftError."""
+        self._held = None
+        if not nft.listing(guard.FAMILY, "--terse"):
+            return []
+        nft.apply(*guard.gone())
+        return [self.kind]
+
+    def _is_intact(self, held: Guarded) -> bool:
+        if nft.listing(guard.FAMILY, "--terse") != self._rules:
             return False
-        return True
+        return all(self._sets.members(name) == keys for name, keys in guard.keys(held.ports).items())
 
+    def _changes(self, held: Guarded, wanted: Guarded) -> list[SetChange] | None:
+        changed = {name for name, _ in held.ports.items() ^ wanted.ports.items()}
+        if held.subnet != wanted.subnet or len(changed) > MOST_FOLLOWED:
+            return None
+        old, new = (
+            [ports[name] for name in changed if name in ports] for ports in (held.ports, wanted.ports)
+        )
+        return guard.changes(old, new)
 
-def _but_sources(held: Firewall, wanted: Firewall) -> bool:
-    """Whether two tables differ in the overlay's sources alone."""
-    return replace(held, overlay_sources=wanted.overlay_sources) == wanted
+    def _replace(self, wanted: Guarded) -> None:
+        try:
+            nft.apply(*guard.ruleset(wanted.subnet, guard.bridge_mac(wanted.subnet), wanted.ports))
+        except nft.NftError:
+            if nft.accepts(guard.probe()):
+                raise
+            raise UnsupportedError from None
+        self._rules = nft.listing(guard.FAMILY, "--terse")

@@ -1,4 +1,6 @@
-"""A thread that accepts a listening socket's connections until it is stopped, whatever happens meanwhile."""
+"""A Unix socket of root's alone, and the thread that accepts its connections until it is stopped, whatever
+happens meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -6,38 +8,45 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import structlog
 
+from quilt_runtime.services.sockets import SocketFile
+
 log = structlog.get_logger()
 
+_UMASK = 0o177
 RETRY_S = 0.2
 """After an accept() that failed, e.g. for want of descriptors: who connected waits in the backlog."""
 
 
 class Acceptor:
-    """Hands each connection to `serve`, which may raise but must not keep the thread.
+    """Hands each connection to `serve`, which may raise but must not keep the thread."""
 
-    The listener stays the caller's, who binds it before `start` and closes it after `stop`.
-    """
-
-    def __init__(self, listener: socket.socket, serve: Callable[[socket.socket], object], name: str) -> None:
-        self._listener = listener
+    def __init__(self, path: Path, serve: Callable[[socket.socket], object], name: str) -> None:
+        self._file = SocketFile(path)
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         self._serve = serve
         self._stopping = threading.Event()
         self._failed = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
-    def start(self) -> None:
-        """Begin to accept."""
+    def start(self, backlog: int) -> None:
+        """Listen and begin to accept; the socket is at its path when this returns."""
+        with self._file.binding(_UMASK) as path:
+            self._listener.bind(str(path))
+            self._listener.listen(backlog)
         self._thread.start()
 
     def stop(self) -> None:
         """Accept nothing more; what is being served in the thread is finished when this returns."""
+        self._file.remove()
         self._stopping.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._thread.join()
+        self._listener.close()
 
     def wrong(self) -> list[str]:
         """Return what speaks against this being alive: it has ended without a request to stop."""

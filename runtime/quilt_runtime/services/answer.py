@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import grpc
 import structlog
@@ -24,86 +24,110 @@ from quilt_runtime.metrics import Metrics
 from quilt_runtime.state import StateError
 
 log = structlog.get_logger()
-T = TypeVar("T")
-Behaviour = Callable[[Any, Any], Awaitable[Message]]
 
 MAX_REQUEST = 16 << 20
 RECEIVED_AT_MOST = 64 << 20
 """Bytes that gRPC accepts so that we can report what is wrong with them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer(Generic[T]):
-    """A value, or the text of what went wrong."""
-
-    value: T | None
-    error: str = ""
-
-    @property
-    def success(self) -> bool:
-        """Whether there is a value."""
-        return not self.error
-
-
-async def answer(metrics: Metrics, method: str, work: Callable[[], T], *, short: bool = False) -> Answer[T]:
-    """Do `work` off the event loop, or at once where it is `short`; log and count what fails.
-
-    Short is what needs less than the way to a thread and back (0.2 ms): a few system calls, and no lock that
-    is held for long by others.
-    """
-    if short:
-        return answer_now(metrics, method, work)
-    return await asyncio.to_thread(answer_now, metrics, method, work, time.perf_counter())
-
-
-def answer_now(metrics: Metrics, method: str, work: Callable[[], T], begun: float | None = None) -> Answer[T]:
-    """Do `work` here, asked for at `begun` (perf_counter; None: now); log and count what fails."""
-    begun = time.perf_counter() if begun is None else begun
-    try:
-        return Answer(work())
-    except (RequestError, NetlinkError, StateError) as error:
-        log.info("rpc_refused", method=method, reason=str(error))
-        text = str(error)
-    except Exception:
-        log.exception("rpc_failed", method=method)
-        text = f"{method} failed inside the runtime; its log has the reason"
-    finally:
-        metrics.rpcs.labels(method=method).observe(time.perf_counter() - begun)
-    metrics.rpc_failures.labels(method=method).inc()
-    return Answer(None, text)
-
-
 class _UnreadableError(ValueError):
     """Handed on in place of a request; its text is the answer."""
 
 
-def generic_handler(service: ServiceDescriptor, servicer: object) -> grpc.GenericRpcHandler[Any, Any]:
-    """Return what a server needs to serve a service by the methods of `servicer` that have its names."""
-    handlers = {method.name: _handler(method, getattr(servicer, method.name)) for method in service.methods}
+def in_a_thread(request: object) -> bool:
+    """No request is short."""
+    return False
+
+
+def at_once(request: object) -> bool:
+    """Every request is short."""
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a method does: `work` returns the response, None where that is success and no more.
+
+    It runs off the event loop, or at once where it is `short`: needs less than the way to a thread and back
+    (0.2 ms), so a few system calls, and no lock that is held for long by others. What is not short waits for
+    its turn: threads that work on thousands at the same time are in each other's way more than they help.
+    `failed` makes the response of an error's text where that is more than the field `error`.
+    """
+
+    work: Callable[[Any], Message | None]
+    short: Callable[[Any], bool] = in_a_thread
+    failed: Callable[[Any, str], Message] | None = None
+
+
+def generic_handler(
+    service: ServiceDescriptor, calls: Mapping[str, Call], metrics: Metrics
+) -> grpc.GenericRpcHandler[Any, Any]:
+    """Return what a server needs to serve a service by the calls that have its methods' names."""
+    handlers = {
+        method.name: _Method(method, calls[method.name], metrics).handler() for method in service.methods
+    }
     return grpc.method_handlers_generic_handler(service.full_name, handlers)
 
 
-def _handler(method: MethodDescriptor, behaviour: Behaviour) -> grpc.RpcMethodHandler[Any, Any]:
-    request_class, response_class = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
-    has_error = "error" in method.output_type.fields_by_name
+class _Method:
+    def __init__(self, method: MethodDescriptor, call: Call, metrics: Metrics) -> None:
+        self._method = method
+        self._request_class = GetMessageClass(method.input_type)
+        self._response_class = GetMessageClass(method.output_type)
+        self._call = call
+        self._metrics = metrics
+        self._turn = asyncio.Lock()
 
-    def read(data: bytes) -> Message | _UnreadableError:
+    def handler(self) -> grpc.RpcMethodHandler[Any, Any]:
+        return grpc.unary_unary_rpc_method_handler(
+            self._serve,
+            request_deserializer=self._read,
+            response_serializer=self._response_class.SerializeToString,
+        )
+
+    def _read(self, data: bytes) -> Message | _UnreadableError:
         if len(data) > MAX_REQUEST:
             return _UnreadableError(f"The request is {len(data)} bytes long, at most {MAX_REQUEST} are read")
         try:
-            return request_class.FromString(data)
+            return self._request_class.FromString(data)
         except DecodeError:
-            what = f"not a {method.input_type.full_name} in protobuf, whose texts are UTF-8"
+            what = f"not a {self._method.input_type.full_name} in protobuf, whose texts are UTF-8"
             return _UnreadableError(f"The request is {what}")
 
-    async def serve(request: Message | _UnreadableError, context: Any) -> Message:
-        if not isinstance(request, _UnreadableError):
-            return await behaviour(request, context)
-        log.info("rpc_unreadable", method=method.full_name, reason=str(request))
-        if not has_error:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(request))
-        return response_class(error=str(request))
+    async def _serve(self, request: Message | _UnreadableError, context: Any) -> Message:
+        begun = time.perf_counter()
+        if isinstance(request, _UnreadableError):
+            log.info("rpc_unreadable", method=self._method.full_name, reason=str(request))
+            return await self._refuse(context, grpc.StatusCode.INVALID_ARGUMENT, str(request))
+        if self._call.short(request):
+            done = self._attempt(request, begun)
+        else:
+            async with self._turn:
+                done = await asyncio.to_thread(self._attempt, request, begun)
+        if not isinstance(done, str):
+            return self._response_class(success=True) if done is None else done
+        if self._call.failed is not None:
+            return self._call.failed(request, done)
+        return await self._refuse(context, grpc.StatusCode.UNAVAILABLE, done)
 
-    return grpc.unary_unary_rpc_method_handler(
-        serve, request_deserializer=read, response_serializer=response_class.SerializeToString
-    )
+    def _attempt(self, request: Message, begun: float) -> Message | str | None:
+        """Do the work, or return the text of what went wrong; log and count what fails."""
+        method = self._method.name
+        try:
+            return self._call.work(request)
+        except (RequestError, NetlinkError, StateError) as error:
+            log.info("rpc_refused", method=method, reason=str(error))
+            text = str(error)
+        except Exception:
+            log.exception("rpc_failed", method=method)
+            text = f"{method} failed inside the runtime; its log has the reason"
+        finally:
+            self._metrics.rpcs.labels(method=method).observe(time.perf_counter() - begun)
+        self._metrics.rpc_failures.labels(method=method).inc()
+        return text
+
+    async def _refuse(self, context: Any, code: grpc.StatusCode, text: str) -> Message:
+        """Answer with the text: as a status where the response has no field for it."""
+        if "error" not in self._method.output_type.fields_by_name:
+            await context.abort(code, text)
+        return self._response_class(error=text)

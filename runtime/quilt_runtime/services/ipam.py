@@ -2,74 +2,63 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import structlog
 
 from quilt_proto import node_pb2 as pb
-from quilt_proto import node_pb2_grpc as rpc
 from quilt_runtime.app import Runtime
 from quilt_runtime.core.cni import CniError, parse_owner
 from quilt_runtime.core.errors import RequestError
-from quilt_runtime.core.ipam import Allocation, Owner, gateway
-from quilt_runtime.core.ipam6 import gateway6
-from quilt_runtime.services.answer import answer
+from quilt_runtime.core.ipam import Owner, host_route
+from quilt_runtime.services.answer import Call, at_once
 
 log = structlog.get_logger()
 
 
-class IpamService(rpc.IpamServicer):
-    """Serves addresses."""
+def calls(runtime: Runtime) -> dict[str, Call]:
+    """Return what serves addresses."""
+    return {
+        "AllocateIp": Call(partial(allocate, runtime), at_once),
+        "ReleaseIp": Call(partial(release, runtime), at_once),
+        "ListAllocations": Call(partial(listed, runtime), at_once),
+    }
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
 
-    async def AllocateIp(self, request: pb.AllocateIpRequest, context: object) -> pb.AllocateIpResponse:  # noqa: N802
-        """Give an owner an address, the same again where it has one."""
+def allocate(runtime: Runtime, request: pb.AllocateIpRequest) -> pb.AllocateIpResponse:
+    """Give an owner an address, the same again where it has one."""
+    owner = _owner(request.container_id, request.interface)
+    wishes = [request.address] if request.address else []
+    allocation, new = runtime.addresses.allocate(owner, wishes=wishes)
+    if new:
+        log.info("address_allocated", container=owner.container_id, address=str(allocation.address))
+    addresses, gateways = zip(*runtime.addresses.ways(allocation.address), strict=True)
+    return pb.AllocateIpResponse(
+        success=True,
+        addresses=map(host_route, addresses),
+        gateway=str(gateways[0]),
+        gateway_v6="".join(map(str, gateways[1:])),
+    )
 
-        def work() -> Allocation:
-            owner = _owner(request.container_id, request.interface)
-            allocation, new = self._runtime.addresses.allocate(
-                owner, wishes=[request.address] if request.address else []
+
+def release(runtime: Runtime, request: pb.ReleaseIpRequest) -> None:
+    """Free what an owner holds; nothing held is success."""
+    for freed in runtime.addresses.release([_owner(request.container_id, request.interface)]):
+        log.info("address_released", container=request.container_id, address=str(freed.address))
+
+
+def listed(runtime: Runtime, request: pb.ListAllocationsRequest) -> pb.ListAllocationsResponse:
+    """Tell who holds what."""
+    return pb.ListAllocationsResponse(
+        allocations=[
+            pb.Allocation(
+                container_id=held.owner.container_id,
+                interface=held.owner.interface,
+                address=str(held.address),
             )
-            if new:
-                log.info("address_allocated", container=owner.container_id, address=str(allocation.address))
-            return allocation
-
-        done = await answer(self._runtime.metrics, "AllocateIp", work, short=True)
-        subnet = self._runtime.addresses.subnet
-        if done.value is None or subnet is None:
-            return pb.AllocateIpResponse(error=done.error)
-        twin, subnet6 = self._runtime.addresses.twin(done.value.address), self._runtime.addresses.subnet6
-        return pb.AllocateIpResponse(
-            success=True,
-            addresses=[f"{done.value.address}/32", *([f"{twin}/128"] if twin else [])],
-            gateway=str(gateway(subnet)),
-            gateway_v6=str(gateway6(subnet6)) if subnet6 else "",
-        )
-
-    async def ReleaseIp(self, request: pb.ReleaseIpRequest, context: object) -> pb.ReleaseIpResponse:  # noqa: N802
-        """Free what an owner holds; nothing held is success."""
-
-        def work() -> None:
-            for freed in self._runtime.addresses.release([_owner(request.container_id, request.interface)]):
-                log.info("address_released", container=request.container_id, address=str(freed.address))
-
-        done = await answer(self._runtime.metrics, "ReleaseIp", work, short=True)
-        return pb.ReleaseIpResponse(success=done.success, error=done.error)
-
-    async def ListAllocations(  # noqa: N802
-        self, request: pb.ListAllocationsRequest, context: object
-    ) -> pb.ListAllocationsResponse:
-        """Tell who holds what."""
-        return pb.ListAllocationsResponse(
-            allocations=[
-                pb.Allocation(
-                    container_id=held.owner.container_id,
-                    interface=held.owner.interface,
-                    address=str(held.address),
-                )
-                for held in self._runtime.addresses.held()
-            ]
-        )
+            for held in runtime.addresses.held()
+        ]
+    )
 
 
 def _owner(container_id: str, interface: str) -> Owner:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain, repeat
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-import grpc
 import structlog
 
 from quilt_crds.names import MESH_PROTOCOL
 from quilt_proto import node_pb2 as pb
-from quilt_proto import node_pb2_grpc as rpc
 from quilt_runtime.app import Runtime
 from quilt_runtime.core import routes
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.requests import parse_network
 from quilt_runtime.core.routes import Asked, Outcome, Terms
-from quilt_runtime.services.answer import Answer, answer, answer_now
+from quilt_runtime.services.answer import Call
 
 log = structlog.get_logger()
 
@@ -34,38 +31,40 @@ FEW = 8
 """Routes that are written sooner than a thread is woken."""
 
 
-class RouteTableService(rpc.RouteTableServicer):
-    """Serves the mesh's routes."""
+def calls(runtime: Runtime) -> dict[str, Call]:
+    """Return what serves the mesh's routes."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-        # Threads that work on thousands at the same time are in each other's way more than they help.
-        self._turn = asyncio.Lock()
+    def is_short(request: pb.ApplyRoutesRequest) -> bool:
+        return _items(request) <= FEW and not runtime.routes.busy
 
-    async def ApplyRoutes(self, request: pb.ApplyRoutesRequest, context: object) -> pb.ApplyRoutesResponse:  # noqa: N802
-        """Add or replace, then remove."""
-        metrics, work = self._runtime.metrics, partial(apply, self._runtime, request)
-        if _items(request) <= FEW and not self._runtime.routes.busy:
-            return _response(request, answer_now(metrics, "ApplyRoutes", work))
-        async with self._turn:
-            return _response(request, await answer(metrics, "ApplyRoutes", work))
+    return {
+        "ApplyRoutes": Call(partial(apply, runtime), is_short, _failed),
+        "ListRoutes": Call(partial(held, runtime)),
+    }
 
-    async def ListRoutes(  # noqa: N802
-        self,
-        request: pb.ListRoutesRequest,
-        context: grpc.aio.ServicerContext[pb.ListRoutesRequest, pb.ListRoutesResponse],
-    ) -> pb.ListRoutesResponse:
-        """Tell the mesh's routes as the kernel holds them."""
-        done = await answer(self._runtime.metrics, "ListRoutes", self._runtime.routes.held)
-        if done.value is None:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, done.error)
-            return pb.ListRoutesResponse()
-        return pb.ListRoutesResponse(
-            routes=[
-                pb.Route(destination=route.destination, gateway=route.gateway, interface=route.interface)
-                for route in done.value
-            ]
-        )
+
+def apply(runtime: Runtime, request: pb.ApplyRoutesRequest) -> pb.ApplyRoutesResponse:
+    """Add or replace, then remove: check every item, apply those that pass, and answer each."""
+    adds = [_checked(_asked, route.destination, route.gateway, route.interface) for route in request.add]
+    for group in request.groups:
+        adds += _checked_group(group)
+    removes, refuse, no_longer = (
+        [_checked(_destination, text) for text in texts]
+        for texts in (request.remove, request.unreachable, request.no_longer_unreachable)
+    )
+    outcomes = _carry_out([adds, removes], partial(runtime.routes.apply, terms=MESH))
+    outcomes += _carry_out([refuse, no_longer], runtime.routes.refuse)
+    _account(runtime, outcomes)
+    return _response(request, outcomes)
+
+
+def held(runtime: Runtime, request: pb.ListRoutesRequest) -> pb.ListRoutesResponse:
+    """Tell the mesh's routes as the kernel holds them."""
+    return pb.ListRoutesResponse(routes=[pb.Route(**route._asdict()) for route in runtime.routes.held()])
+
+
+def _failed(request: pb.ApplyRoutesRequest, text: str) -> pb.ApplyRoutesResponse:
+    return _response(request, [Outcome(text, retryable=True)] * _items(request))
 
 
 def _items(request: pb.ApplyRoutesRequest) -> int:
@@ -74,8 +73,7 @@ def _items(request: pb.ApplyRoutesRequest) -> int:
     return len(request.add) + grouped + len(request.remove) + refused
 
 
-def _response(request: pb.ApplyRoutesRequest, done: Answer[list[Outcome]]) -> pb.ApplyRoutesResponse:
-    outcomes = done.value or [Outcome(done.error, retryable=True)] * _items(request)
+def _response(request: pb.ApplyRoutesRequest, outcomes: list[Outcome]) -> pb.ApplyRoutesResponse:
     if request.failures_only and not any(outcome.error for outcome in outcomes):
         return pb.ApplyRoutesResponse()
     destinations = chain(
@@ -99,34 +97,10 @@ def _response(request: pb.ApplyRoutesRequest, done: Answer[list[Outcome]]) -> pb
     )
 
 
-def apply(runtime: Runtime, request: pb.ApplyRoutesRequest) -> list[Outcome]:
-    """Check every item, apply those that pass, and return one outcome per item."""
-    adds = [_checked(_asked, route.destination, route.gateway, route.interface) for route in request.add]
-    for group in request.groups:
-        adds += _checked_group(group)
-    removes = [_checked(_destination, destination) for destination in request.remove]
-    done = iter(
-        runtime.routes.apply(
-            [asked for asked in adds if isinstance(asked, Asked)],
-            [destination for destination in removes if isinstance(destination, str)],
-            MESH,
-        )
-    )
-    outcomes = [item if isinstance(item, Outcome) else next(done) for item in (*adds, *removes)]
-    outcomes += _refuse(runtime, request)
-    _account(runtime, outcomes)
-    return outcomes
-
-
-def _refuse(runtime: Runtime, request: pb.ApplyRoutesRequest) -> list[Outcome]:
-    checked = [
-        [_checked(_destination, text) for text in texts]
-        for texts in (request.unreachable, request.no_longer_unreachable)
-    ]
-    done = iter(
-        runtime.routes.refuse(*([item for item in part if isinstance(item, str)] for part in checked))
-    )
-    return [item if isinstance(item, Outcome) else next(done) for part in checked for item in part]
+def _carry_out(parts: Sequence[list[Any]], act: Callable[..., list[Outcome]]) -> list[Outcome]:
+    """Do what passed its check; an outcome for each item, that of the check for what did not."""
+    done = iter(act(*([item for item in part if not isinstance(item, Outcome)] for part in parts)))
+    return [item if isinstance(item, Outcome) else next(done) for item in chain(*parts)]
 
 
 def _checked_group(group: pb.RouteGroup) -> list[Asked | Outcome]:

@@ -13,14 +13,10 @@ from grpc_reflection.v1alpha import reflection_pb2_grpc
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from quilt_proto import node_pb2, runtime_pb2
-from quilt_runtime.app import Runtime, Settings
+from quilt_runtime.app import Runtime, Settings, TlsFiles
 from quilt_runtime.core.errors import RequestError
-from quilt_runtime.core.tls import TlsFiles
+from quilt_runtime.services import contract, ipam, node_config, route_table
 from quilt_runtime.services.answer import RECEIVED_AT_MOST, generic_handler
-from quilt_runtime.services.contract import QuiltRuntimeService
-from quilt_runtime.services.ipam import IpamService
-from quilt_runtime.services.node_config import NodeConfigService
-from quilt_runtime.services.route_table import RouteTableService
 from quilt_runtime.services.sockets import SocketFile, joined
 
 log = structlog.get_logger()
@@ -28,6 +24,12 @@ log = structlog.get_logger()
 SERVICES = tuple(
     service for module in (runtime_pb2, node_pb2) for service in module.DESCRIPTOR.services_by_name.values()
 )
+CALLS = {
+    "QuiltRuntime": contract.calls,
+    "RouteTable": route_table.calls,
+    "Ipam": ipam.calls,
+    "NodeConfig": node_config.calls,
+}
 NAMES = tuple(service.full_name for service in SERVICES)
 STANDARD = ("grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection")
 CNI = "quilt.Cni"
@@ -62,7 +64,7 @@ class GrpcServer:
         with self._file.binding(SOCKET_UMASK) as path:
             self._server.add_insecure_port(f"unix:{path}")
         credentials = _credentials(settings.tls) if settings.tls else None
-        for host, port in settings.tcp:
+        for host, port in settings.grpc_addr:
             self._listen(joined(host, port), credentials)
 
     async def start(self) -> None:
@@ -85,14 +87,8 @@ class GrpcServer:
 
     def _register(self, runtime: Runtime) -> None:
         server = self._server
-        services = {
-            "QuiltRuntime": QuiltRuntimeService(runtime),
-            "RouteTable": RouteTableService(runtime),
-            "Ipam": IpamService(runtime),
-            "NodeConfig": NodeConfigService(runtime),
-        }
         server.add_generic_rpc_handlers(
-            tuple(generic_handler(service, services[service.name]) for service in SERVICES)
+            [generic_handler(service, CALLS[service.name](runtime), runtime.metrics) for service in SERVICES]
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection = ReflectionServicer((*NAMES, *STANDARD))

@@ -12,8 +12,8 @@ from pathlib import Path
 import grpc
 import structlog
 
+from quilt_runtime.app import TlsFiles
 from quilt_runtime.core.errors import RequestError
-from quilt_runtime.core.tls import TlsFiles
 
 log = structlog.get_logger()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import IPv4Network
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,7 +13,10 @@ from hypothesis import strategies as st
 from quilt_runtime.core.config import NodeConfig
 from quilt_runtime.core.firewall import Firewall, ruleset, source_changes, without_sources
 
-BASE = Firewall("10.42.1.0/24", ("10.42.0.0/16", "fd42::/48"), 4789, frozenset({"198.18.0.2", "fd00::2"}))
+CONFIG = NodeConfig(
+    cluster_cidrs=("10.42.0.0/16", "fd42::/48"), overlay_sources=frozenset({"198.18.0.2", "fd00::2"})
+)
+BASE = Firewall(CONFIG, IPv4Network("10.42.1.0/24"))
 addresses = st.frozensets(st.ip_addresses().map(str), max_size=6)
 
 
@@ -61,10 +66,12 @@ def test_what_others_hang_on_an_element_shows() -> None:
     assert sources == {"198.18.0.2 timeout 5s"}
 
 
+def text_of(**settings: Any) -> str:
+    return "".join(ruleset(replace(BASE, config=replace(CONFIG, **settings))))
+
+
 def test_every_rule_about_the_overlay_looks_at_its_vni() -> None:
-    rules = [
-        line for line in "".join(ruleset(replace(BASE, vni=200))).splitlines() if "udp dport 4789" in line
-    ]
+    rules = [line for line in text_of(vni=200).splitlines() if "udp dport 4789" in line]
     assert len(rules) == 4, "untracked in both directions, taken in, forwarded"
     assert all("udp dport 4789 @th,96,24 200 " in rule for rule in rules)
 
@@ -91,17 +98,17 @@ def test_a_device_name_cannot_mean_more_than_itself(name: str) -> None:
 
 
 def test_nothing_is_masqueraded_without_a_subnet() -> None:
-    assert "goto leaving" not in "".join(ruleset(replace(BASE, subnet="")))
+    assert "goto leaving" not in "".join(ruleset(replace(BASE, subnet=None)))
 
 
 def test_pods_keep_their_addresses_where_masquerading_is_off() -> None:
-    text = "".join(ruleset(replace(BASE, masquerade=False)))
-    assert "ip saddr 10.42.1.0/24 ip daddr != @cluster_v4 goto leaving" in "".join(ruleset(BASE))
+    text = text_of(masquerade=False)
+    assert "ip saddr 10.42.1.0/24 ip daddr != @cluster_v4 goto leaving" in text_of()
     assert "ip saddr 10.42.1.0/24 ip daddr != @cluster_v4 goto leaving" not in text
     # The host's own packets into the overlay are answered through it either way.
     assert 'oifname "vxlan100" ip saddr != @cluster_v4 fib saddr type local goto leaving' in text
 
 
 def test_masquerading_never_picks_the_overlay_port() -> None:
-    assert ":16384-65535" in "".join(ruleset(BASE))
-    assert ":1024-19999" in "".join(ruleset(replace(BASE, vxlan_port=20000)))
+    assert ":16384-65535" in text_of()
+    assert ":1024-19999" in text_of(vxlan_port=20000)

@@ -7,10 +7,11 @@ from ipaddress import IPv4Network
 import pytest
 
 from quilt_runtime.core import firewall, guard
+from quilt_runtime.core.config import NodeConfig
 from quilt_runtime.core.firewall import Firewall
 
 SUBNET = IPv4Network("10.42.1.0/24")
-WANTED = Firewall(str(SUBNET), ("10.42.0.0/16",), 4789, frozenset({"198.18.0.2"}))
+WANTED = Firewall(NodeConfig(overlay_sources=frozenset({"198.18.0.2"})), SUBNET)
 TABLES = {
     "inet": firewall.ruleset(WANTED),
     "bridge": guard.ruleset(SUBNET, guard.bridge_mac(SUBNET), {}),
