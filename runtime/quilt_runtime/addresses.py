@@ -11,7 +11,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import structlog
@@ -36,27 +35,15 @@ RECOVERED = "recovered"
 """The container id of an address whose owner is not known any more."""
 
 
-@dataclass(slots=True)
-class _Pool:
-    by_owner: dict[Owner, Allocation] = field(default_factory=dict)
-    owners: dict[int, Owner] = field(default_factory=dict)
-    cursor: int = 0
-
-    def put(self, allocation: Allocation) -> None:
-        self.by_owner[allocation.owner] = allocation
-        self.owners[int(allocation.address)] = allocation.owner
-
-    def drop(self, owner: Owner) -> None:
-        self.owners.pop(int(self.by_owner.pop(owner).address))
-
-
 class Addresses:
     """Allocates and releases; safe to use from any thread."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._lock = threading.Lock()
-        self._pool = _Pool(cursor=store.meta("cursor") or 0)
+        self._by_owner: dict[Owner, Allocation] = {}
+        self._owners: dict[int, Owner] = {}
+        self._cursor: int = store.meta("cursor") or 0
         self._connecting: Counter[Owner] = Counter()
         self._owed: set[Owner] = set()
         held, held6 = store.meta("subnet"), store.meta("subnet6")
@@ -65,7 +52,7 @@ class Addresses:
         self.subnet6 = IPv6Network(held6) if held6 else None
         """The node's IPv6 subnet, None where it has none (yet)."""
         for allocation in store.allocations():
-            self._pool.put(allocation)
+            self._put(allocation)
 
     def twin(self, address: IPv4Address) -> IPv6Address | None:
         """Return the IPv6 address of the pod that has this address, None where the node has no IPv6."""
@@ -98,7 +85,7 @@ class Addresses:
             held = self.subnet if subnet.version == 4 else self.subnet6
             if subnet == held:
                 return False
-            if (count := len(self._pool.by_owner)) and (held or subnet.version == 4):
+            if (count := len(self._by_owner)) and (held or subnet.version == 4):
                 raise RequestError(
                     f"Subnet cannot change from {held} to {subnet} while {count} addresses "
                     "are allocated; remove this node's pods first",
@@ -123,7 +110,7 @@ class Addresses:
         with self._lock:
             if self.subnet is None:
                 raise NoSubnetError
-            held = self._pool.by_owner.get(owner)
+            held = self._by_owner.get(owner)
             if held is not None:
                 if wishes and static_addresses(self.subnet, self.subnet6, wishes) != held.address:
                     raise AddressTakenError(
@@ -131,24 +118,22 @@ class Addresses:
                     )
                 return held, False
             allocation = Allocation(owner, self._choose(self.subnet, wishes), network)
-            self._store.insert(allocation, forget=self._owed)
-            self._owed.clear()
-            self._pool.put(allocation)
-            self._pool.cursor = int(allocation.address)
+            self._record(allocation)
+            self._cursor = int(allocation.address)
             return allocation, True
 
     def get(self, owner: Owner) -> Allocation | None:
         """Return what the owner holds."""
-        return self._pool.by_owner.get(owner)
+        return self._by_owner.get(owner)
 
     def holder(self, address: IPv4Address) -> Owner | None:
         """Return who holds an address."""
-        return self._pool.owners.get(int(address))
+        return self._owners.get(int(address))
 
     def release(self, owners: Iterable[Owner]) -> list[Allocation]:
         """Free what these owners hold and return it; nothing held is no error. Raises StateError."""
         with self._lock:
-            freed = [self._pool.by_owner[owner] for owner in set(owners) if owner in self._pool.by_owner]
+            freed = [self._by_owner[owner] for owner in set(owners) if owner in self._by_owner]
             return self._free(freed, gone=False)
 
     def release_gone(self, owner: Owner) -> None:
@@ -157,7 +142,7 @@ class Addresses:
         A pod must be deletable on a full file system, and a later start sees that the interface is gone.
         """
         with self._lock:
-            held = self._pool.by_owner.get(owner)
+            held = self._by_owner.get(owner)
             self._free([held] if held else [], gone=True)
 
     @contextmanager
@@ -175,12 +160,10 @@ class Addresses:
     def recover(self, found: Iterable[IPv4Address]) -> list[Allocation]:
         """Record addresses that the kernel shows in use and nobody has; returns those taken on."""
         with self._lock:
-            missing = [address for address in found if int(address) not in self._pool.owners]
+            missing = [address for address in found if int(address) not in self._owners]
             recovered = [Allocation(Owner(RECOVERED, str(address)), address) for address in missing]
             for allocation in recovered:
-                self._store.insert(allocation, forget=self._owed)
-                self._owed.clear()
-                self._pool.put(allocation)
+                self._record(allocation)
             return recovered
 
     def forget_vanished(
@@ -193,7 +176,7 @@ class Addresses:
         with self._lock:
             vanished = [
                 held
-                for held in self._pool.by_owner.values()
+                for held in self._by_owner.values()
                 if held.owner not in self._connecting
                 and (also_owned or held.owner.container_id == RECOVERED)
                 and _ends_with_interface(held)
@@ -204,10 +187,10 @@ class Addresses:
     def held(self) -> list[Allocation]:
         """Return all allocations by address."""
         with self._lock:
-            return sorted(self._pool.by_owner.values(), key=lambda allocation: allocation.address)
+            return sorted(self._by_owner.values(), key=lambda allocation: allocation.address)
 
     def __len__(self) -> int:
-        return len(self._pool.by_owner)
+        return len(self._by_owner)
 
     def _free(self, freed: list[Allocation], *, gone: bool) -> list[Allocation]:
         owners = {allocation.owner for allocation in freed}
@@ -221,14 +204,23 @@ class Addresses:
                 log.warning("release_not_recorded", reason=str(error), addresses=len(freed))
                 self._owed |= owners
         for owner in owners:
-            self._pool.drop(owner)
+            self._owners.pop(int(self._by_owner.pop(owner).address))
         return freed
+
+    def _record(self, allocation: Allocation) -> None:
+        self._store.insert(allocation, forget=self._owed)
+        self._owed.clear()
+        self._put(allocation)
+
+    def _put(self, allocation: Allocation) -> None:
+        self._by_owner[allocation.owner] = allocation
+        self._owners[int(allocation.address)] = allocation.owner
 
     def _choose(self, subnet: IPv4Network, wishes: Sequence[str]) -> IPv4Address:
         if not wishes:
-            return next_free(subnet, self._pool.owners, self._pool.cursor, len(self._pool.owners))
+            return next_free(subnet, self._owners, self._cursor, len(self._owners))
         address = static_addresses(subnet, self.subnet6, wishes)
-        holder = self._pool.owners.get(int(address))
+        holder = self._owners.get(int(address))
         if holder is not None:
             raise AddressTakenError(
                 f"Static address {address} is held by {holder.container_id}/{holder.interface}"

@@ -33,22 +33,42 @@ TABLES = frozenset({TABLE, "filter"})
 
 
 class DriftRepair:
-    """Runs until cancelled."""
+    """Runs until cancelled, in one event loop.
+
+    Which interface or table a notification is about is enough, as the network reads the state itself. Lost
+    notifications mean "everything".
+    """
 
     def __init__(self, network: NodeNetwork, metrics: Metrics) -> None:
         self._network = network
         self._metrics = metrics
+        self._links: set[str] = set()
+        # What changed before the watch was open was not notified.
+        self._areas = set(AREAS)
+        self._woken = asyncio.Event()
+        self._woken.set()
 
     async def run(self) -> None:
         """Watch and repair; a repair that fails is tried again each second until it succeeds."""
-        watch = Watch()
+        openers = (_watch_interfaces, _watch_tables)
+        watches = [asyncio.create_task(self._follow(opener(), opener)) for opener in openers]
         try:
             while True:
-                await watch.wait(RETRY_S if self._network.problems else RESYNC_S * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
+                await self._wait(RETRY_S if self._network.problems else RESYNC_S * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
                 await asyncio.sleep(COALESCE_S)
-                await asyncio.to_thread(self._repair, *watch.take())
+                areas, links = self._areas, self._links
+                self._areas, self._links = set(), set()
+                self._woken.clear()
+                await asyncio.to_thread(self._repair, areas, links)
         finally:
-            watch.close()
+            for watch in watches:
+                watch.cancel()
+
+    async def _wait(self, timeout_s: float) -> None:
+        with suppress(TimeoutError):
+            # Not wait_for: Python 3.11's loses a cancellation that comes with the event (CPython gh-86296).
+            async with asyncio.timeout(timeout_s):
+                await self._woken.wait()
 
     def _repair(self, areas: set[str], links: set[str]) -> None:
         """Repair areas, and interfaces; all where nothing in particular changed."""
@@ -60,42 +80,6 @@ class DriftRepair:
         for kind, count in Counter(self._network.repair(areas, names)).items():
             self._metrics.drift_repairs.labels(kind=kind).inc(count)
             log.warning("drift_repaired", kind=kind, count=count)
-
-
-class Watch:
-    """Collects what may have changed, from the kernel's own notifications. Use from one event loop.
-
-    Which interface or table a notification is about is enough, as its receiver reads the state itself. Lost
-    notifications mean "everything".
-    """
-
-    def __init__(self) -> None:
-        self._links: set[str] = set()
-        # What changed before the watch was open was not notified.
-        self._areas = set(AREAS)
-        self._woken = asyncio.Event()
-        self._woken.set()
-        openers = (_watch_interfaces, _watch_tables)
-        self._tasks = [asyncio.create_task(self._follow(opener(), opener)) for opener in openers]
-
-    def close(self) -> None:
-        """Stop watching."""
-        for task in self._tasks:
-            task.cancel()
-
-    async def wait(self, timeout_s: float) -> None:
-        """Return when something may have changed, or after `timeout_s` seconds."""
-        with suppress(TimeoutError):
-            # Not wait_for: Python 3.11's loses a cancellation that comes with the event (CPython gh-86296).
-            async with asyncio.timeout(timeout_s):
-                await self._woken.wait()
-
-    def take(self) -> tuple[set[str], set[str]]:
-        """Return and forget what may have changed: (areas, interfaces)."""
-        taken = (self._areas, self._links)
-        self._areas, self._links = set(), set()
-        self._woken.clear()
-        return taken
 
     async def _follow(self, monitor: Monitor, again: Callable[[], Monitor]) -> None:
         """Take in what a monitor tells; one that broke is opened again."""

@@ -60,7 +60,6 @@ class Store:
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / FILE
-        self.rebuilt = False
         self._lock = threading.Lock()
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
@@ -72,7 +71,6 @@ class Store:
                 ) from error
             self._set_aside(error)
             self._connection = self._open()
-            self.rebuilt = True
 
     def close(self) -> None:
         """Close the database; it can be opened again."""

@@ -39,23 +39,6 @@ Hop = tuple[str, int]
 """Gateway and device index: what a next hop object represents."""
 
 
-class Wanted(NamedTuple):
-    """A route as asked for; canonical prefix, `gateway` empty for a link-scope route."""
-
-    prefix: str
-    ifindex: int
-    gateway: str = ""
-
-    def over(self, nhid: int, protocol: int) -> Route:
-        """Return the route to write; `nhid` is the next hop object's, 0 where the kernel has none."""
-        if not self.gateway:
-            scope = SCOPE_LINK if ":" not in self.prefix else 0
-            return Route(self.prefix, protocol, ifindex=self.ifindex, scope=scope)
-        if not nhid:
-            return Route(self.prefix, protocol, ifindex=self.ifindex, gateway=self.gateway, onlink=True)
-        return Route(self.prefix, protocol, nhid=nhid)
-
-
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of one item; `error` empty on success, `changed` where something was written for it."""
@@ -73,6 +56,15 @@ class Asked(NamedTuple):
     destination: str
     gateway: str
     interface: str
+
+    def over(self, ifindex: int, nhid: int, protocol: int) -> Route:
+        """Return the route to write; `nhid` is the next hop object's, 0 where the kernel has none."""
+        if not self.gateway:
+            scope = SCOPE_LINK if ":" not in self.destination else 0
+            return Route(self.destination, protocol, ifindex=ifindex, scope=scope)
+        if not nhid:
+            return Route(self.destination, protocol, ifindex=ifindex, gateway=self.gateway, onlink=True)
+        return Route(self.destination, protocol, nhid=nhid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,13 +154,6 @@ def same_but_protocol(wanted: Route, held: Route) -> bool:
         held.gateway,
         held.metric,
     )
-
-
-def described(routes: Iterable[Route], nexthops: Iterable[Nexthop]) -> list[tuple[str, str, int]]:
-    """Return (prefix, gateway, device index) of routes, next hop objects resolved."""
-    by_id = {nexthop.id: nexthop for nexthop in nexthops}
-    sources = ((route.prefix, by_id.get(route.nhid) or route) for route in routes)
-    return [(prefix, source.gateway, source.ifindex) for prefix, source in sources]
 
 
 def found_nothing(failure: Failure) -> bool:

@@ -10,7 +10,8 @@ import errno
 import json
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from quilt_netlink import NetlinkError
@@ -53,33 +54,31 @@ class Sets:
         """Commit changes; raises NftError where that cannot be, or is too much for one transaction."""
         if sum(len(change.addresses) for change in changes) > MOST:
             raise NftError(f"more than {MOST} addresses in one change")
-        try:
-            sets = self._opened()
+        with self._opened("change sets") as sets:
             _remember(sets.port)
             sets.change(changes)
-        except OSError as error:
-            self.close()
-            raise NftError(f"nftables refused to change sets of the table {TABLE}: {error}") from error
 
     def members(self, name: str) -> set[bytes]:
         """Return the keys of a set, empty without such a set; raises NftError."""
+        with self._opened("list a set") as sets:
+            try:
+                return sets.members(name)
+            except NetlinkError as error:
+                if error.errno != errno.ENOENT:
+                    raise
+        return set()
+
+    @contextmanager
+    def _opened(self, what: str) -> Iterator[NftSets]:
+        """Use the socket; one on which something was refused is closed, and the next use opens another."""
         try:
-            return self._opened().members(name)
+            self._open = self._open or NftSets(TABLE, family=self._family)
+            yield self._open
         except OSError as error:
-            self.close()
-            if isinstance(error, NetlinkError) and error.errno == errno.ENOENT:
-                return set()
-            raise NftError(f"nftables refused to list a set of the table {TABLE}: {error}") from error
-
-    def close(self) -> None:
-        """Close the socket; the next change opens another one."""
-        if self._open is not None:
-            self._open.close()
-            self._open = None
-
-    def _opened(self) -> NftSets:
-        self._open = self._open or NftSets(TABLE, family=self._family)
-        return self._open
+            if self._open is not None:
+                self._open.close()
+                self._open = None
+            raise NftError(f"nftables refused to {what} of the table {TABLE}: {error}") from error
 
 
 def made_here(port: int) -> bool:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 
 import structlog
@@ -34,9 +34,7 @@ from quilt_runtime.core.routes import (
     Hop,
     Outcome,
     Terms,
-    Wanted,
     addition,
-    described,
     foreign,
     foreign_text,
     found_nothing,
@@ -94,9 +92,11 @@ class RouteExecutor:
         """Return the routes of a protocol as the kernel holds them."""
         with self._lock:
             nexthops = self._kernel.nexthops() if has_objects(self._kernel) else []
-            link = cache(self._kernel.link)
-            found = described(self._kernel.routes(protocol), nexthops)
-            return [Asked(prefix, via, _name(link(index), index)) for prefix, via, index in found]
+            by_id, link = {nexthop.id: nexthop for nexthop in nexthops}, cache(self._kernel.link)
+            found = [
+                (route.prefix, by_id.get(route.nhid) or route) for route in self._kernel.routes(protocol)
+            ]
+            return [Asked(prefix, over.gateway, _name(link(over.ifindex), over)) for prefix, over in found]
 
     @property
     def busy(self) -> bool:
@@ -152,80 +152,76 @@ class Attempt:
         self._objects = objects
         self._fully = fully
         self._link = cache(kernel.link)
+        self._held: dict[str, list[Route]] = {}
         self._outcomes: dict[int, Outcome] = {}
         self._ops: list[tuple[int, Op]] = []
         self._left: set[int] = set()
 
     def run(self, items: Sequence[Asked | str]) -> list[Outcome]:
         """Return an outcome for each of the items."""
-        wanted = {at: want for at, item in enumerate(items) if (want := self._wanted(at, item))}
-        prefixes = {at: want.prefix if isinstance(want, Wanted) else want for at, want in wanted.items()}
         # What is only added is created exclusively, without a look at the mesh's: only EEXIST asks for one.
-        adding = not self._fully and all(isinstance(want, Wanted) for want in wanted.values())
-        held = held_at(
+        adding = not self._fully and all(isinstance(item, Asked) for item in items)
+        self._held = held_at(
             self._kernel,
-            set(prefixes.values()),
+            set(map(_prefix, items)),
             careful=self._terms.careful,
             fully=self._fully,
             but=OURS if adding else frozenset(),
         )
-        for at, prefix in prefixes.items():
-            if other := foreign(held[prefix], beside_own=isinstance(wanted[at], Wanted)):
-                device = _name(self._link(other.ifindex), other.ifindex) if other.ifindex else ""
-                self._outcomes[at] = Outcome(foreign_text(other, device))
-                del wanted[at]
-        hops = self._next_hops({at: want for at, want in wanted.items() if isinstance(want, Wanted)})
-        for at, want in wanted.items():
-            self._plan(at, want, held, hops)
+        self._outcomes = {at: refused for at, item in enumerate(items) if (refused := self._refused(item))}
+        ids = self._next_hops(items) if self._objects else {}
+        for at, item in enumerate(items):
+            if at not in self._outcomes:
+                self._plan(at, item, ids)
         self._write()
         return [self._outcomes.get(at, UNCHANGED) for at in range(len(items))]
 
-    def _wanted(self, at: int, item: Asked | str) -> Wanted | str | None:
-        """Return what is wanted with its device's index; a destination to remove is itself."""
-        if isinstance(item, str):
-            return item
-        link = self._link(item.interface)
-        if link is None:
-            self._outcomes[at] = Outcome(f"Interface '{item.interface}' not found", retryable=True)
+    def _refused(self, item: Asked | str) -> Outcome | None:
+        """Return why nothing can be written for an item, None where it can."""
+        if isinstance(item, Asked) and self._link(item.interface) is None:
+            return Outcome(f"Interface '{item.interface}' not found", retryable=True)
+        other = foreign(self._held[_prefix(item)], beside_own=isinstance(item, Asked))
+        if other is None:
             return None
-        return Wanted(item.destination, link.index, item.gateway)
+        device = _name(self._link(other.ifindex), other) if other.ifindex else ""
+        return Outcome(foreign_text(other, device))
 
-    def _plan(self, at: int, want: Wanted | str, held: dict[str, list[Route]], hops: dict[Hop, int]) -> None:
-        if at in self._outcomes:
-            return  # its next hop object was refused
-        prefix = want if isinstance(want, str) else want.prefix
-        before = held[prefix]
-        if isinstance(want, str):
+    def _hop(self, item: Asked) -> Hop:
+        link = self._link(item.interface)
+        return item.gateway, link.index if link else 0
+
+    def _plan(self, at: int, item: Asked | str, ids: dict[Hop, int]) -> None:
+        before = self._held[_prefix(item)]
+        if isinstance(item, str):
             gone = [route for route in before if route.protocol in self._terms.removable]
-            held[prefix] = [route for route in before if route not in gone]
+            after = [route for route in before if route not in gone]
             self._ops += [(at, Delete(route)) for route in gone]
         else:
-            route = want.over(hops.get((want.gateway, want.ifindex), 0), self._terms.protocol)
+            hop = self._hop(item)
+            route = item.over(hop[1], ids.get(hop, 0), self._terms.protocol)
             op = addition(route, before, self._terms.keep)
-            gone = before if op else []
-            if op:
-                self._ops.append((at, op))
-                held[prefix] = [route]
+            if op is None:
+                return
+            gone, after = before, [route]
+            self._ops.append((at, op))
+        self._held[_prefix(item)] = after
         self._left |= {route.nhid for route in gone if route.nhid}
 
-    def _next_hops(self, wanted: dict[int, Wanted]) -> dict[Hop, int]:
+    def _next_hops(self, items: Sequence[Asked | str]) -> dict[Hop, int]:
         """Return the id of each gateway's next hop object, which is made where it is not there."""
-        if not self._objects:
-            return {}
         users: dict[Hop, list[int]] = {}
-        for at, want in wanted.items():
-            if want.gateway:
-                users.setdefault((want.gateway, want.ifindex), []).append(at)
+        for at, item in enumerate(items):
+            if at not in self._outcomes and isinstance(item, Asked) and item.gateway:
+                users.setdefault(self._hop(item), []).append(at)
         ids = {hop: preferred_id(hop[0]) for hop in users}
-        taken = self._create(ids, users)
-        if taken:
+        if taken := self._create(ids, users):
             known = {nexthop.id: nexthop for nexthop in self._kernel.nexthops()}
             own = {(n.gateway, n.ifindex): n.id for n in known.values() if n.protocol == MESH_PROTOCOL}
-            ids |= {hop: own[hop] for hop in taken if hop in own}
             others = {hop: free_id(hop[0], known) for hop in taken if hop not in own}
-            ids |= others
+            ids |= own | others
+            raced = Outcome("Next hop ids are being taken; try again", retryable=True, raced=True)
             for hop in self._create(others, users):
-                self._refuse(users[hop], Outcome("Next hop ids are being taken; try again", True, raced=True))
+                self._outcomes |= dict.fromkeys(users[hop], raced)
         return ids
 
     def _create(self, ids: dict[Hop, int], users: dict[Hop, list[int]]) -> list[Hop]:
@@ -237,11 +233,8 @@ class Attempt:
             if failure.errno == errno.EEXIST:
                 taken.append(hops[failure.index])
             else:
-                self._refuse(users[hops[failure.index]], refusal(failure))
+                self._outcomes |= dict.fromkeys(users[hops[failure.index]], refusal(failure))
         return taken
-
-    def _refuse(self, items: Iterable[int], outcome: Outcome) -> None:
-        self._outcomes.update(dict.fromkeys(items, outcome))
 
     def _write(self) -> None:
         """Write the routes in one batch, and remove the next hop objects that are left without one."""
@@ -261,6 +254,10 @@ class Attempt:
             require(self._kernel.apply([Delete(nexthop) for nexthop in unneeded]), absent=True)
         except NetlinkError as error:
             log.warning("next_hops_not_removed", reason=str(error))
+
+
+def _prefix(item: Asked | str) -> str:
+    return item if isinstance(item, str) else item.destination
 
 
 def held_at(
@@ -295,6 +292,6 @@ def held_at(
     return held
 
 
-def _name(link: Link | None, index: int) -> str:
-    """Return an interface's name, or its index in words where it does not exist."""
-    return link.name if link else f"if{index}"
+def _name(link: Link | None, over: Route | Nexthop) -> str:
+    """Return the name of a route's interface, or its index in words where it does not exist."""
+    return link.name if link else f"if{over.ifindex}"
