@@ -19,7 +19,7 @@ from quilt_crds.names import BRIDGE_DEVICE, MULTICAST_PORT
 from quilt_netlink.nftsets import SetChange
 from quilt_runtime.core import guard
 from quilt_runtime.core.config import NodeConfig
-from quilt_runtime.core.nftables import Entrance
+from quilt_runtime.core.nftables import Entrance, base_chain, chain, elements
 
 FAMILY = "inet"
 _ENTRANCE = Entrance(FAMILY, "input", "input priority filter - 10")
@@ -104,17 +104,15 @@ def _sets(wanted: Firewall) -> list[str]:
     cidrs4, cidrs6 = split(wanted.config.cluster_cidrs)
     sources4, sources6 = split(wanted.config.overlay_sources)
     return [
-        *_set("cluster_v4", "ipv4_addr", cidrs4, interval=True),
-        *_set("cluster_v6", "ipv6_addr", cidrs6, interval=True),
-        *_set("overlay_sources_v4", "ipv4_addr", sources4),
-        *_set("overlay_sources_v6", "ipv6_addr", sources6),
+        _set("cluster_v4", "ipv4_addr", cidrs4, "flags interval; auto-merge;"),
+        _set("cluster_v6", "ipv6_addr", cidrs6, "flags interval; auto-merge;"),
+        _set("overlay_sources_v4", "ipv4_addr", sources4),
+        _set("overlay_sources_v6", "ipv6_addr", sources6),
     ]
 
 
-def _set(name: str, kind: str, members: Sequence[str], *, interval: bool = False) -> list[str]:
-    flags = "flags interval; auto-merge;" if interval else ""
-    elements = f"elements = {{ {', '.join(members)} }}" if members else ""
-    return [f"  set {name} {{ type {kind}; {flags} {elements} }}"]
+def _set(name: str, kind: str, members: Sequence[str], flags: str = "") -> str:
+    return f"  set {name} {{ type {kind}; {flags} {elements(members)} }}"
 
 
 def _untracked(wanted: Firewall) -> list[str]:
@@ -122,47 +120,30 @@ def _untracked(wanted: Firewall) -> list[str]:
     return [
         line
         for hook in ("prerouting", "output")
-        for line in (
-            f"  chain untracked_{hook} {{",
-            f"    type filter hook {hook} priority raw - 10; policy accept;",
-            f"    {wanted.overlay} notrack",
-            "  }",
-        )
+        for line in base_chain(f"untracked_{hook}", f"{hook} priority raw - 10", f"{wanted.overlay} notrack")
     ]
 
 
 def _overlay() -> list[str]:
     """Peers alone, and no pod that claims to be one; where no peer is known, nobody."""
-    return [
-        "  chain overlay {",
-        f'    iifname "{BRIDGE_DEVICE}" drop',
-        "    ip saddr @overlay_sources_v4 accept",
-        "    ip6 saddr @overlay_sources_v6 accept",
-        "    drop",
-        "  }",
-    ]
+    return chain(
+        "overlay",
+        f'iifname "{BRIDGE_DEVICE}" drop',
+        "ip saddr @overlay_sources_v4 accept",
+        "ip6 saddr @overlay_sources_v6 accept",
+        "drop",
+    )
 
 
 def _forward(wanted: Firewall) -> list[str]:
     """Whoever it comes from: where it arrives, this node's address would vouch for it."""
-    return [
-        "  chain forward {",
-        "    type filter hook forward priority filter - 10; policy accept;",
-        f"    {wanted.overlay} drop",
-        "  }",
-    ]
+    return base_chain("forward", "forward priority filter - 10", f"{wanted.overlay} drop")
 
 
 def _output(wanted: Firewall) -> list[str]:
     """A redirect would lead pods around the node and so around Services; for IPv6 there is no switch."""
-    if not wanted.subnet6:
-        return []
-    return [
-        "  chain output {",
-        "    type filter hook output priority filter - 10; policy accept;",
-        f'    oifname "{BRIDGE_DEVICE}" icmpv6 type nd-redirect drop',
-        "  }",
-    ]
+    rule = f'oifname "{BRIDGE_DEVICE}" icmpv6 type nd-redirect drop'
+    return base_chain("output", "output priority filter - 10", rule) if wanted.subnet6 else []
 
 
 def _postrouting(wanted: Firewall, *, fib: bool) -> list[str]:
@@ -178,21 +159,17 @@ def _postrouting(wanted: Firewall, *, fib: bool) -> list[str]:
     rules = []
     for family, subnet, cluster in (("ip", wanted.subnet, "v4"), ("ip6", wanted.subnet6, "v6")):
         if subnet and wanted.config.masquerade:
-            rules.append(f"    {family} saddr {subnet} {family} daddr != @cluster_{cluster} goto leaving")
+            rules.append(f"{family} saddr {subnet} {family} daddr != @cluster_{cluster} goto leaving")
         if subnet:
-            rules.append(f'    oifname "{device}" {family} saddr != @cluster_{cluster}{host} goto leaving')
-    return [
-        "  chain leaving {",
-        "    ip daddr { 224.0.0.0/4, 255.255.255.255 } return",
-        "    ip6 daddr ff00::/8 return",
-        f"    meta l4proto {{ tcp, udp }} masquerade to :{first}-{last} fully-random",
-        "    masquerade fully-random",
-        "  }",
-        "  chain postrouting {",
-        "    type nat hook postrouting priority srcnat; policy accept;",
-        *rules,
-        "  }",
-    ]
+            rules.append(f'oifname "{device}" {family} saddr != @cluster_{cluster}{host} goto leaving')
+    leaving = chain(
+        "leaving",
+        "ip daddr { 224.0.0.0/4, 255.255.255.255 } return",
+        "ip6 daddr ff00::/8 return",
+        f"meta l4proto {{ tcp, udp }} masquerade to :{first}-{last} fully-random",
+        "masquerade fully-random",
+    )
+    return leaving + base_chain("postrouting", "postrouting priority srcnat", *rules, kind="nat")
 
 
 def _multicast() -> list[str]:
@@ -202,12 +179,11 @@ def _multicast() -> list[str]:
     tell who has members of which group, are dropped where they come from a pod, whatever address it claims to
     have: they are never a pod's business.
     """
-    bridge = f'    iifname "{BRIDGE_DEVICE}"'
-    groups = "ip daddr 224.0.0.0/4 ip daddr != 224.0.0.0/24"
-    return [
-        "  chain multicast {",
-        "    type filter hook prerouting priority mangle; policy accept;",
+    bridge = f'iifname "{BRIDGE_DEVICE}"'
+    groups = f"{bridge} ip daddr 224.0.0.0/4 ip daddr != 224.0.0.0/24"
+    return base_chain(
+        "multicast",
+        "prerouting priority mangle",
         f"{bridge} udp dport {MULTICAST_PORT} drop",
-        f"{bridge} {groups} ip ttl < {MULTICAST_TTL} ip ttl set {MULTICAST_TTL}",
-        "  }",
-    ]
+        f"{groups} ip ttl < {MULTICAST_TTL} ip ttl set {MULTICAST_TTL}",
+    )

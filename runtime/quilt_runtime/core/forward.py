@@ -4,15 +4,26 @@ What another's chain refuses cannot be overridden from the mesh's own table: an 
 table's part. So two rules go into iptables-nft's own FORWARD chain, which shows them, where it refuses
 everything that no rule of it accepts: by the policy DROP (Docker sets one), or by a last rule that does (as
 distributions write it). They stand behind all other rules, so that these count, and before that last one.
+
+What rules come to is read from what `nft -j list …` prints. iptables-nft writes its extensions as `xt`, of
+which nft shows no more than the name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import takewhile
+from typing import Any
 
 from quilt_crds.names import BRIDGE_DEVICE
-from quilt_runtime.core.nftrules import Entries, Rule, of_kind, refuses_all
+
+Rule = Mapping[str, Any]
+Entries = Iterable[Mapping[str, Any]]
+"""What is listed under "nftables"."""
+
+# Statements that a packet always passes; any other one may be a condition.
+_UNCONDITIONAL = frozenset({"counter", "log", "drop", "reject", "jump", "goto"})
+_DEEPEST = 16  # jumps of jumps, as the kernel has it
 
 COMMENT = "quilt-mesh"
 FAMILIES = ("ip", "ip6")
@@ -20,9 +31,8 @@ TABLE, CHAIN = "filter", "FORWARD"
 DIRECTIONS = ("iifname", "oifname")
 
 
-def correction(family: str, table: Entries) -> str:
+def correction(family: str, entries: list[Mapping[str, Any]]) -> str:
     """Return the transaction after which pods' packets pass, for the listed table; empty where they do."""
-    entries = list(table)
     drops = any(
         chain.get("name") == CHAIN and chain.get("policy") == "drop" for chain in of_kind("chain", entries)
     )
@@ -38,19 +48,15 @@ def correction(family: str, table: Entries) -> str:
         rule for rule in reversed(rules) if _has_comment(rule)
     ]:
         return ""
-    place = (
-        f"insert rule {family} {TABLE} {CHAIN} handle {int(rules[last]['handle'])}"
-        if last is not None
-        else ""
-    )
-    return removal(family, _as_entries(rules)) + _accepting(place or f"add rule {family} {TABLE} {CHAIN}")
+    verb, place = ("add", "") if last is None else ("insert", f" handle {int(rules[last]['handle'])}")
+    return removal(family, rules) + _accepting(f"{verb} rule {family} {TABLE} {CHAIN}{place}")
 
 
-def removal(family: str, rules: Entries) -> str:
-    """Return the transaction that removes our rules, empty where there are none."""
+def removal(family: str, rules: Iterable[Rule]) -> str:
+    """Return the transaction that removes our rules from these, empty where there are none."""
     return "".join(
         f"delete rule {family} {TABLE} {CHAIN} handle {int(rule['handle'])}\n"
-        for rule in of_kind("rule", rules)
+        for rule in rules
         if _has_comment(rule)
     )
 
@@ -58,10 +64,6 @@ def removal(family: str, rules: Entries) -> str:
 def _accepting(command: str) -> str:
     rule = f'{command} {{}} "{BRIDGE_DEVICE}" counter accept comment "{COMMENT}"\n'
     return "".join(rule.format(direction) for direction in DIRECTIONS)
-
-
-def _as_entries(rules: Iterable[Rule]) -> Entries:
-    return ({"rule": rule} for rule in rules)
 
 
 def _has_comment(rule: Rule) -> bool:
@@ -76,3 +78,46 @@ def _direction(rule: Rule) -> str:
         if {"match": match} in expressions and {"accept": None} in expressions:
             return direction
     return ""
+
+
+def of_kind(kind: str, entries: Entries) -> Iterator[Mapping[str, Any]]:
+    """Yield the entries of one kind: `table`, `chain`, `rule`."""
+    return (entry[kind] for entry in entries if kind in entry)
+
+
+def refuses_all(rule: Rule, chains: Mapping[str, list[Rule]], depth: int = 0) -> bool:
+    """Whether no packet gets past the rule but what earlier ones took; `chains` are its table's rules."""
+    statements = [item for item in rule.get("expr", []) if not _is_remark(item)]
+    if depth > _DEEPEST or not all(_UNCONDITIONAL & item.keys() or _is_refusal(item) for item in statements):
+        return False
+    return any(
+        _is_refusal(item)
+        or any(
+            refuses_all(inner, chains, depth + 1) for name in targets(item) for inner in chains.get(name, ())
+        )
+        for item in statements
+    )
+
+
+def targets(value: Any) -> Iterator[str]:
+    """Yield the chains that a statement can lead to, those of verdict maps too."""
+    if isinstance(value, Mapping):
+        for verdict in ("jump", "goto"):
+            if isinstance(value.get(verdict), Mapping):
+                yield str(value[verdict].get("target", ""))
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from targets(item)
+
+
+def _is_refusal(statement: Mapping[str, Any]) -> bool:
+    extension = statement.get("xt") or {}
+    return bool({"drop", "reject"} & statement.keys()) or (
+        extension.get("type") == "target" and extension.get("name") == "REJECT"
+    )
+
+
+def _is_remark(statement: Mapping[str, Any]) -> bool:
+    extension = statement.get("xt") or {}
+    return (extension.get("type"), extension.get("name")) == ("match", "comment")

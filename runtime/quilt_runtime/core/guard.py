@@ -18,7 +18,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from quilt_crds.names import POD_INTERFACE_PREFIX
 from quilt_netlink.nftsets import SetChange, port_key
 from quilt_runtime.core.ipam import gateway
-from quilt_runtime.core.nftables import Entrance
+from quilt_runtime.core.nftables import Entrance, base_chain, chain, elements
 
 FAMILY = "bridge"
 POD_MAC, BRIDGE_MAC = "0a:58", "02:71"
@@ -54,25 +54,27 @@ class Port:
 
     def keys(self) -> dict[str, list[bytes]]:
         """Return the elements of each set that let the pod speak."""
-        own6 = [self.link_local, *([str(self.address6)] if self.address6 else [])]
-        of6 = [port_key(self.interface, self.mac, address) for address in own6]
         return {
-            "own_mac": [port_key(self.interface, self.mac)],
-            "own_v4": [port_key(self.interface, self.mac, str(self.address))],
-            "own_v6": of6,
-            "own_target": of6,
+            name: [port_key(self.interface, self.mac, address) for address in addresses]
+            for name, addresses in self._addresses().items()
         }
 
     def elements(self) -> dict[str, list[str]]:
         """As `keys`, in nft's words."""
         pair = f'"{self.interface}" . {self.mac}'
-        own6 = [self.link_local, *([str(self.address6)] if self.address6 else [])]
         return {
-            "own_mac": [pair],
-            "own_v4": [f"{pair} . {self.address}"],
-            "own_v6": [f"{pair} . {address}" for address in own6],
-            "own_target": [f"{pair} . {int(IPv6Address(address)):#034x}" for address in own6],
+            name: [f"{pair} . {_spelled(name, address)}" if address else pair for address in addresses]
+            for name, addresses in self._addresses().items()
         }
+
+    def _addresses(self) -> dict[str, list[str]]:
+        """Return what each set has beside interface and MAC; empty for nothing."""
+        own6 = [self.link_local, *([str(self.address6)] if self.address6 else [])]
+        return {"own_mac": [""], "own_v4": [str(self.address)], "own_v6": own6, "own_target": own6}
+
+
+def _spelled(name: str, address: str) -> str:
+    return f"{int(IPv6Address(address)):#034x}" if name == "own_target" else address
 
 
 Ports = Mapping[str, Port]
@@ -137,12 +139,11 @@ def outside(bridge: str, subnet: IPv4Network | None, subnet6: IPv6Network | None
     """Return the chain of the table `inet quilt` by which nobody outside speaks for a local pod."""
     sources = [("ip", subnet), ("ip6", subnet6)]
     rules = [
-        f'    iifname != "{bridge}" iifname != "lo" {family} saddr {network} drop'
+        f'iifname != "{bridge}" iifname != "lo" {family} saddr {network} drop'
         for family, network in sources
         if network
     ]
-    hook = "    type filter hook prerouting priority raw; policy accept;"
-    return ["  chain outside {", hook, *rules, "  }"] if rules else []
+    return base_chain("outside", "prerouting priority raw", *rules) if rules else []
 
 
 def learned(mac: str | None, address: IPv4Address, subnet: IPv4Network) -> str:
@@ -165,33 +166,32 @@ def bridge_mac(subnet: IPv4Network) -> str:
 
 
 def _sets(ports: Ports) -> list[str]:
-    elements: dict[str, list[str]] = {name: [] for name in SETS}
+    members: dict[str, list[str]] = {name: [] for name in SETS}
     for _, port in sorted(ports.items()):
-        for name, members in port.elements().items():
-            elements[name] += members
-    return [f"  set {name} {{ {kind}; {_members(elements[name])} }}" for name, kind in SETS.items()]
-
-
-def _members(elements: list[str]) -> str:
-    return f"elements = {{ {', '.join(elements)} }}" if elements else ""
+        for name, own in port.elements().items():
+            members[name] += own
+    return [f"  set {name} {{ {kind}; {elements(members[name])} }}" for name, kind in SETS.items()]
 
 
 def _chains(mac: str) -> list[str]:
     return [
-        "  chain pod {",
-        f"    ether daddr & 01:00:00:00:00:00 == 00:00:00:00:00:00 ether daddr != {mac} drop",
-        "    ether type vmap { arp : goto pod_arp, ip : goto pod_v4, ip6 : goto pod_v6 }",
-        "    drop",
-        "  }",
-        "  chain pod_arp {",
-        f"    {_FROM} . arp saddr ip @own_v4 iifname . arp saddr ether . arp saddr ip @own_v4 accept",
-        "    drop",
-        "  }",
-        "  chain pod_v4 {",
-        f"    {_GROUP} ip daddr != {{ 224.0.0.0/4, 255.255.255.255 }} drop",
-        f"    {_FROM} . ip saddr @own_v4 accept",
-        "    drop",
-        "  }",
+        *chain(
+            "pod",
+            f"ether daddr & 01:00:00:00:00:00 == 00:00:00:00:00:00 ether daddr != {mac} drop",
+            "ether type vmap { arp : goto pod_arp, ip : goto pod_v4, ip6 : goto pod_v6 }",
+            "drop",
+        ),
+        *chain(
+            "pod_arp",
+            f"{_FROM} . arp saddr ip @own_v4 iifname . arp saddr ether . arp saddr ip @own_v4 accept",
+            "drop",
+        ),
+        *chain(
+            "pod_v4",
+            f"{_GROUP} ip daddr != {{ 224.0.0.0/4, 255.255.255.255 }} drop",
+            f"{_FROM} . ip saddr @own_v4 accept",
+            "drop",
+        ),
         *_chain_v6(),
     ]
 
@@ -200,21 +200,17 @@ def _chain_v6() -> list[str]:
     """Link-local addresses need not follow from the MAC, but no other pod's or the bridge's is spoken for."""
     reports = "{ mld-listener-report, mld-listener-done, mld2-listener-report, nd-router-solicit }"
     others = f"{{ {BRIDGE_LINK_LOCAL}, fe80::858:0:0:0/80 }}"
-    return [
-        "  chain pod_advert {",
-        f"    {_FROM} . @th,64,128 @own_target {_FROM} . ip6 saddr @own_v6 accept",
-        "    drop",
-        "  }",
-        "  chain pod_v6 {",
-        f"    {_GROUP} ip6 daddr != ff00::/8 drop",
-        "    icmpv6 type { nd-router-advert, nd-redirect } drop",
-        "    icmpv6 type nd-neighbor-advert goto pod_advert",
-        f"    {_FROM} . ip6 saddr @own_v6 accept",
-        f"    ip6 saddr {others} drop",
-        f"    {_FROM} != @own_mac drop",
-        f"    ip6 saddr {{ ::, fe80::/10 }} icmpv6 type {reports} accept",
-        "    ip6 saddr fe80::/10 icmpv6 type nd-neighbor-solicit accept",
-        f"    ip6 saddr :: icmpv6 type nd-neighbor-solicit {_FROM} . @th,64,128 @own_target accept",
-        "    drop",
-        "  }",
-    ]
+    advert = f"{_FROM} . @th,64,128 @own_target {_FROM} . ip6 saddr @own_v6 accept"
+    return chain("pod_advert", advert, "drop") + chain(
+        "pod_v6",
+        f"{_GROUP} ip6 daddr != ff00::/8 drop",
+        "icmpv6 type { nd-router-advert, nd-redirect } drop",
+        "icmpv6 type nd-neighbor-advert goto pod_advert",
+        f"{_FROM} . ip6 saddr @own_v6 accept",
+        f"ip6 saddr {others} drop",
+        f"{_FROM} != @own_mac drop",
+        f"ip6 saddr {{ ::, fe80::/10 }} icmpv6 type {reports} accept",
+        "ip6 saddr fe80::/10 icmpv6 type nd-neighbor-solicit accept",
+        f"ip6 saddr :: icmpv6 type nd-neighbor-solicit {_FROM} . @th,64,128 @own_target accept",
+        "drop",
+    )

@@ -8,6 +8,21 @@ from dataclasses import dataclass
 TABLE = "quilt"
 
 
+def chain(name: str, *lines: str) -> list[str]:
+    """Return a chain of a table's text."""
+    return [f"  chain {name} {{", *(f"    {line}" for line in lines), "  }"]
+
+
+def elements(members: Sequence[str]) -> str:
+    """Return what a set's text says of its members, empty without any."""
+    return f"elements = {{ {', '.join(members)} }}" if members else ""
+
+
+def base_chain(name: str, hook: str, *lines: str, kind: str = "filter") -> list[str]:
+    """Return a chain by which packets come into the table; `hook` says hook and priority as nft does."""
+    return chain(name, f"type {kind} hook {hook}; policy accept;", *lines)
+
+
 @dataclass(frozen=True, slots=True)
 class Entrance:
     """The base chain by which packets come into the chains whose sets decide; `hook` as nft spells it."""
@@ -23,7 +38,7 @@ class Entrance:
         is dropped: seen at one of fifteen replacements at 5,000 packets a second. So the entrance is empty
         while sets come and go, and meanwhile nobody is judged.
         """
-        lines = "\n".join([*body, f"  chain {self.chain} {{", f"    {self._type}", "  }"])
+        lines = "\n".join([*body, *base_chain(self.chain, self.hook)])
         table = f"{removal(self.family)}table {self.family} {TABLE} {{\n{lines}\n}}\n"
         into = f"add rule {self.family} {TABLE} {self.chain}"
         return self._opened(), table, "".join(f"{into} {rule}\n" for rule in rules)
@@ -32,13 +47,10 @@ class Entrance:
         """Return the transactions after which the table is gone, and no packet with it."""
         return self._opened(), removal(self.family)
 
-    @property
-    def _type(self) -> str:
-        return f"type filter hook {self.hook}; policy accept;"
-
     def _opened(self) -> str:
-        chain = f"chain {self.family} {TABLE} {self.chain}"
-        return f"add table {self.family} {TABLE}\nadd {chain} {{ {self._type} }}\nflush {chain}\n"
+        way = f"chain {self.family} {TABLE} {self.chain}"
+        kind = f"type filter hook {self.hook}; policy accept;"
+        return f"add table {self.family} {TABLE}\nadd {way} {{ {kind} }}\nflush {way}\n"
 
 
 def removal(family: str) -> str:

@@ -34,7 +34,7 @@ def remove() -> int:
     """Take our rules away again; returns from how many chains. Raises NftError."""
     changed = 0
     for family in forward.FAMILIES:
-        rules = nft.entries("chain", family, forward.TABLE, forward.CHAIN)
+        rules = forward.of_kind("rule", nft.entries("chain", family, forward.TABLE, forward.CHAIN))
         if text := forward.removal(family, rules):
             nft.apply(text)
             changed += 1
