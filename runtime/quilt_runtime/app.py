@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 
@@ -23,8 +24,7 @@ from quilt_runtime.state import StateError, Store
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
+class TlsFiles(NamedTuple):
     """PEM files: our certificate (with its chain) and key, and the authority that clients' must come from."""
 
     certificate: Path
@@ -70,16 +70,13 @@ class Runtime:
         metrics.capacity.set_function(lambda: addresses.capacity)
         metrics.allocated.set_function(lambda: len(addresses))
         runtime = cls(store, addresses, network, RouteExecutor(), metrics)
-        runtime.start()
-        return runtime
-
-    def start(self) -> None:
-        """Bring the node's network to what the state says; a failure is kept as a problem and tried again."""
         try:
-            self.network.free_dead()
-            self.network.ensure()
+            network.free_dead()
+            network.ensure()
         except (RequestError, NetlinkError, StateError) as error:
+            # Kept among the network's problems, and tried again.
             log.error("start_incomplete", reason=str(error))
+        return runtime
 
     def close(self) -> None:
         """Leave the node to a successor; close the state and the kernel's sockets."""
@@ -129,15 +126,8 @@ def _remove_rules() -> list[str]:
 
 
 def _remove_files(settings: Settings) -> list[str]:
-    files = [path for folder, pattern in _files(settings) if folder.is_dir() for path in folder.glob(pattern)]
+    state, sockets = settings.state_dir, settings.socket_dir
+    files = [*state.glob("state.db*"), *sockets.glob("*.sock"), *sockets.glob(".*.sock.*")]
     for path in files:
         path.unlink(missing_ok=True)
     return [f"{len(files)} files of state and sockets"] if files else []
-
-
-def _files(settings: Settings) -> list[tuple[Path, str]]:
-    return [
-        (settings.state_dir, "state.db*"),
-        (settings.socket_dir, "*.sock"),
-        (settings.socket_dir, ".*.sock.*"),
-    ]

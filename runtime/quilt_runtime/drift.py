@@ -10,6 +10,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 import structlog
 
@@ -30,6 +31,10 @@ RESYNC_S = 60.0
 
 # `filter` is iptables-nft's, whose FORWARD chain others give a policy DROP.
 TABLES = frozenset({TABLE, "filter"})
+OPENERS = (
+    partial(Monitor.open, ("link", "port", "address", "netconf")),
+    partial(Monitor.open, ("nftables",), ignore_port=made_here),
+)
 
 
 class DriftRepair:
@@ -50,8 +55,7 @@ class DriftRepair:
 
     async def run(self) -> None:
         """Watch and repair; a repair that fails is tried again each second until it succeeds."""
-        openers = (_watch_interfaces, _watch_tables)
-        watches = [asyncio.create_task(self._follow(opener(), opener)) for opener in openers]
+        watches = [asyncio.create_task(self._follow(opener(), opener)) for opener in OPENERS]
         try:
             while True:
                 await self._wait(RETRY_S if self._network.problems else RESYNC_S * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
@@ -112,14 +116,6 @@ class DriftRepair:
 def _is_managed(name: str) -> bool:
     """Whether an interface of this name is the bridge or a pod's."""
     return name == BRIDGE_DEVICE or veth_address(name) is not None
-
-
-def _watch_interfaces() -> Monitor:
-    return Monitor(("link", "port", "address", "netconf"))
-
-
-def _watch_tables() -> Monitor:
-    return Monitor(("nftables",), ignore_port=made_here)
 
 
 def _name(ifindex: int) -> str:

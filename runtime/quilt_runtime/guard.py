@@ -8,34 +8,56 @@ other end; so nobody who runs is shut out when the table is first written.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 import structlog
 
 from quilt_netlink import MulticastKernel, NetlinkError
+from quilt_netlink.nftsets import BRIDGE, SetChange
 from quilt_runtime.addresses import Addresses
 from quilt_runtime.core import guard
 from quilt_runtime.core.guard import Port
 from quilt_runtime.core.ipam import Allocation
-from quilt_runtime.kernel.nft import NftError
-from quilt_runtime.kernel.table import Guarded, GuardTable, UnsupportedError
+from quilt_runtime.kernel import nft
+from quilt_runtime.kernel.table import Table
 
 log = structlog.get_logger()
 
+MOST_FOLLOWED = 200
+"""Pods whose elements are surely within the limits of one change."""
 UNSUPPORTED = (
     "This kernel cannot filter on bridges (it was built without CONFIG_NF_TABLES_BRIDGE): pods can forge "
     "each other's addresses. Run one that can, as distributions' do, or set spoofGuard: false to accept it."
 )
 
 
-class BridgeGuard:
-    """Safe to use from any thread; `is_on` tells whether pods are to be held to their addresses."""
+class UnsupportedError(Exception):
+    """This kernel cannot filter on bridges."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """What the table `bridge quilt` depends on; ports by the name of their interface."""
+
+    subnet: IPv4Network
+    ports: Mapping[str, Port]
+
+
+class BridgeGuard(Table[Guarded]):
+    """The table `bridge quilt`. Safe to use from any thread.
+
+    `is_on` tells whether pods are to be held to their addresses. That somebody else changed the table is seen
+    in its rules, as nft lists them without members, and in the members, as the kernel holds them.
+    """
+
+    kind = "guard"
 
     def __init__(self, addresses: Addresses, is_on: Callable[[], bool]) -> None:
+        super().__init__(BRIDGE)
         self._addresses = addresses
         self._is_on = is_on
-        self._table = GuardTable()
         self._lock = threading.RLock()
         self._ports: dict[str, Port] = {}
         self.warnings: list[str] = []
@@ -45,7 +67,7 @@ class BridgeGuard:
         with self._lock:
             self._ports[port.interface] = port
             if self._is_active:
-                self._write()
+                self._renew()
 
     def dismiss(self, interface: str) -> None:
         """Forget an interface that is gone; where the table refuses, the next look at it mends it."""
@@ -53,8 +75,8 @@ class BridgeGuard:
             if self._ports.pop(interface, None) is None or not self._is_active:
                 return
             try:
-                self._write()
-            except NftError as error:
+                self._renew()
+            except nft.NftError as error:
                 log.warning("guard_not_dismissed", interface=interface, error=str(error))
 
     def knows(self, interfaces: Iterable[str]) -> bool:
@@ -69,14 +91,16 @@ class BridgeGuard:
         with self._lock:
             if (subnet := self._addresses.subnet) is not None and self._is_on():
                 self._ports = self._current(subnet, self._addresses.held())
-            return self._write(read=read)
+            return self._renew(read=read)
 
     def leave(self) -> None:
         """End: until a successor replaces this, only present pods are held to their addresses."""
         with self._lock:
+            held, self._held = self._held, None
             try:
-                self._table.leave()
-            except NftError as error:
+                if held is not None:
+                    nft.apply(*guard.unattended(guard.bridge_mac(held.subnet), held.ports))
+            except nft.NftError as error:
                 log.warning("guard_not_left", error=str(error))
 
     @property
@@ -84,13 +108,13 @@ class BridgeGuard:
         """Whether there is to be a table, and can be as far as is known."""
         return self._is_on() and not self.warnings
 
-    def _write(self, *, read: bool = False) -> list[str]:
+    def _renew(self, *, read: bool = False) -> list[str]:
         subnet = self._addresses.subnet
         if subnet is None or not self._is_on():
             self.warnings = []
-            return self._table.remove()
+            return self._remove()
         try:
-            done = self._table.ensure(Guarded(subnet, dict(self._ports)), read=read)
+            done = self.write(Guarded(subnet, dict(self._ports)), read=read)
         except UnsupportedError:
             if not self.warnings:
                 log.warning("guard_unsupported", reason=UNSUPPORTED)
@@ -98,6 +122,37 @@ class BridgeGuard:
             return []
         self.warnings = []
         return done
+
+    def _remove(self) -> list[str]:
+        """Take the table away; returns what was. Raises NftError."""
+        self._held = None
+        if not nft.listing(guard.FAMILY, "--terse"):
+            return []
+        nft.apply(*guard.gone())
+        return [self.kind]
+
+    def _is_intact(self, held: Guarded) -> bool:
+        if nft.listing(guard.FAMILY, "--terse") != self._rules:
+            return False
+        return all(self._sets.members(name) == keys for name, keys in guard.keys(held.ports).items())
+
+    def _changes(self, held: Guarded, wanted: Guarded) -> list[SetChange] | None:
+        changed = {name for name, _ in held.ports.items() ^ wanted.ports.items()}
+        if held.subnet != wanted.subnet or len(changed) > MOST_FOLLOWED:
+            return None
+        old, new = (
+            [ports[name] for name in changed if name in ports] for ports in (held.ports, wanted.ports)
+        )
+        return guard.changes(old, new)
+
+    def _replace(self, wanted: Guarded) -> None:
+        try:
+            nft.apply(*guard.ruleset(wanted.subnet, guard.bridge_mac(wanted.subnet), wanted.ports))
+        except nft.NftError:
+            if nft.accepts(guard.probe()):
+                raise
+            raise UnsupportedError from None
+        self._rules = nft.listing(guard.FAMILY, "--terse")
 
     def _current(self, subnet: IPv4Network, allocations: Iterable[Allocation]) -> dict[str, Port]:
         """The ports of all recorded pods, those not known yet as the kernel shows them."""

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import structlog
 
-from quilt_runtime.services.acceptor import Acceptor
-from quilt_runtime.services.sockets import peer_uid
+from quilt_runtime.services.sockets import Acceptor, peer_uid
 
 log = structlog.get_logger()
 
@@ -40,8 +39,8 @@ class Keeper:
     def stop(self) -> None:
         """Stop listening and let everything go."""
         self._acceptor.stop()
-        while self._held:
-            os.close(self._held.popitem()[1])
+        for name in list(self._held):
+            self._drop(name)
 
     def _take_request(self, connection: socket.socket) -> None:
         with connection:
@@ -57,10 +56,10 @@ class Keeper:
         data, received, _, _ = socket.recv_fds(connection, MAX_REQUEST, 1, socket.MSG_CMSG_CLOEXEC)
         try:
             name, act = _parse(data)
+            if act == "drop" or (act == "keep" and received):
+                self._drop(name)
             if act == "keep" and received:
-                self._swap(name, received.pop())
-            elif act == "drop":
-                self._swap(name, None)
+                self._held[name] = received.pop()
         finally:
             for descriptor in received:
                 os.close(descriptor)
@@ -69,12 +68,9 @@ class Keeper:
         given = [held] if act == "take" and held is not None else []
         socket.send_fds(connection, [answer], given)
 
-    def _swap(self, name: str, descriptor: int | None) -> None:
-        before = self._held.pop(name, None)
-        if descriptor is not None:
-            self._held[name] = descriptor
-        if before is not None:
-            os.close(before)
+    def _drop(self, name: str) -> None:
+        if name in self._held:
+            os.close(self._held.pop(name))
 
 
 def _parse(data: bytes) -> tuple[str, str]:

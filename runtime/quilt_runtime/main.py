@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+import structlog
 
 from quilt_crds.names import RUNTIME_HEALTH_PORT
 from quilt_runtime.core.config import NodeConfig
@@ -17,7 +19,7 @@ from quilt_runtime.core.requests import cluster_cidrs
 from quilt_runtime.services.sockets import parse_tcp, require_loopback
 
 if TYPE_CHECKING:
-    from quilt_runtime.app import Settings, TlsFiles
+    from quilt_runtime.app import TlsFiles
 
 T = TypeVar("T")
 FILE = click.Path(path_type=Path)
@@ -126,9 +128,9 @@ def main(
 ) -> None:
     """Execute routes, own container addresses and serve CNI on this node."""
     from quilt_runtime.app import Settings
-    from quilt_runtime.log import configure
+    from quilt_runtime.app import cleanup as clean
 
-    configure(log_level)
+    _log_as_json(log_level)
     settings = Settings(
         state_dir=state_dir or flags["socket_dir"] / "state",
         tls=_tls(flags["grpc_addr"], tls_cert, tls_key, tls_client_ca),
@@ -136,25 +138,31 @@ def main(
     )
     try:
         if cleanup:
-            _clean(settings)
+            for line in clean(settings) or ["nothing to remove"]:
+                click.echo(line)
         else:
-            _serve(settings)
+            from quilt_runtime.serve import serve
+
+            asyncio.run(serve(settings))
     except (RequestError, OSError) as error:
         click.echo(f"quilt-runtime: {error}", err=True)
         sys.exit(1)
 
 
-def _clean(settings: Settings) -> None:
-    from quilt_runtime.app import cleanup
-
-    for line in cleanup(settings) or ["nothing to remove"]:
-        click.echo(line)
-
-
-def _serve(settings: Settings) -> None:
-    from quilt_runtime.serve import serve
-
-    asyncio.run(serve(settings))
+def _log_as_json(level: str) -> None:
+    """Write one JSON object a line on standard output for events of at least this level."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=True,
+    )
 
 
 if __name__ == "__main__":

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    ProcessCollector,
-    generate_latest,
-)
+from functools import partial
+
+import prometheus_client as prometheus
 
 LATENCY = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 
@@ -18,45 +13,23 @@ class Metrics:
     """Every metric that the runtime keeps."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        self.rpcs = Histogram(
-            "quilt_runtime_rpc_seconds",
-            "Duration of RPCs.",
-            ["method"],
-            registry=self.registry,
-            buckets=LATENCY,
+        self.registry = prometheus.CollectorRegistry()
+        prometheus.ProcessCollector(registry=self.registry)
+        durations = partial(prometheus.Histogram, registry=self.registry, buckets=LATENCY)
+        counter = partial(prometheus.Counter, registry=self.registry)
+        gauge = partial(prometheus.Gauge, registry=self.registry)
+        self.rpcs = durations("quilt_runtime_rpc_seconds", "Duration of RPCs.", ["method"])
+        self.rpc_failures = counter("quilt_runtime_rpc_failures", "RPCs answered with an error.", ["method"])
+        self.cni = durations("quilt_runtime_cni_seconds", "Duration of CNI verbs.", ["verb"])
+        self.cni_failures = counter("quilt_runtime_cni_failures", "CNI verbs refused.", ["verb", "code"])
+        self.drift_repairs = counter(
+            "quilt_runtime_drift_repairs", "Entries repaired that others changed.", ["kind"]
         )
-        self.rpc_failures = Counter(
-            "quilt_runtime_rpc_failures", "RPCs answered with an error.", ["method"], registry=self.registry
-        )
-        self.cni = Histogram(
-            "quilt_runtime_cni_seconds",
-            "Duration of CNI verbs.",
-            ["verb"],
-            registry=self.registry,
-            buckets=LATENCY,
-        )
-        self.cni_failures = Counter(
-            "quilt_runtime_cni_failures", "CNI verbs refused.", ["verb", "code"], registry=self.registry
-        )
-        self.drift_repairs = Counter(
-            "quilt_runtime_drift_repairs",
-            "Entries repaired that others changed.",
-            ["kind"],
-            registry=self.registry,
-        )
-        self.allocated = Gauge(
-            "quilt_runtime_addresses_allocated", "Addresses in use.", registry=self.registry
-        )
-        self.capacity = Gauge("quilt_runtime_addresses_capacity", "Addresses in all.", registry=self.registry)
-        self.route_changes = Counter(
-            "quilt_runtime_route_changes", "Routes written or removed.", registry=self.registry
-        )
-        self.route_failures = Counter(
-            "quilt_runtime_route_failures", "Route items refused.", registry=self.registry
-        )
+        self.allocated = gauge("quilt_runtime_addresses_allocated", "Addresses in use.")
+        self.capacity = gauge("quilt_runtime_addresses_capacity", "Addresses in all.")
+        self.route_changes = counter("quilt_runtime_route_changes", "Routes written or removed.")
+        self.route_failures = counter("quilt_runtime_route_failures", "Route items refused.")
 
     def text(self) -> bytes:
         """Return the exposition format."""
-        return generate_latest(self.registry)
+        return prometheus.generate_latest(self.registry)

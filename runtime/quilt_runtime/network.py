@@ -152,7 +152,7 @@ class NodeNetwork:
                 return self._ensure_links(names)
             case "nftables":
                 wanted = Firewall(self.config, self._addresses.subnet, self._addresses.subnet6)
-                return self._table.ensure(wanted, read=read)
+                return self._table.write(wanted, read=read)
             case _:
                 return forward.ensure() if self._addresses.subnet else []
 
@@ -172,12 +172,12 @@ class NodeNetwork:
             ports = [name for name in names if self._is_port(name)]
             if not self.guard.knows(ports):
                 self.guard.ensure()
-            joined = bridge.ensure_ports(kernel, ports)
+            joined = ["port"] * bridge.ensure_ports(kernel, ports)
             repaired += snooping.ensure(kernel, ports, self.config)
             self._free_vanished(kernel, also_owned=everything)
         if self._addresses.subnet6 is not None and self.config.lacks_ipv6:
             raise RequestError(self.config.lacks_ipv6)
-        return repaired + ["port"] * len(joined)
+        return repaired + joined
 
     def _ensure_addresses6(self, kernel: Kernel, subnet: IPv4Network) -> list[str]:
         subnet6 = self._addresses.subnet6

@@ -17,12 +17,12 @@ import structlog
 
 from quilt_runtime.app import Runtime, Settings
 from quilt_runtime.cni.server import CniServer
-from quilt_runtime.core.errors import RequestError
 from quilt_runtime.drift import DriftRepair
 from quilt_runtime.keeper import Keeper
 from quilt_runtime.services.server import GrpcServer
 from quilt_runtime.services.sockets import until_free
-from quilt_runtime.status_http import StatusServer, not_ready
+from quilt_runtime.status_http import not_ready
+from quilt_runtime.status_http import start as start_status
 
 log = structlog.get_logger()
 
@@ -62,13 +62,15 @@ async def _serve(runtime: Runtime, settings: Settings, stop: asyncio.Event) -> N
     grpc_server = GrpcServer(runtime, settings)
     cni_server = CniServer(runtime, settings.socket_dir)
     keeper = Keeper(settings.socket_dir)
-    status_server = StatusServer(runtime, lambda: cni_server.wrong() + keeper.wrong())
+    status_server: asyncio.Server | None = None
     cni_server.start()
     keeper.start()
     try:
         await grpc_server.start()
         if settings.health_addr:
-            await _start_status(status_server, *settings.health_addr)
+            status_server = await start_status(
+                runtime, lambda: cni_server.wrong() + keeper.wrong(), settings.health_addr
+            )
         tasks = [
             asyncio.create_task(DriftRepair(runtime.network, runtime.metrics).run()),
             asyncio.create_task(_tell_health(runtime, grpc_server)),
@@ -78,7 +80,8 @@ async def _serve(runtime: Runtime, settings: Settings, stop: asyncio.Event) -> N
         log.info("started", subnet=str(runtime.addresses.subnet or ""), allocated=len(runtime.addresses))
         await _until_stopped(stop, tasks)
     finally:
-        status_server.stop()
+        if status_server is not None:
+            status_server.close()
         await grpc_server.stop()
         await asyncio.to_thread(cni_server.stop)
         await asyncio.to_thread(keeper.stop)
@@ -109,13 +112,6 @@ async def _until_stopped(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -
         for task in (waiting, *tasks):
             task.cancel()
         await asyncio.gather(waiting, *tasks, return_exceptions=True)
-
-
-async def _start_status(server: StatusServer, host: str, port: int) -> None:
-    try:
-        await server.start(host, port)
-    except OSError as error:
-        raise RequestError(f"Cannot listen on {host}:{port} (--health-addr): {error.strerror}") from error
 
 
 async def _tell_health(runtime: Runtime, server: GrpcServer) -> None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from http import HTTPStatus
 
 import structlog
 
 from quilt_runtime.app import Runtime
+from quilt_runtime.core.errors import RequestError
 
 log = structlog.get_logger()
 
@@ -21,30 +23,17 @@ MAX_REQUEST = 8192
 TEXT = "text/plain; charset=utf-8"
 
 
-class StatusServer:
-    """Answers GET; anything else is refused."""
+async def start(runtime: Runtime, wrong: Callable[[], list[str]], address: tuple[str, int]) -> asyncio.Server:
+    """Answer GET, and refuse anything else; `wrong` returns what of the runtime has ended that should serve.
 
-    def __init__(self, runtime: Runtime, wrong: Callable[[], list[str]]) -> None:
-        """`wrong` returns what of the runtime has ended that should serve."""
-        self._runtime = runtime
-        self._wrong = wrong
-        self._server: asyncio.Server | None = None
+    Raises RequestError where the port is taken.
+    """
 
-    async def start(self, host: str, port: int) -> None:
-        """Listen; raises OSError where the port is taken."""
-        self._server = await asyncio.start_server(self._serve, host, port, limit=MAX_REQUEST)
-        log.info("status_serving", address=f"{host}:{port}")
-
-    def stop(self) -> None:
-        """Stop listening."""
-        if self._server is not None:
-            self._server.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 head = await reader.readuntil(b"\r\n\r\n")
-                writer.write(self._respond(head))
+                writer.write(_respond(runtime, wrong, head))
                 await writer.drain()
         except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass
@@ -53,18 +42,27 @@ class StatusServer:
             with suppress(OSError):
                 await writer.wait_closed()
 
-    def _respond(self, head: bytes) -> bytes:
-        method, _, rest = head.partition(b" ")
-        path = rest.partition(b" ")[0].partition(b"?")[0].decode(errors="replace")
-        if method != b"GET":
-            return response(405, TEXT, b"only GET\n")
-        if path == "/healthz":
-            return verdict(self._wrong())
-        if path == "/readyz":
-            return verdict(not_ready(self._runtime))
-        if path == "/metrics":
-            return response(200, "text/plain; version=0.0.4; charset=utf-8", self._runtime.metrics.text())
-        return response(404, TEXT, b"try /healthz, /readyz or /metrics\n")
+    host, port = address
+    try:
+        server = await asyncio.start_server(serve, host, port, limit=MAX_REQUEST)
+    except OSError as error:
+        raise RequestError(f"Cannot listen on {host}:{port} (--health-addr): {error.strerror}") from error
+    log.info("status_serving", address=f"{host}:{port}")
+    return server
+
+
+def _respond(runtime: Runtime, wrong: Callable[[], list[str]], head: bytes) -> bytes:
+    method, _, rest = head.partition(b" ")
+    path = rest.partition(b" ")[0].partition(b"?")[0].decode(errors="replace")
+    if method != b"GET":
+        return response(405, TEXT, b"only GET\n")
+    if path == "/healthz":
+        return verdict(wrong())
+    if path == "/readyz":
+        return verdict(not_ready(runtime))
+    if path == "/metrics":
+        return response(200, "text/plain; version=0.0.4; charset=utf-8", runtime.metrics.text())
+    return response(404, TEXT, b"try /healthz, /readyz or /metrics\n")
 
 
 def not_ready(runtime: Runtime) -> list[str]:
@@ -80,11 +78,5 @@ def verdict(wrong: Sequence[str]) -> bytes:
 
 def response(status: int, kind: str, body: bytes) -> bytes:
     """Return a whole HTTP response that closes the connection."""
-    reason = {200: "OK", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}[status]
-    head = (
-        f"HTTP/1.1 {status} {reason}",
-        f"Content-Type: {kind}",
-        f"Content-Length: {len(body)}",
-        "Connection: close",
-    )
-    return "\r\n".join((*head, "", "")).encode() + body
+    head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: {kind}\r\n"
+    return f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body

@@ -21,8 +21,7 @@ from quilt_runtime.app import Runtime
 from quilt_runtime.cni.verbs import Request, execute
 from quilt_runtime.core import cni
 from quilt_runtime.core.cni import CniError, Document
-from quilt_runtime.services.acceptor import Acceptor
-from quilt_runtime.services.sockets import peer_uid
+from quilt_runtime.services.sockets import Acceptor, peer_uid
 
 log = structlog.get_logger()
 
@@ -66,9 +65,8 @@ class CniServer:
                     raise CniError(
                         cni.INVALID_ENVIRONMENT, f"only root may ask for pod networking, not uid {uid}"
                     )
-                document = _receive(connection, descriptors)
-                answer = self._answer(document, descriptors, begun)
-                connection.sendall(answer)
+                request = _request(_receive(connection, descriptors), tuple(descriptors))
+                connection.sendall(self._answer(request, begun))
             except CniError as error:
                 with contextlib.suppress(OSError):
                     connection.sendall(_line(error=error.document(cni.VERSIONS[-1])))
@@ -81,8 +79,7 @@ class CniServer:
                     with contextlib.suppress(OSError):
                         os.close(descriptor)
 
-    def _answer(self, document: Document, descriptors: list[int], begun: float) -> bytes:
-        request = _request(document, tuple(descriptors))
+    def _answer(self, request: Request, begun: float) -> bytes:
         verb = request.verb if request.verb in cni.VERBS else "unknown"
         metrics = self._runtime.metrics
         try:
@@ -118,13 +115,7 @@ def _receive(connection: socket.socket, descriptors: list[int]) -> Document:
         data += chunk
         if len(data) > MAX_REQUEST:
             raise CniError(cni.DECODING_FAILURE, f"the request is longer than {MAX_REQUEST} bytes")
-    try:
-        document = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise CniError(cni.DECODING_FAILURE, f"the request is not JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise CniError(cni.DECODING_FAILURE, "the request is not a JSON object")
-    return document
+    return cni.decode("the request", bytes(data))
 
 
 def _request(document: Document, descriptors: tuple[int, ...]) -> Request:
@@ -141,8 +132,7 @@ def _line(**document: Any) -> bytes:
 
 def _version_of(config: str) -> str:
     """The version that an error is to be written in: the caller's where it can be read."""
-    try:
-        version = json.loads(config).get("cniVersion")
-    except (ValueError, AttributeError, RecursionError):
-        return cni.VERSIONS[-1]
-    return version if version in cni.VERSIONS else cni.VERSIONS[-1]
+    with contextlib.suppress(CniError):
+        if (version := cni.decode("the configuration", config).get("cniVersion")) in cni.VERSIONS:
+            return str(version)
+    return cni.VERSIONS[-1]

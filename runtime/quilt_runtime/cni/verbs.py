@@ -52,12 +52,10 @@ def execute(runtime: Runtime, request: Request) -> Document | None:
         return verb(runtime, request, config)
     except pods.Ipv6OffError as error:
         raise CniError(cni.IO_FAILURE, str(error), needs=cni.NEEDS_IPV6) from error
-    except RequestError as error:
+    except (RequestError, StateError) as error:
         raise CniError(_code(error), str(error)) from error
     except NetlinkError as error:
         raise CniError(cni.IO_FAILURE, f"the kernel refused it: {error}") from error
-    except StateError as error:
-        raise CniError(cni.IO_FAILURE, str(error)) from error
 
 
 def add(runtime: Runtime, request: Request, config: Config) -> Document:
@@ -217,12 +215,13 @@ def _descriptors(request: Request) -> tuple[int, int]:
     return request.descriptors[0], request.descriptors[1]
 
 
-def _code(error: RequestError) -> int:
-    if isinstance(error, ExhaustedError):
-        return cni.EXHAUSTED
-    if error.retryable:
-        return cni.TRY_AGAIN_LATER
-    return cni.INVALID_CONFIG
+def _code(error: RequestError | StateError) -> int:
+    match error:
+        case StateError():
+            return cni.IO_FAILURE
+        case ExhaustedError():
+            return cni.EXHAUSTED
+    return cni.TRY_AGAIN_LATER if error.retryable else cni.INVALID_CONFIG
 
 
 _VERBS = {"ADD": add, "DEL": delete, "CHECK": check, "STATUS": status, "GC": collect}

@@ -73,7 +73,7 @@ def parse_config(text: str, environment: Mapping[str, str]) -> Config:
 
     Raises CniError with the specification's code.
     """
-    document = _decode(text)
+    document = decode("the network configuration", text)
     version = document.get("cniVersion", "0.3.1")
     if version not in VERSIONS:
         raise CniError(INCOMPATIBLE_VERSION, f"CNI version {version!r} is not one of {', '.join(VERSIONS)}")
@@ -103,7 +103,10 @@ def parse_owner(environment: Mapping[str, str]) -> Owner:
     container_id = environment.get("CNI_CONTAINERID", "")
     if not CONTAINER_ID.fullmatch(container_id):
         raise CniError(INVALID_ENVIRONMENT, f"CNI_CONTAINERID {container_id[:64]!r} is not a container id")
-    return Owner(container_id, parse_interface(environment.get("CNI_IFNAME", "")))
+    name = environment.get("CNI_IFNAME", "")
+    if not INTERFACE.fullmatch(name) or name in {".", ".."} or not name.isprintable():
+        raise CniError(INVALID_ENVIRONMENT, f"CNI_IFNAME {name[:64]!r} is not an interface name")
+    return Owner(container_id, name)
 
 
 def pod_alias(environment: Mapping[str, str]) -> str:
@@ -117,13 +120,6 @@ def pod_alias(environment: Mapping[str, str]) -> str:
     return (
         text[:ALIAS_MAX] if NAMESPACE.fullmatch(namespace) and text.isascii() and text.isprintable() else ""
     )
-
-
-def parse_interface(name: str) -> str:
-    """Return the pod's interface name; raises CniError(4) where no interface can be called so."""
-    if not INTERFACE.fullmatch(name) or name in {".", ".."} or not name.isprintable():
-        raise CniError(INVALID_ENVIRONMENT, f"CNI_IFNAME {name[:64]!r} is not an interface name")
-    return name
 
 
 def result(config: Config, spec: PodSpec, bridge: Document, sandbox: str, defaults: Set[int]) -> Document:
@@ -176,13 +172,14 @@ def version_document() -> Document:
     return {"cniVersion": VERSIONS[-1], "supportedVersions": list(VERSIONS)}
 
 
-def _decode(text: str) -> Document:
+def decode(what: str, text: str | bytes) -> Document:
+    """Return the JSON object that `text` is; raises CniError(6), which names it `what`."""
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise CniError(DECODING_FAILURE, f"the network configuration is not JSON: {error}") from error
+        raise CniError(DECODING_FAILURE, f"{what} is not JSON: {error}") from error
     if not isinstance(document, dict):
-        raise CniError(DECODING_FAILURE, "the network configuration is not a JSON object")
+        raise CniError(DECODING_FAILURE, f"{what} is not a JSON object")
     return document
 
 

@@ -24,16 +24,9 @@ class NoSubnetError(RequestError):
 
 
 class ExhaustedError(RequestError):
-    """Every address of the subnet is in use; `allocated` of `capacity`."""
+    """Every address of the subnet is in use."""
 
     retryable = True
-
-    def __init__(self, subnet: str, allocated: int, capacity: int) -> None:
-        super().__init__(
-            f"No free address in {subnet}: {allocated} of {capacity} are in use; remove pods from this node"
-        )
-        self.allocated = allocated
-        self.capacity = capacity
 
 
 class AddressTakenError(RequestError):

@@ -98,7 +98,8 @@ def next_free(subnet: IPv4Network, taken: Container[int], cursor: int, count: in
         for candidate in span:
             if candidate not in taken:
                 return IPv4Address(candidate)
-    raise ExhaustedError(str(subnet), count, capacity(subnet))
+    used = f"{count} of {capacity(subnet)} are in use"
+    raise ExhaustedError(f"No free address in {subnet}: {used}; remove pods from this node")
 
 
 def static_addresses(subnet: IPv4Network, subnet6: IPv6Network | None, wishes: Sequence[str]) -> IPv4Address:

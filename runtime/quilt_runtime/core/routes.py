@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -18,10 +18,10 @@ from typing import NamedTuple
 from quilt_crds.names import MESH_PROTOCOL, ROUTE_PROTOCOLS
 from quilt_netlink.ops import Create, Delete, Failure, Op, Put
 from quilt_netlink.shapes import number4, pack_ip, pack_ips
-from quilt_netlink.state import SCOPE_LINK, TABLE_MAIN, Nexthop, Route, Unreachable
+from quilt_netlink.state import SCOPE_LINK, TABLE_MAIN, Route, Unreachable
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.ipam import Network
-from quilt_runtime.core.requests import LONGEST_CIDR, parse_network4
+from quilt_runtime.core.requests import LONGEST_CIDR, parse_network
 
 RETRYABLE = frozenset(
     {errno.ENETDOWN, errno.EEXIST, errno.EINTR, errno.EBUSY, errno.ENOBUFS, errno.ENOMEM, errno.EAGAIN}
@@ -139,12 +139,6 @@ def addition(route: Route, held: Sequence[Route], keep: frozenset[int]) -> Op | 
     return Put(route) if held else Create(route)
 
 
-def unused(nexthops: Iterable[Nexthop], routes: Iterable[Route]) -> list[Nexthop]:
-    """Return our next hop objects that no route uses."""
-    used = {route.nhid for route in routes}
-    return [nexthop for nexthop in nexthops if nexthop.protocol == MESH_PROTOCOL and nexthop.id not in used]
-
-
 def same_but_protocol(wanted: Route, held: Route) -> bool:
     """Whether two routes send the same packets the same way, of whatever owner."""
     return (wanted.prefix, wanted.nhid, wanted.ifindex, wanted.gateway, wanted.metric) == (
@@ -200,9 +194,9 @@ def route_destination(network: Network) -> Network:
     return network
 
 
-def contract_destination(text: str) -> str:
-    """Return the destination of InjectRoute and RemoveRoute, as it is spelled canonically."""
-    return canonical4(text) or str(route_destination(parse_network4("Destination", text)))
+def destination(text: str, parse: Callable[[str, str], Network] = parse_network) -> str:
+    """Return a destination as it is spelled canonically; `parse` is for what is not ordinary."""
+    return canonical4(text) or str(route_destination(parse("Destination", text)))
 
 
 def gateway(text: str, family: int) -> str:

@@ -9,7 +9,6 @@ forwards. Its ports are hairpin ports, so that a pod reaches itself through a Se
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network
 
 from quilt_crds.names import BRIDGE_DEVICE
@@ -60,23 +59,20 @@ def ensure_addresses6(kernel: KernelLike, subnet: IPv6Network) -> list[str]:
     return _ensure_addresses(kernel, _present(kernel).index, {gateway_address(subnet), LINK_LOCAL}, 6)
 
 
-def ensure_ports(kernel: KernelLike, names: Iterable[str]) -> list[str]:
-    """Attach those of these veths that exist and are not (fully) attached; returns their names."""
+def ensure_ports(kernel: KernelLike, names: Iterable[str]) -> int:
+    """Make those of these veths that exist up hairpin ports of the bridge; returns how many were not.
+
+    One that has gone meanwhile does not count.
+    """
     bridge = _present(kernel)
-    repaired = []
-    for name in names:
-        link = kernel.link(name)
-        right = link is None or (link.master == bridge.index and link.up and link.hairpin)
-        if link is not None and not right and attach(kernel, bridge.index, link):
-            repaired.append(name)
-    return repaired
-
-
-def attach(kernel: KernelLike, bridge: int, link: Link) -> bool:
-    """Make a link an up hairpin port of the bridge; false where it has gone meanwhile."""
-    failures = kernel.apply([Put(replace(_bare(link), up=True, master=bridge, hairpin=True))])
+    ops: list[Op] = [
+        Put(Link(link.name, index=link.index, up=True, master=bridge.index, hairpin=True))
+        for name in names
+        if (link := kernel.link(name)) and not (link.master == bridge.index and link.up and link.hairpin)
+    ]
+    failures = kernel.apply(ops)
     require(failures, absent=True)
-    return not failures
+    return len(ops) - len(failures)
 
 
 def remove_links(kernel: KernelLike) -> int:
@@ -84,14 +80,10 @@ def remove_links(kernel: KernelLike) -> int:
     links = [
         link for link in kernel.links() if link.name == BRIDGE_DEVICE or veth_address(link.name) is not None
     ]
-    ops: list[Op] = [Delete(_bare(link)) for link in links]
+    ops: list[Op] = [Delete(Link(link.name, index=link.index)) for link in links]
     failures = kernel.apply(ops)
     require(failures, absent=True)
     return len(ops) - len(failures)
-
-
-def _bare(link: Link) -> Link:
-    return Link(link.name, index=link.index)
 
 
 def _present(kernel: KernelLike) -> Link:

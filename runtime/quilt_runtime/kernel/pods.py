@@ -120,22 +120,18 @@ def _configure(pod: Kernel, spec: PodSpec) -> frozenset[int]:
     taken = {route.prefix for route in pod.routes()}
     defaults = set()
     for address, gateway in spec.ways:
-        _give(pod, link.index, address)
+        try:
+            pod.run(Create(Address(link.index, host_route(address))))
+        except NetlinkError as error:
+            if address.version == 6 and error.errno == errno.EACCES:
+                raise Ipv6OffError("IPv6 is switched off in the pod's namespace") from error
+            raise
         if default_route(gateway) in taken:
             _route_beside(pod, link.index, address, gateway)
         else:
             _route(pod, link.index, gateway)
             defaults.add(gateway.version)
     return frozenset(defaults)
-
-
-def _give(pod: Kernel, ifindex: int, address: Ip) -> None:
-    try:
-        pod.run(Create(Address(ifindex, host_route(address))))
-    except NetlinkError as error:
-        if address.version == 6 and error.errno == errno.EACCES:
-            raise Ipv6OffError("IPv6 is switched off in the pod's namespace") from error
-        raise
 
 
 def _route(pod: Kernel, ifindex: int, gateway: Ip) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import errno
 import threading
 from collections.abc import Collection, Sequence
-from functools import cache
+from functools import cache, cached_property
 
 import structlog
 
@@ -43,7 +43,6 @@ from quilt_runtime.core.routes import (
     refusal,
     refusing,
     unclear,
-    unused,
 )
 
 log = structlog.get_logger()
@@ -59,13 +58,21 @@ class RouteExecutor:
     def __init__(self, kernel: KernelLike | None = None) -> None:
         self._lock = threading.Lock()
         self._kernel = kernel or Kernel.open()
-        self._objects: bool | None = None
+
+    @cached_property
+    def _objects(self) -> bool:
+        """Whether the kernel has next hop objects at all (since 5.3)."""
+        try:
+            self._kernel.nexthops()
+        except NetlinkError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            return False
+        return True
 
     def apply(self, adds: Sequence[Asked], removes: Sequence[str], terms: Terms) -> list[Outcome]:
         """Add, then remove; one outcome per item, adds first. Raises NetlinkError where reading fails."""
         with self._lock:
-            if self._objects is None:
-                self._objects = has_objects(self._kernel)
             items: list[Asked | str] = [*adds, *removes]
             pending = list(range(len(items)))
             outcomes = [UNCHANGED] * len(items)
@@ -91,7 +98,7 @@ class RouteExecutor:
     def held(self, protocol: int = MESH_PROTOCOL) -> list[Asked]:
         """Return the routes of a protocol as the kernel holds them."""
         with self._lock:
-            nexthops = self._kernel.nexthops() if has_objects(self._kernel) else []
+            nexthops = self._kernel.nexthops() if self._objects else []
             by_id, link = {nexthop.id: nexthop for nexthop in nexthops}, cache(self._kernel.link)
             found = [
                 (route.prefix, by_id.get(route.nhid) or route) for route in self._kernel.routes(protocol)
@@ -121,7 +128,7 @@ class RouteExecutor:
             routes = [route for route in kernel.routes() if route.protocol in OURS]
             refused = [entry for entry in kernel.unreachables() if entry.protocol in OURS]
             ops: list[Op] = [*map(Delete, routes), *map(Delete, refused)]
-            if has_objects(kernel):
+            if self._objects:
                 ops += [Delete(nexthop) for nexthop in kernel.nexthops(MESH_PROTOCOL)]
             require(kernel.apply(ops), absent=True)
             return len(routes) + len(refused)
@@ -130,17 +137,6 @@ class RouteExecutor:
         """Close the socket."""
         with self._lock:
             self._kernel.close()
-
-
-def has_objects(kernel: KernelLike) -> bool:
-    """Whether the kernel has next hop objects at all (since 5.3)."""
-    try:
-        kernel.nexthops()
-    except NetlinkError as error:
-        if error.errno != errno.EOPNOTSUPP:
-            raise
-        return False
-    return True
 
 
 class Attempt:
@@ -250,8 +246,12 @@ class Attempt:
     def _remove_unused(self) -> None:
         """Remove our next hop objects that no route uses; what fails is no failure of what was asked for."""
         try:
-            unneeded = unused(self._kernel.nexthops(MESH_PROTOCOL), self._kernel.routes())
-            require(self._kernel.apply([Delete(nexthop) for nexthop in unneeded]), absent=True)
+            nexthops, used = (
+                self._kernel.nexthops(MESH_PROTOCOL),
+                {route.nhid for route in self._kernel.routes()},
+            )
+            unused = [Delete(nexthop) for nexthop in nexthops if nexthop.id not in used]
+            require(self._kernel.apply(unused), absent=True)
         except NetlinkError as error:
             log.warning("next_hops_not_removed", reason=str(error))
 

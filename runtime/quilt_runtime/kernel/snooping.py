@@ -25,17 +25,13 @@ def ensure(kernel: MulticastKernel, names: Iterable[str], config: NodeConfig) ->
 
     A bridge that nobody made a querier of is left alone while multicast is off.
     """
-    on = config.multicast
     bridge = kernel.link(BRIDGE_DEVICE)
     held = kernel.snooping(bridge.index) if bridge is not None else None
     if bridge is None or held is None:
         return []
-    repaired: list[str] = []
-    if on and held != WANTED:
-        kernel.set_snooping(bridge.index, WANTED)
-        repaired.append("snooping")
-    elif not on and held == WANTED:
-        kernel.set_snooping(bridge.index, PLAIN)
+    on, repaired = config.multicast, []
+    if (held == WANTED) != on:
+        kernel.set_snooping(bridge.index, WANTED if on else PLAIN)
         repaired.append("snooping")
     if on or repaired:
         repaired += ["multicast_port" for name in names if _ensure_port(kernel, name, config)]

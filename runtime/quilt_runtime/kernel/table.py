@@ -9,24 +9,18 @@ that were asked for.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Network
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 import structlog
 
-from quilt_netlink.nftsets import BRIDGE, INET, SetChange
-from quilt_runtime.core import firewall, guard
+from quilt_netlink.nftsets import INET, SetChange
+from quilt_runtime.core import firewall
 from quilt_runtime.core.firewall import Firewall
-from quilt_runtime.core.guard import Port
 from quilt_runtime.kernel import nft
 
 log = structlog.get_logger()
 W = TypeVar("W")
-
-MOST_FOLLOWED = 200
-"""Pods whose elements are surely within the limits of one change."""
 
 
 class Table(ABC, Generic[W]):
@@ -45,7 +39,7 @@ class Table(ABC, Generic[W]):
         """Whether the table was written and, as far as is known, is as it was written."""
         return self._held is not None
 
-    def ensure(self, wanted: W, *, read: bool = False) -> list[str]:
+    def write(self, wanted: W, *, read: bool = False) -> list[str]:
         """Write what differs from what was written before; returns what was, raises NftError.
 
         With `read` also what somebody else changed.
@@ -119,65 +113,3 @@ def _but_sources(wanted: Firewall) -> tuple[str, ...]:
     """Return the table's text without the overlay's sources."""
     config = replace(wanted.config, overlay_sources=frozenset())
     return firewall.ruleset(replace(wanted, config=config))
-
-
-class UnsupportedError(Exception):
-    """This kernel cannot filter on bridges."""
-
-
-@dataclass(frozen=True, slots=True)
-class Guarded:
-    """What the table `bridge quilt` depends on; ports by the name of their interface."""
-
-    subnet: IPv4Network
-    ports: Mapping[str, Port] = field(default_factory=dict)
-
-
-class GuardTable(Table[Guarded]):
-    """The table `bridge quilt`; `ensure` raises UnsupportedError too.
-
-    That somebody else changed it is seen in its rules, as nft lists them without members, and in the members,
-    as the kernel holds them.
-    """
-
-    kind = "guard"
-
-    def __init__(self) -> None:
-        super().__init__(BRIDGE)
-
-    def leave(self) -> None:
-        """Have the table look at nobody but the pods of now; nothing without a table. Raises NftError."""
-        held, self._held = self._held, None
-        if held is not None:
-            nft.apply(*guard.unattended(guard.bridge_mac(held.subnet), held.ports))
-
-    def remove(self) -> list[str]:
-        """Take the table away; returns what was. Raises NftError."""
-        self._held = None
-        if not nft.listing(guard.FAMILY, "--terse"):
-            return []
-        nft.apply(*guard.gone())
-        return [self.kind]
-
-    def _is_intact(self, held: Guarded) -> bool:
-        if nft.listing(guard.FAMILY, "--terse") != self._rules:
-            return False
-        return all(self._sets.members(name) == keys for name, keys in guard.keys(held.ports).items())
-
-    def _changes(self, held: Guarded, wanted: Guarded) -> list[SetChange] | None:
-        changed = {name for name, _ in held.ports.items() ^ wanted.ports.items()}
-        if held.subnet != wanted.subnet or len(changed) > MOST_FOLLOWED:
-            return None
-        old, new = (
-            [ports[name] for name in changed if name in ports] for ports in (held.ports, wanted.ports)
-        )
-        return guard.changes(old, new)
-
-    def _replace(self, wanted: Guarded) -> None:
-        try:
-            nft.apply(*guard.ruleset(wanted.subnet, guard.bridge_mac(wanted.subnet), wanted.ports))
-        except nft.NftError:
-            if nft.accepts(guard.probe()):
-                raise
-            raise UnsupportedError from None
-        self._rules = nft.listing(guard.FAMILY, "--terse")

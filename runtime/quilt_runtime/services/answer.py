@@ -19,8 +19,8 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from quilt_netlink import NetlinkError
+from quilt_runtime.app import Runtime
 from quilt_runtime.core.errors import RequestError
-from quilt_runtime.metrics import Metrics
 from quilt_runtime.state import StateError
 
 log = structlog.get_logger()
@@ -34,12 +34,7 @@ class _UnreadableError(ValueError):
     """Handed on in place of a request; its text is the answer."""
 
 
-def in_a_thread(request: object) -> bool:
-    """No request is short."""
-    return False
-
-
-def at_once(request: object) -> bool:
+def at_once(runtime: Runtime, request: object) -> bool:
     """Every request is short."""
     return True
 
@@ -54,28 +49,28 @@ class Call:
     `failed` makes the response of an error's text where that is more than the field `error`.
     """
 
-    work: Callable[[Any], Message | None]
-    short: Callable[[Any], bool] = in_a_thread
+    work: Callable[[Runtime, Any], Message | None]
+    short: Callable[[Runtime, Any], bool] = lambda runtime, request: False
     failed: Callable[[Any, str], Message] | None = None
 
 
 def generic_handler(
-    service: ServiceDescriptor, calls: Mapping[str, Call], metrics: Metrics
+    service: ServiceDescriptor, calls: Mapping[str, Call], runtime: Runtime
 ) -> grpc.GenericRpcHandler[Any, Any]:
     """Return what a server needs to serve a service by the calls that have its methods' names."""
     handlers = {
-        method.name: _Method(method, calls[method.name], metrics).handler() for method in service.methods
+        method.name: _Method(method, calls[method.name], runtime).handler() for method in service.methods
     }
     return grpc.method_handlers_generic_handler(service.full_name, handlers)
 
 
 class _Method:
-    def __init__(self, method: MethodDescriptor, call: Call, metrics: Metrics) -> None:
+    def __init__(self, method: MethodDescriptor, call: Call, runtime: Runtime) -> None:
         self._method = method
         self._request_class = GetMessageClass(method.input_type)
         self._response_class = GetMessageClass(method.output_type)
         self._call = call
-        self._metrics = metrics
+        self._runtime = runtime
         self._turn = asyncio.Lock()
 
     def handler(self) -> grpc.RpcMethodHandler[Any, Any]:
@@ -99,7 +94,7 @@ class _Method:
         if isinstance(request, _UnreadableError):
             log.info("rpc_unreadable", method=self._method.full_name, reason=str(request))
             return await self._refuse(context, grpc.StatusCode.INVALID_ARGUMENT, str(request))
-        if self._call.short(request):
+        if self._call.short(self._runtime, request):
             done = self._attempt(request, begun)
         else:
             async with self._turn:
@@ -114,7 +109,7 @@ class _Method:
         """Do the work, or return the text of what went wrong; log and count what fails."""
         method = self._method.name
         try:
-            return self._call.work(request)
+            return self._call.work(self._runtime, request)
         except (RequestError, NetlinkError, StateError) as error:
             log.info("rpc_refused", method=method, reason=str(error))
             text = str(error)
@@ -122,8 +117,8 @@ class _Method:
             log.exception("rpc_failed", method=method)
             text = f"{method} failed inside the runtime; its log has the reason"
         finally:
-            self._metrics.rpcs.labels(method=method).observe(time.perf_counter() - begun)
-        self._metrics.rpc_failures.labels(method=method).inc()
+            self._runtime.metrics.rpcs.labels(method=method).observe(time.perf_counter() - begun)
+        self._runtime.metrics.rpc_failures.labels(method=method).inc()
         return text
 
     async def _refuse(self, context: Any, code: grpc.StatusCode, text: str) -> Message:

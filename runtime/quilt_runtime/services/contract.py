@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import structlog
 
 from quilt_crds.names import INJECTED_PROTOCOL, MESH_PROTOCOL
@@ -11,7 +9,7 @@ from quilt_proto import runtime_pb2 as pb
 from quilt_runtime.app import Runtime
 from quilt_runtime.core import routes
 from quilt_runtime.core.errors import RequestError
-from quilt_runtime.core.requests import node_subnet
+from quilt_runtime.core.requests import node_subnet, parse_network4
 from quilt_runtime.core.routes import OURS, Asked, Outcome, Terms
 from quilt_runtime.services.answer import Call
 
@@ -19,22 +17,6 @@ log = structlog.get_logger()
 
 INJECTING = Terms(INJECTED_PROTOCOL, removable=OURS, keep=frozenset({MESH_PROTOCOL}), careful=True)
 """A route of the mesh that already leads there is as good as an injected one; either may be removed."""
-
-
-def calls(runtime: Runtime) -> dict[str, Call]:
-    """Return what serves the contract."""
-
-    def is_free(request: object) -> bool:
-        return not runtime.routes.busy
-
-    return {
-        "ConfigureNodeSubnet": Call(
-            partial(configure_subnet, runtime),
-            lambda request: runtime.network.is_configured_as(request.subnet),
-        ),
-        "InjectRoute": Call(partial(inject, runtime), is_free),
-        "RemoveRoute": Call(partial(remove, runtime), is_free),
-    }
 
 
 def configure_subnet(runtime: Runtime, request: pb.ConfigureNodeSubnetRequest) -> None:
@@ -50,7 +32,7 @@ def inject(runtime: Runtime, request: pb.InjectRouteRequest) -> None:
     """Add or replace one route; over a VXLAN device the gateway is the destination's network address: its
     VTEP's.
     """
-    network = routes.contract_destination(request.destination)
+    network = routes.destination(request.destination, parse_network4)
     link = runtime.routes.interface(routes.interface_name(request.via_interface))
     gateway = network.partition("/")[0] if link.kind == "vxlan" else ""
     if _settle(runtime, runtime.routes.apply([Asked(network, gateway, link.name)], [], INJECTING)):
@@ -59,7 +41,7 @@ def inject(runtime: Runtime, request: pb.InjectRouteRequest) -> None:
 
 def remove(runtime: Runtime, request: pb.RemoveRouteRequest) -> None:
     """Remove one route of the mesh."""
-    network = routes.contract_destination(request.destination)
+    network = routes.destination(request.destination, parse_network4)
     if _settle(runtime, runtime.routes.apply([], [network], INJECTING)):
         log.info("route_removed", destination=network)
 
@@ -72,3 +54,18 @@ def _settle(runtime: Runtime, outcomes: list[Outcome]) -> bool:
         raise RequestError(outcome.error, retryable=outcome.retryable)
     runtime.metrics.route_changes.inc(outcome.changed)
     return outcome.changed
+
+
+def _configured_as(runtime: Runtime, request: pb.ConfigureNodeSubnetRequest) -> bool:
+    return runtime.network.is_configured_as(request.subnet)
+
+
+def _is_free(runtime: Runtime, request: object) -> bool:
+    return not runtime.routes.busy
+
+
+CALLS = {
+    "ConfigureNodeSubnet": Call(configure_subnet, _configured_as),
+    "InjectRoute": Call(inject, _is_free),
+    "RemoveRoute": Call(remove, _is_free),
+}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import structlog
 
 from quilt_proto import node_pb2 as pb
@@ -14,15 +12,6 @@ from quilt_runtime.core.ipam import Owner, host_route
 from quilt_runtime.services.answer import Call, at_once
 
 log = structlog.get_logger()
-
-
-def calls(runtime: Runtime) -> dict[str, Call]:
-    """Return what serves addresses."""
-    return {
-        "AllocateIp": Call(partial(allocate, runtime), at_once),
-        "ReleaseIp": Call(partial(release, runtime), at_once),
-        "ListAllocations": Call(partial(listed, runtime), at_once),
-    }
 
 
 def allocate(runtime: Runtime, request: pb.AllocateIpRequest) -> pb.AllocateIpResponse:
@@ -67,3 +56,10 @@ def _owner(container_id: str, interface: str) -> Owner:
     except CniError as error:
         text = str(error).replace("CNI_CONTAINERID", "container_id").replace("CNI_IFNAME", "interface")
         raise RequestError(text) from error
+
+
+CALLS = {
+    "AllocateIp": Call(allocate, at_once),
+    "ReleaseIp": Call(release, at_once),
+    "ListAllocations": Call(listed, at_once),
+}

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 
 from quilt_proto import node_pb2 as pb
 from quilt_runtime.app import Runtime
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.requests import node_subnet6
 from quilt_runtime.services.answer import Call, at_once
-
-
-def calls(runtime: Runtime) -> dict[str, Call]:
-    """Return what serves the node's configuration and status."""
-    return {
-        "Configure": Call(partial(configure, runtime)),
-        "ChangeOverlaySources": Call(partial(change_sources, runtime)),
-        "GetStatus": Call(partial(status, runtime), at_once),
-    }
 
 
 def configure(runtime: Runtime, request: pb.ConfigureRequest) -> None:
@@ -78,3 +69,10 @@ def own_version() -> str:
         return version("quilt-mesh")
     except PackageNotFoundError:
         return "0"
+
+
+CALLS = {
+    "Configure": Call(configure),
+    "ChangeOverlaySources": Call(change_sources),
+    "GetStatus": Call(status, at_once),
+}

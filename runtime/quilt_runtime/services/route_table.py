@@ -14,7 +14,6 @@ from quilt_proto import node_pb2 as pb
 from quilt_runtime.app import Runtime
 from quilt_runtime.core import routes
 from quilt_runtime.core.errors import RequestError
-from quilt_runtime.core.requests import parse_network
 from quilt_runtime.core.routes import Asked, Outcome, Terms
 from quilt_runtime.services.answer import Call
 
@@ -31,25 +30,13 @@ FEW = 8
 """Routes that are written sooner than a thread is woken."""
 
 
-def calls(runtime: Runtime) -> dict[str, Call]:
-    """Return what serves the mesh's routes."""
-
-    def is_short(request: pb.ApplyRoutesRequest) -> bool:
-        return _items(request) <= FEW and not runtime.routes.busy
-
-    return {
-        "ApplyRoutes": Call(partial(apply, runtime), is_short, _failed),
-        "ListRoutes": Call(partial(held, runtime)),
-    }
-
-
 def apply(runtime: Runtime, request: pb.ApplyRoutesRequest) -> pb.ApplyRoutesResponse:
     """Add or replace, then remove: check every item, apply those that pass, and answer each."""
     adds = [_checked(_asked, route.destination, route.gateway, route.interface) for route in request.add]
     for group in request.groups:
         adds += _checked_group(group)
     removes, refuse, no_longer = (
-        [_checked(_destination, text) for text in texts]
+        [_checked(routes.destination, text) for text in texts]
         for texts in (request.remove, request.unreachable, request.no_longer_unreachable)
     )
     outcomes = _carry_out([adds, removes], partial(runtime.routes.apply, terms=MESH))
@@ -126,14 +113,9 @@ def _checked(check: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Ou
 
 
 def _asked(destination: str, gateway: str, interface: str) -> Asked:
-    destination = _destination(destination)
+    destination = routes.destination(destination)
     gateway = routes.gateway(gateway, 6 if ":" in destination else 4)
     return Asked(destination, gateway, routes.interface_name(interface))
-
-
-def _destination(text: str) -> str:
-    fast = routes.canonical4(text)
-    return fast or str(routes.route_destination(parse_network("Destination", text)))
 
 
 def _account(runtime: Runtime, outcomes: Sequence[Outcome]) -> None:
@@ -144,3 +126,10 @@ def _account(runtime: Runtime, outcomes: Sequence[Outcome]) -> None:
     if changed or refused:
         reason = refused[0] if refused else ""
         log.info("routes_applied", asked=len(outcomes), changed=changed, refused=len(refused), reason=reason)
+
+
+def _is_short(runtime: Runtime, request: pb.ApplyRoutesRequest) -> bool:
+    return _items(request) <= FEW and not runtime.routes.busy
+
+
+CALLS = {"ApplyRoutes": Call(apply, _is_short, _failed), "ListRoutes": Call(held)}

@@ -25,10 +25,10 @@ SERVICES = tuple(
     service for module in (runtime_pb2, node_pb2) for service in module.DESCRIPTOR.services_by_name.values()
 )
 CALLS = {
-    "QuiltRuntime": contract.calls,
-    "RouteTable": route_table.calls,
-    "Ipam": ipam.calls,
-    "NodeConfig": node_config.calls,
+    "QuiltRuntime": contract.CALLS,
+    "RouteTable": route_table.CALLS,
+    "Ipam": ipam.CALLS,
+    "NodeConfig": node_config.CALLS,
 }
 NAMES = tuple(service.full_name for service in SERVICES)
 STANDARD = ("grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection")
@@ -88,7 +88,7 @@ class GrpcServer:
     def _register(self, runtime: Runtime) -> None:
         server = self._server
         server.add_generic_rpc_handlers(
-            [generic_handler(service, CALLS[service.name](runtime), runtime.metrics) for service in SERVICES]
+            [generic_handler(service, CALLS[service.name], runtime) for service in SERVICES]
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection = ReflectionServicer((*NAMES, *STANDARD))

@@ -52,21 +52,17 @@ class Certificates:
         log.info("certificates_reloaded", certificate=str(self._files.certificate))
         return self._held
 
-    def _state(self) -> tuple[object, ...]:
-        return tuple(_identity(path) for path in self._paths)
-
-    @property
-    def _paths(self) -> tuple[Path, Path, Path]:
-        return self._files.certificate, self._files.key, self._files.client_authority
+    def _state(self) -> list[tuple[int, ...] | None]:
+        return list(map(_identity, self._files))
 
     def _read(self) -> grpc.ServerCertificateConfiguration:
         try:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(self._files.certificate, self._files.key)
             context.load_verify_locations(self._files.client_authority)
-            certificate, key, authority = (path.read_bytes() for path in self._paths)
+            certificate, key, authority = (path.read_bytes() for path in self._files)
         except (OSError, ssl.SSLError) as error:
-            names = ", ".join(map(str, self._paths))
+            names = ", ".join(map(str, self._files))
             raise RequestError(
                 f"Cannot use the certificates {names}: {error}; they must be PEM files, and certificate and "
                 "key must belong together"

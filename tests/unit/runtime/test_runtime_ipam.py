@@ -72,9 +72,8 @@ def test_other_names_tell_none(name: str) -> None:
 def test_a_full_subnet_counts(addresses: Addresses) -> None:
     given_out = {addresses.allocate(owner(n))[0].address for n in range(253)}
     assert len(given_out) == 253
-    with pytest.raises(ExhaustedError) as full:
+    with pytest.raises(ExhaustedError, match="253 of 253 are in use"):
         addresses.allocate(owner("late"))
-    assert (full.value.allocated, full.value.capacity) == (253, 253)
     addresses.release([owner(100)])
     assert addresses.allocate(owner("late"))[0].address in given_out
 
