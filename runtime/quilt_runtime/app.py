@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import structlog
 
@@ -24,17 +23,12 @@ from quilt_runtime.state import StateError, Store
 log = structlog.get_logger()
 
 
-class TlsFiles(NamedTuple):
-    """PEM files: our certificate (with its chain) and key, and the authority that clients' must come from."""
-
-    certificate: Path
-    key: Path
-    client_authority: Path
-
-
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The command line. `grpc_addr` are extra (host, port) addresses; without `tls` they are on loopback."""
+    """The command line. `grpc_addr` are extra (host, port) addresses; without `tls` they are on loopback.
+
+    `tls` are PEM files: our certificate (with its chain) and key, and the authority of clients' certificates.
+    """
 
     socket_dir: Path
     state_dir: Path
@@ -42,7 +36,7 @@ class Settings:
     cluster_cidr: tuple[str, ...]
     grpc_addr: tuple[tuple[str, int], ...]
     health_addr: tuple[str, int] | None
-    tls: TlsFiles | None
+    tls: tuple[Path, Path, Path] | None
     cleanup_on_exit: bool
     masquerade: bool
 

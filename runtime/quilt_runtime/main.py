@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 import structlog
@@ -17,9 +17,6 @@ from quilt_runtime.core.config import NodeConfig
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.requests import cluster_cidrs
 from quilt_runtime.services.sockets import parse_tcp, require_loopback
-
-if TYPE_CHECKING:
-    from quilt_runtime.app import TlsFiles
 
 T = TypeVar("T")
 FILE = click.Path(path_type=Path)
@@ -50,14 +47,13 @@ def _health(text: str) -> tuple[str, int] | None:
     return host.strip("[]"), int(port)
 
 
-def _tls(tcp: tuple[tuple[str, int], ...], *files: Path | None) -> TlsFiles | None:
+def _tls(
+    tcp: tuple[tuple[str, int], ...], certificate: Path | None, key: Path | None, authority: Path | None
+) -> tuple[Path, Path, Path] | None:
     """All three files or none; without them no address beyond loopback."""
-    from quilt_runtime.app import TlsFiles
-
-    given = [path for path in files if path is not None]
-    if len(given) == len(files):
-        return TlsFiles(*given)
-    if given:
+    if certificate and key and authority:
+        return certificate, key, authority
+    if certificate or key or authority:
         raise click.UsageError("--tls-cert, --tls-key and --tls-client-ca belong together")
     try:
         for host, port in tcp:

@@ -163,7 +163,7 @@ class NodeNetwork:
         with MulticastKernel.open() as kernel:
             repaired = bridge.ensure_bridge(kernel, subnet, self.config.mtu)
             if "bridge" in repaired:
-                sysctls.ensure(self._proc_sys_net, sysctls.BRIDGE)
+                sysctls.ensure_device(self._proc_sys_net, BRIDGE_DEVICE, sysctls.BRIDGE)
             if not self.config.lacks_ipv6:
                 repaired += self._ensure_addresses6(kernel, subnet)
             everything = names is None
@@ -197,9 +197,9 @@ class NodeNetwork:
         changed = sysctls.ensure(self._proc_sys_net, sysctls.HOST)
         if self._addresses.subnet6 is not None:
             changed += sysctls.ensure_forwarding6(self._proc_sys_net)
-        if (self._proc_sys_net / "ipv4" / "conf" / BRIDGE_DEVICE).exists():
-            changed += sysctls.ensure(self._proc_sys_net, sysctls.BRIDGE)
-        return changed + sysctls.ensure_overlay(self._proc_sys_net, self.config.vxlan_interface)
+        changed += sysctls.ensure_device(self._proc_sys_net, BRIDGE_DEVICE, sysctls.BRIDGE)
+        overlay = self.config.vxlan_interface
+        return changed + sysctls.ensure_device(self._proc_sys_net, overlay, sysctls.OVERLAY)
 
     def free_dead(self) -> None:
         """Free the addresses of containers whose interface went while no runtime ran."""

@@ -43,7 +43,7 @@ class Request:
 def execute(runtime: Runtime, request: Request) -> Document | None:
     """Do one verb and return what the specification wants printed; raises CniError."""
     if request.verb == "VERSION":
-        return cni.version_document()
+        return {"cniVersion": cni.VERSIONS[-1], "supportedVersions": list(cni.VERSIONS)}
     verb = _VERBS.get(request.verb)
     if verb is None:
         raise CniError(cni.INVALID_ENVIRONMENT, f"CNI_COMMAND {request.verb[:32]!r} is not known")

@@ -167,11 +167,6 @@ def previous_addresses(prev_result: Document) -> list[str]:
     return [address.partition("/")[0] for address in found if isinstance(address, str)]
 
 
-def version_document() -> Document:
-    """Return the answer to VERSION."""
-    return {"cniVersion": VERSIONS[-1], "supportedVersions": list(VERSIONS)}
-
-
 def decode(what: str, text: str | bytes) -> Document:
     """Return the JSON object that `text` is; raises CniError(6), which names it `what`."""
     try:
@@ -196,7 +191,11 @@ def _wishes(document: Document, environment: Mapping[str, str]) -> tuple[tuple[s
     capabilities = _mapping(document, "runtimeConfig")
     ips = capabilities.get("ips") or ([arguments["IP"]] if arguments.get("IP") else [])
     mac = capabilities.get("mac") or arguments.get("MAC") or ""
-    if not isinstance(ips, list) or not all(isinstance(ip, str) for ip in ips) or not _one_of_each(ips):
+    if (
+        not isinstance(ips, list)
+        or not all(isinstance(ip, str) for ip in ips)
+        or len({":" in ip for ip in ips}) < len(ips)
+    ):
         raise CniError(INVALID_CONFIG, f"ips {ips!r} must be a list of at most one address of each family")
     if not isinstance(mac, str) or (mac and (not MAC.fullmatch(mac) or int(mac[:2], 16) & 1)):
         raise CniError(INVALID_CONFIG, f"mac {mac!r} must be a unicast MAC address such as 0a:58:0a:2a:01:05")
@@ -206,10 +205,6 @@ def _wishes(document: Document, environment: Mapping[str, str]) -> tuple[tuple[s
 def _arguments(environment: Mapping[str, str]) -> dict[str, str]:
     pairs = (pair.partition("=") for pair in environment.get("CNI_ARGS", "").split(";"))
     return {key: value for key, _, value in pairs}
-
-
-def _one_of_each(ips: list[str]) -> bool:
-    return len(ips) < 2 or (len(ips) == 2 and (":" in ips[0]) != (":" in ips[1]))
 
 
 def _attachments(document: Document) -> frozenset[Owner] | None:

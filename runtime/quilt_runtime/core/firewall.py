@@ -49,13 +49,7 @@ class Firewall:
 
 def ruleset(wanted: Firewall, *, fib: bool = True) -> tuple[str, ...]:
     """Return the transactions that replace the table, in order; `fib`: whether the kernel can match so."""
-    chains = [
-        *_untracked(wanted),
-        *_overlay(),
-        *_forward(wanted),
-        *_output(wanted),
-        *_postrouting(wanted, fib=fib),
-    ]
+    chains = [*_overlay(wanted), *_postrouting(wanted, fib=fib)]
     if wanted.config.multicast:
         chains += _multicast()
     if wanted.config.spoof_guard:
@@ -115,35 +109,25 @@ def _set(name: str, kind: str, members: Sequence[str], flags: str = "") -> str:
     return f"  set {name} {{ type {kind}; {flags} {elements(members)} }}"
 
 
-def _untracked(wanted: Firewall) -> list[str]:
-    """Before connection tracking, and before others' raw rules: a zone of theirs keeps a packet tracked."""
+def _overlay(wanted: Firewall) -> list[str]:
+    redirect = f'oifname "{BRIDGE_DEVICE}" icmpv6 type nd-redirect drop'
     return [
-        line
-        for hook in ("prerouting", "output")
-        for line in base_chain(f"untracked_{hook}", f"{hook} priority raw - 10", f"{wanted.overlay} notrack")
+        # Before connection tracking, and before others' raw rules: a zone of theirs keeps a packet tracked.
+        *base_chain("untracked_prerouting", "prerouting priority raw - 10", f"{wanted.overlay} notrack"),
+        *base_chain("untracked_output", "output priority raw - 10", f"{wanted.overlay} notrack"),
+        # Peers alone, and no pod that claims to be one; where no peer is known, nobody.
+        *chain(
+            "overlay",
+            f'iifname "{BRIDGE_DEVICE}" drop',
+            "ip saddr @overlay_sources_v4 accept",
+            "ip6 saddr @overlay_sources_v6 accept",
+            "drop",
+        ),
+        # Whoever it comes from: where it arrives, this node's address would vouch for it.
+        *base_chain("forward", "forward priority filter - 10", f"{wanted.overlay} drop"),
+        # A redirect would lead pods around the node and so around Services; for IPv6 there is no switch.
+        *(base_chain("output", "output priority filter - 10", redirect) if wanted.subnet6 else []),
     ]
-
-
-def _overlay() -> list[str]:
-    """Peers alone, and no pod that claims to be one; where no peer is known, nobody."""
-    return chain(
-        "overlay",
-        f'iifname "{BRIDGE_DEVICE}" drop',
-        "ip saddr @overlay_sources_v4 accept",
-        "ip6 saddr @overlay_sources_v6 accept",
-        "drop",
-    )
-
-
-def _forward(wanted: Firewall) -> list[str]:
-    """Whoever it comes from: where it arrives, this node's address would vouch for it."""
-    return base_chain("forward", "forward priority filter - 10", f"{wanted.overlay} drop")
-
-
-def _output(wanted: Firewall) -> list[str]:
-    """A redirect would lead pods around the node and so around Services; for IPv6 there is no switch."""
-    rule = f'oifname "{BRIDGE_DEVICE}" icmpv6 type nd-redirect drop'
-    return base_chain("output", "output priority filter - 10", rule) if wanted.subnet6 else []
 
 
 def _postrouting(wanted: Firewall, *, fib: bool) -> list[str]:

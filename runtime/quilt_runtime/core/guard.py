@@ -174,6 +174,8 @@ def _sets(ports: Ports) -> list[str]:
 
 
 def _chains(mac: str) -> list[str]:
+    reports = "{ mld-listener-report, mld-listener-done, mld2-listener-report, nd-router-solicit }"
+    target = f"{_FROM} . @th,64,128 @own_target"
     return [
         *chain(
             "pod",
@@ -192,25 +194,19 @@ def _chains(mac: str) -> list[str]:
             f"{_FROM} . ip saddr @own_v4 accept",
             "drop",
         ),
-        *_chain_v6(),
+        *chain("pod_advert", f"{target} {_FROM} . ip6 saddr @own_v6 accept", "drop"),
+        # Link-local addresses need not follow from the MAC, but no other pod's or the bridge's is spoken for.
+        *chain(
+            "pod_v6",
+            f"{_GROUP} ip6 daddr != ff00::/8 drop",
+            "icmpv6 type { nd-router-advert, nd-redirect } drop",
+            "icmpv6 type nd-neighbor-advert goto pod_advert",
+            f"{_FROM} . ip6 saddr @own_v6 accept",
+            f"ip6 saddr {{ {BRIDGE_LINK_LOCAL}, fe80::858:0:0:0/80 }} drop",
+            f"{_FROM} != @own_mac drop",
+            f"ip6 saddr {{ ::, fe80::/10 }} icmpv6 type {reports} accept",
+            "ip6 saddr fe80::/10 icmpv6 type nd-neighbor-solicit accept",
+            f"ip6 saddr :: icmpv6 type nd-neighbor-solicit {target} accept",
+            "drop",
+        ),
     ]
-
-
-def _chain_v6() -> list[str]:
-    """Link-local addresses need not follow from the MAC, but no other pod's or the bridge's is spoken for."""
-    reports = "{ mld-listener-report, mld-listener-done, mld2-listener-report, nd-router-solicit }"
-    others = f"{{ {BRIDGE_LINK_LOCAL}, fe80::858:0:0:0/80 }}"
-    advert = f"{_FROM} . @th,64,128 @own_target {_FROM} . ip6 saddr @own_v6 accept"
-    return chain("pod_advert", advert, "drop") + chain(
-        "pod_v6",
-        f"{_GROUP} ip6 daddr != ff00::/8 drop",
-        "icmpv6 type { nd-router-advert, nd-redirect } drop",
-        "icmpv6 type nd-neighbor-advert goto pod_advert",
-        f"{_FROM} . ip6 saddr @own_v6 accept",
-        f"ip6 saddr {others} drop",
-        f"{_FROM} != @own_mac drop",
-        f"ip6 saddr {{ ::, fe80::/10 }} icmpv6 type {reports} accept",
-        "ip6 saddr fe80::/10 icmpv6 type nd-neighbor-solicit accept",
-        f"ip6 saddr :: icmpv6 type nd-neighbor-solicit {_FROM} . @th,64,128 @own_target accept",
-        "drop",
-    )

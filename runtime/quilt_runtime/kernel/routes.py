@@ -275,17 +275,13 @@ def held_at(
     read: for a route of a longer prefix or of another table, and for none at all if the call is `careful`
     (before Linux 5.14 an address of the host's own precedes its network's route).
     """
-    held: dict[str, list[Route]] = {prefix: [] for prefix in prefixes}
     if not fully and len(prefixes) <= FEW:
-        for prefix in prefixes:
-            found = kernel.route_get(prefix.partition("/")[0], fib_match=True)
-            if unclear(found, prefix, careful=careful):
-                break
-            if found is not None and found.prefix == prefix:
-                held[prefix] = [found]
-        else:
-            return held
-    held = {prefix: [] for prefix in prefixes}
+        found = {prefix: kernel.route_get(prefix.partition("/")[0], fib_match=True) for prefix in prefixes}
+        if not any(unclear(route, prefix, careful=careful) for prefix, route in found.items()):
+            return {
+                prefix: [route] if route and route.prefix == prefix else [] for prefix, route in found.items()
+            }
+    held: dict[str, list[Route]] = {prefix: [] for prefix in prefixes}
     for route in kernel.routes(but=but):
         if route.prefix in held:
             held[route.prefix].append(route)

@@ -15,10 +15,10 @@ from pathlib import Path
 from quilt_crds.names import BRIDGE_DEVICE
 from quilt_runtime.core.errors import RequestError
 
-_BRIDGE4, _BRIDGE6 = f"ipv4/conf/{BRIDGE_DEVICE}", f"ipv6/conf/{BRIDGE_DEVICE}"
+_BRIDGE6 = f"ipv6/conf/{BRIDGE_DEVICE}"
 HOST: Mapping[str, str] = {"ipv4/ip_forward": "1", "ipv4/conf/all/send_redirects": "0"}
-BRIDGE: Mapping[str, str] = {f"{_BRIDGE4}/forwarding": "1", f"{_BRIDGE4}/send_redirects": "0"}
 # A new device gets these from `default`, which is the host's. Source checks: the larger of `all` and this.
+BRIDGE: Mapping[str, str] = {"forwarding": "1", "send_redirects": "0"}
 OVERLAY: Mapping[str, str] = {"forwarding": "1", "rp_filter": "2"}
 # Pods are no routers: what they advertise is not for the node.
 BRIDGE6: Mapping[str, str] = {f"{_BRIDGE6}/disable_ipv6": "0", f"{_BRIDGE6}/accept_ra": "0"}
@@ -49,14 +49,14 @@ def ensure(root: Path, wanted: Mapping[str, str]) -> list[str]:
     return changed
 
 
-def ensure_overlay(root: Path, device: str) -> list[str]:
-    """Set what the overlay's device needs, as long as it is there; raises SysctlError.
+def ensure_device(root: Path, device: str, wanted: Mapping[str, str]) -> list[str]:
+    """Set what a device needs, as long as it is there; raises SysctlError.
 
-    The agent that makes the device sets the same; what others change later is seen here.
+    The agent that makes the overlay's device sets the same; what others change later is seen here.
     """
     folder = f"ipv4/conf/{device}"
     try:
-        return ensure(root, {f"{folder}/{name}": value for name, value in OVERLAY.items()})
+        return ensure(root, {f"{folder}/{name}": value for name, value in wanted.items()})
     except SysctlError:
         if (root / folder).exists():
             raise

@@ -13,7 +13,7 @@ from grpc_reflection.v1alpha import reflection_pb2_grpc
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from quilt_proto import node_pb2, runtime_pb2
-from quilt_runtime.app import Runtime, Settings, TlsFiles
+from quilt_runtime.app import Runtime, Settings
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.services import contract, ipam, node_config, route_table
 from quilt_runtime.services.answer import RECEIVED_AT_MOST, generic_handler
@@ -63,7 +63,11 @@ class GrpcServer:
         self._register(runtime)
         with self._file.binding(SOCKET_UMASK) as path:
             self._server.add_insecure_port(f"unix:{path}")
-        credentials = _credentials(settings.tls) if settings.tls else None
+        credentials: grpc.ServerCredentials | None = None
+        if settings.tls:
+            from quilt_runtime.services.tls import Certificates  # its libraries are 4 MB, for a flag few set
+
+            credentials = Certificates(*settings.tls).credentials()
         for host, port in settings.grpc_addr:
             self._listen(joined(host, port), credentials)
 
@@ -105,9 +109,3 @@ class GrpcServer:
                 f"Cannot listen on {address}: another program has it; choose another port"
             ) from error
         log.info("grpc_listening", address=address, mutual_tls=credentials is not None)
-
-
-def _credentials(files: TlsFiles) -> grpc.ServerCredentials:
-    from quilt_runtime.services.tls import Certificates  # its libraries are 4 MB, for a flag that few set
-
-    return Certificates(files).credentials()

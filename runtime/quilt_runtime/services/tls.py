@@ -12,7 +12,6 @@ from pathlib import Path
 import grpc
 import structlog
 
-from quilt_runtime.app import TlsFiles
 from quilt_runtime.core.errors import RequestError
 
 log = structlog.get_logger()
@@ -21,9 +20,9 @@ log = structlog.get_logger()
 class Certificates:
     """What the files hold, read again when one of them changed."""
 
-    def __init__(self, files: TlsFiles) -> None:
+    def __init__(self, certificate: Path, key: Path, authority: Path) -> None:
         """Read the files; raises RequestError where they are missing or do not fit together."""
-        self._files = files
+        self._files = certificate, key, authority
         self._seen = self._state()
         self._complaint = ""
         self._held = self._read()
@@ -49,7 +48,7 @@ class Certificates:
             self._complaint = str(error)
             return None
         self._seen, self._complaint = state, ""
-        log.info("certificates_reloaded", certificate=str(self._files.certificate))
+        log.info("certificates_reloaded", certificate=str(self._files[0]))
         return self._held
 
     def _state(self) -> list[tuple[int, ...] | None]:
@@ -58,8 +57,8 @@ class Certificates:
     def _read(self) -> grpc.ServerCertificateConfiguration:
         try:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(self._files.certificate, self._files.key)
-            context.load_verify_locations(self._files.client_authority)
+            context.load_cert_chain(*self._files[:2])
+            context.load_verify_locations(self._files[2])
             certificate, key, authority = (path.read_bytes() for path in self._files)
         except (OSError, ssl.SSLError) as error:
             names = ", ".join(map(str, self._files))
