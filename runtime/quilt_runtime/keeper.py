@@ -43,14 +43,14 @@ class Keeper:
             self._drop(name)
 
     def _take_request(self, connection: socket.socket) -> None:
-        with connection:
-            try:
-                connection.settimeout(TIMEOUT_S)
+        try:
+            with connection:
                 self._serve(connection)
-            except (OSError, ValueError) as error:
-                log.info("keeper_refused", reason=str(error))
+        except (OSError, ValueError) as error:
+            log.info("keeper_refused", reason=str(error))
 
     def _serve(self, connection: socket.socket) -> None:
+        connection.settimeout(TIMEOUT_S)
         if uid := peer_uid(connection):
             raise ValueError(f"only root may have descriptors kept, not uid {uid}")
         data, received, _, _ = socket.recv_fds(connection, MAX_REQUEST, 1, socket.MSG_CMSG_CLOEXEC)
@@ -63,10 +63,9 @@ class Keeper:
         finally:
             for descriptor in received:
                 os.close(descriptor)
-        held = self._held.get(name)
-        answer = json.dumps({"held": held is not None}).encode() + b"\n"
-        given = [held] if act == "take" and held is not None else []
-        socket.send_fds(connection, [answer], given)
+        held = [self._held[name]] if name in self._held else []
+        answer = json.dumps({"held": bool(held)}).encode() + b"\n"
+        socket.send_fds(connection, [answer], held if act == "take" else [])
 
     def _drop(self, name: str) -> None:
         if name in self._held:

@@ -34,10 +34,6 @@ def _checked(read: Callable[[Any], T]) -> Callable[[click.Context, click.Paramet
     return callback
 
 
-def _addresses(texts: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
-    return tuple(map(parse_tcp, texts))
-
-
 def _health(text: str) -> tuple[str, int] | None:
     if not text:
         return None
@@ -74,7 +70,7 @@ def _tls(
 @click.option(
     "--grpc-addr",
     multiple=True,
-    callback=_checked(_addresses),
+    callback=_checked(lambda texts: tuple(map(parse_tcp, texts))),
     help="Serve gRPC on this HOST:PORT as well; beyond loopback only with the three --tls flags.",
 )
 @click.option("--tls-cert", type=FILE, help="Our certificate (PEM): --grpc-addr then is mutual TLS.")

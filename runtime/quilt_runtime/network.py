@@ -222,7 +222,8 @@ class NodeNetwork:
             link = kernel.link(BRIDGE_DEVICE)
             held = [] if link is None else kernel.addresses(link.index)
             veths = [veth_address(port.name) for port in kernel.links() if port.kind == "veth"]
-        self._recover_sources()
+        if self._store.meta("config") is None:
+            self._recover_sources()
         subnets = [subnet for entry in held if (subnet := _bridge_subnet(entry.address))]
         subnet = next((each for each in subnets if isinstance(each, IPv4Network)), None)
         if subnet is None:
@@ -235,8 +236,6 @@ class NodeNetwork:
 
     def _recover_sources(self) -> None:
         """Take peers' packets until the agent tells who is one: they would be lost meanwhile."""
-        if self._store.meta("config") is not None:
-            return
         try:
             _, sources = firewall.without_sources(nft.listing())
             self.config = self.config.with_sources(sources, ())

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
@@ -86,12 +87,9 @@ def split(texts: Iterable[str]) -> tuple[list[str], list[str]]:
 
 def _canonical(text: str) -> str:
     """Return an address as Python spells it: not every one is as nft does. Anything else stays as it is."""
-    if ":" not in text:
-        return text
-    try:
-        return str(ipaddress.ip_address(text))
-    except ValueError:
-        return text
+    with suppress(ValueError):
+        return str(ipaddress.ip_address(text)) if ":" in text else text
+    return text
 
 
 def _sets(wanted: Firewall) -> list[str]:

@@ -54,27 +54,27 @@ class Port:
 
     def keys(self) -> dict[str, list[bytes]]:
         """Return the elements of each set that let the pod speak."""
+        of6 = [port_key(self.interface, self.mac, address) for address in self._own6]
         return {
-            name: [port_key(self.interface, self.mac, address) for address in addresses]
-            for name, addresses in self._addresses().items()
+            "own_mac": [port_key(self.interface, self.mac)],
+            "own_v4": [port_key(self.interface, self.mac, str(self.address))],
+            "own_v6": of6,
+            "own_target": of6,
         }
 
     def elements(self) -> dict[str, list[str]]:
         """As `keys`, in nft's words."""
         pair = f'"{self.interface}" . {self.mac}'
         return {
-            name: [f"{pair} . {_spelled(name, address)}" if address else pair for address in addresses]
-            for name, addresses in self._addresses().items()
+            "own_mac": [pair],
+            "own_v4": [f"{pair} . {self.address}"],
+            "own_v6": [f"{pair} . {address}" for address in self._own6],
+            "own_target": [f"{pair} . {int(IPv6Address(address)):#034x}" for address in self._own6],
         }
 
-    def _addresses(self) -> dict[str, list[str]]:
-        """Return what each set has beside interface and MAC; empty for nothing."""
-        own6 = [self.link_local, *([str(self.address6)] if self.address6 else [])]
-        return {"own_mac": [""], "own_v4": [str(self.address)], "own_v6": own6, "own_target": own6}
-
-
-def _spelled(name: str, address: str) -> str:
-    return f"{int(IPv6Address(address)):#034x}" if name == "own_target" else address
+    @property
+    def _own6(self) -> list[str]:
+        return [self.link_local, *([str(self.address6)] if self.address6 else [])]
 
 
 Ports = Mapping[str, Port]
