@@ -32,8 +32,8 @@ RESYNC_S = 60.0
 # `filter` is iptables-nft's, whose FORWARD chain others give a policy DROP.
 TABLES = frozenset({TABLE, "filter"})
 OPENERS = (
-    partial(Monitor.open, ("link", "port", "address", "netconf")),
-    partial(Monitor.open, ("nftables",), ignore_port=made_here),
+    partial(Monitor, ("link", "port", "address", "netconf")),
+    partial(Monitor, ("nftables",), ignore_port=made_here),
 )
 
 

@@ -73,11 +73,12 @@ def _has_comment(rule: Rule) -> bool:
 def _direction(rule: Rule) -> str:
     """Return the direction that a rule of the mesh accepts, empty where somebody changed it."""
     expressions = rule.get("expr", [])
-    for direction in DIRECTIONS:
-        match = {"op": "==", "left": {"meta": {"key": direction}}, "right": BRIDGE_DEVICE}
-        if {"match": match} in expressions and {"accept": None} in expressions:
-            return direction
-    return ""
+    matches = {
+        direction: {"match": {"op": "==", "left": {"meta": {"key": direction}}, "right": BRIDGE_DEVICE}}
+        for direction in DIRECTIONS
+        if {"accept": None} in expressions
+    }
+    return next((direction for direction, match in matches.items() if match in expressions), "")
 
 
 def of_kind(kind: str, entries: Entries) -> Iterator[Mapping[str, Any]]:

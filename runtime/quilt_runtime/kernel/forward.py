@@ -32,13 +32,12 @@ def ensure() -> list[str]:
 
 def remove() -> int:
     """Take our rules away again; returns from how many chains. Raises NftError."""
-    changed = 0
-    for family in forward.FAMILIES:
-        rules = forward.of_kind("rule", nft.entries("chain", family, forward.TABLE, forward.CHAIN))
-        if text := forward.removal(family, rules):
-            nft.apply(text)
-            changed += 1
-    return changed
+    listed = {
+        family: nft.entries("chain", family, forward.TABLE, forward.CHAIN) for family in forward.FAMILIES
+    }
+    texts = [forward.removal(family, forward.of_kind("rule", rules)) for family, rules in listed.items()]
+    nft.apply(*filter(None, texts))
+    return sum(map(bool, texts))
 
 
 def _tell_of_legacy() -> None:

@@ -126,27 +126,23 @@ def _configure(pod: Kernel, spec: PodSpec) -> frozenset[int]:
             if address.version == 6 and error.errno == errno.EACCES:
                 raise Ipv6OffError("IPv6 is switched off in the pod's namespace") from error
             raise
-        if default_route(gateway) in taken:
-            _route_beside(pod, link.index, address, gateway)
-        else:
-            _route(pod, link.index, gateway)
+        beside = default_route(gateway) in taken
+        _route(pod, link.index, address, gateway, beside=beside)
+        if not beside:
             defaults.add(gateway.version)
     return frozenset(defaults)
 
 
-def _route(pod: Kernel, ifindex: int, gateway: Ip) -> None:
-    scope = SCOPE_LINK if gateway.version == 4 else SCOPE_UNIVERSE
-    direct = Route(host_route(gateway), PROTOCOL_STATIC, ifindex=ifindex, scope=scope)
-    require(pod.apply([Create(direct), Create(_default(ifindex, gateway, TABLE_MAIN))]))
-
-
-def _route_beside(pod: Kernel, ifindex: int, address: Ip, gateway: Ip) -> None:
-    """Lead what is sent from this address by its own interface, where another has the default route."""
-    table = BESIDE + ifindex
-    require(pod.apply([Put(_default(ifindex, gateway, table))]))
-    pod.ensure(Rule(table, BESIDE_PRIORITY, source=str(address)))
-
-
-def _default(ifindex: int, gateway: Ip, table: int) -> Route:
-    prefix, via = default_route(gateway), str(gateway)
-    return Route(prefix, PROTOCOL_STATIC, ifindex=ifindex, gateway=via, onlink=True, table=table)
+def _route(pod: Kernel, ifindex: int, address: Ip, gateway: Ip, *, beside: bool) -> None:
+    """Lead what the pod sends to the gateway; `beside` another interface that has the default route, only
+    what is sent from this address.
+    """
+    prefix, via, table = default_route(gateway), str(gateway), BESIDE + ifindex if beside else TABLE_MAIN
+    default = Route(prefix, PROTOCOL_STATIC, ifindex=ifindex, gateway=via, onlink=True, table=table)
+    if beside:
+        require(pod.apply([Put(default)]))
+        pod.ensure(Rule(table, BESIDE_PRIORITY, source=str(address)))
+    else:
+        scope = SCOPE_LINK if gateway.version == 4 else SCOPE_UNIVERSE
+        direct = Route(host_route(gateway), PROTOCOL_STATIC, ifindex=ifindex, scope=scope)
+        require(pod.apply([Create(direct), Create(default)]))

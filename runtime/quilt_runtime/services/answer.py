@@ -30,10 +30,6 @@ RECEIVED_AT_MOST = 64 << 20
 """Bytes that gRPC accepts so that we can report what is wrong with them."""
 
 
-class _UnreadableError(ValueError):
-    """Handed on in place of a request; its text is the answer."""
-
-
 def at_once(runtime: Runtime, request: object) -> bool:
     """Every request is short."""
     return True
@@ -80,20 +76,21 @@ class _Method:
             response_serializer=self._response_class.SerializeToString,
         )
 
-    def _read(self, data: bytes) -> Message | _UnreadableError:
+    def _read(self, data: bytes) -> Message | str:
+        """Return the request, or what is wrong with it, which is the answer."""
         if len(data) > MAX_REQUEST:
-            return _UnreadableError(f"The request is {len(data)} bytes long, at most {MAX_REQUEST} are read")
+            return f"The request is {len(data)} bytes long, at most {MAX_REQUEST} are read"
         try:
             return self._request_class.FromString(data)
         except DecodeError:
             what = f"not a {self._method.input_type.full_name} in protobuf, whose texts are UTF-8"
-            return _UnreadableError(f"The request is {what}")
+            return f"The request is {what}"
 
-    async def _serve(self, request: Message | _UnreadableError, context: Any) -> Message:
+    async def _serve(self, request: Message | str, context: Any) -> Message:
         begun = time.perf_counter()
-        if isinstance(request, _UnreadableError):
-            log.info("rpc_unreadable", method=self._method.full_name, reason=str(request))
-            return await self._refuse(context, grpc.StatusCode.INVALID_ARGUMENT, str(request))
+        if isinstance(request, str):
+            log.info("rpc_unreadable", method=self._method.full_name, reason=request)
+            return await self._refuse(context, grpc.StatusCode.INVALID_ARGUMENT, request)
         if self._call.short(self._runtime, request):
             done = self._attempt(request, begun)
         else:

@@ -60,14 +60,11 @@ def status(runtime: Runtime, request: pb.GetStatusRequest) -> pb.GetStatusRespon
 @cache
 def own_version() -> str:
     """Return the installed distribution's version, or "0" where the code runs without being installed."""
-    from importlib.metadata import (
-        PackageNotFoundError,
-        version,
-    )  # needs 20 ms, which the start need not wait for
+    from importlib import metadata  # needs 20 ms, which the start need not wait for
 
     try:
-        return version("quilt-mesh")
-    except PackageNotFoundError:
+        return metadata.version("quilt-mesh")
+    except metadata.PackageNotFoundError:
         return "0"
 
 
