@@ -10,71 +10,50 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable, Sequence, Set
 from ipaddress import IPv4Address
-from typing import Protocol
+
+import structlog
 
 from quilt_multicast.core.state import Copy
 from quilt_netlink import Failure, FdbEntry, GroupEntry, MulticastKernel, VxlanGroup
 
+log = structlog.get_logger()
+
 _GROUP_MAC = "01:00:5e:"
 
 
-class Copies(Protocol):
-    """One way; `device` is the index of the VXLAN device."""
-
-    def key(self, group: str) -> str:
-        """What a group's copies are known by."""
-        ...
-
-    def alike(self, groups: Set[str], known: Iterable[str]) -> Set[str]:
-        """Return these groups, and those known whose copies are the same ones."""
-        ...
-
-    def read(self, device: int, entries: Iterable[GroupEntry]) -> set[Copy]:
-        """Return what the kernel holds; `entries` are all of its group entries."""
-        ...
-
-    def add(self, device: int, copies: Sequence[Copy]) -> dict[Copy, str]:
-        """Make copies; return those that the kernel refused, and why."""
-        ...
-
-    def remove(self, device: int, copies: Sequence[Copy]) -> dict[Copy, str]:
-        """Remove copies; return those that the kernel refused, and why."""
-        ...
-
-
-class ByGroup:
-    """Group entries."""
+class Copies:
+    """By group entries; `device` is the index of the VXLAN device."""
 
     def __init__(self, kernel: MulticastKernel) -> None:
         self._kernel = kernel
 
     def key(self, group: str) -> str:
-        """The group itself."""
+        """What a group's copies are known by: the group itself."""
         return group
 
     def alike(self, groups: Set[str], known: Iterable[str]) -> Set[str]:
-        """No group shares its copies."""
+        """Return these groups, and those known whose copies are the same ones: no group shares its copies."""
         return groups
 
     def read(self, device: int, entries: Iterable[GroupEntry]) -> set[Copy]:
-        """Every entry of the device belongs to the mesh, but for those of one source."""
+        """Return what the kernel holds; `entries` are all of its group entries.
+
+        Every entry of the device belongs to the mesh, but for those of one source.
+        """
         held = (item for item in entries if isinstance(item, VxlanGroup) and item.ifindex == device)
         return {(item.group, item.dst) for item in held if not item.source}
 
     def add(self, device: int, copies: Sequence[Copy]) -> dict[Copy, str]:
-        """Make entries."""
+        """Make copies; return those that the kernel refused, and why."""
         return _refused(copies, self._kernel.add_copies([VxlanGroup(device, *copy) for copy in copies]))
 
     def remove(self, device: int, copies: Sequence[Copy]) -> dict[Copy, str]:
-        """Remove entries."""
+        """Remove copies; return those that the kernel refused, and why."""
         return _refused(copies, self._kernel.remove_copies([VxlanGroup(device, *copy) for copy in copies]))
 
 
-class ByMac:
-    """Entries of the forwarding table, under the groups' MACs."""
-
-    def __init__(self, kernel: MulticastKernel) -> None:
-        self._kernel = kernel
+class ByMac(Copies):
+    """By entries of the forwarding table, under the groups' MACs."""
 
     def key(self, group: str) -> str:
         """The group's MAC."""
@@ -102,8 +81,10 @@ def choose(kernel: MulticastKernel, device: int) -> Copies:
     """Return the exact way where the kernel has it, as the removal of what is not there shows."""
     nothing = VxlanGroup(device, "239.255.255.255", "192.0.2.1")
     refused = kernel.remove_copies([nothing])
-    lacking = any(failure.errno == errno.EOPNOTSUPP for failure in refused)
-    return ByMac(kernel) if lacking else ByGroup(kernel)
+    if not any(failure.errno == errno.EOPNOTSUPP for failure in refused):
+        return Copies(kernel)
+    log.info("multicast_copies_by_mac", reason="before Linux 6.4 a VXLAN device has no group entries")
+    return ByMac(kernel)
 
 
 def _refused(copies: Sequence[Copy], failures: Iterable[Failure]) -> dict[Copy, str]:

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 import structlog
 
 from quilt_crds.names import MULTICAST_TABLE
-from quilt_multicast.copies import ByGroup, ByMac, Copies, choose
+from quilt_multicast.copies import ByMac, Copies, choose
 from quilt_multicast.core.state import MESH_SIDE, POD_SIDE, Copy, Entries, Flow, Forward, Plan
 from quilt_multicast.keeper import Keeper
-from quilt_multicast.mroute import OWN_TABLE, MrouteError, MulticastTable, Upcall
+from quilt_multicast.mroute import OWN_TABLE, FlowCounters, MrouteError, MulticastTable, Upcall
 from quilt_netlink import BridgeGroup, Create, Delete, MulticastKernel, NetlinkError, Rule
 
 log = structlog.get_logger()
@@ -32,17 +31,6 @@ class DataplaneError(Exception):
 
 class NotYetError(Exception):
     """A device that packets must pass is not there, or not up; the text says which."""
-
-
-@dataclass(frozen=True, slots=True)
-class FlowCounters:
-    """What a flow has forwarded."""
-
-    source: str
-    group: str
-    packets: int
-    bytes: int
-    wrong_interface: int
 
 
 class MulticastDataplane:
@@ -65,12 +53,7 @@ class MulticastDataplane:
         self._table: MulticastTable | None = None
         self._indexes: dict[int, int] = {}
         self.tracked = Entries()
-        self._copies: Copies = ByGroup(kernel)
-
-    @property
-    def bridge_index(self) -> int:
-        """Index of the bridge; 0 before the first look."""
-        return self._indexes.get(POD_SIDE, 0)
+        self._copies = Copies(kernel)
 
     @property
     def device_index(self) -> int:
@@ -140,11 +123,12 @@ class MulticastDataplane:
 
     def counts(self, member: BridgeGroup) -> bool:
         """Whether an entry of our bridge is a pod's membership: not the host's own, not one source's part."""
-        return member.bridge == self.bridge_index and member.port != member.bridge and not member.source
+        bridge = self._indexes.get(POD_SIDE)
+        return member.bridge == bridge != member.port and not member.source
 
     def write(self, plan: Plan) -> list[str]:
         """Carry out a plan in its order; return what was refused, as sentences."""
-        refused = self._add_copies(plan.new_copies)
+        refused = self._change_copies(plan.new_copies, add=True)
         unmade = {key for key, _ in plan.new_copies} if refused else set()
         for flow, forward in plan.flows:
             if self._copies.key(flow[1]) in unmade and MESH_SIDE in forward.oifs:
@@ -152,29 +136,24 @@ class MulticastDataplane:
             refused += self._write_flow(flow, forward)
         for flow in plan.stale_flows:
             refused += self._write_flow(flow, None)
-        return refused + self._remove_copies(plan.stale_copies)
+        return refused + self._change_copies(plan.stale_copies, add=False)
 
     def upcalls(self) -> list[Upcall]:
         """Return what the kernel asks."""
         return self._table.upcalls() if self._table else []
 
-    def counters(self, flows: Iterable[Flow]) -> list[FlowCounters]:
+    def counters(self) -> list[FlowCounters]:
         """Read what flows have forwarded."""
-        found: list[FlowCounters] = []
-        for source, group in flows:
-            counted = self._table.counters(source, group) if self._table else None
-            if counted:
-                found.append(
-                    FlowCounters(source, group, counted.packets, counted.bytes, counted.wrong_interface)
-                )
-        return found
+        table = self._table
+        found = [table.counters(*flow) for flow in self.tracked.flows] if table else []
+        return [counted for counted in found if counted]
 
     def sweep(self) -> None:
         """Remove everything that outlives this process: copies, and rules to our table."""
         link = self._kernel.link(self.interfaces[MESH_SIDE])
         if link is not None:
             held = self._kernel.groups()
-            for way in (ByGroup(self._kernel), ByMac(self._kernel)):
+            for way in (Copies(self._kernel), ByMac(self._kernel)):
                 entries = sorted(way.read(link.index, held))
                 way.remove(link.index, entries)
                 if entries:
@@ -200,7 +179,7 @@ class MulticastDataplane:
             table.add_interface(vif, link.index)
             self._indexes[vif] = link.index
             if vif == MESH_SIDE:
-                self._choose_copies(link.index)
+                self._copies = choose(self._kernel, link.index)
         rule = Rule(OWN_TABLE, _PRIORITY, interface=name)
         if table.table == OWN_TABLE and rule not in self._kernel.multicast_rules():
             self._kernel.run(Create(rule))
@@ -215,20 +194,11 @@ class MulticastDataplane:
             for route in self._kernel.multicast_routes(OWN_TABLE)
         }
 
-    def _choose_copies(self, device: int) -> None:
-        self._copies = choose(self._kernel, device)
-        if isinstance(self._copies, ByMac):
-            log.info("multicast_copies_by_mac", reason="before Linux 6.4 a VXLAN device has no group entries")
-
-    def _add_copies(self, copies: tuple[Copy, ...]) -> list[str]:
-        refused = self._copies.add(self.device_index, copies)
-        self.tracked.copies |= set(copies) - refused.keys()
-        return [_sentence(copy, why) for copy, why in refused.items()]
-
-    def _remove_copies(self, copies: tuple[Copy, ...]) -> list[str]:
-        refused = self._copies.remove(self.device_index, copies)
-        self.tracked.copies -= set(copies) - refused.keys()
-        return [_sentence(copy, why) for copy, why in refused.items()]
+    def _change_copies(self, copies: tuple[Copy, ...], *, add: bool) -> list[str]:
+        refused = (self._copies.add if add else self._copies.remove)(self.device_index, copies)
+        held = self.tracked.copies
+        (held.update if add else held.difference_update)(set(copies) - refused.keys())
+        return [f"Copies of {key} to {host}: {why}." for (key, host), why in refused.items()]
 
     def _write_flow(self, flow: Flow, forward: Forward | None) -> list[str]:
         if self._table is None:
@@ -243,7 +213,3 @@ class MulticastDataplane:
         except MrouteError as error:
             return [f"Flow from {flow[0]} to {flow[1]}: {error}."]
         return []
-
-
-def _sentence(copy: Copy, why: str) -> str:
-    return f"Copies of {copy[0]} to {copy[1]}: {why}."

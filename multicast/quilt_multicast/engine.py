@@ -18,13 +18,12 @@ from quilt_multicast.core.limits import Limits
 from quilt_multicast.core.members import LINK_LOCAL, LocalMembers, RemoteMembers
 from quilt_multicast.core.state import make_plan
 from quilt_multicast.core.sync import News
-from quilt_multicast.dataplane import DataplaneError, FlowCounters, MulticastDataplane, NotYetError
+from quilt_multicast.dataplane import DataplaneError, MulticastDataplane, NotYetError
 from quilt_multicast.idle import IdleFlows
-from quilt_multicast.membership import Membership
 from quilt_multicast.metrics import MulticastMetrics
-from quilt_multicast.mroute import NO_ENTRY
+from quilt_multicast.mroute import NO_ENTRY, FlowCounters
 from quilt_multicast.namespaces import Admission
-from quilt_multicast.observer import Observer, Silent
+from quilt_multicast.observer import Observer
 from quilt_multicast.trouble import Trouble
 from quilt_netlink import BridgeGroup, Change, Event, Link, MonitorLike, NetlinkError, Overrun, VxlanGroup
 
@@ -59,10 +58,10 @@ class Engine:
         self._dataplane = dataplane
         self._metrics = metrics
         self._open_monitor = open_monitor
-        self._observer = observer or Silent()
+        self._observer = observer or Observer()
         self._admission = Admission(dataplane.alias)
         self.local = LocalMembers(limits, self._admission.port)
-        self._membership = Membership(self.local, tell, self._observer)
+        self._tell = tell
         self.remote = RemoteMembers()
         admission = self._admission
         self.forwarding = Forwarding(
@@ -146,7 +145,7 @@ class Engine:
 
     def counters(self) -> list[FlowCounters]:
         """Read what each flow has forwarded."""
-        return self._dataplane.counters(list(self._dataplane.tracked.flows))
+        return self._dataplane.counters()
 
     def take(self, events: Sequence[Event]) -> None:
         """Take in notifications of the kernel."""
@@ -156,7 +155,8 @@ class Engine:
                 case Overrun():
                     self.resync("overrun")
                 case Change(new, BridgeGroup() as member) if self._dataplane.counts(member):
-                    if self._membership.follow(member.port, member.group, new):
+                    if self.local.follow(member.port, member.group, new):
+                        self._report({member.group})
                         touched.add(member.group)
                 case Change(new, VxlanGroup() as copy):
                     self._copy(new, copy, touched)
@@ -165,6 +165,12 @@ class Engine:
                 case _:
                     pass
         self._mark(touched)
+
+    def _report(self, groups: set[str]) -> None:
+        """Let others know of groups that pods here became members of, or none is left of."""
+        for group in groups:
+            self._tell(group, group in self.local)
+            self._observer.member(group, group in self.local)
 
     def _link(self, link: Link) -> None:
         if self._dataplane.is_interface(link.name, link.index):
@@ -249,7 +255,7 @@ class Engine:
         if cause:
             self._admission.ask_again()
             try:
-                self._membership.replace(self._dataplane.look())
+                self._report(self.local.replace(self._dataplane.look()))
                 self.keep()
                 self.running = True
                 self._looked()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from quilt_multicast.core.state import Flow
-from quilt_multicast.dataplane import FlowCounters
+from quilt_multicast.mroute import FlowCounters
 
 # Looks without a packet after which a flow is forgotten.
 IDLE_LOOKS = 6

@@ -16,8 +16,7 @@ class MulticastMetrics:
     """All metrics of the multicast part of one agent."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
-        r = registry
+        self._registry = r = registry
         self.enabled = Gauge(
             "quilt_multicast_enabled", "1 while multicast crosses the mesh here.", registry=r
         )
@@ -64,11 +63,9 @@ class MulticastMetrics:
         self.flows.set(flows)
         self.copies.set(copies)
 
-    def serve_group_counters(self, read: Callable[[], Iterable[tuple[str, int, int]]]) -> Callable[[], None]:
-        """Serve (group, packets, bytes) as read at each scrape; return what ends that."""
-        collector = _GroupCounters(read)
-        self._registry.register(collector)
-        return lambda: self._registry.unregister(collector)
+    def serve_group_counters(self, read: Callable[[], Iterable[tuple[str, int, int]]]) -> None:
+        """Serve (group, packets, bytes) as read at each scrape."""
+        self._registry.register(_GroupCounters(read))
 
 
 class _GroupCounters(Collector):

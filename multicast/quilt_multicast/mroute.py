@@ -13,7 +13,6 @@ import os
 import socket
 import struct
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
 from quilt_crds.names import MULTICAST_TABLE
@@ -54,23 +53,25 @@ class Upcall:
 
 
 @dataclass(frozen=True, slots=True)
-class Counters:
-    """What an entry has forwarded, and what came in by another interface than its own."""
+class FlowCounters:
+    """What a flow has forwarded, and what of it came in by another interface than its entry's."""
 
+    source: str
+    group: str
     packets: int
     bytes: int
     wrong_interface: int
 
 
 class MulticastTable:
-    """One multicast routing table; a context manager. Every write raises MrouteError."""
+    """One multicast routing table. Every write raises MrouteError."""
 
     def __init__(self, sock: socket.socket, table: int) -> None:
         self._sock = sock
         self.table = table
 
     @classmethod
-    def open(cls, *, own: bool = True) -> Self:
+    def open(cls) -> Self:
         """Become the owner of a table: one of our own, or the default one where the kernel has no other."""
         try:
             sock = socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_IGMP)
@@ -81,7 +82,7 @@ class MulticastTable:
                 error.errno or 0,
             ) from error
         try:
-            table = _choose(sock) if own else DEFAULT_TABLE
+            table = _choose(sock)
             sock.setsockopt(socket.IPPROTO_IP, _MRT_INIT, 1)
         except OSError as error:
             sock.close()
@@ -105,14 +106,6 @@ class MulticastTable:
         """Give the table up: the kernel empties it."""
         self._sock.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def add_interface(self, vif: int, ifindex: int) -> None:
         """Make the interface with this index number `vif` (0 to 31) of the table; done already is success."""
         self._set(_MRT_ADD_VIF, _VIFCTL.pack(vif, _VIFF_USE_IFINDEX, 1, 0, ifindex), (errno.EADDRINUSE,))
@@ -132,14 +125,14 @@ class MulticastTable:
         """Forget an entry; not there is success."""
         self._set(_MRT_DEL_MFC, _entry(source, group, 0, bytes(32)), (errno.ENOENT,))
 
-    def counters(self, source: str, group: str) -> Counters | None:
+    def counters(self, source: str, group: str) -> FlowCounters | None:
         """Return what an entry has counted; None when it is not there."""
         request = _COUNT.pack(socket.inet_aton(source), socket.inet_aton(group), 0, 0, 0)
         try:
             answer = fcntl.ioctl(self._sock.fileno(), _SIOCGETSGCNT, request)
         except OSError:
             return None
-        return Counters(*_COUNT.unpack(answer)[2:])
+        return FlowCounters(source, group, *_COUNT.unpack(answer)[2:])
 
     def upcalls(self, limit: int = 256) -> list[Upcall]:
         """Return what the kernel asks, without waiting; at most so many datagrams are read."""

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from quilt_multicast.core.state import Flow, Forward
 
 
-class Observer(Protocol):
-    """Who hears of changes: the control socket's events."""
+class Observer:
+    """Hears of changes, as the control socket's events do; this one ignores them."""
 
-    def member(self, group: str, port: int, joined: bool) -> None:
-        """A pod joined or left."""
-        ...
+    def member(self, group: str, joined: bool) -> None:
+        """This node's pods became members of a group, or none is left."""
 
     def flow(self, flow: Flow, old: Forward | None, new: Forward | None) -> None:
         """An entry of the routing table was made, changed or removed."""
-        ...
-
-
-class Silent:
-    """An observer of nothing."""
-
-    def member(self, group: str, port: int, joined: bool) -> None:
-        """Ignore it."""
-
-    def flow(self, flow: Flow, old: Forward | None, new: Forward | None) -> None:
-        """Ignore it."""

@@ -17,7 +17,6 @@ import structlog
 
 from quilt_crds.names import BRIDGE_DEVICE, UP
 from quilt_crds.wire_network import MulticastSpec
-from quilt_kube.aio import wait
 from quilt_kube.backoff import Backoff
 from quilt_multicast.core.forwarding import Topology
 from quilt_multicast.core.limits import limits_of
@@ -116,19 +115,16 @@ class Multicast:
 
     async def run(self) -> None:
         """Follow what is wanted for ever; the kernel stays as it is when this ends."""
-        pause: float | None = None
         try:
             while True:
-                await wait(self._wake, pause)
+                await self._wake.wait()
                 await asyncio.sleep(_COALESCE)
                 self._wake.clear()
-                pause = None
                 try:
                     await self._follow()
                 except (MrouteError, NetlinkError, OSError) as error:
-                    self._say(str(error))
+                    self._failed(error)
                     await self._stop()
-                    pause = self._backoff.delay()
         finally:
             await self._stop()
 
@@ -138,17 +134,15 @@ class Multicast:
             return
         self._settings = wanted.settings
         if not wanted.settings.enabled:
-            await self._off()
+            await self._off(wanted)
             return
         if not wanted.device or not wanted.own:
             return
-        if self._task is not None and wanted.device != self._device:
+        ended = self._task is None or self._task.done()
+        if ended and asyncio.get_running_loop().time() < self._again_at:
+            return  # Whatever else changed: what made it end is not over yet.
+        if ended or wanted.device != self._device:
             await self._stop()
-        if self._task is not None and self._task.done():
-            if asyncio.get_running_loop().time() < self._again_at:
-                return  # Whatever else changed: what made it end is not over yet.
-            await self._stop()
-        if self._engine is None:
             self._start(wanted)
         self._set_peers(wanted)
 
@@ -193,27 +187,27 @@ class Multicast:
         try:
             await engine.run()
         except* (MrouteError, NetlinkError, OSError) as group:
-            self._say(str(group.exceptions[0]))
-            loop = asyncio.get_running_loop()
-            self._again_at = loop.time() + self._backoff.delay()
-            loop.call_at(self._again_at, self.changed)
+            self._failed(group.exceptions[0])
         finally:
             kernel.close()
+
+    def _failed(self, error: Exception) -> None:
+        self._say(str(error))
+        loop = asyncio.get_running_loop()
+        self._again_at = loop.time() + self._backoff.delay()
+        loop.call_at(self._again_at, self.changed)
 
     def _set_peers(self, wanted: Wanted) -> None:
         if self._engine is None or self._exchange is None:
             return
         own = [claim.cidr for claim in wanted.own if ":" not in claim.cidr]
         up = [
-            claim
-            for claim in sorted(wanted.claims, key=lambda claim: claim.cidr)
-            if claim.phase == UP and claim.host_ip and ":" not in claim.cidr
+            claim for claim in wanted.claims if claim.phase == UP and claim.host_ip and ":" not in claim.cidr
         ]
         topology = Topology(own, up)
         # A node with several subnets speaks from its lowest, like Topology.vtep.
-        voices: dict[str, Peer] = {}
-        for peer in sorted(up, key=lambda peer: IPv4Address(peer.vtep)):
-            voices.setdefault(peer.node, peer)
+        up.sort(key=lambda peer: IPv4Address(peer.vtep), reverse=True)
+        voices = {peer.node: peer for peer in up}
         self._peers = {peer.vtep: peer for peer in voices.values()}
         self._engine.set_limits(limits_of(self._settings))
         self._engine.choose(frozenset(self._settings.namespaces))
@@ -227,13 +221,10 @@ class Multicast:
             self._backoff.reset()
             self._say("")
 
-    async def _off(self) -> None:
+    async def _off(self, wanted: Wanted) -> None:
         await self._stop()
         self._say("")
-        if self._left_clean:
-            return
-        wanted = self._wanted()
-        if wanted is None or not wanted.device:
+        if self._left_clean or not wanted.device:
             return
         with self._host.open_kernel() as kernel:
             MulticastDataplane(kernel, BRIDGE_DEVICE, wanted.device).sweep()

@@ -41,9 +41,13 @@ class RouteInfo:
 
 
 class MulticastState:
-    """What is so now; everything is empty while multicast is off."""
+    """What is so now; everything is empty while multicast is off. Each call is cheap and never waits."""
 
-    def __init__(self, engine: Callable[[], Engine | None], peers: Callable[[], Mapping[str, Peer]]) -> None:
+    def __init__(
+        self,
+        engine: Callable[[], Engine | None] = lambda: None,
+        peers: Callable[[], Mapping[str, Peer]] = dict,
+    ) -> None:
         self._engine = engine
         self._peers = peers
 

@@ -10,9 +10,10 @@ from typing import Any
 from quilt_multicast.view import RouteInfo
 from quilt_pim import interfaces
 from quilt_pim.core import requests as ask
+from quilt_pim.core.config import provider
 from quilt_pim.core.errors import ControlError
 from quilt_pim.core.events import RouteType
-from quilt_pim.core.neighbors import Neighbor
+from quilt_pim.core.neighbors import DEFAULT_PRIORITY, External, Neighbor
 from quilt_pim.core.requests import Request
 from quilt_pim.plane import ControlPlane
 from quilt_pim.subscriptions import Session
@@ -64,24 +65,23 @@ class Handlers:
     def _add_neighbor(self, request: ask.AddExternalNeighbor) -> Reply:
         if not self._plane.config.external_neighbors_enabled:
             raise ControlError("External neighbors are off on this node (external_neighbors_enabled=false)")
-        interface, address = request.key()
-        external = request.external()
-        interfaces.multicast(interface)
-        self._plane.publish_all(self._plane.neighbors.add(interface, address, external))
-        held = self._plane.neighbors.get(interface, address)
+        given = request.neighbor
+        interfaces.multicast(given.interface)
+        external = External(_priority(given.dr_priority), given.tag or "")
+        self._plane.publish_all(self._plane.neighbors.add(given.interface, given.address, external))
+        held = self._plane.neighbors.get(given.interface, given.address)
         assert held is not None
         return {"neighbor": self._neighbors([held])[0]}
 
     def _remove_neighbor(self, request: ask.RemoveExternalNeighbor) -> Reply:
-        interface, address = request.key()
-        self._plane.publish_all(self._plane.neighbors.remove(interface, address))
-        return {"address": address, "interface": interface}
+        self._plane.publish_all(self._plane.neighbors.remove(request.interface, request.address))
+        return {"address": request.address, "interface": request.interface}
 
     def _list_external(self, request: ask.ListExternalNeighbors) -> Reply:
         return {"neighbors": self._neighbors(n for n in self._plane.neighbors if n.external is not None)}
 
     def _clear_neighbors(self, request: ask.ClearExternalNeighbors) -> Reply:
-        removed, events = self._plane.neighbors.clear(request.where())
+        removed, events = self._plane.neighbors.clear(request.interface)
         self._plane.publish_all(events)
         return {"removed": removed}
 
@@ -94,20 +94,20 @@ class Handlers:
         }
 
     def _enable_pim(self, request: ask.EnablePim) -> Reply:
-        name = request.where()
-        self._plane.pim.speakers.enable(name, time.monotonic(), request.priority(), passive=request.passive)
+        name, priority = request.interface, _priority(request.dr_priority)
+        self._plane.pim.speakers.enable(name, time.monotonic(), priority, passive=request.passive)
         self._plane.deadlines_changed()
         return self._interface(name)
 
     def _disable_pim(self, request: ask.DisablePim) -> Reply:
-        name = request.where()
+        name = request.interface
         self._plane.pim.speakers.disable(name)
         self._plane.publish_all(self._plane.neighbors.forget_hellos(name))
         self._plane.publish_all(self._plane.routes.drop_interface(name))
         return {"interface": name}
 
     def _set_provider(self, request: ask.SetRpfProvider) -> Reply:
-        self._plane.rpf.choose(request.chosen())
+        self._plane.rpf.choose(provider(request.provider))
         self._plane.rpf_changed()
         return {"provider": self._plane.rpf.provider}
 
@@ -130,7 +130,7 @@ class Handlers:
 
     def _remove_route(self, request: ask.RemoveRpfRoute) -> Reply:
         source = request.prefix()
-        removed = self._plane.rpf.static.remove(source, request.where())
+        removed = self._plane.rpf.static.remove(source, request.interface)
         self._plane.rpf_changed()
         return {"source": str(source), "removed": removed}
 
@@ -144,16 +144,16 @@ class Handlers:
         return {"removed": removed}
 
     async def _announce(self, request: ask.AnnounceSource) -> Reply:
-        item, holdtime, interface = request.announcement(), request.seconds(), request.where()
+        item = request.announcement()
         # The message's origin is checked as MSDP does (RFC 3618 §10.1): it must come from towards its RP.
-        verdict = await self._plane.rpf.arrives(item.rp, interface)
+        verdict = await self._plane.rpf.arrives(item.rp, request.interface)
         if not verdict.passed:
             self._plane.counters.add("sources_refused")
             raise ControlError(f"Source {item.source} of {item.group} fails the RPF check: {verdict.reason}")
-        change = self._plane.sources.announce(item, holdtime, time.monotonic())
+        change = self._plane.sources.announce(item, request.holdtime, time.monotonic())
         self._plane.publish(change)
         self._plane.deadlines_changed()
-        return {**asdict(item), "action": change.action, "holdtime": holdtime}
+        return {**asdict(item), "action": change.action, "holdtime": request.holdtime}
 
     def _withdraw(self, request: ask.WithdrawSource) -> Reply:
         change = self._plane.sources.withdraw(request.announcement())
@@ -222,6 +222,10 @@ class Handlers:
             "expires_in_secs": None if expires is None else max(0, round(expires - time.monotonic())),
             "generation_id": held.hello.generation_id if held.hello else None,
         }
+
+
+def _priority(given: int | None) -> int:
+    return DEFAULT_PRIORITY if given is None else given
 
 
 def _route(route: RouteInfo, kind: RouteType, origin: str) -> Reply:

@@ -11,7 +11,7 @@ import structlog
 from quilt_pim import interfaces
 from quilt_pim.core.errors import ControlError
 from quilt_pim.core.events import Event
-from quilt_pim.core.neighbors import Candidate, NeighborTable, elect
+from quilt_pim.core.neighbors import NeighborTable, elect
 from quilt_pim.core.pim import Entry, Hello, JoinPrune, PimError, parse
 from quilt_pim.core.routes import OVERRIDE, RouteTable
 from quilt_pim.counters import Counters
@@ -93,11 +93,11 @@ class PimService:
 
     def designated(self, interface: str) -> str | None:
         """Address of the interface's designated router; we stand for election where we send Hellos."""
-        standing = [Candidate(n.address, n.dr_priority) for n in self._neighbors.on(interface)]
+        standing = [(n.address, n.dr_priority) for n in self._neighbors.on(interface)]
         speaker = self.speakers.get(interface)
         own = self._own_address(interface)
         if speaker is not None and not speaker.passive and own is not None:
-            standing.append(Candidate(own, speaker.priority))
+            standing.append((own, speaker.priority))
         return elect(standing)
 
     def _hello(self, interface: str, source: str, hello: Hello) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from quilt_crds.names import VXLAN_DEVICE
 from quilt_kube.aio import wait
+from quilt_multicast.view import MulticastState
 from quilt_pim.core.announcements import SourceCache
 from quilt_pim.core.config import ControlConfig
 from quilt_pim.core.events import Event
@@ -17,7 +18,6 @@ from quilt_pim.core.rpf import Upstream
 from quilt_pim.counters import ControlCollector, Counters
 from quilt_pim.pim import PimService
 from quilt_pim.rpf_provider import RpfProvider
-from quilt_pim.state import MulticastState, NoState
 from quilt_pim.subscriptions import Broadcast
 
 
@@ -36,7 +36,7 @@ class ControlPlane:
         upstream: Upstream = lambda _source: None,
     ) -> None:
         self.config = config
-        self.state: MulticastState = state or NoState()
+        self.state = state or MulticastState()
         self.device = device
         self.upstream = upstream
         self.counters = Counters()

@@ -10,7 +10,7 @@ import asyncio
 import os
 import stat
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +65,6 @@ class RpfProvider:
         self._asking: dict[str, asyncio.Task[Found]] = {}
         self._slots = asyncio.Semaphore(_PARALLEL)
 
-    @property
-    def external(self) -> bool:
-        """Whether another process is asked."""
-        return self.provider not in (config.DISABLED, config.STATIC)
-
     def wire(self) -> dict[str, Any]:
         """What GetRpfProvider shows."""
         counts = self._counters
@@ -106,7 +101,8 @@ class RpfProvider:
         self._counters.add("rpf_queries")
         provider = self.provider
         if provider == config.STATIC:
-            found = Found(self.static.lookup(source), f"no static RPF route holds {source}")
+            info = self.static.lookup(source)
+            found = Found(info, "" if info else f"no static RPF route holds {source}")
         else:
             found = await self._ask(source)
             if provider != self.provider:
@@ -114,8 +110,7 @@ class RpfProvider:
                 return await self.lookup(source)
         if found.info is None:
             self._counters.add("rpf_no_route")
-            return found
-        return Found(found.info, "", found.cached)
+        return found
 
     async def arrives(self, source: str, interface: str | None) -> Verdict:
         """Check traffic or an announcement of a source: it must come in where the source is upstream."""
@@ -148,7 +143,7 @@ class RpfProvider:
         cached = self._cache.get(source, time.monotonic())
         if cached is not None:
             self._counters.add("rpf_cache_hits")
-            return Found(cached.info, cached.reason, cached=True)
+            return replace(cached, cached=True)
         self._counters.add("rpf_cache_misses")
         task = self._asking.get(source)
         if task is None:

@@ -1,18 +1,24 @@
-"""The control socket: JSON, one object a line, each answered by one line; notifications come in between."""
+"""The two sockets of a control plane, from their first moment to their last.
+
+The control socket: JSON, one object a line, each answered by one line; notifications come in between. The RPF
+socket serves the RPF query protocol from the mesh's routes, so that a multicast router can ask the agent.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+import time
 from typing import Any
 
 import structlog
 
+from quilt_pim.core import rpf_wire
 from quilt_pim.core.errors import ControlError
-from quilt_pim.core.requests import MAX_LINE, Request, read, request_id
-from quilt_pim.counters import Counters
-from quilt_pim.subscriptions import Broadcast, Session
+from quilt_pim.core.requests import MAX_LINE, read, request_id
+from quilt_pim.handlers import Handlers
+from quilt_pim.plane import ControlPlane
+from quilt_pim.subscriptions import Session
 from quilt_pim.unix import UnixServer, lines
 
 log = structlog.get_logger()
@@ -20,18 +26,36 @@ log = structlog.get_logger()
 # Bytes that wait for a client in this process before it counts as slow; the kernel holds some more.
 _WRITE_BUFFER = 16384
 
-Answer = Callable[[Request, Session], Awaitable[dict[str, Any]]]
+
+async def serve(plane: ControlPlane) -> None:
+    """Serve until cancelled; OSError when a socket cannot be had."""
+    servers: list[UnixServer] = [ControlServer(plane)]
+    if plane.config.rpf_sock:
+        servers.append(RpfServer(plane))
+    now = time.monotonic()
+    for name in plane.config.pim_interfaces:
+        plane.pim.speakers.want(name, now)
+    try:
+        for server in servers:
+            await server.start()
+            log.info("control_serving", socket=str(server.path))
+        plane.serving.set()
+        await plane.run()
+    finally:
+        plane.serving.clear()
+        plane.pim.speakers.close()
+        for server in servers:
+            await server.stop()
 
 
 class ControlServer(UnixServer):
-    """Reads requests, lets `answer` do them in order, and writes replies; errors end no connection."""
+    """Reads requests, has them answered in order, and writes replies; errors end no connection."""
 
-    def __init__(
-        self, path: str, answer: Answer, broadcast: Broadcast, counters: Counters, gid: int | None
-    ) -> None:
-        super().__init__(path, self._converse, _refusal, counters, limit=MAX_LINE, gid=gid)
-        self._answer = answer
-        self._broadcast = broadcast
+    def __init__(self, plane: ControlPlane) -> None:
+        path, gid = plane.config.control_sock, plane.config.control_gid
+        super().__init__(path, self._converse, _refusal, plane.counters, limit=MAX_LINE, gid=gid)
+        self._answer = Handlers(plane).answer
+        self._broadcast = plane.broadcast
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.transport.set_write_buffer_limits(high=_WRITE_BUFFER)
@@ -67,6 +91,22 @@ class ControlServer(UnixServer):
             self._counters.add("request_errors")
             reply = {"success": False, "error": "This failed inside the agent; its log has the reason"}
         return reply if given is None else {**reply, "id": given}
+
+
+class RpfServer(UnixServer):
+    """Answers queries, as many as a connection sends; one that ends with the stream is its last."""
+
+    def __init__(self, plane: ControlPlane) -> None:
+        path, gid, limit = plane.config.rpf_sock, plane.config.control_gid, rpf_wire.MAX_MESSAGE
+        super().__init__(path, self._converse, rpf_wire.refusal, plane.counters, limit=limit, gid=gid)
+        self._plane = plane
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        too_long = rpf_wire.refusal(f"a query has at most {rpf_wire.MAX_MESSAGE} bytes")
+        async for line in lines(reader, writer, lambda: too_long):
+            self._counters.add("rpf_served")
+            writer.write(rpf_wire.answer(line, self._plane.upstream))
+            await writer.drain()
 
 
 def _line(document: dict[str, Any]) -> bytes:

@@ -16,11 +16,12 @@ from quilt_crds.names import BRIDGE_DEVICE, UP
 from quilt_kube.backoff import Backoff
 from quilt_multicast.core.mesh import Mesh
 from quilt_multicast.core.state import Flow, Forward
+from quilt_multicast.observer import Observer
 from quilt_pim.core.config import ControlConfig
-from quilt_pim.core.events import IgmpMembershipChange, PimRouteChange
+from quilt_pim.core.events import IgmpMembershipChange, PimRouteChange, RouteAction
 from quilt_pim.core.rpf import MeshRoutes
 from quilt_pim.plane import ControlPlane
-from quilt_pim.serving import serve
+from quilt_pim.server import serve
 
 log = structlog.get_logger()
 
@@ -96,36 +97,26 @@ class ControlService:
         self.plane.set_mesh(up, mesh.device)
 
 
-class Publisher:
-    """Hears of the dataplane's changes and tells subscribers.
+class Publisher(Observer):
+    """Tells subscribers of the dataplane's changes.
 
     A router knows of members by interface, not by pod: the first member on the bridge is a Join, the last one
-    to go a Leave.
+    to go a Leave. A dataplane that starts again reports its members again, which is no news.
     """
 
     def __init__(self, plane: ControlPlane) -> None:
         self._plane = plane
-        self._ports: dict[str, set[int]] = {}
+        self._joined: set[str] = set()
 
-    def member(self, group: str, port: int, joined: bool) -> None:
-        """A pod joined or left."""
-        ports = self._ports.setdefault(group, set())
-        before = bool(ports)
-        if joined:
-            ports.add(port)
-        else:
-            ports.discard(port)
-        if not ports:
-            del self._ports[group]
-        if bool(ports) != before:
+    def member(self, group: str, joined: bool) -> None:
+        """The bridge has members of a group now, or none is left."""
+        if joined != (group in self._joined):
+            self._joined ^= {group}
             self._plane.publish(IgmpMembershipChange(BRIDGE_DEVICE, group, "Join" if joined else "Leave"))
 
     def flow(self, flow: Flow, old: Forward | None, new: Forward | None) -> None:
         """An entry of the routing table was made, changed or removed."""
         source, group = flow
-        if old == new:
-            return
-        if old is None:
-            self._plane.publish(PimRouteChange("SG", group, source, "Add"))
-        else:
-            self._plane.publish(PimRouteChange("SG", group, source, "Update" if new else "Remove"))
+        action: RouteAction = "Add" if old is None else "Update" if new else "Remove"
+        if old != new:
+            self._plane.publish(PimRouteChange("SG", group, source, action))

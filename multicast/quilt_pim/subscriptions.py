@@ -61,11 +61,12 @@ class Pace:
 
 
 class Subscription:
-    """One subscription of one connection; `send` writes a notification and waits for the client's pace."""
+    """One subscription of one connection; `task` delivers it, None before its first notification may come."""
 
     def __init__(self, broadcast: Broadcast, types: Iterable[EventType]) -> None:
         self.id = next(broadcast.ids)
         self.types = tuple(types)
+        self.task: asyncio.Task[None] | None = None
         self._broadcast = broadcast
         self._cursor = Cursor(broadcast.ring, self.types)
 
@@ -74,7 +75,7 @@ class Subscription:
         return {"subscription_id": self.id, "events": list(self.types)}
 
     async def run(self, send: Send) -> None:
-        """Deliver until cancelled."""
+        """Deliver until cancelled; `send` writes a notification and waits for the client's pace."""
         wake = asyncio.Event()
         self._broadcast.waiting.add(wake)
         pace = Pace(self._broadcast.rate, self._broadcast.ring.size, time.monotonic())
@@ -105,7 +106,6 @@ class Session:
         self._broadcast = broadcast
         self._send = send
         self._held: dict[int, Subscription] = {}
-        self._tasks: dict[int, asyncio.Task[None]] = {}
 
     def subscribe(self, types: Iterable[EventType]) -> Subscription:
         """Make a subscription; it counts from now and is delivered once `deliver` is called."""
@@ -117,28 +117,27 @@ class Session:
 
     def unsubscribe(self, number: int) -> None:
         """End a subscription of this connection."""
-        if self._held.pop(number, None) is None:
+        ended = self._held.pop(number, None)
+        if ended is None:
             raise ControlError(
                 f"There is no subscription {number} on this connection; ListSubscriptions shows them"
             )
-        task = self._tasks.pop(number, None)
-        if task is not None:
-            task.cancel()
+        if ended.task is not None:
+            ended.task.cancel()
 
     def list(self) -> list[Subscription]:
-        """Subscriptions by id."""
-        return [self._held[number] for number in sorted(self._held)]
+        """Subscriptions by id: ids grow."""
+        return list(self._held.values())
 
     def deliver(self) -> None:
         """Begin to deliver what is new: called when the reply to Subscribe is written, never before."""
-        for number in self._held.keys() - self._tasks.keys():
-            self._tasks[number] = asyncio.create_task(self._held[number].run(self._send))
+        for held in self._held.values():
+            held.task = held.task or asyncio.create_task(held.run(self._send))
 
     async def close(self) -> None:
         """End all of them."""
-        tasks = list(self._tasks.values())
+        tasks = [held.task for held in self._held.values() if held.task is not None]
         self._held.clear()
-        self._tasks.clear()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from quilt_multicast.view import MulticastState
 from quilt_pim.core.config import ControlConfig
 from quilt_pim.plane import ControlPlane
-from quilt_pim.serving import serve
-from quilt_pim.state import MulticastState
+from quilt_pim.server import serve
 
 Json = dict[str, Any]
 TIMEOUT = 10.0

@@ -26,6 +26,7 @@ from quilt_multicast.exchange import udp_socket
 from quilt_multicast.keeper import Keeper
 from quilt_multicast.metrics import MulticastMetrics
 from quilt_multicast.mroute import MulticastTable
+from quilt_multicast.observer import Observer
 from quilt_multicast.service import Host, Multicast, Wanted
 from quilt_netlink import Monitor, MulticastKernel, Snooping, VxlanGroup
 from quilt_nodeagent.core.peer import Peer, make_peer
@@ -162,14 +163,14 @@ class PodSpace:
         return Sender(sock)
 
 
-class Log:
+class Log(Observer):
     """An observer that remembers."""
 
     def __init__(self) -> None:
         self.members: list[tuple[str, bool]] = []
         self.flows: list[tuple[Flow, Forward | None]] = []
 
-    def member(self, group: str, port: int, joined: bool) -> None:
+    def member(self, group: str, joined: bool) -> None:
         self.members.append((group, joined))
 
     def flow(self, flow: Flow, old: Forward | None, new: Forward | None) -> None:

@@ -18,13 +18,32 @@ from quilt_pim.core.pim import (
     JoinPrune,
     Message,
     build_hello,
-    build_join_prune,
+    checksum,
     parse,
 )
 from quilt_pim.pim_socket import ALL_PIM_ROUTERS, IPPROTO_PIM, split
 
 US = "10.9.0.1"
 _CLONE_NEWNET = 0x40000000
+
+
+def build_join_prune(message: JoinPrune) -> bytes:
+    """The message; entries of one group are sent together, in order of first appearance."""
+    groups = dict.fromkeys(entry.group for entry in (*message.joins, *message.prunes))
+    body = b"\1\0" + socket.inet_aton(message.upstream)
+    body += struct.pack("!BBH", 0, len(groups), message.holdtime)
+    for group in groups:
+        joins = [entry for entry in message.joins if entry.group == group]
+        prunes = [entry for entry in message.prunes if entry.group == group]
+        body += _prefixed(0, group) + struct.pack("!HH", len(joins), len(prunes))
+        # Sparse, and where it applies wildcard and RPT.
+        for entry in (*joins, *prunes):
+            body += _prefixed(4 | entry.wildcard << 1 | entry.rpt, entry.source)
+    return struct.pack("!BBH", 0x23, 0, checksum(b"\x23\0\0\0" + body)) + body
+
+
+def _prefixed(flags: int, address: str) -> bytes:
+    return struct.pack("!BBBB4s", 1, 0, flags, 32, socket.inet_aton(address))
 
 
 @contextmanager

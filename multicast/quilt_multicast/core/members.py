@@ -69,6 +69,10 @@ class LocalMembers:
         del self._ports[group]
         return True
 
+    def follow(self, port: int, group: str, joined: bool) -> bool:
+        """Take in that a pod joined or left; return whether the group came or went."""
+        return self.join(port, group) if joined else self.leave(port, group)
+
     def replace(self, members: Iterable[tuple[int, str]]) -> set[str]:
         """Take in all (port, group) that there are; return the groups that came or went."""
         before = set(self._ports)

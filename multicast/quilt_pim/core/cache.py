@@ -17,21 +17,18 @@ class TtlCache(Generic[Value]):
     def __init__(self, ttl: float, capacity: int = CAPACITY) -> None:
         self._ttl = ttl
         self._capacity = capacity
-        self._held: OrderedDict[str, tuple[float, Value]] = OrderedDict()
+        self._held: OrderedDict[str, tuple[float, Value | None]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._held)
 
     def get(self, key: str, now: float) -> Value | None:
         """The value while it is fresh."""
-        held = self._held.get(key)
-        if held is None:
-            return None
-        expires, value = held
-        if expires <= now:
-            del self._held[key]
-            return None
-        return value
+        expires, value = self._held.get(key, (now, None))
+        if expires > now:
+            return value
+        self._held.pop(key, None)
+        return None
 
     def put(self, key: str, value: Value, now: float) -> None:
         """Keep a value from now on."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 
 class EventType(StrEnum):
@@ -19,6 +19,7 @@ class EventType(StrEnum):
 EVENT_TYPES = tuple(EventType)
 
 RouteType = Literal["StarG", "SG"]
+RouteAction = Literal["Add", "Remove", "Update"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class PimRouteChange:
     route_type: RouteType
     group: str
     source: str | None
-    action: Literal["Add", "Remove", "Update"]
+    action: RouteAction
     timestamp: int | None = None
 
 
@@ -82,12 +83,7 @@ class MsdpSaCacheChange:
 
 Event = IgmpMembershipChange | PimNeighborChange | PimRouteChange | MsdpSaCacheChange
 
-_TYPES: dict[type, EventType] = {
-    IgmpMembershipChange: EventType.IGMP_MEMBERSHIP,
-    PimNeighborChange: EventType.PIM_NEIGHBOR,
-    PimRouteChange: EventType.PIM_ROUTE,
-    MsdpSaCacheChange: EventType.MSDP_SA_CACHE,
-}
+_TYPES = {kind: EventType(kind.__name__.removesuffix("Change")) for kind in get_args(Event)}
 
 
 def event_type(event: Event) -> EventType:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
+from math import inf
+from typing import Any
 
 from quilt_pim.core.errors import ControlError
 from quilt_pim.core.events import PIM_HELLO, PimNeighborChange, Source
@@ -52,32 +54,24 @@ class Neighbor:
     mesh: External | None = None
 
     @property
-    def source(self) -> Source:
-        """The side that counts now."""
-        if self.hello is not None:
-            return PIM_HELLO
-        injected = self.added or self.mesh
-        assert injected is not None
-        return Source(external=True, tag=injected.tag)
-
-    @property
-    def dr_priority(self) -> int | None:
-        """Priority in the election; None where a Hello came without the option."""
-        if self.hello is not None:
-            return self.hello.dr_priority
-        injected = self.added or self.mesh
-        assert injected is not None
-        return injected.dr_priority
-
-    @property
     def external(self) -> External | None:
         """The injected side, also while Hellos are received."""
         return self.added or self.mesh
 
     @property
-    def known(self) -> bool:
-        """Whether any side still knows it."""
-        return bool(self.hello or self.added or self.mesh)
+    def side(self) -> LastHello | External | None:
+        """The side that counts now; None where none knows it any more."""
+        return self.hello or self.external
+
+    @property
+    def source(self) -> Source:
+        """Where it is known from, by the side that counts now."""
+        return Source(external=True, tag=self.external.tag) if self.external and not self.hello else PIM_HELLO
+
+    @property
+    def dr_priority(self) -> int | None:
+        """Priority in the election; None where a Hello came without the option."""
+        return self.side.dr_priority if self.side else None
 
 
 class NeighborTable:
@@ -131,13 +125,13 @@ class NeighborTable:
     def clear(self, interface: str | None = None) -> tuple[int, list[PimNeighborChange]]:
         """Take back all that callers injected, on one interface or everywhere; how many, and the events."""
         chosen = [n for n in self if n.added is not None and interface in (None, n.interface)]
-        return len(chosen), [event for n in chosen for event in self._put(replace(n, added=None))]
+        return len(chosen), self._without("added", chosen)
 
     def receive(self, interface: str, address: str, hello: Hello, now: float) -> list[PimNeighborChange]:
         """Take in a Hello; a holdtime of zero is a goodbye."""
         held = self._held.get((interface, address))
         if hello.holdtime == 0:
-            return self._put(replace(held, hello=None)) if held and held.hello else []
+            return self._without("hello", [held] if held and held.hello else [])
         if (held is None or held.hello is None) and self._learned >= MAX_LEARNED:
             raise ControlError(f"{MAX_LEARNED} neighbors are learned already; {address} is left out")
         expires = None if hello.holdtime == HOLDTIME_FOREVER else now + hello.holdtime
@@ -146,24 +140,22 @@ class NeighborTable:
 
     def expire(self, now: float) -> list[PimNeighborChange]:
         """Forget Hellos whose holdtime is over."""
-        return [event for n in list(self._held.values()) for event in self._expired(n, now)]
+        return self._without("hello", [n for n in self._held.values() if _hello_end(n) <= now])
 
     def next_expiry(self) -> float | None:
         """When `expire` has something to do next."""
-        times = [n.hello.expires for n in self._held.values() if n.hello and n.hello.expires is not None]
-        return min(times, default=None)
+        soonest = min(map(_hello_end, self._held.values()), default=inf)
+        return None if soonest == inf else soonest
 
     def forget_hellos(self, interface: str) -> list[PimNeighborChange]:
         """Forget what was received on an interface that is listened to no longer."""
-        return [event for n in self.on(interface) if n.hello for event in self._put(replace(n, hello=None))]
+        return self._without("hello", [n for n in self.on(interface) if n.hello])
 
     def set_mesh(self, interface: str, peers: Iterable[tuple[str, str]]) -> list[PimNeighborChange]:
         """Follow the mesh: `(node, VTEP address)` of every peer that is Up; those not named go."""
         wanted = {(interface, address): node for node, address in peers}
-        events: list[PimNeighborChange] = []
-        for key, held in list(self._held.items()):
-            if held.mesh is not None and key not in wanted:
-                events += self._put(replace(held, mesh=None))
+        gone = [held for key, held in self._held.items() if held.mesh is not None and key not in wanted]
+        events = self._without("mesh", gone)
         for key, node in wanted.items():
             injected = External(DEFAULT_PRIORITY, f"{MESH_TAG}{node}")
             known = self._held.get(key)
@@ -171,41 +163,35 @@ class NeighborTable:
                 events += self._put(replace(known or Neighbor(*key), mesh=injected))
         return events
 
-    def _expired(self, held: Neighbor, now: float) -> list[PimNeighborChange]:
-        over = held.hello and held.hello.expires is not None and held.hello.expires <= now
-        return self._put(replace(held, hello=None)) if over else []
+    def _without(self, side: str, chosen: Iterable[Neighbor]) -> list[PimNeighborChange]:
+        gone: dict[str, Any] = {side: None}
+        return [event for n in chosen for event in self._put(replace(n, **gone))]
 
     def _put(self, new: Neighbor) -> list[PimNeighborChange]:
         key = (new.interface, new.address)
         old = self._held.get(key)
         self._added += bool(new.added) - bool(old and old.added)
         self._learned += bool(new.hello) - bool(old and old.hello)
-        if not new.known:
+        if old is not None and new.side is None:
             del self._held[key]
-            assert old is not None
-            return [PimNeighborChange(new.interface, new.address, "Down", old.source)]
+            return [PimNeighborChange(*key, "Down", old.source)]
         self._held[key] = new
         if old is None or old.source != new.source:
-            return [PimNeighborChange(new.interface, new.address, "Up", new.source)]
+            return [PimNeighborChange(*key, "Up", new.source)]
         return []
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A candidate for election as designated router; priority None where its Hello carried none."""
-
-    address: str
-    priority: int | None
-
-
-def elect(candidates: Iterable[Candidate]) -> str | None:
-    """Address of the designated router: highest priority, then highest address.
+def elect(candidates: Iterable[tuple[str, int | None]]) -> str | None:
+    """Address of the designated router among (address, priority): highest priority, then highest address.
 
     RFC 7761 §4.3.2: as soon as one router on the link sends no priority, all compare addresses alone, or they
     would not agree on one.
     """
     standing = list(candidates)
-    if not standing:
-        return None
-    ranked = all(one.priority is not None for one in standing)
-    return max(standing, key=lambda one: (one.priority if ranked else 0, IPv4Address(one.address))).address
+    ranked = all(priority is not None for _, priority in standing)
+    best = max(standing, key=lambda one: (one[1] if ranked else 0, IPv4Address(one[0])), default=None)
+    return best[0] if best else None
+
+
+def _hello_end(held: Neighbor) -> float:
+    return inf if held.hello is None or held.hello.expires is None else held.hello.expires

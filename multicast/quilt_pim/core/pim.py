@@ -1,4 +1,4 @@
-"""PIM version 2 messages as RFC 7761 §4.9 lays them out: Hello and Join/Prune, both ways, IPv4.
+"""PIM version 2 messages as RFC 7761 §4.9 lays them out: Hello, both ways, and Join/Prune, IPv4.
 
 `parse` accepts nothing that is not exactly right (version, checksum, lengths, address families) and raises
 PimError; message types that are of no use here come back as Other.
@@ -27,7 +27,7 @@ _LENGTHS = {_OPTION_HOLDTIME: 2, _OPTION_DR_PRIORITY: 4, _OPTION_GENERATION_ID: 
 
 _IPV4 = 1
 _NATIVE = 0
-_SPARSE, _WILDCARD, _RPT = 0x04, 0x02, 0x01
+_WILDCARD, _RPT = 0x02, 0x01
 
 _HEADER = struct.Struct("!BBH")
 _UNICAST = struct.Struct("!BB4s")
@@ -113,31 +113,8 @@ def build_hello(hello: Hello) -> bytes:
     ):
         if value is not None:
             body += _OPTION.pack(option, 4) + struct.pack("!I", value)
-    return _message(HELLO, body)
-
-
-def build_join_prune(message: JoinPrune) -> bytes:
-    """The message; entries of one group are sent together, in order of first appearance."""
-    groups = dict.fromkeys(entry.group for entry in (*message.joins, *message.prunes))
-    body = _UNICAST.pack(_IPV4, _NATIVE, IPv4Address(message.upstream).packed)
-    body += struct.pack("!BBH", 0, len(groups), message.holdtime)
-    for group in groups:
-        joins = [entry for entry in message.joins if entry.group == group]
-        prunes = [entry for entry in message.prunes if entry.group == group]
-        body += _PREFIXED.pack(_IPV4, _NATIVE, 0, 32, IPv4Address(group).packed)
-        body += struct.pack("!HH", len(joins), len(prunes))
-        body += b"".join(_encode(entry) for entry in (*joins, *prunes))
-    return _message(JOIN_PRUNE, body)
-
-
-def _message(kind: int, body: bytes) -> bytes:
-    bare = _HEADER.pack(VERSION << 4 | kind, 0, 0) + body
-    return _HEADER.pack(VERSION << 4 | kind, 0, checksum(bare)) + body
-
-
-def _encode(entry: Entry) -> bytes:
-    flags = _SPARSE | (_WILDCARD if entry.wildcard else 0) | (_RPT if entry.rpt else 0)
-    return _PREFIXED.pack(_IPV4, _NATIVE, flags, 32, IPv4Address(entry.source).packed)
+    first = VERSION << 4 | HELLO
+    return _HEADER.pack(first, 0, checksum(_HEADER.pack(first, 0, 0) + body)) + body
 
 
 class _Reader:

@@ -1,20 +1,20 @@
 """Requests of the control socket: one typed object each, and what is wrong with a line that is not a request.
 
-Every address, name and number is checked here, so that the handler of a request may use it as it is.
+Every address, name and number is checked here, so that the handler of a request may use it as it is: they are
+spelled as they must be, but for sources, which methods read.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from quilt_pim.core import validate
 from quilt_pim.core.announcements import DEFAULT_HOLDTIME, MAX_HOLDTIME, Announcement
-from quilt_pim.core.config import provider
 from quilt_pim.core.errors import ControlError
 from quilt_pim.core.events import EventType
-from quilt_pim.core.neighbors import DEFAULT_PRIORITY, External
 from quilt_pim.core.rpf import Network, RpfInfo
 from quilt_pim.core.rpf_wire import decode_object, read_info
 
@@ -22,19 +22,21 @@ from quilt_pim.core.rpf_wire import decode_object, read_info
 MAX_LINE = 65536
 
 
-class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _Checked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """ControlError for a value that its field cannot have; None is a field that was not given."""
+
+    def __post_init__(self) -> None:
+        for field in self.__struct_fields__:
+            value = getattr(self, field)
+            if value is not None and field in _CHECKS:
+                _CHECKS[field](field, value)
+
+
+class Request(_Checked, frozen=True):
     """A command; its name on the wire is the class's."""
 
 
-class _OnInterface(Request, frozen=True):
-    interface: str
-
-    def where(self) -> str:
-        """The interface."""
-        return validate.interface("interface", self.interface)
-
-
-class NeighborFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class NeighborFields(_Checked, frozen=True):
     """A neighbor as a caller describes it."""
 
     address: str
@@ -48,32 +50,12 @@ class AddExternalNeighbor(Request, frozen=True):
 
     neighbor: NeighborFields
 
-    def key(self) -> tuple[str, str]:
-        """Interface and address."""
-        return (
-            validate.interface("interface", self.neighbor.interface),
-            validate.unicast("address", self.neighbor.address),
-        )
-
-    def external(self) -> External:
-        """What is injected."""
-        given = self.neighbor.dr_priority
-        priority = DEFAULT_PRIORITY if given is None else given
-        return External(
-            validate.number("dr_priority", priority, 0, validate.MAX_U32),
-            validate.tag(self.neighbor.tag or ""),
-        )
-
 
 class RemoveExternalNeighbor(Request, frozen=True):
     """Take an injected neighbor back."""
 
     address: str
     interface: str
-
-    def key(self) -> tuple[str, str]:
-        """Interface and address."""
-        return validate.interface("interface", self.interface), validate.unicast("address", self.address)
 
 
 class ListExternalNeighbors(Request, frozen=True):
@@ -85,39 +67,29 @@ class ClearExternalNeighbors(Request, frozen=True):
 
     interface: str | None = None
 
-    def where(self) -> str | None:
-        """The interface, or None for everywhere."""
-        return _anywhere(self.interface)
-
 
 class GetPimNeighbors(Request, frozen=True):
     """All neighbors, and who is the designated router of each interface."""
 
 
-class EnablePim(_OnInterface, frozen=True):
+class EnablePim(Request, frozen=True):
     """Listen for PIM on an interface; `passive` sends no Hellos of our own."""
 
+    interface: str
     dr_priority: int | None = None
     passive: bool = False
 
-    def priority(self) -> int:
-        """Our own priority in the election."""
-        given = DEFAULT_PRIORITY if self.dr_priority is None else self.dr_priority
-        return validate.number("dr_priority", given, 0, validate.MAX_U32)
 
-
-class DisablePim(_OnInterface, frozen=True):
+class DisablePim(Request, frozen=True):
     """Listen no longer."""
+
+    interface: str
 
 
 class SetRpfProvider(Request, frozen=True):
-    """Choose where RPF information comes from."""
+    """Choose where RPF information comes from: `disabled`, `static` or a path."""
 
     provider: str
-
-    def chosen(self) -> str:
-        """`disabled`, `static` or a path."""
-        return provider(self.provider)
 
 
 class GetRpfProvider(Request, frozen=True):
@@ -149,7 +121,7 @@ class AddRpfRoute(_Sources, frozen=True):
 
     def info(self) -> RpfInfo:
         """The way to them."""
-        extra = self.rpf.keys() - {"upstream_interface", "upstream_neighbor", "metric"}
+        extra = self.rpf.keys() - RpfInfo.__dataclass_fields__.keys()
         if extra:
             raise ControlError(f"rpf: {validate.shown(min(extra))} is not a field of it")
         return read_info(self.rpf)
@@ -159,10 +131,6 @@ class RemoveRpfRoute(_Sources, frozen=True):
     """Remove the static ways to an address or prefix, or the one over an interface."""
 
     interface: str | None = None
-
-    def where(self) -> str | None:
-        """The interface, or None for all."""
-        return _anywhere(self.interface)
 
 
 class ListRpfRoutes(Request, frozen=True):
@@ -207,26 +175,18 @@ class _Announced(Request, frozen=True):
 
     def announcement(self) -> Announcement:
         """What is announced."""
-        return Announcement(
-            validate.unicast("source", self.source),
-            validate.group("group", self.group),
-            validate.unicast("rp", self.rp),
-        )
+        return Announcement(validate.unicast("source", self.source), self.group, self.rp)
 
 
 class AnnounceSource(_Announced, frozen=True):
-    """A source is active; `interface` is where the announcement came in, `holdtime` in seconds."""
+    """A source is active.
+
+    `interface` is where the announcement came in, None where the caller itself is the origin; `holdtime` in
+    seconds is how long it is valid.
+    """
 
     interface: str | None = None
     holdtime: int = DEFAULT_HOLDTIME
-
-    def where(self) -> str | None:
-        """The interface, or None when the caller itself is the origin."""
-        return _anywhere(self.interface)
-
-    def seconds(self) -> int:
-        """How long it is valid."""
-        return validate.number("holdtime", self.holdtime, 1, MAX_HOLDTIME)
 
 
 class WithdrawSource(_Announced, frozen=True):
@@ -248,6 +208,17 @@ class GetMroute(Request, frozen=True):
 class GetConfig(Request, frozen=True):
     """The configuration as it runs."""
 
+
+_CHECKS: dict[str, Callable[[str, Any], object]] = {
+    "interface": validate.interface,
+    "address": validate.unicast,
+    "group": validate.group,
+    "rp": validate.unicast,
+    "dr_priority": validate.u32,
+    "tag": validate.tag,
+    "holdtime": lambda field, value: validate.number(field, value, 1, MAX_HOLDTIME),
+}
+"""What fields of these names hold, in whichever command. Sources are an address here and a prefix there."""
 
 COMMANDS: dict[str, type[Request]] = {
     name: kind
@@ -278,7 +249,3 @@ def read(document: dict[str, Any]) -> Request:
         return msgspec.convert(document, kind)
     except msgspec.ValidationError as error:
         raise ControlError(f"{name}: {error}") from error
-
-
-def _anywhere(interface: str | None) -> str | None:
-    return None if interface is None else validate.interface("interface", interface)

@@ -7,42 +7,41 @@ many of each type came before it; the difference between two such counts is what
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
 from quilt_pim.core.events import EVENT_TYPES, Event, EventType, event_type
-
-Counts = tuple[int, ...]
 
 
 class Ring:
     """The last `size` events, oldest first, numbered without gaps."""
 
     def __init__(self, size: int) -> None:
-        self._held: deque[tuple[Counts, Event]] = deque(maxlen=size)
+        self.size = size
+        self._held: deque[tuple[tuple[int, ...], Event]] = deque(maxlen=size)
         self.next = 0
-        self.counts: Counts = (0,) * len(EVENT_TYPES)
+        self._counts = (0,) * len(EVENT_TYPES)
 
     @property
     def first(self) -> int:
         """Number of the oldest event that is still here."""
         return self.next - len(self._held)
 
-    @property
-    def size(self) -> int:
-        """How many events it can hold."""
-        return self._held.maxlen or 0
-
     def publish(self, event: Event) -> None:
         """Append; the oldest makes room."""
-        self._held.append((self.counts, event))
+        self._held.append((self._counts, event))
         self.next += 1
         at = EVENT_TYPES.index(event_type(event))
-        self.counts = (*self.counts[:at], self.counts[at] + 1, *self.counts[at + 1 :])
+        self._counts = (*self._counts[:at], self._counts[at] + 1, *self._counts[at + 1 :])
 
-    def at(self, number: int) -> tuple[Counts, Event]:
-        """An event by its number, with the counts before it."""
-        return self._held[number - self.first]
+    def at(self, number: int) -> Event:
+        """An event by its number."""
+        return self._held[number - self.first][1]
+
+    def before(self, number: int, types: Set[EventType]) -> int:
+        """How many events of these types came before the one with a number."""
+        counts = self._held[number - self.first][0] if number < self.next else self._counts
+        return sum(count for kind, count in zip(EVENT_TYPES, counts, strict=True) if kind in types)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,31 +55,24 @@ class Cursor:
     """One reader's place, from now on, for some types."""
 
     def __init__(self, ring: Ring, types: Iterable[EventType]) -> None:
-        self.types = frozenset(types)
+        self._types = frozenset(types)
         self._ring = ring
         self._next = ring.next
-        self._counts = ring.counts
+        self._passed = ring.before(ring.next, self._types)
 
     def read(self) -> Event | Missed | None:
         """The next event of its types, or what it missed, or None when there is nothing more yet."""
         ring = self._ring
         if self._next < ring.first:
-            counts, _ = ring.at(ring.first)
-            missed = self._between(self._counts, counts)
-            self._next, self._counts = ring.first, counts
+            missed = ring.before(ring.first, self._types) - self._passed
+            self._next = ring.first
+            self._passed += missed
             if missed:
                 return Missed(missed)
         while self._next < ring.next:
-            _, event = ring.at(self._next)
+            event = ring.at(self._next)
             self._next += 1
-            self._counts = ring.at(self._next)[0] if self._next < ring.next else ring.counts
-            if event_type(event) in self.types:
+            if event_type(event) in self._types:
+                self._passed += 1
                 return event
         return None
-
-    def _between(self, before: Counts, after: Counts) -> int:
-        return sum(
-            late - early
-            for kind, early, late in zip(EVENT_TYPES, before, after, strict=True)
-            if kind in self.types
-        )

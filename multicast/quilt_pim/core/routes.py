@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 from quilt_pim.core.errors import ControlError
-from quilt_pim.core.events import PimRouteChange, RouteType
+from quilt_pim.core.events import PimRouteChange, RouteAction, RouteType
 from quilt_pim.core.pim import HOLDTIME_FOREVER, Entry
 from quilt_pim.core.rpf import RpfInfo
 
@@ -33,11 +32,6 @@ class Key:
     def route_type(self) -> RouteType:
         """`StarG` or `SG`."""
         return "StarG" if self.source is None else "SG"
-
-
-def key_of(entry: Entry) -> Key:
-    """The entry that a Join/Prune speaks of."""
-    return Key(entry.group, None if entry.wildcard else entry.source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +61,11 @@ class RouteTable:
     def __iter__(self) -> Iterator[Route]:
         return iter(sorted(self._held.values(), key=lambda route: (route.key.group, route.key.source or "")))
 
-    def get(self, key: Key) -> Route | None:
-        """The entry, or None."""
-        return self._held.get(key)
-
     def join(
         self, entry: Entry, interface: str, upstream: RpfInfo | None, holdtime: int, now: float
     ) -> list[PimRouteChange]:
         """Let an interface want an entry for so long."""
-        key = key_of(entry)
+        key = _key(entry)
         held = self._held.get(key)
         if held is None and len(self._held) >= MAX_ROUTES:
             raise ControlError(f"There are {MAX_ROUTES} multicast routes already; {key.group} is left out")
@@ -85,7 +75,7 @@ class RouteTable:
 
     def prune(self, entry: Entry, interface: str, delay: float, now: float) -> list[PimRouteChange]:
         """End an interface's wish, after `delay` seconds in which a join cancels that."""
-        held = self._held.get(key_of(entry))
+        held = self._held.get(_key(entry))
         if held is None or interface not in held.wanted:
             return []
         if delay > 0:
@@ -118,11 +108,6 @@ class RouteTable:
         held = self._held.get(key)
         return self._put(replace(held, upstream=upstream)) if held else []
 
-    def remove(self, key: Key) -> list[PimRouteChange]:
-        """Remove an entry whatever wants it."""
-        held = self._held.get(key)
-        return self._put(replace(held, wanted={})) if held else []
-
     def _put(self, new: Route) -> list[PimRouteChange]:
         old = self._held.get(new.key)
         if not new.wanted:
@@ -136,9 +121,13 @@ class RouteTable:
         return []
 
 
+def _key(entry: Entry) -> Key:
+    return Key(entry.group, None if entry.wildcard else entry.source)
+
+
 def _without(route: Route, interfaces: set[str]) -> Route:
     return replace(route, wanted={name: u for name, u in route.wanted.items() if name not in interfaces})
 
 
-def _change(key: Key, action: Literal["Add", "Remove", "Update"]) -> PimRouteChange:
+def _change(key: Key, action: RouteAction) -> PimRouteChange:
     return PimRouteChange(key.route_type, key.group, key.source, action)

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import Generic, TypeVar
 
 from quilt_crds.names import BRIDGE_DEVICE
 from quilt_multicast.core.mesh import Mesh
 from quilt_pim.core.errors import ControlError
 
 Network = IPv4Network | IPv6Network
-Value = TypeVar("Value")
 
 MAX_STATIC = 4096
 
@@ -30,109 +28,78 @@ Upstream = Callable[[str], RpfInfo | None]
 """The way to a source inside the mesh, or None."""
 
 
-class PrefixTable(Generic[Value]):
-    """Longest-prefix match: one dictionary a prefix length, so that a lookup costs the lengths in use."""
-
-    def __init__(self) -> None:
-        self._tables: dict[tuple[int, int], dict[int, tuple[Network, Value]]] = {}
-
-    def __len__(self) -> int:
-        return sum(len(table) for table in self._tables.values())
-
-    def __iter__(self) -> Iterator[tuple[Network, Value]]:
-        found = [item for table in self._tables.values() for item in table.values()]
-        return iter(
-            sorted(found, key=lambda item: (item[0].version, int(item[0].network_address), item[0].prefixlen))
-        )
-
-    def get(self, network: Network) -> Value | None:
-        """The value of exactly this prefix."""
-        held = self._table(network).get(int(network.network_address))
-        return held[1] if held else None
-
-    def put(self, network: Network, value: Value) -> None:
-        """Set the value of a prefix."""
-        self._table(network)[int(network.network_address)] = (network, value)
-
-    def pop(self, network: Network) -> Value | None:
-        """Remove a prefix; its value, or None when there was none."""
-        held = self._table(network).pop(int(network.network_address), None)
-        return held[1] if held else None
-
-    def clear(self) -> None:
-        """Remove everything."""
-        self._tables.clear()
-
-    def match(self, address: str) -> Value | None:
-        """The value of the longest prefix that holds the address."""
-        wanted = ip_address(address)
-        number, bits = int(wanted), wanted.max_prefixlen
-        lengths = sorted((key[1] for key in self._tables if key[0] == wanted.version), reverse=True)
-        for length in lengths:
-            held = self._tables[wanted.version, length].get(number >> (bits - length) << (bits - length))
-            if held is not None:
-                return held[1]
-        return None
-
-    def _table(self, network: Network) -> dict[int, tuple[Network, Value]]:
-        return self._tables.setdefault((network.version, network.prefixlen), {})
-
-
 class StaticRoutes:
-    """RPF entries that callers added. One prefix may have several; the lowest metric wins, then the newer."""
+    """RPF entries that callers added, by longest match.
+
+    One prefix may have several; the lowest metric wins, then the newer. Held by length of prefix and address,
+    so that a lookup costs the lengths in use.
+    """
 
     def __init__(self) -> None:
-        self._table: PrefixTable[tuple[RpfInfo, ...]] = PrefixTable()
+        self._held: dict[tuple[int, int, int], tuple[Network, tuple[RpfInfo, ...]]] = {}
+        self._lengths: set[tuple[int, int]] = set()
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
     def __iter__(self) -> Iterator[tuple[Network, RpfInfo]]:
-        return iter([(network, info) for network, infos in self._table for info in infos])
+        found = sorted(self._held.values(), key=lambda held: (held[0].version, held[0]))
+        return iter([(network, info) for network, infos in found for info in infos])
 
     def add(self, source: Network, info: RpfInfo) -> None:
         """Add a way; the same interface and neighbor again replaces that way."""
-        ways = [
-            held
-            for held in self._table.get(source) or ()
-            if (held.upstream_interface, held.upstream_neighbor)
-            != (info.upstream_interface, info.upstream_neighbor)
-        ]
-        replaced = len(self._table.get(source) or ()) - len(ways)
-        if not replaced and self._count >= MAX_STATIC:
+        same = (info.upstream_interface, info.upstream_neighbor)
+        held = self._ways(source)
+        kept = tuple(way for way in held if (way.upstream_interface, way.upstream_neighbor) != same)
+        if kept == held and self._count >= MAX_STATIC:
             raise ControlError(f"There are {MAX_STATIC} static RPF routes already; remove some first")
-        self._table.put(source, (info, *ways))
-        self._count += 1 - replaced
+        self._set(source, (info, *kept))
 
     def remove(self, source: Network, interface: str | None = None) -> int:
         """Remove the ways of a prefix, all or those over one interface; how many."""
-        held = self._table.get(source) or ()
+        held = self._ways(source)
         kept = tuple(way for way in held if interface not in (None, way.upstream_interface))
-        removed = len(held) - len(kept)
-        if not removed:
+        if kept == held:
             over = f" over {interface}" if interface else ""
             raise ControlError(
                 f"There is no RPF route for {source}{over}; ListRpfRoutes shows which there are"
             )
-        if kept:
-            self._table.put(source, kept)
-        else:
-            self._table.pop(source)
-        self._count -= removed
-        return removed
+        self._set(source, kept)
+        return len(held) - len(kept)
 
     def clear(self) -> int:
         """Remove everything; how many there were."""
         count, self._count = self._count, 0
-        self._table.clear()
+        self._held.clear()
+        self._lengths.clear()
         return count
 
     def lookup(self, source: str) -> RpfInfo | None:
         """The best way to a source, or None."""
-        ways = self._table.match(source)
-        # Without a metric a way counts as best: an operator who names one way only means it.
-        return min(ways, key=lambda way: way.metric or 0) if ways else None
+        wanted = ip_address(source)
+        lengths = sorted((held[1] for held in self._lengths if held[0] == wanted.version), reverse=True)
+        for length in lengths:
+            rest = wanted.max_prefixlen - length
+            held = self._held.get((wanted.version, length, int(wanted) >> rest << rest))
+            if held is not None:
+                # Without a metric a way counts as best: an operator who names one way only means it.
+                return min(held[1], key=lambda way: way.metric or 0)
+        return None
+
+    def _ways(self, network: Network) -> tuple[RpfInfo, ...]:
+        return self._held.get(_key(network), (network, ()))[1]
+
+    def _set(self, network: Network, ways: tuple[RpfInfo, ...]) -> None:
+        self._count += len(ways) - len(self._ways(network))
+        self._held[_key(network)] = (network, ways)
+        self._lengths.add((network.version, network.prefixlen))
+        if not ways:
+            del self._held[_key(network)]
+
+
+def _key(network: Network) -> tuple[int, int, int]:
+    return network.version, network.prefixlen, int(network.network_address)
 
 
 class MeshRoutes:

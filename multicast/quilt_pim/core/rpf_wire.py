@@ -13,7 +13,7 @@ import msgspec
 
 from quilt_pim.core import validate
 from quilt_pim.core.errors import ControlError
-from quilt_pim.core.rpf import RpfInfo
+from quilt_pim.core.rpf import RpfInfo, Upstream
 
 # Longest message either side accepts.
 MAX_MESSAGE = 4096
@@ -28,21 +28,13 @@ def query(source: str) -> bytes:
     return json.dumps({"query": "rpf", "source": source}).encode() + b"\n"
 
 
-def parse_query(line: bytes) -> str:
-    """The source that a request asks for; ControlError says what is wrong with it."""
-    document = decode_object(line)
-    if document.get("query") != "rpf":
-        raise ControlError(
-            f"query: {validate.shown(document.get('query'))} is not known; this socket answers 'rpf'"
-        )
-    source = document.get("source")
-    if not isinstance(source, str):
-        raise ControlError("source: an address is missing")
-    return validate.host("source", source)
-
-
-def answer(source: str, info: RpfInfo | None) -> bytes:
-    """What the mesh answers; that there is no route is explicit."""
+def answer(line: bytes, upstream: Upstream) -> bytes:
+    """The answer to a request by the mesh: the way, an explicit no-route, or what is wrong with it."""
+    try:
+        source = _source(decode_object(line))
+    except ControlError as error:
+        return refusal(str(error))
+    info = upstream(source)
     document = asdict(info) if info else {"error": f"no route: {source} is in no subnet of the mesh"}
     return json.dumps(document).encode() + b"\n"
 
@@ -65,11 +57,7 @@ def parse_answer(line: bytes) -> RpfInfo | str:
 
 def read_info(document: dict[str, Any]) -> RpfInfo:
     """RPF information from a JSON object; fields beyond the three are ignored."""
-    interface, neighbor, metric = (
-        document.get("upstream_interface"),
-        document.get("upstream_neighbor"),
-        document.get("metric"),
-    )
+    interface, neighbor, metric = (document.get(name) for name in RpfInfo.__dataclass_fields__)
     if not isinstance(interface, str):
         raise ControlError("upstream_interface: a name is missing")
     if neighbor is not None and not isinstance(neighbor, str):
@@ -79,7 +67,7 @@ def read_info(document: dict[str, Any]) -> RpfInfo:
     return RpfInfo(
         validate.interface("upstream_interface", interface),
         None if neighbor is None else validate.host("upstream_neighbor", neighbor),
-        None if metric is None else validate.number("metric", metric, 0, validate.MAX_U32),
+        None if metric is None else validate.u32("metric", metric),
     )
 
 
@@ -92,3 +80,14 @@ def decode_object(line: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ControlError("A message is one JSON object, in braces")
     return document
+
+
+def _source(request: dict[str, Any]) -> str:
+    if request.get("query") != "rpf":
+        raise ControlError(
+            f"query: {validate.shown(request.get('query'))} is not known; this socket answers 'rpf'"
+        )
+    source = request.get("source")
+    if not isinstance(source, str):
+        raise ControlError("source: an address is missing")
+    return validate.host("source", source)

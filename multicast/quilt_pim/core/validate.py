@@ -72,12 +72,12 @@ def interface(field: str, text: str) -> str:
     return text
 
 
-def tag(text: str) -> str:
+def tag(field: str, text: str) -> str:
     """A caller's label; the mesh's own prefix is reserved."""
     if len(text) > MAX_TAG or not text.isprintable():
-        raise ControlError(f"tag: {shown(text)} must be at most {MAX_TAG} printable characters")
+        raise ControlError(f"{field}: {shown(text)} must be at most {MAX_TAG} printable characters")
     if text.startswith(MESH_TAG):
-        raise ControlError(f"tag: {MESH_TAG}… is what the mesh's own peers are called; choose another")
+        raise ControlError(f"{field}: {MESH_TAG}… is what the mesh's own peers are called; choose another")
     return text
 
 
@@ -86,6 +86,11 @@ def number(field: str, value: int, low: int, high: int) -> int:
     if isinstance(value, bool) or not low <= value <= high:
         raise ControlError(f"{field}: {shown(value)} is out of range; {low} to {high} are allowed")
     return value
+
+
+def u32(field: str, value: int) -> int:
+    """An integer of 32 bits, as priorities and metrics are."""
+    return number(field, value, 0, MAX_U32)
 
 
 def _ipv4(field: str, text: str) -> IPv4Address:

@@ -9,7 +9,7 @@ from quilt_multicast.core.forwarding import Forwarding, Topology
 from quilt_multicast.core.limits import Limits
 from quilt_multicast.core.members import LocalMembers, RemoteMembers
 from quilt_multicast.core.state import MESH_SIDE, POD_SIDE
-from quilt_multicast.dataplane import FlowCounters
+from quilt_multicast.mroute import FlowCounters
 from quilt_multicast.view import TOTALS, GroupInfo, MulticastState, RouteInfo
 from quilt_nodeagent.core.peer import make_peer
 

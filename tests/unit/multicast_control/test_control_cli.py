@@ -15,15 +15,14 @@ from click.testing import CliRunner, Result
 
 from quilt_cli.commands.multicast import multicast
 from quilt_cli.core import multicast as shown
-from quilt_multicast.view import GroupInfo, RouteInfo
+from quilt_multicast.view import GroupInfo, MulticastState, RouteInfo
 from quilt_pim.core.events import PimRouteChange
 from quilt_pim.core.neighbors import External
 from quilt_pim.plane import ControlPlane
-from quilt_pim.state import NoState
 from tests.support.control_doubles import serving
 
 
-class Dataplane(NoState):
+class Dataplane(MulticastState):
     def groups(self) -> list[GroupInfo]:
         return [GroupInfo("239.1.1.1", "quilt0", ("veth7",), ("node-b", "node-c"))]
 

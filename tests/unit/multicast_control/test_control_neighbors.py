@@ -10,7 +10,6 @@ from quilt_pim.core.errors import ControlError
 from quilt_pim.core.events import PIM_HELLO, PimNeighborChange, Source
 from quilt_pim.core.neighbors import (
     MAX_EXTERNAL,
-    Candidate,
     External,
     NeighborTable,
     elect,
@@ -109,7 +108,7 @@ class TestElection:
     def test_highest_priority_then_highest_address(
         self, standing: list[tuple[str, int | None]], elected: str | None
     ) -> None:
-        assert elect(Candidate(*one) for one in standing) == elected
+        assert elect(standing) == elected
 
 
 async def add(client: Client, address: str = "10.0.0.2", interface: str = "lo", **more: object) -> str:

@@ -18,13 +18,13 @@ from quilt_pim.core.pim import (
     Other,
     PimError,
     build_hello,
-    build_join_prune,
     checksum,
     parse,
 )
 from quilt_pim.core.routes import Key, RouteTable
 from quilt_pim.core.rpf import RpfInfo
 from quilt_pim.pim_socket import split
+from tests.support.pim_speaker import build_join_prune
 
 unicast = st.integers(0x01000000, 0xDFFFFFFF).map(lambda n: str(IPv4Address(n)))
 groups = st.integers(0xE0000000, 0xEFFFFFFF).map(lambda n: str(IPv4Address(n)))
@@ -168,8 +168,7 @@ class TestRoutes:
         assert [e.action for e in table.join(SG, "eth0", ETH9, 210, 0.0)] == ["Add"]
         assert table.join(SG, "eth0", ETH9, 210, 60.0) == []
         assert [e.action for e in table.join(SG, "eth1", ETH9, 100, 60.0)] == ["Update"]
-        held = table.get(Key("239.1.1.1", "10.1.0.5"))
-        assert held is not None
+        [held] = table
         assert (held.interfaces, held.upstream) == (("eth0", "eth1"), ETH9)
         assert table.next_expiry() == 160.0
         assert [e.action for e in table.expire(160.0)] == ["Update"]

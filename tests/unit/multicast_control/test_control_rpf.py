@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from quilt_nodeagent.core.peer import make_peer
 from quilt_nodeagent.core.peers import PeerTable
 from quilt_pim.core.cache import TtlCache
-from quilt_pim.core.rpf import MeshRoutes, PrefixTable, RpfInfo, StaticRoutes
+from quilt_pim.core.rpf import MeshRoutes, RpfInfo, StaticRoutes
 from quilt_pim.core.rpf_wire import InvalidAnswerError, parse_answer
 from tests.support.control_doubles import Client, Running, serving
 
@@ -42,20 +42,20 @@ class TestTables:
     def test_the_longest_prefix_matches_whatever_the_table(
         self, entries: dict[tuple[int, int], int], wanted: int
     ) -> None:
-        table: PrefixTable[int] = PrefixTable()
-        held = {}
+        table, held = StaticRoutes(), {}
         for (address, length), value in entries.items():
             network = ip_network((address, length), strict=False)
-            table.put(network, value)
-            held[network] = value
+            table.add(network, RpfInfo("eth0", None, value))
+            held[network] = RpfInfo("eth0", None, value)
         address = ip_address(wanted)
         matching = [network for network in held if address in network]
         longest = max(matching, key=lambda network: network.prefixlen, default=None)
-        assert table.match(str(address)) == (held[longest] if longest else None)
+        assert table.lookup(str(address)) == (held[longest] if longest else None)
+        assert dict(table) == held
         for network in held:
-            table.pop(network)
+            table.remove(network)
         assert len(table) == 0
-        assert table.match(str(address)) is None
+        assert table.lookup(str(address)) is None
 
     def test_of_several_ways_the_lowest_metric_wins_then_the_newest(self) -> None:
         table, source = StaticRoutes(), ip_network("10.1.0.0/16")

@@ -16,12 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quilt_multicast.view import GroupInfo, RouteInfo
+from quilt_multicast.view import GroupInfo, MulticastState, RouteInfo
 from quilt_pim.core import validate
 from quilt_pim.core.config import ControlConfig
 from quilt_pim.core.errors import ControlError
 from quilt_pim.core.requests import COMMANDS, MAX_LINE, read, request_id
-from quilt_pim.state import NoState
 from quilt_pim.unix import Credentials, allowed
 from tests.support.control_doubles import Client, Running, serving
 
@@ -184,7 +183,7 @@ async def test_the_configuration_is_shown_as_it_runs(tmp_path: Path) -> None:
         assert reply["counters"]["requests"] == 3
 
 
-class Dataplane(NoState):
+class Dataplane(MulticastState):
     """What the dataplane shows."""
 
     def groups(self) -> list[GroupInfo]:
@@ -284,17 +283,7 @@ class TestParsing:
         with contextlib.suppress(ControlError):
             request = read(request_id(line)[0])
             assert type(request).__name__ == command
-            for check in (
-                "key",
-                "external",
-                "where",
-                "chosen",
-                "address",
-                "prefix",
-                "info",
-                "types",
-                "priority",
-            ):
+            for check in ("address", "prefix", "info", "types", "announcement"):
                 method = getattr(request, check, None)
                 if callable(method):
                     with contextlib.suppress(ControlError):
