@@ -19,9 +19,9 @@ from quilt_multicast.core.members import LINK_LOCAL, LocalMembers, RemoteMembers
 from quilt_multicast.core.state import make_plan
 from quilt_multicast.core.sync import News
 from quilt_multicast.dataplane import DataplaneError, MulticastDataplane, NotYetError
-from quilt_multicast.idle import IdleFlows
+from quilt_multicast.exchange import Exchange
 from quilt_multicast.metrics import MulticastMetrics
-from quilt_multicast.mroute import NO_ENTRY, FlowCounters
+from quilt_multicast.mroute import NO_ENTRY
 from quilt_multicast.namespaces import Admission
 from quilt_multicast.observer import Observer
 from quilt_multicast.trouble import Trouble
@@ -34,48 +34,46 @@ log = structlog.get_logger()
 RESYNC = 60.0
 LOOK = 30.0
 SETTLE = 1.5
+# Seconds between looks for peers that fell silent.
+SILENT = 1.0
 
 
 class Engine:
-    """`tell(group, member)` is called when this node's pods become members of a group, or none is left,
-    `looked()` when all of them were read.
+    """`exchange` tells the peers of this node's members and reports theirs; `looked()` is called when all
+    members were read.
 
-    What a predecessor left in the kernel stays until every peer has reported its members: `complete()`.
+    What a predecessor left in the kernel stays until every peer has reported its members.
     """
 
     def __init__(
         self,
         dataplane: MulticastDataplane,
+        exchange: Exchange,
         limits: Limits,
         metrics: MulticastMetrics,
         *,
         open_monitor: Callable[[], MonitorLike],
-        tell: Callable[[str, bool], None],
         observer: Observer | None = None,
-        complete: Callable[[], bool] = lambda: True,
         looked: Callable[[], None] = lambda: None,
     ) -> None:
-        self._dataplane = dataplane
+        self.dataplane = dataplane
+        self.exchange = exchange
+        exchange.receive = self.receive
         self._metrics = metrics
         self._open_monitor = open_monitor
         self._observer = observer or Observer()
         self._admission = Admission(dataplane.alias)
         self.local = LocalMembers(limits, self._admission.port)
-        self._tell = tell
         self.remote = RemoteMembers()
-        admission = self._admission
-        self.forwarding = Forwarding(
-            self.local, self.remote, limits, admission.source, dataplane.key, admission.exists
-        )
+        source, exists = self._admission.source, self._admission.exists
+        self.forwarding = Forwarding(self.local, self.remote, limits, source, dataplane.key, exists)
         self._dirty: set[str] = set()
         self._full = "start"
         self._scheduled = False
         self._received_at = 0.0
-        self._trouble = Trouble(lambda: self.resync("retry"), metrics)
-        self._complete = complete
+        self.trouble = Trouble(lambda: self.resync("retry"), metrics)
         self._looked = looked
         self._settling = False
-        self._idle = IdleFlows()
         self._fd = -1
         # Whether the routing table is held by this process and all was read at least once.
         self.running = False
@@ -83,8 +81,8 @@ class Engine:
     async def run(self) -> None:
         """Serve until cancelled; raises MrouteError where the routing table cannot be had."""
         loop = asyncio.get_running_loop()
-        self._fd = self._dataplane.open()
-        self._settling = self._dataplane.adopted
+        self._fd = self.dataplane.open()
+        self._settling = self.dataplane.adopted
         # Before the first look: changes in between are then notified.
         monitor = self._open_monitor()
         try:
@@ -95,20 +93,12 @@ class Engine:
                 group.create_task(self._settle())
                 group.create_task(self._tick(RESYNC, lambda: self.resync("timer")))
                 group.create_task(self._tick(LOOK, self._forget_idle))
+                group.create_task(self._tick(SILENT, self.exchange.end_silent))
         finally:
             loop.remove_reader(self._fd)
+            self._fd = -1
             monitor.close()
-            self._dataplane.close()
-
-    @property
-    def problem(self) -> str:
-        """What is wrong, as a sentence; empty where all is well."""
-        return self._trouble.problem
-
-    @property
-    def interfaces(self) -> dict[int, str]:
-        """Names of the interfaces of the routing table."""
-        return self._dataplane.interfaces
+            self.dataplane.close()
 
     # -- what happens -------------------------------------------------------------------------
     def resync(self, cause: str) -> None:
@@ -116,13 +106,13 @@ class Engine:
         self._full = self._full or cause
         self._soon()
 
-    def set_topology(self, topology: Topology, gone: Iterable[str]) -> None:
-        """Follow who is in the mesh; members of nodes that are gone count no longer."""
+    def set_topology(self, topology: Topology, peers: Iterable[str]) -> None:
+        """Follow who is in the mesh, and which peers speak; members of who is gone count no longer."""
         self.forwarding.topology = topology
-        for vtep in gone:
+        for vtep in self.exchange.set_peers(topology.vtep, peers):
             if groups := self.remote.purge(vtep):
                 log.info("multicast_members_purged", vtep=vtep, groups=len(groups))
-        self._mark({group for _, group in self.forwarding.flows})
+        self._mark(set(self.forwarding.groups))
         self.forwarding.reconsider()
 
     def receive(self, news: News) -> None:
@@ -139,14 +129,6 @@ class Engine:
         if self._admission.choose(namespaces):
             self.resync("namespaces")
 
-    def keep(self) -> None:
-        """Have the routing table kept for a successor."""
-        self._dataplane.keep()
-
-    def counters(self) -> list[FlowCounters]:
-        """Read what each flow has forwarded."""
-        return self._dataplane.counters()
-
     def take(self, events: Sequence[Event]) -> None:
         """Take in notifications of the kernel."""
         touched: set[str] = set()
@@ -154,7 +136,7 @@ class Engine:
             match event:
                 case Overrun():
                     self.resync("overrun")
-                case Change(new, BridgeGroup() as member) if self._dataplane.counts(member):
+                case Change(new, BridgeGroup() as member) if self.dataplane.counts(member):
                     if self.local.follow(member.port, member.group, new):
                         self._report({member.group})
                         touched.add(member.group)
@@ -169,19 +151,19 @@ class Engine:
     def _report(self, groups: set[str]) -> None:
         """Let others know of groups that pods here became members of, or none is left of."""
         for group in groups:
-            self._tell(group, group in self.local)
+            self.exchange.change(group, group in self.local)
             self._observer.member(group, group in self.local)
 
     def _link(self, link: Link) -> None:
-        if self._dataplane.is_interface(link.name, link.index):
+        if self.dataplane.is_interface(link.name, link.index):
             self.resync("link")
         elif self._admission.forget(link):
             self.resync("pod")
 
     def _copy(self, new: bool, entry: VxlanGroup, touched: set[str]) -> None:
-        if entry.ifindex != self._dataplane.device_index or entry.source:
+        if entry.ifindex != self.dataplane.device_index or entry.source:
             return
-        tracked = self._dataplane.tracked.copies
+        tracked = self.dataplane.tracked.copies
         copy = (entry.group, entry.dst)
         wanted = copy in self.forwarding.desired([entry.group]).copies
         (tracked.add if new else tracked.discard)(copy)
@@ -192,14 +174,14 @@ class Engine:
 
     def _upcalls(self) -> None:
         touched: set[str] = set()
-        for upcall in self._dataplane.upcalls():
+        for upcall in self.dataplane.upcalls():
             self._metrics.upcalls.inc()
             if upcall.kind != NO_ENTRY or upcall.group.startswith(LINK_LOCAL):
                 continue
             if not self.forwarding.add(upcall.source, upcall.group, upcall.vif):
                 self._metrics.refused_flows.inc()
             # The kernel asks about what it does not have, whatever we believe.
-            self._dataplane.tracked.flows.pop((upcall.source, upcall.group), None)
+            self.dataplane.tracked.flows.pop((upcall.source, upcall.group), None)
             touched.add(upcall.group)
         if touched:
             self._dirty |= touched
@@ -237,9 +219,9 @@ class Engine:
         try:
             self._pass()
         except NotYetError as reason:
-            self._trouble.waits(str(reason))
+            self.trouble.waits(str(reason))
         except (DataplaneError, NetlinkError) as error:
-            self._trouble.failed(str(error))
+            self.trouble.failed(str(error))
         now = time.perf_counter()
         self._metrics.pass_seconds.observe(now - started)
         if self._received_at:
@@ -248,26 +230,27 @@ class Engine:
         self._count()
 
     def _pass(self) -> None:
-        if self._settling and self._complete():
+        if self._settling and self.exchange.complete():
             self._settling, self._full = False, "settled"
         cause, self._full = self._full, ""
         groups, self._dirty = self._dirty, set()
         if cause:
             self._admission.ask_again()
             try:
-                self._report(self.local.replace(self._dataplane.look()))
-                self.keep()
+                self._report(self.local.replace(self.dataplane.look()))
+                self.dataplane.keep()
                 self.running = True
+                self.exchange.speak()
                 self._looked()
             except (DataplaneError, NetlinkError, NotYetError):
                 self._full = cause
                 raise
-        tracked = self._dataplane.tracked
+        tracked = self.dataplane.tracked
         for flow, forward in tracked.flows.items() if self._settling else ():
             if forward.iif >= 0:
                 self.forwarding.add(*flow, forward.iif)
         groups |= self.forwarding.take_displaced()
-        groups, part = self._dataplane.about(groups, self.forwarding.groups)
+        groups, part = self.dataplane.about(groups, self.forwarding.groups)
         actual = tracked if cause else part
         desired = self.forwarding.desired(None if cause else groups)
         plan = make_plan(desired, actual)
@@ -275,21 +258,23 @@ class Engine:
             plan = plan.growing(actual)
         writes = (*plan.flows, *((flow, None) for flow in plan.stale_flows))
         changes = [(flow, tracked.flows.get(flow), new) for flow, new in writes]
-        errors = self._dataplane.write(plan) if len(plan) else []
+        errors = self.dataplane.write(plan) if len(plan) else []
         for change in changes:
             self._observer.flow(*change)
         if errors:
-            self._trouble.failed(errors[0], len(errors))
+            self.trouble.failed(errors[0], len(errors))
         else:
-            self._trouble.over()
+            self.trouble.over()
 
     def _forget_idle(self) -> None:
-        idle = self._idle.look(self.counters())
-        for flow in idle:
-            self.forwarding.forget(flow)
-        self._mark({group for _, group in idle} | self.forwarding.reconsider(all_=True))
+        counted = self.dataplane.counters()
+        carried = [((flow.source, flow.group), flow.packets + flow.wrong_interface) for flow in counted]
+        self._mark(self.forwarding.forget_idle(carried) | self.forwarding.reconsider(all_=True))
 
     def _count(self) -> None:
-        local, tracked = self.local, self._dataplane.tracked
-        self._metrics.show_groups(len(local.groups), len(self.remote.groups), len(local.refused))
-        self._metrics.show_entries(len(tracked.flows), len(tracked.copies))
+        local, tracked = self.local, self.dataplane.tracked
+        self._metrics.groups.labels("local").set(len(local.groups))
+        self._metrics.groups.labels("remote").set(len(self.remote.groups))
+        self._metrics.refused_joins.set(len(local.refused))
+        self._metrics.flows.set(len(tracked.flows))
+        self._metrics.copies.set(len(tracked.copies))

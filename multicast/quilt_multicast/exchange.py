@@ -24,8 +24,6 @@ log = structlog.get_logger()
 # Datagrams a second that a sender may come with, and how many at once; what is over is not even looked at.
 RATE, BURST = 200.0, 400.0
 _READS_AT_ONCE = 256
-# Seconds between looks for peers that fell silent.
-_LOOK = 1.0
 
 MakeSocket = Callable[[], socket.socket]
 
@@ -36,26 +34,24 @@ def udp_socket() -> socket.socket:
 
 
 class Exchange:
-    """Carries a Sync's conversation; `receive(news)` gets what peers' members became."""
+    """Carries a Sync's conversation; `receive(news)`, to be set, gets what peers' members became."""
 
     def __init__(
         self,
         sync: Sync,
         key: bytes,
         metrics: MulticastMetrics,
-        receive: Callable[[News], None],
         make_socket: MakeSocket = udp_socket,
     ) -> None:
         self._sync = sync
         self._key = key
         self._metrics = metrics
-        self._receive = receive
+        self.receive: Callable[[News], object] = lambda _news: None
         self._make_socket = make_socket
         self._sock: socket.socket | None = None
         self._bound = ""
         self._buckets: dict[str, tuple[float, float]] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._look_timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._knows = False
         self.problem = ""
@@ -84,10 +80,9 @@ class Exchange:
 
     def close(self) -> None:
         """Stop talking and listening."""
-        for timer in (self._timer, self._look_timer):
-            if timer is not None:
-                timer.cancel()
-        self._timer = self._look_timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._unbind()
 
     def _bind(self, vtep: str) -> None:
@@ -111,8 +106,6 @@ class Exchange:
         self.problem = ""
         self._sock = sock
         self._loop.add_reader(sock.fileno(), self._read)
-        if self._look_timer is None:
-            self._look_timer = self._loop.call_later(_LOOK, self._look)
 
     def _unbind(self) -> None:
         if self._sock is not None:
@@ -176,7 +169,7 @@ class Exchange:
             if answer is not None:
                 self._send(*self._sync.answer(source, answer))
             if news is not None and (news.added or news.removed):
-                self._receive(news)
+                self.receive(news)
 
     def _admit(self, source: str, now: float) -> bool:
         tokens, at = self._buckets.get(source, (BURST, now))
@@ -184,8 +177,8 @@ class Exchange:
         self._buckets[source] = (tokens - 1 if tokens >= 1 else tokens, now)
         return tokens >= 1
 
-    def _look(self) -> None:
-        self._look_timer = self._loop.call_later(_LOOK, self._look)
+    def end_silent(self) -> None:
+        """Report peers that fell silent as without members; to be called every second or so."""
         for news in self._sync.silent(time.monotonic()):
             log.warning("multicast_peer_silent", vtep=news.vtep, groups=len(news.removed))
-            self._receive(news)
+            self.receive(news)

@@ -52,17 +52,6 @@ class MulticastMetrics:
             "quilt_multicast_pass_seconds", "Duration of passes.", buckets=_BUCKETS, registry=r
         )
 
-    def show_groups(self, local: int, remote: int, refused: int) -> None:
-        """Show how many groups have members here and elsewhere, and how many members are refused."""
-        self.groups.labels("local").set(local)
-        self.groups.labels("remote").set(remote)
-        self.refused_joins.set(refused)
-
-    def show_entries(self, flows: int, copies: int) -> None:
-        """Show the sizes of the kernel's tables."""
-        self.flows.set(flows)
-        self.copies.set(copies)
-
     def serve_group_counters(self, read: Callable[[], Iterable[tuple[str, int, int]]]) -> None:
         """Serve (group, packets, bytes) as read at each scrape."""
         self._registry.register(_GroupCounters(read))

@@ -37,10 +37,6 @@ NO_ENTRY = 1
 class MrouteError(Exception):
     """The table cannot be had or written; the text says why and what to do."""
 
-    def __init__(self, text: str, number: int = 0) -> None:
-        super().__init__(text)
-        self.errno = number
-
 
 @dataclass(frozen=True, slots=True)
 class Upcall:
@@ -78,8 +74,7 @@ class MulticastTable:
         except OSError as error:
             raise MrouteError(
                 f"Cannot open the multicast routing socket: {error.strerror}; the agent needs the "
-                "capabilities NET_ADMIN and NET_RAW, which the chart adds with network.multicast.enabled.",
-                error.errno or 0,
+                "capabilities NET_ADMIN and NET_RAW, which the chart adds with network.multicast.enabled."
             ) from error
         try:
             table = _choose(sock)
@@ -160,9 +155,7 @@ class MulticastTable:
         except OSError as error:
             if error.errno not in fine:
                 text = os.strerror(error.errno or 0)
-                raise MrouteError(
-                    f"Multicast routing table {self.table}: {text}", error.errno or 0
-                ) from error
+                raise MrouteError(f"Multicast routing table {self.table}: {text}") from error
 
 
 def _choose(sock: socket.socket) -> int:
@@ -189,4 +182,4 @@ def _refused(error: OSError) -> MrouteError:
         text = "This kernel has no IPv4 multicast routing (CONFIG_IP_MROUTE)."
     else:
         text = f"Cannot take the multicast routing table: {os.strerror(error.errno or 0)}."
-    return MrouteError(text, error.errno or 0)
+    return MrouteError(text)

@@ -21,7 +21,7 @@ from quilt_kube.backoff import Backoff
 from quilt_multicast.core.forwarding import Topology
 from quilt_multicast.core.limits import limits_of
 from quilt_multicast.core.mesh import Peer
-from quilt_multicast.core.sync import News, Sync
+from quilt_multicast.core.sync import Sync
 from quilt_multicast.dataplane import MulticastDataplane
 from quilt_multicast.engine import Engine
 from quilt_multicast.exchange import Exchange, MakeSocket, udp_socket
@@ -83,7 +83,6 @@ class Multicast:
         self._keeper = keeper
         self._wake = asyncio.Event()
         self._engine: Engine | None = None
-        self._exchange: Exchange | None = None
         self._task: asyncio.Task[None] | None = None
         self._device = ""
         self._settings = MulticastSpec()
@@ -100,8 +99,8 @@ class Multicast:
     def problems(self) -> list[str]:
         """What is wrong with multicast here, as sentences; empty while it is off."""
         parts = [self._fault]
-        if self._engine is not None and self._exchange is not None:
-            parts += [self._engine.problem, self._exchange.problem]
+        if self._engine is not None:
+            parts += [self._engine.trouble.problem, self._engine.exchange.problem]
         return [part for part in parts if part]
 
     def changed(self) -> None:
@@ -111,7 +110,7 @@ class Multicast:
     def keep(self) -> None:
         """Have the runtime keep the routing table: it is a new one, which holds nothing yet."""
         if self._engine is not None:
-            self._engine.keep()
+            self._engine.dataplane.keep()
 
     async def run(self) -> None:
         """Follow what is wanted for ever; the kernel stays as it is when this ends."""
@@ -154,29 +153,21 @@ class Multicast:
         )
         self._left_clean = False
         sync = Sync(time.time_ns() // 1000, lambda: self._settings.max_groups_per_node)
-        exchange = Exchange(sync, key, self._metrics, self._receive, self._host.make_socket)
+        exchange = Exchange(sync, key, self._metrics, self._host.make_socket)
         engine = Engine(
             dataplane,
+            exchange,
             limits_of(self._settings),
             self._metrics,
             open_monitor=self._host.open_monitor,
-            tell=exchange.change,
             observer=self._observer,
-            complete=exchange.complete,
             looked=self._looked,
         )
-        self._engine, self._exchange, self._device = engine, exchange, wanted.device
+        self._engine, self._device = engine, wanted.device
         self._task = asyncio.create_task(self._serve(engine, kernel))
-
-    def _receive(self, news: News) -> None:
-        if self._engine is not None:
-            self._engine.receive(news)
 
     def _looked(self) -> None:
         """The engine has read all that there is: multicast is started, whatever came of it."""
-        if self._exchange is None:
-            return
-        self._exchange.speak()
         if not self._started:
             self._started = True
             self._metrics.enabled.set(1)
@@ -198,7 +189,7 @@ class Multicast:
         loop.call_at(self._again_at, self.changed)
 
     def _set_peers(self, wanted: Wanted) -> None:
-        if self._engine is None or self._exchange is None:
+        if self._engine is None:
             return
         own = [claim.cidr for claim in wanted.own if ":" not in claim.cidr]
         up = [
@@ -211,13 +202,12 @@ class Multicast:
         self._peers = {peer.vtep: peer for peer in voices.values()}
         self._engine.set_limits(limits_of(self._settings))
         self._engine.choose(frozenset(self._settings.namespaces))
-        gone = self._exchange.set_peers(topology.vtep, self._peers)
-        self._engine.set_topology(topology, gone)
+        self._engine.set_topology(topology, self._peers)
         self._well()
 
     def _well(self) -> None:
         """Forget an earlier failure once the engine really runs: one that only began may fail as before."""
-        if self._engine is not None and self._engine.running and not self._engine.problem:
+        if self._engine is not None and self._engine.running and not self._engine.trouble.problem:
             self._backoff.reset()
             self._say("")
 
@@ -233,10 +223,10 @@ class Multicast:
         self._left_clean = True
 
     async def _stop(self) -> None:
-        if self._exchange is not None:
-            self._exchange.close()
+        if self._engine is not None:
+            self._engine.exchange.close()
         task, self._task = self._task, None
-        self._engine = self._exchange = None
+        self._engine = None
         if task is None:
             return
         task.cancel()

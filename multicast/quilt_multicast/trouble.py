@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 
 import structlog
 
@@ -48,8 +47,4 @@ class Trouble:
             log.info("multicast_problem_gone")
 
     def _again(self) -> None:
-        def retry() -> None:
-            with suppress(RuntimeError):  # the loop may be closing
-                self._retry()
-
-        asyncio.get_running_loop().call_later(self._backoff.delay(), retry)
+        asyncio.get_running_loop().call_later(self._backoff.delay(), self._retry)

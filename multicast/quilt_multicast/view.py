@@ -60,9 +60,9 @@ class MulticastState:
         return [
             GroupInfo(
                 group,
-                engine.interfaces[POD_SIDE],
-                tuple(map(_interface, sorted(engine.local.ports(group)))),
-                tuple(sorted(peers[vtep].node for vtep in engine.remote.nodes(group) if vtep in peers)),
+                engine.dataplane.interfaces[POD_SIDE],
+                tuple(map(_interface, sorted(engine.local.members(group)))),
+                tuple(sorted(peers[vtep].node for vtep in engine.remote.members(group) if vtep in peers)),
             )
             for group in sorted({*engine.local.groups, *engine.remote.groups}, key=IPv4Address)
         ]
@@ -74,7 +74,7 @@ class MulticastState:
             return []
         found = []
         for counted in sorted(
-            engine.counters(), key=lambda flow: (IPv4Address(flow.group), IPv4Address(flow.source))
+            engine.dataplane.counters(), key=lambda flow: (IPv4Address(flow.group), IPv4Address(flow.source))
         ):
             desired = engine.forwarding.desired([counted.group])
             forward = desired.flows.get((counted.source, counted.group))
@@ -85,8 +85,8 @@ class MulticastState:
                 RouteInfo(
                     counted.group,
                     counted.source,
-                    engine.interfaces.get(forward.iif, str(forward.iif)),
-                    tuple(engine.interfaces[oif] for oif in sorted(forward.oifs)),
+                    engine.dataplane.interfaces.get(forward.iif, str(forward.iif)),
+                    tuple(engine.dataplane.interfaces[oif] for oif in sorted(forward.oifs)),
                     tuple(hosts),
                     counted.packets,
                     counted.bytes,
@@ -99,7 +99,7 @@ class MulticastState:
         engine = self._engine()
         if engine is None:
             return dict.fromkeys(TOTALS, 0)
-        flows = engine.counters()
+        flows = engine.dataplane.counters()
         here, elsewhere = len(engine.local.groups), len(engine.remote.groups)
         copies = len(engine.forwarding.desired().copies)
         packets, size = sum(flow.packets for flow in flows), sum(flow.bytes for flow in flows)
@@ -109,7 +109,7 @@ class MulticastState:
         """(group, packets, bytes) of each group that has flows."""
         engine = self._engine()
         totals: dict[str, tuple[int, int]] = {}
-        for flow in engine.counters() if engine else ():
+        for flow in engine.dataplane.counters() if engine else ():
             packets, size = totals.get(flow.group, (0, 0))
             totals[flow.group] = (packets + flow.packets, size + flow.bytes)
         return [(group, *total) for group, total in sorted(totals.items())]

@@ -26,29 +26,29 @@ class Handlers:
 
     def __init__(self, plane: ControlPlane) -> None:
         self._plane = plane
-        self._now: dict[type[Request], Callable[[Any], Reply]] = {
-            ask.AddExternalNeighbor: self._add_neighbor,
-            ask.RemoveExternalNeighbor: self._remove_neighbor,
-            ask.ListExternalNeighbors: self._list_external,
-            ask.ClearExternalNeighbors: self._clear_neighbors,
-            ask.GetPimNeighbors: self._list_neighbors,
-            ask.EnablePim: self._enable_pim,
-            ask.DisablePim: self._disable_pim,
-            ask.SetRpfProvider: self._set_provider,
-            ask.GetRpfProvider: lambda request: self._plane.rpf.wire(),
-            ask.AddRpfRoute: self._add_route,
-            ask.RemoveRpfRoute: self._remove_route,
-            ask.ListRpfRoutes: self._list_routes,
-            ask.ClearRpfRoutes: self._clear_routes,
-            ask.WithdrawSource: self._withdraw,
-            ask.GetMsdpSaCache: self._list_sources,
-            ask.GetIgmpGroups: lambda request: {"groups": [asdict(g) for g in self._plane.state.groups()]},
-            ask.GetMroute: self._mroute,
-            ask.GetConfig: self._config,
+        self._now: dict[str, Callable[[Any], Reply]] = {
+            "AddExternalNeighbor": self._add_neighbor,
+            "RemoveExternalNeighbor": self._remove_neighbor,
+            "ListExternalNeighbors": self._list_external,
+            "ClearExternalNeighbors": self._clear_neighbors,
+            "GetPimNeighbors": self._list_neighbors,
+            "EnablePim": self._enable_pim,
+            "DisablePim": self._disable_pim,
+            "SetRpfProvider": self._set_provider,
+            "GetRpfProvider": lambda _request: self._plane.rpf.wire(),
+            "AddRpfRoute": self._add_route,
+            "RemoveRpfRoute": self._remove_route,
+            "ListRpfRoutes": self._list_routes,
+            "ClearRpfRoutes": self._clear_routes,
+            "WithdrawSource": self._withdraw,
+            "GetMsdpSaCache": self._list_sources,
+            "GetIgmpGroups": lambda _request: {"groups": [asdict(g) for g in self._plane.state.groups()]},
+            "GetMroute": self._mroute,
+            "GetConfig": self._config,
         }
 
-    async def answer(self, request: Request, session: Session) -> Reply:
-        """The data of the reply to a request."""
+    async def answer(self, name: str, request: Request, session: Session) -> Reply:
+        """The data of the reply to a command with these fields."""
         if isinstance(request, ask.QueryRpf):
             return await self._query(request)
         if isinstance(request, ask.AnnounceSource):
@@ -58,9 +58,9 @@ class Handlers:
         if isinstance(request, ask.Unsubscribe):
             session.unsubscribe(request.subscription_id)
             return {"subscription_id": request.subscription_id}
-        if isinstance(request, ask.ListSubscriptions):
+        if name == "ListSubscriptions":
             return {"subscriptions": [held.wire() for held in session.list()]}
-        return self._now[type(request)](request)
+        return self._now[name](request)
 
     def _add_neighbor(self, request: ask.AddExternalNeighbor) -> Reply:
         if not self._plane.config.external_neighbors_enabled:
@@ -68,26 +68,26 @@ class Handlers:
         given = request.neighbor
         interfaces.multicast(given.interface)
         external = External(_priority(given.dr_priority), given.tag or "")
-        self._plane.publish_all(self._plane.neighbors.add(given.interface, given.address, external))
+        self._plane.publish(*self._plane.neighbors.add(given.interface, given.address, external))
         held = self._plane.neighbors.get(given.interface, given.address)
         assert held is not None
         return {"neighbor": self._neighbors([held])[0]}
 
     def _remove_neighbor(self, request: ask.RemoveExternalNeighbor) -> Reply:
-        self._plane.publish_all(self._plane.neighbors.remove(request.interface, request.address))
+        self._plane.publish(*self._plane.neighbors.remove(request.interface, request.address))
         return {"address": request.address, "interface": request.interface}
 
-    def _list_external(self, request: ask.ListExternalNeighbors) -> Reply:
+    def _list_external(self, _request: Request) -> Reply:
         return {"neighbors": self._neighbors(n for n in self._plane.neighbors if n.external is not None)}
 
     def _clear_neighbors(self, request: ask.ClearExternalNeighbors) -> Reply:
         removed, events = self._plane.neighbors.clear(request.interface)
-        self._plane.publish_all(events)
+        self._plane.publish(*events)
         return {"removed": removed}
 
-    def _list_neighbors(self, request: ask.GetPimNeighbors) -> Reply:
+    def _list_neighbors(self, _request: Request) -> Reply:
         held = list(self._plane.neighbors)
-        names = sorted({n.interface for n in held} | set(self._plane.pim.speakers.names()))
+        names = sorted({n.interface for n in held} | set(self._plane.speakers.names()))
         return {
             "neighbors": self._neighbors(held),
             "interfaces": [self._interface(name) for name in names],
@@ -95,15 +95,15 @@ class Handlers:
 
     def _enable_pim(self, request: ask.EnablePim) -> Reply:
         name, priority = request.interface, _priority(request.dr_priority)
-        self._plane.pim.speakers.enable(name, time.monotonic(), priority, passive=request.passive)
+        self._plane.speakers.enable(name, time.monotonic(), priority, passive=request.passive)
         self._plane.deadlines_changed()
         return self._interface(name)
 
     def _disable_pim(self, request: ask.DisablePim) -> Reply:
         name = request.interface
-        self._plane.pim.speakers.disable(name)
-        self._plane.publish_all(self._plane.neighbors.forget_hellos(name))
-        self._plane.publish_all(self._plane.routes.drop_interface(name))
+        self._plane.speakers.disable(name)
+        self._plane.publish(*self._plane.neighbors.forget_hellos(name))
+        self._plane.publish(*self._plane.routes.drop_interface(name))
         return {"interface": name}
 
     def _set_provider(self, request: ask.SetRpfProvider) -> Reply:
@@ -134,11 +134,11 @@ class Handlers:
         self._plane.rpf_changed()
         return {"source": str(source), "removed": removed}
 
-    def _list_routes(self, request: ask.ListRpfRoutes) -> Reply:
+    def _list_routes(self, _request: Request) -> Reply:
         held = self._plane.rpf.static
         return {"routes": [{"source": str(source), "rpf": asdict(info)} for source, info in held]}
 
-    def _clear_routes(self, request: ask.ClearRpfRoutes) -> Reply:
+    def _clear_routes(self, _request: Request) -> Reply:
         removed = self._plane.rpf.static.clear()
         self._plane.rpf_changed()
         return {"removed": removed}
@@ -155,17 +155,17 @@ class Handlers:
         self._plane.deadlines_changed()
         return {**asdict(item), "action": change.action, "holdtime": request.holdtime}
 
-    def _withdraw(self, request: ask.WithdrawSource) -> Reply:
+    def _withdraw(self, request: ask.Announced) -> Reply:
         change = self._plane.sources.withdraw(request.announcement())
         self._plane.publish(change)
         return {"source": change.source, "group": change.group, "rp": change.rp, "action": change.action}
 
-    def _list_sources(self, request: ask.GetMsdpSaCache) -> Reply:
+    def _list_sources(self, _request: Request) -> Reply:
         now = time.monotonic()
         held = self._plane.sources
         return {"sources": [{**asdict(a), "expires_in_secs": round(until - now)} for a, until in held]}
 
-    def _mroute(self, request: ask.GetMroute) -> Reply:
+    def _mroute(self, _request: Request) -> Reply:
         made = [_route(route, "SG", "mesh") for route in self._plane.state.routes()]
         joined = [
             _route(
@@ -182,31 +182,31 @@ class Handlers:
         ]
         return {"routes": [*made, *joined]}
 
-    def _config(self, request: ask.GetConfig) -> Reply:
+    def _config(self, _request: Request) -> Reply:
         plane = self._plane
         return {
             "config": {
                 **asdict(plane.config),
                 "rpf_provider": plane.rpf.provider,
-                "pim_interfaces": plane.pim.speakers.names(),
+                "pim_interfaces": plane.speakers.names(),
             },
             "counters": {**plane.counters, **plane.state.counters()},
         }
 
     def _interface(self, name: str) -> Reply:
-        speaker = self._plane.pim.speakers.get(name)
+        speaker = self._plane.speakers.get(name)
         return {
             "interface": name,
             "pim": speaker is not None and speaker.socket is not None,
             "passive": speaker.passive if speaker else None,
             "dr_priority": speaker.priority if speaker else None,
-            "designated_router": self._plane.pim.designated(name),
+            "designated_router": self._plane.designated(name),
         }
 
     def _neighbors(self, chosen: Iterable[Neighbor]) -> list[Reply]:
         held = list(chosen)
         # Once an interface: the mesh's may have thousands of neighbors.
-        elected = {name: self._plane.pim.designated(name) for name in {n.interface for n in held}}
+        elected = {name: self._plane.designated(name) for name in {n.interface for n in held}}
         return [self._neighbor(n, is_dr=elected[n.interface] == n.address) for n in held]
 
     @staticmethod

@@ -43,14 +43,13 @@ class Found:
     reason: str = ""
     cached: bool = False
 
+    @property
+    def passed(self) -> bool:
+        """Whether a check passes: every one does while checks are disabled."""
+        return self.info is not None or self == UNCHECKED
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """Whether a check passes; `reason` is empty then. `info` is None while checks are disabled."""
 
-    passed: bool
-    info: RpfInfo | None = None
-    reason: str = ""
+UNCHECKED = Found(None, "RPF checks are disabled")
 
 
 class RpfProvider:
@@ -97,7 +96,7 @@ class RpfProvider:
     async def lookup(self, source: str) -> Found:
         """The way to a source; LookupFailedError when the provider fails."""
         if self.provider == config.DISABLED:
-            return Found(None, "RPF checks are disabled")
+            return UNCHECKED
         self._counters.add("rpf_queries")
         provider = self.provider
         if provider == config.STATIC:
@@ -112,32 +111,26 @@ class RpfProvider:
             self._counters.add("rpf_no_route")
         return found
 
-    async def arrives(self, source: str, interface: str | None) -> Verdict:
+    async def arrives(self, source: str, interface: str | None) -> Found:
         """Check traffic or an announcement of a source: it must come in where the source is upstream."""
-        verdict = await self._verdict(source)
-        info = verdict.info
-        if info is None or interface in (None, info.upstream_interface):
-            return verdict
-        return Verdict(False, info, f"{source} is upstream on {info.upstream_interface}, not on {interface}")
+        found = await self._check(source)
+        upstream = found.info and found.info.upstream_interface
+        if upstream is None or interface in (None, upstream):
+            return found
+        return Found(None, f"{source} is upstream on {upstream}, not on {interface}")
 
-    async def joins(self, source: str, interface: str) -> Verdict:
+    async def joins(self, source: str, interface: str) -> Found:
         """Check a Join or Prune: the source must be reachable, and not back over where the join came from."""
-        verdict = await self._verdict(source)
-        info = verdict.info
-        if info is not None and info.upstream_interface == interface:
-            return Verdict(
-                False, info, f"{source} is upstream on {interface} itself: joining there is a loop"
-            )
-        return verdict
+        found = await self._check(source)
+        if found.info is None or found.info.upstream_interface != interface:
+            return found
+        return Found(None, f"{source} is upstream on {interface} itself: joining there is a loop")
 
-    async def _verdict(self, source: str) -> Verdict:
-        if self.provider == config.DISABLED:
-            return Verdict(True)
+    async def _check(self, source: str) -> Found:
         try:
-            found = await self.lookup(source)
+            return await self.lookup(source)
         except LookupFailedError as error:
-            return Verdict(False, None, str(error))
-        return Verdict(found.info is not None, found.info, found.reason)
+            return Found(None, str(error))
 
     async def _ask(self, source: str) -> Found:
         cached = self._cache.get(source, time.monotonic())

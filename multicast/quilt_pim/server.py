@@ -34,7 +34,7 @@ async def serve(plane: ControlPlane) -> None:
         servers.append(RpfServer(plane))
     now = time.monotonic()
     for name in plane.config.pim_interfaces:
-        plane.pim.speakers.want(name, now)
+        plane.speakers.want(name, now)
     try:
         for server in servers:
             await server.start()
@@ -43,7 +43,7 @@ async def serve(plane: ControlPlane) -> None:
         await plane.run()
     finally:
         plane.serving.clear()
-        plane.pim.speakers.close()
+        plane.speakers.close()
         for server in servers:
             await server.stop()
 
@@ -82,7 +82,7 @@ class ControlServer(UnixServer):
         self._counters.add("requests")
         try:
             document, given = request_id(line)
-            reply = {"success": True, **await self._answer(read(document), session)}
+            reply = {"success": True, **await self._answer(*read(document), session)}
         except ControlError as error:
             self._counters.add("request_errors")
             reply = {"success": False, "error": str(error)}

@@ -47,7 +47,6 @@ class ControlService:
         self.observer = Publisher(self.plane)
         self._mesh = mesh
         self._wanted = wanted
-        self._published = False
         self._wake = asyncio.Event()
         registry.register(self.plane.collector)
 
@@ -76,25 +75,15 @@ class ControlService:
             await asyncio.sleep(backoff.delay())
 
     async def _follow(self) -> None:
+        mesh = self._mesh
         while True:
             await self._wake.wait()
             await asyncio.sleep(_COALESCE)
             self._wake.clear()
-            if self._mesh.complete and self._wanted():
-                self._tell_mesh()
-                self._published = True
-            elif self._published:
-                self.plane.set_mesh((), self._mesh.device)
-                self._published = False
-
-    def _tell_mesh(self) -> None:
-        mesh = self._mesh
-        up = [
-            (claim.node, claim.vtep)
-            for claim in mesh.claims()
-            if claim.phase == UP and claim.host_ip and claim.node != mesh.own_node
-        ]
-        self.plane.set_mesh(up, mesh.device)
+            claims = mesh.claims() if mesh.complete and self._wanted() else ()
+            up = [claim for claim in claims if claim.phase == UP and claim.host_ip]
+            others = [(claim.node, claim.vtep) for claim in up if claim.node != mesh.own_node]
+            self.plane.set_mesh(others, mesh.device)
 
 
 class Publisher(Observer):

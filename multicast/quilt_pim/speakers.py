@@ -1,10 +1,13 @@
-"""The interfaces that PIM is spoken on: sockets, our own Hellos, and new sockets when devices change."""
+"""The interfaces that PIM is spoken on: raw sockets, our own Hellos, and new sockets when devices change."""
 
 from __future__ import annotations
 
+import asyncio
 import random
+import socket
+import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -12,15 +15,25 @@ from quilt_pim import interfaces
 from quilt_pim.core.errors import ControlError
 from quilt_pim.core.neighbors import DEFAULT_PRIORITY
 from quilt_pim.core.pim import HELLO_PERIOD, HOLDTIME, Hello, build_hello
-from quilt_pim.pim_socket import PimSocket
+from quilt_pim.interfaces import Interface
 
 log = structlog.get_logger()
 
 # RFC 7761 §4.11: a new router's first Hello, and the answer to one, come within this many seconds.
 TRIGGERED = 5.0
 
-# (interface, source address, destination address, PIM message)
+IPPROTO_PIM = 103
+ALL_PIM_ROUTERS = "224.0.0.13"
+# linux/in.h; Python names only some of them.
+_IP_MULTICAST_ALL = 49
+# Internetwork control, as routing protocols mark their packets.
+_TOS = 0xC0
+_MREQN = struct.Struct("=4s4si")
+_BURST = 64
+_MAX_PACKET = 65535
+
 Received = Callable[[str, str, str, bytes], None]
+"""(interface, source address, destination address, PIM message)."""
 
 
 @dataclass(slots=True)
@@ -28,11 +41,11 @@ class Speaker:
     """PIM on one interface; `socket` is None while the interface is gone."""
 
     name: str
-    priority: int
-    passive: bool
-    generation_id: int
     next_hello: float
+    priority: int = DEFAULT_PRIORITY
+    passive: bool = False
     socket: PimSocket | None = None
+    generation_id: int = field(default_factory=lambda: random.getrandbits(32))
 
 
 class Speakers:
@@ -41,9 +54,6 @@ class Speakers:
     def __init__(self, received: Received) -> None:
         self._received = received
         self._held: dict[str, Speaker] = {}
-
-    def __len__(self) -> int:
-        return len(self._held)
 
     def names(self) -> list[str]:
         """Interfaces that PIM is spoken on."""
@@ -62,8 +72,7 @@ class Speakers:
             raise ControlError(f"Interface {name!r} has no IPv4 address to send Hellos from; give it one")
         held = self._held.get(name)
         if held is None:
-            held = Speaker(name, priority, passive, random.getrandbits(32), now)
-            held.socket = self._open(found)
+            held = Speaker(name, now, priority, passive, PimSocket(found, self._received))
             self._held[name] = held
             log.info("pim_enabled", interface=name, passive=passive, dr_priority=priority)
         if passive and not held.passive:
@@ -76,8 +85,7 @@ class Speakers:
             self.enable(name, now)
         except ControlError as error:
             log.warning("pim_waits", interface=name, error=str(error))
-            generation = random.getrandbits(32)
-            self._held[name] = Speaker(name, DEFAULT_PRIORITY, False, generation, now)
+            self._held[name] = Speaker(name, now)
 
     def disable(self, name: str) -> None:
         """Say goodbye and stop."""
@@ -127,23 +135,19 @@ class Speakers:
             held.socket.close()
             held.socket = None
             return True
-        if held.socket is not None and held.socket.interface.index == found.index:
-            return False
         had = held.socket is not None
         if held.socket is not None:
+            if held.socket.interface.index == found.index:
+                return False
             held.socket.close()
             held.socket = None
         try:
-            held.socket = self._open(found)
+            held.socket = PimSocket(found, self._received)
             held.next_hello = 0.0
             log.info("pim_interface_back", interface=held.name)
         except ControlError as error:
             log.debug("pim_waits", interface=held.name, error=str(error))
         return had
-
-    def _open(self, found: interfaces.Interface) -> PimSocket:
-        name = found.name
-        return PimSocket(found, lambda source, to, message: self._received(name, source, to, message))
 
     def _say(self, held: Speaker, holdtime: int = HOLDTIME) -> None:
         if held.socket is None or held.passive:
@@ -152,3 +156,64 @@ class Speakers:
             held.socket.send(build_hello(Hello(holdtime, held.priority, held.generation_id)))
         except OSError as error:
             log.info("pim_hello_not_sent", interface=held.name, error=str(error))
+
+
+class PimSocket:
+    """Listens on one interface until closed; ControlError says what is missing when it cannot."""
+
+    def __init__(self, interface: Interface, received: Received) -> None:
+        self.interface = interface
+        self._received = received
+        self._socket = _open(interface)
+        asyncio.get_running_loop().add_reader(self._socket.fileno(), self._readable)
+
+    def send(self, message: bytes) -> None:
+        """Send a message to all PIM routers on the link; OSError as the kernel says."""
+        self._socket.sendto(message, (ALL_PIM_ROUTERS, 0))
+
+    def close(self) -> None:
+        """Stop listening."""
+        asyncio.get_running_loop().remove_reader(self._socket.fileno())
+        self._socket.close()
+
+    def _readable(self) -> None:
+        # A bounded burst: the rest makes the loop come back after others had their turn.
+        for _ in range(_BURST):
+            try:
+                packet = self._socket.recv(_MAX_PACKET)
+            except OSError:
+                return  # Nothing more, or the interface went: the owner looks at it regularly.
+            parts = split(packet)
+            if parts is not None:
+                self._received(self.interface.name, *parts)
+
+
+def split(packet: bytes) -> tuple[str, str, bytes] | None:
+    """Source, destination and payload of an IPv4 packet of protocol PIM; None when it is not one."""
+    if len(packet) < 20 or packet[0] >> 4 != 4 or packet[9] != IPPROTO_PIM:
+        return None
+    header = (packet[0] & 0x0F) * 4
+    if header < 20 or len(packet) < header:
+        return None
+    return socket.inet_ntoa(packet[12:16]), socket.inet_ntoa(packet[16:20]), packet[header:]
+
+
+def _open(interface: Interface) -> socket.socket:
+    try:
+        made = socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, IPPROTO_PIM)
+    except PermissionError as error:
+        raise ControlError("PIM needs the capability NET_RAW; set agent.netRaw=true in the chart") from error
+    try:
+        made.setblocking(False)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.name.encode() + b"\0")
+        request = _MREQN.pack(socket.inet_aton(ALL_PIM_ROUTERS), bytes(4), interface.index)
+        made.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, request)
+        made.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, request)
+        made.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 1)
+        made.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
+        made.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
+        made.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, _TOS)
+    except OSError as error:
+        made.close()
+        raise ControlError(f"PIM cannot be received on {interface.name}: {error.strerror}") from error
+    return made

@@ -34,14 +34,14 @@ class Broadcast:
         self.waiting: set[asyncio.Event] = set()
         self.ids = itertools.count(1)
 
-    def publish(self, event: Event) -> None:
-        """Tell all subscribers of its type; never waits."""
-        if event.timestamp is None:
-            event = replace(event, timestamp=int(time.time()))
-        self.ring.publish(event)
-        self.counters.add("events_published")
-        for wake in self.waiting:
-            wake.set()
+    def publish(self, *events: Event) -> None:
+        """Tell all subscribers of their types of changes, in order; never waits."""
+        for event in events:
+            stamped = event if event.timestamp is not None else replace(event, timestamp=int(time.time()))
+            self.ring.publish(stamped)
+            self.counters.add("events_published")
+            for wake in self.waiting:
+                wake.set()
 
 
 class Pace:

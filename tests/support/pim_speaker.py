@@ -21,7 +21,7 @@ from quilt_pim.core.pim import (
     checksum,
     parse,
 )
-from quilt_pim.pim_socket import ALL_PIM_ROUTERS, IPPROTO_PIM, split
+from quilt_pim.speakers import ALL_PIM_ROUTERS, IPPROTO_PIM, split
 
 US = "10.9.0.1"
 _CLONE_NEWNET = 0x40000000

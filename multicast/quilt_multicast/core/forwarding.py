@@ -12,7 +12,7 @@ up others' flows, and the oldest of these makes room for the next. So they cost 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
@@ -21,34 +21,27 @@ from quilt_multicast.core.members import LocalMembers, RemoteMembers
 from quilt_multicast.core.mesh import Peer
 from quilt_multicast.core.state import MESH_SIDE, POD_SIDE, Entries, Flow, Forward
 
+# Looks without a packet after which a flow is forgotten.
+IDLE_LOOKS = 6
+
 
 class Topology:
     """Which subnets are whose: this node's own, and every peer's that is Up."""
 
     def __init__(self, own: Sequence[str] = (), peers: Sequence[Peer] = ()) -> None:
-        self._own = {int(IPv4Network(cidr).network_address): IPv4Network(cidr).prefixlen for cidr in own}
+        subnets = {IPv4Network(peer.cidr): MESH_SIDE for peer in peers}
+        subnets |= {IPv4Network(cidr): POD_SIDE for cidr in own}
         self.peers = {peer.vtep: peer for peer in peers}
-        remote = [IPv4Network(peer.cidr) for peer in peers]
-        self._remote = {int(subnet.network_address): subnet.prefixlen for subnet in remote}
-        lengths = {*self._own.values(), *self._remote.values()}
-        self._masks = [(length, 0xFFFFFFFF << 32 - length & 0xFFFFFFFF) for length in sorted(lengths)]
-        self.vtep = str(IPv4Address(min(self._own))) if self._own else ""
-
-    def is_own(self, source: str) -> bool:
-        """Whether an address is one of this node's pods'."""
-        number = int(IPv4Address(source))
-        return any(self._own.get(number & mask) == length for length, mask in self._masks)
-
-    def is_remote(self, source: str) -> bool:
-        """Whether an address is one of a peer's pods'."""
-        number = int(IPv4Address(source))
-        return any(self._remote.get(number & mask) == length for length, mask in self._masks)
+        self._sides = {(int(held.network_address), held.prefixlen): side for held, side in subnets.items()}
+        lengths = sorted({length for _, length in self._sides})
+        self._masks = [(length, 0xFFFFFFFF << 32 - length & 0xFFFFFFFF) for length in lengths]
+        self.vtep = str(min((IPv4Network(cidr).network_address for cidr in own), default=""))
 
     def side(self, source: str) -> int | None:
         """Return the interface by which packets of a source must come; None for a stranger."""
-        if self.is_own(source):
-            return POD_SIDE
-        return MESH_SIDE if self.is_remote(source) else None
+        number = int(IPv4Address(source))
+        sides = (self._sides.get((number & mask, length)) for length, mask in self._masks)
+        return min((side for side in sides if side is not None), default=None)
 
 
 class Forwarding:
@@ -76,13 +69,10 @@ class Forwarding:
         self._shut: dict[Flow, int] = {}
         self._displaced: set[str] = set()
         self._groups: dict[str, set[str]] = defaultdict(set)
-        self._of_source: dict[str, int] = {}
+        self._of_source: Counter[str] = Counter()
+        # What each flow had carried at the last look, and for how many looks that is unchanged.
+        self._carried: dict[Flow, tuple[int, int]] = {}
         self.refused_flows = 0
-
-    @property
-    def flows(self) -> Iterable[Flow]:
-        """Every flow that is known."""
-        return [*self._arrived, *self._shut]
 
     @property
     def groups(self) -> Iterable[str]:
@@ -100,17 +90,14 @@ class Forwarding:
             return False
         self.forget(flow)
         self._arrived[flow] = vif
-        self._of_source[source] = self._of_source.get(source, 0) + 1
+        self._of_source[source] += 1
         self._groups[group].add(source)
         return True
 
     def _may_pass(self, source: str, vif: int) -> bool:
-        limits = self.limits
-        if len(self._arrived) >= limits.flows_per_node:
+        if len(self._arrived) >= self.limits.flows_per_node:
             return False
-        if self._of_source.get(source, 0) >= limits.flows_per_pod:
-            return False
-        return self._comes_right(source, vif)
+        return self._of_source[source] < self.limits.flows_per_pod and self._comes_right(source, vif)
 
     def _comes_right(self, source: str, vif: int) -> bool:
         side = self.topology.side(source)
@@ -138,6 +125,23 @@ class Forwarding:
         for flow in flows:
             self.forget(flow)
         return {group for _, group in flows}
+
+    def forget_idle(self, carried: Iterable[tuple[Flow, int]]) -> set[str]:
+        """Forget flows that carried nothing for some looks: their sources may never send again.
+
+        `carried` is what each flow of the kernel's table has counted until now; returns the groups.
+        """
+        held, self._carried = self._carried, {}
+        groups: set[str] = set()
+        for flow, total in carried:
+            last, looks = held.get(flow, (-1, 0))
+            looks = looks + 1 if last == total else 0
+            if looks >= IDLE_LOOKS:
+                self.forget(flow)
+                groups.add(flow[1])
+            else:
+                self._carried[flow] = (total, looks)
+        return groups
 
     def forget(self, flow: Flow) -> None:
         """Take out a flow that fell silent."""
@@ -169,7 +173,7 @@ class Forwarding:
 
     def _hosts(self, group: str) -> set[str]:
         peers = self.topology.peers
-        return {peers[vtep].host_ip for vtep in self.remote.nodes(group) if vtep in peers}
+        return {peers[vtep].host_ip for vtep in self.remote.members(group) if vtep in peers}
 
     def _forward(self, flow: Flow, wanted_elsewhere: bool) -> Forward:
         source, group = flow

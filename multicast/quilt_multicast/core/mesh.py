@@ -12,27 +12,22 @@ class Peer(Protocol):
     @property
     def cidr(self) -> str:
         """The subnet, as `10.42.1.0/24`."""
-        ...
 
     @property
     def node(self) -> str:
         """Name of the node that it belongs to."""
-        ...
 
     @property
     def phase(self) -> str:
         """`Up`, `Down` or `Releasing`."""
-        ...
 
     @property
     def host_ip(self) -> str:
         """The node's underlay address, empty while it is not confirmed."""
-        ...
 
     @property
     def vtep(self) -> str:
         """The node's address in the overlay: the subnet's network address."""
-        ...
 
 
 class Mesh(Protocol):
@@ -44,8 +39,6 @@ class Mesh(Protocol):
 
     def claims(self) -> Sequence[Peer]:
         """Return every claim, own ones included."""
-        ...
 
     def holder(self, address: str) -> Peer | None:
         """Return the claim whose subnet holds an address: the node's own, or one that is routed to."""
-        ...

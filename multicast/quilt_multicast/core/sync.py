@@ -12,16 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from quilt_multicast.core.wire import (
-    Ack,
-    Body,
-    Delta,
-    Digest,
-    Envelope,
-    Full,
-    full_state,
-    group_sum,
-)
+from quilt_multicast.core.wire import Ack, Body, Delta, Digest, Envelope, Full, full_state, group_sum
 
 # How many changes are kept for deltas; a peer further behind gets all groups.
 HISTORY = 1024
@@ -107,8 +98,8 @@ class Sync:
         for name in gone:
             del self.peers[name]
         for name in wanted - self.peers.keys():
-            self.peers[name] = PeerState(name, due=now, digest_at=now, received_at=now)
-            self._schedule(name, now)
+            self.peers[name] = PeerState(name, digest_at=now, received_at=now)
+            self._push(self.peers[name], now)
         return gone
 
     def change(self, group: str, member: bool, now: float) -> None:
@@ -120,10 +111,10 @@ class Sync:
         self._sum ^= group_sum(group)
         self._log.append((self.version, group, member))
         at = max(now, self._pushed + push_pause(len(self.peers)))
-        for name, peer in self.peers.items():
+        for peer in self.peers.values():
             if peer.due > at:
-                peer.due, peer.again = at, _AGAIN[0]
-                self._schedule(name, at)
+                peer.again = _AGAIN[0]
+                self._push(peer, at)
 
     # -- what is to be sent -----------------------------------------------------------------
     def next_due(self) -> float | None:
@@ -139,7 +130,7 @@ class Sync:
             if peer is None or min(peer.due, peer.digest_at) > now:
                 continue
             found += [(self._envelope(name), body) for body in self._for_peer(peer, now)]
-            self._schedule(name, min(peer.due, peer.digest_at))
+            heapq.heappush(self._heap, (min(peer.due, peer.digest_at), name))
         return found
 
     def _for_peer(self, peer: PeerState, now: float) -> list[Body]:
@@ -171,8 +162,10 @@ class Sync:
         self._counter += 1
         return Envelope(self.vtep, receiver, self.boot, self._counter)
 
-    def _schedule(self, name: str, at: float) -> None:
-        heapq.heappush(self._heap, (at, name))
+    def _push(self, peer: PeerState, at: float) -> None:
+        """Send a peer what it lacks at a time."""
+        peer.due = at
+        heapq.heappush(self._heap, (at, peer.vtep))
 
     # -- what is received ----------------------------------------------------------------------
     def receive(self, envelope: Envelope, body: Body, now: float) -> tuple[News | None, Ack | None]:
@@ -211,38 +204,36 @@ class Sync:
     def _restarted(self, peer: PeerState, boot: int, now: float) -> None:
         # Its groups stay until it tells what became of them: its pods did not restart.
         peer.boot, peer.counter, peer.version, peer.acked = boot, 0, 0, 0
-        peer.again, peer.due = _AGAIN[0], now
-        self._schedule(peer.vtep, now)
+        peer.again = _AGAIN[0]
+        self._push(peer, now)
 
     def _acked(self, peer: PeerState, ack: Ack, now: float) -> None:
         if ack.boot > self.boot:
             if self.boot == LAST_BOOT or now < self._boot_due:
                 return
-            self._boot_due, self._boot_pause = (
-                now + self._boot_pause,
-                min(_BOOT_PAUSE[1], 2 * self._boot_pause),
-            )
+            self._boot_due = now + self._boot_pause
+            self._boot_pause = min(_BOOT_PAUSE[1], 2 * self._boot_pause)
             self.boot = min(ack.boot + 1, LAST_BOOT)
             self._counter = self._began if self.boot == LAST_BOOT else 0
-            for name, other in self.peers.items():
-                other.acked, other.due = 0, now
-                self._schedule(name, now)
+            for other in self.peers.values():
+                other.acked = 0
+                self._push(other, now)
         elif ack.boot == self.boot:
             peer.acked = ack.version
             if peer.acked < self.version:
                 # Soon, but not faster than after a loss: a peer that never agrees must not keep both busy.
-                peer.due = max(now, peer.last_state + peer.again)
-                self._schedule(peer.vtep, peer.due)
+                self._push(peer, max(now, peer.last_state + peer.again))
             else:
                 peer.again = _AGAIN[0]
 
     def _state(self, peer: PeerState, body: Digest | Delta | Full) -> tuple[News | None, Ack | None]:
         if isinstance(body, Digest):
-            held = (peer.version, peer.sum) == (body.version, body.sum)
-            if not held and peer.sum == body.sum and peer.version == 0:
-                peer.version, held = body.version, True
+            if (peer.version, peer.sum) == (body.version, body.sum):
+                return None, None
+            if peer.sum == body.sum and peer.version == 0:
+                peer.version = body.version
                 return None, Ack(peer.boot, peer.version)
-            return None, None if held else Ack(peer.boot, 0 if peer.version >= body.version else peer.version)
+            return None, Ack(peer.boot, 0 if peer.version >= body.version else peer.version)
         # One that starts before what is held says the last word on all that changed since: a push that was
         # under way with an earlier one needs not wait for that one's answer.
         if isinstance(body, Delta) and not body.base <= peer.version < body.version:

@@ -13,18 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from ipaddress import IPv4Address
+from typing import Any
 
 MAGIC = b"QMC1"
 # Fits any underlay with IPv6's smallest MTU less the encapsulation.
 LARGEST = 1150
 TAG = 32
 _HEADER = struct.Struct("!4sB4s4sQQ")
-_DIGEST = struct.Struct("!BQQ")
-_DELTA = struct.Struct("!BQQQHH")
-_FULL = struct.Struct("!BQQIIH")
-_ACK = struct.Struct("!BQQ")
-_KINDS = {"digest": 1, "delta": 2, "full": 3, "ack": 4}
-GROUPS_PER_DATAGRAM = (LARGEST - TAG - _HEADER.size - max(_DELTA.size, _FULL.size)) // 4
 HIGHEST = 0xFFFFFFFF
 
 
@@ -82,6 +77,18 @@ class Ack:
 
 Body = Digest | Delta | Full | Ack
 
+# By kind: the body, how many of its fields are numbers, and the layout: kind, numbers, and how long each list
+# of groups is. The groups follow, four bytes each.
+_BODIES: dict[int, tuple[type[Body], int, struct.Struct]] = {
+    1: (Digest, 2, struct.Struct("!BQQ")),
+    2: (Delta, 3, struct.Struct("!BQQQHH")),
+    3: (Full, 4, struct.Struct("!BQQIIH")),
+    4: (Ack, 2, struct.Struct("!BQQ")),
+}
+_KINDS = {body: (kind, numbers, layout) for kind, (body, numbers, layout) in _BODIES.items()}
+_HEAD = _HEADER.size + max(layout.size for _, _, layout in _BODIES.values())
+GROUPS_PER_DATAGRAM = (LARGEST - TAG - _HEAD) // 4
+
 
 def group_sum(group: str) -> int:
     """Return a group's part of the sum over a set: sums are combined by exclusive or, in any order."""
@@ -126,34 +133,23 @@ def full_state(version: int, total: int, groups: Sequence[str]) -> list[Full]:
 
 
 def _encode_body(body: Body) -> bytes:
-    match body:
-        case Digest():
-            return _DIGEST.pack(_KINDS["digest"], body.version, body.sum)
-        case Ack():
-            return _ACK.pack(_KINDS["ack"], body.boot, body.version)
-        case Delta():
-            counts = (len(body.added), len(body.removed))
-            head = _DELTA.pack(_KINDS["delta"], body.base, body.version, body.sum, *counts)
-            return head + b"".join(map(_pack, (*body.added, *body.removed)))
-        case Full():
-            head = _FULL.pack(_KINDS["full"], body.version, body.sum, body.low, body.high, len(body.groups))
-            return head + b"".join(map(_pack, body.groups))
+    kind, numbers, layout = _KINDS[type(body)]
+    values = [getattr(body, name) for name in body.__slots__]
+    lists = values[numbers:]
+    head = layout.pack(kind, *values[:numbers], *map(len, lists))
+    return head + b"".join(_pack(group) for groups in lists for group in groups)
 
 
 def _decode_body(data: bytes) -> Body:
     kind = data[0] if data else 0
-    if kind == _KINDS["digest"]:
-        return Digest(*_DIGEST.unpack(data)[1:])
-    if kind == _KINDS["ack"]:
-        return Ack(*_ACK.unpack(data)[1:])
-    if kind == _KINDS["delta"]:
-        _, base, version, total, added, removed = _DELTA.unpack_from(data)
-        groups = _groups(data, _DELTA.size, added + removed)
-        return Delta(base, version, total, groups[:added], groups[added:])
-    if kind == _KINDS["full"]:
-        _, version, total, low, high, count = _FULL.unpack_from(data)
-        return Full(version, total, low, high, _groups(data, _FULL.size, count))
-    raise WireError(f"a datagram of unknown kind {kind}")
+    if kind not in _BODIES:
+        raise WireError(f"a datagram of unknown kind {kind}")
+    body, numbers, layout = _BODIES[kind]
+    values: list[Any] = list(layout.unpack_from(data)[1:])
+    groups = _groups(data, layout.size, sum(values[numbers:]))
+    for place, count in enumerate(values[numbers:], numbers):
+        values[place], groups = groups[:count], groups[count:]
+    return body(*values)
 
 
 def _groups(data: bytes, start: int, count: int) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ class _Checked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Request(_Checked, frozen=True):
-    """A command; its name on the wire is the class's."""
+    """The fields of a command; many have none."""
 
 
 class NeighborFields(_Checked, frozen=True):
@@ -58,18 +58,10 @@ class RemoveExternalNeighbor(Request, frozen=True):
     interface: str
 
 
-class ListExternalNeighbors(Request, frozen=True):
-    """Injected neighbors, those whose Hellos are received by now included."""
-
-
 class ClearExternalNeighbors(Request, frozen=True):
     """Take all injected neighbors back, on one interface or everywhere."""
 
     interface: str | None = None
-
-
-class GetPimNeighbors(Request, frozen=True):
-    """All neighbors, and who is the designated router of each interface."""
 
 
 class EnablePim(Request, frozen=True):
@@ -92,10 +84,6 @@ class SetRpfProvider(Request, frozen=True):
     provider: str
 
 
-class GetRpfProvider(Request, frozen=True):
-    """The provider, its sizes and its counters."""
-
-
 class QueryRpf(Request, frozen=True):
     """Look a source up as the router would."""
 
@@ -110,12 +98,18 @@ class _Sources(Request, frozen=True):
     source: str
 
     def prefix(self) -> Network:
-        """The sources meant."""
+        """The sources meant: an address or prefix."""
         return validate.prefix("source", self.source)
 
 
+class RemoveRpfRoute(_Sources, frozen=True):
+    """Remove all static ways, or the one over an interface."""
+
+    interface: str | None = None
+
+
 class AddRpfRoute(_Sources, frozen=True):
-    """Add a static way to an address or prefix."""
+    """Add a static way."""
 
     rpf: dict[str, Any]
 
@@ -125,20 +119,6 @@ class AddRpfRoute(_Sources, frozen=True):
         if extra:
             raise ControlError(f"rpf: {validate.shown(min(extra))} is not a field of it")
         return read_info(self.rpf)
-
-
-class RemoveRpfRoute(_Sources, frozen=True):
-    """Remove the static ways to an address or prefix, or the one over an interface."""
-
-    interface: str | None = None
-
-
-class ListRpfRoutes(Request, frozen=True):
-    """All static ways."""
-
-
-class ClearRpfRoutes(Request, frozen=True):
-    """Remove all static ways."""
 
 
 class Subscribe(Request, frozen=True):
@@ -164,21 +144,19 @@ class Unsubscribe(Request, frozen=True):
     subscription_id: int
 
 
-class ListSubscriptions(Request, frozen=True):
-    """Subscriptions of this connection."""
+class Announced(Request, frozen=True):
+    """An active source of a group, and the rendezvous point it is announced by."""
 
-
-class _Announced(Request, frozen=True):
     source: str
     group: str
     rp: str
 
     def announcement(self) -> Announcement:
-        """What is announced."""
+        """What is announced, or withdrawn."""
         return Announcement(validate.unicast("source", self.source), self.group, self.rp)
 
 
-class AnnounceSource(_Announced, frozen=True):
+class AnnounceSource(Announced, frozen=True):
     """A source is active.
 
     `interface` is where the announcement came in, None where the caller itself is the origin; `holdtime` in
@@ -187,26 +165,6 @@ class AnnounceSource(_Announced, frozen=True):
 
     interface: str | None = None
     holdtime: int = DEFAULT_HOLDTIME
-
-
-class WithdrawSource(_Announced, frozen=True):
-    """A source is active no longer."""
-
-
-class GetMsdpSaCache(Request, frozen=True):
-    """All announced sources."""
-
-
-class GetIgmpGroups(Request, frozen=True):
-    """Groups with members, here and on other nodes."""
-
-
-class GetMroute(Request, frozen=True):
-    """Multicast routes, the mesh's and those that neighbors joined."""
-
-
-class GetConfig(Request, frozen=True):
-    """The configuration as it runs."""
 
 
 _CHECKS: dict[str, Callable[[str, Any], object]] = {
@@ -221,11 +179,37 @@ _CHECKS: dict[str, Callable[[str, Any], object]] = {
 """What fields of these names hold, in whichever command. Sources are an address here and a prefix there."""
 
 COMMANDS: dict[str, type[Request]] = {
-    name: kind
-    for name, kind in globals().items()
-    if isinstance(kind, type) and issubclass(kind, Request) and kind is not Request and name[0] != "_"
+    "AddExternalNeighbor": AddExternalNeighbor,
+    "RemoveExternalNeighbor": RemoveExternalNeighbor,
+    # Injected ones, those whose Hellos are received by now included.
+    "ListExternalNeighbors": Request,
+    "ClearExternalNeighbors": ClearExternalNeighbors,
+    # All neighbors, and who is the designated router of each interface.
+    "GetPimNeighbors": Request,
+    "EnablePim": EnablePim,
+    "DisablePim": DisablePim,
+    "SetRpfProvider": SetRpfProvider,
+    # The provider, its sizes and its counters.
+    "GetRpfProvider": Request,
+    "QueryRpf": QueryRpf,
+    "AddRpfRoute": AddRpfRoute,
+    "RemoveRpfRoute": RemoveRpfRoute,
+    "ListRpfRoutes": Request,
+    "ClearRpfRoutes": Request,
+    "Subscribe": Subscribe,
+    "Unsubscribe": Unsubscribe,
+    "ListSubscriptions": Request,
+    "AnnounceSource": AnnounceSource,
+    "WithdrawSource": Announced,
+    "GetMsdpSaCache": Request,
+    # Groups with members, here and on other nodes.
+    "GetIgmpGroups": Request,
+    # Routes of the mesh, and those that neighbors joined.
+    "GetMroute": Request,
+    # The configuration as it runs.
+    "GetConfig": Request,
 }
-"""Every command by its name on the wire."""
+"""Every command by its name on the wire, and its fields."""
 
 
 def request_id(line: bytes) -> tuple[dict[str, Any], Any]:
@@ -237,8 +221,8 @@ def request_id(line: bytes) -> tuple[dict[str, Any], Any]:
     return document, given
 
 
-def read(document: dict[str, Any]) -> Request:
-    """The typed request of a JSON object; ControlError names the command and the field."""
+def read(document: dict[str, Any]) -> tuple[str, Request]:
+    """The command of a JSON object and its fields; ControlError names the command and the field."""
     name = document.pop("command", None)
     kind = COMMANDS.get(name) if isinstance(name, str) else None
     if kind is None:
@@ -246,6 +230,6 @@ def read(document: dict[str, Any]) -> Request:
     if kind is AddExternalNeighbor and "neighbor" not in document:
         document = {"neighbor": document}
     try:
-        return msgspec.convert(document, kind)
+        return str(name), msgspec.convert(document, kind)
     except msgspec.ValidationError as error:
         raise ControlError(f"{name}: {error}") from error

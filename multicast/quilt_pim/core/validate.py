@@ -5,7 +5,9 @@ Each returns the canonical spelling or raises ControlError naming the field.
 
 from __future__ import annotations
 
-from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
+from typing import TypeVar
 
 from quilt_pim.core.errors import ControlError
 
@@ -16,6 +18,8 @@ MAX_INTERFACE = 15
 MESH_TAG = "quilt-mesh/"
 _SHOWN = 60
 
+Parsed = TypeVar("Parsed")
+
 
 def shown(value: object) -> str:
     """A value as it may stand in an error or a log line: quoted and not longer than a line."""
@@ -25,7 +29,7 @@ def shown(value: object) -> str:
 
 def unicast(field: str, text: str) -> str:
     """An IPv4 address that one host can have."""
-    address = _ipv4(field, text)
+    address = _read(field, text, IPv4Address, "an IPv4 address")
     if address.is_multicast or address.is_unspecified or address == IPv4Address("255.255.255.255"):
         raise ControlError(f"{field}: {address} is not the address of a host")
     return str(address)
@@ -33,7 +37,7 @@ def unicast(field: str, text: str) -> str:
 
 def group(field: str, text: str) -> str:
     """An IPv4 multicast address."""
-    address = _ipv4(field, text)
+    address = _read(field, text, IPv4Address, "an IPv4 address")
     if not address.is_multicast:
         raise ControlError(f"{field}: {address} is not a multicast group; groups are in 224.0.0.0/4")
     return str(address)
@@ -41,10 +45,7 @@ def group(field: str, text: str) -> str:
 
 def host(field: str, text: str) -> str:
     """An IPv4 or IPv6 unicast address: a source whose upstream is looked up."""
-    try:
-        address = ip_address(_bounded(field, text))
-    except ValueError as error:
-        raise ControlError(f"{field}: {shown(text)} is not an IP address") from error
+    address = _read(field, text, ip_address, "an IP address")
     if address.is_multicast or address.is_unspecified or getattr(address, "scope_id", None):
         raise ControlError(f"{field}: {address} is not the address of a source")
     return str(address)
@@ -52,10 +53,7 @@ def host(field: str, text: str) -> str:
 
 def prefix(field: str, text: str) -> IPv4Network | IPv6Network:
     """An address or a prefix of sources; host bits set are an error."""
-    try:
-        network = ip_network(_bounded(field, text))
-    except ValueError as error:
-        raise ControlError(f"{field}: {shown(text)} is not an address or prefix: {error}") from error
+    network = _read(field, text, ip_network, "an address or prefix: {}")
     if network.is_multicast:
         raise ControlError(f"{field}: {network} is multicast; sources are unicast")
     return network
@@ -93,15 +91,11 @@ def u32(field: str, value: int) -> int:
     return number(field, value, 0, MAX_U32)
 
 
-def _ipv4(field: str, text: str) -> IPv4Address:
-    try:
-        return IPv4Address(_bounded(field, text))
-    except (AddressValueError, ValueError) as error:
-        raise ControlError(f"{field}: {shown(text)} is not an IPv4 address") from error
-
-
-def _bounded(field: str, text: object) -> str:
+def _read(field: str, text: object, parse: Callable[[str], Parsed], what: str) -> Parsed:
     # ipaddress accepts integers and bytes too, and quotes all of a long text in its errors.
     if not isinstance(text, str) or len(text) > _SHOWN:
         raise ControlError(f"{field}: {shown(text)} is not an address")
-    return text
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise ControlError(f"{field}: {shown(text)} is not {what.format(error)}") from error

@@ -257,7 +257,7 @@ async def test_an_interface_that_is_made_again_is_listened_to_again(
             link.node.run("ip", "addr", "add", "10.9.0.1/24", "dev", "eth1")
             link.node.run("ip", "link", "set", "eth1", "up")
             until_up(link.node, link.router)
-            speakers = running.plane.pim.speakers
+            speakers = running.plane.speakers
             await eventually(lambda: speakers.get("eth1").socket is not None)  # noqa: B023
             with entered(link.router.path):
                 speaker = Speaker("10.9.0.2")

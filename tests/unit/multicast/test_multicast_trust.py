@@ -25,6 +25,7 @@ from quilt_multicast.core.sync import Sync
 from quilt_multicast.core.wire import Ack, Body, Envelope, encode
 from quilt_multicast.dataplane import MulticastDataplane
 from quilt_multicast.engine import Engine
+from quilt_multicast.exchange import Exchange
 from quilt_multicast.metrics import MulticastMetrics
 from quilt_multicast.mroute import MrouteError, MulticastTable
 from quilt_multicast.service import Host, Multicast, Wanted
@@ -117,18 +118,34 @@ class Aliases:
         return []
 
 
+class Peers:
+    """An exchange with nobody."""
+
+    def __init__(self) -> None:
+        self.notified: list[tuple[str, bool]] = []
+
+    def change(self, group: str, member: bool) -> None:
+        self.notified.append((group, member))
+
+    def set_peers(self, vtep: str, peers: object) -> set[str]:
+        return set()
+
+    def speak(self) -> None:
+        """Nobody hears it."""
+
+
 async def test_after_lost_notifications_whose_a_pod_is_is_asked_again() -> None:
     """s7: After lost notifications a pod of another namespace at a former one's place does not take part."""
     dataplane = Aliases()
     dataplane.names = {"qv0a2a0105": "media/cam", 9: "media/cam"}
     dataplane.members = {(9, "239.1.1.1")}
-    notified: list[tuple[str, bool]] = []
+    exchange = Peers()
     engine = Engine(
         cast(MulticastDataplane, dataplane),
+        cast(Exchange, exchange),
         Limits(),
         MulticastMetrics(CollectorRegistry()),
         open_monitor=lambda: cast(MonitorLike, None),
-        tell=lambda group, member: notified.append((group, member)),
     )
     engine.set_topology(
         Topology(["10.42.1.0/24"], [make_peer("default", "10.42.2.0/24", "n2", "Up", "198.18.0.2")]), ()
@@ -138,12 +155,12 @@ async def test_after_lost_notifications_whose_a_pod_is_is_asked_again() -> None:
     engine._run()
     engine.forwarding.add("10.42.1.5", "239.1.1.1", 0)
     assert engine.forwarding.desired().copies
-    assert notified == [("239.1.1.1", True)]
+    assert exchange.notified == [("239.1.1.1", True)]
     dataplane.names = {"qv0a2a0105": "other/evil", 9: "other/evil"}
     engine.take([Overrun()])
     engine._run()
     assert not engine.forwarding.desired().copies, "it sends to no other node"
-    assert notified == [("239.1.1.1", True), ("239.1.1.1", False)], "nor does it receive"
+    assert exchange.notified == [("239.1.1.1", True), ("239.1.1.1", False)], "nor does it receive"
 
 
 class Patience:

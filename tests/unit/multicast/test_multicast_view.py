@@ -30,8 +30,10 @@ def engine() -> Any:
         local=local,
         remote=remote,
         forwarding=forwarding,
-        interfaces={POD_SIDE: "quilt0", MESH_SIDE: "vxlan100"},
-        counters=lambda: [FlowCounters(SOURCE, GROUP, 7, 99, 0)],
+        dataplane=SimpleNamespace(
+            interfaces={POD_SIDE: "quilt0", MESH_SIDE: "vxlan100"},
+            counters=lambda: [FlowCounters(SOURCE, GROUP, 7, 99, 0)],
+        ),
     )
 
 

@@ -23,7 +23,7 @@ from quilt_pim.core.pim import (
 )
 from quilt_pim.core.routes import Key, RouteTable
 from quilt_pim.core.rpf import RpfInfo
-from quilt_pim.pim_socket import split
+from quilt_pim.speakers import split
 from tests.support.pim_speaker import build_join_prune
 
 unicast = st.integers(0x01000000, 0xDFFFFFFF).map(lambda n: str(IPv4Address(n)))

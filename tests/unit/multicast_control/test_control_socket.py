@@ -281,8 +281,8 @@ class TestParsing:
     def test_whatever_fields_a_command_gets(self, command: str, fields: dict[str, Any]) -> None:
         line = json.dumps({"command": command, **fields}).encode()
         with contextlib.suppress(ControlError):
-            request = read(request_id(line)[0])
-            assert type(request).__name__ == command
+            name, request = read(request_id(line)[0])
+            assert (name, type(request)) == (command, COMMANDS[command])
             for check in ("address", "prefix", "info", "types", "announcement"):
                 method = getattr(request, check, None)
                 if callable(method):
