@@ -112,9 +112,15 @@ class MulticastDataplane:
         return self._copies.key(group)
 
     def about(self, groups: set[str], known: Iterable[str]) -> tuple[set[str], Entries]:
-        """Return these groups with those of `known` that share copies, and what is tracked of them."""
+        """Return these groups with those of `known` that share copies, and what is tracked of them.
+
+        Looks at all that is tracked.
+        """
         groups = set(self._copies.alike(groups, known))
-        return groups, self.tracked.restrict(groups, set(map(self.key, groups)))
+        keys = set(map(self.key, groups))
+        copies = {copy for copy in self.tracked.copies if copy[0] in keys}
+        flows = {flow: value for flow, value in self.tracked.flows.items() if flow[1] in groups}
+        return groups, Entries(copies, flows)
 
     def keep(self) -> None:
         """Have the table kept: streams then go on while no agent is there."""
@@ -131,11 +137,9 @@ class MulticastDataplane:
         refused = self._change_copies(plan.new_copies, add=True)
         unmade = {key for key, _ in plan.new_copies} if refused else set()
         for flow, forward in plan.flows:
-            if self._copies.key(flow[1]) in unmade and MESH_SIDE in forward.oifs:
+            if forward and MESH_SIDE in forward.oifs and self.key(flow[1]) in unmade:
                 continue
             refused += self._write_flow(flow, forward)
-        for flow in plan.stale_flows:
-            refused += self._write_flow(flow, None)
         return refused + self._change_copies(plan.stale_copies, add=False)
 
     def upcalls(self) -> list[Upcall]:

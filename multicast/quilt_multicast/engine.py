@@ -14,16 +14,14 @@ from collections.abc import Callable, Iterable, Sequence, Set
 import structlog
 
 from quilt_multicast.core.forwarding import Forwarding, Topology
-from quilt_multicast.core.limits import Limits
-from quilt_multicast.core.members import LINK_LOCAL, LocalMembers, RemoteMembers
-from quilt_multicast.core.state import make_plan
+from quilt_multicast.core.members import LINK_LOCAL, Limits, LocalMembers, RemoteMembers
+from quilt_multicast.core.state import Flow, Forward, Plan, make_plan
 from quilt_multicast.core.sync import News
 from quilt_multicast.dataplane import DataplaneError, MulticastDataplane, NotYetError
 from quilt_multicast.exchange import Exchange
 from quilt_multicast.metrics import MulticastMetrics
 from quilt_multicast.mroute import NO_ENTRY
 from quilt_multicast.namespaces import Admission
-from quilt_multicast.observer import Observer
 from quilt_multicast.trouble import Trouble
 from quilt_netlink import BridgeGroup, Change, Event, Link, MonitorLike, NetlinkError, Overrun, VxlanGroup
 
@@ -38,6 +36,16 @@ SETTLE = 1.5
 SILENT = 1.0
 
 
+class Observer:
+    """Hears of changes, as the control socket's events do; this one ignores them."""
+
+    def member(self, group: str, joined: bool) -> None:
+        """This node's pods became members of a group, or none is left."""
+
+    def flow(self, flow: Flow, old: Forward | None, new: Forward | None) -> None:
+        """An entry of the routing table was made, changed or removed."""
+
+
 class Engine:
     """`exchange` tells the peers of this node's members and reports theirs; `looked()` is called when all
     members were read.
@@ -49,7 +57,6 @@ class Engine:
         self,
         dataplane: MulticastDataplane,
         exchange: Exchange,
-        limits: Limits,
         metrics: MulticastMetrics,
         *,
         open_monitor: Callable[[], MonitorLike],
@@ -63,10 +70,10 @@ class Engine:
         self._open_monitor = open_monitor
         self._observer = observer or Observer()
         self._admission = Admission(dataplane.alias)
-        self.local = LocalMembers(limits, self._admission.port)
+        self.local = LocalMembers(Limits(), self._admission.port)
         self.remote = RemoteMembers()
         source, exists = self._admission.source, self._admission.exists
-        self.forwarding = Forwarding(self.local, self.remote, limits, source, dataplane.key, exists)
+        self.forwarding = Forwarding(self.local, self.remote, Limits(), source, dataplane.key, exists)
         self._dirty: set[str] = set()
         self._full = "start"
         self._scheduled = False
@@ -75,8 +82,6 @@ class Engine:
         self._looked = looked
         self._settling = False
         self._fd = -1
-        # Whether the routing table is held by this process and all was read at least once.
-        self.running = False
 
     async def run(self) -> None:
         """Serve until cancelled; raises MrouteError where the routing table cannot be had."""
@@ -120,12 +125,9 @@ class Engine:
         self._received_at = self._received_at or time.perf_counter()
         self._mark(self.remote.change(news.vtep, news.added, news.removed))
 
-    def set_limits(self, limits: Limits) -> None:
-        """Follow limits; what is over them already stays."""
+    def configure(self, limits: Limits, namespaces: Set[str]) -> None:
+        """Follow limits, which end nothing, and whose pods take part: all, where no namespaces are named."""
         self.local.limits = self.forwarding.limits = limits
-
-    def choose(self, namespaces: Set[str]) -> None:
-        """Let pods of these namespaces take part, or all where there are none."""
         if self._admission.choose(namespaces):
             self.resync("namespaces")
 
@@ -142,10 +144,10 @@ class Engine:
                         touched.add(member.group)
                 case Change(new, VxlanGroup() as copy):
                     self._copy(new, copy, touched)
-                case Change(_, Link() as link):
-                    self._link(link)
-                case _:
-                    pass
+                case Change(_, Link() as link) if self.dataplane.is_interface(link.name, link.index):
+                    self.resync("link")
+                case Change(_, Link() as link) if self._admission.forget(link):
+                    self.resync("pod")
         self._mark(touched)
 
     def _report(self, groups: set[str]) -> None:
@@ -153,12 +155,6 @@ class Engine:
         for group in groups:
             self.exchange.change(group, group in self.local)
             self._observer.member(group, group in self.local)
-
-    def _link(self, link: Link) -> None:
-        if self.dataplane.is_interface(link.name, link.index):
-            self.resync("link")
-        elif self._admission.forget(link):
-            self.resync("pod")
 
     def _copy(self, new: bool, entry: VxlanGroup, touched: set[str]) -> None:
         if entry.ifindex != self.dataplane.device_index or entry.source:
@@ -239,7 +235,6 @@ class Engine:
             try:
                 self._report(self.local.replace(self.dataplane.look()))
                 self.dataplane.keep()
-                self.running = True
                 self.exchange.speak()
                 self._looked()
             except (DataplaneError, NetlinkError, NotYetError):
@@ -256,9 +251,8 @@ class Engine:
         plan = make_plan(desired, actual)
         if self._settling:
             plan = plan.growing(actual)
-        writes = (*plan.flows, *((flow, None) for flow in plan.stale_flows))
-        changes = [(flow, tracked.flows.get(flow), new) for flow, new in writes]
-        errors = self.dataplane.write(plan) if len(plan) else []
+        changes = [(flow, tracked.flows.get(flow), new) for flow, new in plan.flows]
+        errors = self.dataplane.write(plan) if plan != Plan() else []
         for change in changes:
             self._observer.flow(*change)
         if errors:

@@ -19,16 +19,15 @@ from quilt_crds.names import BRIDGE_DEVICE, UP
 from quilt_crds.wire_network import MulticastSpec
 from quilt_kube.backoff import Backoff
 from quilt_multicast.core.forwarding import Topology
-from quilt_multicast.core.limits import limits_of
+from quilt_multicast.core.members import limits_of
 from quilt_multicast.core.mesh import Peer
 from quilt_multicast.core.sync import Sync
 from quilt_multicast.dataplane import MulticastDataplane
-from quilt_multicast.engine import Engine
+from quilt_multicast.engine import Engine, Observer
 from quilt_multicast.exchange import Exchange, MakeSocket, udp_socket
 from quilt_multicast.keeper import Keeper
 from quilt_multicast.metrics import MulticastMetrics
 from quilt_multicast.mroute import MrouteError, MulticastTable
-from quilt_multicast.observer import Observer
 from quilt_multicast.view import MulticastState
 from quilt_netlink import Monitor, MonitorLike, MulticastKernel, NetlinkError
 
@@ -86,13 +85,12 @@ class Multicast:
         self._task: asyncio.Task[None] | None = None
         self._device = ""
         self._settings = MulticastSpec()
-        self._peers: dict[str, Peer] = {}
         self._fault = ""
         self._left_clean = False
         self._started = False
         self._again_at = float("-inf")
         self._backoff = Backoff(0.2, 10.0)
-        self.state = MulticastState(lambda: self._engine, lambda: self._peers)
+        self.state = MulticastState(lambda: self._engine)
         metrics.serve_group_counters(self.state.group_totals)
 
     @property
@@ -157,7 +155,6 @@ class Multicast:
         engine = Engine(
             dataplane,
             exchange,
-            limits_of(self._settings),
             self._metrics,
             open_monitor=self._host.open_monitor,
             observer=self._observer,
@@ -199,15 +196,13 @@ class Multicast:
         # A node with several subnets speaks from its lowest, like Topology.vtep.
         up.sort(key=lambda peer: IPv4Address(peer.vtep), reverse=True)
         voices = {peer.node: peer for peer in up}
-        self._peers = {peer.vtep: peer for peer in voices.values()}
-        self._engine.set_limits(limits_of(self._settings))
-        self._engine.choose(frozenset(self._settings.namespaces))
-        self._engine.set_topology(topology, self._peers)
+        self._engine.configure(limits_of(self._settings), frozenset(self._settings.namespaces))
+        self._engine.set_topology(topology, [peer.vtep for peer in voices.values()])
         self._well()
 
     def _well(self) -> None:
         """Forget an earlier failure once the engine really runs: one that only began may fail as before."""
-        if self._engine is not None and self._engine.running and not self._engine.trouble.problem:
+        if self._engine is not None and self._started and not self._engine.trouble.problem:
             self._backoff.reset()
             self._say("")
 

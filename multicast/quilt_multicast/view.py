@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from quilt_multicast.core.mesh import Peer
 from quilt_multicast.core.state import MESH_SIDE, POD_SIDE
 from quilt_multicast.engine import Engine
 
@@ -43,20 +42,15 @@ class RouteInfo:
 class MulticastState:
     """What is so now; everything is empty while multicast is off. Each call is cheap and never waits."""
 
-    def __init__(
-        self,
-        engine: Callable[[], Engine | None] = lambda: None,
-        peers: Callable[[], Mapping[str, Peer]] = dict,
-    ) -> None:
+    def __init__(self, engine: Callable[[], Engine | None] = lambda: None) -> None:
         self._engine = engine
-        self._peers = peers
 
     def groups(self) -> list[GroupInfo]:
         """Groups with members anywhere, by address."""
         engine = self._engine()
         if engine is None:
             return []
-        peers = self._peers()
+        peers = engine.forwarding.topology.peers
         return [
             GroupInfo(
                 group,

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from quilt_pim.core.config import ControlConfig
-from quilt_pim.core.errors import ControlError
+from quilt_pim.core.validate import ControlError
 
 _HELP = {
     "control_sock": "Where multicast routers and `quiltctl multicast` ask; empty: nowhere.",

@@ -5,16 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from math import inf
 from typing import Any
 
 from quilt_multicast.view import RouteInfo
 from quilt_pim import interfaces
 from quilt_pim.core import requests as ask
 from quilt_pim.core.config import provider
-from quilt_pim.core.errors import ControlError
 from quilt_pim.core.events import RouteType
 from quilt_pim.core.neighbors import DEFAULT_PRIORITY, External, Neighbor
 from quilt_pim.core.requests import Request
+from quilt_pim.core.routes import Route
+from quilt_pim.core.validate import ControlError
 from quilt_pim.plane import ControlPlane
 from quilt_pim.subscriptions import Session
 
@@ -167,20 +169,7 @@ class Handlers:
 
     def _mroute(self, _request: Request) -> Reply:
         made = [_route(route, "SG", "mesh") for route in self._plane.state.routes()]
-        joined = [
-            _route(
-                RouteInfo(
-                    held.key.group,
-                    held.key.source,
-                    held.upstream.upstream_interface if held.upstream else None,
-                    held.interfaces,
-                ),
-                held.key.route_type,
-                "pim",
-            )
-            for held in self._plane.routes
-        ]
-        return {"routes": [*made, *joined]}
+        return {"routes": [*made, *map(_joined, self._plane.routes)]}
 
     def _config(self, _request: Request) -> Reply:
         plane = self._plane
@@ -211,7 +200,7 @@ class Handlers:
 
     @staticmethod
     def _neighbor(held: Neighbor, *, is_dr: bool) -> Reply:
-        expires = held.hello.expires if held.hello else None
+        left = held.expires - time.monotonic() if held.hello else inf
         return {
             "address": held.address,
             "interface": held.interface,
@@ -219,7 +208,7 @@ class Handlers:
             "tag": held.external.tag if held.external else None,
             "source": held.source.wire(),
             "is_dr": is_dr,
-            "expires_in_secs": None if expires is None else max(0, round(expires - time.monotonic())),
+            "expires_in_secs": None if left == inf else max(0, round(left)),
             "generation_id": held.hello.generation_id if held.hello else None,
         }
 
@@ -230,3 +219,9 @@ def _priority(given: int | None) -> int:
 
 def _route(route: RouteInfo, kind: RouteType, origin: str) -> Reply:
     return {**asdict(route), "route_type": kind, "origin": origin}
+
+
+def _joined(held: Route) -> Reply:
+    upstream = held.upstream.upstream_interface if held.upstream else None
+    route = RouteInfo(held.key.group, held.key.source, upstream, held.interfaces)
+    return _route(route, held.key.route_type, "pim")

@@ -7,7 +7,7 @@ import socket
 import struct
 from dataclasses import dataclass
 
-from quilt_pim.core.errors import ControlError
+from quilt_pim.core.validate import ControlError
 
 # linux/sockios.h, linux/if.h
 _SIOCGIFFLAGS = 0x8913

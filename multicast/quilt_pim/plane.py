@@ -17,11 +17,11 @@ from quilt_multicast.view import MulticastState
 from quilt_pim import interfaces
 from quilt_pim.core.announcements import SourceCache
 from quilt_pim.core.config import ControlConfig
-from quilt_pim.core.errors import ControlError
 from quilt_pim.core.neighbors import NeighborTable, elect
 from quilt_pim.core.pim import Entry, Hello, JoinPrune, PimError, parse
 from quilt_pim.core.routes import OVERRIDE, RouteTable
 from quilt_pim.core.rpf import Upstream
+from quilt_pim.core.validate import ControlError
 from quilt_pim.counters import ControlCollector, Counters
 from quilt_pim.rpf_provider import Found, RpfProvider
 from quilt_pim.speakers import ALL_PIM_ROUTERS, Speakers
@@ -184,7 +184,10 @@ class ControlPlane:
         if self.neighbors.get(interface, source) is None:
             # RFC 7761 §4.5: from a router that is no neighbor nothing is accepted.
             self.counters.add("stranger_refused")
-            self._tell_of_stranger(interface, source)
+            # One line for each, and no more than so many: everybody on the link can send these.
+            if len(self._strangers) < _STRANGERS and (interface, source) not in self._strangers:
+                self._strangers.add((interface, source))
+                log.warning("pim_stranger_refused", interface=interface, source=source)
         elif message.upstream != own:
             self.counters.add("not_for_us")
         elif self._queue.full():
@@ -226,12 +229,6 @@ class ControlPlane:
     def _refused(self, interface: str, source: str, verdict: Found) -> None:
         self.counters.add("rpf_refused")
         log.debug("rpf_refused", interface=interface, source=source, reason=verdict.reason)
-
-    def _tell_of_stranger(self, interface: str, source: str) -> None:
-        """One line for each, and no more than so many: everybody on the link can send these."""
-        if len(self._strangers) < _STRANGERS and (interface, source) not in self._strangers:
-            self._strangers.add((interface, source))
-            log.warning("pim_stranger_refused", interface=interface, source=source)
 
     def _own_address(self, interface: str) -> str | None:
         try:

@@ -18,8 +18,8 @@ import structlog
 
 from quilt_pim.core import config, rpf_wire
 from quilt_pim.core.cache import TtlCache
-from quilt_pim.core.errors import ControlError
 from quilt_pim.core.rpf import RpfInfo, StaticRoutes
+from quilt_pim.core.validate import ControlError
 from quilt_pim.counters import Counters
 from quilt_pim.unix import credentials
 
@@ -85,13 +85,10 @@ class RpfProvider:
         if provider not in (config.DISABLED, config.STATIC):
             check_socket(provider)
         self.provider = provider
-        self.forget()
-        log.info("rpf_provider_chosen", provider=provider)
-
-    def forget(self) -> None:
-        """Forget cached answers, and those on their way."""
+        # Cached answers do not count any more, nor do those on their way.
         self._cache.clear()
         self._asking.clear()
+        log.info("rpf_provider_chosen", provider=provider)
 
     async def lookup(self, source: str) -> Found:
         """The way to a source; LookupFailedError when the provider fails."""

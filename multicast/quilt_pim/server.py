@@ -14,8 +14,8 @@ from typing import Any
 import structlog
 
 from quilt_pim.core import rpf_wire
-from quilt_pim.core.errors import ControlError
 from quilt_pim.core.requests import MAX_LINE, read, request_id
+from quilt_pim.core.validate import ControlError
 from quilt_pim.handlers import Handlers
 from quilt_pim.plane import ControlPlane
 from quilt_pim.subscriptions import Session

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -16,10 +17,10 @@ from quilt_crds.names import BRIDGE_DEVICE, UP
 from quilt_kube.backoff import Backoff
 from quilt_multicast.core.mesh import Mesh
 from quilt_multicast.core.state import Flow, Forward
-from quilt_multicast.observer import Observer
+from quilt_multicast.engine import Observer
 from quilt_pim.core.config import ControlConfig
 from quilt_pim.core.events import IgmpMembershipChange, PimRouteChange, RouteAction
-from quilt_pim.core.rpf import MeshRoutes
+from quilt_pim.core.rpf import mesh_route
 from quilt_pim.plane import ControlPlane
 from quilt_pim.server import serve
 
@@ -43,7 +44,7 @@ class ControlService:
         registry: CollectorRegistry,
         wanted: Callable[[], bool] = lambda: True,
     ) -> None:
-        self.plane = ControlPlane(config, device=mesh.device, upstream=MeshRoutes(mesh).lookup)
+        self.plane = ControlPlane(config, device=mesh.device, upstream=partial(mesh_route, mesh))
         self.observer = Publisher(self.plane)
         self._mesh = mesh
         self._wanted = wanted

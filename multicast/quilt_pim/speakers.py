@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import structlog
 
 from quilt_pim import interfaces
-from quilt_pim.core.errors import ControlError
 from quilt_pim.core.neighbors import DEFAULT_PRIORITY
 from quilt_pim.core.pim import HELLO_PERIOD, HOLDTIME, Hello, build_hello
+from quilt_pim.core.validate import ControlError
 from quilt_pim.interfaces import Interface
 
 log = structlog.get_logger()

@@ -14,9 +14,9 @@ from dataclasses import replace
 from typing import Any
 
 from quilt_pim.core import events
-from quilt_pim.core.errors import ControlError
 from quilt_pim.core.events import Event, EventType
 from quilt_pim.core.ring import Cursor, Missed, Ring
+from quilt_pim.core.validate import ControlError
 from quilt_pim.counters import Counters
 
 MAX_PER_CONNECTION = 16

@@ -22,11 +22,11 @@ from prometheus_client import CollectorRegistry
 
 from quilt_crds.wire_network import MulticastSpec
 from quilt_multicast.core.state import Flow, Forward
+from quilt_multicast.engine import Observer
 from quilt_multicast.exchange import udp_socket
 from quilt_multicast.keeper import Keeper
 from quilt_multicast.metrics import MulticastMetrics
 from quilt_multicast.mroute import MulticastTable
-from quilt_multicast.observer import Observer
 from quilt_multicast.service import Host, Multicast, Wanted
 from quilt_netlink import Monitor, MulticastKernel, Snooping, VxlanGroup
 from quilt_nodeagent.core.peer import Peer, make_peer

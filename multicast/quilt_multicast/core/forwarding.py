@@ -16,8 +16,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
-from quilt_multicast.core.limits import Limits
-from quilt_multicast.core.members import LocalMembers, RemoteMembers
+from quilt_multicast.core.members import Limits, LocalMembers, RemoteMembers
 from quilt_multicast.core.mesh import Peer
 from quilt_multicast.core.state import MESH_SIDE, POD_SIDE, Entries, Flow, Forward
 
@@ -160,9 +159,9 @@ class Forwarding:
 
     def desired(self, groups: Iterable[str] | None = None) -> Entries:
         """What should stand in the kernel: about these groups, or about all."""
-        found = Entries()
+        found, peers = Entries(), self.topology.peers
         for group in list(self._groups) if groups is None else groups:
-            hosts = self._hosts(group)
+            hosts = {peers[vtep].host_ip for vtep in self.remote.members(group) if vtep in peers}
             for source in self._groups.get(group, ()):
                 flow = (source, group)
                 forward = self._forward(flow, bool(hosts))
@@ -170,10 +169,6 @@ class Forwarding:
                 if MESH_SIDE in forward.oifs:
                     found.copies |= {(self._key(group), host) for host in hosts}
         return found
-
-    def _hosts(self, group: str) -> set[str]:
-        peers = self.topology.peers
-        return {peers[vtep].host_ip for vtep in self.remote.members(group) if vtep in peers}
 
     def _forward(self, flow: Flow, wanted_elsewhere: bool) -> Forward:
         source, group = flow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 
 POD_SIDE = 0
@@ -30,22 +29,16 @@ class Entries:
     copies: set[Copy] = field(default_factory=set)
     flows: dict[Flow, Forward] = field(default_factory=dict)
 
-    def restrict(self, groups: Iterable[str], keys: Set[str]) -> Entries:
-        """Return the part that is about these groups and these keys of copies; looks at all that is held."""
-        chosen = set(groups)
-        return Entries(
-            {item for item in self.copies if item[0] in keys},
-            {flow: value for flow, value in self.flows.items() if flow[1] in chosen},
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Writes in the order of the fields: a flow is only sent to the mesh once its copies are made."""
+    """Writes in the order of the fields: a flow is only sent to the mesh once its copies are made.
+
+    None in place of what becomes of a flow: its entry is removed; these are the last.
+    """
 
     new_copies: tuple[Copy, ...] = ()
-    flows: tuple[tuple[Flow, Forward], ...] = ()
-    stale_flows: tuple[Flow, ...] = ()
+    flows: tuple[tuple[Flow, Forward | None], ...] = ()
     stale_copies: tuple[Copy, ...] = ()
 
     def growing(self, actual: Entries) -> Plan:
@@ -53,21 +46,19 @@ class Plan:
         flows = []
         for flow, forward in self.flows:
             held = actual.flows.get(flow)
-            if held is not None and held.iif == forward.iif:
+            if forward and held and held.iif == forward.iif:
                 forward = Forward(forward.iif, forward.oifs | held.oifs)
-            if forward != held:
+            if forward not in (None, held):
                 flows.append((flow, forward))
         return Plan(self.new_copies, tuple(flows))
-
-    def __len__(self) -> int:
-        return len(self.new_copies) + len(self.flows) + len(self.stale_flows) + len(self.stale_copies)
 
 
 def make_plan(desired: Entries, actual: Entries) -> Plan:
     """Return what makes `actual` like `desired`; both are about the same groups."""
+    changed = [item for item in desired.flows.items() if actual.flows.get(item[0]) != item[1]]
+    stale = [(flow, None) for flow in actual.flows if flow not in desired.flows]
     return Plan(
         tuple(sorted(desired.copies - actual.copies)),
-        tuple(item for item in desired.flows.items() if actual.flows.get(item[0]) != item[1]),
-        tuple(flow for flow in actual.flows if flow not in desired.flows),
+        (*changed, *stale),
         tuple(sorted(actual.copies - desired.copies)),
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from quilt_pim.core.errors import ControlError
 from quilt_pim.core.events import MsdpSaCacheChange
+from quilt_pim.core.validate import ControlError
 
 # RFC 3618 §5.3: at least 90 seconds; announcements come every 60.
 DEFAULT_HOLDTIME = 90
@@ -28,9 +28,6 @@ class SourceCache:
 
     def __init__(self) -> None:
         self._held: dict[Announcement, float] = {}
-
-    def __len__(self) -> int:
-        return len(self._held)
 
     def __iter__(self) -> Iterator[tuple[Announcement, float]]:
         return iter(sorted(self._held.items(), key=lambda item: (item[0].group, item[0].source, item[0].rp)))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quilt_pim.core import validate
-from quilt_pim.core.errors import ControlError
+from quilt_pim.core.validate import ControlError
 
 DISABLED = "disabled"
 STATIC = "static"

@@ -13,10 +13,9 @@ from ipaddress import IPv4Address
 from math import inf
 from typing import Any
 
-from quilt_pim.core.errors import ControlError
 from quilt_pim.core.events import PIM_HELLO, PimNeighborChange, Source
 from quilt_pim.core.pim import HOLDTIME_FOREVER, Hello
-from quilt_pim.core.validate import MESH_TAG
+from quilt_pim.core.validate import MESH_TAG, ControlError
 
 DEFAULT_PRIORITY = 1
 MAX_EXTERNAL = 4096
@@ -35,23 +34,15 @@ class External:
 
 
 @dataclass(frozen=True, slots=True)
-class LastHello:
-    """What a neighbor's last Hello carried; `dr_priority` is None without that option, `expires` for ever."""
-
-    dr_priority: int | None
-    expires: float | None
-    generation_id: int | None
-
-
-@dataclass(frozen=True, slots=True)
 class Neighbor:
-    """One neighbor on one interface, with all sides that know it."""
+    """One neighbor on one interface, with all sides that know it: its last Hello ends when it `expires`."""
 
     interface: str
     address: str
-    hello: LastHello | None = None
+    hello: Hello | None = None
     added: External | None = None
     mesh: External | None = None
+    expires: float = inf
 
     @property
     def external(self) -> External | None:
@@ -59,7 +50,7 @@ class Neighbor:
         return self.added or self.mesh
 
     @property
-    def side(self) -> LastHello | External | None:
+    def side(self) -> Hello | External | None:
         """The side that counts now; None where none knows it any more."""
         return self.hello or self.external
 
@@ -134,17 +125,16 @@ class NeighborTable:
             return self._without("hello", [held] if held and held.hello else [])
         if (held is None or held.hello is None) and self._learned >= MAX_LEARNED:
             raise ControlError(f"{MAX_LEARNED} neighbors are learned already; {address} is left out")
-        expires = None if hello.holdtime == HOLDTIME_FOREVER else now + hello.holdtime
-        state = LastHello(hello.dr_priority, expires, hello.generation_id)
-        return self._put(replace(held or Neighbor(interface, address), hello=state))
+        expires = inf if hello.holdtime == HOLDTIME_FOREVER else now + hello.holdtime
+        return self._put(replace(held or Neighbor(interface, address), hello=hello, expires=expires))
 
     def expire(self, now: float) -> list[PimNeighborChange]:
         """Forget Hellos whose holdtime is over."""
-        return self._without("hello", [n for n in self._held.values() if _hello_end(n) <= now])
+        return self._without("hello", [n for n in self._held.values() if n.hello and n.expires <= now])
 
     def next_expiry(self) -> float | None:
         """When `expire` has something to do next."""
-        soonest = min(map(_hello_end, self._held.values()), default=inf)
+        soonest = min((n.expires for n in self._held.values() if n.hello), default=inf)
         return None if soonest == inf else soonest
 
     def forget_hellos(self, interface: str) -> list[PimNeighborChange]:
@@ -191,7 +181,3 @@ def elect(candidates: Iterable[tuple[str, int | None]]) -> str | None:
     ranked = all(priority is not None for _, priority in standing)
     best = max(standing, key=lambda one: (one[1] if ranked else 0, IPv4Address(one[0])), default=None)
     return best[0] if best else None
-
-
-def _hello_end(held: Neighbor) -> float:
-    return inf if held.hello is None or held.hello.expires is None else held.hello.expires

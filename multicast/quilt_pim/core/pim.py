@@ -121,18 +121,13 @@ class _Reader:
     """Takes fields off the front of a message; PimError where it ends too soon."""
 
     def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
+        self.left = memoryview(data)
 
-    @property
-    def left(self) -> int:
-        return len(self._data) - self._at
-
-    def take(self, size: int) -> bytes:
-        if size > self.left:
-            raise PimError(f"the message ends {size - self.left} bytes too soon")
-        self._at += size
-        return self._data[self._at - size : self._at]
+    def take(self, size: int) -> memoryview:
+        if size > len(self.left):
+            raise PimError(f"the message ends {size - len(self.left)} bytes too soon")
+        taken, self.left = self.left[:size], self.left[size:]
+        return taken
 
     def number(self, size: int) -> int:
         return int.from_bytes(self.take(size), "big")
@@ -185,7 +180,7 @@ def _join_prune(body: _Reader) -> JoinPrune:
         for count, entries in zip(counts, (joins, prunes), strict=True):
             entries.extend(_entry(group, *body.prefixed()) for _ in range(count))
     if body.left:
-        raise PimError(f"{body.left} bytes follow the last group")
+        raise PimError(f"{len(body.left)} bytes follow the last group")
     return JoinPrune(upstream, tuple(joins), tuple(prunes), holdtime)
 
 

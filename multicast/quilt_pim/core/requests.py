@@ -13,10 +13,10 @@ import msgspec
 
 from quilt_pim.core import validate
 from quilt_pim.core.announcements import DEFAULT_HOLDTIME, MAX_HOLDTIME, Announcement
-from quilt_pim.core.errors import ControlError
 from quilt_pim.core.events import EventType
 from quilt_pim.core.rpf import Network, RpfInfo
 from quilt_pim.core.rpf_wire import decode_object, read_info
+from quilt_pim.core.validate import ControlError
 
 # Longest request line, newline included.
 MAX_LINE = 65536

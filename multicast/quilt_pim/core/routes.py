@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from quilt_pim.core.errors import ControlError
 from quilt_pim.core.events import PimRouteChange, RouteAction, RouteType
 from quilt_pim.core.pim import HOLDTIME_FOREVER, Entry
 from quilt_pim.core.rpf import RpfInfo
+from quilt_pim.core.validate import ControlError
 
 # Propagation delay and override interval of RFC 7761 §4.11, in seconds.
 OVERRIDE = 3.0

@@ -8,7 +8,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from quilt_crds.names import BRIDGE_DEVICE
 from quilt_multicast.core.mesh import Mesh
-from quilt_pim.core.errors import ControlError
+from quilt_pim.core.validate import ControlError
 
 Network = IPv4Network | IPv6Network
 
@@ -102,21 +102,15 @@ def _key(network: Network) -> tuple[int, int, int]:
     return network.version, network.prefixlen, int(network.network_address)
 
 
-class MeshRoutes:
+def mesh_route(mesh: Mesh, source: str) -> RpfInfo | None:
     """The way to a source by the mesh's routes: the own subnet on the bridge, a peer's behind its VTEP.
 
     Asked of the claims when somebody asks: nothing is kept, and nothing has to follow.
     """
-
-    def __init__(self, mesh: Mesh) -> None:
-        self._mesh = mesh
-
-    def lookup(self, source: str) -> RpfInfo | None:
-        """The way to a source inside the mesh, or None for everything else."""
-        claim = self._mesh.holder(source)
-        if claim is None:
-            return None
-        if claim.node == self._mesh.own_node:
-            return RpfInfo(BRIDGE_DEVICE, None, 0)
-        # Also where unicast is sent without encapsulation: multicast always uses the VXLAN device.
-        return RpfInfo(self._mesh.device, claim.vtep, 1)
+    claim = mesh.holder(source)
+    if claim is None:
+        return None
+    if claim.node == mesh.own_node:
+        return RpfInfo(BRIDGE_DEVICE, None, 0)
+    # Also where unicast is sent without encapsulation: multicast always uses the VXLAN device.
+    return RpfInfo(mesh.device, claim.vtep, 1)

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from quilt_pim.core import validate
-from quilt_pim.core.errors import ControlError
 from quilt_pim.core.rpf import RpfInfo, Upstream
+from quilt_pim.core.validate import ControlError
 
 # Longest message either side accepts.
 MAX_MESSAGE = 4096

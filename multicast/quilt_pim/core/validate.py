@@ -9,8 +9,6 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TypeVar
 
-from quilt_pim.core.errors import ControlError
-
 MAX_TAG = 128
 MAX_U32 = 0xFFFF_FFFF
 # IFNAMSIZ less the terminating zero byte.
@@ -19,6 +17,13 @@ MESH_TAG = "quilt-mesh/"
 _SHOWN = 60
 
 Parsed = TypeVar("Parsed")
+
+
+class ControlError(Exception):
+    """A request that cannot be done; the text says what, about which object, and what to do.
+
+    One type for everything that a caller can do wrong.
+    """
 
 
 def shown(value: object) -> str:

@@ -10,13 +10,14 @@ import socket
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from quilt_nodeagent.core.peers import PeerTable
-from quilt_pim.core.rpf import MeshRoutes
+from quilt_pim.core.rpf import mesh_route
 from tests.support.control_doubles import Running, serving
 from tests.support.multicast_streams import flowing
 from tests.support.multicast_world import Node, World, inside, make_world, until
@@ -107,7 +108,7 @@ async def test_smcroute_beside_the_agent(world: World, make_netns: Callable[[], 
             running.plane.set_mesh(peers)
             table = PeerTable(one.name, "vxlan100")
             table.replace(world.claims.values())
-            running.plane.upstream = MeshRoutes(table).lookup
+            running.plane.upstream = partial(mesh_route, table)
             client = await running.client()
             await client.ok("EnablePim", interface="eth1")
             near, far = one.pods[1].receiver(IMPORTED), two.pods[0].receiver(GROUP)

@@ -9,7 +9,7 @@ import yaml
 
 from quilt_crds.capacity import pod_addresses
 from quilt_crds.quiltnetwork import MTU_MIN, QuiltNetworkSpec
-from quilt_multicast.core.limits import Limits
+from quilt_multicast.core.members import Limits
 from quilt_operator.core.plan import make_pools
 from tests.support.pages import ROOT
 

@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quilt_multicast.core.forwarding import Forwarding, Topology
-from quilt_multicast.core.limits import Limits
-from quilt_multicast.core.members import LocalMembers, RemoteMembers
+from quilt_multicast.core.members import Limits, LocalMembers, RemoteMembers
 from quilt_multicast.core.state import MESH_SIDE, POD_SIDE, Forward
 from quilt_nodeagent.core.peer import make_peer
 

@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 from quilt_crds.wire_network import MulticastSpec
 from quilt_multicast import service as multicast_service
 from quilt_multicast.core.forwarding import Topology
-from quilt_multicast.core.limits import Limits
+from quilt_multicast.core.members import Limits
 from quilt_multicast.core.state import Entries
 from quilt_multicast.core.sync import Sync
 from quilt_multicast.core.wire import Ack, Body, Envelope, encode
@@ -143,7 +143,6 @@ async def test_after_lost_notifications_whose_a_pod_is_is_asked_again() -> None:
     engine = Engine(
         cast(MulticastDataplane, dataplane),
         cast(Exchange, exchange),
-        Limits(),
         MulticastMetrics(CollectorRegistry()),
         open_monitor=lambda: cast(MonitorLike, None),
     )
@@ -151,7 +150,7 @@ async def test_after_lost_notifications_whose_a_pod_is_is_asked_again() -> None:
         Topology(["10.42.1.0/24"], [make_peer("default", "10.42.2.0/24", "n2", "Up", "198.18.0.2")]), ()
     )
     engine.remote.change(HOSTILE, ["239.1.1.1"], ())
-    engine.choose(frozenset({"media"}))
+    engine.configure(Limits(), frozenset({"media"}))
     engine._run()
     engine.forwarding.add("10.42.1.5", "239.1.1.1", 0)
     assert engine.forwarding.desired().copies

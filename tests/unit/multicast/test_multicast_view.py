@@ -6,8 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from quilt_multicast.core.forwarding import Forwarding, Topology
-from quilt_multicast.core.limits import Limits
-from quilt_multicast.core.members import LocalMembers, RemoteMembers
+from quilt_multicast.core.members import Limits, LocalMembers, RemoteMembers
 from quilt_multicast.core.state import MESH_SIDE, POD_SIDE
 from quilt_multicast.mroute import FlowCounters
 from quilt_multicast.view import TOTALS, GroupInfo, MulticastState, RouteInfo
@@ -39,7 +38,7 @@ def engine() -> Any:
 
 def test_the_dataplane_is_shown_by_names_of_interfaces() -> None:
     held = engine()
-    state = MulticastState(lambda: held, lambda: {PEER.vtep: PEER})
+    state = MulticastState(lambda: held)
     assert state.groups() == [GroupInfo(GROUP, "quilt0", ("lo", "#999999"), ("node-2",))]
     assert state.routes() == [
         RouteInfo(GROUP, SOURCE, "quilt0", ("vxlan100",), ("198.18.0.2",), packets=7, bytes=99)
@@ -49,6 +48,6 @@ def test_the_dataplane_is_shown_by_names_of_interfaces() -> None:
 
 
 def test_nothing_is_shown_while_multicast_is_off() -> None:
-    state = MulticastState(lambda: None, dict)
+    state = MulticastState()
     assert (state.groups(), state.routes(), state.group_totals()) == ([], [], [])
     assert state.counters() == dict.fromkeys(TOTALS, 0)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from quilt_pim.core.errors import ControlError
 from quilt_pim.core.events import PIM_HELLO, PimNeighborChange, Source
 from quilt_pim.core.neighbors import (
     MAX_EXTERNAL,
@@ -15,6 +14,7 @@ from quilt_pim.core.neighbors import (
     elect,
 )
 from quilt_pim.core.pim import HOLDTIME_FOREVER, Hello
+from quilt_pim.core.validate import ControlError
 from tests.support.control_doubles import Client, Running, addresses, serving
 
 BABEL = Source(external=True, tag="babel")
@@ -64,7 +64,7 @@ class TestTable:
         held = table.get("eth0", "10.0.0.2")
         assert held is not None
         assert held.hello is not None
-        assert (held.source, held.dr_priority, held.hello.expires) == (PIM_HELLO, 3, 105.0)
+        assert (held.source, held.dr_priority, held.expires) == (PIM_HELLO, 3, 105.0)
 
     def test_a_goodbye_ends_the_hello_state_and_an_endless_holdtime_never_does(self) -> None:
         table = NeighborTable()

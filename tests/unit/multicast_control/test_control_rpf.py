@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from functools import partial
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from quilt_nodeagent.core.peer import make_peer
 from quilt_nodeagent.core.peers import PeerTable
 from quilt_pim.core.cache import TtlCache
-from quilt_pim.core.rpf import MeshRoutes, RpfInfo, StaticRoutes
+from quilt_pim.core.rpf import RpfInfo, StaticRoutes, mesh_route
 from quilt_pim.core.rpf_wire import InvalidAnswerError, parse_answer
 from tests.support.control_doubles import Client, Running, serving
 
@@ -73,17 +74,17 @@ class TestTables:
 
     def test_the_mesh_knows_its_own_subnets_its_peers_and_nothing_else(self) -> None:
         table = mesh_of("10.42.1.0/24", "10.42.2.0/24", "fd42:2::/64")
-        mesh = MeshRoutes(table)
-        assert mesh.lookup("10.42.1.7") == RpfInfo("quilt0", None, 0)
-        assert mesh.lookup("10.42.2.7") == RpfInfo("vxlan100", "10.42.2.0", 1)
-        assert mesh.lookup("fd42:2::7") == RpfInfo("vxlan100", "fd42:2::", 1)
-        assert mesh.lookup("10.42.3.7") is None
+        lookup = partial(mesh_route, table)
+        assert lookup("10.42.1.7") == RpfInfo("quilt0", None, 0)
+        assert lookup("10.42.2.7") == RpfInfo("vxlan100", "10.42.2.0", 1)
+        assert lookup("fd42:2::7") == RpfInfo("vxlan100", "fd42:2::", 1)
+        assert lookup("10.42.3.7") is None
         table.replace(mesh_of("10.42.1.0/24", "10.42.3.0/25").claims())
-        assert mesh.lookup("10.42.2.7") is None
-        assert mesh.lookup("10.42.3.7") == RpfInfo("vxlan100", "10.42.3.0", 1)
-        assert mesh.lookup("10.42.3.129") is None
+        assert lookup("10.42.2.7") is None
+        assert lookup("10.42.3.7") == RpfInfo("vxlan100", "10.42.3.0", 1)
+        assert lookup("10.42.3.129") is None
         table.set_device("vxlan7")
-        assert mesh.lookup("10.42.3.7") == RpfInfo("vxlan7", "10.42.3.0", 1)
+        assert lookup("10.42.3.7") == RpfInfo("vxlan7", "10.42.3.0", 1)
 
     def test_the_cache_hits_misses_and_expires(self) -> None:
         cache: TtlCache[int] = TtlCache(30.0, capacity=2)
@@ -219,7 +220,7 @@ async def ask_mesh(running: Running, message: bytes, *, end: bool = False) -> di
 
 async def test_the_meshs_routes_are_served(running: Running) -> None:
     table = mesh_of("10.42.1.0/24", "10.42.2.0/24")
-    running.plane.upstream = MeshRoutes(table).lookup
+    running.plane.upstream = partial(mesh_route, table)
     own = await ask_mesh(running, b'{"query":"rpf","source":"10.42.1.9"}\n')
     assert own == {"upstream_interface": "quilt0", "upstream_neighbor": None, "metric": 0}
     peer = await ask_mesh(running, b'{"query":"rpf","source":"10.42.2.9"}', end=True)
@@ -249,7 +250,7 @@ async def test_an_agent_can_be_the_provider_of_another(tmp_path: Path) -> None:
     folder = tmp_path / "second"
     folder.mkdir()
     async with serving(tmp_path) as first, serving(folder) as second:
-        first.plane.upstream = MeshRoutes(mesh_of("10.42.1.0/24")).lookup
+        first.plane.upstream = partial(mesh_route, mesh_of("10.42.1.0/24"))
         client = await second.client()
         await client.ok("SetRpfProvider", provider=first.plane.config.rpf_sock)
         reply = await client.ok("QueryRpf", source="10.42.1.9")

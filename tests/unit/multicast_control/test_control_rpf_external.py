@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from quilt_pim.core.errors import ControlError
 from quilt_pim.core.rpf import RpfInfo
+from quilt_pim.core.validate import ControlError
 from quilt_pim.counters import Counters
 from quilt_pim.rpf_provider import LookupFailedError, RpfProvider, check_socket
 from tests.support.control_doubles import TIMEOUT, Provider, eventually, serving

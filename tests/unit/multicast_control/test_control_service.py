@@ -11,8 +11,7 @@ import pytest
 from click.testing import CliRunner
 from prometheus_client import CollectorRegistry, generate_latest
 
-from quilt_multicast.core.limits import Limits
-from quilt_multicast.core.members import LocalMembers
+from quilt_multicast.core.members import Limits, LocalMembers
 from quilt_multicast.core.state import MESH_SIDE, POD_SIDE, Forward
 from quilt_multicast.view import MulticastState
 from quilt_nodeagent.core.peer import Peer, make_peer

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from quilt_multicast.view import GroupInfo, MulticastState, RouteInfo
 from quilt_pim.core import validate
 from quilt_pim.core.config import ControlConfig
-from quilt_pim.core.errors import ControlError
 from quilt_pim.core.requests import COMMANDS, MAX_LINE, read, request_id
+from quilt_pim.core.validate import ControlError
 from quilt_pim.unix import Credentials, allowed
 from tests.support.control_doubles import Client, Running, serving
 
