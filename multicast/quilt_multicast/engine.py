@@ -27,13 +27,12 @@ from quilt_netlink import BridgeGroup, Change, Event, Link, MonitorLike, Netlink
 
 log = structlog.get_logger()
 
-# Seconds: the safety net under the notifications, how often flows are looked at, and how long peers may take
-# to tell their members before what a predecessor left is ended.
+# Seconds: the safety net under the notifications, how often flows are looked at, how often peers that fell
+# silent, and how long peers may take to tell their members before what a predecessor left is ended.
 RESYNC = 60.0
 LOOK = 30.0
-SETTLE = 1.5
-# Seconds between looks for peers that fell silent.
 SILENT = 1.0
+SETTLE = 1.5
 
 
 class Observer:
@@ -115,7 +114,7 @@ class Engine:
         """Follow who is in the mesh, and which peers speak; members of who is gone count no longer."""
         self.forwarding.topology = topology
         for vtep in self.exchange.set_peers(topology.vtep, peers):
-            if groups := self.remote.purge(vtep):
+            if groups := self.remote.change(vtep, (), self.remote.of(vtep)):
                 log.info("multicast_members_purged", vtep=vtep, groups=len(groups))
         self._mark(set(self.forwarding.groups))
         self.forwarding.reconsider()
@@ -223,7 +222,12 @@ class Engine:
         if self._received_at:
             self._metrics.join_seconds.observe(now - self._received_at)
             self._received_at = 0.0
-        self._count()
+        local, tracked = self.local, self.dataplane.tracked
+        self._metrics.groups.labels("local").set(len(local.groups))
+        self._metrics.groups.labels("remote").set(len(self.remote.groups))
+        self._metrics.refused_joins.set(len(local.refused))
+        self._metrics.flows.set(len(tracked.flows))
+        self._metrics.copies.set(len(tracked.copies))
 
     def _pass(self) -> None:
         if self._settling and self.exchange.complete():
@@ -264,11 +268,3 @@ class Engine:
         counted = self.dataplane.counters()
         carried = [((flow.source, flow.group), flow.packets + flow.wrong_interface) for flow in counted]
         self._mark(self.forwarding.forget_idle(carried) | self.forwarding.reconsider(all_=True))
-
-    def _count(self) -> None:
-        local, tracked = self.local, self.dataplane.tracked
-        self._metrics.groups.labels("local").set(len(local.groups))
-        self._metrics.groups.labels("remote").set(len(self.remote.groups))
-        self._metrics.refused_joins.set(len(local.refused))
-        self._metrics.flows.set(len(tracked.flows))
-        self._metrics.copies.set(len(tracked.copies))

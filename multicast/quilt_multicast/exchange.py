@@ -80,10 +80,8 @@ class Exchange:
 
     def close(self) -> None:
         """Stop talking and listening."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         self._unbind()
+        self._pump()
 
     def _bind(self, vtep: str) -> None:
         if vtep == self._bound and (self._sock is not None or not vtep):
@@ -114,7 +112,7 @@ class Exchange:
             self._sock = None
 
     def _pump(self) -> None:
-        """Send what is due and come back for the rest."""
+        """Send what is due and come back for the rest; not any more once nothing can be sent."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

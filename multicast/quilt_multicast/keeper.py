@@ -52,7 +52,6 @@ class Keeper:
         return received[0] if received else None
 
     def _say(self, reason: str) -> None:
-        if bool(reason) != self._lost:
-            self._lost = bool(reason)
-            if reason:
-                log.info("descriptor_not_kept", name=self._name, reason=reason)
+        if reason and not self._lost:
+            log.info("descriptor_not_kept", name=self._name, reason=reason)
+        self._lost = bool(reason)

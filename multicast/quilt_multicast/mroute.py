@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import os
 import socket
 import struct
 from dataclasses import dataclass
@@ -63,6 +62,7 @@ class MulticastTable:
     """One multicast routing table. Every write raises MrouteError."""
 
     def __init__(self, sock: socket.socket, table: int) -> None:
+        sock.setblocking(False)
         self._sock = sock
         self.table = table
 
@@ -82,16 +82,13 @@ class MulticastTable:
         except OSError as error:
             sock.close()
             raise _refused(error) from error
-        sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _QUEUE)
         return cls(sock, table)
 
     @classmethod
     def adopt(cls, descriptor: int) -> Self:
         """Go on with our own table, whose socket a predecessor had; owns the descriptor from now on."""
-        sock = socket.socket(fileno=descriptor)
-        sock.setblocking(False)
-        return cls(sock, OWN_TABLE)
+        return cls(socket.socket(fileno=descriptor), OWN_TABLE)
 
     def fileno(self) -> int:
         """Descriptor that becomes readable with upcalls."""
@@ -154,8 +151,7 @@ class MulticastTable:
             self._sock.setsockopt(socket.IPPROTO_IP, option, value)
         except OSError as error:
             if error.errno not in fine:
-                text = os.strerror(error.errno or 0)
-                raise MrouteError(f"Multicast routing table {self.table}: {text}") from error
+                raise MrouteError(f"Multicast routing table {self.table}: {error.strerror}") from error
 
 
 def _choose(sock: socket.socket) -> int:
@@ -181,5 +177,5 @@ def _refused(error: OSError) -> MrouteError:
     elif error.errno == errno.ENOPROTOOPT:
         text = "This kernel has no IPv4 multicast routing (CONFIG_IP_MROUTE)."
     else:
-        text = f"Cannot take the multicast routing table: {os.strerror(error.errno or 0)}."
+        text = f"Cannot take the multicast routing table: {error.strerror}."
     return MrouteError(text)

@@ -23,9 +23,8 @@ class Admission:
 
     def choose(self, namespaces: Set[str]) -> bool:
         """Admit pods of these namespaces alone, or all where there are none; return whether that is new."""
-        changed = namespaces != self._chosen
-        self._chosen = namespaces
-        return changed
+        before, self._chosen = self._chosen, namespaces
+        return namespaces != before
 
     def port(self, port: int) -> bool:
         """Whether the pod behind an interface may be a member."""
@@ -33,9 +32,7 @@ class Admission:
 
     def source(self, address: str) -> bool:
         """Whether the pod with an address may send to other nodes."""
-        if not self._chosen:
-            return True
-        return self._namespace(_interface(address)) in self._chosen
+        return not self._chosen or self._namespace(_interface(address)) in self._chosen
 
     def exists(self, address: str) -> bool:
         """Whether an address of this node's subnets is a pod's."""

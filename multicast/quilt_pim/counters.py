@@ -43,10 +43,6 @@ class Counters(dict[str, int]):
     def __init__(self) -> None:
         super().__init__(dict.fromkeys(NAMES, 0))
 
-    def add(self, name: str, count: int = 1) -> None:
-        """Count."""
-        self[name] += count
-
 
 class ControlCollector(Collector):
     """`quilt_multicast_control_total{what=…}`, and whatever the dataplane counts beside it."""

@@ -14,7 +14,6 @@ from quilt_pim.core import requests as ask
 from quilt_pim.core.config import provider
 from quilt_pim.core.events import RouteType
 from quilt_pim.core.neighbors import DEFAULT_PRIORITY, External, Neighbor
-from quilt_pim.core.requests import Request
 from quilt_pim.core.routes import Route
 from quilt_pim.core.validate import ControlError
 from quilt_pim.plane import ControlPlane
@@ -49,7 +48,7 @@ class Handlers:
             "GetConfig": self._config,
         }
 
-    async def answer(self, name: str, request: Request, session: Session) -> Reply:
+    async def answer(self, name: str, request: ask.Request, session: Session) -> Reply:
         """The data of the reply to a command with these fields."""
         if isinstance(request, ask.QueryRpf):
             return await self._query(request)
@@ -79,7 +78,7 @@ class Handlers:
         self._plane.publish(*self._plane.neighbors.remove(request.interface, request.address))
         return {"address": request.address, "interface": request.interface}
 
-    def _list_external(self, _request: Request) -> Reply:
+    def _list_external(self, _request: ask.Request) -> Reply:
         return {"neighbors": self._neighbors(n for n in self._plane.neighbors if n.external is not None)}
 
     def _clear_neighbors(self, request: ask.ClearExternalNeighbors) -> Reply:
@@ -87,7 +86,7 @@ class Handlers:
         self._plane.publish(*events)
         return {"removed": removed}
 
-    def _list_neighbors(self, _request: Request) -> Reply:
+    def _list_neighbors(self, _request: ask.Request) -> Reply:
         held = list(self._plane.neighbors)
         names = sorted({n.interface for n in held} | set(self._plane.speakers.names()))
         return {
@@ -136,11 +135,11 @@ class Handlers:
         self._plane.rpf_changed()
         return {"source": str(source), "removed": removed}
 
-    def _list_routes(self, _request: Request) -> Reply:
+    def _list_routes(self, _request: ask.Request) -> Reply:
         held = self._plane.rpf.static
         return {"routes": [{"source": str(source), "rpf": asdict(info)} for source, info in held]}
 
-    def _clear_routes(self, _request: Request) -> Reply:
+    def _clear_routes(self, _request: ask.Request) -> Reply:
         removed = self._plane.rpf.static.clear()
         self._plane.rpf_changed()
         return {"removed": removed}
@@ -150,7 +149,7 @@ class Handlers:
         # The message's origin is checked as MSDP does (RFC 3618 §10.1): it must come from towards its RP.
         verdict = await self._plane.rpf.arrives(item.rp, request.interface)
         if not verdict.passed:
-            self._plane.counters.add("sources_refused")
+            self._plane.counters["sources_refused"] += 1
             raise ControlError(f"Source {item.source} of {item.group} fails the RPF check: {verdict.reason}")
         change = self._plane.sources.announce(item, request.holdtime, time.monotonic())
         self._plane.publish(change)
@@ -162,16 +161,16 @@ class Handlers:
         self._plane.publish(change)
         return {"source": change.source, "group": change.group, "rp": change.rp, "action": change.action}
 
-    def _list_sources(self, _request: Request) -> Reply:
+    def _list_sources(self, _request: ask.Request) -> Reply:
         now = time.monotonic()
         held = self._plane.sources
         return {"sources": [{**asdict(a), "expires_in_secs": round(until - now)} for a, until in held]}
 
-    def _mroute(self, _request: Request) -> Reply:
+    def _mroute(self, _request: ask.Request) -> Reply:
         made = [_route(route, "SG", "mesh") for route in self._plane.state.routes()]
         return {"routes": [*made, *map(_joined, self._plane.routes)]}
 
-    def _config(self, _request: Request) -> Reply:
+    def _config(self, _request: ask.Request) -> Reply:
         plane = self._plane
         return {
             "config": {

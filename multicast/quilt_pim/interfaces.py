@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import socket
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 
 from quilt_pim.core.validate import ControlError
@@ -33,13 +34,16 @@ def look(name: str) -> Interface:
         index = socket.if_nametoindex(name)
     except OSError as error:
         raise ControlError(f"There is no interface {name!r} on this node") from error
+    request, address = _IFREQ.pack(name.encode(), b""), None
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            answer = fcntl.ioctl(probe, _SIOCGIFFLAGS, _IFREQ.pack(name.encode(), b""))
+            _, flags = _FLAGS.unpack(fcntl.ioctl(probe, _SIOCGIFFLAGS, request))
         except OSError as error:
             raise ControlError(f"Interface {name!r} went away") from error
-        _, flags = _FLAGS.unpack(answer)
-        return Interface(name, index, bool(flags & _IFF_MULTICAST), _primary(probe, name))
+        with suppress(OSError):
+            # struct sockaddr_in: family, port, address.
+            address = socket.inet_ntoa(fcntl.ioctl(probe, _SIOCGIFADDR, request)[20:24])
+    return Interface(name, index, bool(flags & _IFF_MULTICAST), address)
 
 
 def multicast(name: str) -> Interface:
@@ -50,12 +54,3 @@ def multicast(name: str) -> Interface:
             f"Interface {name!r} has multicast off; turn it on with `ip link set {name} multicast on`"
         )
     return found
-
-
-def _primary(probe: socket.socket, name: str) -> str | None:
-    try:
-        answer = fcntl.ioctl(probe, _SIOCGIFADDR, _IFREQ.pack(name.encode(), b""))
-    except OSError:
-        return None
-    # struct sockaddr_in: family, port, address.
-    return socket.inet_ntoa(answer[20:24])

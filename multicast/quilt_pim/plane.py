@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
+from math import inf
 
 import structlog
 
@@ -92,14 +93,13 @@ class ControlPlane:
             self._deadlines.clear()
             now = time.monotonic()
             self._expire(now)
-            due = [
+            soonest = min(
                 self.neighbors.next_expiry(),
                 self.routes.next_expiry(),
                 self.sources.next_expiry(),
                 self.speakers.next_tick(now),
-            ]
-            soonest = min((at for at in due if at is not None), default=None)
-            await wait(self._deadlines, None if soonest is None else max(0.0, soonest - now))
+            )
+            await wait(self._deadlines, None if soonest == inf else max(0.0, soonest - now))
 
     def _expire(self, now: float) -> None:
         for interface in self.speakers.tick(now):
@@ -134,19 +134,19 @@ class ControlPlane:
             try:
                 await self._apply(interface, source, message)
             except ControlError as error:
-                self.counters.add("pim_dropped")
+                self.counters["pim_dropped"] += 1
                 log.warning("pim_join_dropped", interface=interface, neighbor=source, error=str(error))
 
     def receive(self, interface: str, source: str, destination: str, message: bytes) -> None:
         """Take in one PIM packet; whatever is wrong with it is counted, nothing is raised."""
         own = self._own_address(interface)
         if source == own or destination != ALL_PIM_ROUTERS:
-            self.counters.add("pim_ignored")
+            self.counters["pim_ignored"] += 1
             return
         try:
             read = parse(message)
         except PimError as error:
-            self.counters.add("pim_invalid")
+            self.counters["pim_invalid"] += 1
             log.debug("pim_invalid", interface=interface, source=source, error=str(error))
             return
         if isinstance(read, Hello):
@@ -154,7 +154,7 @@ class ControlPlane:
         elif isinstance(read, JoinPrune):
             self._accept(interface, source, read, own)
         else:
-            self.counters.add("pim_ignored")
+            self.counters["pim_ignored"] += 1
 
     def designated(self, interface: str) -> str | None:
         """Address of the interface's designated router; we stand for election where we send Hellos."""
@@ -166,14 +166,14 @@ class ControlPlane:
         return elect(standing)
 
     def _hello(self, interface: str, source: str, hello: Hello) -> None:
-        self.counters.add("hellos_received")
+        self.counters["hellos_received"] += 1
         held = self.neighbors.get(interface, source)
         before = held.hello.generation_id if held and held.hello else None
         fresh = held is None or held.hello is None or before != hello.generation_id
         try:
             self.publish(*self.neighbors.receive(interface, source, hello, time.monotonic()))
         except ControlError as error:
-            self.counters.add("pim_dropped")
+            self.counters["pim_dropped"] += 1
             log.warning("pim_hello_dropped", interface=interface, error=str(error))
             return
         if fresh and hello.holdtime:
@@ -183,15 +183,15 @@ class ControlPlane:
     def _accept(self, interface: str, source: str, message: JoinPrune, own: str | None) -> None:
         if self.neighbors.get(interface, source) is None:
             # RFC 7761 §4.5: from a router that is no neighbor nothing is accepted.
-            self.counters.add("stranger_refused")
+            self.counters["stranger_refused"] += 1
             # One line for each, and no more than so many: everybody on the link can send these.
             if len(self._strangers) < _STRANGERS and (interface, source) not in self._strangers:
                 self._strangers.add((interface, source))
                 log.warning("pim_stranger_refused", interface=interface, source=source)
         elif message.upstream != own:
-            self.counters.add("not_for_us")
+            self.counters["not_for_us"] += 1
         elif self._queue.full():
-            self.counters.add("pim_dropped")
+            self.counters["pim_dropped"] += 1
         else:
             self._queue.put_nowait((interface, source, message))
 
@@ -208,18 +208,18 @@ class ControlPlane:
         for entry in message.joins:
             if self._passes(entry, interface, verdicts):
                 info = verdicts[entry.source].info
-                self.counters.add("joins_accepted")
+                self.counters["joins_accepted"] += 1
                 self.publish(*self.routes.join(entry, interface, info, message.holdtime, now))
         for entry in message.prunes:
             if self._passes(entry, interface, verdicts):
-                self.counters.add("prunes_accepted")
+                self.counters["prunes_accepted"] += 1
                 self.publish(*self.routes.prune(entry, interface, delay, now))
         self.deadlines_changed()
 
     def _passes(self, entry: Entry, interface: str, verdicts: dict[str, Found]) -> bool:
         if entry.source not in verdicts:
             # (S,G,rpt): pruning one source off a shared tree that is not built here.
-            self.counters.add("pim_ignored")
+            self.counters["pim_ignored"] += 1
             return False
         verdict = verdicts[entry.source]
         if not verdict.passed:
@@ -227,7 +227,7 @@ class ControlPlane:
         return verdict.passed
 
     def _refused(self, interface: str, source: str, verdict: Found) -> None:
-        self.counters.add("rpf_refused")
+        self.counters["rpf_refused"] += 1
         log.debug("rpf_refused", interface=interface, source=source, reason=verdict.reason)
 
     def _own_address(self, interface: str) -> str | None:

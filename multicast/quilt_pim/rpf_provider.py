@@ -10,14 +10,14 @@ import asyncio
 import os
 import stat
 import time
+from collections import OrderedDict
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import structlog
 
 from quilt_pim.core import config, rpf_wire
-from quilt_pim.core.cache import TtlCache
 from quilt_pim.core.rpf import RpfInfo, StaticRoutes
 from quilt_pim.core.validate import ControlError
 from quilt_pim.counters import Counters
@@ -29,6 +29,12 @@ log = structlog.get_logger()
 TIMEOUT = 1.0
 # Questions on their way at once.
 _PARALLEL = 32
+
+
+# Sources whose answers are kept at once; the oldest makes room.
+CAPACITY = 16384
+
+Value = TypeVar("Value")
 
 
 class LookupFailedError(ControlError):
@@ -50,6 +56,40 @@ class Found:
 
 
 UNCHECKED = Found(None, "RPF checks are disabled")
+
+
+class TtlCache(Generic[Value]):
+    """Values by key for `ttl` seconds of the clock that callers pass; a ttl of 0 keeps nothing."""
+
+    def __init__(self, ttl: float, capacity: int = CAPACITY) -> None:
+        self._ttl = ttl
+        self._capacity = capacity
+        self._held: OrderedDict[str, tuple[float, Value | None]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def get(self, key: str, now: float) -> Value | None:
+        """The value while it is fresh."""
+        expires, value = self._held.get(key, (now, None))
+        if expires > now:
+            return value
+        self._held.pop(key, None)
+        return None
+
+    def put(self, key: str, value: Value, now: float) -> None:
+        """Keep a value from now on."""
+        if self._ttl <= 0:
+            return
+        self._held.pop(key, None)
+        self._held[key] = (now + self._ttl, value)
+        # All live equally long, so the first is always the oldest.
+        while self._held and (len(self._held) > self._capacity or next(iter(self._held.values()))[0] <= now):
+            self._held.popitem(last=False)
+
+    def clear(self) -> None:
+        """Forget everything: what was asked may be answered otherwise now."""
+        self._held.clear()
 
 
 class RpfProvider:
@@ -94,7 +134,7 @@ class RpfProvider:
         """The way to a source; LookupFailedError when the provider fails."""
         if self.provider == config.DISABLED:
             return UNCHECKED
-        self._counters.add("rpf_queries")
+        self._counters["rpf_queries"] += 1
         provider = self.provider
         if provider == config.STATIC:
             info = self.static.lookup(source)
@@ -105,7 +145,7 @@ class RpfProvider:
                 # Another one was chosen while this one was asked: its answer counts no longer.
                 return await self.lookup(source)
         if found.info is None:
-            self._counters.add("rpf_no_route")
+            self._counters["rpf_no_route"] += 1
         return found
 
     async def arrives(self, source: str, interface: str | None) -> Found:
@@ -132,9 +172,9 @@ class RpfProvider:
     async def _ask(self, source: str) -> Found:
         cached = self._cache.get(source, time.monotonic())
         if cached is not None:
-            self._counters.add("rpf_cache_hits")
+            self._counters["rpf_cache_hits"] += 1
             return replace(cached, cached=True)
-        self._counters.add("rpf_cache_misses")
+        self._counters["rpf_cache_misses"] += 1
         task = self._asking.get(source)
         if task is None:
             # One question for all who wait for the same answer, and none of them can cancel the others'.
@@ -168,7 +208,7 @@ class RpfProvider:
         return Found(None, f"the RPF provider has no route to {source}: {answer}")
 
     def _failed(self, counter: str, why: str, source: str) -> LookupFailedError:
-        self._counters.add(counter)
+        self._counters[counter] += 1
         return LookupFailedError(f"RPF of {source}: the provider {self.provider} {why}")
 
 

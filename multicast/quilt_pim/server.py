@@ -74,21 +74,21 @@ class ControlServer(UnixServer):
             await session.close()
 
     def _too_long(self) -> bytes:
-        self._counters.add("request_errors")
+        self._counters["request_errors"] += 1
         return _refusal(f"a request has at most {MAX_LINE} bytes")
 
     async def _reply(self, line: bytes, session: Session) -> dict[str, Any]:
         given = None
-        self._counters.add("requests")
+        self._counters["requests"] += 1
         try:
             document, given = request_id(line)
             reply = {"success": True, **await self._answer(*read(document), session)}
         except ControlError as error:
-            self._counters.add("request_errors")
+            self._counters["request_errors"] += 1
             reply = {"success": False, "error": str(error)}
         except Exception:
             log.exception("control_request_failed")
-            self._counters.add("request_errors")
+            self._counters["request_errors"] += 1
             reply = {"success": False, "error": "This failed inside the agent; its log has the reason"}
         return reply if given is None else {**reply, "id": given}
 
@@ -104,7 +104,7 @@ class RpfServer(UnixServer):
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         too_long = rpf_wire.refusal(f"a query has at most {rpf_wire.MAX_MESSAGE} bytes")
         async for line in lines(reader, writer, lambda: too_long):
-            self._counters.add("rpf_served")
+            self._counters["rpf_served"] += 1
             writer.write(rpf_wire.answer(line, self._plane.upstream))
             await writer.drain()
 

@@ -8,6 +8,7 @@ import socket
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 
 import structlog
 
@@ -15,7 +16,6 @@ from quilt_pim import interfaces
 from quilt_pim.core.neighbors import DEFAULT_PRIORITY
 from quilt_pim.core.pim import HELLO_PERIOD, HOLDTIME, Hello, build_hello
 from quilt_pim.core.validate import ControlError
-from quilt_pim.interfaces import Interface
 
 log = structlog.get_logger()
 
@@ -46,6 +46,13 @@ class Speaker:
     passive: bool = False
     socket: PimSocket | None = None
     generation_id: int = field(default_factory=lambda: random.getrandbits(32))
+
+    def silence(self) -> bool:
+        """Close the socket; whether there was one."""
+        made, self.socket = self.socket, None
+        if made is not None:
+            made.close()
+        return made is not None
 
 
 class Speakers:
@@ -93,8 +100,7 @@ class Speakers:
         if held is None:
             raise ControlError(f"PIM is not enabled on {name!r}")
         self._say(held, holdtime=0)
-        if held.socket is not None:
-            held.socket.close()
+        held.silence()
         log.info("pim_disabled", interface=name)
 
     def close(self) -> None:
@@ -117,10 +123,10 @@ class Speakers:
                 held.next_hello = now + HELLO_PERIOD
         return gone
 
-    def next_tick(self, now: float) -> float | None:
-        """When `tick` has something to do next; None while PIM is spoken nowhere."""
+    def next_tick(self, now: float) -> float:
+        """When `tick` has something to do next; inf while PIM is spoken nowhere."""
         if not self._held:
-            return None
+            return inf
         # Devices are looked at this often too: a bound socket stays silent when its device is made again.
         hellos = [held.next_hello for held in self._held.values() if held.socket]
         return min([now + TRIGGERED, *hellos])
@@ -129,25 +135,20 @@ class Speakers:
         try:
             found = interfaces.multicast(held.name)
         except ControlError as error:
-            if held.socket is None:
-                return False
-            log.warning("pim_interface_gone", interface=held.name, error=str(error))
-            held.socket.close()
-            held.socket = None
-            return True
-        had = held.socket is not None
-        if held.socket is not None:
-            if held.socket.interface.index == found.index:
-                return False
-            held.socket.close()
-            held.socket = None
+            gone = held.silence()
+            if gone:
+                log.warning("pim_interface_gone", interface=held.name, error=str(error))
+            return gone
+        if held.socket is not None and held.socket.interface.index == found.index:
+            return False
+        gone = held.silence()
         try:
             held.socket = PimSocket(found, self._received)
             held.next_hello = 0.0
             log.info("pim_interface_back", interface=held.name)
         except ControlError as error:
             log.debug("pim_waits", interface=held.name, error=str(error))
-        return had
+        return gone
 
     def _say(self, held: Speaker, holdtime: int = HOLDTIME) -> None:
         if held.socket is None or held.passive:
@@ -161,7 +162,7 @@ class Speakers:
 class PimSocket:
     """Listens on one interface until closed; ControlError says what is missing when it cannot."""
 
-    def __init__(self, interface: Interface, received: Received) -> None:
+    def __init__(self, interface: interfaces.Interface, received: Received) -> None:
         self.interface = interface
         self._received = received
         self._socket = _open(interface)
@@ -198,7 +199,7 @@ def split(packet: bytes) -> tuple[str, str, bytes] | None:
     return socket.inet_ntoa(packet[12:16]), socket.inet_ntoa(packet[16:20]), packet[header:]
 
 
-def _open(interface: Interface) -> socket.socket:
+def _open(interface: interfaces.Interface) -> socket.socket:
     try:
         made = socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, IPPROTO_PIM)
     except PermissionError as error:

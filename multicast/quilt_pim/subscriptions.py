@@ -39,7 +39,7 @@ class Broadcast:
         for event in events:
             stamped = event if event.timestamp is not None else replace(event, timestamp=int(time.time()))
             self.ring.publish(stamped)
-            self.counters.add("events_published")
+            self.counters["events_published"] += 1
             for wake in self.waiting:
                 wake.set()
 
@@ -92,9 +92,9 @@ class Subscription:
 
     def _notification(self, item: Event | Missed) -> dict[str, Any]:
         if isinstance(item, Event):
-            self._broadcast.counters.add("events_delivered")
+            self._broadcast.counters["events_delivered"] += 1
             return events.wire(item)
-        self._broadcast.counters.add("events_missed", item.count)
+        self._broadcast.counters["events_missed"] += item.count
         now = int(time.time())
         return {"event": "Lagged", "subscription_id": self.id, "missed": item.count, "timestamp": now}
 

@@ -168,10 +168,10 @@ class UnixServer:
         """Why a peer is not served; empty when it is."""
         peer = credentials(writer.get_extra_info("socket"))
         if not allowed(peer, self._gid):
-            self._counters.add("peers_refused")
+            self._counters["peers_refused"] += 1
             log.warning("control_peer_refused", socket=str(self.path), uid=peer.uid, pid=peer.pid)
             return f"uid {peer.uid} may not use this socket; root or the configured group may"
         if len(self._connections) > _MAX_CONNECTIONS:
-            self._counters.add("connections_refused")
+            self._counters["connections_refused"] += 1
             return f"there are {_MAX_CONNECTIONS} connections already"
         return ""

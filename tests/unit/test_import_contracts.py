@@ -68,7 +68,7 @@ def test_contracts_hold() -> None:
         ("nodeagent/quilt_nodeagent/offence.py", "import quilt_multicast"),
         ("multicast/quilt_multicast/trouble.py", "import quilt_nodeagent.view"),
         ("multicast/quilt_pim/service.py", "import quilt_nodeagent.core.peers"),
-        ("multicast/quilt_pim/core/cache.py", "import quilt_multicast.exchange"),
+        ("multicast/quilt_pim/core/ring.py", "import quilt_multicast.exchange"),
         ("multicast/quilt_multicast/copies.py", "import quilt_multicast.engine"),
         ("operator/quilt_operator/core/offence.py", "import quilt_kube.connections"),
         ("operator/quilt_operator/api/offence.py", "import quilt_operator.world"),

@@ -133,7 +133,3 @@ class RemoteMembers(_Members[str]):
         new = {group for group in added if not group.startswith(LINK_LOCAL)} - self.of(vtep)
         self._add(vtep, new)
         return gone | new
-
-    def purge(self, vtep: str) -> set[str]:
-        """Forget a node; return the groups it had members of."""
-        return self.change(vtep, (), list(self.of(vtep)))

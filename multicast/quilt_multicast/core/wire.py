@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from ipaddress import IPv4Address
-from typing import Any
+from operator import attrgetter
 
 MAGIC = b"QMC1"
 # Fits any underlay with IPv6's smallest MTU less the encapsulation.
@@ -85,7 +85,7 @@ _BODIES: dict[int, tuple[type[Body], int, struct.Struct]] = {
     3: (Full, 4, struct.Struct("!BQQIIH")),
     4: (Ack, 2, struct.Struct("!BQQ")),
 }
-_KINDS = {body: (kind, numbers, layout) for kind, (body, numbers, layout) in _BODIES.items()}
+_KINDS = {body: (kind, attrgetter(*body.__slots__)) for kind, (body, _, _) in _BODIES.items()}
 _HEAD = _HEADER.size + max(layout.size for _, _, layout in _BODIES.values())
 GROUPS_PER_DATAGRAM = (LARGEST - TAG - _HEAD) // 4
 
@@ -133,11 +133,12 @@ def full_state(version: int, total: int, groups: Sequence[str]) -> list[Full]:
 
 
 def _encode_body(body: Body) -> bytes:
-    kind, numbers, layout = _KINDS[type(body)]
-    values = [getattr(body, name) for name in body.__slots__]
+    kind, fields = _KINDS[type(body)]
+    _, numbers, layout = _BODIES[kind]
+    values = fields(body)
     lists = values[numbers:]
     head = layout.pack(kind, *values[:numbers], *map(len, lists))
-    return head + b"".join(_pack(group) for groups in lists for group in groups)
+    return head + b"".join([_pack(group) for groups in lists for group in groups])
 
 
 def _decode_body(data: bytes) -> Body:
@@ -145,10 +146,10 @@ def _decode_body(data: bytes) -> Body:
     if kind not in _BODIES:
         raise WireError(f"a datagram of unknown kind {kind}")
     body, numbers, layout = _BODIES[kind]
-    values: list[Any] = list(layout.unpack_from(data)[1:])
+    _, *values = layout.unpack_from(data)
     groups = _groups(data, layout.size, sum(values[numbers:]))
-    for place, count in enumerate(values[numbers:], numbers):
-        values[place], groups = groups[:count], groups[count:]
+    for place in range(numbers, len(values)):
+        values[place], groups = groups[: values[place]], groups[values[place] :]
     return body(*values)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf
 
 from quilt_pim.core.events import MsdpSaCacheChange
 from quilt_pim.core.validate import ControlError
@@ -50,6 +51,6 @@ class SourceCache:
         """Forget what was not announced again in time."""
         return [self.withdraw(item) for item, until in list(self._held.items()) if until <= now]
 
-    def next_expiry(self) -> float | None:
-        """When `expire` has something to do next."""
-        return min(self._held.values(), default=None)
+    def next_expiry(self) -> float:
+        """When `expire` has something to do next; inf for never."""
+        return min(self._held.values(), default=inf)

@@ -132,10 +132,9 @@ class NeighborTable:
         """Forget Hellos whose holdtime is over."""
         return self._without("hello", [n for n in self._held.values() if n.hello and n.expires <= now])
 
-    def next_expiry(self) -> float | None:
-        """When `expire` has something to do next."""
-        soonest = min((n.expires for n in self._held.values() if n.hello), default=inf)
-        return None if soonest == inf else soonest
+    def next_expiry(self) -> float:
+        """When `expire` has something to do next; inf for never."""
+        return min((n.expires for n in self._held.values() if n.hello), default=inf)
 
     def forget_hellos(self, interface: str) -> list[PimNeighborChange]:
         """Forget what was received on an interface that is listened to no longer."""

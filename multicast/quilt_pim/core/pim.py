@@ -107,10 +107,8 @@ def parse(data: bytes) -> Message:
 def build_hello(hello: Hello) -> bytes:
     """The message, ready to be sent to 224.0.0.13 with a TTL of 1."""
     body = _OPTION.pack(_OPTION_HOLDTIME, 2) + struct.pack("!H", hello.holdtime)
-    for option, value in (
-        (_OPTION_DR_PRIORITY, hello.dr_priority),
-        (_OPTION_GENERATION_ID, hello.generation_id),
-    ):
+    more = {_OPTION_DR_PRIORITY: hello.dr_priority, _OPTION_GENERATION_ID: hello.generation_id}
+    for option, value in more.items():
         if value is not None:
             body += _OPTION.pack(option, 4) + struct.pack("!I", value)
     first = VERSION << 4 | HELLO

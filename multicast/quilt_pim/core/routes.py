@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from math import inf
 
 from quilt_pim.core.events import PimRouteChange, RouteAction, RouteType
 from quilt_pim.core.pim import HOLDTIME_FOREVER, Entry
@@ -41,7 +42,7 @@ class Route:
     key: Key
     root: str
     upstream: RpfInfo | None
-    wanted: dict[str, float | None] = field(default_factory=dict)
+    wanted: dict[str, float] = field(default_factory=dict)
 
     @property
     def interfaces(self) -> tuple[str, ...]:
@@ -69,7 +70,7 @@ class RouteTable:
         held = self._held.get(key)
         if held is None and len(self._held) >= MAX_ROUTES:
             raise ControlError(f"There are {MAX_ROUTES} multicast routes already; {key.group} is left out")
-        expires = None if holdtime == HOLDTIME_FOREVER else now + holdtime
+        expires = inf if holdtime == HOLDTIME_FOREVER else now + holdtime
         wanted = {**(held.wanted if held else {}), interface: expires}
         return self._put(Route(key, entry.source, upstream, wanted))
 
@@ -79,8 +80,7 @@ class RouteTable:
         if held is None or interface not in held.wanted:
             return []
         if delay > 0:
-            before = held.wanted[interface]
-            until = now + delay if before is None else min(before, now + delay)
+            until = min(held.wanted[interface], now + delay)
             return self._put(replace(held, wanted={**held.wanted, interface: until}))
         return self._put(_without(held, {interface}))
 
@@ -88,15 +88,14 @@ class RouteTable:
         """End the wishes whose time is over."""
         events: list[PimRouteChange] = []
         for held in list(self._held.values()):
-            over = {name for name, until in held.wanted.items() if until is not None and until <= now}
+            over = {name for name, until in held.wanted.items() if until <= now}
             if over:
                 events += self._put(_without(held, over))
         return events
 
-    def next_expiry(self) -> float | None:
-        """When `expire` has something to do next."""
-        times = (until for held in self._held.values() for until in held.wanted.values() if until is not None)
-        return min(times, default=None)
+    def next_expiry(self) -> float:
+        """When `expire` has something to do next; inf for never."""
+        return min((until for held in self._held.values() for until in held.wanted.values()), default=inf)
 
     def drop_interface(self, interface: str) -> list[PimRouteChange]:
         """End every wish of an interface."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ class TestTable:
     def test_an_injected_neighbor_is_valid_at_once_and_never_expires(self) -> None:
         table = NeighborTable()
         assert table.add("eth0", "10.0.0.2", External(7, "babel")) == [up("10.0.0.2", BABEL)]
-        assert table.next_expiry() is None
+        assert table.next_expiry() == inf
         assert table.expire(1e12) == []
         held = table.get("eth0", "10.0.0.2")
         assert held is not None

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from quilt_nodeagent.core.peer import make_peer
 from quilt_nodeagent.core.peers import PeerTable
-from quilt_pim.core.cache import TtlCache
 from quilt_pim.core.rpf import RpfInfo, StaticRoutes, mesh_route
 from quilt_pim.core.rpf_wire import InvalidAnswerError, parse_answer
+from quilt_pim.rpf_provider import TtlCache
 from tests.support.control_doubles import Client, Running, serving
 
 ETH0 = RpfInfo("eth0", "10.0.0.1", 10)
