@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from quilt_cli.core.node_facts import Chain
 
-_CHAIN = re.compile(r"\s*chain (\S+) \{")
+# As nft indents them.
+_TABLE = re.compile(r"^table (.+?) \{[^\n]*$(.*?)^\}", re.MULTILINE | re.DOTALL)
+_CHAIN = re.compile(r"^\tchain (\S+) \{[^\n]*$(.*?)^\t\}", re.MULTILINE | re.DOTALL)
 _HOOK = re.compile(r"type filter hook (\S+) priority [^;]*;(?: policy (\w+);)?")
 _STATES = re.compile(r"ct state (?:!= )?(\{[^}]*\}|[\w,]+)|xt match \"?(?:conntrack|state)\b")
 _PORTS = re.compile(r"\bdport (\{[^}]*\}|\S+)")
@@ -27,7 +29,7 @@ _REFUSES = re.compile(
 )
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class _Listed:
     """A chain as `nft -s list ruleset` prints it; `hook` is empty for a chain without one."""
 
@@ -35,7 +37,7 @@ class _Listed:
     name: str
     hook: str = ""
     policy: str = ""
-    rules: list[str] = field(default_factory=list)
+    rules: Sequence[str] = ()
 
 
 Chains = Mapping[tuple[str, str], _Listed]
@@ -103,41 +105,27 @@ def _concerns_udp(rule: str) -> bool:
 
 
 def _includes(ports: str, port: int) -> bool:
-    for part in ports.strip("{} ").split(","):
-        first, _, last = part.strip().partition("-")
-        if first.isdigit() and int(first) <= port <= int(last or first):
-            return True
-    return False
+    spans = (part.strip().partition("-") for part in ports.strip("{} ").split(","))
+    return any(first.isdigit() and int(first) <= port <= int(last or first) for first, _, last in spans)
 
 
 def _listed(listing: str) -> dict[tuple[str, str], _Listed]:
-    found: dict[tuple[str, str], _Listed] = {}
-    table, chain = "", None
-    for line in listing.splitlines():
-        text = line.strip()
-        if line.startswith("table "):
-            table = line.removeprefix("table ").removesuffix(" {")
-        elif name := _CHAIN.match(line):
-            chain = found[table, name[1]] = _Listed(table, name[1])
-        elif text == "}":
-            chain = None
-        elif chain and (hook := _HOOK.search(text)):
-            chain.hook, chain.policy = hook[1], hook[2] or "accept"
-        elif chain and text:
-            chain.rules.append(text)
+    found = {}
+    for table, body in _TABLE.findall(listing):
+        for name, text in _CHAIN.findall(body):
+            hook = _HOOK.search(text)
+            lines = [line.strip() for line in text.splitlines() if not _HOOK.search(line)]
+            base = (hook[1], hook[2] or "accept") if hook else ("", "")
+            found[table, name] = _Listed(table, name, *base, [line for line in lines if line])
     return found
 
 
 def _flat(base: _Listed, chains: Chains) -> Iterator[str]:
     """The rules of a chain and of all that it leads to."""
-    seen: set[str] = set()
-    todo = [base.name]
-    while todo:
-        name = todo.pop()
+    names = [base.name]
+    for name in names:  # Which grow meanwhile.
         chain = chains.get((base.table, name))
-        if name in seen or chain is None:
-            continue
-        seen.add(name)
-        for rule in chain.rules:
+        for rule in chain.rules if chain else ():
             yield rule
-            todo += [target.rstrip(",") for target in _JUMP.findall(rule)]
+            targets = (target.rstrip(",") for target in _JUMP.findall(rule))
+            names += [target for target in targets if target not in names]

@@ -178,3 +178,10 @@ def test_chains_that_drop_are_found_with_whether_they_let_the_mesh_pass() -> Non
     )
     found = forward_chains(ruleset, ("quilt0", "10.42.0.0"))
     assert found == (Chain("ip a FORWARD", accepts=False), Chain("ip b FORWARD", accepts=True))
+
+
+def test_a_table_that_a_program_owns_is_read_by_its_name() -> None:
+    """What nft adds behind the brace for a table with an owner is no part of its name."""
+    chain = "chain f {\n\t\ttype filter hook forward priority filter; policy drop;\n\t}"
+    found = forward_chains(f"table inet firewalld {{ # progname firewalld\n\t{chain}\n}}\n", ("quilt0",))
+    assert found == (Chain("inet firewalld f"),)
