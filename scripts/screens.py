@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 from rich.console import Console
 
 from quilt_cli.commands.connectivity.test import show as show_matrix
@@ -104,10 +105,10 @@ def matrix() -> Matrix:
     answers = {
         source: tuple(
             Answer(
-                target,
+                *msgspec.structs.astuple(target),
                 ok=True,
                 ms=0.1 if target.label == source.node else 0.4,
-                mtu=1450 if target.way == "udp" else 0,
+                mtu=1450 if target.way == "udp" else None,
             )
             for target in wanted
         )

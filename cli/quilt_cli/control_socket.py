@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Any
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from socket import AF_UNIX, SOCK_STREAM, socket
+from typing import Any, BinaryIO, Self
+
+import msgspec
+
+from quilt_cli.core.finding import EXIT_PROBLEMS, StoppedError
 
 DEFAULT_SOCKET = "/run/quilt/control.sock"
 # Seconds for an answer: the agent asks an RPF provider for at most one of them.
@@ -16,46 +21,44 @@ _TIMEOUT = 10.0
 Document = dict[str, Any]
 
 
-class ControlUnreachableError(Exception):
+class ControlUnreachableError(StoppedError):
     """The socket cannot be talked to; the text says why and what to do."""
 
+    def __init__(self, why: str) -> None:
+        super().__init__(f"cannot ask the agent: {why}")
 
-class ControlRefusedError(Exception):
+
+class ControlRefusedError(StoppedError):
     """The agent's own words for why it does not do what was asked."""
 
+    exit_code = EXIT_PROBLEMS
 
+
+@dataclass(frozen=True, slots=True)
 class ControlSocket:
-    """A connection; use it as a context manager."""
+    """A connection: the path of its socket, the socket, and the lines that come."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        self._socket.settimeout(_TIMEOUT)
-        try:
-            self._socket.connect(path)
-        except OSError as error:
-            self._socket.close()
-            raise ControlUnreachableError(_why(path, error)) from error
-        self._lines = self._socket.makefile("rb")
+    path: str
+    connection: socket
+    lines: BinaryIO
 
-    def __enter__(self) -> ControlSocket:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._lines.close()
-        self._socket.close()
+    @classmethod
+    @contextmanager
+    def opened(cls, path: str) -> Iterator[Self]:
+        """Connect for a while."""
+        with socket(AF_UNIX, SOCK_STREAM) as connection:
+            connection.settimeout(_TIMEOUT)
+            with _reported(path):
+                connection.connect(path)
+            with connection.makefile("rb") as lines:
+                yield cls(path, connection, lines)
 
     def ask(self, command: str, **fields: Any) -> Document:
         """Send a command; the reply's data. ControlRefusedError with the agent's reason."""
         given = {name: value for name, value in fields.items() if value is not None}
-        try:
-            self._socket.sendall(json.dumps({"command": command, **given}).encode() + b"\n")
-        except BrokenPipeError:
-            pass  # It may have sent the reason before it closed.
-        except OSError as error:
-            raise ControlUnreachableError(_why(self._path, error)) from error
+        # One that closed may have sent the reason before.
+        with _reported(self.path), suppress(BrokenPipeError):
+            self.connection.sendall(json.dumps({"command": command, **given}).encode() + b"\n")
         reply = self._read()
         if reply.pop("success", False) is not True:
             raise ControlRefusedError(str(reply.get("error", "refused without a reason")))
@@ -63,22 +66,28 @@ class ControlSocket:
 
     def events(self) -> Iterator[Document]:
         """Notifications as they come, for ever; ControlUnreachableError when the agent stops."""
-        self._socket.settimeout(None)
+        self.connection.settimeout(None)
         while True:
             yield self._read()
 
     def _read(self) -> Document:
+        with _reported(self.path):
+            line = self.lines.readline()
+        if not line:
+            raise ControlUnreachableError(f"{self.path}: the agent closed the connection")
         try:
-            line = self._lines.readline()
-            if line:
-                found = json.loads(line)
-                if isinstance(found, dict):
-                    return found
-        except OSError as error:
-            raise ControlUnreachableError(_why(self._path, error)) from error
+            return msgspec.json.decode(line, type=Document)
         except ValueError as error:
-            raise ControlUnreachableError(f"{self._path} does not speak the control protocol") from error
-        raise ControlUnreachableError(f"{self._path}: the agent closed the connection")
+            raise ControlUnreachableError(f"{self.path} does not speak the control protocol") from error
+
+
+@contextmanager
+def _reported(path: str) -> Iterator[None]:
+    """What the socket refuses, in words."""
+    try:
+        yield
+    except OSError as error:
+        raise ControlUnreachableError(_why(path, error)) from error
 
 
 def _why(path: str, error: OSError) -> str:

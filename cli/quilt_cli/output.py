@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from quilt_cli.core.finding import Finding, Level
+from quilt_cli.core.finding import Finding, Level, summary
 
-STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red", Level.UNKNOWN: "dim"}
-SIGNS = {Level.OK: "✓", Level.WARN: "!", Level.FAIL: "✗", Level.UNKNOWN: "?"}
+_STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red", Level.UNKNOWN: "dim"}
+_SIGNS = {Level.OK: "✓", Level.WARN: "!", Level.FAIL: "✗", Level.UNKNOWN: "?"}
 # A pipe has no width; sentences must not be cut for it.
 _PIPE_WIDTH = 200
 _GAP = 3
@@ -28,9 +30,24 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else _PIPE_WIDTH)
 
 
+@contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """A line on standard error that tells how far something is."""
+    out = console(stderr=True)
+    with out.status("starting") as spinner:
+
+        def tell(text: str) -> None:
+            spinner.update(text)
+            if not out.is_terminal:
+                out.print(text, style="dim")
+
+        yield tell
+
+
 def print_json(document: Any, *, compact: bool = False) -> None:
-    """The document on standard output, on one line with `compact`."""
-    print(json.dumps(document, indent=None if compact else 2, ensure_ascii=False))
+    """The document on standard output, on one line with `compact`; structs by the names of their fields."""
+    plain = msgspec.to_builtins(document)
+    print(json.dumps(plain, indent=None if compact else 2, ensure_ascii=False))
 
 
 def print_table(out: Console, columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
@@ -61,30 +78,27 @@ def _print_blocks(out: Console, columns: Sequence[str], rows: Iterable[Sequence[
             out.print(Text.assemble((name, "dim"), cell), soft_wrap=True)
 
 
-def lines(findings: Iterable[Finding]) -> Iterable[Text]:
+def print_findings(out: Console, findings: Sequence[Finding]) -> None:
     """Each finding as one line, the next step on a second; of many alike the first few and how many more."""
     shown: Counter[str] = Counter()
-    held = list(findings)
-    total = Counter(item.code for item in held if item.level is not Level.OK)
-    for item in held:
+    total = Counter(item.code for item in findings if item.level is not Level.OK)
+    for item in findings:
         shown[item.code] += 1
-        if total[item.code] > _ALIKE and shown[item.code] > _ALIKE:
-            if shown[item.code] == _ALIKE + 1:
-                more = total[item.code] - _ALIKE
-                yield Text(f"  … and {more} more like this ({item.code}); all of them: -o json", "dim")
-            continue
-        yield _line(item)
+        more = total[item.code] - _ALIKE
+        if more <= 0 or shown[item.code] <= _ALIKE:
+            out.print(_line(item), soft_wrap=True)
+        elif shown[item.code] == _ALIKE + 1:
+            text = f"  … and {more} more like this ({item.code}); all of them: -o json"
+            out.print(text, style="dim", markup=False, soft_wrap=True)
 
 
 def _line(item: Finding) -> Text:
-    style = STYLES[item.level]
-    line = Text.assemble((f"{SIGNS[item.level]} ", style), (f"{item.about}: ", "bold"), item.message)
-    if item.todo:
-        line.append(f"\n    → {item.todo}", "cyan")
-    return line
+    sign = (f"{_SIGNS[item.level]} ", _STYLES[item.level])
+    todo = (f"\n    → {item.todo}" if item.todo else "", "cyan")
+    return Text.assemble(sign, (f"{item.about}: ", "bold"), item.message, todo)
 
 
-def counts(summary: dict[str, int]) -> Text:
+def counts(findings: Iterable[Finding]) -> Text:
     """`12 ok, 1 warn` with colors, without zero counts."""
-    parts = [Text(f"{number} {name}", STYLES[Level(name)]) for name, number in summary.items() if number]
-    return Text(", ").join(parts)
+    held = summary(findings).items()
+    return Text(", ").join(Text(f"{number} {level}", _STYLES[level]) for level, number in held if number)

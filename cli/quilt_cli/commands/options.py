@@ -1,16 +1,21 @@
-"""Flags that several commands share, and what every command does about errors."""
+"""Flags that several commands share, how each command answers, and what becomes of errors."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, NoReturn, TypeVar
+from pathlib import Path
+from typing import Any
 
 import click
+from rich.console import Console
+from rich.text import Text
 
-from quilt_cli.core.finding import EXIT_CANNOT_TELL
+from quilt_cli.core.finding import EXIT_HEALTHY, CannotTellError, StoppedError
+from quilt_cli.kernel.host import cni_folder
 from quilt_cli.output import console, print_json
 from quilt_kube.access import AccessError, find
 from quilt_kube.request import ApiError, UnreachableError
@@ -20,25 +25,69 @@ try:
     VERSION = version("quilt-mesh")
 except PackageNotFoundError:
     VERSION = "unknown"
-Command = TypeVar("Command", bound=Callable[..., Any])
+
+Function = Callable[..., Any]
+FOLDER = click.Path(path_type=Path)
+cni_conf_dir = click.option(
+    "--cni-conf-dir",
+    "cni_conf",
+    type=FOLDER,
+    default=functools.partial(cni_folder, "etc/cni/net.d"),
+    help="Default: /etc/cni/net.d, of the host where mounted.",
+)
+run_dir = click.option("--run-dir", "run", type=FOLDER, default="/run/quilt", show_default=True)
 
 
-def output(command: Command) -> Command:
-    """`-o table` or `-o json`, as the argument `as_json`."""
-    choose: Callable[[Command], Command] = click.option(
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a command found: for programs, for people, and as its exit code."""
+
+    document: Any
+    draw: Callable[[Console], None]
+    exit_code: int = EXIT_HEALTHY
+    compact: bool = False
+
+
+def output(command: Function) -> Function:
+    """`-o table` or `-o json`: prints the Result, or why it cannot, and ends with its exit code."""
+
+    @click.option(
         "-o",
         "--output",
-        "as_json",
         type=click.Choice(["table", "json"]),
         default="table",
         show_default=True,
-        callback=lambda context, parameter, value: value == "json",
         help="For people, or for programs.",
     )
-    return choose(command)
+    @functools.wraps(command)
+    def wrapped(*, output: str, **flags: Any) -> None:
+        context = click.get_current_context()
+        try:
+            result = command(**flags)
+        except StoppedError as error:
+            if output == "json":
+                print_json({"error": str(error)})
+            else:
+                text = Text.assemble(("✗", "bold red"), f" {error.lead}{error}")
+                console(stderr=True).print(text, soft_wrap=True)
+            context.exit(error.exit_code)
+        if result is None:
+            return  # A subcommand was asked for, which answers.
+        if output == "json":
+            print_json(result.document, compact=result.compact)
+        else:
+            result.draw(console())
+        context.exit(result.exit_code)
+
+    return wrapped
 
 
-def access(command: Callable[..., Any]) -> Callable[..., Any]:
+def wants_json() -> bool:
+    """Whether `-o json` was given, for what is printed before the Result."""
+    return bool(click.get_current_context().params["output"] == "json")
+
+
+def access(command: Function) -> Function:
     """--kubeconfig and --context."""
     path = "Default: KUBECONFIG, ~/.kube/config, the pod's service account."
     context = "Context of the kubeconfig.  [default: its current one]"
@@ -46,43 +95,32 @@ def access(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--kubeconfig", help=path)(with_context)
 
 
-def cluster(command: Callable[..., Any]) -> Callable[..., Any]:
+def cluster(command: Function) -> Function:
     """--kubeconfig and --context, also where the group got them; the command gets `client`."""
 
     @access
     @functools.wraps(command)
     def wrapped(*, kubeconfig: str | None, kube_context: str | None, **flags: Any) -> Any:
-        here = click.get_current_context()
-        if here.invoked_subcommand is not None:
+        if click.get_current_context().invoked_subcommand is not None:
             return None  # Only a subcommand of it was asked for.
-        with connected(kubeconfig, kube_context, as_json=bool(flags.get("as_json"))) as client:
-            return command(client=client, **flags)
+        with connected(kubeconfig, kube_context) as client:
+            return command(client, **flags)
 
     return wrapped
 
 
-def leave(code: int) -> NoReturn:
-    """End the command with an exit code."""
-    click.get_current_context().exit(code)
-
-
 @contextmanager
-def connected(kubeconfig: str | None, context: str | None, *, as_json: bool) -> Iterator[Client]:
-    """A client, by the group's flags where these are none. Errors become one sentence and exit code 2."""
+def connected(kubeconfig: str | None, context: str | None) -> Iterator[Client]:
+    """A client, by the group's flags where these are none. What it raises becomes CannotTellError."""
     given = click.get_current_context().find_root().params
     path, name = kubeconfig or given.get("kubeconfig"), context or given.get("kube_context")
     try:
         yield Client(find(path or "", name or ""), agent="quiltctl")
     except AccessError as error:
-        message = str(error)
+        raise CannotTellError(str(error)) from error
     except UnreachableError as error:
-        message = f"{error}\n    → is the cluster up? `kubectl version` with the same kubeconfig"
+        todo = "is the cluster up? `kubectl version` with the same kubeconfig"
+        raise CannotTellError(f"{error}\n    → {todo}") from error
     except ApiError as error:
-        message = f"the API server refused: {error}\n    → `kubectl auth can-i --list` shows your rights"
-    else:
-        return
-    if as_json:
-        print_json({"error": message})
-    else:
-        console(stderr=True).print(f"[bold red]✗[/] cannot tell: {message}", soft_wrap=True)
-    leave(EXIT_CANNOT_TELL)
+        todo = "`kubectl auth can-i --list` shows your rights"
+        raise CannotTellError(f"the API server refused: {error}\n    → {todo}") from error

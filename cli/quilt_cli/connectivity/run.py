@@ -1,35 +1,46 @@
-"""A connectivity test: servers on every node first, then a pod per node that asks all of them."""
+"""What is run on a stage: the connectivity test, and `quiltctl check node` on every node at once.
+
+The test has servers on every node first, then a pod per node that asks all of them. Nodes are looked at by
+pods on the hosts' network. Before an install the mesh's UDP port is free, so that they can try it between the
+hosts themselves; after one it belongs to the kernel, and the connectivity test uses it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+
+import msgspec
 
 from quilt_cli.connectivity import manifests
-from quilt_cli.connectivity.stage import Progress, Stage, stage
-from quilt_cli.core.matrix import Answer, Matrix, Server, Services, Source, answers, targets
+from quilt_cli.connectivity.stage import Progress, Stage, node_image, stage
+from quilt_cli.core.finding import Finding, fail, ok
+from quilt_cli.core.matrix import Answer, Matrix, Server, Services, Source, Target, targets
+from quilt_cli.core.node_checks import Expected
+from quilt_crds.names import READY
+from quilt_crds.wire import Node
+from quilt_kube.listwatch import convert
 from quilt_kube.sync import Client
 
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How to test: which image, from hosts too or not, and how long to wait (seconds) for pods."""
-
-    image: str
-    hosts: bool = True
-    timeout: float = 120.0
-    keep: bool = False
+# Seconds to wait for pods that look at nodes.
+_TIMEOUT = 120.0
 
 
-def run(client: Client, settings: Settings, progress: Progress) -> Matrix:
-    """Run a whole test and remove it again. Raises ProbeError, ApiError, UnreachableError."""
-    with stage(client, progress, timeout=settings.timeout, keep=settings.keep) as here:
+def run(
+    client: Client, image: str | None, progress: Progress, *, hosts: bool, timeout: float, keep: bool
+) -> Matrix:
+    """Run a whole test and remove it again, unless it is to `keep`; with `hosts` these ask too.
+
+    `timeout` is how long to wait for pods, in seconds. Raises ProbeError, ApiError, UnreachableError.
+    """
+    image = image or node_image(client)
+    with stage(client, progress, timeout=timeout, keep=keep) as here:
         services = _services(client, here)
-        found = here.serve(manifests.servers(settings.image))
-        kinds = (False, True) if settings.hosts else (False,)
-        sources = [Source(server.node, host) for host in kinds for server in found]
-        given = _ask(here, settings.image, sources, found, services)
-        return Matrix(tuple(found), given, here.silent)
+        servers = here.serve(manifests.servers(image))
+        kinds = (False, True) if hosts else (False,)
+        sources = [Source(server.node, host) for host in kinds for server in servers]
+        progress(f"{len(sources)} pods and hosts ask {len(servers)} servers")
+        wanted = {source: targets(source, servers, services, manifests.PORT) for source in sources}
+        return Matrix(tuple(servers), here.ask(image, wanted), here.silent)
 
 
 def _services(client: Client, here: Stage) -> Services:
@@ -38,15 +49,63 @@ def _services(client: Client, here: Stage) -> Services:
     return Services(made["spec"].get("clusterIP", ""), f"probe.{here.name}.svc" if dns else "")
 
 
-def _ask(
-    here: Stage, image: str, sources: Sequence[Source], servers: Sequence[Server], services: Services
-) -> Mapping[Source, tuple[Answer, ...]]:
-    names = {source: manifests.asker_name(source, index) for index, source in enumerate(sources)}
-    here.progress(f"{len(sources)} pods and hosts ask {len(servers)} servers")
-    outputs = here.outputs(
-        [
-            manifests.asker(name, source, image, targets(source, servers, services, manifests.PORT))
-            for source, name in names.items()
+def check_nodes(client: Client, image: str | None, want: Expected, progress: Progress) -> list[Finding]:
+    """Findings of all nodes. Raises ProbeError, ApiError, UnreachableError."""
+    image = image or node_image(client)
+    with stage(client, progress, timeout=_TIMEOUT, keep=False) as here:
+        nodes = _answering(here)
+        progress(f"looking at {len(nodes)} nodes")
+        found = _looks(here, nodes, image, want)
+        if not want.installed:
+            # Only now: our own servers would be found to hold the port.
+            servers = here.serve(manifests.servers(image, port=want.port, host=True))
+            progress(f"trying UDP {want.port} between {len(servers)} nodes")
+            found += _between(here, servers, image, want.port)
+        return found + [
+            fail("node-silent", what, why, f"kubectl describe {what}") for what, why in here.silent.items()
         ]
+
+
+def _answering(here: Stage) -> list[str]:
+    """Linux nodes whose kubelet answers: a pod on another would be waited for in vain."""
+    names = []
+    for raw in here.client.items("/api/v1/nodes"):
+        node = convert(raw, Node)
+        ready = node.condition(READY)
+        if ready is not None and ready.status == "Unknown":
+            here.silent[f"node {node.name}"] = f"its kubelet does not answer: {ready.text}"
+        elif node.linux:
+            names.append(node.name)
+    return names
+
+
+def _looks(here: Stage, nodes: Sequence[str], image: str, want: Expected) -> list[Finding]:
+    arguments = ["--post" if want.installed else "--pre", "--vni", str(want.vni)]
+    arguments += ["--port", str(want.port), "--device", want.device]
+    arguments += [item for cidr in want.cidrs for item in ("--cluster-cidr", cidr)]
+    pods = [manifests.looker(f"look-{index}", node, image, arguments) for index, node in enumerate(nodes)]
+    documents = here.outputs(pods).values()
+    return [msgspec.convert(raw, Finding) for document in documents for raw in document.get("findings", ())]
+
+
+def _between(here: Stage, servers: Sequence[Server], image: str, port: int) -> list[Finding]:
+    wanted = {
+        Source(source.node, host=True): [
+            Target(server.node, "udp", server.host, port) for server in servers if server.node != source.node
+        ]
+        for source in servers
+    }
+    given = here.ask(image, wanted)
+    found = [_blocked(source.node, item) for source in given for item in given[source] if not item.ok]
+    if not found and len(servers) > 1:
+        found = [ok("udp", "nodes", f"UDP {port} passes between all {len(servers)} of them")]
+    return found
+
+
+def _blocked(source: str, answer: Answer) -> Finding:
+    return fail(
+        "udp-blocked",
+        f"node {source} → {answer.label}",
+        f"UDP {answer.port} to {answer.host} is not answered: {answer.error}",
+        "let it pass in the firewalls and security groups between the nodes, in both directions",
     )
-    return {source: answers(outputs[name]) for source, name in names.items() if name in outputs}

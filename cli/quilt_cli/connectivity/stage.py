@@ -11,13 +11,17 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from quilt_cli.connectivity import manifests
-from quilt_cli.core.matrix import Server
-from quilt_cli.core.objects import system_pod
+from quilt_cli.core.finding import CannotTellError
+from quilt_cli.core.matrix import Answer, Server, Source, Target
+from quilt_cli.core.objects import system_pod, workload
+from quilt_crds.names import NODE_DAEMONSET
 from quilt_kube.request import ApiError, Json
 from quilt_kube.sync import Client
 
@@ -27,8 +31,8 @@ _AT_ONCE = 8
 _ENDED = ("Succeeded", "Failed")
 
 
-class ProbeError(Exception):
-    """The test could not be run; the text says why and what to do."""
+class ProbeError(CannotTellError):
+    """The test could not be run."""
 
 
 @dataclass
@@ -66,66 +70,59 @@ class Stage:
 
     def outputs(self, pods: Sequence[Json]) -> Mapping[str, Any]:
         """Run pods to their end; by name, the JSON of each one's last line, without those that gave none."""
+        names = [pod["metadata"]["name"] for pod in pods]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             list(pool.map(lambda pod: self.client.create(f"{self.path}/pods", pod), pods))
-        names = [pod["metadata"]["name"] for pod in pods]
-        ended = self._ended(set(names))
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            ended = self._ended(set(names))
             found = zip(names, pool.map(lambda name: self._output(name, ended), names), strict=True)
         return {name: output for name, output in found if output is not None}
 
+    def ask(self, image: str, wanted: Mapping[Source, Sequence[Target]]) -> dict[Source, tuple[Answer, ...]]:
+        """Let a pod ask for each source what is wanted; the answers of those that gave any."""
+        # Names of nodes are too long to be part of a pod's.
+        names = {source: f"{'host' if source.host else 'pod'}-{index}" for index, source in enumerate(wanted)}
+        pods = [manifests.asker(names[source], source, image, asked) for source, asked in wanted.items()]
+        outputs = self.outputs(pods)
+        return {
+            source: msgspec.convert(outputs[name], tuple[Answer, ...])
+            for source, name in names.items()
+            if name in outputs
+        }
+
     def wait_for_account(self) -> None:
         """Pods are refused until the namespace has its default service account."""
-
-        def there() -> bool:
-            try:
-                return bool(self.client.get(f"{self.path}/serviceaccounts/default"))
-            except ApiError as error:
-                if error.status != 404:
-                    raise
-                return False
-
-        if not self._poll(there):
+        path = f"{self.path}/serviceaccounts/default"
+        if not any(self.client.find(path) for _ in self._tries()):
             raise ProbeError(
                 f"namespace {self.name} got no service account: does kube-controller-manager run?"
             )
 
     def wait_until_gone(self) -> None:
         """Wait until the deleted namespace is gone, or the time is over."""
-
-        def gone() -> bool:
-            try:
-                self.client.get(self.path)
-            except ApiError as error:
-                return error.status == 404
-            return False
-
-        self._poll(gone)
+        for _ in self._tries():
+            with suppress(ApiError):
+                if self.client.find(self.path) is None:
+                    return
 
     def _wait_for_servers(self, path: str) -> None:
         shown = ""
-
-        def complete() -> bool:
-            nonlocal shown
+        for _ in self._tries():
             status = self.client.get(path).get("status") or {}
             wanted, ready = status.get("desiredNumberScheduled", 0), status.get("numberReady", 0)
             if (line := f"{ready} of {wanted} servers run") != shown:
                 shown = line
                 self.progress(line)
-            return bool(0 < wanted <= ready)
-
-        self._poll(complete)
+            if 0 < wanted <= ready:
+                return
 
     def _ended(self, names: set[str]) -> dict[str, Json]:
         """The pods by name once all have ended, or as they are when the time is over."""
         pods: dict[str, Json] = {}
-
-        def all_ended() -> bool:
+        for _ in self._tries():
             found = self.client.items(f"{self.path}/pods", manifests.selector(manifests.ASKER))
-            pods.update({pod["metadata"]["name"]: pod for pod in found})
-            return all(pods.get(name, {}).get("status", {}).get("phase") in _ENDED for name in names)
-
-        self._poll(all_ended)
+            pods |= {pod["metadata"]["name"]: pod for pod in found}
+            if all(pods.get(name, {}).get("status", {}).get("phase") in _ENDED for name in names):
+                break
         return pods
 
     def _output(self, name: str, pods: Mapping[str, Json]) -> Any:
@@ -141,13 +138,13 @@ class Stage:
             self.silent[where] = f"its test pod {name} gave no answer: {'; '.join(filter(None, reasons))}"
             return None
 
-    def _poll(self, check: Callable[[], bool]) -> bool:
+    def _tries(self) -> Iterator[None]:
+        """One after the other, until the time is over."""
         deadline = time.monotonic() + self.timeout
-        while not check():
-            if time.monotonic() > deadline:
-                return False
+        yield
+        while time.monotonic() <= deadline:
             time.sleep(_EVERY)
-        return True
+            yield
 
 
 @contextmanager
@@ -172,3 +169,11 @@ def _server(pod: Json) -> Server:
     status = pod["status"]
     addresses = [item["ip"] for item in status.get("podIPs") or ()] or [status["podIP"]]
     return Server(pod["spec"]["nodeName"], tuple(addresses), str(status.get("hostIP") or ""))
+
+
+def node_image(client: Client) -> str:
+    """The image that every node of the mesh has; raises ProbeError without one."""
+    query = {"fieldSelector": f"metadata.name={NODE_DAEMONSET}"}
+    for raw in client.items("/apis/apps/v1/daemonsets", query):
+        return workload("DaemonSet", raw).image
+    raise ProbeError(f"there is no DaemonSet {NODE_DAEMONSET} whose image could be used; pass --image")

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
-from ipaddress import ip_address, ip_network
 
-from quilt_cli.core import mesh_findings, node_findings
+from quilt_cli.core import mesh_findings
 from quilt_cli.core.cluster_facts import ClusterFacts
 from quilt_cli.core.finding import Finding, fail, ok, unknown, warn
-from quilt_cli.core.node_checks import kernel_version
+from quilt_cli.core.node_checks import major_minor, overlaps
 from quilt_cli.core.objects import Workload
 from quilt_crds.capacity import DEFAULT_PREFIX_LENGTH, crowding, pod_addresses
 from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET, VERSION
-from quilt_crds.wire import Node
 
 # CIDR functions in CEL, selectable fields of CRDs, tokens that name their node.
 MINIMUM = (1, 32)
@@ -27,38 +24,31 @@ def before(
     facts: ClusterFacts, cidrs: Sequence[str], prefix_length: int = DEFAULT_PREFIX_LENGTH
 ) -> list[Finding]:
     """What to know before an install with these clusterCIDRs, cut into subnets of `prefix_length`."""
-    return [
-        *_version(facts),
-        *_crds(facts, installed=False),
-        *_foreign(facts, installed=False),
-        *_overlaps(facts, cidrs),
-        *_pods_fit(facts, prefix_length),
-        *_kernels(facts),
-        *_pod_security(facts),
-    ]
+    return [*_anytime(facts, cidrs, installed=False), *_pods_fit(facts, prefix_length), *_kernels(facts)]
 
 
 def after(facts: ClusterFacts, cidrs: Sequence[str]) -> list[Finding]:
     """Whether an install is complete and well."""
-    found = [
+    well = ok("mesh", "mesh", f"{len(facts.mesh.mesh_nodes)} nodes, none with a problem")
+    return [*_anytime(facts, cidrs, installed=True), *(mesh_findings.of(facts.mesh) or [well])]
+
+
+def _anytime(facts: ClusterFacts, cidrs: Sequence[str], *, installed: bool) -> list[Finding]:
+    return [
         *_version(facts),
-        *_crds(facts, installed=True),
-        *_rollouts(facts),
-        *_foreign(facts, installed=True),
+        *_crds(facts, installed=installed),
+        *(_rollouts(facts) if installed else ()),
+        *_foreign(facts, installed=installed),
         *_overlaps(facts, cidrs),
         *_pod_security(facts),
     ]
-    problems = [*mesh_findings.of(facts.mesh), *node_findings.of(facts.mesh)]
-    if not problems:
-        problems = [ok("mesh", "mesh", f"{len(facts.mesh.mesh_nodes)} nodes, none with a problem")]
-    return found + problems
 
 
 def _version(facts: ClusterFacts) -> Iterator[Finding]:
-    found = re.match(r"v?(\d+)\.(\d+)", facts.version)
-    if not found:
+    found = major_minor(facts.version.removeprefix("v"))
+    if found == (0, 0):
         yield unknown("api-version", "API server", f"its version {facts.version!r} says nothing")
-    elif (int(found[1]), int(found[2])) < MINIMUM:
+    elif found < MINIMUM:
         message = f"it is {facts.version}; the mesh needs {MINIMUM[0]}.{MINIMUM[1]} or newer"
         yield fail("api-version", "API server", message, "upgrade the cluster first")
     else:
@@ -97,29 +87,23 @@ def _foreign(facts: ClusterFacts, *, installed: bool) -> Iterator[Finding]:
             f"it {item.why}: two pod networks give out addresses that do not know of each other",
             f"kubectl -n {item.namespace} delete daemonset {item.name}; then clean /etc/cni/net.d",
         )
+    if facts.foreign:
+        return
     built_in = [
-        f"{node.name} ({_kubelet(node)})"
+        f"{node.name} ({node.status.node_info.kubelet_version or 'a kubelet'})"
         for node in facts.nodes or ()
         if _FLANNEL in node.metadata.annotations
     ]
-    if built_in and not facts.foreign:
-        yield _built_in(built_in, installed=installed)
-    elif not facts.foreign:
+    if built_in:
+        message = f"Flannel without a DaemonSet, as k3s has it built in, serves {_some(built_in)}"
+        todo = (
+            "start k3s with --flannel-backend=none --disable-network-policy, then remove the annotations "
+            "flannel.alpha.coreos.com/* of the Nodes"
+        )
+        # A running mesh may only have the annotations left.
+        yield (warn if installed else fail)("flannel-built-in", "Nodes", message, todo)
+    else:
         yield ok("foreign-network", "DaemonSets", "no other pod network")
-
-
-def _kubelet(node: Node) -> str:
-    return node.status.node_info.kubelet_version or "a kubelet"
-
-
-def _built_in(nodes: Sequence[str], *, installed: bool) -> Finding:
-    """What speaks for a Flannel that no DaemonSet runs; a running mesh may only have its annotations left."""
-    message = f"Flannel without a DaemonSet, as k3s has it built in, serves {_some(nodes)}"
-    todo = (
-        "start k3s with --flannel-backend=none --disable-network-policy, then remove the annotations "
-        "flannel.alpha.coreos.com/* of the Nodes"
-    )
-    return (warn if installed else fail)("flannel-built-in", "Nodes", message, todo)
 
 
 def _overlaps(facts: ClusterFacts, cidrs: Sequence[str]) -> Iterator[Finding]:
@@ -136,21 +120,17 @@ def _overlaps(facts: ClusterFacts, cidrs: Sequence[str]) -> Iterator[Finding]:
 def _service_overlaps(facts: ClusterFacts, cidrs: Sequence[str]) -> Iterator[Finding]:
     for service in facts.service_cidrs or ():
         for cidr in cidrs:
-            if _overlap(service, cidr):
+            if overlaps(service, [cidr]):
                 message = f"{cidr} overlaps the Service network {service}: Services would be unreachable"
                 yield fail("service-overlap", "clusterCIDRs", message, "choose another network.clusterCIDRs")
 
 
 def _node_overlaps(facts: ClusterFacts, cidrs: Sequence[str]) -> Iterator[Finding]:
-    ranges = [ip_network(cidr, strict=False) for cidr in cidrs]
-    inside, double = [], []
-    for node in facts.nodes or ():
-        inside += [f"{text} of {node.name}" for text in node.ips if _is_in(text, ranges)]
-        double += [
-            f"{cidr} of {node.name}"
-            for cidr in node.spec.pod_cidrs
-            if any(_overlap(cidr, mine) for mine in cidrs)
-        ]
+    nodes = facts.nodes or ()
+    inside = [f"{ip} of {node.name}" for node in nodes for ip in node.ips if overlaps(ip, cidrs)]
+    double = [
+        f"{cidr} of {node.name}" for node in nodes for cidr in node.spec.pod_cidrs if overlaps(cidr, cidrs)
+    ]
     if inside:
         message = f"they contain addresses of nodes ({_some(inside)}): these nodes would be cut off"
         yield fail("node-overlap", "clusterCIDRs", message, "choose another network.clusterCIDRs")
@@ -176,7 +156,7 @@ def _pods_fit(facts: ClusterFacts, prefix_length: int) -> Iterator[Finding]:
 def _kernels(facts: ClusterFacts) -> Iterator[Finding]:
     kernels = [(node.name, node.status.node_info.kernel_version) for node in facts.nodes or () if node.linux]
     linux = [(name, release) for name, release in kernels if release]
-    old = [f"{name} ({release})" for name, release in linux if kernel_version(release) < (5, 3)]
+    old = [f"{name} ({release})" for name, release in linux if major_minor(release) < (5, 3)]
     if old:
         message = f"kernels older than 5.3, without nexthop objects: {_some(old)}"
         yield warn("kernel", "Nodes", message, "upgrade where thousands of nodes are meant")
@@ -209,19 +189,6 @@ def _rollout(item: Workload) -> Finding:
         return warn("rollout", item.about, f"{state}; one is enough to work", todo)
     todo = f"kubectl -n {item.namespace} rollout status {item.kind.lower()} {item.name}"
     return fail("rollout", item.about, state, todo)
-
-
-def _overlap(one: str, other: str) -> bool:
-    first, second = ip_network(one, strict=False), ip_network(other, strict=False)
-    return first.version == second.version and first.overlaps(second)
-
-
-def _is_in(text: str, ranges: Sequence[object]) -> bool:
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return False
-    return any(address in item for item in ranges)  # type: ignore[operator]
 
 
 def _some(items: Sequence[str]) -> str:

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+
+from msgspec import Struct
+
+EXIT_HEALTHY, EXIT_PROBLEMS, EXIT_CANNOT_TELL = 0, 1, 2
+
+
+class StoppedError(Exception):
+    """A command cannot go on; the text says why and what to do, and people read `lead` before it."""
+
+    lead = ""
+    exit_code = EXIT_CANNOT_TELL
+
+
+class CannotTellError(StoppedError):
+    """What was asked for cannot be found out."""
+
+    lead = "cannot tell: "
 
 
 class Level(StrEnum):
-    """How bad it is. UNKNOWN: it could not be looked at, for want of permission or of a program."""
+    """How bad it is, the best first. UNKNOWN: not looked at, for want of permission or of a program."""
 
     OK = "ok"
     UNKNOWN = "unknown"
@@ -17,25 +33,17 @@ class Level(StrEnum):
     FAIL = "fail"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One result: `code` is stable for machines, `about` names the object, `todo` is the next step."""
+class Finding(Struct, frozen=True, rename={"about": "object"}):
+    """One result: `code` is stable for machines, `about` names the object, `todo` is the next step.
+
+    The names of its JSON form are part of the command's interface.
+    """
 
     level: Level
     code: str
     about: str
     message: str
     todo: str = ""
-
-    def wire(self) -> dict[str, str]:
-        """JSON form; the keys are part of the command's interface."""
-        return {
-            "level": self.level.value,
-            "code": self.code,
-            "object": self.about,
-            "message": self.message,
-            "todo": self.todo,
-        }
 
 
 def ok(code: str, about: str, message: str) -> Finding:
@@ -58,14 +66,10 @@ def fail(code: str, about: str, message: str, todo: str) -> Finding:
     return Finding(Level.FAIL, code, about, message, todo)
 
 
-_ORDER = {Level.FAIL: 0, Level.WARN: 1, Level.UNKNOWN: 2, Level.OK: 3}
-
-EXIT_HEALTHY, EXIT_PROBLEMS, EXIT_CANNOT_TELL = 0, 1, 2
-
-
 def worst_first(findings: Iterable[Finding]) -> list[Finding]:
     """Sorted by severity, else in the given order."""
-    return sorted(findings, key=lambda item: _ORDER[item.level])
+    levels = list(Level)
+    return sorted(findings, key=lambda item: -levels.index(item.level))
 
 
 def healthy(findings: Iterable[Finding]) -> bool:
@@ -73,14 +77,6 @@ def healthy(findings: Iterable[Finding]) -> bool:
     return all(item.level is not Level.FAIL for item in findings)
 
 
-def summary(findings: Iterable[Finding]) -> dict[str, int]:
+def summary(findings: Iterable[Finding]) -> dict[Level, int]:
     """How many of each level."""
-    counts = dict.fromkeys((level.value for level in Level), 0)
-    for item in findings:
-        counts[item.level.value] += 1
-    return counts
-
-
-def wire(findings: Iterable[Finding]) -> list[dict[str, Any]]:
-    """JSON form of several."""
-    return [item.wire() for item in findings]
+    return dict.fromkeys(Level, 0) | Counter(item.level for item in findings)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
+from msgspec import Struct
 
 from quilt_cli.core.finding import Finding, fail, warn
 from quilt_crds.names import BRIDGE_DEVICE, VXLAN_PORT
 
-SCHEMA = 1
 KUBELET_PORT = 10250
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
+class Server(Struct, frozen=True):
     """A pod that answers: on which node, at which addresses (one per family), and its node's own address."""
 
     node: str
@@ -22,16 +23,14 @@ class Server:
     host: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
+class Services(Struct, frozen=True):
     """How the servers are reached together; empty where there is no such thing."""
 
     cluster_ip: str = ""
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """One question: `label` is the node, or `Service`, or `DNS`; `way` is tcp, udp, knock or name."""
 
     label: str
@@ -39,34 +38,17 @@ class Target:
     host: str
     port: int
 
-    def wire(self) -> dict[str, Any]:
-        """As the probe reads it."""
-        return {"label": self.label, "way": self.way, "host": self.host, "port": self.port}
 
+class Answer(Target, frozen=True):
+    """A question with what became of it: milliseconds, and the path's MTU in bytes where it was measured."""
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What became of a question."""
-
-    target: Target
     ok: bool
     ms: float = 0.0
-    mtu: int = 0
+    mtu: int | None = None
     error: str = ""
 
-    def wire(self) -> dict[str, Any]:
-        """JSON form."""
-        return {
-            **self.target.wire(),
-            "ok": self.ok,
-            "ms": self.ms,
-            "mtu": self.mtu or None,
-            "error": self.error,
-        }
 
-
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """Who asked: the pod network's view of a node, or the node itself (`host`)."""
 
     node: str
@@ -87,33 +69,29 @@ class Matrix:
     silent: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def ok(self) -> bool:
-        """Whether every question that matters was asked and answered well."""
-        return not self.silent and all(answer.ok for answers in self.answers.values() for answer in answers)
+    def all_answers(self) -> list[Answer]:
+        """Those of everybody."""
+        return [answer for given in self.answers.values() for answer in given]
 
     @property
-    def asked(self) -> int:
-        """How many questions were asked."""
-        return sum(map(len, self.answers.values()))
+    def ok(self) -> bool:
+        """Whether every question that matters was asked and answered well."""
+        return not self.silent and all(answer.ok for answer in self.all_answers)
 
     def wire(self) -> dict[str, Any]:
         """JSON form."""
-        found = findings(self)
         return {
             "kind": "QuiltConnectivity",
-            "schema": SCHEMA,
+            "schema": 1,
             "healthy": self.ok,
-            "asked": self.asked,
-            "servers": [
-                {"node": item.node, "addresses": list(item.addresses), "host": item.host}
-                for item in self.servers
-            ],
+            "asked": len(self.all_answers),
+            "servers": self.servers,
             "results": [
-                {"from": source.node, "fromHost": source.host, **answer.wire()}
+                {"from": source.node, "fromHost": source.host, **msgspec.structs.asdict(answer)}
                 for source, answers in self.answers.items()
                 for answer in answers
             ],
-            "findings": [item.wire() for item in found],
+            "findings": findings(self),
         }
 
 
@@ -138,25 +116,11 @@ def targets(source: Source, servers: Sequence[Server], services: Services, port:
     return wanted
 
 
-def answers(raw: Iterable[Mapping[str, Any]]) -> tuple[Answer, ...]:
-    """The probe's output, parsed."""
-    return tuple(
-        Answer(
-            Target(str(item["label"]), str(item["way"]), str(item["host"]), int(item["port"])),
-            bool(item["ok"]),
-            float(item.get("ms") or 0),
-            int(item.get("mtu") or 0),
-            str(item.get("error") or ""),
-        )
-        for item in raw
-    )
-
-
 def cell(found: Sequence[Answer]) -> tuple[bool, str]:
     """What one cell of the table says of its answers."""
     bad = [answer for answer in found if not answer.ok]
     if bad:
-        return False, ", ".join(f"{_WORDS[answer.target.way]}: {answer.error}" for answer in bad)
+        return False, ", ".join(f"{_WORDS[answer.way]}: {answer.error}" for answer in bad)
     fastest = min(answer.ms for answer in found)
     sizes = [answer.mtu for answer in found if answer.mtu]
     return True, f"{fastest:.1f} ms" + (f", {min(sizes)} B" if sizes else "")
@@ -172,8 +136,8 @@ def findings(matrix: Matrix) -> list[Finding]:
         for what, why in matrix.silent.items()
     ]
     for source, given in matrix.answers.items():
-        for label in dict.fromkeys(answer.target.label for answer in given):
-            bad = [answer for answer in given if answer.target.label == label and not answer.ok]
+        for label in dict.fromkeys(answer.label for answer in given):
+            bad = [answer for answer in given if answer.label == label and not answer.ok]
             if bad:
                 found.append(_finding(source, label, bad, matrix))
     return found
@@ -182,7 +146,7 @@ def findings(matrix: Matrix) -> list[Finding]:
 def _finding(source: Source, label: str, bad: Sequence[Answer], matrix: Matrix) -> Finding:
     about = f"{source.label} → {label}"
     message = cell(bad)[1]
-    ways = {answer.target.way for answer in bad}
+    ways = {answer.way for answer in bad}
     if label == "Service":
         return fail("service", about, message, "kubectl -n kube-system get pods: does kube-proxy run?")
     if label == "DNS":

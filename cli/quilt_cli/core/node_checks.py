@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_interface, ip_network
+from ipaddress import ip_network
 
 from quilt_cli.core.finding import Finding, fail, ok, unknown, warn
-from quilt_cli.core.node_facts import Holding, NodeFacts
+from quilt_cli.core.node_facts import NodeFacts
 from quilt_crds.names import BRIDGE_DEVICE, DEFAULT_CLUSTER_CIDRS, DEFAULT_VNI, VXLAN_DEVICE, VXLAN_PORT
 
 # IPv4: Ethernet 14, IP 20, UDP 8, VXLAN 8. RFC 7348.
@@ -56,7 +56,7 @@ def check(facts: NodeFacts, want: Expected) -> list[Finding]:
 
 
 def _kernel(facts: NodeFacts, about: str) -> Iterator[Finding]:
-    if kernel_version(facts.kernel) >= (5, 3) and facts.nexthop_objects is not False:
+    if major_minor(facts.kernel) >= (5, 3) and facts.nexthop_objects is not False:
         yield ok("kernel", about, f"Linux {facts.kernel} with nexthop objects")
     else:
         message = f"Linux {facts.kernel} has no nexthop objects (5.3 and newer): routes are written slower"
@@ -104,20 +104,15 @@ def _port(facts: NodeFacts, want: Expected, about: str) -> Iterator[Finding]:
 
 def _ranges(facts: NodeFacts, want: Expected, about: str) -> Iterator[Finding]:
     """Devices of others that have addresses of the mesh's ranges: packets for pods would go there."""
-    ranges = [ip_network(cidr, strict=False) for cidr in want.cidrs]
     own = {BRIDGE_DEVICE, want.device}
-    foreign = [item for item in facts.addresses if item.device not in own and _is_within(item, ranges)]
+    others = (item for item in facts.addresses if item.device not in own)
+    foreign = [item for item in others if overlaps(item.address.partition("/")[0], want.cidrs)]
     for item in foreign:
         message = f"device {item.device} has {item.address}, of the mesh's range: pods there are not reached"
         todo = f"ip link del {item.device} where another pod network left it; else choose other clusterCIDRs"
         yield fail("range-taken", about, message, todo)
     if facts.addresses and not foreign:
         yield ok("range", about, "no other device has an address of the mesh's ranges")
-
-
-def _is_within(item: Holding, ranges: Sequence[IPv4Network | IPv6Network]) -> bool:
-    address = ip_interface(item.address).ip
-    return any(address in network for network in ranges if network.version == address.version)
 
 
 def _mtu(facts: NodeFacts, want: Expected, about: str) -> Iterator[Finding]:
@@ -265,7 +260,17 @@ def _running(facts: NodeFacts, want: Expected, about: str) -> Iterator[Finding]:
             yield fail(f"{code}-absent", about, f"{what} is not there or not up", todo)
 
 
-def kernel_version(release: str) -> tuple[int, int]:
-    """Major and minor of `6.1.0-18-amd64`; (0, 0) for what is no version."""
+def major_minor(release: str) -> tuple[int, int]:
+    """The first two numbers of `6.1.0-18-amd64`; (0, 0) for what is no version."""
     found = re.match(r"(\d+)\.(\d+)", release)
     return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def overlaps(text: str, cidrs: Iterable[str]) -> bool:
+    """Whether an address or a range has an address in common with one of these; a name has none."""
+    try:
+        mine = ip_network(text, strict=False)
+    except ValueError:
+        return False
+    others = (ip_network(cidr, strict=False) for cidr in cidrs)
+    return any(mine.version == other.version and mine.overlaps(other) for other in others)

@@ -47,7 +47,6 @@ class NodeFacts:
     """
 
     kernel: str
-    network_mtu: int | None = None
     can_make: Mapping[str, bool | None] = field(default_factory=dict)
     nexthop_objects: bool | None = None
     nft: str | None = None

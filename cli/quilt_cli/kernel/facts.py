@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,18 +13,12 @@ from typing import Any
 
 from quilt_cli.core.node_facts import Holding, NodeFacts, VxlanDevice
 from quilt_cli.core.rulesets import forward_chains, tracked_only
-from quilt_cli.kernel.netlink import IPRoute, NetlinkError, dump, kind_of, nexthops, opened
-from quilt_cli.kernel.places import CONFLIST, conflists, host_name, host_programs
+from quilt_cli.kernel.host import CONFLIST, answers, conflists, host_name, host_programs, nft, read
+from quilt_cli.kernel.netlink import IPRoute, dump, kind_of, nexthops, opened
 from quilt_crds.names import BRIDGE_DEVICE
 
-SYSCTLS = (
-    "ipv4/ip_forward",
-    "ipv4/conf/all/rp_filter",
-    "ipv4/conf/all/send_redirects",
-    "ipv4/neigh/default/gc_thresh3",
-    "ipv6/conf/all/forwarding",
-    "bridge/bridge-nf-call-iptables",
-)
+SYSCTLS = ("ipv4/ip_forward", "ipv4/conf/all/rp_filter", "ipv4/neigh/default/gc_thresh3")
+_LEGACY_TABLES = (Path("/proc/net/ip_tables_names"), Path("/proc/net/ip6_tables_names"))
 _KINDS = ("vxlan", "bridge", "veth")
 # By module of the kernel.
 _NFT_STATEMENTS = {
@@ -47,38 +40,37 @@ with IPRoute(groups=0) as kernel:
 """
 
 
-def look(
-    port: int,
-    cidrs: Sequence[str],
-    cni_folder: Path,
-    run_folder: Path,
-    sysctls: Path = Path("/proc/sys/net"),
-) -> NodeFacts:
+def look(port: int, cidrs: Sequence[str], cni_folder: Path, run_folder: Path) -> NodeFacts:
     """Look at this node; `port` is the mesh's UDP port, `cidrs` its ranges. Raises OSError."""
-    ruleset = _ruleset()
+    listing, marks = _listing(), (BRIDGE_DEVICE, *(cidr.partition("/")[0] for cidr in cidrs))
+    version = nft("--version")
     with opened() as kernel:
         links = dump(kernel.get_links)
         underlay, mtu = _underlay(kernel, links)
         return NodeFacts(
             kernel=platform.release(),
             can_make={kind: _can_make(kind, links) for kind in _KINDS},
-            nexthop_objects=_nexthop_objects(kernel),
-            nft=_nft_version(),
+            nexthop_objects=nexthops(kernel) is not None,
+            nft=(version and version.stdout.strip()) or None,
             vxlans=tuple(_vxlan(link) for link in links if kind_of(link) == "vxlan"),
             bridge=any((link.get("ifname"), kind_of(link)) == (BRIDGE_DEVICE, "bridge") for link in links),
             underlay=underlay,
             underlay_mtu=mtu,
             port_in_use=_udp_in_use(port),
-            drops_forward=None if ruleset is None else forward_chains(ruleset, _marks(cidrs)),
-            drops_untracked=None if ruleset is None else tracked_only(ruleset, port),
-            legacy_iptables=_has_legacy_iptables(),
+            drops_forward=None if listing is None else forward_chains(listing, marks),
+            drops_untracked=None if listing is None else tracked_only(listing, port),
+            legacy_iptables=any("filter" in (read(path) or "") for path in _LEGACY_TABLES),
             nft_has={name: _nft_has(statement) for name, statement in _NFT_STATEMENTS.items()},
             host_programs=host_programs(("iptables", "nft")),
-            sysctls=_sysctls(sysctls, underlay),
+            sysctls={
+                name: value
+                for name in (*SYSCTLS, f"ipv4/conf/{underlay}/forwarding")
+                if (value := read(Path("/proc/sys/net", name))) is not None
+            },
             cni_folder=host_name(cni_folder),
             cni_files=_names(cni_folder),
             cni_own=next(iter(conflists(cni_folder)), CONFLIST),
-            runtime_answers=_answers(run_folder / "runtime.sock"),
+            runtime_answers=answers(run_folder / "runtime.sock"),
             addresses=_addresses(kernel, links),
         )
 
@@ -90,19 +82,13 @@ def _vxlan(link: Any) -> VxlanDevice:
 
 def _addresses(kernel: IPRoute, links: Sequence[Any]) -> tuple[Holding, ...]:
     names = {link["index"]: link.get("ifname") for link in links}
-    found = dump(kernel.get_addr)
     # The address of a point-to-point link is its peer's; "local" is its own wherever there are two.
     held = [
         (names[entry["index"]], f"{entry.get('local') or entry.get('address')}/{entry['prefixlen']}")
-        for entry in found
+        for entry in dump(kernel.get_addr)
         if entry["index"] in names
     ]
     return tuple(Holding(*item) for item in sorted(held))
-
-
-def _sysctls(folder: Path, underlay: str) -> dict[str, str]:
-    names = (*SYSCTLS, f"ipv4/conf/{underlay}/forwarding")
-    return {name: value for name in names if (value := _read(folder / name)) is not None}
 
 
 def _underlay(kernel: IPRoute, links: Sequence[Any]) -> tuple[str, int]:
@@ -123,76 +109,31 @@ def _can_make(kind: str, links: Sequence[Any]) -> bool | None:
         return None
     command = ["unshare", "--net", sys.executable, "-c", _TRY, kind]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
-    if done.returncode == 0:
-        return True
     # Of `unshare` itself: making a namespace is not allowed here.
     refused = done.stderr.startswith("unshare:") or "EPERM" in done.stderr
-    return None if refused else False
-
-
-def _nexthop_objects(kernel: IPRoute) -> bool:
-    try:
-        nexthops(kernel)
-    except NetlinkError:
-        return False
-    return True
-
-
-def _nft_version() -> str | None:
-    if not shutil.which("nft"):
-        return None
-    done = subprocess.run(["nft", "--version"], capture_output=True, text=True, check=False)
-    return done.stdout.strip() or None
+    return None if done.returncode and refused else done.returncode == 0
 
 
 def _udp_in_use(port: int) -> bool | None:
     """Whether a socket is bound to the port on all addresses; the kernel's own VXLAN sockets count."""
-    found = None
-    for name in ("udp", "udp6"):
-        text = _read(Path("/proc/net") / name)
-        if text is None:
-            continue
-        locals_ = [line.split()[1].rpartition(":")[2] for line in text.splitlines()[1:]]
-        found = bool(found) or f"{port:04X}" in locals_
-    return found
+    tables = [text for name in ("udp", "udp6") if (text := read(Path("/proc/net", name))) is not None]
+    bound = (line.split()[1].rpartition(":")[2] for text in tables for line in text.splitlines()[1:])
+    return f"{port:04X}" in bound if tables else None
 
 
-def _ruleset() -> str | None:
+def _listing() -> str | None:
     """What nft lists of everybody's tables, and so of iptables-nft's; None where that cannot be seen."""
-    if not shutil.which("nft"):
-        return None
-    command = ["nft", "--stateless", "list", "ruleset"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout if done.returncode == 0 else None
-
-
-def _marks(cidrs: Sequence[str]) -> tuple[str, ...]:
-    return (BRIDGE_DEVICE, *(cidr.partition("/")[0] for cidr in cidrs))
+    done = nft("--stateless", "list", "ruleset")
+    return done.stdout if done and done.returncode == 0 else None
 
 
 def _nft_has(statement: str) -> bool | None:
     """Whether the kernel knows a statement; None where that cannot be tried."""
-    if not shutil.which("nft"):
-        return None
     # One transaction: the table is gone before anybody could see it.
     table = "table inet quilt_try"
-    text = f"{table} {{\n chain c {{\n {statement}\n }}\n}}\ndelete {table}\n"
-    done = subprocess.run(["nft", "-f", "-"], input=text, capture_output=True, text=True, check=False)
-    refused = "Operation not permitted" in done.stderr
-    return None if refused else done.returncode == 0
-
-
-def _has_legacy_iptables() -> bool:
-    return any(
-        "filter" in (_read(Path("/proc/net") / f"{kind}_tables_names") or "") for kind in ("ip", "ip6")
-    )
-
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return None
+    script = f"{table} {{\n chain c {{\n {statement}\n }}\n}}\ndelete {table}\n"
+    done = nft("-f", "-", script=script)
+    return None if done is None or "Operation not permitted" in done.stderr else done.returncode == 0
 
 
 def _names(folder: Path) -> tuple[str, ...] | None:
@@ -202,13 +143,3 @@ def _names(folder: Path) -> tuple[str, ...] | None:
         return ()
     except OSError:
         return None
-
-
-def _answers(path: Path) -> bool:
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-            client.settimeout(2)
-            client.connect(str(path))
-    except OSError:
-        return False
-    return True

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import shutil
-import subprocess
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -18,17 +18,18 @@ from pathlib import Path
 from socket import AF_INET
 from typing import Any
 
+from quilt_cli.kernel.host import conflists, nft
 from quilt_cli.kernel.netlink import IPRoute, NetlinkError, dump, kind_of, nexthops, remove_nexthop
-from quilt_cli.kernel.places import conflists
 from quilt_crds.names import BRIDGE_DEVICE, POD_INTERFACE_PREFIX, ROUTE_PROTOCOLS
 
 NFT_TABLE = "quilt"
 NFT_COMMENT = "quilt-mesh"
 OUR_PLUGIN = "quilt-cni"
 COMMON_PLUGINS = ("loopback", "portmap", "bandwidth")
-_VETH_DIGITS = 8
+_POD_INTERFACE = re.compile(rf"{POD_INTERFACE_PREFIX}[0-9a-f]{{8}}")
 _TABLE_MAIN = 254
 _GONE = (errno.ENODEV, errno.ENOENT, errno.ESRCH)
+_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +43,27 @@ class Places:
     device: str
 
 
-Removal = tuple[str, Callable[[], object]]
-"""One entry of the kernel's: its name, and what removes it or raises NetlinkError."""
+Removal = Callable[[], object]
+"""Removes one thing, or raises OSError with what is there still and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """Something the mesh left: what it is in words, and how to remove it (returns an error, or nothing)."""
+    """Something the mesh left: what it is in words, and how to remove each part of it."""
 
     kind: str
     what: str
-    remove: Callable[[], str]
+    removals: Iterable[Removal]
+
+    def remove(self) -> str:
+        """Remove one part after the other; return the first refusals, or nothing."""
+        problems = []
+        for removal in self.removals:
+            try:
+                removal()
+            except OSError as error:
+                problems.append(str(error))
+        return "; ".join(problems[:_SHOWN])
 
 
 def find(kernel: IPRoute, places: Places) -> list[Leftover]:
@@ -71,19 +82,17 @@ def find(kernel: IPRoute, places: Places) -> list[Leftover]:
 
 def foreign_plugins(places: Places) -> list[str]:
     """Common plugins that stay: others may use them, and they are not byte for byte those that we install."""
-    present = [name for name in COMMON_PLUGINS if (places.cni_bin / name).is_file()]
-    return [name for name in present if not _same(places.cni_bin / name, places.cni_source / name)]
+    present = (name for name in COMMON_PLUGINS if (places.cni_bin / name).is_file())
+    return [name for name in present if not _equals_source(name, places)]
 
 
-def _routes(kernel: IPRoute) -> Iterator[Leftover]:
+def _routes(kernel: IPRoute) -> list[Leftover]:
     found = [
         route
         for route in dump(kernel.get_routes)
         if route["proto"] in ROUTE_PROTOCOLS and route.get("table") == _TABLE_MAIN
     ]
-    if found:
-        removals = [_route(kernel, route) for route in found]
-        yield _several("routes", f"{len(found)} routes of protocol 81 or 82", removals)
+    return _several("routes", "routes of protocol 81 or 82", [_route(kernel, route) for route in found])
 
 
 def _route(kernel: IPRoute, route: Any) -> Removal:
@@ -91,133 +100,100 @@ def _route(kernel: IPRoute, route: Any) -> Removal:
     prefix = f"{route.get('dst') or nowhere}/{route['dst_len']}"
     same = {key: value for key in ("table", "priority", "oif") if (value := route.get(key)) is not None}
     same |= {field: route[field] for field in ("family", "proto", "type", "scope", "tos")}
-    return prefix, partial(kernel.route, "del", dst=prefix, **same)
+    return partial(_ask, prefix, kernel.route, "del", dst=prefix, **same)
 
 
-def _nexthops(kernel: IPRoute) -> Iterator[Leftover]:
-    try:
-        found = [hop.get("id") for hop in nexthops(kernel) if hop["proto"] in ROUTE_PROTOCOLS]
-    except NetlinkError:
-        return  # A kernel without nexthop objects holds none.
-    if found:
-        removals = [(f"nexthop {number}", partial(remove_nexthop, kernel, number)) for number in found]
-        yield _several("nexthops", f"{len(found)} nexthop objects of protocol 81 or 82", removals)
+def _nexthops(kernel: IPRoute) -> list[Leftover]:
+    found = [hop.get("id") for hop in nexthops(kernel) or () if hop["proto"] in ROUTE_PROTOCOLS]
+    removals = [partial(_ask, f"nexthop {number}", remove_nexthop, kernel, number) for number in found]
+    return _several("nexthops", "nexthop objects of protocol 81 or 82", removals)
 
 
 def _links(kernel: IPRoute, device: str) -> Iterator[Leftover]:
     links = dump(kernel.get_links)
 
-    def removal(link: Any) -> Removal:
-        return link.get("ifname"), partial(kernel.link, "del", index=link["index"])
+    def removals(links: Iterable[Any]) -> list[Removal]:
+        return [partial(_ask, link.get("ifname"), kernel.link, "del", index=link["index"]) for link in links]
 
-    veths = [link for link in links if _is_our_veth(link)]
-    if veths:
-        yield _several("veths", f"{len(veths)} veth pairs of pods", map(removal, veths))
+    veths = [
+        link for link in links if kind_of(link) == "veth" and _POD_INTERFACE.fullmatch(link.get("ifname"))
+    ]
+    yield from _several("veths", "veth pairs of pods", removals(veths))
     for name, kind in ((BRIDGE_DEVICE, "bridge"), (device, "vxlan")):
         for link in links:
             if (link.get("ifname"), kind_of(link)) == (name, kind):
-                yield _several("link", f"{kind} device {name}", [removal(link)])
+                yield Leftover("link", f"{kind} device {name}", removals([link]))
 
 
-def _is_our_veth(link: Any) -> bool:
-    name: str = link.get("ifname")
-    digits = name.removeprefix(POD_INTERFACE_PREFIX)
-    plausible = kind_of(link) == "veth" and digits != name and len(digits) == _VETH_DIGITS
-    return plausible and all(digit in "0123456789abcdef" for digit in digits)
+def _several(kind: str, what: str, removals: Sequence[Removal]) -> list[Leftover]:
+    return [Leftover(kind, f"{len(removals)} {what}", removals)] if removals else []
 
 
-def _several(kind: str, what: str, removals: Iterable[Removal]) -> Leftover:
-    return Leftover(kind, what, partial(_each, list(removals)))
-
-
-def _each(removals: Iterable[Removal]) -> str:
-    """Remove one after the other; return the first three refusals, of what is there still."""
-    problems = []
-    for what, remove in removals:
-        try:
-            remove()
-        except NetlinkError as error:
-            if error.code not in _GONE:
-                problems.append(f"{what}: {error.args[1]}")
-    return "; ".join(problems[:3])
+def _ask(what: str, ask: Callable[..., object], *arguments: object, **fields: object) -> None:
+    """Have the kernel remove something; what is gone already is fine."""
+    try:
+        ask(*arguments, **fields)
+    except NetlinkError as error:
+        if error.code not in _GONE:
+            raise OSError(f"{what}: {error.args[1]}") from error
 
 
 def _nft() -> Iterator[Leftover]:
-    for family in ("bridge", "inet") if shutil.which("nft") else ():
-        if _run("nft", "list", "table", family, NFT_TABLE).returncode == 0:
-            remove = partial(_remove_table, family)
-            yield Leftover("nftables", f"nftables table {family} {NFT_TABLE}", remove)
-
-
-def _remove_table(family: str) -> str:
-    done = _run("nft", "delete", "table", family, NFT_TABLE)
-    return "" if done.returncode == 0 else done.stderr.strip()
+    for family in ("bridge", "inet"):
+        if _listed("list", "table", family, NFT_TABLE):
+            removal = partial(_delete, "table", family, NFT_TABLE)
+            yield Leftover("nftables", f"nftables table {family} {NFT_TABLE}", [removal])
 
 
 def _accept_rules() -> Iterator[Leftover]:
     """The runtime's rules in iptables-nft's FORWARD chains, known by their comment."""
-    for family in ("ip", "ip6") if shutil.which("nft") else ():
-        done = _run("nft", "-j", "list", "chain", family, "filter", "FORWARD")
-        entries = json.loads(done.stdout)["nftables"] if done.returncode == 0 else []
-        rules = [entry["rule"] for entry in entries if entry.get("rule", {}).get("comment") == NFT_COMMENT]
-        for rule in rules:
-            chain = (family, "filter", "FORWARD", "handle", str(rule["handle"]))
-            what = f"accept rule {rule['handle']} in {family} filter FORWARD"
-            yield Leftover("nftables", what, lambda chain=chain: _remove_rule(*chain))  # type: ignore[misc]
+    for family in ("ip", "ip6"):
+        listing = _listed("-j", "list", "chain", family, "filter", "FORWARD")
+        rules = [entry.get("rule", {}) for entry in json.loads(listing)["nftables"]] if listing else []
+        for number in (rule["handle"] for rule in rules if rule.get("comment") == NFT_COMMENT):
+            removal = partial(_delete, "rule", family, "filter", "FORWARD", "handle", str(number))
+            yield Leftover("nftables", f"accept rule {number} in {family} filter FORWARD", [removal])
 
 
-def _remove_rule(*place: str) -> str:
-    done = _run("nft", "delete", "rule", *place)
-    return "" if done.returncode == 0 else done.stderr.strip()
+def _listed(*arguments: str) -> str:
+    """What nft lists; nothing where it does not know what is asked for, or is not there."""
+    done = nft(*arguments)
+    return done.stdout if done and done.returncode == 0 else ""
 
 
-def _run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def _delete(*place: str) -> None:
+    done = nft("delete", *place)
+    if done and done.returncode != 0:
+        raise OSError(done.stderr.strip())
 
 
 def _binaries(places: Places) -> list[Path]:
-    own = [name for name in COMMON_PLUGINS if _same(places.cni_bin / name, places.cni_source / name)]
+    own = (name for name in COMMON_PLUGINS if _equals_source(name, places))
     return [places.cni_bin / name for name in (OUR_PLUGIN, *own)]
 
 
-def _same(one: Path, other: Path) -> bool:
+def _equals_source(plugin: str, places: Places) -> bool:
+    one, other = places.cni_bin / plugin, places.cni_source / plugin
     return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
 
 
-def _files(paths: list[Path], what: str) -> Iterator[Leftover]:
+def _files(paths: Iterable[Path], what: str) -> Iterator[Leftover]:
     for path in paths:
         if path.exists():
-            yield Leftover("file", f"{what} {path}", lambda path=path: _unlink(path))  # type: ignore[misc]
-
-
-def _unlink(path: Path) -> str:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        return str(error)
-    return ""
+            yield Leftover("file", f"{what} {path}", [partial(path.unlink, missing_ok=True)])
 
 
 def _folder(folder: Path) -> Iterator[Leftover]:
-    try:
+    with suppress(OSError):
         if any(folder.iterdir()):
-            yield Leftover("state", f"sockets and state in {folder}", lambda: _empty(folder))
-    except OSError:
-        return
+            yield Leftover("state", f"sockets and state in {folder}", _emptying(folder))
 
 
-def _empty(folder: Path) -> str:
-    """Empty the folder and remove it where that is possible."""
-    problems = []
-    for entry in folder.iterdir():
-        try:
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink(missing_ok=True)
-        except OSError as error:
-            problems.append(str(error))
+def _emptying(folder: Path) -> Iterator[Removal]:
+    """Read only when it comes to that: until then there may be more."""
+    for entry in list(folder.iterdir()):
+        tree = entry.is_dir() and not entry.is_symlink()
+        yield partial(shutil.rmtree, entry) if tree else partial(entry.unlink, missing_ok=True)
     with suppress(OSError):
         # In a pod the folder itself is a mount and stays.
         folder.rmdir()
-    return "; ".join(problems)

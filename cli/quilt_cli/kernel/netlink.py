@@ -50,11 +50,14 @@ def kind_of(link: Any) -> str:
     return link.get(("linkinfo", "kind")) or ""
 
 
-def nexthops(kernel: IPRoute) -> list[Any]:
-    """All nexthop objects, with `proto` and `id`. NetlinkError of a kernel that has none (before 5.3)."""
+def nexthops(kernel: IPRoute) -> list[Any] | None:
+    """All nexthop objects, with `proto` and `id`; None of a kernel that knows none (before 5.3)."""
     request = _Nexthop()
     request["header"].update(type=_RTM_GETNEXTHOP, flags=NLM_F_REQUEST | NLM_F_DUMP)
-    return dump(lambda: kernel.nlm_request_batch([request]))
+    try:
+        return dump(lambda: kernel.nlm_request_batch([request]))
+    except NetlinkError:
+        return None
 
 
 def remove_nexthop(kernel: IPRoute, number: int) -> None:

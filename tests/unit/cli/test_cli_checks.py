@@ -11,11 +11,11 @@ import pytest
 from quilt_cli.core import cluster_checks
 from quilt_cli.core.cluster_facts import ClusterFacts, ForeignNetwork
 from quilt_cli.core.finding import Finding, Level
-from quilt_cli.core.node_checks import Expected, check, kernel_version
+from quilt_cli.core.node_checks import Expected, check, major_minor
 from quilt_cli.core.node_facts import Chain, NodeFacts, VxlanDevice
 from quilt_cli.core.objects import Workload
 from quilt_cli.core.rulesets import forward_chains
-from quilt_cli.kernel.places import conflists
+from quilt_cli.kernel.host import conflists
 from tests.support import cli_snapshots as some
 
 CIDRS = ("10.42.0.0/16",)
@@ -159,8 +159,8 @@ def test_only_what_the_container_runtime_reads_counts_as_configuration() -> None
 @pytest.mark.parametrize(
     ("release", "version"), [("6.1.0-18-amd64", (6, 1)), ("5.3", (5, 3)), ("odd", (0, 0))]
 )
-def test_kernel_versions(release: str, version: tuple[int, int]) -> None:
-    assert kernel_version(release) == version
+def test_major_minors(release: str, version: tuple[int, int]) -> None:
+    assert major_minor(release) == version
 
 
 def test_chains_that_drop_are_found_with_whether_they_let_the_mesh_pass() -> None:

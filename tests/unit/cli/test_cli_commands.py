@@ -77,10 +77,28 @@ def test_rights_that_are_missing_are_reported_and_do_no_harm(kubeconfig: str, ap
 
 @pytest.mark.parametrize("output", ["table", "json"])
 def test_what_cannot_be_known_is_exit_code_two(kubeconfig: str, api: FakeApi, output: str) -> None:
-    api.answers[LISTS[1]] = (403, {"message": "not you"})
+    api.answers[LISTS[1]] = (403, {"message": "not you [by name]"})
     found = run("--kubeconfig", kubeconfig, "status", "-o", output)
     assert found.exit_code == 2
-    assert "not you" in found.output
+    assert "not you [by name]" in found.output
+
+
+def test_programs_read_in_json_why_any_command_stopped(
+    kubeconfig: str, api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError("no netlink here")
+
+    api.answers["/apis/apps/v1/daemonsets"] = (200, {"items": []})
+    monkeypatch.setattr("quilt_cli.commands.check.node.look", refused)
+    for command, why in (
+        (("--kubeconfig", kubeconfig, "connectivity", "test"), "there is no DaemonSet quilt-mesh"),
+        (("check", "node"), "this node cannot be looked at: no netlink here"),
+    ):
+        assert why in run(*command).stderr
+        found = run(*command, "-o", "json")
+        assert found.exit_code == 2
+        assert why in json.loads(found.stdout)["error"]
 
 
 def test_check_says_what_it_saw(kubeconfig: str) -> None:

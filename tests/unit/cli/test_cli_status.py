@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from quilt_cli.core.finding import EXIT_CANNOT_TELL, EXIT_HEALTHY, EXIT_PROBLEMS, Level
@@ -22,13 +23,12 @@ def test_a_healthy_mesh_has_rows_and_no_findings() -> None:
     found = report(some.healthy())
     assert found.findings == ()
     assert found.exit_code == EXIT_HEALTHY
-    assert [(row.node, row.peers, row.in_sync, row.ok) for row in found.rows] == [
-        (name, 2, True, True) for name in some.NAMES
-    ]
+    shown = [(row.name, row.peers.expected, row.peers.in_sync, row.healthy) for row in found.nodes]
+    assert shown == [(name, 2, True, True) for name in some.NAMES]
 
 
 def test_the_json_schema_is_stable() -> None:
-    wire = report(some.healthy()).wire()
+    wire = msgspec.to_builtins(report(some.healthy()))
     assert list(wire) == ["kind", "schema", "healthy", "network", "nodes", "findings", "notLookedAt"]
     assert list(wire["nodes"][0]) == [
         "name", "phase", "subnets", "hostIP", "kubernetes", "agent", "runtime", "peers", "version", "healthy",
@@ -54,7 +54,7 @@ def test_a_sick_node_is_reported_once_by_its_cause(changed: dict[str, str], phas
     assert [(item.code, item.about) for item in found.findings] == [(code, "QuiltNode n2")]
     assert found.findings[0].todo
     assert found.exit_code == EXIT_PROBLEMS
-    assert [row.ok for row in found.rows] == [True, False, True]
+    assert [row.healthy for row in found.nodes] == [True, False, True]
 
 
 def test_a_node_that_moves_to_another_subnet_is_reported_once_and_with_the_way() -> None:
@@ -77,7 +77,7 @@ def test_a_node_that_never_joined_is_reported_with_its_pods_message() -> None:
     assert (finding.code, finding.about) == ("node-not-in-mesh", "Node n3")
     assert "exit code 1" in finding.message
     assert finding.todo == "kubectl -n quilt-system logs quilt-mesh-3 -c agent --previous"
-    assert [row.phase for row in found.rows] == ["Up", "Up", "absent"]
+    assert [row.phase for row in found.nodes] == ["Up", "Up", "absent"]
 
 
 def test_a_windows_node_is_not_of_the_mesh() -> None:
@@ -134,7 +134,7 @@ def test_a_claim_without_a_node_is_doubtful_unless_it_is_being_released() -> Non
 
 def test_down_peers_and_peers_without_an_address_are_not_expected() -> None:
     claims = (some.subnet(1), some.subnet(2, "Down"), some.subnet(3, host_ip=""))
-    assert [row.peers for row in report(some.healthy(subnets=claims)).rows] == [0, 1, 1]
+    assert [row.peers.expected for row in report(some.healthy(subnets=claims)).nodes] == [0, 1, 1]
 
 
 def test_after_an_uninstall_what_is_shown_of_nodes_is_shown_as_old() -> None:
@@ -152,5 +152,5 @@ def test_few_rights_say_less_and_guess_nothing() -> None:
     limited = some.healthy(kube_nodes=None, pods=None, agents=None, unreadable=refused)
     found = report(limited)
     assert found.findings == ()
-    assert {(row.kubernetes, row.agent) for row in found.rows} == {("", "")}
+    assert {(row.kubernetes, row.agent) for row in found.nodes} == {("", "")}
     assert report(replace(limited, mesh_nodes=(), subnets=())).exit_code == EXIT_CANNOT_TELL

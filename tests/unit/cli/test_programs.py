@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 from msgspec.structs import replace as struct_replace
 from rich.console import Console
 
-from quilt_cli.commands.multicast.asking import show as show_sheet
+from quilt_cli.commands.multicast import show as show_sheet
 from quilt_cli.commands.status import show
 from quilt_cli.core import multicast
 from quilt_cli.core.status import report
@@ -171,12 +171,11 @@ def test_addresses_of_nodes_with_long_names_stay_whole(terminal: bool) -> None:
         assert any(word == "10.42.1.0/24, fd00:10:42:1::/64" for word in shown)
 
 
-def test_groups_with_long_lists_stay_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_groups_with_long_lists_stay_whole() -> None:
     """u10: Multicast tables that are too wide become blocks, in which each name is whole."""
     out = narrow()
-    monkeypatch.setattr("quilt_cli.commands.multicast.asking.console", lambda: out)
     found = {"group": "239.1.1.1", "interface": "quilt0", "members": ["veth7"], "nodes": [LONG, "n2"]}
-    show_sheet(multicast.groups([found]), None, as_json=False)
+    show_sheet(out, multicast.GROUPS, [found])
     assert any(word.endswith(f"{LONG}, n2") for word in text_of(out))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -189,3 +190,22 @@ def test_without_an_agent_nothing_can_be_reported(tmp_path: Path) -> None:
     result = CliRunner().invoke(multicast, ["--socket", str(tmp_path / "no"), "groups"])
     assert result.exit_code == 2
     assert "cannot ask the agent" in result.stderr
+
+
+def test_who_speaks_no_control_protocol_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "other.sock"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+
+        def answer() -> None:
+            with server.accept()[0] as connection:
+                connection.recv(4096)
+                connection.sendall(b"[]\n")
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        result = CliRunner().invoke(multicast, ["--socket", str(path), "groups"])
+        answering.join(10)
+    assert result.exit_code == 2
+    assert "does not speak the control protocol" in result.stderr

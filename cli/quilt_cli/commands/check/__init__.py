@@ -6,15 +6,16 @@ import os
 from collections.abc import Sequence
 
 import click
+from rich.console import Console
 
 from quilt_cli.api.read_cluster import cluster_facts
-from quilt_cli.commands.options import cluster, leave, output
+from quilt_cli.commands.options import Result, cluster, output
 from quilt_cli.core import cluster_checks, finding
 from quilt_cli.core.finding import EXIT_HEALTHY, EXIT_PROBLEMS, Finding, Level, ok
+from quilt_cli.core.node_checks import Expected
 from quilt_cli.groups import Group
-from quilt_cli.output import console, counts, lines, print_json
+from quilt_cli.output import counts, print_findings, progress
 from quilt_crds.names import DEFAULT_CLUSTER_CIDRS
-from quilt_crds.wire_network import VxlanSpec
 from quilt_kube.sync import Client
 
 
@@ -58,8 +59,7 @@ def check(
     node_prefix_length: int | None,
     nodes: bool,
     image: str | None,
-    as_json: bool,
-) -> None:
+) -> Result:
     """Look for what would break the mesh.
 
     Versions, CRDs, other networks, overlapping ranges, roll-outs.
@@ -78,49 +78,35 @@ def check(
     length = node_prefix_length or spec.node_prefix_length
     found = cluster_checks.after(facts, ranges) if post else cluster_checks.before(facts, ranges, length)
     if nodes:
-        found += _nodes(client, image, spec.vxlan, ranges, installed=post)
-    tell(found, f"cluster ({'post' if post else 'pre'}-install)", as_json=as_json)
+        from quilt_cli.connectivity.run import check_nodes
+
+        want = Expected("", spec.vxlan.device, spec.vxlan.vni, spec.vxlan.port, ranges, post)
+        with progress() as tell:
+            found += check_nodes(client, image, want, tell)
+    return judged(found, f"cluster ({'post' if post else 'pre'}-install)")
 
 
-def _nodes(
-    client: Client, image: str | None, vxlan: VxlanSpec, cidrs: Sequence[str], *, installed: bool
-) -> list[Finding]:
-    from quilt_cli.commands.probing import node_image, telling
-    from quilt_cli.connectivity.nodes import Settings
-    from quilt_cli.connectivity.nodes import check as look
-
-    with telling() as progress:
-        settings = Settings(
-            image or node_image(client), vxlan.port, vxlan.vni, vxlan.device, tuple(cidrs), installed
-        )
-        return look(client, settings, progress)
-
-
-def tell(found: Sequence[Finding], subject: str, *, as_json: bool, compact: bool = False) -> None:
-    """Print findings, the worst last where a person looks, and leave with the matching code."""
+def judged(found: Sequence[Finding], subject: str, *, compact: bool = False) -> Result:
+    """The answer that findings are: the worst last where a person looks."""
     well = finding.healthy(found)
-    if as_json:
-        print_json(
-            {
-                "kind": "QuiltCheck",
-                "schema": 1,
-                "subject": subject,
-                "healthy": well,
-                "summary": finding.summary(found),
-                "findings": finding.wire(finding.worst_first(found)),
-            },
-            compact=compact,
-        )
-    else:
-        out = console()
-        for line in lines(reversed(finding.worst_first(_shortened(found)))):
-            out.print(line, soft_wrap=True)
+    document = {
+        "kind": "QuiltCheck",
+        "schema": 1,
+        "subject": subject,
+        "healthy": well,
+        "summary": finding.summary(found),
+        "findings": finding.worst_first(found),
+    }
+
+    def draw(out: Console) -> None:
+        print_findings(out, finding.worst_first(_shortened(found))[::-1])
         out.print()
         out.print(f"{subject}: ", end="")
-        out.print(counts(finding.summary(found)))
+        out.print(counts(found))
         if os.geteuid() != 0 and subject.startswith("node"):
             out.print("[dim]as root more could be looked at[/]")
-    leave(EXIT_HEALTHY if well else EXIT_PROBLEMS)
+
+    return Result(document, draw, EXIT_HEALTHY if well else EXIT_PROBLEMS, compact)
 
 
 def _shortened(found: Sequence[Finding]) -> list[Finding]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 import click
 from rich.console import Console
 from rich.text import Text
 
-from quilt_cli.commands.options import cluster, leave, output
-from quilt_cli.commands.probing import node_image, telling
-from quilt_cli.connectivity.run import Settings, run
+from quilt_cli.commands.options import Result, cluster, output
+from quilt_cli.connectivity.run import run
 from quilt_cli.core.finding import EXIT_HEALTHY, EXIT_PROBLEMS
-from quilt_cli.core.matrix import Answer, Matrix, Source, cell, findings
+from quilt_cli.core.matrix import Answer, Matrix, cell, findings
 from quilt_cli.groups import command
-from quilt_cli.output import console, lines, print_json, print_table
+from quilt_cli.output import print_findings, print_table, progress
 from quilt_kube.sync import Client
 
 # A wider table than this says nothing any more: of larger clusters only what is wrong is shown.
@@ -28,9 +30,7 @@ _TABLE_AT_MOST = 12
 @click.option("--keep", is_flag=True, help="Leave the test's namespace for a look.")
 @output
 @cluster
-def test(
-    client: Client, *, image: str | None, hosts: bool, timeout: float, keep: bool, as_json: bool
-) -> None:
+def test(client: Client, *, image: str | None, hosts: bool, timeout: float, keep: bool) -> Result:
     """Let every pod and host reach every pod.
 
     A server runs on every node, and a pod and the host of every node ask all of them: TCP with 64 KiB each
@@ -40,38 +40,31 @@ def test(
 
     Exit code 0: everything is reached; 1: something is not; 2: cannot tell.
     """
-    with telling() as tell:
-        found = run(client, Settings(image or node_image(client), hosts, timeout, keep), tell)
-    if as_json:
-        print_json(found.wire())
-    else:
-        show(found, console())
-    leave(EXIT_HEALTHY if found.ok else EXIT_PROBLEMS)
+    with progress() as tell:
+        found = run(client, image, tell, hosts=hosts, timeout=timeout, keep=keep)
+    return Result(found.wire(), partial(show, found), EXIT_HEALTHY if found.ok else EXIT_PROBLEMS)
 
 
 def show(matrix: Matrix, out: Console) -> None:
     """The answers for people."""
     if len(matrix.servers) <= _TABLE_AT_MOST:
-        _print_matrix(matrix, out)
+        labels = list(dict.fromkeys(answer.label for answer in matrix.all_answers))
+        rows = [
+            [Text(source.label), *(_cell(label, given) for label in labels)]
+            for source, given in matrix.answers.items()
+        ]
+        print_table(out, ("FROM \\ TO", *labels), rows)
         out.print()
-    for line in lines(findings(matrix)):
-        out.print(line, soft_wrap=True)
-    good = sum(answer.ok for given in matrix.answers.values() for answer in given)
+    print_findings(out, findings(matrix))
+    good = sum(answer.ok for answer in matrix.all_answers)
     style = "green" if matrix.ok else "bold red"
-    out.print(f"[{style}]{good} of {matrix.asked} questions answered[/], {len(matrix.servers)} nodes")
+    out.print(
+        f"[{style}]{good} of {len(matrix.all_answers)} questions answered[/], {len(matrix.servers)} nodes"
+    )
 
 
-def _print_matrix(matrix: Matrix, out: Console) -> None:
-    labels = list(dict.fromkeys(answer.target.label for given in matrix.answers.values() for answer in given))
-    rows = [
-        [Text(source.label), *(_cell(source, label, given) for label in labels)]
-        for source, given in matrix.answers.items()
-    ]
-    print_table(out, ("FROM \\ TO", *labels), rows)
-
-
-def _cell(source: Source, label: str, given: tuple[Answer, ...]) -> Text:
-    found = [answer for answer in given if answer.target.label == label]
+def _cell(label: str, given: Sequence[Answer]) -> Text:
+    found = [answer for answer in given if answer.label == label]
     if not found:
         return Text("-", "dim")
     good, text = cell(found)

@@ -1,8 +1,10 @@
-"""Where the host's folders are: in a pod of the mesh they are mounted below /host."""
+"""This host: its folders, which in a pod of the mesh are mounted below /host, and its programs."""
 
 from __future__ import annotations
 
 import shutil
+import socket
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,16 +16,16 @@ CONFLIST = "10-quilt.conflist"
 
 def conflists(folder: Path) -> list[str]:
     """Return the names of our CNI configurations, whatever `cni.confName` was: they call our plugin."""
-    return sorted(
-        path.name for path in folder.glob("*.conflist") if path.name == CONFLIST or _calls_our_plugin(path)
-    )
+    found = folder.glob("*.conflist")
+    return sorted(path.name for path in found if path.name == CONFLIST or '"quilt-cni"' in (read(path) or ""))
 
 
-def _calls_our_plugin(path: Path) -> bool:
+def read(path: Path) -> str | None:
+    """The text of a file; None where it cannot be read."""
     try:
-        return '"quilt-cni"' in path.read_text(errors="replace")
+        return path.read_text(errors="replace").strip()
     except OSError:
-        return False
+        return None
 
 
 def cni_folder(name: str, mounts: Path = _MOUNTS) -> Path:
@@ -39,13 +41,31 @@ def host_programs(names: Iterable[str], mounts: Path = _MOUNTS) -> frozenset[str
         return None
     path = ":".join(map(str, folders)) or None
     # Links of alternatives lead outside of the mount, so that being there has to do.
-    return frozenset(name for name in names if shutil.which(name, path=path) or _linked(name, folders))
-
-
-def _linked(name: str, folders: Iterable[Path]) -> bool:
-    return any((folder / name).is_symlink() for folder in folders)
+    return frozenset(
+        name
+        for name in names
+        if shutil.which(name, path=path) or any((folder / name).is_symlink() for folder in folders)
+    )
 
 
 def host_name(folder: Path) -> str:
     """What the folder is called on the host itself."""
     return f"/{folder.relative_to(_MOUNTS)}" if folder.is_relative_to(_MOUNTS) else str(folder)
+
+
+def nft(*arguments: str, script: str = "") -> subprocess.CompletedProcess[str] | None:
+    """What nft says to these arguments, or to a script with `-f -`; None where there is no such program."""
+    if not shutil.which("nft"):
+        return None
+    return subprocess.run(["nft", *arguments], input=script, capture_output=True, text=True, check=False)
+
+
+def answers(path: Path) -> bool:
+    """Whether a process listens on a Unix socket."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.settimeout(2)
+            client.connect(str(path))
+    except OSError:
+        return False
+    return True
