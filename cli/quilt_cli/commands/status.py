@@ -17,12 +17,8 @@ from quilt_crds.names import DOWN, PENDING, UP
 from quilt_kube.sync import Client
 
 _STYLES = {
-    UP: "green",
-    "Ready": "green",
-    DOWN: "bold red",
-    "absent": "bold red",
-    "NotReady": "bold red",
-    "Unresponsive": "bold red",
+    **dict.fromkeys((UP, "Ready"), "green"),
+    **dict.fromkeys((DOWN, "absent", "NotReady", "Unresponsive"), "bold red"),
     PENDING: "yellow",
 }
 _COLUMNS = ("NODE", "STATUS", "SUBNET", "HOST-IP", "KUBERNETES", "AGENT", "RUNTIME", "PEERS")
