@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 from msgspec.structs import replace as struct_replace
 from rich.console import Console
 
-from quilt_cli.commands.multicast import show as show_sheet
+from quilt_cli.commands.multicast import table
 from quilt_cli.commands.status import show
 from quilt_cli.core import multicast
 from quilt_cli.core.status import report
@@ -175,7 +175,7 @@ def test_groups_with_long_lists_stay_whole() -> None:
     """u10: Multicast tables that are too wide become blocks, in which each name is whole."""
     out = narrow()
     found = {"group": "239.1.1.1", "interface": "quilt0", "members": ["veth7"], "nodes": [LONG, "n2"]}
-    show_sheet(out, multicast.GROUPS, [found])
+    table(multicast.GROUPS, [found])(out)
     assert any(word.endswith(f"{LONG}, n2") for word in text_of(out))
 
 

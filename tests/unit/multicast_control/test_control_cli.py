@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -192,20 +193,69 @@ def test_without_an_agent_nothing_can_be_reported(tmp_path: Path) -> None:
     assert "cannot ask the agent" in result.stderr
 
 
-def test_who_speaks_no_control_protocol_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "other.sock"
+@contextmanager
+def answering(folder: Path, answer: bytes) -> Iterator[tuple[str, list[Any]]]:
+    """Something that gives one answer to one question: its path, and the question once it was asked."""
+    path, asked = str(folder / "other.sock"), []
     with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(path))
+        server.bind(path)
         server.listen()
 
-        def answer() -> None:
+        def serve() -> None:
             with server.accept()[0] as connection:
-                connection.recv(4096)
-                connection.sendall(b"[]\n")
+                asked.append(json.loads(connection.recv(4096)))
+                connection.sendall(answer)
 
-        answering = threading.Thread(target=answer)
-        answering.start()
-        result = CliRunner().invoke(multicast, ["--socket", str(path), "groups"])
-        answering.join(10)
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield path, asked
+        thread.join(10)
+
+
+def test_who_speaks_no_control_protocol_is_named(tmp_path: Path) -> None:
+    with answering(tmp_path, b"[]\n") as (path, _):
+        result = CliRunner().invoke(multicast, ["--socket", path, "groups"])
     assert result.exit_code == 2
     assert "does not speak the control protocol" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "asked", "shown"),
+    [
+        (
+            "add-neighbor --address 10.0.0.2 --interface e1 --priority 7",
+            {
+                "command": "AddExternalNeighbor",
+                "neighbor": {"address": "10.0.0.2", "interface": "e1", "dr_priority": 7, "tag": None},
+            },
+            "10.0.0.2 on e1 is a neighbor",
+        ),
+        (
+            "add-rpf-route --source s --interface e1 --neighbor 10.0.0.1",
+            {
+                "command": "AddRpfRoute",
+                "source": "s",
+                "rpf": {"upstream_interface": "e1", "upstream_neighbor": "10.0.0.1", "metric": None},
+            },
+            "10.1.0.0/16 is upstream on e1",
+        ),
+        (
+            "enable-pim --interface e1 --passive --priority 3",
+            {"command": "EnablePim", "interface": "e1", "dr_priority": 3, "passive": True},
+            "PIM on e1, listening only",
+        ),
+        (
+            "enable-pim --interface e1",
+            {"command": "EnablePim", "interface": "e1", "passive": False},
+            "PIM on e1",
+        ),
+        ("disable-pim --interface e1", {"command": "DisablePim", "interface": "e1"}, "no PIM on e1"),
+    ],
+)
+def test_flags_become_the_fields_of_a_request(
+    tmp_path: Path, line: str, asked: dict[str, Any], shown: str
+) -> None:
+    with answering(tmp_path, b'{"success": true, "source": "10.1.0.0/16"}\n') as (path, seen):
+        result = CliRunner().invoke(multicast, ["--socket", path, *line.split()])
+    assert seen == [asked]
+    assert result.stdout == f"✓ {shown}\n"

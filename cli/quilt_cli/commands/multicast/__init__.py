@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import click
 from rich.console import Console
 
-from quilt_cli.commands.options import Result, output
+from quilt_cli.commands.options import Function, Result, output
 from quilt_cli.control_socket import DEFAULT_SOCKET, ControlSocket
 from quilt_cli.core.multicast import Raw, Sheet
 from quilt_cli.groups import Group
@@ -42,31 +43,44 @@ def multicast(context: click.Context, path: str) -> None:
     context.obj = path
 
 
-def asking(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The command gets the connection to the agent, and answers with a Result."""
-
-    @output
-    @functools.wraps(command)
-    def wrapped(**flags: Any) -> Any:
-        with ControlSocket.opened(click.get_current_context().obj) as agent:
-            return command(agent, **flags)
-
-    return wrapped
+Draw = Callable[[Console], None]
+Shown = str | Draw
+"""Of a reply, for people: a sentence, or what draws it."""
 
 
-def done(reply: Raw, text: str) -> Result:
-    """The agent's reply as a sentence."""
-    return Result(reply, lambda out: out.print(f"✓ {text}", markup=False, soft_wrap=True))
+def asking(request: str, fields: Callable[..., Raw] = dict) -> Callable[[Callable[..., Shown]], Function]:
+    """The command gets the agent's reply to a request, and the flags; `fields` makes the request of these."""
+
+    def decorated(command: Callable[..., Shown]) -> Function:
+        @output
+        @functools.wraps(command)
+        def wrapped(**flags: Any) -> Result:
+            with opened() as agent:
+                reply = agent.ask(request, **fields(**flags))
+            shown = command(reply, **flags)
+            return Result(reply, _sentence(shown) if isinstance(shown, str) else shown)
+
+        return wrapped
+
+    return decorated
 
 
-def table(reply: Raw, sheet: Sheet, found: Iterable[Raw]) -> Result:
-    """The agent's reply as a table of what is found in it."""
-    return Result(reply, lambda out: show(out, sheet, found))
+def opened() -> AbstractContextManager[ControlSocket]:
+    """A connection to the agent whose socket the group was given."""
+    return ControlSocket.opened(click.get_current_context().obj)
 
 
-def show(out: Console, sheet: Sheet, found: Iterable[Raw]) -> None:
-    """A table for people."""
-    if rows := sheet.rows(found):
-        print_table(out, tuple(sheet.columns), rows)
-    else:
-        out.print(sheet.empty, style="dim", markup=False)
+def _sentence(text: str) -> Draw:
+    return lambda out: out.print(f"✓ {text}", markup=False, soft_wrap=True)
+
+
+def table(sheet: Sheet, found: Iterable[Raw]) -> Draw:
+    """A table of objects; without any, what the sheet says then."""
+
+    def draw(out: Console) -> None:
+        if rows := sheet.rows(found):
+            print_table(out, tuple(sheet.columns), rows)
+        else:
+            out.print(sheet.empty, style="dim", markup=False)
+
+    return draw

@@ -10,10 +10,9 @@ from itertools import islice
 import click
 from rich.console import Console
 
-from quilt_cli.commands.multicast import asking, done, show, table
-from quilt_cli.commands.options import Result, wants_json
-from quilt_cli.control_socket import ControlSocket
-from quilt_cli.core.multicast import GROUPS, NEIGHBORS, ROUTES, RPF_ROUTES, SETTINGS, event, settings
+from quilt_cli.commands.multicast import Shown, asking, opened, table
+from quilt_cli.commands.options import output, wants_json
+from quilt_cli.core.multicast import GROUPS, NEIGHBORS, ROUTES, RPF_ROUTES, SETTINGS, Raw, event, settings
 from quilt_cli.groups import command
 from quilt_cli.output import console
 
@@ -26,33 +25,30 @@ _SOURCE = click.option("--source", required=True, help="Address or prefix of sou
 @command("add-neighbor", "quiltctl multicast add-neighbor --address 192.0.2.7 --interface eth1 --tag babel")
 @_ADDRESS
 @_INTERFACE
-@click.option("--priority", type=int, help="In the election of the designated router.  [default: 1]")
+@click.option(
+    "--priority", "dr_priority", type=int, help="In the election of the designated router.  [default: 1]"
+)
 @click.option("--tag", help="Who injected it, for example the routing daemon's name.")
-@asking
-def add_neighbor(
-    agent: ControlSocket, *, address: str, interface: str, priority: int | None, tag: str | None
-) -> Result:
+@asking("AddExternalNeighbor", lambda **flags: {"neighbor": flags})
+def add_neighbor(reply: Raw, *, address: str, interface: str, **_: object) -> Shown:
     """Inject or change a PIM neighbor. It is valid at once, without Hellos, until it is removed."""
-    given = {"address": address, "interface": interface, "dr_priority": priority, "tag": tag}
-    return done(agent.ask("AddExternalNeighbor", neighbor=given), f"{address} on {interface} is a neighbor")
+    return f"{address} on {interface} is a neighbor"
 
 
 @command("remove-neighbor", "quiltctl multicast remove-neighbor --address 192.0.2.7 --interface eth1")
 @_ADDRESS
 @_INTERFACE
-@asking
-def remove_neighbor(agent: ControlSocket, *, address: str, interface: str) -> Result:
+@asking("RemoveExternalNeighbor")
+def remove_neighbor(reply: Raw, *, address: str, interface: str) -> Shown:
     """Remove an injected neighbor. What its own Hellos say stays."""
-    reply = agent.ask("RemoveExternalNeighbor", address=address, interface=interface)
-    return done(reply, f"{address} on {interface} is injected no longer")
+    return f"{address} on {interface} is injected no longer"
 
 
 @command("external-neighbors", "quiltctl multicast external-neighbors")
-@asking
-def external_neighbors(agent: ControlSocket) -> Result:
+@asking("ListExternalNeighbors")
+def external_neighbors(reply: Raw) -> Shown:
     """Show injected neighbors, peers of the mesh included."""
-    reply = agent.ask("ListExternalNeighbors")
-    return table(reply, NEIGHBORS, reply["neighbors"])
+    return table(NEIGHBORS, reply["neighbors"])
 
 
 @command(
@@ -61,26 +57,24 @@ def external_neighbors(agent: ControlSocket) -> Result:
     "quiltctl multicast clear-neighbors --interface eth1",
 )
 @click.option("--interface", help="Only there.  [default: everywhere]")
-@asking
-def clear_neighbors(agent: ControlSocket, *, interface: str | None) -> Result:
+@asking("ClearExternalNeighbors")
+def clear_neighbors(reply: Raw, *, interface: str | None) -> Shown:
     """Remove all injected neighbors. Peers of the mesh stay."""
-    reply = agent.ask("ClearExternalNeighbors", interface=interface)
-    return done(reply, f"{reply['removed']} neighbors removed")
+    return f"{reply['removed']} neighbors removed"
 
 
 @command("neighbors", "quiltctl multicast neighbors", "quiltctl multicast neighbors -o json")
-@asking
-def neighbors(agent: ControlSocket) -> Result:
+@asking("GetPimNeighbors")
+def neighbors(reply: Raw) -> Shown:
     """Show all PIM neighbors and designated routers."""
-    reply = agent.ask("GetPimNeighbors")
 
     def draw(out: Console) -> None:
-        show(out, NEIGHBORS, reply["neighbors"])
+        table(NEIGHBORS, reply["neighbors"])(out)
         for item in reply["interfaces"]:
             router = item["designated_router"] or "none"
             out.print(f"{item['interface']}: designated router {router}", markup=False)
 
-    return Result(reply, draw)
+    return draw
 
 
 @command(
@@ -89,21 +83,25 @@ def neighbors(agent: ControlSocket) -> Result:
     "quiltctl multicast enable-pim --interface eth1 --passive",
 )
 @_INTERFACE
-@click.option("--priority", type=int, help="Our own, in the election of the designated router.  [default: 1]")
+@click.option(
+    "--priority",
+    "dr_priority",
+    type=int,
+    help="Our own, in the election of the designated router.  [default: 1]",
+)
 @click.option("--passive", is_flag=True, help="Listen only: where another router of this node speaks PIM.")
-@asking
-def enable_pim(agent: ControlSocket, *, interface: str, priority: int | None, passive: bool) -> Result:
+@asking("EnablePim")
+def enable_pim(reply: Raw, *, interface: str, passive: bool, **_: object) -> Shown:
     """Speak PIM on an interface. Hello and Join/Prune are received, Hellos sent."""
-    reply = agent.ask("EnablePim", interface=interface, dr_priority=priority, passive=passive)
-    return done(reply, f"PIM on {interface}{', listening only' if passive else ''}")
+    return f"PIM on {interface}{', listening only' if passive else ''}"
 
 
 @command("disable-pim", "quiltctl multicast disable-pim --interface eth1")
 @_INTERFACE
-@asking
-def disable_pim(agent: ControlSocket, *, interface: str) -> Result:
+@asking("DisablePim")
+def disable_pim(reply: Raw, *, interface: str) -> Shown:
     """Stop PIM on an interface."""
-    return done(agent.ask("DisablePim", interface=interface), f"no PIM on {interface}")
+    return f"no PIM on {interface}"
 
 
 @command(
@@ -112,29 +110,26 @@ def disable_pim(agent: ControlSocket, *, interface: str) -> Result:
     "quiltctl multicast set-rpf --provider /run/quilt/router.sock",
 )
 @click.option("--provider", required=True, help="disabled, static, or the absolute path of a Unix socket.")
-@asking
-def set_rpf(agent: ControlSocket, *, provider: str) -> Result:
+@asking("SetRpfProvider")
+def set_rpf(reply: Raw, *, provider: str) -> Shown:
     """Choose where RPF information comes from."""
-    reply = agent.ask("SetRpfProvider", provider=provider)
-    return done(reply, f"RPF provider: {reply['provider']}")
+    return f"RPF provider: {reply['provider']}"
 
 
 @command("get-rpf", "quiltctl multicast get-rpf")
-@asking
-def get_rpf(agent: ControlSocket) -> Result:
+@asking("GetRpfProvider")
+def get_rpf(reply: Raw) -> Shown:
     """Show the RPF provider and its counters."""
-    reply = agent.ask("GetRpfProvider")
-    return table(reply, SETTINGS, settings(reply))
+    return table(SETTINGS, settings(reply))
 
 
 @command("query-rpf", "quiltctl multicast query-rpf --source 192.0.2.9")
 @click.option("--source", required=True, help="Address of a source.")
-@asking
-def query_rpf(agent: ControlSocket, *, source: str) -> Result:
+@asking("QueryRpf")
+def query_rpf(reply: Raw, *, source: str) -> Shown:
     """Look up a source as for a Join."""
-    reply = agent.ask("QueryRpf", source=source)
     found = [{"source": source, **reply["rpf"]}] if reply.get("rpf") else []
-    return table(reply, replace(RPF_ROUTES, empty=str(reply.get("reason") or "no route")), found)
+    return table(replace(RPF_ROUTES, empty=str(reply.get("reason") or "no route")), found)
 
 
 @command(
@@ -142,74 +137,64 @@ def query_rpf(agent: ControlSocket, *, source: str) -> Result:
     "quiltctl multicast add-rpf-route --source 192.0.2.0/24 --interface eth1 --neighbor 198.51.100.1",
 )
 @_SOURCE
-@click.option("--interface", required=True, help="Interface towards them.")
-@click.option("--neighbor", help="Next router on it.")
+@click.option("--interface", "upstream_interface", required=True, help="Interface towards them.")
+@click.option("--neighbor", "upstream_neighbor", help="Next router on it.")
 @click.option("--metric", type=int, help="Of several routes the lowest wins.")
-@asking
-def add_rpf_route(
-    agent: ControlSocket, *, source: str, interface: str, neighbor: str | None, metric: int | None
-) -> Result:
+@asking("AddRpfRoute", lambda source, **rpf: {"source": source, "rpf": rpf})
+def add_rpf_route(reply: Raw, *, upstream_interface: str, **_: object) -> Shown:
     """Add a static RPF route. It is used while the provider is `static`."""
-    info = {"upstream_interface": interface, "upstream_neighbor": neighbor, "metric": metric}
-    reply = agent.ask("AddRpfRoute", source=source, rpf=info)
-    return done(reply, f"{reply['source']} is upstream on {interface}")
+    return f"{reply['source']} is upstream on {upstream_interface}"
 
 
 @command("remove-rpf-route", "quiltctl multicast remove-rpf-route --source 192.0.2.0/24")
 @_SOURCE
 @click.option("--interface", help="Only that over this one.  [default: all]")
-@asking
-def remove_rpf_route(agent: ControlSocket, *, source: str, interface: str | None) -> Result:
+@asking("RemoveRpfRoute")
+def remove_rpf_route(reply: Raw, *, source: str, interface: str | None) -> Shown:
     """Remove static RPF routes to a source."""
-    reply = agent.ask("RemoveRpfRoute", source=source, interface=interface)
-    return done(reply, f"{reply['removed']} RPF routes of {reply['source']} removed")
+    return f"{reply['removed']} RPF routes of {reply['source']} removed"
 
 
 @command("list-rpf-routes", "quiltctl multicast list-rpf-routes")
-@asking
-def list_rpf_routes(agent: ControlSocket) -> Result:
+@asking("ListRpfRoutes")
+def list_rpf_routes(reply: Raw) -> Shown:
     """Show all static RPF routes."""
-    reply = agent.ask("ListRpfRoutes")
     found = [{"source": item.get("source"), **(item.get("rpf") or {})} for item in reply["routes"]]
-    return table(reply, RPF_ROUTES, found)
+    return table(RPF_ROUTES, found)
 
 
 @command("clear-rpf-routes", "quiltctl multicast clear-rpf-routes")
-@asking
-def clear_rpf_routes(agent: ControlSocket) -> Result:
+@asking("ClearRpfRoutes")
+def clear_rpf_routes(reply: Raw) -> Shown:
     """Remove all static RPF routes."""
-    reply = agent.ask("ClearRpfRoutes")
-    return done(reply, f"{reply['removed']} RPF routes removed")
+    return f"{reply['removed']} RPF routes removed"
 
 
 @command("groups", "quiltctl multicast groups", "quiltctl multicast groups -o json")
-@asking
-def groups(agent: ControlSocket) -> Result:
+@asking("GetIgmpGroups")
+def groups(reply: Raw) -> Shown:
     """Show groups with members, here and on other nodes."""
-    reply = agent.ask("GetIgmpGroups")
-    return table(reply, GROUPS, reply["groups"])
+    return table(GROUPS, reply["groups"])
 
 
 @command("routes", "quiltctl multicast routes", "quiltctl multicast routes -o json")
-@asking
-def routes(agent: ControlSocket) -> Result:
+@asking("GetMroute")
+def routes(reply: Raw) -> Shown:
     """Show multicast routes. The mesh's, and those that PIM neighbors joined."""
-    reply = agent.ask("GetMroute")
-    return table(reply, ROUTES, reply["routes"])
+    return table(ROUTES, reply["routes"])
 
 
 @command("config", "quiltctl multicast config")
-@asking
-def config(agent: ControlSocket) -> Result:
+@asking("GetConfig")
+def config(reply: Raw) -> Shown:
     """Show the configuration in use, and counters."""
-    reply = agent.ask("GetConfig")
 
     def draw(out: Console) -> None:
-        show(out, SETTINGS, settings(reply["config"]))
+        table(SETTINGS, settings(reply["config"]))(out)
         out.print()
-        show(out, SETTINGS, settings(reply["counters"]))
+        table(SETTINGS, settings(reply["counters"]))(out)
 
-    return Result(reply, draw)
+    return draw
 
 
 @command("events", "quiltctl multicast events --type PimNeighbor --count 1")
@@ -221,12 +206,12 @@ def config(agent: ControlSocket) -> Result:
     help="Only these; repeatable.  [default: all]",
 )
 @click.option("--count", type=click.IntRange(1), help="End after so many.")
-@asking
-def events(agent: ControlSocket, *, types: tuple[str, ...], count: int | None) -> None:
+@output
+def events(*, types: tuple[str, ...], count: int | None) -> None:
     """Follow changes as they happen. With -o json: one object a line."""
-    agent.ask("Subscribe", events=list(types or EVENT_TYPES))
     out = console()
-    with suppress(KeyboardInterrupt):
+    with opened() as agent, suppress(KeyboardInterrupt):
+        agent.ask("Subscribe", events=list(types or EVENT_TYPES))
         for found in islice(agent.events(), count):
             if wants_json():
                 click.echo(json.dumps(found, separators=(",", ":")))
