@@ -17,35 +17,17 @@ from quilt_crds.quiltnode import QuiltNode
 from quilt_crds.quiltsubnet import QuiltSubnet
 from quilt_crds.schema import schema_at, structural_schema
 
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A CEL rule; `message` is a text, or with `computed` a CEL expression that gives one."""
-
-    rule: str
-    message: str
-    reason: str = "FieldValueInvalid"
-    computed: bool = False
-
-    def wire(self) -> dict[str, Any]:
-        """The entry of x-kubernetes-validations."""
-        key = "messageExpression" if self.computed else "message"
-        return {"rule": self.rule, key: self.message, "reason": self.reason}
+Json = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A printer column; `wide` ones show with `-o wide` only."""
+def _rule(rule: str, message: str, reason: str = "FieldValueInvalid", *, says: str = "message") -> Json:
+    """A CEL rule, as an entry of x-kubernetes-validations; `says` is what `message` is: a text or CEL too."""
+    return {"rule": rule, says: message, "reason": reason}
 
-    name: str
-    path: str
-    type: str = "string"
-    wide: bool = False
 
-    def wire(self) -> dict[str, Any]:
-        """The entry of additionalPrinterColumns."""
-        column: dict[str, Any] = {"name": self.name, "type": self.type, "jsonPath": self.path}
-        return column | ({"priority": 1} if self.wide else {})
+def _column(name: str, path: str, type_: str = "string", *, wide: bool = False) -> Json:
+    """An entry of additionalPrinterColumns; `wide` ones show with `-o wide` only."""
+    return {"name": name, "type": type_, "jsonPath": path, **({"priority": 1} if wide else {})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +36,21 @@ class Definition:
 
     resource: Resource
     model: type[ApiModel]
-    columns: tuple[Column, ...]
-    rules: dict[str, tuple[Rule, ...]]
+    columns: tuple[Json, ...]
+    rules: dict[str, tuple[Json, ...]]
     """By dotted path of the property; the empty path is the object."""
     status_subresource: bool
     selectable: tuple[str, ...] = ()
     defaults_in: tuple[str, ...] = ()
 
-    def wire(self) -> dict[str, Any]:
+    def wire(self) -> Json:
         """The CustomResourceDefinition."""
-        version: dict[str, Any] = {"name": VERSION, "served": True, "storage": True}
+        version: Json = {"name": VERSION, "served": True, "storage": True}
         if self.status_subresource:
             version["subresources"] = {"status": {}}
         if self.selectable:
             version["selectableFields"] = [{"jsonPath": path} for path in self.selectable]
-        version["additionalPrinterColumns"] = [column.wire() for column in self.columns]
+        version["additionalPrinterColumns"] = list(self.columns)
         version["schema"] = {"openAPIV3Schema": self._schema()}
         names = {
             "kind": self.resource.kind,
@@ -89,41 +71,41 @@ class Definition:
             "spec": {"group": GROUP, "scope": "Cluster", "names": names, "versions": [version]},
         }
 
-    def _schema(self) -> dict[str, Any]:
+    def _schema(self) -> Json:
         schema = structural_schema(self.model, defaults_in=self.defaults_in)
         for path, rules in self.rules.items():
-            schema_at(schema, path)["x-kubernetes-validations"] = [rule.wire() for rule in rules]
+            schema_at(schema, path)["x-kubernetes-validations"] = [{**rule} for rule in rules]
         return schema
 
 
 # The text of the network is what makes the spelling unique, for IPv6 above all.
 _CANONICAL = "isCIDR({0}) && string(cidr({0}).masked()) == {0}"
-_CIDR = Rule(
+_CIDR = _rule(
     _CANONICAL.format("self"),
     "must be a canonical CIDR without host bits, for example 10.42.1.0/24 or fd42:0:0:1::/64",
 )
-_CIDR_OR_EMPTY = Rule(f"self == '' || ({_CIDR.rule})", _CIDR.message)
-_IP_OR_EMPTY = Rule(
+_CIDR_OR_EMPTY = _rule(f"self == '' || ({_CIDR['rule']})", _CIDR["message"])
+_IP_OR_EMPTY = _rule(
     "self == '' || (isIP(self) && ip.isCanonical(self))",
     "must be an IP address in canonical form, for example 192.0.2.10 or 2001:db8::10",
 )
-_IMMUTABLE = Rule("self == oldSelf", "is immutable", "FieldValueForbidden")
-_AGE = Column("Age", ".metadata.creationTimestamp", "date")
+_IMMUTABLE = _rule("self == oldSelf", "is immutable", "FieldValueForbidden")
+_AGE = _column("Age", ".metadata.creationTimestamp", "date")
 
 
-def _cidr_list_rules(family: int) -> tuple[Rule, ...]:
+def _cidr_list_rules(family: int) -> tuple[Json, ...]:
     return (
-        Rule(f"self.all(c, {_CANONICAL.format('c')})", "must be canonical CIDRs without host bits"),
-        Rule(
+        _rule(f"self.all(c, {_CANONICAL.format('c')})", "must be canonical CIDRs without host bits"),
+        _rule(
             f"self.all(c, !isCIDR(c) || cidr(c).ip().family() == {family})",
             f"must be IPv{family} CIDRs",
         ),
-        Rule(
+        _rule(
             "self.all(a, self.exists_one(b, isCIDR(a) && isCIDR(b) && "
             "(cidr(a).containsCIDR(b) || cidr(b).containsCIDR(a))))",
             "CIDRs must not overlap",
         ),
-        Rule(
+        _rule(
             "oldSelf.all(c, c in self)",
             "may only be extended: a CIDR that is in use cannot be removed",
             "FieldValueForbidden",
@@ -137,31 +119,31 @@ NETWORK = Definition(
     status_subresource=True,
     defaults_in=("spec",),
     columns=(
-        Column("CIDRs", ".spec.clusterCIDRs"),
-        Column("Total", ".status.subnets.total", "integer"),
-        Column("Allocated", ".status.subnets.allocated", "integer"),
-        Column("Free", ".status.subnets.free", "integer"),
-        Column("Quarantined", ".status.subnets.quarantined", "integer", wide=True),
-        Column("CIDRs-V6", ".spec.clusterCIDRsV6", wide=True),
+        _column("CIDRs", ".spec.clusterCIDRs"),
+        _column("Total", ".status.subnets.total", "integer"),
+        _column("Allocated", ".status.subnets.allocated", "integer"),
+        _column("Free", ".status.subnets.free", "integer"),
+        _column("Quarantined", ".status.subnets.quarantined", "integer", wide=True),
+        _column("CIDRs-V6", ".spec.clusterCIDRsV6", wide=True),
         _AGE,
     ),
     rules={
-        "": (Rule("self.metadata.name == 'default'", "the mesh has one QuiltNetwork, named default"),),
+        "": (_rule("self.metadata.name == 'default'", "the mesh has one QuiltNetwork, named default"),),
         "spec": (
-            Rule(
+            _rule(
                 "self.clusterCIDRs.all(c, !isCIDR(c) || cidr(c).prefixLength() <= self.nodePrefixLength)",
                 "nodePrefixLength must not be shorter than the prefix of a clusterCIDR",
             ),
-            Rule(
+            _rule(
                 "!has(self.clusterCIDRsV6) || self.clusterCIDRsV6.all(c, !isCIDR(c) || "
                 "cidr(c).prefixLength() <= self.nodePrefixLengthV6)",
                 "nodePrefixLengthV6 must not be shorter than the prefix of a clusterCIDRsV6 entry",
             ),
-            Rule(
+            _rule(
                 "!has(self.clusterCIDRsV6) || self.nodePrefixLengthV6 <= self.nodePrefixLength + 96",
                 "nodePrefixLengthV6 must leave room for as many pods as nodePrefixLength: pods have both",
             ),
-            Rule(
+            _rule(
                 "!has(oldSelf.clusterCIDRsV6) || has(self.clusterCIDRsV6)",
                 "clusterCIDRsV6 may only be extended",
                 "FieldValueForbidden",
@@ -171,20 +153,20 @@ NETWORK = Definition(
         "spec.clusterCIDRsV6": (
             *_cidr_list_rules(6),
             # The claim's name would begin with a dash.
-            Rule("!self.exists(c, c.startsWith('::'))", "an IPv6 CIDR must not begin with ::"),
+            _rule("!self.exists(c, c.startsWith('::'))", "an IPv6 CIDR must not begin with ::"),
         ),
         "spec.nodePrefixLength": (_IMMUTABLE,),
         "spec.nodePrefixLengthV6": (_IMMUTABLE,),
         "spec.ipam.mode": (_IMMUTABLE,),
         "spec.vxlan.mtu": (
-            Rule(
+            _rule(
                 f"type(self) == int ? self >= {MTU_MIN} && self <= {MTU_MAX} : self == 'auto'",
                 f"must be auto or a number from {MTU_MIN} to {MTU_MAX}",
             ),
         ),
         "spec.heartbeat": (
-            Rule("duration(self.interval) >= duration('1s')", "interval must be at least 1s"),
-            Rule(
+            _rule("duration(self.interval) >= duration('1s')", "interval must be at least 1s"),
+            _rule(
                 "duration(self.timeout) >= duration(self.interval) + duration(self.interval)",
                 "timeout must be at least twice the interval",
             ),
@@ -197,29 +179,29 @@ NODE = Definition(
     model=QuiltNode,
     status_subresource=True,
     columns=(
-        Column("Status", ".status.phase"),
-        Column("Subnet", ".status.subnets[0]"),
-        Column("Host-IP", ".status.hostIP"),
-        Column("CPU", ".status.cpuCores", "integer"),
-        Column("RAM", ".status.memoryMB", "integer"),
+        _column("Status", ".status.phase"),
+        _column("Subnet", ".status.subnets[0]"),
+        _column("Host-IP", ".status.hostIP"),
+        _column("CPU", ".status.cpuCores", "integer"),
+        _column("RAM", ".status.memoryMB", "integer"),
         _AGE,
-        Column("MAC", ".status.mac", wide=True),
-        Column("Version", ".status.version", wide=True),
-        Column("Reason", '.status.conditions[?(@.type=="Ready")].reason', wide=True),
+        _column("MAC", ".status.mac", wide=True),
+        _column("Version", ".status.version", wide=True),
+        _column("Reason", '.status.conditions[?(@.type=="Ready")].reason', wide=True),
     ),
     rules={
         "spec.subnet": (_CIDR_OR_EMPTY,),
         "spec.hostIP": (_IP_OR_EMPTY,),
         "spec.routes": (
-            Rule(
+            _rule(
                 f"self.all(r, {_CANONICAL.format('r.destination')})",
                 "destinations must be canonical CIDRs without host bits",
             ),
-            Rule(
+            _rule(
                 "self.all(r, !isCIDR(r.destination) || cidr(r.destination).ip().family() == 4)",
                 "destinations must be IPv4 CIDRs",
             ),
-            Rule(
+            _rule(
                 "self.all(r, has(r.interface) != has(r.bridgeMember))",
                 "a route needs one of interface and bridgeMember",
             ),
@@ -234,25 +216,25 @@ SUBNET = Definition(
     status_subresource=False,
     selectable=(".spec.node",),
     columns=(
-        Column("CIDR", ".spec.cidr"),
-        Column("Node", ".spec.node"),
-        Column("Phase", ".mesh.phase"),
-        Column("Host-IP", ".mesh.hostIP"),
+        _column("CIDR", ".spec.cidr"),
+        _column("Node", ".spec.node"),
+        _column("Phase", ".mesh.phase"),
+        _column("Host-IP", ".mesh.hostIP"),
         _AGE,
-        Column("Network", ".spec.network", wide=True),
-        Column("Released", ".mesh.releasedAt", "date", wide=True),
+        _column("Network", ".spec.network", wide=True),
+        _column("Released", ".mesh.releasedAt", "date", wide=True),
     ),
     rules={
         "": (
-            Rule(
+            _rule(
                 "self.metadata.name == self.spec.cidr.replace('/', '-').replace(':', '-')",
                 "'metadata.name must be ' + self.spec.cidr.replace('/', '-').replace(':', '-')",
-                computed=True,
+                says="messageExpression",
             ),
         ),
         "spec": (_IMMUTABLE,),
         "spec.cidr": (_CIDR,),
-        "mesh": (Rule("self.phase != 'Releasing' || has(self.releasedAt)", "Releasing needs releasedAt"),),
+        "mesh": (_rule("self.phase != 'Releasing' || has(self.releasedAt)", "Releasing needs releasedAt"),),
         "mesh.hostIP": (_IP_OR_EMPTY,),
     },
 )

@@ -52,14 +52,12 @@ NETWORK_CONFIG_KEY: Final = "network.json"
 
 NODE_DAEMONSET: Final = "quilt-mesh"
 OPERATOR_DEPLOYMENT: Final = "quilt-operator"
-COMPONENT_LABEL: Final = "app.kubernetes.io/component"
 NODE_COMPONENT: Final = "node"
 OPERATOR_COMPONENT: Final = "operator"
 
 # Owners of fields in server-side apply, one per writer.
 AGENT_FIELD_MANAGER: Final = "quilt-agent"
 OPERATOR_FIELD_MANAGER: Final = "quilt-operator"
-FIELD_MANAGERS: Final = (AGENT_FIELD_MANAGER, OPERATOR_FIELD_MANAGER)
 
 # Phases of QuiltNodes (Pending, Up, Down) and of QuiltSubnets (Up, Down, Releasing).
 PENDING: Final = "Pending"

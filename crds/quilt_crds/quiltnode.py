@@ -6,7 +6,6 @@ the node is, the operator what the mesh makes of it. Nothing volatile (counters,
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
 from ipaddress import ip_network
 from typing import Annotated, Self
@@ -14,7 +13,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
 from quilt_crds import names
-from quilt_crds.base import ApiModel, Int, ObjectMeta
+from quilt_crds.base import ApiModel, Int, ObjectMeta, matching
 from quilt_crds.cidrs import Cidr, CidrOrEmpty, IPOrEmpty
 from quilt_crds.conditions import Conditions
 from quilt_crds.quiltnetwork import Device
@@ -24,14 +23,12 @@ MAC_PATTERN = r"^(([0-9a-f]{2}:){5}[0-9a-f]{2})?$"
 MEMBER_PATTERN = r"^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$"
 
 
-def _check_member(text: str) -> str:
-    if not re.fullmatch(MEMBER_PATTERN.strip("^$"), text):
-        raise ValueError(f"{text!r} is not the MAC of a network card; write for example 02:00:00:00:00:22")
-    return text
-
-
 Member = Annotated[
-    str, Field(max_length=17, json_schema_extra={"pattern": MEMBER_PATTERN}), AfterValidator(_check_member)
+    str,
+    Field(max_length=17, json_schema_extra={"pattern": MEMBER_PATTERN}),
+    AfterValidator(
+        matching(MEMBER_PATTERN, "the MAC of a network card; write for example 02:00:00:00:00:22")
+    ),
 ]
 
 

@@ -24,11 +24,13 @@ def reference() -> str:
 def _kind(definition: Definition) -> Iterator[str]:
     version = definition.wire()["spec"]["versions"][0]
     schema = version["schema"]["openAPIV3Schema"]
-    columns = [column.name.upper() for column in definition.columns if not column.wide]
-    wide = [column.name.upper() for column in definition.columns if column.wide]
+    narrow, wide = (
+        " ".join(column["name"].upper() for column in definition.columns if ("priority" in column) is shown)
+        for shown in (False, True)
+    )
     yield f"## {definition.resource.kind} (`{definition.resource.short}`)\n"
     yield f"{schema['description']}\n"
-    yield f"Columns: NAME {' '.join(columns)}; with `-o wide` also {' '.join(wide)}.\n"
+    yield f"Columns: NAME {narrow}; with `-o wide` also {wide}.\n"
     yield "| field | type | default | meaning |"
     yield "| --- | --- | --- | --- |"
     for name, part in schema["properties"].items():
