@@ -10,7 +10,6 @@ import asyncio
 import os
 import signal
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -21,7 +20,7 @@ from quilt_kube.request import ApiError, UnreachableError, read
 from quilt_operator import metrics
 from quilt_operator.api.client import Client
 from quilt_operator.api.election import Election
-from quilt_operator.leader import Leader, Services
+from quilt_operator.leader import Leader, Options
 from quilt_operator.probes import Probes
 
 log = structlog.get_logger()
@@ -29,19 +28,6 @@ log = structlog.get_logger()
 _RETRY_API = 2.0
 # kopf leaves its tasks this long; the Lease is free by then.
 _LAST_WORDS = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What the command line decides."""
-
-    namespace: str
-    identity: str
-    network: str
-    health_addr: str
-    watch_silence: float
-    audit_interval: float
-    multicast_secret: str = ""
 
 
 async def run(options: Options, access: Access) -> int:
@@ -55,17 +41,7 @@ async def run(options: Options, access: Access) -> int:
     try:
         if await _or_stop(_stand_by(client, election, probes), stop):
             return 0
-        services = Services(
-            client,
-            election,
-            options.network,
-            options.namespace,
-            options.identity,
-            options.watch_silence,
-            options.audit_interval,
-            options.multicast_secret,
-        )
-        return await _lead(services, probes, stop)
+        return await _lead(Leader(client, election, options), election, probes, stop)
     finally:
         await client.close()
         await probes.stop()
@@ -77,11 +53,10 @@ async def _stand_by(client: Client, election: Election, probes: Probes) -> None:
     await election.acquire()
 
 
-async def _lead(services: Services, probes: Probes, stop: asyncio.Event) -> int:
-    leader = Leader(services)
+async def _lead(leader: Leader, election: Election, probes: Probes, stop: asyncio.Event) -> int:
     probes.checks, probes.measure = leader.checks, leader.measure
     metrics.LEADER.set(1)
-    keeping = asyncio.create_task(services.election.keep(_leave))
+    keeping = asyncio.create_task(election.keep(_leave))
     working = asyncio.create_task(leader.run())
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({keeping, working, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -93,7 +68,7 @@ async def _lead(services: Services, probes: Probes, stop: asyncio.Event) -> int:
     # Stop acting first, then hand over: the successor must not meet its writes.
     await leader.pause()
     keeping.cancel()
-    await services.election.release()
+    await election.release()
     leader.end()
     stopping.cancel()
     await asyncio.wait({working}, timeout=_LAST_WORDS)

@@ -42,39 +42,38 @@ _STUCK_QUEUE = 60.0
 _OUTAGE = 25.0
 
 
-@dataclass(frozen=True)
-class Services:
-    """What the process has before it leads."""
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line decides."""
 
-    client: Client
-    election: Election
-    network: str
     namespace: str
     identity: str
+    network: str
+    health_addr: str
     watch_silence: float
     audit_interval: float
     multicast_secret: str = ""
 
 
 class Leader:
-    """The operator at work."""
+    """The operator at work, over the connections of `everyday`, whose Lease `election` keeps."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(self, everyday: Client, election: Election, options: Options) -> None:
+        self._election, self._options = election, options
         # A process that was paused may have lost the Lease without knowing it: its successor writes now.
-        client = self._client = services.client.fenced(services.election)
+        client = self._client = everyday.fenced(election)
         self._queue = WorkQueue()
-        self._world = World(services.network, self._node_changed, self._replanned)
-        self._audit = Audit(client, self._world, services.audit_interval)
-        loop, silence = asyncio.get_running_loop(), services.watch_silence
-        memo = Memo(loop, self._world, self._audit, services.client, silence)
-        self._watches = Watches(memo, services.identity)
+        self._world = World(options.network, self._node_changed, self._replanned)
+        self._audit = Audit(client, self._world, options.audit_interval)
+        loop, silence = asyncio.get_running_loop(), options.watch_silence
+        memo = Memo(loop, self._world, self._audit, everyday, silence)
+        self._watches = Watches(memo, options.identity)
         self._claims = ClaimWatch(client.access, self._world, silence)
-        self._events = EventRecorder(client, services.identity, time.monotonic)
-        self._network_request = Request("network", services.network)
+        self._events = EventRecorder(client, options.identity, time.monotonic)
+        self._network_request = Request("network", options.network)
         self._heartbeats = Heartbeats(
             client,
-            services.election,
+            election,
             partial(self._queue.add, urgent=True),
             partial(self._queue.add, self._network_request, urgent=True),
         )
@@ -86,7 +85,7 @@ class Leader:
             self._events,
         )
         self._network = NetworkReconciler(
-            self._world, client, self._heartbeats, self._events, services.namespace
+            self._world, client, self._heartbeats, self._events, options.namespace
         )
         self._handlers: dict[str, Handler] = {"node": nodes, "network": self._network}
         self._ready = asyncio.Event()
@@ -121,13 +120,9 @@ class Leader:
 
     async def run(self) -> None:
         """Work until `end`; returns (or raises) only when something that must run has ended."""
-        endless = [
-            self._watches.run(),
-            self._begin(),
-            self._events.send(),
-        ]
-        if secret := self._services.multicast_secret:
-            endless.append(multicast_key.keep(self._client, self._services.namespace, secret))
+        endless = [self._watches.run(), self._begin(), self._events.send()]
+        if secret := self._options.multicast_secret:
+            endless.append(multicast_key.keep(self._client, self._options.namespace, secret))
         self._claims.start()
         try:
             await _first_to_end(endless)
@@ -169,7 +164,7 @@ class Leader:
                 await asyncio.sleep(_RETRY)
 
     def _note_outage(self) -> None:
-        gap = self._services.election.gap
+        gap = self._election.gap
         if gap > _OUTAGE and self._world.book is not None:
             log.warning("nobody_led", seconds=round(gap))
             self._network.outage = gap

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
+from typing import Any
 
 import click
 
@@ -70,25 +71,15 @@ from quilt_operator import logs
     help="Outside of a cluster: how to reach the API.",
 )
 @click.version_option(package_name="quilt-mesh")
-def cli(
-    namespace: str,
-    identity: str | None,
-    network: str,
-    health_addr: str,
-    log_level: str,
-    watch_silence: float,
-    multicast_secret: str,
-    audit_interval: float,
-    kubeconfig: str,
-) -> None:
+def cli(identity: str | None, log_level: str, kubeconfig: str, **flags: Any) -> None:
     """Hand out node subnets and withdraw the routes of nodes that died."""
     from quilt_operator.api.client import find_access
-    from quilt_operator.app import Options, run
+    from quilt_operator.app import run
+    from quilt_operator.leader import Options
     from quilt_operator.probes import ConfigurationError
 
     logs.configure(log_level)
-    name = identity or socket.gethostname()
-    options = Options(namespace, name, network, health_addr, watch_silence, audit_interval, multicast_secret)
+    options = Options(identity=identity or socket.gethostname(), **flags)
     try:
         sys.exit(asyncio.run(run(options, find_access(kubeconfig))))
     except (AccessError, ConfigurationError) as error:

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 import structlog
+from msgspec import to_builtins
 
 from quilt_crds.base import InvalidObjectError
 from quilt_crds.names import (
@@ -37,7 +38,6 @@ from quilt_operator.api.events import NORMAL, WARNING, About, EventRecorder
 from quilt_operator.core import network_status
 from quilt_operator.core.chart import covers, differences, merged
 from quilt_operator.core.claims import Book
-from quilt_operator.core.network_status import NetworkStatus
 from quilt_operator.core.status import news
 from quilt_operator.core.times import rfc3339
 from quilt_operator.heartbeats import Heartbeats
@@ -147,24 +147,22 @@ class NetworkReconciler:
         self._complained = message
 
     async def _say(self, book: Book) -> None:
-        raw = self.world.network_raw
-        old = raw.get("status") or {}
-        conditions = convert(old, QuiltNetworkStatus).conditions
+        world, raw = self.world, self.world.network_raw
+        before = convert(raw.get("status") or {}, QuiltNetworkStatus)
         now = rfc3339(datetime.now(UTC))
         outage = self.outage if time.monotonic() < self.outage_until else 0.0
-        crowds = network_status.crowded(book.plan, self.world.hosts.items.values())
+        crowds = network_status.crowded(book.plan, world.hosts.items.values())
         wanted = network_status.desired(
-            book, self.heartbeats.guard, self.refused, self.world.overlaps, conditions, now, outage, crowds
+            book, self.heartbeats.guard, self.refused, world.overlaps, before.conditions, now, outage, crowds
         )
-        before = network_status.current(old, conditions)
         if wanted == before:
             return
         uid = raw["metadata"].get("uid", "")
-        raw = await self.client.apply_network_status(self.world.network, uid, wanted.wire())
-        self.world.observe(QUILTNETWORK.plural, raw)
+        raw = await self.client.apply_network_status(world.network, uid, to_builtins(wanted))
+        world.observe(QUILTNETWORK.plural, raw)
         self._tell_change(before, wanted, uid)
 
-    def _tell_change(self, before: NetworkStatus, now: NetworkStatus, uid: str) -> None:
+    def _tell_change(self, before: QuiltNetworkStatus, now: QuiltNetworkStatus, uid: str) -> None:
         about = About(QUILTNETWORK.kind, self.world.network, uid)
         for item, bad in news(before.conditions, now.conditions):
             if item.type == READY:  # it repeats another one

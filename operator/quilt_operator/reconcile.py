@@ -7,7 +7,7 @@ pass over a node that is as it should be sends nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -42,7 +42,7 @@ from quilt_operator.core.times import age, grace_left, parse_time, rfc3339
 from quilt_operator.heartbeats import Heartbeats
 from quilt_operator.pacing import FirstWords
 from quilt_operator.workqueue import Request
-from quilt_operator.world import NODES, World
+from quilt_operator.world import NODES, Raw, World
 
 log = structlog.get_logger()
 
@@ -79,7 +79,8 @@ class NodeReconciler:
         claims = [claim for _, claim in book.owned_by(name)] if book is not None else []
         used = [claim for claim in claims if claim.mesh.phase != RELEASING]
         if desired.has_left(node, host):
-            return await self._release_all(name, claims)
+            self._forget(name)
+            return await self._give_up(name, claims, self._confirm.is_there)
         if node is None or (node.deleting and not used):
             return await self._stay(name, claims, used)
         node = desired.staying(node)
@@ -144,9 +145,7 @@ class NodeReconciler:
             health = self.heartbeats.health(name, down=claim.mesh.phase == DOWN, spoke=True)
             await self._publish(claim, desired.mesh(claim.mesh.host_ip, down=health.down))
         rest = [claim for claim in claims if claim not in used]
-        if self._confirm.needed(rest) and await self._confirm.has_joined(name):
-            return _STALE
-        return _soonest([await self._release(claim) for claim in rest])
+        return await self._give_up(name, rest, self._confirm.has_joined)
 
     def _forget(self, name: str) -> None:
         self.heartbeats.forget(name)
@@ -190,9 +189,11 @@ class NodeReconciler:
         )  # fmt: skip
         return self.world.claims.items.get(claim.name, claim)
 
-    async def _release_all(self, name: str, claims: Claims) -> float | None:
-        self._forget(name)
-        if self._confirm.needed(claims) and await self._confirm.is_there(name):
+    async def _give_up(
+        self, name: str, claims: Claims, stays: Callable[[str], Awaitable[bool]]
+    ) -> float | None:
+        """Release claims, unless the API server, asked once more, shows that their node `stays`."""
+        if self._confirm.needed(claims) and await stays(name):
             return _STALE
         return _soonest([await self._release(claim) for claim in claims])
 
@@ -238,14 +239,18 @@ class NodeReconciler:
         before = status.current(node)
         if wanted == before:
             return
+        if await self._written(QUILTNODE.plural, self.client.apply_node_status(node, status.wire(wanted))):
+            self._tell_change(node, before, wanted)
+
+    async def _written(self, plural: str, write: Awaitable[Raw]) -> bool:
+        """Enter the answer to a write; False where it was of an object that is gone or replaced meanwhile."""
         try:
-            raw = await self.client.apply_node_status(node, status.wire(wanted))
+            self.world.observe(plural, await write)
         except ApiError as error:
-            if error.outdated:
-                return  # Gone or replaced meanwhile: the watch will say so.
-            raise
-        self.world.observe(QUILTNODE.plural, raw)
-        self._tell_change(node, before, wanted)
+            if not error.outdated:
+                raise
+            return False  # The watch will say so.
+        return True
 
     def _tell_change(self, node: QuiltNode, before: QuiltNodeStatus, now: QuiltNodeStatus) -> None:
         if before.phase != now.phase and (before.phase or now.phase != UP):
@@ -267,14 +272,9 @@ class NodeReconciler:
         host = self.world.hosts.items.get(node.name)
         if host is None or not host.network_unavailable or not node.has(DATAPLANE_IN_SYNC):
             return
-        try:
-            raw = await self.client.clear_network_unavailable(host, rfc3339(datetime.now(UTC)))
-        except ApiError as error:
-            if error.outdated:
-                return
-            raise
-        log.info("network_unavailable_cleared", node=node.name)
-        self.world.observe(NODES, raw)
+        write = self.client.clear_network_unavailable(host, rfc3339(datetime.now(UTC)))
+        if await self._written(NODES, write):
+            log.info("network_unavailable_cleared", node=node.name)
 
 
 def _soonest(waits: Sequence[float | None]) -> float | None:

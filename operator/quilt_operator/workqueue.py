@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
@@ -41,9 +41,8 @@ class WorkQueue:
     """Requests and the workers that take them."""
 
     def __init__(self) -> None:
-        self._ready: deque[Request] = deque()
-        self._spare: dict[Request, None] = {}
-        self._waiting: set[Request] = set()
+        self._ready: OrderedDict[Request, None] = OrderedDict()
+        self._spare: OrderedDict[Request, None] = OrderedDict()
         self._active: set[Request] = set()
         self._again: set[Request] = set()
         self._timers: dict[Request, asyncio.TimerHandle] = {}
@@ -63,17 +62,14 @@ class WorkQueue:
             self._again.add(request)
             return
         self._spare.pop(request, None)
-        if request in self._waiting:
-            if not urgent:
-                return
-            self._ready.remove(request)
-        self._waiting.add(request)
-        self._ready.appendleft(request) if urgent else self._ready.append(request)
+        self._ready[request] = None
+        if urgent:
+            self._ready.move_to_end(request, last=False)
         self._wake.set()
 
     def add_spare(self, request: Request) -> None:
         """Have `request` looked at when no other waits."""
-        if request not in self._active and request not in self._waiting:
+        if request not in self._active and request not in self._ready:
             self._spare[request] = None
             self._wake.set()
 
@@ -94,7 +90,7 @@ class WorkQueue:
                 self._wake.clear()
                 self.progressed = time.monotonic()
                 await self._wake.wait()
-            request = self._take()
+            request, _ = (self._ready or self._spare).popitem(last=False)
             self._active.add(request)
             try:
                 await self._handle(request, handlers[request.kind])
@@ -106,15 +102,6 @@ class WorkQueue:
                 if request in self._again:
                     self._again.discard(request)
                     self.add(request)
-
-    def _take(self) -> Request:
-        if self._ready:
-            request = self._ready.popleft()
-            self._waiting.discard(request)
-            return request
-        request = next(iter(self._spare))
-        del self._spare[request]
-        return request
 
     async def drain(self) -> None:
         """Begin nothing any more, and return when all that was begun has ended."""

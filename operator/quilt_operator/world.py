@@ -37,6 +37,11 @@ class Network:
     raw: Raw
 
 
+_KINDS: Mapping[str, type[QuiltNode | Node | QuiltSubnet]] = {
+    QUILTNODE.plural: QuiltNode,
+    NODES: Node,
+    QUILTSUBNET.plural: QuiltSubnet,
+}
 _V = TypeVar("_V", QuiltNode, Node, QuiltSubnet, Network)
 
 
@@ -107,47 +112,22 @@ class World:
 
     def observe(self, plural: str, raw: Raw) -> None:
         """Enter an object as the API server sent it."""
-        if plural == QUILTNODE.plural:
-            node = convert(raw, QuiltNode)
-            self._note(self.nodes.put(node), node.name)
-        elif plural == NODES:
-            host = convert(raw, Node)
-            before = self.hosts.items.get(host.name)
-            news = self.hosts.put(host)
-            if news and self.book is not None and (before is None or set(before.ips) != set(host.ips)):
-                self.book.leave_out(host.name, host.ips)
-            self._note(news and _matters(before, host), host.name)
-        elif plural == QUILTSUBNET.plural:
-            self.put_claim(convert(raw, QuiltSubnet))
-        elif plural == QUILTNETWORK.plural:
+        if plural == QUILTNETWORK.plural:
             meta = convert(raw.get("metadata"), Meta)
-            self._observe_network(Network(meta.name, meta.version, raw))
+            self._enter(plural, Network(meta.name, meta.version, raw))
+        else:
+            self._enter(plural, convert(raw, _KINDS[plural]))
 
     def put_claim(self, claim: QuiltSubnet) -> None:
         """Enter the state of a claim."""
-        if self.claims.put(claim):
-            if self.book is not None:
-                self.book.put(claim)
-            self._changed(claim.node)
+        self._enter(QUILTSUBNET.plural, claim)
 
     def forget(self, plural: str, name: str, version: int) -> None:
         """Enter that an object is gone as of `version`."""
-        if plural == QUILTNODE.plural:
-            self._note(self.nodes.drop(name, version), name)
-        elif plural == NODES:
-            gone = self.hosts.drop(name, version)
-            if gone and self.book is not None:
-                self.book.leave_out(name, ())
-            self._note(gone, name)
-        elif plural == QUILTSUBNET.plural:
-            claim = self.claims.items.get(name)
-            if self.claims.drop(name, version) and claim is not None:
-                if self.book is not None:
-                    self.book.remove(name)
-                self._changed(claim.node)
-        elif self.networks.drop(name, version) and name == self.network:
-            # What was planned stays planned: deleting the network must not take the nodes' subnets.
-            self._replanned()
+        shelf = self._shelves[plural]
+        before = shelf.items.get(name)
+        if shelf.drop(name, version):
+            self._note(plural, before, None)
 
     def keep(self, plural: str, names: Set[str], version: int) -> int:
         """Enter that as of `version` there were only objects of these names; return how many were gone."""
@@ -166,13 +146,34 @@ class World:
         claimed = {claim.node for claim in self.claims.items.values()}
         return claimed | set(self.nodes.items)
 
-    def _note(self, news: bool, name: str) -> None:
-        if news:
-            self._changed(name)
+    def _enter(self, plural: str, value: Any) -> None:
+        shelf = self._shelves[plural]
+        before = shelf.items.get(value.name)
+        if shelf.put(value):
+            self._note(plural, before, value)
 
-    def _observe_network(self, seen: Network) -> None:
-        known = self.networks.items.get(seen.name)
-        if not self.networks.put(seen) or seen.name != self.network:
+    def _note(self, plural: str, before: Any, now: Any) -> None:
+        """Have followed that an object came (no `before`), changed or went (no `now`)."""
+        name = (now or before).name
+        if plural == QUILTNODE.plural:
+            self._changed(name)
+        elif plural == NODES:
+            ips, had = now.ips if now else (), before.ips if before else None
+            if self.book is not None and (had is None or set(had) != set(ips)):
+                self.book.leave_out(name, ips)
+            if _heeded(before) != _heeded(now):
+                self._changed(name)
+        elif plural == QUILTSUBNET.plural:
+            if self.book is not None:
+                self.book.put(now) if now else self.book.remove(name)
+            self._changed((now or before).node)
+        elif name == self.network:
+            self._plan(before, now)
+
+    def _plan(self, known: Network | None, seen: Network | None) -> None:
+        if seen is None:
+            # What was planned stays planned: deleting the network must not take the nodes' subnets.
+            self._replanned()
             return
         if self.book is not None and known is not None and known.raw.get("spec") == seen.raw.get("spec"):
             return
@@ -191,10 +192,8 @@ class World:
         self._replanned()
 
 
-def _matters(before: Node | None, now: Node) -> bool:
+def _heeded(host: Node | None) -> tuple[object, ...] | None:
     # The kubelet writes its Node's status again and again; only little of it is looked at.
-    return before is None or _heeded(before) != _heeded(now)
-
-
-def _heeded(host: Node) -> tuple[object, ...]:
+    if host is None:
+        return None
     return host.uid, set(host.ips), host.network_unavailable, host.spec.pod_cidrs, host.pods

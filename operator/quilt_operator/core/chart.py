@@ -14,7 +14,7 @@ _SHOWN = 100
 
 def covers(live: Mapping[str, Any], chart: Mapping[str, Any]) -> bool:
     """Whether `live` already says everything that the chart says."""
-    return all(_covers_field(key, live.get(key), wanted) for key, wanted in chart.items())
+    return not differences(live, chart)
 
 
 def differences(live: Mapping[str, Any], chart: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -42,8 +42,6 @@ def merged(live: Mapping[str, Any], chart: Mapping[str, Any]) -> dict[str, Any]:
 def _covers_field(key: str, live: Any, wanted: Any) -> bool:
     if key in _EXTENDABLE:
         return set(wanted or ()) <= set(live or ())
-    if isinstance(wanted, Mapping):
-        return isinstance(live, Mapping) and covers(live, wanted)
     if isinstance(live, list) and isinstance(wanted, list):
         return set(live) == set(wanted)
     return bool(live == wanted)

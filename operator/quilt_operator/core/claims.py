@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 
 from quilt_crds.names import RELEASING, UP, claim_name, vtep_mac
 from quilt_crds.wire import QuiltSubnet
+from quilt_crds.wire_network import SubnetCounts
 from quilt_operator.core.plan import Network, Plan, parse_cidr
 
 _T = TypeVar("_T")
@@ -27,16 +28,6 @@ FOREIGN_NETWORK: Final = "ForeignNetwork"
 MAC_COLLISION: Final = "MACCollision"
 # A kubelet writes its own Node's addresses: however many it makes up, they do not use up the ranges.
 _HEEDED_OF_A_NODE = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Node subnets of one family: `total` can be assigned, of which so many are in each state."""
-
-    total: int = 0
-    allocated: int = 0
-    free: int = 0
-    quarantined: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +148,6 @@ class Book:
         usable.sort(key=age)
         return tuple((entry.family, entry.claim) for entry in usable)
 
-    def all_of(self, node: str) -> tuple[QuiltSubnet, ...]:
-        """Every claim that names the node, faulty ones included."""
-        return tuple(self._entries[name].claim for name in sorted(self._by_node.get(node, ())))
-
     def mac_holder(self, mac: str, node: str) -> str | None:
         """Another node than `node` whose derived VTEP MAC is `mac`, if there is one."""
         owners = (self._entries[name].claim.node for name in self._by_mac.get(mac, ()))
@@ -208,14 +195,14 @@ class Book:
         self._low[family] = slot
         return pool.subnet(slot) if slot < pool.slots else None
 
-    def counts(self, family: int) -> Counts:
+    def counts(self, family: int) -> SubnetCounts:
         """How the pool of `family` is used. What is not handed out counts only where somebody holds it."""
         pool = self.plan.pools[family]
         used = set(self._taken[family])
         blocked = sum(len(item) for item in self._blocked[family])
         total = pool.slots - len((pool.reserved | self._left_out[family].keys()) - used)
         quarantined = self._quarantined[family]
-        return Counts(
+        return SubnetCounts(
             total=total,
             allocated=len(used) - quarantined,
             free=max(0, total - len(used) - blocked),

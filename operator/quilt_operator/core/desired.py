@@ -166,8 +166,3 @@ def _best(mine: Sequence[QuiltSubnet]) -> QuiltSubnet:
 def mesh(host_ip: str, *, down: bool) -> Mesh:
     """What a kept claim publishes. Without an address there is nothing to route to: not Up."""
     return Mesh(DOWN if down or not host_ip else UP, host_ip)
-
-
-def released(claim: QuiltSubnet, now: str) -> Mesh:
-    """What a claim publishes from when its node is gone; `now` in RFC 3339. The grace period begins once."""
-    return Mesh(RELEASING, claim.mesh.host_ip, claim.mesh.released_at or now)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Any
 
 from quilt_crds.capacity import crowding
 from quilt_crds.names import (
@@ -18,42 +16,12 @@ from quilt_crds.names import (
     WITHDRAWAL_PAUSED,
 )
 from quilt_crds.wire import Condition, Node
-from quilt_operator.core.claims import Book, Counts, Problem
+from quilt_crds.wire_network import QuiltNetworkStatus, SubnetCounts
+from quilt_operator.core.claims import Book, Problem
 from quilt_operator.core.health import Guard
 from quilt_operator.core.plan import CIDRS, Plan, parse_cidr
 
 _NAMED_AT_MOST = 5
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkStatus:
-    """Status of a QuiltNetwork; `counts` are those of its first family, `generation` that of its spec."""
-
-    counts: Counts
-    conditions: tuple[Condition, ...]
-    generation: int = 0
-
-    def wire(self) -> dict[str, Any]:
-        """JSON of `.status` for server-side apply."""
-        counts = self.counts
-        return {
-            "subnets": {
-                "total": counts.total,
-                "allocated": counts.allocated,
-                "free": counts.free,
-                "quarantined": counts.quarantined,
-            },
-            "conditions": [item.wire() for item in self.conditions],
-            **({"observedGeneration": self.generation} if self.generation else {}),
-        }
-
-
-def current(status: Mapping[str, Any], conditions: Iterable[Condition]) -> NetworkStatus:
-    """The status that a QuiltNetwork has."""
-    raw = status.get("subnets") or {}
-    fields = ("total", "allocated", "free", "quarantined")
-    counts = Counts(*(int(raw.get(field, 0)) for field in fields))
-    return NetworkStatus(counts, tuple(conditions), int(status.get("observedGeneration", 0)))
 
 
 def desired(
@@ -65,8 +33,8 @@ def desired(
     now: str,
     outage: float = 0.0,
     crowds: str = "",
-) -> NetworkStatus:
-    """The status that the network should have.
+) -> QuiltNetworkStatus:
+    """The status that the network should have; its counts are those of the first family.
 
     `refused` is the API server's answer to the chart's last change ("" when it took it), `overlaps` what
     `overlapping` found, `outage` the seconds for which nobody could lead while its aftermath lasts, `crowds`
@@ -83,11 +51,11 @@ def desired(
         _agents(guard),
         _fits(crowds),
     )
-    known = {item.type: item for item in old}
-    return NetworkStatus(
-        counts=next(iter(counts.values()), Counts()),
-        conditions=tuple(item.settled(known.get(item.type), now, book.plan.generation) for item in verdicts),
-        generation=book.plan.generation,
+    known, generation = {item.type: item for item in old}, book.plan.generation
+    return QuiltNetworkStatus(
+        observed_generation=generation,
+        subnets=next(iter(counts.values()), SubnetCounts()),
+        conditions=tuple(item.settled(known.get(item.type), now, generation) for item in verdicts),
     )
 
 
@@ -148,7 +116,7 @@ def _accepted(refused: str, overlaps: Sequence[str]) -> Condition:
     return Condition(NETWORK_ACCEPTED, "True", "Valid")
 
 
-def _available(counts: Mapping[int, Counts]) -> Condition:
+def _available(counts: Mapping[int, SubnetCounts]) -> Condition:
     for family, item in counts.items():
         if not item.free:
             text = (

@@ -13,13 +13,13 @@ from msgspec.structs import replace
 from quilt_crds.names import DOWN, RELEASING, UP, vtep_mac
 from quilt_crds.quiltnetwork import Ipam, QuiltNetworkSpec
 from quilt_crds.wire import Mesh, Meta, QuiltNode, QuiltNodeStatus, QuiltSubnet
+from quilt_crds.wire_network import SubnetCounts
 from quilt_operator.core.claims import (
     FOREIGN_NETWORK,
     MALFORMED,
     OUT_OF_RANGE,
     WRONG_LENGTH,
     Book,
-    Counts,
 )
 from quilt_operator.core.desired import plan_claims
 from quilt_operator.core.plan import Plan
@@ -58,7 +58,7 @@ def test_row_17_faulty_claims_are_problems_not_crashes(faulty: QuiltSubnet, reas
     assert book.problems[faulty.name].reason == reason
     book.remove(faulty.name)
     assert not book.problems
-    assert book.counts(4) == Counts(254, 0, 254, 0)
+    assert book.counts(4) == SubnetCounts(254, 0, 254, 0)
 
 
 def test_row_16_nothing_is_given_out_that_overlaps_a_claim_of_another_length() -> None:
@@ -183,8 +183,8 @@ class TwoAllocators(RuleBasedStateMachine):
     def hear(self, which: int, name: str) -> None:
         """One operator's watch catches up for one node's claims."""
         book = self.books[which]
-        for known in book.all_of(name):
-            if known.name not in self.server.claims:
+        for known in [entry.claim for entry in book._entries.values()]:
+            if known.node == name and known.name not in self.server.claims:
                 book.remove(known.name)
         for item in self.server.claims.values():
             if item.node == name:
@@ -207,7 +207,7 @@ class TwoAllocators(RuleBasedStateMachine):
         for book in self.books:
             counts = book.counts(4)
             assert counts.allocated + counts.free + counts.quarantined == counts.total
-            rebuilt = Book(book.plan, [item for name in NODES for item in book.all_of(name)])
+            rebuilt = Book(book.plan, [entry.claim for entry in book._entries.values()])
             assert rebuilt.counts(4) == counts
             assert rebuilt.lowest_free(4) == book.lowest_free(4)
             assert all(rebuilt.owned_by(name) == book.owned_by(name) for name in NODES)

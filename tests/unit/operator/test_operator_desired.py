@@ -24,7 +24,7 @@ from quilt_crds.wire import (
 from quilt_kube.listwatch import convert
 from quilt_operator.core import status
 from quilt_operator.core.chart import covers, merged
-from quilt_operator.core.desired import Address, address, mesh, plan_claims, released, wishes
+from quilt_operator.core.desired import Address, address, mesh, plan_claims, wishes
 from quilt_operator.core.health import Health
 from quilt_operator.core.status import Refusal
 from quilt_operator.core.times import grace_left, parse_time, rfc3339
@@ -169,11 +169,6 @@ def test_nothing_is_up_without_an_address_or_while_down() -> None:
     assert mesh("192.0.2.1", down=False) == Mesh(UP, "192.0.2.1")
     assert mesh("192.0.2.1", down=True) == Mesh(DOWN, "192.0.2.1")
     assert mesh("", down=False) == Mesh(DOWN, "")
-
-
-def test_the_grace_period_begins_once() -> None:
-    once = released(claim("10.42.1.0/24"), NOW)
-    assert released(replace(claim("10.42.1.0/24"), mesh=once), LATER) == once
 
 
 @given(st.integers(-10_000, 10_000))

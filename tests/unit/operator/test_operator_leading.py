@@ -19,7 +19,7 @@ from quilt_kube.request import ApiError, Request, UnreachableError, create, read
 from quilt_operator import app, workqueue
 from quilt_operator.api.client import Client
 from quilt_operator.api.election import Election, Timing
-from quilt_operator.leader import Leader, Services
+from quilt_operator.leader import Leader, Options
 from quilt_operator.probes import Probes
 
 NETWORK = {
@@ -62,9 +62,7 @@ async def server() -> AsyncIterator[tuple[Server, Client]]:
         await client.close()
 
 
-def services(client: Client) -> Services:
-    election = Election(client, "quilt-system", "me")
-    return Services(client, election, "default", "quilt-system", "me", 70.0, 300.0)
+OPTIONS = Options("quilt-system", "me", "default", "", watch_silence=70.0, audit_interval=300.0)
 
 
 @pytest.mark.parametrize("lease", ["renewed", "lost"])
@@ -73,9 +71,9 @@ async def test_a_leader_whose_lease_was_not_renewed_writes_nothing(
 ) -> None:
     """t9: A leader that was paused, or whose Lease is not renewed for another reason, writes nothing."""
     api, client = server
-    made = services(client)
-    leader = Leader(made)
-    made.election.held_until = time.monotonic() + (10.0 if lease == "renewed" else -50.0)
+    election = Election(client, "quilt-system", "me")
+    leader = Leader(client, election, OPTIONS)
+    election.held_until = time.monotonic() + (10.0 if lease == "renewed" else -50.0)
     leader._world.observe(QUILTNETWORK.plural, NETWORK)
     leader._world.observe(QUILTNODE.plural, NODE)
     try:
@@ -126,7 +124,7 @@ class Renewals:
 class Busy:
     """A leader that works for ever."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self) -> None:
         self.checks = list
         self.measure = lambda: None
 
@@ -144,11 +142,10 @@ async def test_when_the_renewal_of_the_lease_ends_by_an_error_the_process_ends(
     left: list[int] = []
     monkeypatch.setattr(app, "os", SimpleNamespace(_exit=left.append))
     monkeypatch.setattr(app, "_on_signals", lambda stop: None)
-    monkeypatch.setattr(app, "Leader", Busy)
     election = Election(cast(Client, Renewals()), "ns", "me", Timing(duration=15, deadline=10, retry=0.01))
     await election.acquire()
-    made = cast(Services, SimpleNamespace(election=election))
-    leading = asyncio.create_task(app._lead(made, cast(Probes, SimpleNamespace()), asyncio.Event()))
+    leader, probes = cast(Leader, Busy()), cast(Probes, SimpleNamespace())
+    leading = asyncio.create_task(app._lead(leader, election, probes, asyncio.Event()))
     deadline = time.monotonic() + 10
     while not left and time.monotonic() < deadline:  # noqa: ASYNC110 - the exit of a process has no event
         await asyncio.sleep(0.01)

@@ -38,6 +38,18 @@ def published(operator: Operator) -> dict[str, tuple[str, str]]:
     return {node: (phase, ip) for node, phase, ip in operator.claims().values()}
 
 
+async def test_the_grace_period_begins_once(operator: Operator) -> None:
+    await operator.join("n", address(1))
+    operator.drop_node("n")
+    operator.drop_host("n")
+    await operator.work()
+    begun = dict(operator.api.claims)
+    assert set(operator.phases().values()) == {"Releasing"}
+    operator.verdict("n", down=True)
+    await operator.wait(2)
+    assert operator.api.claims == begun
+
+
 @pytest.mark.parametrize("moved", MOVES)
 async def test_nodes_that_exchange_their_addresses_are_all_published_under_the_new_ones(
     monkeypatch: pytest.MonkeyPatch, moved: dict[str, int]
