@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Strict, ValidationError
@@ -58,17 +57,6 @@ class ObjectMeta(ApiModel):
     uid: str | None = None
     resource_version: str | None = None
     generation: Int | None = None
-
-
-def matching(pattern: str, what: str) -> Callable[[str], str]:
-    """Return a check of texts by a pattern; its ValueError says that one is not `what`."""
-
-    def check(text: str) -> str:
-        if not re.fullmatch(pattern.strip("^$"), text, re.ASCII):
-            raise ValueError(f"{text!r} is not {what}")
-        return text
-
-    return check
 
 
 def explain(error: ValidationError, what: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -21,17 +21,6 @@ def check_cidr(text: str) -> str:
     return text
 
 
-def check_ip(text: str) -> str:
-    """`text` when it is a canonical IP address; ValueError shows the canonical spelling."""
-    try:
-        address = ip_address(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is not an IP address; write for example 192.0.2.10") from None
-    if str(address) != text:
-        raise ValueError(f"{text!r} is not canonical; write {address}")
-    return text
-
-
 def check_disjoint(cidrs: list[str]) -> list[str]:
     """`cidrs` when no two of them overlap; ValueError names the first two that do."""
     networks = [ip_network(text) for text in cidrs]
@@ -45,5 +34,5 @@ def check_disjoint(cidrs: list[str]) -> list[str]:
 # 43 and 39: the longest IPv6 prefix and address. Bounded text keeps the cost of CEL rules bounded.
 Cidr = Annotated[str, Field(max_length=43), AfterValidator(check_cidr)]
 # Empty means "not set": the field is there for somebody to fill in.
-CidrOrEmpty = Annotated[str, Field(max_length=43), AfterValidator(lambda text: text and check_cidr(text))]
-IPOrEmpty = Annotated[str, Field(max_length=39), AfterValidator(lambda text: text and check_ip(text))]
+CidrOrEmpty = Annotated[str, Field(max_length=43)]
+IPOrEmpty = Annotated[str, Field(max_length=39)]

@@ -1,8 +1,9 @@
 """What makes a CustomResourceDefinition out of each model: columns, subresources, CEL rules.
 
-The rules repeat what the models check in Python, because the API server is the only gate that every writer
-passes. A rule may be written over an earlier rule's field only if it holds for invalid input too: the server
-evaluates all of them. Lists need maxItems and strings maxLength, or the server refuses the rule as too dear.
+The API server is the only gate that every writer passes. Of a QuiltNetwork, which the operator reads, the
+rules repeat what its model checks in Python; of QuiltNodes and claims they are the only check. A rule may be
+written over an earlier rule's field only if it holds for invalid input too: the server evaluates all of them.
+Lists need maxItems and strings maxLength, or the server refuses the rule as too dear.
 """
 
 from __future__ import annotations

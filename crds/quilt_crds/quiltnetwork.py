@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_network
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from quilt_crds.base import ApiModel, Bool, Int, ObjectMeta, matching
+from quilt_crds.base import ApiModel, Bool, Int, ObjectMeta
 from quilt_crds.cidrs import Cidr, check_disjoint
 from quilt_crds.conditions import Conditions
 from quilt_crds.durations import DURATION_PATTERN, PERCENT_PATTERN, parse_duration, parse_percent
@@ -21,6 +22,14 @@ def _check_duration(text: str) -> str:
 
 def _check_percent(text: str) -> str:
     parse_percent(text)
+    return text
+
+
+def _check_device(text: str) -> str:
+    if not re.fullmatch(DEVICE_PATTERN.strip("^$"), text, re.ASCII):
+        raise ValueError(
+            f"{text!r} is not an interface name; use at most 15 letters, digits, '.', '_' or '-'"
+        )
     return text
 
 
@@ -47,9 +56,7 @@ Percent = Annotated[
 Device = Annotated[
     str,
     Field(max_length=15, json_schema_extra={"pattern": DEVICE_PATTERN}),
-    AfterValidator(
-        matching(DEVICE_PATTERN, "an interface name; use at most 15 letters, digits, '.', '_' or '-'")
-    ),
+    AfterValidator(_check_device),
 ]
 Mtu = Annotated[Int | str, AfterValidator(_check_mtu)]
 # A set, so that server-side apply lets the chart and an administrator own entries of their own.

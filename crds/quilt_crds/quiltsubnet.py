@@ -7,14 +7,12 @@ operator alone and without a status subresource, so that claim and publication a
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Self
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import AwareDatetime, Field
 
 from quilt_crds import names
 from quilt_crds.base import ApiModel, ObjectMeta
 from quilt_crds.cidrs import Cidr, IPOrEmpty
-from quilt_crds.names import claim_name
 
 
 class SubnetPhase(StrEnum):
@@ -45,12 +43,6 @@ class Mesh(ApiModel):
     released_at: AwareDatetime | None = None
     """Begin of the grace period; set while Releasing."""
 
-    @model_validator(mode="after")
-    def _check_release(self) -> Self:
-        if self.phase is SubnetPhase.RELEASING and self.released_at is None:
-            raise ValueError("phase is Releasing but releasedAt is not set")
-        return self
-
 
 class QuiltSubnet(ApiModel):
     """The claim of one node to one subnet."""
@@ -58,9 +50,3 @@ class QuiltSubnet(ApiModel):
     metadata: ObjectMeta
     spec: QuiltSubnetSpec
     mesh: Mesh
-
-    @model_validator(mode="after")
-    def _check_name(self) -> Self:
-        if self.metadata.name != claim_name(self.spec.cidr):
-            raise ValueError(f"a claim to {self.spec.cidr} must be named {claim_name(self.spec.cidr)}")
-        return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,32 @@ def test_lists_merge_by_key_under_server_side_apply() -> None:
     conditions = schema_at(schema_of(node), "status.conditions")
     assert conditions["x-kubernetes-list-map-keys"] == ["type"]
     assert schema_at(schema_of(network), "spec.clusterCIDRs")["x-kubernetes-list-type"] == "set"
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "words"),
+    [
+        ("QuiltSubnet", "", "'metadata.name must be '"),
+        ("QuiltSubnet", "spec.cidr", "must be a canonical CIDR without host bits"),
+        ("QuiltSubnet", "mesh", "Releasing needs releasedAt"),
+        ("QuiltSubnet", "mesh.hostIP", "must be an IP address in canonical form"),
+        ("QuiltNode", "spec.subnet", "must be a canonical CIDR without host bits"),
+        ("QuiltNode", "spec.hostIP", "must be an IP address in canonical form"),
+        ("QuiltNode", "status.hostIP", "must be an IP address in canonical form"),
+        ("QuiltNode", "spec.routes", "a route needs one of interface and bridgeMember"),
+        ("QuiltNode", "spec.routes", "destinations must be IPv4 CIDRs"),
+    ],
+)
+def test_what_is_malformed_is_refused_by_the_api_server_with_words(kind: str, path: str, words: str) -> None:
+    definition = next(definition for definition in DEFINITIONS if definition.resource.kind == kind)
+    rules = schema_at(schema_of(definition), path)["x-kubernetes-validations"]
+    assert any(words in rule.get("message", rule.get("messageExpression")) for rule in rules)
+
+
+@pytest.mark.parametrize(("mac", "fits"), [("02:00:00:00:00:22", True), ("01:00:5e:00:00:01", False)])
+def test_a_member_of_a_bridge_is_the_mac_of_a_network_card(mac: str, fits: bool) -> None:
+    route = schema_at(schema_of(DEFINITIONS[1]), "spec.routes")["items"]
+    assert bool(re.search(schema_at(route, "bridgeMember")["pattern"], mac)) is fits
 
 
 def test_the_defaults_of_the_crd_are_those_of_the_model() -> None:

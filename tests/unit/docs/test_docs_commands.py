@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import jsonschema
 import pytest
 import yaml
 
@@ -141,9 +142,12 @@ def manifests() -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def test_objects_of_the_mesh_on_pages_are_valid() -> None:
-    models = {definition.resource.kind: definition.model for definition in DEFINITIONS}
+    kinds = {definition.resource.kind: definition for definition in DEFINITIONS}
     for page, document in manifests():
-        assert models[document["kind"]].model_validate_json(json.dumps(document)), page
+        definition = kinds[document["kind"]]
+        assert definition.model.model_validate_json(json.dumps(document)), page
+        schema = definition.wire()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+        jsonschema.validate(document, schema)
 
 
 def test_images_are_built_in_tests_as_pages_tell_to_build_them(
