@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -240,10 +241,10 @@ class Agent:
             log.warning("underlay_not_read", error=str(error))
             asyncio.get_running_loop().call_later(1.0, self._look_at_underlay)
             return
-        if marks := self.table.set_reach(self.view.reach):
+        way = replace(self.table.way, reach=self.view.reach, direct=self.view.direct)
+        if marks := self.table.follow(way):
             self.reconciler.touch(marks)
         if changed:
-            self.reconciler.touch(self.table.set_direct(self.view.direct))
             self.reconciler.resync("underlay")
             self._tell_others_soon()
             self.report_soon()

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
 import structlog
@@ -20,19 +21,14 @@ _TEXT = "text/plain; charset=utf-8"
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 
+@dataclass
 class HealthServer:
     """Serves /healthz, /readyz and /metrics; `alive` and `ready` return what speaks against it."""
 
-    def __init__(
-        self,
-        alive: Callable[[], Sequence[str]],
-        ready: Callable[[], Sequence[str]],
-        metrics: Callable[[], bytes],
-    ) -> None:
-        self._alive = alive
-        self._ready = ready
-        self._metrics = metrics
-        self._server: asyncio.Server | None = None
+    alive: Callable[[], Sequence[str]]
+    ready: Callable[[], Sequence[str]]
+    metrics: Callable[[], bytes]
+    _server: asyncio.Server | None = field(default=None, init=False)
 
     async def start(self, address: str, handover: float = _HANDOVER) -> int:
         """Listen at `host:port` and return the port; OSError where it stays taken for `handover` s."""
@@ -71,8 +67,8 @@ class HealthServer:
 
     def _answer(self, path: str) -> tuple[int, str, bytes]:
         if path == "/metrics":
-            return 200, _METRICS, self._metrics()
+            return 200, _METRICS, self.metrics()
         if path in ("/healthz", "/readyz"):
-            against = self._alive() if path == "/healthz" else self._ready()
+            against = self.alive() if path == "/healthz" else self.ready()
             return (503 if against else 200), _TEXT, ("\n".join(against or ("ok",)) + "\n").encode()
         return 404, _TEXT, b"/healthz, /readyz or /metrics\n"

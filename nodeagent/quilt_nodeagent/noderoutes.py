@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from dataclasses import KW_ONLY, dataclass
 from ipaddress import ip_network
 
 import structlog
@@ -26,21 +27,17 @@ log = structlog.get_logger()
 _AGAIN = 60.0
 
 
+@dataclass
 class NodeRoutes:
     """Keeps the wished routes. `mesh()` are the cluster's CIDRs, `changed()` hears that `problems` did."""
 
-    def __init__(
-        self,
-        routes: Routes,
-        metrics: Metrics,
-        *,
-        mesh: Callable[[], Iterable[str]],
-        changed: Callable[[], None],
-    ) -> None:
-        self._routes = routes
-        self._metrics = metrics
-        self._mesh = mesh
-        self._changed = changed
+    routes: Routes
+    metrics: Metrics
+    _: KW_ONLY
+    mesh: Callable[[], Iterable[str]]
+    changed: Callable[[], None]
+
+    def __post_init__(self) -> None:
         self._wishes: dict[str, NodeRoute] = {}
         self._stale: set[str] = set()
         self._standing: dict[str, str] = {}
@@ -99,7 +96,7 @@ class NodeRoutes:
 
     async def _remove(self, prefix: str) -> None:
         try:
-            if await self._routes.remove_route(prefix):
+            if await self.routes.remove_route(prefix):
                 self._stale.discard(prefix)
                 self._note(prefix, "")
         except ExecutorError as error:
@@ -114,10 +111,10 @@ class NodeRoutes:
             self._note(prefix, f"Route {prefix} of this node would be inside the cluster's {taken}.")
             return
         try:
-            interface = await self._routes.ensure_route_with_retry(route)
+            interface = await self.routes.ensure_route_with_retry(route)
         except (ExecutorError, NetlinkError) as error:
             self._standing.pop(prefix, None)
-            self._metrics.runtime_errors.labels(type(error).__name__).inc()
+            self.metrics.runtime_errors.labels(type(error).__name__).inc()
             self._note(prefix, f"Route {prefix} of this node does not stand: {error}")
             return
         if self._standing.get(prefix) != interface:
@@ -128,7 +125,7 @@ class NodeRoutes:
     def _taken(self, prefix: str) -> str:
         """Return the mesh's own network that a route would lead astray, empty without one."""
         network = ip_network(prefix)
-        same = (one for one in map(ip_network, self._mesh()) if one.version == network.version)
+        same = (one for one in map(ip_network, self.mesh()) if one.version == network.version)
         return next((str(one) for one in same if one.overlaps(network)), "")
 
     def _note(self, prefix: str, problem: str) -> None:
@@ -139,4 +136,4 @@ class NodeRoutes:
             log.warning("node_route_failed", prefix=prefix, error=problem)
         else:
             del self._problems[prefix]
-        self._changed()
+        self.changed()

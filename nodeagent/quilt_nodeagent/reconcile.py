@@ -11,6 +11,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
 
 import structlog
 
@@ -37,6 +38,7 @@ GRACE = 5.0
 _FEW = 2
 
 
+@dataclass
 class Reconciler:
     """Keeps the kernel as the peer table says. `target()` raises NotYetError while it is not known.
 
@@ -44,24 +46,19 @@ class Reconciler:
     every pass, for those who report or wait for the result.
     """
 
-    def __init__(
-        self,
-        table: PeerTable,
-        dataplane: Dataplane,
-        keeper: DeviceKeeper,
-        metrics: Metrics,
-        *,
-        target: Callable[[], Target],
-        care: Callable[[str], None],
-        settled: Callable[[], None],
-    ) -> None:
-        self._table = table
-        self._dataplane = dataplane
-        self._keeper = keeper
-        self._metrics = metrics
-        self._target = target
-        self._care = care
-        self._settled = settled
+    table: PeerTable
+    dataplane: Dataplane
+    keeper: DeviceKeeper
+    metrics: Metrics
+    _: KW_ONLY
+    target: Callable[[], Target]
+    care: Callable[[str], None]
+    settled: Callable[[], None]
+    verified: bool = field(default=False, init=False)
+    problems: tuple[str, ...] = field(default=(), init=False)
+    warnings: tuple[str, ...] = field(default=(), init=False)
+
+    def __post_init__(self) -> None:
         self._wake = asyncio.Event()
         self._dirty: set[Mark] = set()
         self._drift: set[Mark] = set()
@@ -74,9 +71,6 @@ class Reconciler:
         self._retry_at = float("inf")
         self._resync_at = float("inf")
         self._behind_since = float("inf")
-        self.verified = False
-        self.problems: tuple[str, ...] = ()
-        self.warnings: tuple[str, ...] = ()
 
     @property
     def in_sync(self) -> bool:
@@ -88,7 +82,7 @@ class Reconciler:
 
     def touch(self, marks: set[Mark]) -> None:
         """Tell that claims changed: what should stand in these places, maybe also our own addresses."""
-        self._dataplane.tables.want(marks, self._table.desired_at)
+        self.dataplane.tables.want(marks, self.table.desired_at)
         self._dirty |= marks
         self._wake.set()
 
@@ -107,7 +101,7 @@ class Reconciler:
         """Reconcile for ever."""
         while True:
             await self._next()
-            if not self._table.complete:
+            if not self.table.complete:
                 continue
             cause, self._full = self._full, ""
             scope = "full" if cause else "keys"
@@ -119,8 +113,8 @@ class Reconciler:
             except (DeviceError, NetlinkError) as error:
                 self._failed(cause, error)
             else:
-                self._metrics.reconcile_seconds.labels(scope).observe(time.monotonic() - started)
-            self._settled()
+                self.metrics.reconcile_seconds.labels(scope).observe(time.monotonic() - started)
+            self.settled()
 
     async def _next(self) -> None:
         """Wait for something to do; drift alone waits a little for the rest of its burst."""
@@ -134,20 +128,20 @@ class Reconciler:
 
     async def _pass(self, cause: str) -> None:
         # What the device is to be follows from settings, which ask for a full pass, and from our own claims.
-        own, target = self._table.own, self._held_target
+        own, target = self.table.own, self._held_target
         if cause or target is None or own != self._held_own:
-            target = self._target()
+            target = self.target()
             self._held_own = own
         if target != self._held_target:
             cause = cause or "target"
         expected = self._take()
         if cause:
             self._look(target)
-            self._metrics.resyncs.labels(cause).inc()
+            self.metrics.resyncs.labels(cause).inc()
             self._resync_at = time.monotonic() + random.uniform(0.9, 1.1) * RESYNC  # noqa: S311
-        plan = make_plan(self._dataplane.tables, self._dataplane.overlay)
+        plan = make_plan(self.dataplane.tables, self.dataplane.overlay)
         nothing_new = plan.marks() <= self._refused
-        errors = await self._dataplane.write(plan) if plan else []
+        errors = await self.dataplane.write(plan) if plan else []
         self._conclude(errors)
         if self.verified:
             self._count_drift(plan, expected, self._retry if errors else set())
@@ -160,7 +154,7 @@ class Reconciler:
             self.resync("verify")
             return
         self.verified = True
-        log.info("dataplane_verified", peers=self._table.routed)
+        log.info("dataplane_verified", peers=self.table.routed)
 
     def _take(self) -> set[Mark]:
         """Return where claims asked for something: what is pending elsewhere is drift."""
@@ -171,32 +165,32 @@ class Reconciler:
         return expected
 
     def _look(self, target: Target) -> None:
-        cared = self._keeper.ensure(target.device, target.addresses)
+        cared = self.keeper.ensure(target.device, target.addresses)
         if cared.repaired and target == self._held_target:
             for kind in cared.repaired:
-                self._metrics.drift_repairs.labels(kind).inc()
+                self.metrics.drift_repairs.labels(kind).inc()
             log.info("drift_repaired", kinds=cared.repaired, device=target.device.name)
-        self._dataplane.index, self._dataplane.device = cared.index, target.device.name
-        self._dataplane.overlay = self._table.overlay
+        self.dataplane.index, self.dataplane.device = cared.index, target.device.name
+        self.dataplane.overlay = self.table.way.overlay
         self._held_target = target
-        self._care(target.device.name)
-        self._dataplane.tables.want_all(self._table.desired())
-        self._dataplane.look()
+        self.care(target.device.name)
+        self.dataplane.tables.want_all(self.table.desired())
+        self.dataplane.look()
 
     def _conclude(self, errors: list[str]) -> None:
         """Remember what is left of what was pending, and when to try it again."""
         # What changed meanwhile is the next pass's, which is due at once.
-        left = self._dataplane.tables.pending - self._dirty - self._drift
+        left = self.dataplane.tables.pending - self._dirty - self._drift
         self._retry = left
         if any(
-            kind in self._dataplane.overlay.kinds for kind, _ in (left - self._refused if errors else left)
+            kind in self.dataplane.overlay.kinds for kind, _ in (left - self._refused if errors else left)
         ):
             # The device itself may be another one: a look costs less than being wrong again.
             self._full = self._full or "retry"
         self._refused = left if errors else set()
         if not errors:
             self._backoff.reset()
-        few = bool(errors) and self._dataplane.reached and self._is_few(left)
+        few = bool(errors) and self.dataplane.reached and self._is_few(left)
         if (left or errors) and not few:
             # What is left without an error was overtaken by another change, whose notification is on its way.
             self._behind_since = min(self._behind_since, time.monotonic())
@@ -209,7 +203,7 @@ class Reconciler:
     def _is_few(self, left: set[Mark]) -> bool:
         """Whether what was refused is a matter of those peers rather than of this node."""
         peers = max(count(left).values(), default=0)
-        return peers <= max(_FEW, self._table.routed // 2)
+        return peers <= max(_FEW, self.table.routed // 2)
 
     def _say(self, errors: tuple[str, ...], refused: tuple[str, ...] = ()) -> None:
         """Take note of what makes the node unready, and of what was `refused` and does not."""
@@ -223,17 +217,17 @@ class Reconciler:
             log.info("dataplane_problem_gone")
 
     def _count_peers(self) -> None:
-        wanted = self._table.routed
-        self._metrics.peers_desired.set(wanted)
-        pending = len(self._dataplane.tables.routes.differing)
-        self._metrics.peers_in_sync.set(max(0, wanted - pending))
-        self._metrics.in_sync.set(self.in_sync)
+        wanted = self.table.routed
+        self.metrics.peers_desired.set(wanted)
+        pending = len(self.dataplane.tables.routes.differing)
+        self.metrics.peers_in_sync.set(max(0, wanted - pending))
+        self.metrics.in_sync.set(self.in_sync)
 
     def _count_drift(self, plan: Plan, expected: set[Mark], left: set[Mark]) -> None:
         """Count what was repaired although no claim asked for it; what is `left` by errors is a problem."""
         counts = count(plan.marks() - expected - left)
         for kind, number in counts.items():
-            self._metrics.drift_repairs.labels(kind).inc(number)
+            self.metrics.drift_repairs.labels(kind).inc(number)
         if counts:
             log.info("drift_repaired", **{str(kind): number for kind, number in counts.items()})
 
@@ -247,7 +241,7 @@ class Reconciler:
 
     def _failed(self, cause: str, error: Exception) -> None:
         self._say((str(error),))
-        self._metrics.write_failures.labels("device").inc()
+        self.metrics.write_failures.labels("device").inc()
         self._full = cause or "failure"
         # Not woken: the failure would only be repeated before anything could have changed.
         self._retry_at = time.monotonic() + self._backoff.delay()

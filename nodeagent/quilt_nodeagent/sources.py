@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -33,21 +34,21 @@ log = structlog.get_logger()
 _NODE_AGAIN = 30.0
 
 
+@dataclass(frozen=True, slots=True)
 class ClaimSource:
     """Feeds the peer table from QuiltSubnets of one network; `touched` hears which places changed."""
 
-    def __init__(self, table: PeerTable, network: str, touched: Callable[[set[Mark]], None]) -> None:
-        self._table = table
-        self._network = network
-        self._touched = touched
+    table: PeerTable
+    network: str
+    touched: Callable[[set[Mark]], None]
 
     def listed(self, items: Iterable[QuiltSubnet]) -> None:
         """Take in a complete list."""
-        first = not self._table.complete
-        marks = self._table.replace(claim for item in items if (claim := self._read(item)))
+        first = not self.table.complete
+        marks = self.table.replace(claim for item in items if (claim := self._read(item)))
         if first:
-            log.info("claims_listed", claims=len(self._table))
-        self._touched(marks)
+            log.info("claims_listed", claims=len(self.table))
+        self.touched(marks)
 
     def changed(self, events: Sequence[tuple[str, QuiltSubnet]]) -> None:
         """Take in events of a watch."""
@@ -55,16 +56,16 @@ class ClaimSource:
         for kind, item in events:
             claim = None if kind == "DELETED" else self._read(item)
             if claim is not None:
-                marks |= self._table.upsert(claim)
+                marks |= self.table.upsert(claim)
             else:
-                marks |= self._table.remove(item.spec.cidr, item.metadata.uid)
-        self._touched(marks)
+                marks |= self.table.remove(item.spec.cidr, item.metadata.uid)
+        self.touched(marks)
 
     def _read(self, item: QuiltSubnet) -> Peer | None:
         spec, mesh = item.spec, item.mesh
-        if spec.network != self._network:
+        if spec.network != self.network:
             return None
-        uid, held = item.metadata.uid, self._table.claim(spec.cidr)
+        uid, held = item.metadata.uid, self.table.claim(spec.cidr)
         try:
             if held is not None and uid and (held.uid, held.node) == (uid, spec.node):
                 return renewed(held, mesh.phase, mesh.host_ip)
@@ -74,14 +75,14 @@ class ClaimSource:
             return None
 
 
+@dataclass(frozen=True, slots=True)
 class NetworkSource:
     """Feeds the view from the QuiltNetwork; what was known stays when the object is deleted or unusable."""
 
-    def __init__(self, view: View, table: PeerTable, touched: Callable[[set[Mark]], None]) -> None:
-        self._view = view
-        self._table = table
-        self._touched = touched
-        self._has_ipv6 = has_ipv6()
+    view: View
+    table: PeerTable
+    touched: Callable[[set[Mark]], None]
+    has_ipv6: bool = field(default_factory=has_ipv6, init=False)
 
     def listed(self, items: Iterable[QuiltNetwork]) -> None:
         """Take in a list of at most one object."""
@@ -98,16 +99,21 @@ class NetworkSource:
         try:
             network = read_network(item.spec)
         except ValueError as error:
-            self._view.network_problem = str(error)
+            self.view.network_problem = str(error)
             log.warning("network_unusable", network=item.metadata.name, error=str(error))
             return
-        if not self._view.learn_network(network):
+        if not self.view.learn_network(network):
             return
         log.info("network_known", cidrs=network.cluster_cidrs, vni=network.vxlan.vni, port=network.vxlan.port)
-        marks = self._table.set_overlay(network.overlay) | self._table.set_device(network.vxlan.device)
-        marks |= self._table.set_keep_down(network.keep_down)
-        cidrs = [cidr for cidr in network.cluster_cidrs if self._has_ipv6 or ":" not in cidr]
-        self._touched(marks | self._table.set_refused(cidrs))
+        cidrs = frozenset(cidr for cidr in network.cluster_cidrs if self.has_ipv6 or ":" not in cidr)
+        way = replace(
+            self.table.way,
+            device=network.vxlan.device,
+            overlay=network.overlay,
+            keep_down=network.keep_down,
+            refused=cidrs,
+        )
+        self.touched(self.table.follow(way))
 
 
 class NodeSource:

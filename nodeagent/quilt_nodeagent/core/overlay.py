@@ -46,11 +46,26 @@ class Entries:
     neighbours: dict[str, str] = field(default_factory=dict)
     fdb: dict[str, str] = field(default_factory=dict)
     routes: dict[str, Hop] = field(default_factory=dict)
-    unreachable: frozenset[str] = frozenset()
+    unreachable: dict[str, bool] = field(default_factory=dict)
 
-    def of(self, kind: Kind) -> dict[str, str]:
-        """Return one of the tables beside routes."""
-        return self.neighbours if kind == "neighbour" else self.fdb
+    @property
+    def of(self) -> dict[Kind, dict[str, Any]]:
+        """The tables by kind."""
+        return {
+            "neighbour": self.neighbours,
+            "fdb": self.fdb,
+            "route": self.routes,
+            "unreachable": self.unreachable,
+        }
+
+    def unlike(self, other: Entries) -> set[Mark]:
+        """Return the places where the two differ."""
+        return {
+            (kind, key)
+            for kind, entries in self.of.items()
+            for key in entries.keys() | other.of[kind].keys()
+            if entries.get(key) != other.of[kind].get(key)
+        }
 
 
 class Tables:
@@ -75,10 +90,8 @@ class Tables:
 
     def want_all(self, desired: Entries) -> None:
         """Desire exactly these entries."""
-        self.neighbours.want_all(desired.neighbours)
-        self.fdb.want_all(desired.fdb)
-        self.routes.want_all(desired.routes)
-        self.unreachable.want_all(dict.fromkeys(desired.unreachable, True))
+        for kind, entries in desired.of.items():
+            self.of[kind].want_all(entries)
 
     @property
     def pending(self) -> set[Mark]:

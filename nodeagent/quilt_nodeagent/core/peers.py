@@ -7,14 +7,31 @@ never belong to two nodes here, whatever order events come in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from quilt_crds.names import DOWN, RELEASING, UP
 from quilt_nodeagent.core.direct import Direct
 from quilt_nodeagent.core.overlay import VXLAN, Entries, Hop, Kind, Mark, Overlay
 from quilt_nodeagent.core.peer import Peer, Reach
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What decides which claims are routed, and how: the network's settings, and the underlay of this node.
+
+    `device` is the overlay's, `keep_down` nodeDownPolicy: Keep routes to nodes that are Down, or withdraw
+    them. What has no route in the networks `refused` is refused by this node. `reach` is what the overlay can
+    carry, `direct` the link shared with peers (None: encapsulate everything).
+    """
+
+    device: str
+    overlay: Overlay = VXLAN
+    keep_down: bool = False
+    refused: frozenset[str] = frozenset()
+    reach: Reach = field(default_factory=Reach)
+    direct: Direct | None = None
 
 
 class PeerTable:
@@ -27,21 +44,23 @@ class PeerTable:
         self, own_node: str, device: str, overlay: Overlay = VXLAN, *, keep_down: bool = False
     ) -> None:
         self.own_node = own_node
-        self.device = device
-        self.overlay = overlay
+        self.way = Way(device, overlay, keep_down)
         self.complete = False
-        self._keep_down = keep_down
-        self._direct: Direct | None = None
-        self._reach = Reach()
-        self._refused: frozenset[str] = frozenset()
-        self._apart: dict[str, Peer] = {}
         self._claims: dict[str, Peer] = {}
         self._own: dict[str, Peer] = {}
+        self._index()
+
+    def _index(self) -> None:
+        """Sort all claims again, as the way is now."""
+        self.device = self.way.device
+        self._apart: dict[str, Peer] = {}
         # Those that should be routed, by CIDR and by node. Several of a node share entries of the overlay;
         # the smallest CIDR decides, so that order never matters.
         self._peers: dict[str, Peer] = {}
         self._nodes: dict[str, tuple[Peer, ...]] = {}
-        self._users: dict[Kind, dict[str, tuple[Peer, ...]]] = {kind: {} for kind in self.overlay.kinds}
+        self._users: dict[Kind, dict[str, tuple[Peer, ...]]] = {kind: {} for kind in self.way.overlay.kinds}
+        for claim in self._claims.values():
+            self._enter_where_wanted(claim)
 
     def __len__(self) -> int:
         return len(self._claims)
@@ -55,11 +74,6 @@ class PeerTable:
     def own(self) -> list[Peer]:
         """Claims of this node, by CIDR, those being released left out."""
         return sorted((c for c in self._own.values() if c.phase != RELEASING), key=lambda claim: claim.cidr)
-
-    @property
-    def own_releasing(self) -> bool:
-        """Whether this node's only claims are being taken back."""
-        return bool(self._own) and not self.own
 
     def claim(self, cidr: str) -> Peer | None:
         """Return the claim to a subnet, own ones included."""
@@ -101,50 +115,13 @@ class PeerTable:
         self.complete = True
         return marks
 
-    def set_keep_down(self, keep: bool) -> set[Mark]:
-        """Follow nodeDownPolicy: Keep routes to nodes that are Down, or withdraw them."""
-        if keep == self._keep_down:
+    def follow(self, way: Way) -> set[Mark]:
+        """Follow other settings or another underlay; return the places whose desired value changed."""
+        if way == self.way:
             return set()
-        marks: set[Mark] = set()
-        down = [claim for claim in self._claims.values() if claim.phase == DOWN]
-        for claim in down:
-            marks.update(self._leave(claim))
-        self._keep_down = keep
-        for claim in down:
-            marks.update(self._enter_where_wanted(claim))
-        return marks
-
-    def set_device(self, device: str) -> set[Mark]:
-        """Follow a renamed VXLAN device: every route changes."""
-        if device == self.device:
-            return set()
-        self.device = device
-        return {("route", cidr) for cidr in self._peers}
-
-    def set_overlay(self, overlay: Overlay) -> set[Mark]:
-        """Follow the network's way to other nodes; parameters of its device are no peer's."""
-        if type(overlay) is type(self.overlay):
-            return set()
-        marks = self._each(self._leave)
-        self.overlay = overlay
-        self._users = {kind: {} for kind in overlay.kinds}
-        return marks | self._each(self._enter_where_wanted)
-
-    def set_refused(self, cidrs: Iterable[str]) -> set[Mark]:
-        """Follow the mesh's networks: what has no route in them is refused by this node."""
-        before, self._refused = self._refused, frozenset(cidrs)
-        return {("unreachable", cidr) for cidr in before ^ self._refused}
-
-    def set_reach(self, reach: Reach) -> set[Mark]:
-        """Follow what the overlay can carry."""
-        if reach == self._reach:
-            return set()
-        marks = self._each(self._leave)
-        self._reach = reach
-        return marks | self._each(self._enter_where_wanted)
-
-    def _each(self, step: Callable[[Peer], set[Mark]]) -> set[Mark]:
-        return {mark for claim in self._claims.values() for mark in step(claim)}
+        before, self.way = self.desired(), way
+        self._index()
+        return self.desired().unlike(before)
 
     @property
     def apart(self) -> list[Peer]:
@@ -155,23 +132,14 @@ class PeerTable:
     def is_odd(self) -> bool:
         """Whether it is rather this node whose host address is of the wrong family; IPv6's if in doubt."""
         others, alike = len({peer.node for peer in self._apart.values()}), 1 + len(self._nodes)
-        return others > alike or (others == alike and bool(self._reach.host_v6))
-
-    def set_direct(self, direct: Direct | None) -> set[Mark]:
-        """Follow what is known of the link shared with peers (None: encapsulate everything)."""
-        if direct == self._direct:
-            return set()
-        before = self.desired().routes
-        self._direct = direct
-        after = self.desired().routes
-        return {("route", prefix) for prefix, hop in after.items() if before[prefix] != hop}
+        return others > alike or (others == alike and bool(self.way.reach.host_v6))
 
     def desired(self) -> Entries:
         """What should stand in the kernel."""
         routes = {cidr: self._hop(peer) for cidr, peer in self._peers.items()}
-        entries = Entries(routes=routes, unreachable=self._refused)
+        entries = Entries(routes=routes, unreachable=dict.fromkeys(self.way.refused, True))
         for kind, users in self._users.items():
-            entries.of(kind).update((key, self._value(kind, peers[0])) for key, peers in users.items())
+            entries.of[kind].update((key, self._value(kind, peers[0])) for key, peers in users.items())
         return entries
 
     def desired_at(self, mark: Mark) -> str | Hop | bool | None:
@@ -180,12 +148,12 @@ class PeerTable:
         if kind == "route":
             return self._hop(self._peers[key]) if key in self._peers else None
         if kind == "unreachable":
-            return key in self._refused or None
+            return key in self.way.refused or None
         peers = self._users.get(kind, {}).get(key)
         return self._value(kind, peers[0]) if peers else None
 
     def _value(self, kind: Kind, peer: Peer) -> str:
-        return next(value for of, _, value in self.overlay.entries(peer) if of == kind)
+        return next(value for of, _, value in self.way.overlay.entries(peer) if of == kind)
 
     def holder(self, address: str) -> Peer | None:
         """Return the claim whose subnet holds an address: the node's own, or one that is routed to."""
@@ -203,7 +171,7 @@ class PeerTable:
     @property
     def direct(self) -> int:
         """Number of peers' hosts that are reached by the shared link."""
-        link = self._direct
+        link = self.way.direct
         return sum(1 for host in self.host_ips() if link.reaches(host)) if link else 0
 
     def host_ips(self) -> frozenset[str]:
@@ -212,17 +180,17 @@ class PeerTable:
 
     def _hop(self, peer: Peer) -> Hop:
         """By the shared link where there is one and it speaks the subnet's family, else by the overlay."""
-        direct, host = self._direct, peer.host_ip
+        direct, host = self.way.direct, peer.host_ip
         if direct is not None and (":" in host) == (":" in peer.cidr) and direct.reaches(host):
             return Hop(host, direct.device)
-        return self.overlay.hop(peer, self.device)
+        return self.way.overlay.hop(peer, self.device)
 
     def _alive(self, peer: Peer) -> bool:
-        there = peer.phase == UP or (self._keep_down and peer.phase == DOWN)
-        return there and bool(peer.host_ip) and self._reach.subnet(peer.cidr)
+        there = peer.phase == UP or (self.way.keep_down and peer.phase == DOWN)
+        return there and bool(peer.host_ip) and self.way.reach.subnet(peer.cidr)
 
     def _wanted(self, peer: Peer) -> bool:
-        return self._alive(peer) and self._reach.host(peer.host_ip)
+        return self._alive(peer) and self.way.reach.host(peer.host_ip)
 
     def _forget(self, peer: Peer) -> set[Mark]:
         self._own.pop(peer.cidr, None)
@@ -260,11 +228,11 @@ class PeerTable:
     def _indexes(self, peer: Peer) -> list[tuple[dict[str, tuple[Peer, ...]], str]]:
         return [
             (self._nodes, peer.node),
-            *((self._users[k], key) for k, key, _ in self.overlay.entries(peer)),
+            *((self._users[k], key) for k, key, _ in self.way.overlay.entries(peer)),
         ]
 
     def _marks(self, peer: Peer) -> set[Mark]:
-        marks: set[Mark] = {(kind, key) for kind, key, _ in self.overlay.entries(peer)}
+        marks: set[Mark] = {(kind, key) for kind, key, _ in self.way.overlay.entries(peer)}
         return marks | {("route", peer.cidr)}
 
 

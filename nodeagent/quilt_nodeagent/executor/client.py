@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -108,28 +108,26 @@ class RuntimeClient:
     async def configure(self, settings: NodeSettings) -> None:
         """Apply the whole node configuration."""
         fields = asdict(settings) | {"overlay_sources": sorted(settings.overlay_sources)}
-        request = node_pb2.ConfigureRequest(**fields)
-        await self._done(self._node.Configure(request, timeout=self._timeout))
+        await self._do(self._node.Configure, node_pb2.ConfigureRequest(**fields))
 
     async def change_overlay_sources(self, add: Iterable[str], remove: Iterable[str]) -> None:
         """Change the overlay's sources alone, where thousands of others stay."""
         request = node_pb2.ChangeOverlaySourcesRequest(add=sorted(add), remove=sorted(remove))
-        await self._done(self._node.ChangeOverlaySources(request, timeout=self._timeout))
+        await self._do(self._node.ChangeOverlaySources, request)
 
     async def configure_subnet(self, subnet: str) -> None:
         """Give the node its pod subnet, e.g. `10.42.1.0/24`."""
         request = runtime_pb2.ConfigureNodeSubnetRequest(subnet=subnet)
-        await self._done(self._contract.ConfigureNodeSubnet(request, timeout=self._timeout))
+        await self._do(self._contract.ConfigureNodeSubnet, request)
 
     async def inject_route(self, destination: str, interface: str) -> None:
         """Make one route over an interface by the contract's call, outside of the mesh's own."""
         request = runtime_pb2.InjectRouteRequest(destination=destination, via_interface=interface)
-        await self._done(self._contract.InjectRoute(request, timeout=self._timeout))
+        await self._do(self._contract.InjectRoute, request)
 
     async def remove_route(self, destination: str) -> None:
         """Remove one route by the contract's call; an absent one is fine."""
-        request = runtime_pb2.RemoveRouteRequest(destination=destination)
-        await self._done(self._contract.RemoveRoute(request, timeout=self._timeout))
+        await self._do(self._contract.RemoveRoute, runtime_pb2.RemoveRouteRequest(destination=destination))
 
     async def apply_routes(self, add: Sequence[tuple[str, Hop]], remove: Sequence[str]) -> list[RouteResult]:
         """Make and remove routes in as few calls as can be; return what was refused."""
@@ -155,8 +153,8 @@ class RuntimeClient:
         )
         return _refusals(await self._call(self._routes.ApplyRoutes(request, timeout=self._timeout)))
 
-    async def _done(self, call: Awaitable[_Answer]) -> None:
-        answer = await self._call(call)
+    async def _do(self, method: Callable[..., Awaitable[_Answer]], request: object) -> None:
+        answer = await self._call(method(request, timeout=self._timeout))
         if not answer.success:
             raise RouteFailed(answer.error)
 

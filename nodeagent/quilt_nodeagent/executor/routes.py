@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import structlog
 
@@ -29,18 +30,13 @@ ATTEMPTS_DISCOVERED = 5
 ATTEMPTS_KNOWN = 2
 
 
+@dataclass
 class Routes:
     """Makes single routes stand, or says with a typed error why they do not."""
 
-    def __init__(
-        self,
-        kernel: KernelLike,
-        runtime: RuntimeClient,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
-        self._kernel = kernel
-        self._runtime = runtime
-        self._sleep = sleep
+    kernel: KernelLike
+    runtime: RuntimeClient
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     def resolve(self, route: NodeRoute) -> str:
         """Return the name of a route's interface: the one named, or the bridge that has the member's MAC.
@@ -49,10 +45,10 @@ class Routes:
         """
         name, member = route.interface, route.bridge_member
         if not member:
-            if self._kernel.link(name) is None:
+            if self.kernel.link(name) is None:
                 raise BridgeNotReady(f"Interface {name!r} does not exist yet.")
             return name
-        for link in self._kernel.links():
+        for link in self.kernel.links():
             if link.kind == "bridge" and self._knows(link.index, member):
                 return link.name
         raise BridgeNotReady(f"No bridge knows the MAC {member} yet.")
@@ -61,7 +57,7 @@ class Routes:
         """Make the route stand and return its interface; raises the typed errors."""
         name = self.resolve(route)
         try:
-            await self._runtime.inject_route(route.destination, name)
+            await self.runtime.inject_route(route.destination, name)
         except RouteFailed as error:
             raise RouteFailed(f"{route.destination} via {name}: {error}") from error
         return name
@@ -77,17 +73,17 @@ class Routes:
                     raise
                 prefix, text = route.destination, str(error)
                 log.info("route_retried", prefix=prefix, attempt=attempt, of=attempts, error=text)
-                await self._sleep(DELAY)
+                await self.sleep(DELAY)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def remove_route(self, prefix: str) -> bool:
         """Remove a route; false where an unreachable executor leaves it to the next reconcile."""
         try:
-            await self._runtime.remove_route(prefix)
+            await self.runtime.remove_route(prefix)
         except RuntimeUnavailable as error:
             log.info("route_removal_postponed", prefix=prefix, error=str(error))
             return False
         return True
 
     def _knows(self, bridge: int, mac: str) -> bool:
-        return any(entry.mac == mac.lower() for entry in self._kernel.bridge_fdb(bridge))
+        return any(entry.mac == mac.lower() for entry in self.kernel.bridge_fdb(bridge))

@@ -40,19 +40,19 @@ class Cared:
     repaired: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
 class DeviceKeeper:
     """Keeps one VXLAN device and its addresses as wanted; `sysctls` is the folder of net sysctls."""
 
-    def __init__(self, kernel: KernelLike, sysctls: Path) -> None:
-        self._kernel = kernel
-        self._sysctls = sysctls
+    kernel: KernelLike
+    sysctls: Path
 
     def ensure(self, wanted: Link, addresses: frozenset[str] | None) -> Cared:
         """Make the device as wanted; None leaves its addresses alone.
 
         Raises DeviceError when another device is in the way, NetlinkError when the kernel refuses.
         """
-        held = self._kernel.link(wanted.name)
+        held = self.kernel.link(wanted.name)
         verdict = judge(wanted, held)
         repaired = [] if verdict.care is Care.NOTHING else ["link"]
         index = self._act(wanted, held, verdict)
@@ -79,42 +79,42 @@ class DeviceKeeper:
 
     def _repair(self, wanted: Link, held: Link) -> bool:
         try:
-            self._kernel.run(Put(replace(wanted, index=held.index)))
+            self.kernel.run(Put(replace(wanted, index=held.index)))
         except NetlinkError as error:
             log.info("device_repair_refused", device=wanted.name, error=str(error))
             return False
-        now = self._kernel.link(wanted.name)
+        now = self.kernel.link(wanted.name)
         return judge(wanted, now).care is Care.NOTHING
 
     def _make(self, wanted: Link, held: Link | None) -> int:
-        others = self._kernel.links()
+        others = self.kernel.links()
         if problem := clash(wanted, others):
             raise DeviceError(problem)
         # The same device under another name, or the one of former settings: nobody else has our MAC.
         for stale in (*former(wanted, others), *([held] if held else [])):
             log.info("device_removed", device=stale.name)
-            self._kernel.run(Delete(stale))
-        self._kernel.run(Put(wanted))
-        made = self._kernel.link(wanted.name)
+            self.kernel.run(Delete(stale))
+        self.kernel.run(Put(wanted))
+        made = self.kernel.link(wanted.name)
         if made is None:
             raise DeviceError(f"device {wanted.name} went away while it was made; it will be made again")
         return made.index
 
     def _ensure_addresses(self, index: int, wanted: frozenset[str]) -> bool:
-        held = addresses_of(self._kernel, index)
+        held = addresses_of(self.kernel, index)
         # The new one first: there is always a source address for what the host sends to pods.
         for address in sorted(wanted - held):
-            self._kernel.run(Put(Address(index, address)))
+            self.kernel.run(Put(Address(index, address)))
             log.info("device_address_added", address=address)
         for address in sorted(held - wanted):
-            self._kernel.run(Delete(Address(index, address)))
+            self.kernel.run(Delete(Address(index, address)))
             log.info("device_address_removed", address=address)
         return held != wanted
 
     def _ensure_sysctls(self, device: str, wanted: Mapping[str, str]) -> bool:
         changed = False
         for name, value in wanted.items():
-            path = self._sysctls / name.format(device=device)
+            path = self.sysctls / name.format(device=device)
             try:
                 if path.read_text().strip() != value:
                     path.write_text(value)

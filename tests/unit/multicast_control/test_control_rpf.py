@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -83,7 +84,7 @@ class TestTables:
         assert lookup("10.42.2.7") is None
         assert lookup("10.42.3.7") == RpfInfo("vxlan100", "10.42.3.0", 1)
         assert lookup("10.42.3.129") is None
-        table.set_device("vxlan7")
+        table.follow(replace(table.way, device="vxlan7"))
         assert lookup("10.42.3.7") == RpfInfo("vxlan7", "10.42.3.0", 1)
 
     def test_the_cache_hits_misses_and_expires(self) -> None:

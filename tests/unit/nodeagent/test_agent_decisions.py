@@ -186,10 +186,10 @@ def test_only_peers_on_the_link_are_routed_without_encapsulation() -> None:
     six = make_peer("default", "fd42:0:0:2::/64", "a", UP, "198.18.0.2")
     table.replace([near, far, six])
     link = Direct("eth0", frozenset({"198.18.0.0/24"}))
-    assert table.set_direct(link) == {("route", near.cidr)}
-    assert not table.set_direct(Direct("eth0", frozenset({"198.18.0.0/24"})))
+    assert table.follow(replace(table.way, direct=link)) == {("route", near.cidr)}
+    assert not table.follow(replace(table.way, direct=Direct("eth0", frozenset({"198.18.0.0/24"}))))
     routes = table.desired().routes
     assert routes[near.cidr] == Hop("198.18.0.2", "eth0")
     assert routes[far.cidr] == Hop("10.42.3.0", "vxlan100")
     assert routes[six.cidr] == Hop("fd42:0:0:2::", "vxlan100")
-    assert table.set_direct(None) == {("route", near.cidr)}
+    assert table.follow(replace(table.way, direct=None)) == {("route", near.cidr)}
