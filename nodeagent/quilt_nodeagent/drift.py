@@ -29,8 +29,7 @@ from quilt_netlink import (
     Overrun,
     Route,
 )
-from quilt_nodeagent.core.overlay import Hop, Mark
-from quilt_nodeagent.core.ownership import LOWEST_PREFERENCE, owns_mac, owns_route
+from quilt_nodeagent.core.overlay import LOWEST_PREFERENCE, Hop, Mark, owns_mac, owns_route
 from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.dataplane import Dataplane
 from quilt_nodeagent.metrics import Metrics

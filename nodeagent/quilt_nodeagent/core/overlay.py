@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 
 from msgspec import Struct
 
+from quilt_crds.names import MESH_PROTOCOL
 from quilt_crds.wire_network import VxlanSpec
 from quilt_delta import Tracked
 from quilt_netlink.state import ADDRGENMODE_NONE, Link
@@ -21,6 +22,9 @@ from quilt_netlink.state import Vxlan as Parameters
 from quilt_nodeagent.core.peer import Peer
 
 VXLAN_DEFAULTS = VxlanSpec()
+# The metric of the routes that refuse: any other route of the same prefix precedes it, of whatever owner.
+LOWEST_PREFERENCE = 0xFFFFFFFF
+_NO_MAC = "00:00:00:00:00:00"
 
 Kind = Literal["neighbour", "fdb", "route", "unreachable"]
 Mark = tuple[Kind, str]
@@ -207,3 +211,18 @@ VXLAN = Vxlan()
 
 def _entries(kind: Kind, table: dict[str, str]) -> Iterable[Entry]:
     return ((kind, key, value) for key, value in table.items())
+
+
+# Which entries of a kernel are the mesh's to change: everything else is foreign and survives whatever we do.
+# Ours are unicast entries on our own device and routes under the mesh's protocol number, so that an agent
+# without memory recognizes what a predecessor left.
+
+
+def owns_mac(mac: str) -> bool:
+    """Whether an entry for `mac` on our device is the mesh's; group and default entries only flood."""
+    return mac != _NO_MAC and not int(mac[:2], 16) & 1
+
+
+def owns_route(protocol: int) -> bool:
+    """Whether a route of the main table under this protocol number is the mesh's."""
+    return protocol == MESH_PROTOCOL

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 
 from quilt_crds.names import DOWN, RELEASING, UP
-from quilt_nodeagent.core.direct import Direct
 from quilt_nodeagent.core.overlay import VXLAN, Entries, Hop, Kind, Mark, Overlay
 from quilt_nodeagent.core.peer import Peer, Reach
+from quilt_nodeagent.core.underlay import Direct, enclosing
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,15 +156,10 @@ class PeerTable:
 
     def holder(self, address: str) -> Peer | None:
         """Return the claim whose subnet holds an address: the node's own, or one that is routed to."""
-        wanted = ip_address(address)
-        number, bits, kind = int(wanted), wanted.max_prefixlen, type(wanted)
-        for length in range(bits, 0, -1):
-            cidr = f"{kind(number >> (bits - length) << (bits - length))}/{length}"
-            held = self._own.get(cidr)
-            if held is not None and held.phase != RELEASING:
+        for cidr in enclosing(address, range(128, 0, -1)):
+            held = self._own.get(cidr) or self._peers.get(cidr)
+            if held is not None and (held.node != self.own_node or held.phase != RELEASING):
                 return held
-            if cidr in self._peers:
-                return self._peers[cidr]
         return None
 
     @property

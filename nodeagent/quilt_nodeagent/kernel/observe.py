@@ -8,8 +8,7 @@ from sys import intern
 
 from quilt_crds.names import MESH_PROTOCOL
 from quilt_netlink import KernelLike, NetlinkError, Nexthop, Route
-from quilt_nodeagent.core.overlay import Hop
-from quilt_nodeagent.core.ownership import LOWEST_PREFERENCE, owns_mac
+from quilt_nodeagent.core.overlay import LOWEST_PREFERENCE, Hop, owns_mac
 
 
 def addresses_of(kernel: KernelLike, ifindex: int) -> set[str]:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from quilt_crds.names import INJECTED_PROTOCOL, MESH_PROTOCOL
 from quilt_netlink import TABLE_MAIN, KernelLike, Link, Route
-from quilt_nodeagent.core.direct import Direct, on_link
-from quilt_nodeagent.core.hostip import HostIP, choose
+from quilt_nodeagent.core.underlay import Direct, HostIP, choose, on_link
 
 # Documentation addresses (RFC 5737, RFC 3849): routed by the default route and by nothing more specific.
 _SOMEWHERE = ("192.0.2.1", "2001:db8::1")

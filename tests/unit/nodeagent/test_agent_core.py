@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from quilt_crds.names import DOWN, RELEASING, UP
-from quilt_nodeagent.core.direct import Direct
-from quilt_nodeagent.core.overlay import Entries, Hop, Mark, Tables, Vxlan
-from quilt_nodeagent.core.ownership import owns_mac
+from quilt_nodeagent.core.overlay import Entries, Hop, Mark, Tables, Vxlan, owns_mac
 from quilt_nodeagent.core.peer import Peer, make_peer, renewed
 from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.core.plan import Plan, make_plan, reachable, without_routed
+from quilt_nodeagent.core.underlay import Direct
 
 VXLAN = Vxlan()
 NODES = ["a", "b", "c", "d", "self"]

@@ -12,13 +12,12 @@ from quilt_crds.wire_network import VxlanSpec
 from quilt_netlink import Link
 from quilt_nodeagent.core.conditions import Facts, conditions
 from quilt_nodeagent.core.device import Care, clash, former, judge
-from quilt_nodeagent.core.direct import Direct, on_link
-from quilt_nodeagent.core.hostip import choose
 from quilt_nodeagent.core.hostneeds import memory_mb
 from quilt_nodeagent.core.network import Network, read_network
 from quilt_nodeagent.core.overlay import VXLAN, Hop
 from quilt_nodeagent.core.peer import make_peer
 from quilt_nodeagent.core.peers import PeerTable
+from quilt_nodeagent.core.underlay import Direct, choose, on_link
 
 WANTED = VXLAN.device("vxlan100", "198.18.0.1", "02:00:00:00:00:01", 1450)
 

@@ -1,0 +1,98 @@
+"""The network below the mesh: which of a node's addresses is used, and which peers are on the same link.
+
+A wrong choice of the address is invisible until packets get lost, so it has a reason. A peer is on the link
+when the host's own table says so: the longest matching route to its address has no gateway and leaves by the
+interface that carries this node's underlay address. Only then does a frame sent straight to the peer's MAC
+arrive; everybody else stays in the overlay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+
+Network = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class HostIP:
+    """The chosen underlay address; `reason` is a clause for people, `local` whether this host has it."""
+
+    address: str
+    reason: str
+    local: bool
+
+
+def choose(
+    flag: str, spec: str, internal_ips: Sequence[str], default_source: str, local: Collection[str]
+) -> HostIP | None:
+    """Choose the underlay address, or None while nothing points at one.
+
+    Empty strings mean "not given", `local` holds this host's addresses.
+    An explicit wish is followed even when no interface has the address (yet): it may come, and silently using
+    another one would put the node where nobody expects it.
+    """
+    internal = next((ip for ip in internal_ips if ip in local), "")
+    for address, reason in (
+        (flag, "from --host-ip"),
+        (spec, "from the QuiltNode's spec.hostIP"),
+        (internal, "the Node's InternalIP"),
+        (default_source, _why_default(internal_ips)),
+    ):
+        if address:
+            return HostIP(address, reason, address in local)
+    return None
+
+
+def _why_default(internal_ips: Sequence[str]) -> str:
+    if not internal_ips:
+        return "source address of the default route; the Node has no InternalIP"
+    return f"source address of the default route; no interface has the Node's InternalIP {internal_ips[0]}"
+
+
+@dataclass(frozen=True)
+class Direct:
+    """The link that peers may share with us: interface `device`, and what the host's table says of addresses.
+
+    `here` holds the prefixes that are on this link; `elsewhere` more specific ones that are not.
+    """
+
+    device: str
+    here: frozenset[str]
+    elsewhere: frozenset[str] = frozenset()
+
+    @cached_property
+    def _found(self) -> dict[str, bool]:
+        return {**dict.fromkeys(self.elsewhere, False), **dict.fromkeys(self.here, True)}
+
+    @cached_property
+    def _lengths(self) -> list[int]:
+        return sorted({int(prefix.partition("/")[2]) for prefix in self._found}, reverse=True)
+
+    def reaches(self, host_ip: str) -> bool:
+        """Whether the address is on the link."""
+        return next((self._found[p] for p in enclosing(host_ip, self._lengths) if p in self._found), False)
+
+
+def enclosing(address: str, lengths: Iterable[int]) -> Iterator[str]:
+    """Return the prefixes of these lengths that hold an address."""
+    inside = ip_address(address)
+    number, bits, kind = int(inside), inside.max_prefixlen, type(inside)
+    for length in lengths:
+        if length <= bits:
+            yield f"{kind(number >> (bits - length) << (bits - length))}/{length}"
+
+
+def on_link(routes: Iterable[tuple[str, bool]]) -> tuple[frozenset[str], frozenset[str]]:
+    """Sort (prefix, whether it is on our link) into those here, and those elsewhere inside of them."""
+    found = [(ip_network(prefix), is_here) for prefix, is_here in routes]
+    here = {network for network, is_here in found if is_here and network.prefixlen}
+    elsewhere = {network for network, is_here in found if not is_here} - here
+    inside = {network for network in elsewhere if any(_inside(network, outer) for outer in here)}
+    return frozenset(map(str, here)), frozenset(map(str, inside))
+
+
+def _inside(network: Network, outer: Network) -> bool:
+    return network.version == outer.version and network.subnet_of(outer)  # type: ignore[arg-type]
