@@ -126,7 +126,7 @@ class Agent:
     def _make_reports(self, version: str) -> None:
         """What tells: conditions, probes, metrics, and the QuiltNode's status."""
         facts = partial(self.view.status_facts, version)
-        self.report = Report(self, self._config.cni, changed=lambda: self.status.changed())
+        self.report = Report(self, self._config.cni, lambda: self.status.changed())
         self.status = StatusWriter(self._client, self._config.node_name, facts, self.report.conditions)
 
     def _watches(self) -> list[ListWatch[Any]]:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import structlog
@@ -46,23 +47,25 @@ class Parts(Protocol):
     features: list[Feature]
 
 
+@dataclass
 class Report:
     """Draws conclusions from the parts of an agent; owns nothing but the state of the CNI files.
 
     `changed()` is called when conditions may have changed by what is found here.
     """
 
-    def __init__(self, parts: Parts, paths: cni.CniPaths, *, changed: Callable[[], None]) -> None:
-        self._from = parts
-        self._paths = paths
-        self._changed = changed
+    parts: Parts
+    paths: cni.CniPaths
+    changed: Callable[[], None]
+    heartbeat_task: asyncio.Task[None] | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
         self._check = asyncio.Event()
         self._installed = False
         self._cni_problem = ""
         self._foreign = ""
         self._look_again = 0.0
         self._had_claim = ""
-        self.heartbeat_task: asyncio.Task[None] | None = None
 
     def conditions(self) -> list[Condition]:
         """Conditions of this node's QuiltNode."""
@@ -71,13 +74,13 @@ class Report:
     def dead(self) -> list[str]:
         """What speaks against being alive: only a restart helps against it."""
         task = self.heartbeat_task
-        if task is None or task.done() or self._from.heartbeat.stalled():
+        if task is None or task.done() or self.parts.heartbeat.stalled():
             return ["the heartbeat does not run"]
         return []
 
     def unready(self) -> list[str]:
         """What speaks against being ready; a peer that is dead is no such thing."""
-        parts = self._from
+        parts = self.parts
         reasons = [*parts.reconciler.problems, *parts.view.problems()]
         if not parts.table.complete:
             reasons.append("the first list of QuiltSubnets is not there yet")
@@ -98,9 +101,9 @@ class Report:
 
     def metrics(self) -> bytes:
         """Metrics in text form, ages as of now."""
-        for watch in self._from.watches:
-            self._from.metrics.watch_age.labels(watch.name).set(watch.age)
-        return self._from.metrics.render()
+        for watch in self.parts.watches:
+            self.parts.metrics.watch_age.labels(watch.name).set(watch.age)
+        return self.parts.metrics.render()
 
     def check(self) -> None:
         """Tell that the node may have come in sync, so that the CNI files are due."""
@@ -114,14 +117,14 @@ class Report:
                     await self._check.wait()
             self._check.clear()
             self._look_at_others()
-            parts = self._from
+            parts = self.parts
             if parts.reconciler.in_sync and not parts.view.lacks_v6 and self._serves():
                 await self._install()
 
     def _serves(self) -> bool:
         """Whether the runtime serves this node's subnets, of both families where it has both."""
-        claim, second = self._from.view.claim, self._from.view.claim_v6
-        return claim is not None and self._from.runtime.serves(claim.cidr, second.cidr if second else "")
+        claim, second = self.parts.view.claim, self.parts.view.claim_v6
+        return claim is not None and self.parts.runtime.serves(claim.cidr, second.cidr if second else "")
 
     async def _install(self) -> None:
         # Passes may come many times a second; files of the host hardly ever change, and reading them costs.
@@ -129,31 +132,31 @@ class Report:
             return
         self._look_again = time.monotonic() + _LOOK_AGAIN
         try:
-            if self._paths.install:
-                await asyncio.to_thread(cni.install, self._paths)
+            if self.paths.install:
+                await asyncio.to_thread(cni.install, self.paths)
             self._installed, problem = True, ""
         except cni.CniError as error:
             self._installed, problem = False, str(error)
         if problem and problem != self._cni_problem:
             log.warning("cni_not_installed", error=problem)
         self._cni_problem = problem
-        self._changed()
+        self.changed()
         if problem:
             await asyncio.sleep(1.0)
             self.check()
 
     def _look_at_others(self) -> None:
-        paths = self._paths
+        paths = self.paths
         foreign = cni.foreign_first(paths.configuration, paths.name) if paths.install else ""
         if foreign == self._foreign:
             return
         if foreign:
             log.warning("cni_foreign_configuration", message=foreign)
         self._foreign = foreign
-        self._changed()
+        self.changed()
 
     def _facts(self) -> Facts:
-        parts = self._from
+        parts = self.parts
         runtime, claim = parts.runtime, parts.view.claim
         self._had_claim = claim.cidr if claim else (self._had_claim or runtime.held_subnet)
         refusal = [f"The runtime refused: {runtime.refusal}"] if runtime.refusal else []

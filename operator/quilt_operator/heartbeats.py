@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -46,25 +46,19 @@ _FIRST_LISTS = 10.0
 _BLIND_AFTER = 5.0
 
 
+@dataclass
 class Heartbeats:
-    """Standing verdicts on all nodes of the mesh."""
+    """Standing verdicts on all nodes of the mesh; `election` is renewed by a process that sees Leases.
 
-    def __init__(
-        self,
-        client: Client,
-        election: Election,
-        judged: Callable[[Request], object],
-        guarded: Callable[[], object],
-    ) -> None:
-        """Make one; `election` is renewed by a process that sees Leases.
+    `judged` is called with the node of each changed verdict, `guarded` when withdrawal is stopped or resumed.
+    """
 
-        `judged` is called with the node of each changed verdict, `guarded` when withdrawal is stopped or
-        resumed.
-        """
-        self._client = client
-        self._election = election
-        self._judged = judged
-        self._guarded = guarded
+    client: Client
+    election: Election
+    judged: Callable[[Request], object]
+    guarded: Callable[[], object]
+
+    def __post_init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._standing: dict[str, Health] = {}
         self._pulses: dict[str, Pulse] = {}
@@ -75,7 +69,7 @@ class Heartbeats:
         self._policy = Policy()
         self.guard = Guard()
         self.watches = {
-            field: LeaseWatch(client.access, namespace, self._from_thread(field), self._restarted)
+            field: LeaseWatch(self.client.access, namespace, self._from_thread(field), self._restarted)
             for field, namespace in (("agent", LEASE_NAMESPACE), ("kubelet", KUBELET_LEASE_NAMESPACE))
         }
 
@@ -96,7 +90,7 @@ class Heartbeats:
     @property
     def blind(self) -> bool:
         """Whether Leases cannot be seen: the leader's own is not renewed."""
-        return time.monotonic() - self._election.renewed > _BLIND_AFTER
+        return time.monotonic() - self.election.renewed > _BLIND_AFTER
 
     def health(self, name: str, *, down: bool = False, down_for: float = 0.0, spoke: bool = False) -> Health:
         """The verdict on a node; from the first call on it is watched.
@@ -213,7 +207,7 @@ class Heartbeats:
 
     async def _read_leases(self, field: str, watch: LeaseWatch) -> None:
         """Count as renewed what differs from what the watch has seen."""
-        leases, _ = await self._client.list(watch.path, Lease)
+        leases, _ = await self.client.list(watch.path, Lease)
         seen = watch.snapshot()
         newer = {lease.name for lease in leases if lease.spec.renew_time != seen.get(lease.name)}
         if newer:
@@ -232,7 +226,7 @@ class Heartbeats:
         if old.agent_unresponsive != health.agent_unresponsive:
             log.info("agent_unresponsive" if health.agent_unresponsive else "agent_responsive", node=name)
         if _outcome(old) != _outcome(health):
-            self._judged(Request("node", name))
+            self.judged(Request("node", name))
 
     def _note_guard(self, guard: Guard) -> None:
         before, self.guard = self.guard, guard
@@ -244,7 +238,7 @@ class Heartbeats:
                 "agents_silent_at_once" if guard.agents else "agents_responsive_again", total=guard.total
             )
         if (guard.active, guard.blind, guard.agents) != (before.active, before.blind, before.agents):
-            self._guarded()
+            self.guarded()
 
     def measure(self) -> None:
         """Bring the gauges of heartbeats up to date."""

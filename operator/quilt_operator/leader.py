@@ -22,7 +22,6 @@ from quilt_operator.api.election import Election
 from quilt_operator.api.events import EventRecorder
 from quilt_operator.audit import PATHS, Audit
 from quilt_operator.claim_watch import ClaimWatch
-from quilt_operator.claiming import Claimer
 from quilt_operator.heartbeats import Heartbeats
 from quilt_operator.network import NetworkReconciler
 from quilt_operator.reconcile import NodeReconciler
@@ -77,13 +76,7 @@ class Leader:
             partial(self._queue.add, urgent=True),
             partial(self._queue.add, self._network_request, urgent=True),
         )
-        nodes = NodeReconciler(
-            self._world,
-            client,
-            Claimer(self._world, client),
-            self._heartbeats,
-            self._events,
-        )
+        nodes = NodeReconciler(self._world, client, self._heartbeats, self._events)
         self._network = NetworkReconciler(
             self._world, client, self._heartbeats, self._events, options.namespace
         )

@@ -63,13 +63,13 @@ class NodeReconciler:
 
     world: World
     client: Client
-    claimer: Claimer
     heartbeats: Heartbeats
     events: EventRecorder
     _first_words: FirstWords = field(default_factory=FirstWords, init=False)
 
     def __post_init__(self) -> None:
         self._confirm = Confirm(self.world, self.client)
+        self._claimer = Claimer(self.world, self.client)
 
     async def __call__(self, request: Request) -> float | None:
         """Make one node's claims and status right; answers in how many seconds to look again."""
@@ -118,7 +118,7 @@ class NodeReconciler:
         kept = [await self._publish(claim, mesh) for claim in plan.keep]
         refusal = status.no_pod_cidr(book.plan, wanted) or self._overlap(book, host, plan.create)
         for family, cidr in plan.create if refusal is None else ():
-            made = await self.claimer.claim(book, node, family, cidr, mesh)
+            made = await self._claimer.claim(book, node, family, cidr, mesh)
             if isinstance(made, Refusal):
                 refusal = made
             else:
@@ -149,7 +149,7 @@ class NodeReconciler:
 
     def _forget(self, name: str) -> None:
         self.heartbeats.forget(name)
-        self.claimer.forget(name)
+        self._claimer.forget(name)
         self._first_words.forget(name)
 
     def _overlap(self, book: Book, host: Node | None, create: Sequence[object]) -> Refusal | None:

@@ -21,7 +21,6 @@ from quilt_kube.request import ApiError
 from quilt_operator import claiming, pacing, reconcile
 from quilt_operator.api.client import Client
 from quilt_operator.api.events import EventRecorder
-from quilt_operator.claiming import Claimer
 from quilt_operator.core.health import Health
 from quilt_operator.heartbeats import Heartbeats
 from quilt_operator.reconcile import NodeReconciler
@@ -149,11 +148,7 @@ class Operator:
         self.world = World("default", self._look_at, lambda: None)
         client = cast(Client, self.api)
         self._reconciler = NodeReconciler(
-            self.world,
-            client,
-            Claimer(self.world, client),
-            cast(Heartbeats, self.beats),
-            cast(EventRecorder, self.events),
+            self.world, client, cast(Heartbeats, self.beats), cast(EventRecorder, self.events)
         )
         meta = {"name": "default", "uid": "network", "resourceVersion": self.api.next()}
         network = {"metadata": meta, "spec": {"clusterCIDRs": ["10.42.0.0/16"], **spec}}

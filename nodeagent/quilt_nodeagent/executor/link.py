@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import KW_ONLY, dataclass
 
 import grpc
 import structlog
@@ -34,24 +35,20 @@ _POLL = 10.0
 _ALL = 60.0
 
 
+@dataclass
 class RuntimeLink:
     """Keeps the runtime configured. `settings` and `subnet` are wishes, sent when they or the runtime change.
 
     `restored()` is called when the runtime came (back), `changed()` when anything reported to users did.
     """
 
-    def __init__(
-        self,
-        client: RuntimeClient,
-        metrics: Metrics,
-        *,
-        restored: Callable[[], None],
-        changed: Callable[[], None],
-    ) -> None:
-        self.client = client
-        self._metrics = metrics
-        self._restored = restored
-        self._changed = changed
+    client: RuntimeClient
+    metrics: Metrics
+    _: KW_ONLY
+    restored: Callable[[], None]
+    changed: Callable[[], None]
+
+    def __post_init__(self) -> None:
         self._wake = asyncio.Event()
         self._settings: NodeSettings | None = None
         self._subnet = ""
@@ -60,7 +57,7 @@ class RuntimeLink:
         """The subnet that the runtime confirmed, whatever else it is still to be confirmed; empty before."""
         self._sent_all_at = float("-inf")
         self.reachable = False
-        self.error = f"The runtime at {client.address} was not reached yet."
+        self.error = f"The runtime at {self.client.address} was not reached yet."
         self.refusal = ""
         self.problems: tuple[str, ...] = ()
         self.warnings: tuple[str, ...] = ()
@@ -159,15 +156,15 @@ class RuntimeLink:
             self._confirmed_settings = settings
             self._held_v6 = settings.subnet_v6 or self._held_v6
             log.debug("runtime_configured", mtu=settings.mtu)
-            self._changed()
+            self.changed()
         if settings is not None and subnet and subnet != self.confirmed_subnet:
             await self.client.configure_subnet(subnet)
             self.confirmed_subnet = self.held_subnet = subnet
             log.info("runtime_subnet_configured", subnet=subnet)
-            self._changed()
+            self.changed()
         if self.refusal:
             self.refusal = ""
-            self._changed()
+            self.changed()
 
     async def _move(self) -> None:
         """Offer the runtime the subnets to move to; it refuses while pods have addresses."""
@@ -211,7 +208,7 @@ class RuntimeLink:
     def _moved(self, subnet: str) -> None:
         self._move_to, self._offer_refused = ("", ""), ("", "")
         log.info("runtime_subnet_moved", subnet=subnet)
-        self._changed()
+        self.changed()
 
     async def _configure(self, settings: NodeSettings) -> None:
         """Tell all settings, or only the peers that came or went."""
@@ -227,34 +224,34 @@ class RuntimeLink:
         self.reachable = True
         self.error = ""
         self._confirmed_settings, self.confirmed_subnet = None, ""
-        self._metrics.runtime_ready.set(1)
+        self.metrics.runtime_ready.set(1)
         log.info("runtime_reached", version=version, address=self.client.address)
-        self._restored()
-        self._changed()
+        self.restored()
+        self.changed()
 
     def _note(self, status: GetStatusResponse) -> None:
         before = (self.served, self.problems, self.warnings)
         self.held_subnet, self._held_v6 = status.subnet, status.subnet_v6
         self.problems, self.warnings = tuple(status.problems), tuple(status.warnings)
         if (self.served, self.problems, self.warnings) != before:
-            self._changed()
+            self.changed()
 
     def _lost(self, error: RuntimeUnavailable) -> None:
-        self._metrics.runtime_errors.labels("RuntimeUnavailable").inc()
+        self.metrics.runtime_errors.labels("RuntimeUnavailable").inc()
         if self.reachable or str(error) != self.error:
             if self.reachable:
                 log.warning("runtime_lost", error=str(error), keeps="kernel state as it is")
             self.reachable = False
             self.error = str(error)
-            self._metrics.runtime_ready.set(0)
-            self._changed()
+            self.metrics.runtime_ready.set(0)
+            self.changed()
 
     def _refused(self, error: ExecutorError) -> None:
-        self._metrics.runtime_errors.labels(type(error).__name__).inc()
+        self.metrics.runtime_errors.labels(type(error).__name__).inc()
         if str(error) != self.refusal:
             self.refusal = str(error)
             log.warning("runtime_refused", error=self.refusal)
-            self._changed()
+            self.changed()
 
     async def _follow_channel(self) -> None:
         """Notice a lost connection when it is lost, not at the next call."""

@@ -51,13 +51,15 @@ class _Series:
     last: float
 
 
+@dataclass
 class EventRecorder:
     """Takes Events at once and sends them at leisure."""
 
-    def __init__(self, client: Client, identity: str, clock: Callable[[], float]) -> None:
-        self._client = client
-        self._identity = identity
-        self._clock = clock
+    client: Client
+    identity: str
+    clock: Callable[[], float]
+
+    def __post_init__(self) -> None:
         self._queue: deque[tuple[About, str, str, str]] = deque()
         self._series: dict[tuple[str, str, str], _Series] = {}
         self._wake = asyncio.Event()
@@ -86,21 +88,21 @@ class EventRecorder:
     async def _send(self, about: About, type_: str, reason: str, message: str) -> None:
         key = (about.kind, about.name, reason)
         series = self._series.get(key)
-        now = self._clock()
+        now = self.clock()
         if series is not None and now - series.last < _SERIES_SECONDS:
             series.count += 1
             series.last = now
             seen = {"count": series.count, "lastObservedTime": rfc3339_micro(datetime.now(UTC))}
             body = {"series": seen, "note": message[:1024]}
             try:
-                await self._client.ask(patch(f"{_PATH}/{series.name}", body, OPERATOR_FIELD_MANAGER))
+                await self.client.ask(patch(f"{_PATH}/{series.name}", body, OPERATOR_FIELD_MANAGER))
                 return
             except ApiError as error:
                 if not (error.missing or error.refused):
                     raise
         name = f"{about.name[:200]}.{uuid.uuid4().hex[:12]}"
         event = self._event(about, type_, reason, message, name)
-        await self._client.ask(create(_PATH, event, OPERATOR_FIELD_MANAGER))
+        await self.client.ask(create(_PATH, event, OPERATOR_FIELD_MANAGER))
         self._series[key] = _Series(name, 1, now)
         if len(self._series) > _REMEMBERED:
             del self._series[next(iter(self._series))]
@@ -112,7 +114,7 @@ class EventRecorder:
             "metadata": {"name": name, "namespace": "default"},
             "eventTime": rfc3339_micro(datetime.now(UTC)),
             "reportingController": "quilt.io/operator",
-            "reportingInstance": self._identity[:128],
+            "reportingInstance": self.identity[:128],
             "action": reason,
             "reason": reason,
             "type": type_,
