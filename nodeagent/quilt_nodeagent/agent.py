@@ -79,7 +79,8 @@ class Agent:
             unheard=self._unheard,
             open_monitor=open_monitor,
         )
-        self.node = NodeSource(client, config.node_name, self.view, changed=self._node_changed)
+        self.claims = ClaimSource(self.table, config.network, self._touched)
+        self.node = NodeSource(client, config.node_name, self.view, self.claims, self._node_changed)
         self.heartbeat = Heartbeat(
             client,
             config.node_name,
@@ -131,10 +132,11 @@ class Agent:
 
     def _watches(self) -> list[ListWatch[Any]]:
         """What is followed of Kubernetes: all claims, the network's settings, this node's QuiltNode."""
-        claims = ClaimSource(self.table, self._config.network, self._touched)
         network = NetworkSource(self.view, self.table, self._network_changed)
         return [
-            ListWatch(QUILTSUBNET.path(), QuiltSubnet, listed=claims.listed, changed=claims.changed),
+            ListWatch(
+                QUILTSUBNET.path(), QuiltSubnet, listed=self.claims.listed, changed=self.claims.changed
+            ),
             ListWatch(
                 QUILTNETWORK.path(),
                 QuiltNetwork,

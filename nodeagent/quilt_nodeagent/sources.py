@@ -14,11 +14,12 @@ from typing import Any
 
 import structlog
 
+from quilt_crds.names import QUILTNODE
 from quilt_crds.wire import QuiltNode, QuiltSubnet
 from quilt_crds.wire_network import QuiltNetwork
 from quilt_kube.aio import Sender, wait
 from quilt_kube.backoff import Backoff
-from quilt_kube.request import ApiError, UnreachableError
+from quilt_kube.request import ApiError, UnreachableError, read
 from quilt_nodeagent.api.registration import ensure_quiltnode, owner_reference, read_node
 from quilt_nodeagent.core.network import read_network
 from quilt_nodeagent.core.overlay import Mark
@@ -32,6 +33,8 @@ log = structlog.get_logger()
 # Seconds between looks at the Node: nobody says when its addresses change. A watch would cost the API server
 # more than a thousand agents' reads.
 _NODE_AGAIN = 30.0
+# So many nodes whose deleted claims are kept are looked at by the way.
+_KEPT_AT_ONCE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +56,16 @@ class ClaimSource:
     def changed(self, events: Sequence[tuple[str, QuiltSubnet]]) -> None:
         """Take in events of a watch."""
         marks: set[Mark] = set()
+        kept = bool(self.table.kept)
         for kind, item in events:
-            claim = None if kind == "DELETED" else self._read(item)
-            if claim is not None:
+            if kind == "DELETED":
+                marks |= self.table.delete(item.spec.cidr, item.metadata.uid)
+            elif claim := self._read(item):
                 marks |= self.table.upsert(claim)
             else:
                 marks |= self.table.remove(item.spec.cidr, item.metadata.uid)
+        if not kept and self.table.kept:
+            log.warning("claims_deleted_unreleased", nodes=self.table.kept[:10], keeps="their routes")
         self.touched(marks)
 
     def _read(self, item: QuiltSubnet) -> Peer | None:
@@ -116,24 +123,26 @@ class NetworkSource:
         self.touched(self.table.follow(way))
 
 
+@dataclass
 class NodeSource:
-    """Knows this node's Node and keeps its QuiltNode in existence; `changed` hears of new facts."""
+    """Knows this node's Node and keeps its QuiltNode in existence; `changed_to` hears of new facts.
 
-    def __init__(
-        self, client: Sender, name: str, view: View, *, changed: Callable[[QuiltNode | None], None]
-    ) -> None:
-        self._client = client
-        self._name = name
-        self._view = view
-        self._changed = changed
-        self._absent = True
-        self._events = 0
-        self._wake = asyncio.Event()
+    And it looks whether other nodes are gone whose deleted `claims` are kept.
+    """
+
+    client: Sender
+    name: str
+    view: View
+    claims: ClaimSource
+    changed_to: Callable[[QuiltNode | None], None]
+    _absent: bool = field(default=True, init=False)
+    _events: int = field(default=0, init=False)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     @property
     def owner(self) -> dict[str, Any] | None:
         """Reference to the Node, once it was read."""
-        return owner_reference(self._view.node) if self._view.node else None
+        return owner_reference(self.view.node) if self.view.node else None
 
     def listed(self, items: Iterable[QuiltNode]) -> None:
         """Take in the list of the own QuiltNode: itself, or nothing when somebody deleted it."""
@@ -172,24 +181,39 @@ class NodeSource:
                 if str(error) != waiting:
                     waiting = str(error)
                     log.info(
-                        "registration_waits", node=self._name, error=waiting, keeps="kernel state as it is"
+                        "registration_waits", node=self.name, error=waiting, keeps="kernel state as it is"
                     )
             await wait(self._wake, pause)
 
     async def _register(self) -> None:
-        self._view.node = node = await read_node(self._client, self._name)
+        self.view.node = node = await read_node(self.client, self.name)
+        await self._look_at_kept()
         if not self._absent:
-            self._changed(None)
+            self.changed_to(None)
             return
         before = self._events
-        item = await ensure_quiltnode(self._client, self._name, node)
+        item = await ensure_quiltnode(self.client, self.name, node)
         if before == self._events:  # else the watch reported something newer, maybe that it is gone again
             self._take(item)
 
+    async def _look_at_kept(self) -> None:
+        """Have the claims end that are kept of nodes which are gone; a few at a time, as all agents look."""
+        kept = self.claims.table.kept
+        for node in random.sample(kept, min(len(kept), _KEPT_AT_ONCE)):
+            try:
+                # Without a QuiltNode of its own there may be none of anybody: then the Nodes tell.
+                path = f"/api/v1/nodes/{node}" if self._absent else QUILTNODE.path(node)
+                await self.client.send(read(path))
+            except ApiError as error:
+                if not error.missing:
+                    raise
+                log.info("kept_claims_ended", node=node)
+                self.claims.touched(self.claims.table.gone(node))
+
     def _take(self, item: QuiltNode) -> None:
         self._absent = False
-        self._view.learn_quiltnode(item)
-        self._changed(item)
+        self.view.learn_quiltnode(item)
+        self.changed_to(item)
 
     def _gone(self) -> None:
         # Only the API knows that it is gone: our kernel state stays until the claim is deleted.

@@ -18,8 +18,8 @@ from quilt_netlink import Address, KernelLike, Link, Route
 from quilt_nodeagent.core.device import NotYetError, Target
 from quilt_nodeagent.core.hostneeds import memory_mb
 from quilt_nodeagent.core.network import Network
-from quilt_nodeagent.core.peer import Peer, Reach
-from quilt_nodeagent.core.peers import Own, PeerTable, choose_own
+from quilt_nodeagent.core.peer import Own, Peer, Reach, choose_own
+from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.core.underlay import Direct
 from quilt_nodeagent.executor.client import NodeSettings
 from quilt_nodeagent.kernel.underlay import Underlay, find_direct, find_underlay, is_host_route

@@ -87,8 +87,11 @@ class FakeApi:
         )
 
     def unclaim(self, cidr: str) -> None:
-        """Delete a QuiltSubnet."""
-        self.delete(f"{GROUP}/quiltsubnets", cidr.replace("/", "-").replace(":", "-"))
+        """Release a QuiltSubnet and delete it, as the operator does."""
+        collection, name = f"{GROUP}/quiltsubnets", cidr.replace("/", "-").replace(":", "-")
+        held = self.objects[collection][name]
+        self.put(collection, {**held, "mesh": {**held["mesh"], "phase": "Releasing"}})
+        self.delete(collection, name)
 
     def count(self, method: str, part: str) -> int:
         """How many requests of a method had `part` in their path and query."""

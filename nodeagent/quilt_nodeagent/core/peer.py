@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from sys import intern
@@ -29,6 +30,14 @@ class Peer(Struct, frozen=True, gc=False):
     vtep: str
     mac: str
     uid: str = ""
+
+    def replaces(self, kept: Peer) -> bool:
+        """Whether this replaces another claim: it is of the same node, or of addresses in the other."""
+        if (":" in self.cidr) != (":" in kept.cidr):
+            return False
+        # Of one length two subnets are equal or apart: thousands are compared without parsing them.
+        alike = self.cidr.partition("/")[2] == kept.cidr.partition("/")[2]
+        return self.node == kept.node or (not alike and ip_network(self.cidr).overlaps(ip_network(kept.cidr)))
 
 
 def make_peer(network: str, cidr: str, node: str, phase: str, host_ip: str, uid: str = "") -> Peer:
@@ -78,3 +87,30 @@ class Reach:
     def subnet(self, cidr: str) -> bool:
         """Whether packets to this subnet can be carried."""
         return self.carries_v6 or ":" not in cidr
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """The claim that the runtime serves, or shall serve first, and one to move to; None without.
+
+    A node has two claims of one family while it moves: the operator grants the new one and leaves the old
+    one, for pods have addresses of it. The runtime, which gives out the addresses, decides when: it accepts
+    another subnet only when no address of the old one is in use.
+    """
+
+    use: Peer | None = None
+    move_to: Peer | None = None
+
+
+def choose_own(claims: Sequence[Peer], served: Collection[str], listed: Sequence[str]) -> Own:
+    """Choose among one family's own claims; those that are being released are no choice.
+
+    `served` are the CIDRs that the runtime holds, `listed` those that the operator names, of which the last
+    is the one to have. What is served stays in use; a runtime without one accepts the wanted at once.
+    """
+    held = {claim.cidr: claim for claim in claims}
+    wanted = next((held[cidr] for cidr in reversed(listed) if cidr in held), None)
+    use = next((claim for claim in claims if claim.cidr in served), None)
+    if use is None:
+        return Own(wanted or next(iter(claims), None))
+    return Own(use, wanted if wanted is not use else None)

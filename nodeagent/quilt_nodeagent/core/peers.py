@@ -7,7 +7,7 @@ never belong to two nodes here, whatever order events come in.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from quilt_crds.names import DOWN, RELEASING, UP
@@ -47,6 +47,7 @@ class PeerTable:
         self.complete = False
         self._claims: dict[str, Peer] = {}
         self._own: dict[str, Peer] = {}
+        self._kept: set[str] = set()
         self._index()
 
     def _index(self) -> None:
@@ -84,10 +85,13 @@ class PeerTable:
 
     def upsert(self, claim: Peer) -> set[Mark]:
         """Take in a claim as it is now; return the places whose desired value may have changed."""
+        self._kept.discard(claim.cidr)
+        marks = self._end_kept(lambda kept: claim.replaces(kept))
         previous = self.claim(claim.cidr)
         if previous == claim:
-            return set()
-        marks = self._forget(previous) if previous else set()
+            return marks
+        if previous is not None:
+            marks |= self._forget(previous)
         if claim.node == self.own_node:
             self._own[claim.cidr] = claim
         else:
@@ -102,13 +106,43 @@ class PeerTable:
             return set()
         return self._forget(held)
 
+    def delete(self, cidr: str, uid: str = "") -> set[Mark]:
+        """Take note that a claim was deleted; `uid` as with `remove`.
+
+        Nodes that leave give up their claims first (Releasing). Where that was not so, only the objects went,
+        for example with their CRD: the subnet is still its node's. A peer's claim is then kept as it was
+        until a claim of that node, or one that overlaps, replaces it, or the node is `gone`.
+        """
+        held = self._claims.get(cidr)
+        if held is None or held.phase == RELEASING:
+            return self.remove(cidr, uid)
+        if not uid or uid == held.uid:
+            self._kept.add(cidr)
+        return set()
+
+    @property
+    def kept(self) -> list[str]:
+        """Nodes whose claims were deleted and are kept."""
+        return sorted({self._claims[cidr].node for cidr in self._kept})
+
+    def gone(self, node: str) -> set[Mark]:
+        """Forget what is kept of a node."""
+        return self._end_kept(lambda kept: kept.node == node)
+
+    def _end_kept(self, ends: Callable[[Peer], bool]) -> set[Mark]:
+        kept = [self._claims[cidr] for cidr in self._kept]
+        return {mark for claim in kept if ends(claim) for mark in self._forget(claim)}
+
     def replace(self, claims: Iterable[Peer]) -> set[Mark]:
-        """Take in a complete list; return the places touched by the difference to what was known."""
+        """Take in a complete list; return the places touched by the difference to what was known.
+
+        What it lacks has gone meanwhile, given up unseen. An empty one shows that all objects went at once.
+        """
         marks: set[Mark] = set()
         listed = {claim.cidr: claim for claim in claims}
         for held in self.claims():
-            if held.cidr not in listed:
-                marks.update(self._forget(held))
+            if held.cidr not in listed and held.cidr not in self._kept:
+                marks |= self._forget(held) if listed else self.delete(held.cidr)
         for claim in listed.values():
             marks.update(self.upsert(claim))
         self.complete = True
@@ -187,6 +221,7 @@ class PeerTable:
         return self._alive(peer) and self.way.reach.host(peer.host_ip)
 
     def _forget(self, peer: Peer) -> set[Mark]:
+        self._kept.discard(peer.cidr)
         self._own.pop(peer.cidr, None)
         self._apart.pop(peer.cidr, None)
         return self._leave(peer) if self._claims.pop(peer.cidr, None) else set()
@@ -228,30 +263,3 @@ class PeerTable:
     def _marks(self, peer: Peer) -> set[Mark]:
         marks: set[Mark] = {(kind, key) for kind, key, _ in self.way.overlay.entries(peer)}
         return marks | {("route", peer.cidr)}
-
-
-@dataclass(frozen=True, slots=True)
-class Own:
-    """The claim that the runtime serves, or shall serve first, and one to move to; None without.
-
-    A node has two claims of one family while it moves: the operator grants the new one and leaves the old
-    one, for pods have addresses of it. The runtime, which gives out the addresses, decides when: it accepts
-    another subnet only when no address of the old one is in use.
-    """
-
-    use: Peer | None = None
-    move_to: Peer | None = None
-
-
-def choose_own(claims: Sequence[Peer], served: Collection[str], listed: Sequence[str]) -> Own:
-    """Choose among one family's own claims; those that are being released are no choice.
-
-    `served` are the CIDRs that the runtime holds, `listed` those that the operator names, of which the last
-    is the one to have. What is served stays in use; a runtime without one accepts the wanted at once.
-    """
-    held = {claim.cidr: claim for claim in claims}
-    wanted = next((held[cidr] for cidr in reversed(listed) if cidr in held), None)
-    use = next((claim for claim in claims if claim.cidr in served), None)
-    if use is None:
-        return Own(wanted or next(iter(claims), None))
-    return Own(use, wanted if wanted is not use else None)

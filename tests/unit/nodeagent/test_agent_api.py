@@ -19,7 +19,7 @@ from quilt_nodeagent.api.heartbeat import Heartbeat
 from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.health import HealthServer
 from quilt_nodeagent.metrics import Metrics
-from quilt_nodeagent.sources import NodeSource
+from quilt_nodeagent.sources import ClaimSource, NodeSource
 from quilt_nodeagent.view import View
 from tests.support.agent_doubles import GROUP, LEASES, FakeApi, eventually
 
@@ -77,7 +77,7 @@ async def test_a_watch_lists_once_and_follows(api: tuple[FakeApi, Client]) -> No
     async with watching(client, seen):
         await eventually(lambda: seen.lists)
         fake.claim("10.42.2.0/24", "b", "198.18.0.2")
-        fake.unclaim("10.42.1.0/24")
+        fake.delete(CLAIMS, "10.42.1.0-24")
         await eventually(lambda: len(seen.events) == 2)
     assert seen.lists == [["10.42.1.0/24"]]
     assert seen.events == [("ADDED", "10.42.2.0/24"), ("DELETED", "10.42.1.0/24")]
@@ -197,8 +197,10 @@ async def test_a_quiltnode_deleted_before_its_making_is_answered_is_made_again(
 ) -> None:
     fake, client = api
     fake.put("/api/v1/nodes", {"metadata": {"name": "self"}})
-    view = View(FakeKernel(), PeerTable("self", "vxlan100"), "self", "default", "")
-    source = NodeSource(client, "self", view, changed=lambda item: None)
+    table = PeerTable("self", "vxlan100")
+    view = View(FakeKernel(), table, "self", "default", "")
+    claims = ClaimSource(table, "default", lambda marks: None)
+    source = NodeSource(client, "self", view, claims, lambda item: None)
     send = client.send
 
     async def overtaken(request: Request, *, long: bool = False) -> bytes:

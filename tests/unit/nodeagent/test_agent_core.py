@@ -49,13 +49,14 @@ histories = st.lists(
     st.one_of(
         claims,
         st.sampled_from(CIDRS),
+        st.tuples(st.just("deleted"), st.sampled_from(CIDRS)),
         st.lists(claims, max_size=4),
         st.booleans(),
         st.sampled_from(LINKS),
     ),
     max_size=12,
 )
-Event = Peer | str | list[Peer] | bool | Direct
+Event = Peer | str | tuple[str, str] | list[Peer] | bool | Direct
 
 
 def live(table: PeerTable, history: list[Event]) -> set[Mark]:
@@ -73,6 +74,8 @@ def live(table: PeerTable, history: list[Event]) -> set[Mark]:
                 marks |= table.follow(but(table.way, direct=event))
             case list():
                 marks |= table.replace(event)
+            case (_, cidr):
+                marks |= table.delete(cidr)
     return marks
 
 
