@@ -13,22 +13,27 @@ from typing import Any
 from bench import flannel, peers
 from bench.controlplane import ControlPlane
 from bench.node import BenchError, Node
-from quilt_crds.names import QUILTSUBNET, claim_name
+from quilt_crds.names import QUILTSUBNET, RELEASING, claim_name
 
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """What is published for a peer to be routed: where, and for the peer's number its body and name."""
+    """What is published for a peer to be routed: where, and for the peer's number its body and name.
+
+    `ending` is the change that ends the route before the object is deleted; without one its deletion does.
+    """
 
     collection: str
     body: Callable[[int], dict[str, Any]]
     name: Callable[[int], str]
+    ending: dict[str, Any] | None = None
 
     def path(self, number: int) -> str:
         return f"{self.collection}/{self.name(number)}"
 
 
-CLAIM = Thing(QUILTSUBNET.path(), peers.peer_claim, lambda number: claim_name(peers.subnet(number)))
+RELEASED = {"mesh": {"phase": RELEASING, "releasedAt": "2026-01-01T00:00:00Z"}}
+CLAIM = Thing(QUILTSUBNET.path(), peers.peer_claim, lambda n: claim_name(peers.subnet(n)), RELEASED)
 NODE = Thing(flannel.NODES, flannel.peer_node, peers.node)
 
 
@@ -45,7 +50,7 @@ class Publisher:
         fields = {
             "Host": self.connection.host,
             "Authorization": f"Bearer {self.token}",
-            "Content-Type": "application/json",
+            "Content-Type": "application/merge-patch+json" if method == "PATCH" else "application/json",
             "Content-Length": len(payload),
         }
         lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]

@@ -74,7 +74,11 @@ class Way:
         time.sleep(self.pause)
         self.listener.forget()
         route = partial(self._route, number, there=False)
-        self.deleted.append(self.publisher.timed("DELETE", path, None, route))
+        if self.thing.ending is None:
+            self.deleted.append(self.publisher.timed("DELETE", path, None, route))
+        else:
+            self.deleted.append(self.publisher.timed("PATCH", path, self.thing.ending, route))
+            self.publisher.timed("DELETE", path, None, time.perf_counter)
 
     def _route(self, number: int, *, there: bool) -> float:
         prefix = peers.subnet(number)
