@@ -26,7 +26,7 @@ _FOR_HELM: dict[str, Schema] = {
 def with_network(text: str) -> str:
     """Return the text of a `values.schema.json` with the schema of `network` as the CRD has it."""
     schema = json.loads(text)
-    spec = NETWORK.wire()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    spec = NETWORK.schema()["properties"]["spec"]
     network = {"description": "Spec of the QuiltNetwork named default.", **_plain(spec, "")}
     schema["properties"]["network"] = network
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

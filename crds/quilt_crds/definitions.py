@@ -52,7 +52,7 @@ class Definition:
         if self.selectable:
             version["selectableFields"] = [{"jsonPath": path} for path in self.selectable]
         version["additionalPrinterColumns"] = list(self.columns)
-        version["schema"] = {"openAPIV3Schema": self._schema()}
+        version["schema"] = {"openAPIV3Schema": self.schema()}
         names = {
             "kind": self.resource.kind,
             "listKind": f"{self.resource.kind}List",
@@ -72,7 +72,8 @@ class Definition:
             "spec": {"group": GROUP, "scope": "Cluster", "names": names, "versions": [version]},
         }
 
-    def _schema(self) -> Json:
+    def schema(self) -> Json:
+        """The structural schema of its objects, with the rules."""
         schema = structural_schema(self.model, defaults_in=self.defaults_in)
         for path, rules in self.rules.items():
             schema_at(schema, path)["x-kubernetes-validations"] = [{**rule} for rule in rules]

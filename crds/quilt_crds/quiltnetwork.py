@@ -99,21 +99,12 @@ class Heartbeat(ApiModel):
     source: Literal["Both", "Agent"] = "Both"
     """Whose renewals must stop: the agent's and the kubelet's, or the agent's alone."""
 
-    @property
-    def interval_seconds(self) -> float:
-        """`interval` in seconds."""
-        return parse_duration(self.interval)
-
-    @property
-    def timeout_seconds(self) -> float:
-        """`timeout` in seconds."""
-        return parse_duration(self.timeout)
-
     @model_validator(mode="after")
     def _check_order(self) -> Self:
-        if self.interval_seconds < 1:
+        interval = parse_duration(self.interval)
+        if interval < 1:
             raise ValueError(f"interval is {self.interval}, must be at least 1s")
-        if self.timeout_seconds < 2 * self.interval_seconds:
+        if parse_duration(self.timeout) < 2 * interval:
             raise ValueError(
                 f"timeout is {self.timeout}, must be at least twice the interval of {self.interval}"
             )
@@ -167,16 +158,6 @@ class QuiltNetworkSpec(ApiModel):
     """Share of suspect nodes (at least 3) from which nobody is withdrawn: the fault is then elsewhere."""
     reuse_grace_period: Duration = "10m"
     """How long the subnet of a deleted node stays reserved for it."""
-
-    @property
-    def disruption_fraction(self) -> float:
-        """`disruption_threshold` as a fraction, 0.0 to 1.0."""
-        return parse_percent(self.disruption_threshold)
-
-    @property
-    def reuse_grace_seconds(self) -> float:
-        """`reuse_grace_period` in seconds."""
-        return parse_duration(self.reuse_grace_period)
 
     @model_validator(mode="after")
     def _check_ranges(self) -> Self:

@@ -6,15 +6,14 @@ the node is, the operator what the mesh makes of it. Nothing volatile (counters,
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 from pydantic import AwareDatetime, Field
 
-from quilt_crds import names
 from quilt_crds.base import ApiModel, Int, ObjectMeta
 from quilt_crds.cidrs import Cidr, CidrOrEmpty, IPOrEmpty
 from quilt_crds.conditions import Conditions
+from quilt_crds.names import DOWN, PENDING, UP
 from quilt_crds.quiltnetwork import Device
 
 MAC_PATTERN = r"^(([0-9a-f]{2}:){5}[0-9a-f]{2})?$"
@@ -23,14 +22,6 @@ MEMBER_PATTERN = r"^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$"
 
 
 Member = Annotated[str, Field(max_length=17, json_schema_extra={"pattern": MEMBER_PATTERN})]
-
-
-class NodePhase(StrEnum):
-    """What the mesh makes of a node."""
-
-    PENDING = names.PENDING
-    UP = names.UP
-    DOWN = names.DOWN
 
 
 class NodeRoute(ApiModel):
@@ -82,7 +73,7 @@ class QuiltNodeStatus(ApiModel):
     """Version of the agent."""
     served_subnets: list[Cidr] = Field(default=[], max_length=4)
     """The subnets that the node's runtime serves: pods have addresses of these. An older agent tells none."""
-    phase: NodePhase | None = None
+    phase: str | None = Field(default=None, json_schema_extra={"enum": [PENDING, UP, DOWN]})
     """Pending: without a subnet or a confirmed address. Up: peers route to it. Down: they do not."""
     subnets: list[Cidr] = Field(default=[], max_length=4)
     """The node's claims, those in use first; of two in one family the last is the one to move to."""

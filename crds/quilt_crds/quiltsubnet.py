@@ -6,21 +6,11 @@ operator alone and without a status subresource, so that claim and publication a
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from pydantic import AwareDatetime, Field
 
-from quilt_crds import names
 from quilt_crds.base import ApiModel, ObjectMeta
 from quilt_crds.cidrs import Cidr, IPOrEmpty
-
-
-class SubnetPhase(StrEnum):
-    """What peers do with a subnet: route to it (Up), not route to it, or wait for its end."""
-
-    UP = names.UP
-    DOWN = names.DOWN
-    RELEASING = names.RELEASING
+from quilt_crds.names import DOWN, RELEASING, UP
 
 
 class QuiltSubnetSpec(ApiModel):
@@ -37,7 +27,8 @@ class QuiltSubnetSpec(ApiModel):
 class Mesh(ApiModel):
     """What every agent needs of this subnet's node."""
 
-    phase: SubnetPhase
+    phase: str = Field(json_schema_extra={"enum": [UP, DOWN, RELEASING]})
+    """What peers do with a subnet: route to it (Up), not route to it, or wait for its end."""
     host_ip: IPOrEmpty = ""
     """Confirmed underlay address of the node; empty until confirmed, and no peer routes to it until then."""
     released_at: AwareDatetime | None = None

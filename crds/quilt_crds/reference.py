@@ -22,8 +22,7 @@ def reference() -> str:
 
 
 def _kind(definition: Definition) -> Iterator[str]:
-    version = definition.wire()["spec"]["versions"][0]
-    schema = version["schema"]["openAPIV3Schema"]
+    schema = definition.schema()
     narrow, wide = (
         " ".join(column["name"].upper() for column in definition.columns if ("priority" in column) is shown)
         for shown in (False, True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
+from quilt_crds.durations import parse_duration, parse_percent
 from quilt_crds.quiltnetwork import QuiltNetworkSpec
 from quilt_operator.core.health import Policy
 
@@ -165,13 +166,13 @@ class Plan:
                 reserving=not adopts,
             ),
             policy=Policy(
-                interval=spec.heartbeat.interval_seconds,
-                timeout=spec.heartbeat.timeout_seconds,
+                interval=parse_duration(spec.heartbeat.interval),
+                timeout=parse_duration(spec.heartbeat.timeout),
                 agent_only=spec.heartbeat.source == "Agent",
-                threshold=spec.disruption_fraction,
+                threshold=parse_percent(spec.disruption_threshold),
             ),
             # Who hands out the subnets decides when one is used again.
-            grace=0.0 if adopts else spec.reuse_grace_seconds,
+            grace=0.0 if adopts else parse_duration(spec.reuse_grace_period),
             adopts=adopts,
             uid=uid,
             generation=generation,

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from quilt_crds.base import InvalidObjectError
 from quilt_crds.durations import DURATION_PATTERN, parse_duration, parse_percent
-from quilt_crds.names import wire_name
+from quilt_crds.names import UP, wire_name
 from quilt_crds.quiltnetwork import QuiltNetwork, QuiltNetworkSpec
-from quilt_crds.quiltnode import NodePhase, QuiltNode
-from quilt_crds.quiltsubnet import QuiltSubnet, SubnetPhase
+from quilt_crds.quiltnode import QuiltNode
+from quilt_crds.quiltsubnet import QuiltSubnet
 
 SUBNET: dict[str, Any] = {
     "metadata": {"name": "10.42.1.0-24", "uid": "u", "resourceVersion": "7", "managedFields": [{}]},
@@ -65,7 +65,7 @@ def test_wire_names(field: str, wire: str) -> None:
 
 def test_quiltsubnet_round_trip() -> None:
     subnet = QuiltSubnet.parse(SUBNET)
-    assert subnet.mesh.phase is SubnetPhase.UP
+    assert subnet.mesh.phase == UP
     assert subnet.metadata.resource_version == "7"
     assert subnet.spec.wire() == SUBNET["spec"]
     assert subnet.mesh.wire() == SUBNET["mesh"]
@@ -73,7 +73,7 @@ def test_quiltsubnet_round_trip() -> None:
 
 def test_quiltnode_round_trip() -> None:
     node = QuiltNode.parse(NODE)
-    assert node.status.phase is NodePhase.UP
+    assert node.status.phase == UP
     assert node.status.wire() == NODE["status"]
     assert node.spec.subnet == ""
 
@@ -82,8 +82,9 @@ def test_an_empty_network_spec_has_the_documented_defaults() -> None:
     spec = QuiltNetwork.parse({"metadata": {"name": "default"}, "spec": {}}).spec
     assert spec.cluster_cidrs == ["10.42.0.0/16"]
     assert (spec.node_prefix_length, spec.vxlan.vni, spec.vxlan.mtu) == (24, 100, "auto")
-    assert (spec.heartbeat.interval_seconds, spec.heartbeat.timeout_seconds) == (10, 30)
-    assert (spec.disruption_fraction, spec.reuse_grace_seconds) == (0.55, 600)
+    texts = (spec.heartbeat.interval, spec.heartbeat.timeout, spec.reuse_grace_period)
+    assert tuple(map(parse_duration, texts)) == (10, 30, 600)
+    assert parse_percent(spec.disruption_threshold) == 0.55
     assert QuiltNetworkSpec.parse(spec.wire()) == spec
 
 

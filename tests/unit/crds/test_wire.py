@@ -39,8 +39,7 @@ def fields(kind: type[msgspec.Struct], path: str) -> Iterator[tuple[str, Any]]:
 
 def described(kind: str) -> dict[str, Any]:
     definition = next(item for item in DEFINITIONS if item.resource.kind == kind)
-    schema: dict[str, Any] = definition.wire()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-    return schema
+    return definition.schema()
 
 
 def part(schema: dict[str, Any], path: str) -> dict[str, Any]:

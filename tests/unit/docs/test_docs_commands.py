@@ -146,8 +146,7 @@ def test_objects_of_the_mesh_on_pages_are_valid() -> None:
     for page, document in manifests():
         definition = kinds[document["kind"]]
         assert definition.model.model_validate_json(json.dumps(document)), page
-        schema = definition.wire()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-        jsonschema.validate(document, schema)
+        jsonschema.validate(document, definition.schema())
 
 
 def test_images_are_built_in_tests_as_pages_tell_to_build_them(
