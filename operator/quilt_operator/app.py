@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Coroutine
-from typing import Any
 
 import structlog
 
@@ -20,7 +18,7 @@ from quilt_kube.request import ApiError, UnreachableError, read
 from quilt_operator import metrics
 from quilt_operator.api.client import Client
 from quilt_operator.api.election import Election
-from quilt_operator.leader import Leader, Options
+from quilt_operator.leader import Leader, Options, first_to_end
 from quilt_operator.probes import Probes
 
 log = structlog.get_logger()
@@ -39,7 +37,8 @@ async def run(options: Options, access: Access) -> int:
     client = Client(access)
     election = Election(client, options.namespace, options.identity)
     try:
-        if await _or_stop(_stand_by(client, election, probes), stop):
+        await first_to_end(_stand_by(client, election, probes), stop.wait())
+        if stop.is_set():
             return 0
         return await _lead(Leader(client, election, options), election, probes, stop)
     finally:
@@ -93,19 +92,6 @@ async def _wait_for_api(client: Client) -> None:
             log.warning("waiting_for_api", problem=problem)
             logged = problem
         await asyncio.sleep(_RETRY_API)
-
-
-async def _or_stop(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:
-    """Await `work` unless asked to stop before; True when asked to stop."""
-    task = asyncio.create_task(work)
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if task.done():
-        task.result()
-        return False
-    task.cancel()
-    return True
 
 
 def _on_signals(stop: asyncio.Event) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from dataclasses import dataclass
 
 import structlog
 
@@ -35,14 +36,15 @@ _POLL = 0.05
 _AGAIN = 0.5
 
 
+@dataclass
 class Audit:
-    """Compares the view with lists of metadata."""
+    """Compares the view with lists of metadata, every `interval` seconds."""
 
-    def __init__(self, client: Client, world: World, interval: float) -> None:
-        """Make one that looks every `interval` seconds."""
-        self._client = client
-        self._world = world
-        self._interval = interval
+    client: Client
+    world: World
+    interval: float
+
+    def __post_init__(self) -> None:
         self._failed = False
         self._received: dict[str, float] = {}
         self._task: asyncio.Task[None] | None = None
@@ -77,7 +79,7 @@ class Audit:
                 self._failed = True
                 if not failed:
                     log.warning("audit_failed", error=str(error))
-            pause = self._interval * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards no secret
+            pause = self.interval * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards no secret
             await asyncio.sleep(pause if complete else _AGAIN)
 
     async def look(self) -> bool:
@@ -87,9 +89,9 @@ class Audit:
         """
         listed: dict[str, dict[str, int]] = {}
         for plural, path in PATHS.items():
-            items, version = await self._client.list(path, WireObject, METADATA_LIST)
+            items, version = await self.client.list(path, WireObject, METADATA_LIST)
             listed[plural] = {item.name: item.version for item in items}
-            if gone := self._world.keep(plural, listed[plural].keys(), version):
+            if gone := self.world.keep(plural, listed[plural].keys(), version):
                 log.info("audit_found_deleted", kind=plural, count=gone)
         due = time.monotonic() + _SOON
         while (lacking := self._lacking(listed)) and time.monotonic() < due:  # noqa: ASYNC110 - few wait
@@ -104,5 +106,5 @@ class Audit:
         return not lacking
 
     def _lacking(self, listed: dict[str, dict[str, int]]) -> dict[str, int]:
-        counts = {plural: self._world.lacks(plural, versions) for plural, versions in listed.items()}
+        counts = {plural: self.world.lacks(plural, versions) for plural, versions in listed.items()}
         return {plural: count for plural, count in counts.items() if count}

@@ -257,8 +257,7 @@ class Heartbeats:
     def _renewed(self, field: str, names: Iterable[str], now: float) -> None:
         # Of nodes that are not watched, as of those that left, nothing is kept.
         for name in self._standing.keys() & set(names):
-            pulse = self._pulses.get(name, Pulse())
-            self._pulses[name] = Pulse(now, pulse.kubelet) if field == "agent" else Pulse(pulse.agent, now)
+            self._pulses[name] = replace(self._pulses.get(name, Pulse()), **{field: now})
 
     def _restarted(self) -> None:
         self._loop.call_soon_threadsafe(self._set_floor, time.monotonic())

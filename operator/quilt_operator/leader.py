@@ -118,7 +118,7 @@ class Leader:
             endless.append(multicast_key.keep(self._client, self._options.namespace, secret))
         self._claims.start()
         try:
-            await _first_to_end(endless)
+            await first_to_end(*endless)
         finally:
             self._heartbeats.stop()
             self._claims.stop()
@@ -190,7 +190,7 @@ class Leader:
                 self._node_changed(name)
 
 
-async def _first_to_end(endless: list[Coroutine[Any, Any, None]]) -> None:
+async def first_to_end(*endless: Coroutine[Any, Any, object]) -> None:
     """Run coroutines until the first ends, then end the others; raises what it raised."""
     tasks = [asyncio.create_task(item) for item in endless]
     try:

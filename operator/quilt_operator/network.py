@@ -71,7 +71,6 @@ class NetworkReconciler:
     """The chart's spec when the network was last seen to have it too."""
     _applied: tuple[Mapping[str, Any], Mapping[str, Any]] | None = field(default=None, init=False)
     """The chart's spec when it was last applied, and what came of it."""
-    _services: tuple[str, ...] = field(default=(), init=False)
     _services_due: float = field(default=-float("inf"), init=False)
 
     async def __call__(self, request: Request) -> float | None:
@@ -174,12 +173,11 @@ class NetworkReconciler:
     async def look_for_overlaps(self) -> None:
         """Find Service networks and Nodes whose addresses lie in the network's ranges."""
         if time.monotonic() >= self._services_due:
-            self._services = await self.client.service_cidrs()
+            self.world.services = await self.client.service_cidrs()
             self._services_due = time.monotonic() + _SERVICES_AGAIN
-        self.world.services = self._services
         book, hosts = self.world.book, self.world.hosts.items.values()
         if book is not None:
-            self.world.overlaps = network_status.overlapping(book.plan, hosts, self._services)
+            self.world.overlaps = network_status.overlapping(book.plan, hosts, self.world.services)
 
     def measure(self) -> None:
         """Bring the gauges of nodes and subnets up to date."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -37,9 +37,6 @@ from quilt_operator.core.plan import Plan
 _SUBNETS_LIMIT = 4
 # Conditions of nodes and of the network that are bad news when True; all others are when False.
 _BAD_WHEN_TRUE = {AGENT_UNRESPONSIVE, SUBNET_IN_USE, WITHDRAWAL_PAUSED}
-_TRUE: Final = "True"
-_FALSE: Final = "False"
-_UNKNOWN: Final = "Unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +117,7 @@ def news(before: Iterable[Condition], now: Iterable[Condition]) -> Iterator[tupl
     known = {item.type: item for item in before}
     for item in now:
         old = known.get(item.type)
-        bad = item.status == (_TRUE if item.type in _BAD_WHEN_TRUE else _FALSE)
+        bad = item.status == ("True" if item.type in _BAD_WHEN_TRUE else "False")
         if bad and (old is None or (old.status, old.reason) != (item.status, item.reason)):
             yield item, True
         elif not bad and old is not None and old.status != item.status:
@@ -135,10 +132,10 @@ def _phase(claims: Sequence[QuiltSubnet], health: Health, address: Address) -> s
 
 def _subnet_allocated(claims: Sequence[QuiltSubnet], refusal: Refusal | None) -> Condition:
     if refusal is not None:
-        return Condition(SUBNET_ALLOCATED, _FALSE, refusal.reason, refusal.message)
+        return Condition(SUBNET_ALLOCATED, "False", refusal.reason, refusal.message)
     if not claims:
-        return Condition(SUBNET_ALLOCATED, _FALSE, PENDING, "waiting for a subnet")
-    return Condition(SUBNET_ALLOCATED, _TRUE, "Claimed", ", ".join(claim.cidr for claim in claims))
+        return Condition(SUBNET_ALLOCATED, "False", PENDING, "waiting for a subnet")
+    return Condition(SUBNET_ALLOCATED, "True", "Claimed", ", ".join(claim.cidr for claim in claims))
 
 
 def _subnet_in_use(node: QuiltNode, moves: Sequence[tuple[QuiltSubnet, QuiltSubnet]]) -> Condition:
@@ -148,14 +145,14 @@ def _subnet_in_use(node: QuiltNode, moves: Sequence[tuple[QuiltSubnet, QuiltSubn
         f"serves the new one: drain first (kubectl drain {node.name} --ignore-daemonsets "
         "--delete-emptydir-data) and delete the pods that remain, or reboot the node"
     )
-    return Condition(SUBNET_IN_USE, _TRUE, "DrainFirst", text)
+    return Condition(SUBNET_IN_USE, "True", "DrainFirst", text)
 
 
 def _agent_unresponsive(health: Health) -> Condition:
     if health.agent_unresponsive:
         text = "the agent stopped renewing its Lease; look at the quilt-agent Pod of this node"
-        return Condition(AGENT_UNRESPONSIVE, _TRUE, "LeaseNotRenewed", text)
-    return Condition(AGENT_UNRESPONSIVE, _FALSE, "LeaseRenewed")
+        return Condition(AGENT_UNRESPONSIVE, "True", "LeaseNotRenewed", text)
+    return Condition(AGENT_UNRESPONSIVE, "False", "LeaseRenewed")
 
 
 def _ready(
@@ -163,29 +160,29 @@ def _ready(
 ) -> Condition:
     if health.down:
         text = "neither the agent nor the kubelet renews its Lease; routes to this node are withdrawn"
-        return Condition(READY, _FALSE, NODE_DOWN, text)
+        return Condition(READY, "False", NODE_DOWN, text)
     if refusal is not None or not claims:
-        return Condition(READY, _FALSE, "NoSubnet", refusal.message if refusal else "waiting for a subnet")
+        return Condition(READY, "False", "NoSubnet", refusal.message if refusal else "waiting for a subnet")
     if not health.seen:
         return Condition(
-            READY, _FALSE, "NotJoined", "prepared: no agent of a node of this name has reported yet"
+            READY, "False", "NotJoined", "prepared: no agent of a node of this name has reported yet"
         )
     if address.reason:
-        return Condition(READY, _FALSE, address.reason, address.message)
+        return Condition(READY, "False", address.reason, address.message)
     if health.agent_unresponsive:
         text = "the agent does not answer; what it set up keeps forwarding"
-        return Condition(READY, _UNKNOWN, AGENT_UNRESPONSIVE, text)
+        return Condition(READY, "Unknown", AGENT_UNRESPONSIVE, text)
     return _ready_by_agent(node)
 
 
 def _ready_by_agent(node: QuiltNode) -> Condition:
     lost = node.condition(CLAIM_LOST)
-    if lost is not None and lost.status == _TRUE:
-        return Condition(READY, _FALSE, CLAIM_LOST, lost.message)
+    if lost is not None and lost.status == "True":
+        return Condition(READY, "False", CLAIM_LOST, lost.message)
     for type_, reason in ((RUNTIME_READY, "RuntimeNotReady"), (DATAPLANE_IN_SYNC, "DataplaneNotInSync")):
         reported = node.condition(type_)
         if reported is None:
-            return Condition(READY, _UNKNOWN, reason, f"the agent has not reported {type_} yet")
-        if reported.status != _TRUE:
-            return Condition(READY, _FALSE, reason, reported.message or reported.reason)
-    return Condition(READY, _TRUE, "InMesh")
+            return Condition(READY, "Unknown", reason, f"the agent has not reported {type_} yet")
+        if reported.status != "True":
+            return Condition(READY, "False", reason, reported.message or reported.reason)
+    return Condition(READY, "True", "InMesh")
