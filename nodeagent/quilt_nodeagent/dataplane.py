@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from quilt_netlink import Delete, Failure, FdbEntry, KernelLike, Neighbour, Op, Put
 from quilt_nodeagent.core.overlay import Entry, Hop, Kind, Overlay, Tables
@@ -29,22 +30,24 @@ _ENTRY: dict[str, Callable[[int, str, str], Neighbour | FdbEntry]] = {
 _PART = 1_000
 
 
+@dataclass
 class Dataplane:
     """The tables of the overlay's device `device` with index `index` (0: none yet), and the mesh's routes.
 
     `reached` tells after a `write` whether all of it was asked for: the runtime was there.
     """
 
-    def __init__(self, kernel: KernelLike, runtime: RuntimeLink, overlay: Overlay, metrics: Metrics) -> None:
-        self.kernel = kernel
-        self.overlay = overlay
-        self.index = 0
-        self.device = ""
-        self.tables = Tables()
-        self.routes = RouteReader(kernel)
-        self.reached = True
-        self._runtime = runtime
-        self._metrics = metrics
+    kernel: KernelLike
+    runtime: RuntimeLink
+    overlay: Overlay
+    metrics: Metrics
+    index: int = field(default=0, init=False)
+    device: str = field(default="", init=False)
+    tables: Tables = field(default_factory=Tables, init=False)
+    reached: bool = field(default=True, init=False)
+
+    def __post_init__(self) -> None:
+        self.routes = RouteReader(self.kernel)
 
     def look(self) -> None:
         """Read everything again; raises NetlinkError."""
@@ -95,22 +98,22 @@ class Dataplane:
                 self.tables.of[kind].observe(key, None)
         done = Counter(kind for at, (kind, *_) in enumerate(entries) if at not in refused)
         for kind, number in done.items():
-            self._metrics.writes.labels(kind).inc(number)
+            self.metrics.writes.labels(kind).inc(number)
         return [self._refusal(entries[at], failure) for at, failure in refused.items() if not failure.absent]
 
     def _refusal(self, entry: Entry, failure: Failure) -> str:
         kind, key, value = entry
-        self._metrics.write_failures.labels(kind).inc()
+        self.metrics.write_failures.labels(kind).inc()
         return f"The kernel refused {kind} {key} -> {value}: {failure.message}."
 
     async def _write_routes(self, add: Sequence[Hops], remove: Sequence[str]) -> list[str]:
         written: dict[str, Hop | None] = {**dict(add), **dict.fromkeys(remove)}
-        return await self._ask("route", written, lambda: self._runtime.client.apply_routes(add, remove))
+        return await self._ask("route", written, lambda: self.runtime.client.apply_routes(add, remove))
 
     async def _write_unreachable(self, plan: Plan) -> list[str]:
         add, remove = plan.unreachable, plan.stale_unreachable
         written: dict[str, bool | None] = {**dict.fromkeys(add, True), **dict.fromkeys(remove)}
-        return await self._ask("unreachable", written, lambda: self._runtime.client.refuse(add, remove))
+        return await self._ask("unreachable", written, lambda: self.runtime.client.refuse(add, remove))
 
     async def _ask(
         self, kind: Kind, written: Mapping[str, object], call: Callable[[], Awaitable[list[RouteResult]]]
@@ -126,14 +129,14 @@ class Dataplane:
             table.fail(refused)
             table.confirm(written.items())
         except RuntimeUnavailable as error:
-            self._runtime.failed(error)
+            self.runtime.failed(error)
             self.reached = False
             return [str(error)]
         finally:
             table.fail(written)
-        self._metrics.writes.labels(kind).inc(len(written) - len(refused))
-        self._metrics.write_failures.labels(kind).inc(len(refused))
-        self._metrics.runtime_errors.labels("RouteFailed").inc(len(refused))
+        self.metrics.writes.labels(kind).inc(len(written) - len(refused))
+        self.metrics.write_failures.labels(kind).inc(len(refused))
+        self.metrics.runtime_errors.labels("RouteFailed").inc(len(refused))
         return [_sentence(refusal.destination, refusal.error) for refusal in refusals]
 
 

@@ -109,8 +109,6 @@ class DriftWatch:
                     self.reconciler.resync("address")
             case Link() | Address() as other:
                 self.underlay(other, new)
-            case _:
-                pass
 
     def _route(self, new: bool, route: Route, marks: set[Mark]) -> None:
         routes = self.dataplane.tables.routes

@@ -96,14 +96,13 @@ class NodeRoutes:
 
     async def _remove(self, prefix: str) -> None:
         try:
-            if await self.routes.remove_route(prefix):
-                self._stale.discard(prefix)
-                self._note(prefix, "")
+            if not await self.routes.remove_route(prefix):
+                return
         except ExecutorError as error:
             # Somebody else's by now, and so no longer this agent's to remove.
-            self._stale.discard(prefix)
-            self._note(prefix, "")
             log.warning("node_route_not_removed", prefix=prefix, error=str(error))
+        self._stale.discard(prefix)
+        self._note(prefix, "")
 
     async def _ensure(self, route: NodeRoute) -> None:
         prefix = route.destination

@@ -98,9 +98,7 @@ class NetworkSource:
 
     def changed(self, events: Sequence[tuple[str, QuiltNetwork]]) -> None:
         """Take in events of a watch."""
-        for kind, item in events:
-            if kind != "DELETED":
-                self._take(item)
+        self.listed(item for kind, item in events if kind != "DELETED")
 
     def _take(self, item: QuiltNetwork) -> None:
         try:

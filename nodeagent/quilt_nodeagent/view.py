@@ -92,11 +92,6 @@ class View:
         """Whether the network has both families and this node only one: its pods shall have both."""
         return self.network is not None and self.network.dual_stack and self.claim_v6 is None
 
-    @property
-    def host_ip_settled(self) -> bool:
-        """Whether the host address is on an interface, and what an administrator or the Node says."""
-        return self.underlay is not None and self.underlay.host_ip.local and not self._fallen_back()
-
     def look_at_underlay(self) -> bool:
         """Choose the host address again, once the Node is known; return whether anything changed."""
         if not self._flag and (self.node is None or self.spec_host_ip is None):
@@ -143,7 +138,8 @@ class View:
             return self.routes_directly and is_host_route(entry)
         if isinstance(entry, Link):
             return self.underlay is not None and entry.index == self.underlay.ifindex
-        if not self.host_ip_settled or self.underlay is None:
+        # Unless the host address is on an interface, and what an administrator or the Node says.
+        if self.underlay is None or not self.underlay.host_ip.local or self._fallen_back():
             return True
         address = entry.address.partition("/")[0]
         return address == self.underlay.host_ip.address or (

@@ -118,34 +118,27 @@ class Overlay(Protocol):
     @property
     def kinds(self) -> Sequence[Kind]:
         """Kinds of the entries that it needs beside routes."""
-        ...
 
     def overhead(self, host_ip: str) -> int:
         """Bytes that it adds to a packet, on an underlay of this address' family."""
-        ...
 
     def device(self, name: str, local: str, mac: str, mtu: int) -> Link:
         """Return the device that is wanted on a node with the underlay address `local`."""
-        ...
 
     def entries(self, peer: Peer) -> Sequence[Entry]:
         """Return what a peer needs beside its route, at most one entry of a kind."""
-        ...
 
     def hop(self, peer: Peer, device: str) -> Hop:
         """Return where the route to a peer leads."""
-        ...
 
     def rests_on(self, hop: Hop, tables: Tables) -> set[Mark]:
         """Return the places of what a route over this device rests on, as far as is known."""
-        ...
 
     def order(self, tables: Tables) -> tuple[list[Entry], list[Entry]]:
         """Return what is pending of its kinds in the order in which it misleads no packet.
 
         What is made before routes are, and what is removed after they are.
         """
-        ...
 
 
 @dataclass(frozen=True, slots=True)

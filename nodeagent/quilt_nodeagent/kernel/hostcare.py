@@ -11,6 +11,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -51,22 +52,19 @@ class TxChecksum:
         return answer[1]
 
 
+@dataclass
 class HostCare:
     """Looks after one host; `warnings` are sentences for its status. `sysctls` is the net sysctls' folder."""
 
-    def __init__(
-        self,
-        sysctls: Path,
-        checksum: Checksum = "auto",
-        offload: TxChecksum | None = None,
-        release: str = os.uname().release,
-    ) -> None:
-        self._sysctls = sysctls
-        self._kernel = kernel_version(release)
-        self._checksum = checksum
-        self._offload = offload or TxChecksum()
+    sysctls: Path
+    checksum: Checksum = "auto"
+    offload: TxChecksum = field(default_factory=TxChecksum)
+    release: str = os.uname().release
+    warnings: tuple[str, ...] = field(default=(), init=False)
+
+    def __post_init__(self) -> None:
+        self._kernel = kernel_version(self.release)
         self._warned: set[str] = set()
-        self.warnings: tuple[str, ...] = ()
 
     def look(self, device: str, peers: int, direct: int) -> None:
         """Check everything, repair what may be repaired; `direct` peers are reached by its own link."""
@@ -76,7 +74,7 @@ class HostCare:
         self.warnings = tuple(text for text in found if text)
 
     def _neighbours(self, family: str, needed: int) -> str:
-        folder = self._sysctls / family / "neigh" / "default"
+        folder = self.sysctls / family / "neigh" / "default"
         paths = [folder / f"gc_thresh{number}" for number in (1, 2, 3)]
         try:
             first, second, third = (int(path.read_text()) for path in paths)
@@ -96,15 +94,15 @@ class HostCare:
         return ""
 
     def _checksums(self, device: str) -> None:
-        wanted = self._checksum == "on"
-        if self._checksum == "auto":
+        wanted = self.checksum == "on"
+        if self.checksum == "auto":
             if not spoils_checksums(self._kernel):
                 return
             wanted = False
         try:
-            if self._offload.get(device) != wanted:
-                self._offload.set(device, on=wanted)
-                why = "asked for" if self._checksum != "auto" else "this kernel would send wrong checksums"
+            if self.offload.get(device) != wanted:
+                self.offload.set(device, on=wanted)
+                why = "asked for" if self.checksum != "auto" else "this kernel would send wrong checksums"
                 log.info("checksum_offload_set", device=device, on=wanted, because=why)
         except OSError as error:
             if device not in self._warned:
