@@ -58,6 +58,12 @@ class _Entry:
         """
         return self.problem is None or self.problem.reason == OUT_OF_RANGE
 
+    @property
+    def slot(self) -> int | None:
+        """The slot that the claim occupies; None where it touches none or several."""
+        single = len(self.slots) == 1 and len(self.slots[0]) == 1
+        return self.slots[0].start if single else None
+
 
 class Book:
     """All claims, indexed for the questions that reconciling asks. Not thread-safe."""
@@ -70,14 +76,16 @@ class Book:
         self._by_host_ip: dict[str, set[str]] = {}
         self._taken: dict[int, Counter[int]] = {family: Counter() for family in plan.pools}
         self._blocked: dict[int, Counter[range]] = {family: Counter() for family in plan.pools}
-        self._quarantined: Counter[int] = Counter()
-        self._left_out: dict[int, Counter[int]] = {family: Counter() for family in plan.pools}
-        self._left_out_for: dict[str, list[tuple[int, int]]] = {}
+        self._left_out: dict[str, list[tuple[int, int]]] = {}
         # No slot below is free: without it, each of many nodes that join at once would search from 0.
         self._low = dict.fromkeys(plan.pools, 0)
-        self.problems: dict[str, Problem] = {}
         for claim in claims:
             self.put(claim)
+
+    @property
+    def problems(self) -> dict[str, Problem]:
+        """What is wrong with claims, by their names."""
+        return {name: entry.problem for name, entry in self._entries.items() if entry.problem is not None}
 
     def put(self, claim: QuiltSubnet) -> None:
         """Enter a claim, in place of an older state of the same one."""
@@ -87,8 +95,6 @@ class Book:
         self._count(entry, 1)
         for index, key in self._keys(entry):
             index.setdefault(key, set()).add(claim.name)
-        if entry.problem is not None:
-            self.problems[claim.name] = entry.problem
 
     def remove(self, name: str) -> None:
         """Forget a claim; unknown names are fine."""
@@ -96,7 +102,6 @@ class Book:
         if entry is None:
             return
         self._count(entry, -1)
-        self.problems.pop(name, None)
         for index, key in self._keys(entry):
             index[key].discard(name)
             if not index[key]:
@@ -107,14 +112,13 @@ class Book:
 
         It stays whose it is, and may be asked for by name: only unasked it is given to nobody.
         """
-        for family, slot in self._left_out_for.pop(node, ()):
-            _add(self._left_out[family], slot, -1)
+        for family, slot in self._left_out.pop(node, ()):
             self._low[family] = min(self._low[family], slot)
-        found = list(islice(self._slots_of(sorted(addresses)), _HEEDED_OF_A_NODE))
-        if found:
-            self._left_out_for[node] = found
-        for family, slot in found:
-            _add(self._left_out[family], slot, 1)
+        if found := list(islice(self._slots_of(sorted(addresses)), _HEEDED_OF_A_NODE)):
+            self._left_out[node] = found
+
+    def _left_out_of(self, family: int) -> set[int]:
+        return {slot for found in self._left_out.values() for version, slot in found if version == family}
 
     def _slots_of(self, addresses: Iterable[str]) -> Iterable[tuple[int, int]]:
         for text in addresses:
@@ -189,7 +193,7 @@ class Book:
     def lowest_free(self, family: int) -> Network | None:
         """The subnet to claim next in `family`, or None when its pool is exhausted."""
         pool = self.plan.pools[family]
-        taken = ChainMap(self._taken[family], self._left_out[family])
+        taken = ChainMap(self._taken[family], dict.fromkeys(self._left_out_of(family), 1))
         free = pool.free_slots(taken, tuple(self._blocked[family]), self._low[family])
         slot = next(free, pool.slots)
         self._low[family] = slot
@@ -200,8 +204,12 @@ class Book:
         pool = self.plan.pools[family]
         used = set(self._taken[family])
         blocked = sum(len(item) for item in self._blocked[family])
-        total = pool.slots - len((pool.reserved | self._left_out[family].keys()) - used)
-        quarantined = self._quarantined[family]
+        total = pool.slots - len((pool.reserved | self._left_out_of(family)) - used)
+        quarantined = sum(
+            entry.claim.mesh.phase == RELEASING
+            for entry in self._entries.values()
+            if entry.family == family and entry.slot is not None
+        )
         return SubnetCounts(
             total=total,
             allocated=len(used) - quarantined,
@@ -241,17 +249,13 @@ class Book:
         return not any(slot in item for item in self._blocked[network.version])
 
     def _count(self, entry: _Entry, step: int) -> None:
-        if not entry.slots:
-            return
-        if step < 0:
-            self._low[entry.family] = min(self._low[entry.family], *(item.start for item in entry.slots))
-        if len(entry.slots) > 1 or len(entry.slots[0]) > 1:
-            for item in entry.slots:
+        for item in entry.slots:
+            if step < 0:
+                self._low[entry.family] = min(self._low[entry.family], item.start)
+            if entry.slot is None:
                 _add(self._blocked[entry.family], item, step)
-            return
-        _add(self._taken[entry.family], entry.slots[0].start, step)
-        if entry.claim.mesh.phase == RELEASING:
-            self._quarantined[entry.family] += step
+            else:
+                _add(self._taken[entry.family], entry.slot, step)
 
     def _keys(self, entry: _Entry) -> list[tuple[dict[str, set[str]], str]]:
         claim = entry.claim

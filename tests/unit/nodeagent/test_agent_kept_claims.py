@@ -66,7 +66,7 @@ def test_a_deletion_of_a_predecessor_keeps_nothing() -> None:
         (claim("fd42:0:0:2::/64", "a"), {A.cidr}),
     ],
 )
-def test_what_is_kept_ends_with_a_claim_that_takes_its_place(new: Peer, left: set[str]) -> None:
+def test_what_is_kept_ends_with_a_claim_that_replaces_it(new: Peer, left: set[str]) -> None:
     table = table_of(A)
     table.delete(A.cidr, A.uid)
     marks = table.upsert(new)
@@ -84,7 +84,7 @@ def test_an_empty_list_keeps_all_and_one_with_others_ends_what_left_unseen() -> 
     assert routes(table) == {B.cidr}
 
 
-def test_the_list_that_begins_anew_ends_only_what_it_contradicts() -> None:
+def test_a_list_of_new_claims_ends_only_what_it_contradicts() -> None:
     table = table_of(A, B)
     table.delete(A.cidr)
     table.delete(B.cidr)
@@ -127,7 +127,7 @@ async def test_what_is_kept_ends_when_its_node_is_gone(served: bool, left: set[s
     assert routes(table) == left
 
 
-async def test_with_their_crds_gone_agents_go_on_and_follow_what_comes_anew(tmp_path: Path) -> None:
+async def test_with_their_crds_gone_agents_go_on_and_follow_what_comes_later(tmp_path: Path) -> None:
     async with fake_rig(tmp_path) as rig:
         await mesh(rig, 2, 3)
         for name in list(rig.api.objects[CLAIMS]):
