@@ -76,8 +76,8 @@ class Claimer:
             holder = book.holder(cidr) if wanted else None
             if holder is not None:
                 return Refusal("SubnetTaken", f"spec.subnet {cidr} is held by node {holder.node}")
-            before = self._refused.get((node, family))
-            if wanted and before is not None and _not_yet(before, cidr, book.plan):
+            before = self._remembered(node, family, cidr, book.plan)
+            if wanted and before is not None and time.monotonic() < before.until:
                 return before.refusal
             made = await self._create(book, cidr, node, mesh)
             if isinstance(made, Refusal):
@@ -89,13 +89,16 @@ class Claimer:
             if wanted:
                 return Refusal("SubnetTaken", f"spec.subnet {cidr} is held by node {made.node}")
 
+    def _remembered(self, node: str, family: int, cidr: str, plan: Plan) -> _Refused | None:
+        before = self._refused.get((node, family))
+        return before if before is not None and (before.cidr, before.plan) == (cidr, plan) else None
+
     def _note(self, node: str, family: int, cidr: str, plan: Plan, refusal: Refusal) -> None:
         """Remember a refusal; only the first of several that say the same is logged."""
-        before = self._refused.get((node, family))
-        again = before is not None and (before.cidr, before.plan) == (cidr, plan)
-        pause = min(_ASK_AT_LEAST, 2 * before.pause) if before is not None and again else _ASK_AGAIN
+        before = self._remembered(node, family, cidr, plan)
+        pause = min(_ASK_AT_LEAST, 2 * before.pause) if before is not None else _ASK_AGAIN
         self._refused[node, family] = _Refused(cidr, plan, refusal, pause, time.monotonic() + pause)
-        if before is None or not again or before.refusal != refusal:
+        if before is None or before.refusal != refusal:
             log.error("claim_refused", cidr=cidr, node=node, error=refusal.message)
 
     async def _create(self, book: Book, cidr: str, node: str, mesh: Mesh) -> QuiltSubnet | Refusal:
@@ -133,10 +136,6 @@ class Claimer:
                 continue  # Deleted between the two requests: it is free again.
             log.info("claim_created", cidr=claim.cidr, node=claim.node, phase=claim.mesh.phase)
             return raw
-
-
-def _not_yet(before: _Refused, cidr: str, plan: Plan) -> bool:
-    return (before.cidr, before.plan) == (cidr, plan) and time.monotonic() < before.until
 
 
 def _exhausted(book: Book, family: int) -> Refusal:

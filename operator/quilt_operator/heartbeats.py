@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import structlog
 
@@ -69,7 +70,7 @@ class Heartbeats:
         self._policy = Policy()
         self.guard = Guard()
         self.watches = {
-            field: LeaseWatch(self.client.access, namespace, self._from_thread(field), self._restarted)
+            field: LeaseWatch(self.client.access, namespace, partial(self._noticed, field), self._restarted)
             for field, namespace in (("agent", LEASE_NAMESPACE), ("kubelet", KUBELET_LEASE_NAMESPACE))
         }
 
@@ -248,11 +249,8 @@ class Heartbeats:
         for watch in self.watches.values():
             metrics.WATCH_AGE.labels(watch.namespace).set(time.monotonic() - watch.received_at)
 
-    def _from_thread(self, field: str) -> Callable[[Iterable[str]], None]:
-        def renewed(names: Iterable[str]) -> None:
-            self._loop.call_soon_threadsafe(self._renewed, field, names, time.monotonic())
-
-        return renewed
+    def _noticed(self, field: str, names: Iterable[str]) -> None:
+        self._loop.call_soon_threadsafe(self._renewed, field, names, time.monotonic())
 
     def _renewed(self, field: str, names: Iterable[str], now: float) -> None:
         # Of nodes that are not watched, as of those that left, nothing is kept.

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import structlog
 from msgspec import to_builtins
+from msgspec.structs import asdict
 
 from quilt_crds.base import InvalidObjectError
 from quilt_crds.names import (
@@ -189,6 +190,5 @@ class NetworkReconciler:
             return
         metrics.CLAIM_PROBLEMS.set(len(book.problems))
         for family in book.plan.pools:
-            counts = book.counts(family)
-            for state in ("total", "allocated", "free", "quarantined"):
-                metrics.SUBNETS.labels(f"IPv{family}", state).set(getattr(counts, state))
+            for state, count in asdict(book.counts(family)).items():
+                metrics.SUBNETS.labels(f"IPv{family}", state).set(count)

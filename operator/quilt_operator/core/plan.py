@@ -39,11 +39,6 @@ class Pool:
     reserving: bool = True
     """Whether the edges of the ranges are kept back."""
 
-    @property
-    def family(self) -> int:
-        """4 or 6."""
-        return self.ranges[0].version
-
     @cached_property
     def _starts(self) -> tuple[int, ...]:
         starts, total = [], 0
@@ -131,11 +126,10 @@ def make_pools(
     reserving: bool = True,
 ) -> dict[int, Pool]:
     """Pools by family (4, 6); a family without ranges is absent. ValueError for anything but CIDRs."""
-    pools = {}
-    for ranges, length in ((tuple(v4), v4_length), (tuple(v6), v6_length)):
-        if ranges:
-            pool = Pool(tuple(ip_network(text) for text in ranges), length, reserving)
-            pools[pool.family] = pool
+    pools: dict[int, Pool] = {}
+    for texts, length in ((v4, v4_length), (v6, v6_length)):
+        if ranges := tuple(map(ip_network, texts)):
+            pools[ranges[0].version] = Pool(ranges, length, reserving)
     return pools
 
 
