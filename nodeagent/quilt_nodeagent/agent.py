@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET
+from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET, Resource
 from quilt_crds.wire import QuiltNode, QuiltSubnet
 from quilt_crds.wire_network import QuiltNetwork
 from quilt_kube.aio import Sender, follow
@@ -134,23 +134,9 @@ class Agent:
         """What is followed of Kubernetes: all claims, the network's settings, this node's QuiltNode."""
         network = NetworkSource(self.view, self.table, self._network_changed)
         return [
-            ListWatch(
-                QUILTSUBNET.path(), QuiltSubnet, listed=self.claims.listed, changed=self.claims.changed
-            ),
-            ListWatch(
-                QUILTNETWORK.path(),
-                QuiltNetwork,
-                listed=network.listed,
-                changed=network.changed,
-                query={"fieldSelector": f"metadata.name={self._config.network}"},
-            ),
-            ListWatch(
-                QUILTNODE.path(),
-                QuiltNode,
-                listed=self.node.listed,
-                changed=self.node.changed,
-                query={"fieldSelector": f"metadata.name={self._config.node_name}"},
-            ),
+            _watch(QUILTSUBNET, QuiltSubnet, self.claims),
+            _watch(QUILTNETWORK, QuiltNetwork, network, self._config.network),
+            _watch(QUILTNODE, QuiltNode, self.node, self._config.node_name),
         ]
 
     @property
@@ -287,3 +273,9 @@ class Agent:
         """Have conditions and probes follow what changed."""
         self.status.changed()
         self.report.check()
+
+
+def _watch(resource: Resource, kind: type[Any], source: Any, name: str = "") -> ListWatch[Any]:
+    """Feed a source from all objects of a kind, or from the one that has the name."""
+    query = {"fieldSelector": f"metadata.name={name}"} if name else None
+    return ListWatch(resource.path(), kind, listed=source.listed, changed=source.changed, query=query)

@@ -167,23 +167,19 @@ class View:
         # Without a claim the addresses stay: pods of the lost subnet may still have traffic.
         return Target(device, addresses if own else None)
 
-    def _prefix_length(self, network: Network) -> int:
-        """Length of the subnet that the runtime is to accept, 0 where nobody knows it yet."""
-        own = int(self.claim.cidr.partition("/")[2]) if self.claim else 0
-        return network.prefix_length or own
-
     def settings(self) -> NodeSettings | None:
         """Return what the runtime needs to know, or None before the first complete list."""
         if self.network is None or self.underlay is None or not self._table.complete:
             return None
-        second = self.claim_v6
+        first, second = self.claim, self.claim_v6
+        own_length = int(first.cidr.partition("/")[2]) if first else 0  # 0: nobody knows it yet
         return NodeSettings(
             cluster_cidrs=self.network.cluster_cidrs,
             mtu=self.network.device_mtu(self.underlay.mtu, self.underlay.host_ip.address),
             vxlan_interface=self.network.vxlan.device,
             vxlan_port=self.network.vxlan.port,
             overlay_sources=self._table.host_ips(),
-            node_prefix_length=self._prefix_length(self.network),
+            node_prefix_length=self.network.prefix_length or own_length,
             subnet_v6=second.cidr if second else "",
             multicast=self.network.multicast.enabled,
             multicast_fast_leave=self.network.multicast.fast_leave,

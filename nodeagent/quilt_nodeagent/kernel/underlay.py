@@ -77,16 +77,14 @@ def find_direct(kernel: KernelLike, underlay: Underlay) -> Direct | None:
     if not underlay.ifindex:
         return None
     routes = (route for route in kernel.routes() if is_host_route(route))
-    return Direct(underlay.name, *on_link((route.prefix, _is_here(route, underlay)) for route in routes))
+    here = underlay.ifindex, "", 0
+    found = ((route.prefix, (route.ifindex, route.gateway, route.nhid) == here) for route in routes)
+    return Direct(underlay.name, *on_link(found))
 
 
 def is_host_route(route: Route) -> bool:
     """Whether a route of the main table is the host's own: what the mesh routes says nothing of links."""
     return route.table == TABLE_MAIN and route.protocol not in (MESH_PROTOCOL, INJECTED_PROTOCOL)
-
-
-def _is_here(route: Route, underlay: Underlay) -> bool:
-    return route.ifindex == underlay.ifindex and not route.gateway and not route.nhid
 
 
 def default_source(kernel: KernelLike) -> str:
