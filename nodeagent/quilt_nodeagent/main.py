@@ -25,6 +25,7 @@ from quilt_pim.flags import control_options
 # The flags that make up CniPaths, in the order of its fields.
 _CNI = ("src_dir", "bin_dir", "conf_dir", "sock", "conf_name", "install")
 _LEVELS = click.Choice(["debug", "info", "warning", "error"])
+_PATH = click.Path(path_type=Path)
 
 
 @click.command(
@@ -48,33 +49,25 @@ _LEVELS = click.Choice(["debug", "info", "warning", "error"])
     help="Where /healthz, /readyz and /metrics are served.",
 )
 @click.option("--network", default=DEFAULT_NETWORK, show_default=True, help="Name of the QuiltNetwork.")
-@click.option(
-    "--kubeconfig", type=click.Path(path_type=Path), help="Outside of a cluster: how to reach the API."
-)
-@click.option(
-    "--cni-bin-dir", type=click.Path(path_type=Path), default="/host/opt/cni/bin", show_default=True
-)
-@click.option(
-    "--cni-conf-dir", type=click.Path(path_type=Path), default="/host/etc/cni/net.d", show_default=True
-)
+@click.option("--kubeconfig", type=_PATH, help="Outside of a cluster: how to reach the API.")
+@click.option("--cni-bin-dir", type=_PATH, default="/host/opt/cni/bin", show_default=True)
+@click.option("--cni-conf-dir", type=_PATH, default="/host/etc/cni/net.d", show_default=True)
 @click.option("--cni-conf-name", default=CONFLIST, show_default=True, help="File name of the configuration.")
 @click.option(
     "--cni-install/--no-cni-install", default=True, show_default=True, help="Write plugins and configuration."
 )
-@click.option("--cni-src-dir", type=click.Path(path_type=Path), default="/opt/quilt/cni", show_default=True)
+@click.option("--cni-src-dir", type=_PATH, default="/opt/quilt/cni", show_default=True)
 @click.option(
     "--cni-sock", default="/run/quilt/cni.sock", show_default=True, help="The runtime's CNI socket."
 )
 @click.option(
     "--multicast-key",
-    type=click.Path(path_type=Path),
+    type=_PATH,
     default="/etc/quilt/multicast/key",
     show_default=True,
     help="Key by which agents know each other when they tell who is a member of which group.",
 )
-@click.option(
-    "--proc-sys-net", type=click.Path(path_type=Path), default="/host/proc/sys/net", show_default=True
-)
+@click.option("--proc-sys-net", type=_PATH, default="/host/proc/sys/net", show_default=True)
 @click.option(
     "--tx-checksum",
     type=click.Choice(["auto", "on", "off"]),
