@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, NoReturn, Protocol, Self
 
@@ -12,7 +13,17 @@ import aiohttp
 from quilt_kube.access import Access, AccessError
 from quilt_kube.connections import CONNECT, open_socket
 from quilt_kube.listwatch import FAILURES, ListWatch
-from quilt_kube.request import Request, SilentError, UnreachableError, check, describe
+from quilt_kube.request import (
+    ApiError,
+    Json,
+    Request,
+    SilentError,
+    UnreachableError,
+    check,
+    describe,
+    document,
+    read,
+)
 
 
 class Sender(Protocol):
@@ -44,21 +55,30 @@ async def follow(sender: Sender, watch: ListWatch[Any]) -> NoReturn:
         await asyncio.sleep(watch.ended(failure))
 
 
-class Client:
-    """A Sender for one API server; an async context manager. `timeout` in seconds."""
+def connector(access: Access, **settings: Any) -> aiohttp.TCPConnector:
+    """Return a pool of connections to an API server, of which none outlives the other end for long."""
+    # The address is a Service or a name that may move: no DNS answer is kept for long.
+    return aiohttp.TCPConnector(
+        ssl=access.tls or True, ttl_dns_cache=10, socket_factory=open_socket, **settings
+    )
 
-    def __init__(self, access: Access, *, agent: str, timeout: float = 10.0) -> None:
+
+class Client:
+    """A Sender for one API server; an async context manager. `timeout` in seconds.
+
+    With `every` a stream is read at such distances in seconds, for of many events each costs less together.
+    """
+
+    def __init__(self, access: Access, *, agent: str, timeout: float = 10.0, every: float = 0.0) -> None:
         self.access = access
         self._agent = agent
         self._timeout = timeout
+        self._every = every
+        self._long: dict[str, float] = {"sock_read": timeout}
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        # The API server address is a Service or a name that may move: no DNS answer is kept for long.
-        connector = aiohttp.TCPConnector(
-            ssl=self.access.tls or True, limit=0, ttl_dns_cache=10, socket_factory=open_socket
-        )
-        self._session = aiohttp.ClientSession(connector=connector, headers={"User-Agent": self._agent})
+        self._session = aiohttp.ClientSession(connector=connector(self.access, limit=0))
         return self
 
     async def __aexit__(
@@ -69,53 +89,73 @@ class Client:
 
     async def send(self, request: Request, *, long: bool = False) -> bytes:
         """Return the body of the answer; a `long` one may take any time without pauses."""
-        limits = {"sock_read": self._timeout} if long else {"total": self._timeout}
+        limits = self._long if long else {"total": self._timeout}
+        async with self._answer(request, **limits) as answer:
+            return bytes(await answer.read())
+
+    async def ask(self, request: Request) -> Json:
+        """Return the object that answers a request."""
+        return document(await self.send(request))
+
+    async def find(self, path: str) -> Json | None:
+        """Return the object (or list) at `path`, or None when it does not exist."""
         try:
-            async with self._open(request, limits) as answer:
-                body = bytes(await answer.read())
-        except (aiohttp.ClientError, OSError, AccessError) as error:
-            raise UnreachableError(describe(error)) from error
-        self._check(answer, body)
-        return body
+            return await self.ask(read(path))
+        except ApiError as error:
+            if error.missing:
+                return None
+            raise
 
     async def stream(self, request: Request, silence: float, feed: Callable[[bytes], None]) -> None:
-        """Pass the answer on as it comes, first nothing when it begins; return when the server ends it."""
-        begun = False
-        try:
-            async with (
-                asyncio.timeout(self._timeout) as beginning,
-                self._open(request, {"sock_read": silence}) as answer,
-            ):
-                if answer.status >= 400:
-                    self._check(answer, await answer.read())
-                beginning.reschedule(None)
-                begun = True
-                feed(b"")
+        """Pass the answer on as it comes, first nothing when it begins; return when the server ends it.
+
+        Raises SilentError after `silence` seconds without a byte, and whatever `feed` raises.
+        """
+        async with self._answer(request, self._timeout, sock_read=silence) as answer:
+            feed(b"")
+            try:
                 async for data in answer.content.iter_any():
                     feed(data)
-        except TimeoutError as error:
-            if begun:
+                    if self._every:
+                        await asyncio.sleep(self._every)
+            except TimeoutError as error:
                 raise SilentError(f"nothing came for {silence:g} s") from error
-            raise UnreachableError(describe(error)) from error
-        except (aiohttp.ClientError, OSError, AccessError) as error:
-            raise UnreachableError(describe(error)) from error
 
-    def _open(self, request: Request, limits: dict[str, float]) -> Any:
+    @asynccontextmanager
+    async def _answer(
+        self, request: Request, begins: float | None = None, **limits: float
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send, and read the head, which comes within `begins` seconds; a refusal is an ApiError."""
+        try:
+            async with (
+                asyncio.timeout(begins) as beginning,
+                await self._open(request, aiohttp.ClientTimeout(sock_connect=CONNECT, **limits)) as answer,
+            ):
+                if answer.status == 401:
+                    self.access.credentials.refused()
+                if answer.status >= 400:
+                    wait = answer.headers.get("Retry-After", "")
+                    check(answer.status, await answer.read(), answer.reason or "", wait)
+                beginning.reschedule(None)
+                yield answer
+        except (aiohttp.ClientError, OSError, AccessError) as error:
+            where = f"{request.method} {self.access.server}{request.path}"
+            raise UnreachableError(f"{where}: {describe(error)}") from error
+
+    async def _open(self, request: Request, limits: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
         if self._session is None:
             raise RuntimeError("use Client as an async context manager")
-        return self._session.request(
+        return await self._session.request(
             request.method,
             self.access.server + request.target,
             data=request.body,
-            headers=[*request.headers(), *self.access.headers()],
+            headers=self._headers(request),
             proxy=self.access.proxy or None,
-            timeout=aiohttp.ClientTimeout(sock_connect=CONNECT, **limits),
+            timeout=limits,
         )
 
-    def _check(self, answer: aiohttp.ClientResponse, body: bytes) -> None:
-        if answer.status == 401:
-            self.access.credentials.refused()
-        check(answer.status, body, answer.reason or "", answer.headers.get("Retry-After", ""))
+    def _headers(self, request: Request) -> list[tuple[str, str]]:
+        return [*request.headers(), ("User-Agent", self._agent), *self.access.headers()]
 
 
 async def wait(event: asyncio.Event, seconds: float | None) -> bool:

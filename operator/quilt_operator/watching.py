@@ -90,7 +90,7 @@ async def end(memo: Memo, **_: Any) -> None:
 @kopf.on.login(registry=REGISTRY, backoff=2)
 async def login(memo: Memo, **_: Any) -> kopf.AiohttpSession:
     """Give kopf a session with our credentials; it asks again when they are refused."""
-    return kopf.AiohttpSession(server=memo.client.server, aiohttp_session=memo.client.session())
+    return kopf.AiohttpSession(server=memo.client.access.server, aiohttp_session=memo.client.session())
 
 
 @kopf.on.event(GROUP, VERSION, QUILTNETWORK.plural, registry=REGISTRY)

@@ -31,8 +31,8 @@ from quilt_crds.names import (
     claim_name,
 )
 from quilt_crds.wire import Mesh, Node, QuiltNode, QuiltSubnet
-from quilt_kube.access import Access, AccessError, find, in_cluster
-from quilt_kube.connections import CONNECT, open_socket
+from quilt_kube import aio
+from quilt_kube.access import Access, find, in_cluster
 from quilt_kube.listwatch import Identified, decode_list
 from quilt_kube.request import (
     JSON,
@@ -42,11 +42,9 @@ from quilt_kube.request import (
     Request,
     UnreachableError,
     apply,
-    check,
     create,
     delete,
     describe,
-    document,
     patch,
     read,
 )
@@ -54,11 +52,12 @@ from quilt_operator import metrics
 
 USER_AGENT = "quilt-operator"
 CHART_FIELD_MANAGER = "quilt-chart"
-# More than there are workers; the long watches are not among them.
+# More than there are workers and watches.
 _CONNECTIONS = 48
-_SHORT = aiohttp.ClientTimeout(total=10, sock_connect=CONNECT)
-# A server that hangs is noticed by a pause, however long a list may take.
-_LONG = aiohttp.ClientTimeout(total=120, sock_connect=CONNECT, sock_read=20)
+# Seconds. A server that hangs is noticed by a pause, however long a list may take.
+_LONG = {"total": 120.0, "sock_read": 20.0}
+# Seconds. News waits this long at most for being noticed; verdicts are in tens of seconds.
+_EVERY = 0.25
 
 T = TypeVar("T", bound=Identified)
 
@@ -69,7 +68,7 @@ class Lease(Protocol):
     held_until: float
 
 
-class Client:
+class Client(aio.Client):
     """An API server with credentials; one for the process and the event loop that runs.
 
     Whatever it is asked, all that the network can cause is UnreachableError or ApiError.
@@ -79,11 +78,11 @@ class Client:
         self, access: Access, lease: Lease | None = None, connections: ApiClient | None = None
     ) -> None:
         """Make one; with a `lease` it writes only while that is held."""
-        self.access = access
-        self.server = access.server.rstrip("/")
+        super().__init__(access, agent=USER_AGENT, every=_EVERY)
+        self._long = _LONG
         self._lease = lease
         self._refused = False
-        self._api = connections or _official_client(access, self.server)
+        self._api = connections or _official_client(access)
 
     def fenced(self, lease: Lease) -> Client:
         """Return a client of the same connections that writes only while `lease` is held."""
@@ -104,25 +103,23 @@ class Client:
         if self._refused:
             self.access.credentials.refused()
         self._refused = True
-        connector = aiohttp.TCPConnector(
-            ssl=self.access.tls or True, limit=0, force_close=True, socket_factory=open_socket
-        )
+        connections = aio.connector(self.access, limit=0, force_close=True)
         headers = [("User-Agent", USER_AGENT), *self.access.headers()]
         return aiohttp.ClientSession(
-            connector=connector, headers=headers, proxy=self.access.proxy or None, trust_env=False
+            connector=connections, headers=headers, proxy=self.access.proxy or None, trust_env=False
         )
 
     async def ask(self, request: Request) -> Json:
         """Return the object that answers a request; a write is not sent while the Lease is not held."""
         if request.method == "GET":
-            return document(await self._send(request, _SHORT))
+            return await super().ask(request)
         code = "unreachable"
         if self._lease is not None and time.monotonic() >= self._lease.held_until:
             raise UnreachableError(
                 f"{request.method} {request.path} was not sent: this process does not hold the leader's Lease"
             )
         try:
-            answer = document(await self._send(request, _SHORT))
+            answer = await super().ask(request)
             code = "ok"
             return answer
         except ApiError as error:
@@ -131,18 +128,9 @@ class Client:
         finally:
             metrics.API_WRITES.labels(request.method.lower(), _resource(request.path), code).inc()
 
-    async def find(self, path: str) -> Json | None:
-        """Return the object (or list) at `path`, or None when it does not exist."""
-        try:
-            return await self.ask(read(path))
-        except ApiError as error:
-            if error.missing:
-                return None
-            raise
-
     async def list(self, path: str, kind: type[T], accept: str = JSON) -> tuple[Iterator[T], int]:
         """Return all objects of a collection, decoded as `kind`, and the resourceVersion of the list."""
-        return decode_list(await self._send(read(path, accept=accept), _LONG), kind)
+        return decode_list(await self.send(read(path, accept=accept), long=True), kind)
 
     async def create_claim(self, cidr: str, network: str, node: str, mesh: Mesh) -> Json:
         """QuiltSubnet `cidr` for `node`; ApiError.exists when it is taken."""
@@ -215,28 +203,27 @@ class Client:
         body = {"metadata": {"uid": host.uid}, "status": {"conditions": [condition]}}
         return await self.ask(patch(path, body, OPERATOR_FIELD_MANAGER, STRATEGIC_PATCH))
 
-    async def _send(self, request: Request, limits: aiohttp.ClientTimeout) -> bytes:
-        url = self.server + request.target
+    async def _open(self, request: Request, limits: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
         try:
-            headers = CIMultiDict([*request.headers(), ("User-Agent", USER_AGENT), *self.access.headers()])
-            response = await self._api.call_api(
-                request.method, url, headers, request.document, _request_timeout=limits
+            answer = await self._api.call_api(
+                request.method,
+                self.access.server + request.target,
+                CIMultiDict(self._headers(request)),
+                request.document,
+                _request_timeout=limits,
             )
-            text: bytes = await response.read()
-        except (aiohttp.ClientError, ApiException, AccessError, TimeoutError, OSError) as error:
-            raise UnreachableError(f"{request.method} {url}: {describe(error)}") from error
-        if response.status == 401:
-            self.access.credentials.refused()
-        check(response.status, text, str(response.reason), response.headers.get("Retry-After", ""))
-        return text
+        except ApiException as error:
+            raise ConnectionError(describe(error)) from error
+        response: aiohttp.ClientResponse = answer.response
+        return response
 
 
-def _official_client(access: Access, server: str) -> ApiClient:
-    connector = aiohttp.TCPConnector(ssl=access.tls or True, limit=_CONNECTIONS, socket_factory=open_socket)
-    configuration = Configuration(host=server)
+def _official_client(access: Access) -> ApiClient:
+    configuration = Configuration(host=access.server)
     configuration.proxy = access.proxy or None
     # No proxy but the access's: asking the environment costs two threads per request.
-    configuration.client_session_kwargs = {"trust_env": False, "connector": connector}
+    connections = aio.connector(access, limit=_CONNECTIONS)
+    configuration.client_session_kwargs = {"trust_env": False, "connector": connections}
     return ApiClient(configuration)
 
 

@@ -57,7 +57,7 @@ async def server() -> AsyncIterator[tuple[Server, Client]]:
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", made.answer)
     async with TestServer(application) as listening:
-        client = Client(Access(str(listening.make_url("/"))))
+        client = Client(Access(str(listening.make_url("")).rstrip("/")))
         yield made, client
         await client.close()
 
