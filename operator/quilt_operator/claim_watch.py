@@ -1,4 +1,4 @@
-"""Watching QuiltSubnets: every state of a claim enters the view, those of one moment together."""
+"""Watching QuiltSubnets: every state of a claim enters the view."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Iterable, Sequence
 
 from quilt_crds.names import QUILTSUBNET
 from quilt_crds.wire import QuiltSubnet
-from quilt_kube.access import Access
 from quilt_kube.listwatch import SILENCE
+from quilt_operator.api.client import Client
 from quilt_operator.api.following import Followed
 from quilt_operator.world import World
 
 
 class ClaimWatch(Followed[QuiltSubnet]):
-    """Follows all QuiltSubnets in a thread, and calls the view in the event loop that made this."""
+    """Follows all QuiltSubnets and keeps the view up to date."""
 
-    def __init__(self, access: Access, world: World, silence: float = SILENCE) -> None:
+    def __init__(self, client: Client, world: World, silence: float = SILENCE) -> None:
         super().__init__(
-            access,
+            client,
             QUILTSUBNET.path(),
             QuiltSubnet,
             listed=self._all,
@@ -29,21 +29,16 @@ class ClaimWatch(Followed[QuiltSubnet]):
         self.complete = asyncio.Event()
         """Set once the view has all claims."""
         self._world = world
-        self._loop = asyncio.get_running_loop()
 
-    def _all(self, subnets: Iterable[QuiltSubnet]) -> None:
-        self._loop.call_soon_threadsafe(self._enter_all, list(subnets), int(self.version))
-
-    def _some(self, events: Sequence[tuple[str, QuiltSubnet]]) -> None:
-        self._loop.call_soon_threadsafe(self._enter, events)
-
-    def _enter_all(self, claims: Sequence[QuiltSubnet], version: int) -> None:
+    def _all(self, claims: Iterable[QuiltSubnet]) -> None:
+        names = set()
         for claim in claims:
             self._world.put_claim(claim)
-        self._world.keep(QUILTSUBNET.plural, {claim.name for claim in claims}, version)
+            names.add(claim.name)
+        self._world.keep(QUILTSUBNET.plural, names, int(self.version))
         self.complete.set()
 
-    def _enter(self, events: Sequence[tuple[str, QuiltSubnet]]) -> None:
+    def _some(self, events: Sequence[tuple[str, QuiltSubnet]]) -> None:
         for kind, claim in events:
             if kind == "DELETED":
                 self._world.forget(QUILTSUBNET.plural, claim.name, claim.version)

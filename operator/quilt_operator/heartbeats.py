@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -38,7 +39,6 @@ from quilt_operator.workqueue import Request
 log = structlog.get_logger()
 
 _TICK = 1.0
-_POLL = 0.05
 # A watch whose last word is older than this should have shown what a fresh list shows.
 _OVERDUE = 5.0
 # Work begins when all Leases were seen, or after this long without verdicts: joins need no Leases.
@@ -60,7 +60,6 @@ class Heartbeats:
     guarded: Callable[[], object]
 
     def __post_init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
         self._standing: dict[str, Health] = {}
         self._pulses: dict[str, Pulse] = {}
         self._floor = time.monotonic()
@@ -70,7 +69,7 @@ class Heartbeats:
         self._policy = Policy()
         self.guard = Guard()
         self.watches = {
-            field: LeaseWatch(self.client.access, namespace, partial(self._noticed, field), self._restarted)
+            field: LeaseWatch(self.client, namespace, partial(self._renewed, field), self._restarted)
             for field, namespace in (("agent", LEASE_NAMESPACE), ("kubelet", KUBELET_LEASE_NAMESPACE))
         }
 
@@ -118,10 +117,10 @@ class Heartbeats:
 
     def _has_lease(self, name: str) -> bool:
         fields = ("agent",) if self._policy.agent_only else self.watches
-        return any(self.watches[field].saw(name) for field in fields)
+        return any(self.watches[field].seen.get(name) for field in fields)
 
     def stop(self) -> None:
-        """End the threads."""
+        """Observe no more."""
         for watch in self.watches.values():
             watch.stop()
 
@@ -129,9 +128,10 @@ class Heartbeats:
         """Start observing; returns once all Leases were seen, or could not be for a while."""
         for watch in self.watches.values():
             watch.start()
-        due = time.monotonic() + _FIRST_LISTS
-        while not self._listed() and time.monotonic() < due:  # noqa: ASYNC110 - the events are of threads
-            await asyncio.sleep(_POLL)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_LISTS):
+                for watch in self.watches.values():
+                    await watch.first_list.wait()
         self._late = not self._listed()
         if self._late:
             log.warning("leases_not_seen", keeps="every node as it is until they are")
@@ -209,12 +209,11 @@ class Heartbeats:
     async def _read_leases(self, field: str, watch: LeaseWatch) -> None:
         """Count as renewed what differs from what the watch has seen."""
         leases, _ = await self.client.list(watch.path, Lease)
-        seen = watch.snapshot()
-        newer = {lease.name for lease in leases if lease.spec.renew_time != seen.get(lease.name)}
+        newer = {lease.name for lease in leases if lease.spec.renew_time != watch.seen.get(lease.name)}
         if newer:
-            self._renewed(field, newer, time.monotonic())
+            self._renewed(field, newer)
             if time.monotonic() - watch.received_at > _OVERDUE:
-                watch.relist()
+                watch.start()
 
     def _carry_out(self, name: str, health: Health) -> None:
         old = self._standing.get(name)
@@ -249,16 +248,14 @@ class Heartbeats:
         for watch in self.watches.values():
             metrics.WATCH_AGE.labels(watch.namespace).set(time.monotonic() - watch.received_at)
 
-    def _noticed(self, field: str, names: Iterable[str]) -> None:
-        self._loop.call_soon_threadsafe(self._renewed, field, names, time.monotonic())
-
-    def _renewed(self, field: str, names: Iterable[str], now: float) -> None:
+    def _renewed(self, field: str, names: Iterable[str]) -> None:
+        now = time.monotonic()
         # Of nodes that are not watched, as of those that left, nothing is kept.
         for name in self._standing.keys() & set(names):
             self._pulses[name] = replace(self._pulses.get(name, Pulse()), **{field: now})
 
     def _restarted(self) -> None:
-        self._loop.call_soon_threadsafe(self._set_floor, time.monotonic())
+        self._set_floor(time.monotonic())
 
     def _set_floor(self, moment: float) -> None:
         self._floor = max(self._floor, moment)

@@ -67,7 +67,7 @@ class Leader:
         loop, silence = asyncio.get_running_loop(), options.watch_silence
         memo = Memo(loop, self._world, self._audit, everyday, silence)
         self._watches = Watches(memo, options.identity)
-        self._claims = ClaimWatch(client.access, self._world, silence)
+        self._claims = ClaimWatch(client, self._world, silence)
         self._events = EventRecorder(client, options.identity, time.monotonic)
         self._network_request = Request("network", options.network)
         self._heartbeats = Heartbeats(
@@ -117,11 +117,7 @@ class Leader:
         if secret := self._options.multicast_secret:
             endless.append(multicast_key.keep(self._client, self._options.namespace, secret))
         self._claims.start()
-        try:
-            await first_to_end(*endless)
-        finally:
-            self._heartbeats.stop()
-            self._claims.stop()
+        await first_to_end(*endless)
 
     async def _begin(self) -> None:
         """Wait until all is known; then work and judge."""
@@ -168,7 +164,9 @@ class Leader:
         await self._queue.drain()
 
     def end(self) -> None:
-        """Have `run` return."""
+        """Follow nothing any more, and have `run` return."""
+        self._heartbeats.stop()
+        self._claims.stop()
         self._watches.end()
 
     def _node_changed(self, name: str) -> None:

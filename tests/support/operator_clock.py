@@ -10,7 +10,6 @@ import pytest
 
 from quilt_crds.names import KUBELET_LEASE_NAMESPACE, LEASE_NAMESPACE
 from quilt_crds.wire import Lease, LeaseSpec, Meta
-from quilt_kube.access import Access
 from quilt_kube.request import ApiError
 from quilt_operator import heartbeats
 from quilt_operator.api.client import Client
@@ -24,7 +23,6 @@ class Leases:
     """What a fresh request for the Leases of a folder is answered with."""
 
     def __init__(self) -> None:
-        self.access = Access("http://127.0.0.1:1")
         self.folders: dict[str, dict[str, str]] = {namespace: {} for namespace in FOLDERS.values()}
         self.refused: set[str] = set()
         self.lists = 0
@@ -73,8 +71,8 @@ class Clocked:
         lease = dict.fromkeys(known, str(self.now))
         self.client.folders[FOLDERS[field]].update(lease)
         if seen:
-            self.beats.watches[field]._seen.update(lease)
-            self.beats._renewed(field, known, self.now)
+            self.beats.watches[field].seen.update(lease)
+            self.beats._renewed(field, known)
 
     async def pass_time(
         self,

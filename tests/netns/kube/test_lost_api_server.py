@@ -97,7 +97,7 @@ class Watchers:
     async def watching(self) -> AsyncIterator[None]:
         claims = ClaimSource(self.table, "default", lambda keys: None)
         connection = operator.Client(Access(self._server.url))
-        leases = LeaseWatch(connection.access, LEASE_NAMESPACE, self.renewed.extend, lambda: None)
+        leases = LeaseWatch(connection, LEASE_NAMESPACE, self.renewed.extend, lambda: None)
         leases.start()
         async with Client(Access(self._server.url), agent="a") as client:
             watch = ListWatch(AGENT, QuiltSubnet, listed=claims.listed, changed=claims.changed)

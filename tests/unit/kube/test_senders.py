@@ -1,9 +1,8 @@
-"""Both senders against answers of every shape: the same bytes, the same errors, every end noticed."""
+"""The senders against answers of every shape: the same bytes, the same errors, every end noticed."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import pairwise
@@ -79,28 +78,19 @@ async def send(kind: str, access: Access, request: Request) -> bytes:
         return await client.send(request)
 
 
-async def stream(kind: str, access: Access, feed: Feed, silence: float = 60.0) -> None:
-    if kind == "sync":
-        client = sync.Client(access, agent="a", timeout=60.0)
-        every = {"every": 0.001, "stopped": lambda: False}
-        await asyncio.to_thread(client.stream, WATCH, silence, feed, **every)  # type: ignore[arg-type]
-        return
-    async with aio.Client(access, agent="a", timeout=60.0) as client:
+async def stream(access: Access, feed: Feed, silence: float = 60.0, every: float = 0.0) -> None:
+    async with aio.Client(access, agent="a", timeout=60.0, every=every) as client:
         await client.stream(WATCH, silence, feed)
 
 
 both = pytest.mark.parametrize("kind", ["aio", "sync"])
+paced = pytest.mark.parametrize("every", [0.0, 0.001])
 
 
 @both
-async def test_it_asks_as_any_client_and_returns_when_the_answer_ends(kind: str) -> None:
-    sent: list[bytes] = []
-    # The blocking sender speaks HTTP/1.0, to which no server answers in chunks.
-    answer = HEAD + chunked(b"one\ntwo\n", [2]) if kind == "aio" else PLAIN + b"one\ntwo\n"
-    async with serving(answer, stay=kind == "aio") as server:
-        await stream(kind, server.access, sent.append)
-    assert b"".join(sent) == b"one\ntwo\n"
-    assert sent[0] == b""
+async def test_it_asks_as_any_client(kind: str) -> None:
+    async with serving(PLAIN + b"{}") as server:
+        assert await send(kind, server.access, WATCH) == b"{}"
     request = (await server.requests.get()).decode()
     assert request.startswith("GET /proxied/apis/x?fieldSelector=metadata.name%3Da HTTP/1.")
     assert "\r\nHost: 127.0.0.1:" in request
@@ -108,12 +98,24 @@ async def test_it_asks_as_any_client_and_returns_when_the_answer_ends(kind: str)
     assert "\r\nUser-Agent: a\r\n" in request
 
 
+@paced
+@pytest.mark.parametrize("answer", [HEAD + chunked(b"one\ntwo\n", [2]), PLAIN + b"one\ntwo\n"])
+async def test_a_stream_begins_with_nothing_and_returns_when_the_answer_ends(
+    answer: bytes, every: float
+) -> None:
+    sent: list[bytes] = []
+    async with serving(answer, stay=answer.startswith(HEAD)) as server:
+        await stream(server.access, sent.append, every=every)
+    assert b"".join(sent) == b"one\ntwo\n"
+    assert sent[0] == b""
+
+
 @both
 @pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200", b"SSH-2.0-OpenSSH\r\n\r\n", b"HTTP/1.1 OK\r\n\r\n"])
 async def test_what_is_no_answer_is_a_lost_connection(kind: str, sent: bytes) -> None:
     async with serving(sent) as server:
         with pytest.raises(UnreachableError):
-            await stream(kind, server.access, lambda _: None)
+            await stream(server.access, lambda _: None)
         with pytest.raises(UnreachableError):
             # http.client makes an empty body of a head that was cut: nothing that `document` accepts.
             document(await send(kind, server.access, read("/")))
@@ -123,7 +125,7 @@ async def test_what_is_no_answer_is_a_lost_connection(kind: str, sent: bytes) ->
 async def test_an_answer_in_chunks_that_ends_too_early_is_a_lost_one(sent: bytes) -> None:
     async with serving(sent) as server:
         with pytest.raises(UnreachableError):
-            await stream("aio", server.access, lambda _: None)
+            await stream(server.access, lambda _: None)
 
 
 @both
@@ -131,30 +133,31 @@ async def test_an_answer_in_chunks_that_ends_too_early_is_a_lost_one(sent: bytes
 async def test_a_refusal_is_in_the_servers_words(kind: str, in_chunks: bool) -> None:
     body = b'{"kind":"Status",\n"message":"no way","reason":"Forbidden","code":403}'
     sent = b"Content-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body)
-    if in_chunks and kind == "aio":
+    if in_chunks:
         sent = b"Transfer-Encoding: chunked\r\n\r\n" + chunked(body, [9])
     async with serving(b"HTTP/1.1 403 Forbidden\r\n" + sent) as server:
-        for attempt in (stream(kind, server.access, lambda _: None), send(kind, server.access, read("/"))):
+        for attempt in (stream(server.access, lambda _: None), send(kind, server.access, read("/"))):
             with pytest.raises(ApiError, match="no way") as refused:
                 await attempt
             assert (refused.value.status, refused.value.reason) == (403, "Forbidden")
 
 
-@both
-async def test_silence_is_noticed(kind: str) -> None:
-    async with serving(HEAD if kind == "aio" else PLAIN, stay=True) as server:
+@paced
+@pytest.mark.parametrize("head", [HEAD, PLAIN])
+async def test_silence_is_noticed(head: bytes, every: float) -> None:
+    async with serving(head, stay=True) as server:
         with pytest.raises(SilentError, match="nothing came for"):
-            await stream(kind, server.access, lambda _: None, 0.05)
+            await stream(server.access, lambda _: None, 0.05, every)
 
 
-@both
-async def test_what_the_receiver_raises_ends_it_and_the_connection(kind: str) -> None:
+@pytest.mark.parametrize("head", [HEAD, PLAIN])
+async def test_what_the_receiver_raises_ends_it_and_the_connection(head: bytes) -> None:
     def feed(data: bytes) -> None:
         raise LookupError(data)
 
-    async with serving(HEAD if kind == "aio" else PLAIN, stay=True) as server:
+    async with serving(head, stay=True) as server:
         with pytest.raises(LookupError):
-            await stream(kind, server.access, feed)
+            await stream(server.access, feed)
         async with asyncio.timeout(60):
             assert await server.requests.get()
             assert await server.requests.get() == b"closed"
@@ -164,19 +167,6 @@ async def test_what_the_receiver_raises_ends_it_and_the_connection(kind: str) ->
 async def test_nobody_there_is_unreachable(kind: str) -> None:
     with pytest.raises(UnreachableError):
         await send(kind, Access("http://127.0.0.1:1"), read("/"))
-
-
-async def test_a_thread_that_follows_ends_when_it_is_asked_to() -> None:
-    async with serving(PLAIN, stay=True) as server:
-        client = sync.Client(server.access, agent="a")
-        stopping = threading.Event()
-        work = asyncio.to_thread(
-            client.stream, WATCH, 60.0, lambda _: None, every=0.001, stopped=stopping.is_set
-        )
-        task = asyncio.create_task(work)
-        await server.requests.get()
-        stopping.set()
-        await task
 
 
 def test_requests_say_what_they_ask_for() -> None:

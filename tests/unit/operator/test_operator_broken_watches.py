@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import threading
 from collections.abc import Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qsl
 
-import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quilt_kube.access import Access
 from quilt_kube.backoff import Backoff
-from quilt_operator.api import following
+from quilt_operator.api.client import Client
 from quilt_operator.api.leases import LeaseWatch
+from tests.support.agent_doubles import eventually
 
 # An ERROR of this code after the events, a line that nobody understands, half a line, or just the end.
 ENDS = (410, 500, 504, "garbage", "half", "over")
@@ -32,7 +32,7 @@ class Server:
         self._history: list[tuple[int, str]] = []
         self._at_the_end = 0
         self.leases = dict.fromkeys(NODES, 10)
-        self.over = threading.Event()
+        self.over = asyncio.Event()
 
     @property
     def renewed(self) -> set[str]:
@@ -63,17 +63,9 @@ class Server:
             self.over.set()
         return "".join(lines).encode()
 
-    def handler(self) -> type[BaseHTTPRequestHandler]:
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:  # http.server's name
-                fields = dict(parse_qsl(self.path.partition("?")[2]))
-                watch = "watch" in fields
-                body = server.watch(int(fields["resourceVersion"])) if watch else server.list()
-                self.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n" + body)
-
-        return Handler
+    async def answer(self, request: web.Request) -> web.Response:
+        watch = "watch" in request.query
+        return web.Response(body=self.watch(int(request.query["resourceVersion"])) if watch else self.list())
 
 
 def _lease(name: str, version: int) -> dict[str, Any]:
@@ -83,23 +75,21 @@ def _lease(name: str, version: int) -> dict[str, Any]:
     }
 
 
-def noticed(server: Server) -> set[str]:
+async def noticed(server: Server) -> set[str]:
     """Names whose renewal a LeaseWatch reported, by the time the server has no more to tell."""
     renewed: list[str] = []
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        ThreadingHTTPServer(("127.0.0.1", 0), server.handler()) as served,
-    ):
-        patch.setattr(following, "_EVERY", 0.002)
-        threading.Thread(target=served.serve_forever, args=(0.01,), daemon=True).start()
-        access = Access(f"http://127.0.0.1:{served.server_port}")
-        watch = LeaseWatch(access, "leases", renewed.extend, lambda: None)
+    application = web.Application()
+    application.router.add_get("/{path:.*}", server.answer)
+    async with TestServer(application) as served:
+        client = Client(Access(str(served.make_url("")).rstrip("/")))
+        client._every = 0.002
+        watch = LeaseWatch(client, "leases", renewed.extend, lambda: None)
         watch._backoff = Backoff(0.001, 0.002)
         watch.start()
-        assert server.over.wait(60)
+        async with asyncio.timeout(60):
+            await server.over.wait()
         watch.stop()
-        watch.join()
-        served.shutdown()
+        await client.close()
     return set(renewed)
 
 
@@ -107,10 +97,42 @@ def noticed(server: Server) -> set[str]:
 @given(plan=st.lists(st.tuples(st.integers(0, 2), st.sampled_from(ENDS)), max_size=6))
 def test_no_renewal_is_lost_by_a_broken_watch(plan: list[tuple[int, str | int]]) -> None:
     """t7: However the operator's watches of Leases break, it notices every renewal."""
-    server = Server(plan)
-    assert noticed(server) == server.renewed
+
+    async def run() -> None:
+        server = Server(plan)
+        assert await noticed(server) == server.renewed
+
+    asyncio.run(run())
 
 
-def test_renewals_that_come_together_with_an_error_count() -> None:
+async def test_renewals_that_come_together_with_an_error_count() -> None:
     """t7: A renewal that one read delivers together with an ERROR counts for the operator."""
-    assert noticed(Server([(2, 500)])) == set(NODES[:2])
+    assert await noticed(Server([(2, 500)])) == set(NODES[:2])
+
+
+async def test_a_watch_that_is_begun_again_leaves_its_connection_and_lists() -> None:
+    """t8: A watch that a fresh list proved wrong is not waited for, however long it would stay open."""
+    asked: list[str] = []
+    over = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked.append("watch" if "watch" in request.query else "list")
+        if asked[-1] == "list":
+            return web.Response(body=Server([]).list())
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await over.wait()
+        return response
+
+    application = web.Application()
+    application.router.add_get("/{path:.*}", answer)
+    async with TestServer(application) as served:
+        client = Client(Access(str(served.make_url("")).rstrip("/")))
+        watch = LeaseWatch(client, "leases", lambda _: None, lambda: None)
+        watch.start()
+        await eventually(lambda: asked == ["list", "watch"])
+        watch.start()
+        await eventually(lambda: asked == ["list", "watch"] * 2)
+        watch.stop()
+        over.set()
+        await client.close()

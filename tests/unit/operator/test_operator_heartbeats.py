@@ -48,7 +48,7 @@ async def test_without_a_guard_a_silent_node_is_down_after_the_time_out(clocked:
 
 async def test_a_lease_that_was_never_renewed_keeps_no_node_up(clocked: Clocked) -> None:
     for field, watch in clocked.beats.watches.items():
-        watch._seen = {NODES[0]: ""}
+        watch.seen = {NODES[0]: ""}
         clocked.client.folders[FOLDERS[field]] = {NODES[0]: ""}
     await clocked.pass_time(30, NODES[1:])
     assert clocked.down() == {NODES[0]}

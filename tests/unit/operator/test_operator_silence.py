@@ -75,7 +75,7 @@ def test_the_guard_looks_at_none_but_who_was_alive_lately(
         clocked.know([f"prepared-{number}" for number in range(prepared)], reported=False)
         # As after a restart: who is Down is looked at for a while, and then it is an old story.
         for name in [f"gone-{number}" for number in range(gone)]:
-            clocked.beats.watches["agent"]._seen[name] = "once"
+            clocked.beats.watches["agent"].seen[name] = "once"
             clocked.client.folders[LEASE_NAMESPACE][name] = "once"
             clocked.beats.health(name, down=True)
         clocked.know(alive)
