@@ -6,9 +6,10 @@ them differently does not fail, it silently looks at nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Final
+from typing import Any, Final
 
 GROUP: Final = "quilt.io"
 VERSION: Final = "v1alpha1"
@@ -19,27 +20,45 @@ _ACRONYMS: Final = {"ip": "IP", "cidr": "CIDR", "cidrs": "CIDRs", "mb": "MB"}
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A kind of the quilt.io group; all of them are cluster-scoped."""
+    """A kind of the Kubernetes API; `api` is its group and version."""
 
     kind: str
     plural: str
-    singular: str
-    short: str
+    singular: str = ""
+    short: str = ""
+    api: str = API_VERSION
 
     @property
     def crd_name(self) -> str:
         """Name of the CustomResourceDefinition, e.g. `quiltnodes.quilt.io`."""
         return f"{self.plural}.{GROUP}"
 
-    def path(self, name: str = "", subresource: str = "") -> str:
+    def path(self, name: str = "", subresource: str = "", *, namespace: str = "") -> str:
         """URL path of the collection, or of one object (`name`), or of its `subresource`."""
-        parts = ["/apis", GROUP, VERSION, self.plural, name, subresource]
+        root = "/apis" if "/" in self.api else "/api"
+        within = ("namespaces", namespace) if namespace else ()
+        parts = (root, self.api, *within, self.plural, name, subresource)
         return "/".join(part for part in parts if part)
+
+    def document(self, metadata: Mapping[str, Any], **parts: Any) -> dict[str, Any]:
+        """Return an object of this kind, as JSON to send."""
+        return {"apiVersion": self.api, "kind": self.kind, "metadata": metadata, **parts}
 
 
 QUILTNETWORK: Final = Resource("QuiltNetwork", "quiltnetworks", "quiltnetwork", "qnet")
 QUILTNODE: Final = Resource("QuiltNode", "quiltnodes", "quiltnode", "qn")
 QUILTSUBNET: Final = Resource("QuiltSubnet", "quiltsubnets", "quiltsubnet", "qs")
+
+CONFIGMAP: Final = Resource("ConfigMap", "configmaps", api="v1")
+DAEMONSET: Final = Resource("DaemonSet", "daemonsets", api="apps/v1")
+DEPLOYMENT: Final = Resource("Deployment", "deployments", api="apps/v1")
+EVENT: Final = Resource("Event", "events", api="events.k8s.io/v1")
+LEASE: Final = Resource("Lease", "leases", api="coordination.k8s.io/v1")
+NAMESPACE: Final = Resource("Namespace", "namespaces", api="v1")
+NODE: Final = Resource("Node", "nodes", api="v1")
+POD: Final = Resource("Pod", "pods", api="v1")
+SECRET: Final = Resource("Secret", "secrets", api="v1")
+SERVICECIDR: Final = Resource("ServiceCIDR", "servicecidrs", api="networking.k8s.io/v1")
 
 DEFAULT_NETWORK: Final = "default"
 

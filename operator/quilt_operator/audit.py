@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from quilt_crds.names import QUILTNETWORK, QUILTNODE
+from quilt_crds.names import NODE, QUILTNETWORK, QUILTNODE
 from quilt_crds.wire import WireObject
 from quilt_kube.request import METADATA_LIST, ApiError, UnreachableError
 from quilt_operator.api.client import Client
@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 PATHS = {
     QUILTNETWORK.plural: QUILTNETWORK.path(),
-    NODES: "/api/v1/nodes",
+    NODES: NODE.path(),
     QUILTNODE.plural: QUILTNODE.path(),
 }
 """The collections that kopf watches."""

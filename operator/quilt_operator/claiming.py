@@ -130,7 +130,7 @@ class Claimer:
                 if not error.exists:
                     raise
                 metrics.CLAIM_CONFLICTS.inc()
-                found = await self.client.claim(claim.name)
+                found = await self.client.find(QUILTSUBNET.path(claim.name))
                 if found is not None:
                     return found
                 continue  # Deleted between the two requests: it is free again.

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from quilt_crds.names import QUILTNODE, QUILTSUBNET, RELEASING
+from quilt_crds.names import NODE, QUILTNODE, QUILTSUBNET, RELEASING
 from quilt_crds.wire import QuiltNode, QuiltSubnet
 from quilt_operator.api.client import Client
 from quilt_operator.core.desired import staying
@@ -31,7 +31,7 @@ class Confirm:
 
     async def node(self, node: QuiltNode) -> QuiltNode:
         """The node as it is now, or as it was known where it is gone."""
-        raw = await self.client.node(node.name)
+        raw = await self.client.find(QUILTNODE.path(node.name))
         if raw is None:
             return node
         self.world.observe(QUILTNODE.plural, raw)
@@ -39,7 +39,7 @@ class Confirm:
 
     async def has_joined(self, name: str) -> bool:
         """Whether there is a QuiltNode of this name that is not being deleted."""
-        raw = await self.client.node(name)
+        raw = await self.client.find(QUILTNODE.path(name))
         if raw is None or raw["metadata"].get("deletionTimestamp"):
             return False
         self.world.observe(QUILTNODE.plural, raw)
@@ -47,14 +47,14 @@ class Confirm:
 
     async def is_there(self, name: str) -> bool:
         """Whether a node has joined or has a Node."""
-        joined, host = await self.has_joined(name), await self.client.kube_node(name)
+        joined, host = await self.has_joined(name), await self.client.find(NODE.path(name))
         if host is not None:
             self.world.observe(NODES, host)
         return joined or host is not None
 
     async def claim(self, claim: QuiltSubnet) -> None:
         """Bring the view of one claim up to date after the API server reported that it is not."""
-        raw = await self.client.claim(claim.name)
+        raw = await self.client.find(QUILTSUBNET.path(claim.name))
         if raw is None:
             self.world.forget(QUILTSUBNET.plural, claim.name, claim.version)
         else:

@@ -11,7 +11,7 @@ import secrets
 
 import structlog
 
-from quilt_crds.names import OPERATOR_FIELD_MANAGER
+from quilt_crds.names import OPERATOR_FIELD_MANAGER, SECRET
 from quilt_kube.request import ApiError, UnreachableError, create
 from quilt_operator.api.client import Client
 
@@ -34,15 +34,10 @@ async def keep(client: Client, namespace: str, name: str) -> None:
 
 async def _create(client: Client, namespace: str, name: str) -> str:
     """Create the Secret where it is absent; answers what is in the way."""
-    body = {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": name, "labels": {"app.kubernetes.io/part-of": "quilt-mesh"}},
-        "type": "Opaque",
-        "stringData": {"key": secrets.token_urlsafe(32)},
-    }
+    meta = {"name": name, "labels": {"app.kubernetes.io/part-of": "quilt-mesh"}}
+    body = SECRET.document(meta, type="Opaque", stringData={"key": secrets.token_urlsafe(32)})
     try:
-        await client.ask(create(f"/api/v1/namespaces/{namespace}/secrets", body, OPERATOR_FIELD_MANAGER))
+        await client.ask(create(SECRET.path(namespace=namespace), body, OPERATOR_FIELD_MANAGER))
     except ApiError as error:
         return "" if error.exists else str(error)
     except UnreachableError as error:

@@ -21,6 +21,7 @@ from msgspec.structs import asdict
 
 from quilt_crds.base import InvalidObjectError
 from quilt_crds.names import (
+    CONFIGMAP,
     DOWN,
     NETWORK_CONFIG_KEY,
     NETWORK_CONFIGMAP,
@@ -122,7 +123,7 @@ class NetworkReconciler:
         self.events.note(about, WARNING, "HandEditUndone", text)
 
     async def _chart(self) -> Mapping[str, Any] | None:
-        raw = await self.client.config_map(self.namespace, NETWORK_CONFIGMAP)
+        raw = await self.client.find(CONFIGMAP.path(NETWORK_CONFIGMAP, namespace=self.namespace))
         text = (raw or {}).get("data", {}).get(NETWORK_CONFIG_KEY, "")
         where = f"ConfigMap {self.namespace}/{NETWORK_CONFIGMAP}, key {NETWORK_CONFIG_KEY}"
         if not text:
@@ -158,7 +159,7 @@ class NetworkReconciler:
         if wanted == before:
             return
         uid = raw["metadata"].get("uid", "")
-        raw = await self.client.apply_network_status(world.network, uid, to_builtins(wanted))
+        raw = await self.client.apply_status(QUILTNETWORK, world.network, uid, to_builtins(wanted))
         world.observe(QUILTNETWORK.plural, raw)
         self._tell_change(before, wanted, uid)
 

@@ -239,7 +239,8 @@ class NodeReconciler:
         before = status.current(node)
         if wanted == before:
             return
-        if await self._written(QUILTNODE.plural, self.client.apply_node_status(node, status.wire(wanted))):
+        applied = self.client.apply_status(QUILTNODE, node.name, node.uid, status.wire(wanted))
+        if await self._written(QUILTNODE.plural, applied):
             self._tell_change(node, before, wanted)
 
     async def _written(self, plural: str, write: Awaitable[Raw]) -> bool:

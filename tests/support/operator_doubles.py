@@ -15,8 +15,8 @@ from typing import Any, TypeVar, cast
 import pytest
 from msgspec.structs import replace
 
-from quilt_crds.names import QUILTNETWORK, QUILTNODE, claim_name
-from quilt_crds.wire import Mesh, Meta, Node, QuiltNode, QuiltSubnet, SubnetSpec, WireObject
+from quilt_crds.names import NODE, QUILTNETWORK, QUILTNODE, QUILTSUBNET, Resource, claim_name
+from quilt_crds.wire import Mesh, Meta, Node, QuiltSubnet, SubnetSpec, WireObject
 from quilt_kube.request import ApiError
 from quilt_operator import claiming, pacing, reconcile
 from quilt_operator.api.client import Client
@@ -82,20 +82,16 @@ class Api:
     async def delete_claim(self, claim: QuiltSubnet) -> None:
         del self.claims[claim.name]
 
-    async def claim(self, name: str) -> Json | None:
-        return self.claims.get(name)
-
-    async def node(self, name: str) -> Json | None:
-        return self.nodes.get(name)
-
-    async def kube_node(self, name: str) -> Json | None:
-        return self.hosts.get(name)
+    async def find(self, path: str) -> Json | None:
+        collections = {QUILTSUBNET: self.claims, QUILTNODE: self.nodes, NODE: self.hosts}
+        folder, _, name = path.rpartition("/")
+        return next(held for kind, held in collections.items() if kind.path() == folder).get(name)
 
     async def service_cidrs(self) -> tuple[str, ...]:
         return self.services
 
-    async def apply_node_status(self, node: QuiltNode, status: Mapping[str, Any]) -> Json:
-        held = self.nodes[node.name]
+    async def apply_status(self, kind: Resource, name: str, uid: str, status: Mapping[str, Any]) -> Json:
+        held = self.nodes[name]
         meta = {**held["metadata"], "resourceVersion": self.next()}
         # What an apply leaves out of its manager's conditions is removed.
         others = [
@@ -105,8 +101,8 @@ class Api:
         ]
         conditions = [*others, *status["conditions"]]
         merged = {**held["status"], **status, "conditions": conditions}
-        self.nodes[node.name] = {**held, "metadata": meta, "status": merged}
-        return self.nodes[node.name]
+        self.nodes[name] = {**held, "metadata": meta, "status": merged}
+        return self.nodes[name]
 
     async def clear_network_unavailable(self, host: Node, now: str) -> Json:
         return self.hosts[host.name]

@@ -23,14 +23,15 @@ from kubernetes.aio.client.exceptions import ApiException
 from multidict import CIMultiDict
 
 from quilt_crds.names import (
-    API_VERSION,
+    NODE,
     OPERATOR_FIELD_MANAGER,
     QUILTNETWORK,
-    QUILTNODE,
     QUILTSUBNET,
+    SERVICECIDR,
+    Resource,
     claim_name,
 )
-from quilt_crds.wire import Mesh, Node, QuiltNode, QuiltSubnet
+from quilt_crds.wire import Mesh, Node, QuiltSubnet
 from quilt_kube import aio
 from quilt_kube.access import Access, find, in_cluster
 from quilt_kube.listwatch import Identified, decode_list
@@ -134,13 +135,9 @@ class Client(aio.Client):
 
     async def create_claim(self, cidr: str, network: str, node: str, mesh: Mesh) -> Json:
         """QuiltSubnet `cidr` for `node`; ApiError.exists when it is taken."""
-        body = {
-            "apiVersion": API_VERSION,
-            "kind": QUILTSUBNET.kind,
-            "metadata": {"name": claim_name(cidr)},
-            "spec": {"cidr": cidr, "network": network, "node": node},
-            "mesh": {key: value for key, value in _mesh(mesh).items() if value is not None},
-        }
+        spec = {"cidr": cidr, "network": network, "node": node}
+        published = {key: value for key, value in _mesh(mesh).items() if value is not None}
+        body = QUILTSUBNET.document({"name": claim_name(cidr)}, spec=spec, mesh=published)
         return await self.ask(create(QUILTSUBNET.path(), body, OPERATOR_FIELD_MANAGER))
 
     async def publish(self, claim: QuiltSubnet, mesh: Mesh) -> Json:
@@ -152,41 +149,20 @@ class Client(aio.Client):
         """Delete exactly the claim that was seen."""
         await self.ask(delete(QUILTSUBNET.path(claim.name), uid=claim.uid, version=str(claim.version)))
 
-    async def claim(self, name: str) -> Json | None:
-        """The claim as it is now, or None."""
-        return await self.find(QUILTSUBNET.path(name))
-
-    async def node(self, name: str) -> Json | None:
-        """The QuiltNode as it is now, or None."""
-        return await self.find(QUILTNODE.path(name))
-
-    async def kube_node(self, name: str) -> Json | None:
-        """The Node as it is now, or None."""
-        return await self.find(f"/api/v1/nodes/{name}")
-
-    async def config_map(self, namespace: str, name: str) -> Json | None:
-        """The ConfigMap as it is now, or None."""
-        return await self.find(f"/api/v1/namespaces/{namespace}/configmaps/{name}")
-
     async def service_cidrs(self) -> tuple[str, ...]:
         """The Service networks; none from a server that does not tell (before Kubernetes 1.33)."""
-        answer = await self.find("/apis/networking.k8s.io/v1/servicecidrs") or {}
+        answer = await self.find(SERVICECIDR.path()) or {}
         lists = ((item.get("spec") or {}).get("cidrs") or [] for item in answer.get("items") or [])
         return tuple(cidr for cidrs in lists for cidr in cidrs)
 
-    async def apply_node_status(self, node: QuiltNode, status: Mapping[str, Any]) -> Json:
-        """Say all that the operator says about a QuiltNode."""
-        body = _object(QUILTNODE.kind, node.name, node.uid, status=status)
-        return await self.ask(apply(QUILTNODE.path(node.name, "status"), body, OPERATOR_FIELD_MANAGER))
-
-    async def apply_network_status(self, name: str, uid: str, status: Mapping[str, Any]) -> Json:
-        """Say all that the operator says about a QuiltNetwork."""
-        body = _object(QUILTNETWORK.kind, name, uid, status=status)
-        return await self.ask(apply(QUILTNETWORK.path(name, "status"), body, OPERATOR_FIELD_MANAGER))
+    async def apply_status(self, kind: Resource, name: str, uid: str, status: Mapping[str, Any]) -> Json:
+        """Say all that the operator says about an object."""
+        body = kind.document({"name": name, "uid": uid}, status=status)
+        return await self.ask(apply(kind.path(name, "status"), body, OPERATOR_FIELD_MANAGER))
 
     async def apply_network_spec(self, name: str, spec: Mapping[str, Any]) -> Json:
         """Create the QuiltNetwork or apply what the chart says about it."""
-        body = _object(QUILTNETWORK.kind, name, "", spec=spec)
+        body = QUILTNETWORK.document({"name": name}, spec=spec)
         return await self.ask(apply(QUILTNETWORK.path(name), body, CHART_FIELD_MANAGER))
 
     async def clear_network_unavailable(self, host: Node, now: str) -> Json:
@@ -199,9 +175,10 @@ class Client(aio.Client):
             "lastHeartbeatTime": now,
             "lastTransitionTime": now,
         }
-        path = f"/api/v1/nodes/{host.name}/status"
         body = {"metadata": {"uid": host.uid}, "status": {"conditions": [condition]}}
-        return await self.ask(patch(path, body, OPERATOR_FIELD_MANAGER, STRATEGIC_PATCH))
+        return await self.ask(
+            patch(NODE.path(host.name, "status"), body, OPERATOR_FIELD_MANAGER, STRATEGIC_PATCH)
+        )
 
     async def _open(self, request: Request, limits: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
         try:
@@ -253,8 +230,3 @@ def _mesh(mesh: Mesh) -> dict[str, str | None]:
         "hostIP": mesh.host_ip or None,
         "releasedAt": mesh.released_at or None,
     }
-
-
-def _object(kind: str, name: str, uid: str, **parts: Mapping[str, Any]) -> dict[str, Any]:
-    meta = {"name": name, **({"uid": uid} if uid else {})}
-    return {"apiVersion": API_VERSION, "kind": kind, "metadata": meta, **parts}

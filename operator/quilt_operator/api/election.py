@@ -20,7 +20,7 @@ from typing import Any
 
 import structlog
 
-from quilt_crds.names import OPERATOR_FIELD_MANAGER, OPERATOR_LEASE
+from quilt_crds.names import LEASE, OPERATOR_FIELD_MANAGER, OPERATOR_LEASE
 from quilt_kube.request import ApiError, UnreachableError, create, read, replace
 from quilt_operator.api.client import Client
 from quilt_operator.core.times import parse_time, rfc3339_micro
@@ -42,8 +42,8 @@ class Election:
 
     def __init__(self, client: Client, namespace: str, identity: str, timing: Timing = Timing()) -> None:
         self._client = client
-        self._collection = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
-        self._path = f"{self._collection}/{OPERATOR_LEASE}"
+        self._collection = LEASE.path(namespace=namespace)
+        self._path = LEASE.path(OPERATOR_LEASE, namespace=namespace)
         self._identity = identity
         self._timing = timing
         self._seen: tuple[str, str] = ("", "")
@@ -152,15 +152,11 @@ class Election:
     @staticmethod
     def _body(meta: dict[str, Any], holder: str, duration: float, changes: int) -> dict[str, Any]:
         now = rfc3339_micro(datetime.now(UTC))
-        return {
-            "apiVersion": "coordination.k8s.io/v1",
-            "kind": "Lease",
-            "metadata": meta,
-            "spec": {
-                "holderIdentity": holder,
-                "leaseDurationSeconds": int(duration),
-                "acquireTime": now,
-                "renewTime": now,
-                "leaseTransitions": changes,
-            },
+        spec = {
+            "holderIdentity": holder,
+            "leaseDurationSeconds": int(duration),
+            "acquireTime": now,
+            "renewTime": now,
+            "leaseTransitions": changes,
         }
+        return LEASE.document(meta, spec=spec)

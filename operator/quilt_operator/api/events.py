@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import structlog
 
-from quilt_crds.names import API_VERSION, OPERATOR_FIELD_MANAGER
+from quilt_crds.names import API_VERSION, EVENT, OPERATOR_FIELD_MANAGER
 from quilt_kube.request import ApiError, UnreachableError, create, patch
 from quilt_operator import metrics
 from quilt_operator.api.client import Client
@@ -28,7 +28,7 @@ NORMAL: Final = "Normal"
 WARNING: Final = "Warning"
 
 # Events about cluster-scoped objects live in the default namespace.
-_PATH = "/apis/events.k8s.io/v1/namespaces/default/events"
+_NAMESPACE = "default"
 _QUEUED = 200
 _PAUSE = 0.1
 _SERIES_SECONDS = 600.0
@@ -94,35 +94,34 @@ class EventRecorder:
             series.last = now
             seen = {"count": series.count, "lastObservedTime": rfc3339_micro(datetime.now(UTC))}
             body = {"series": seen, "note": message[:1024]}
+            path = EVENT.path(series.name, namespace=_NAMESPACE)
             try:
-                await self.client.ask(patch(f"{_PATH}/{series.name}", body, OPERATOR_FIELD_MANAGER))
+                await self.client.ask(patch(path, body, OPERATOR_FIELD_MANAGER))
                 return
             except ApiError as error:
                 if not (error.missing or error.refused):
                     raise
         name = f"{about.name[:200]}.{uuid.uuid4().hex[:12]}"
         event = self._event(about, type_, reason, message, name)
-        await self.client.ask(create(_PATH, event, OPERATOR_FIELD_MANAGER))
+        await self.client.ask(create(EVENT.path(namespace=_NAMESPACE), event, OPERATOR_FIELD_MANAGER))
         self._series[key] = _Series(name, 1, now)
         if len(self._series) > _REMEMBERED:
             del self._series[next(iter(self._series))]
 
     def _event(self, about: About, type_: str, reason: str, message: str, name: str) -> dict[str, Any]:
-        return {
-            "apiVersion": "events.k8s.io/v1",
-            "kind": "Event",
-            "metadata": {"name": name, "namespace": "default"},
-            "eventTime": rfc3339_micro(datetime.now(UTC)),
-            "reportingController": "quilt.io/operator",
-            "reportingInstance": self.identity[:128],
-            "action": reason,
-            "reason": reason,
-            "type": type_,
-            "note": message[:1024],
-            "regarding": {
+        return EVENT.document(
+            {"name": name, "namespace": _NAMESPACE},
+            eventTime=rfc3339_micro(datetime.now(UTC)),
+            reportingController="quilt.io/operator",
+            reportingInstance=self.identity[:128],
+            action=reason,
+            reason=reason,
+            type=type_,
+            note=message[:1024],
+            regarding={
                 "apiVersion": API_VERSION,
                 "kind": about.kind,
                 "name": about.name,
                 "uid": about.uid,
             },
-        }
+        )

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 
+from quilt_crds.names import LEASE
 from quilt_crds.wire import Lease
 from quilt_kube.listwatch import SILENCE
 from quilt_kube.request import SilentError
@@ -30,7 +31,7 @@ class LeaseWatch(Followed[Lease]):
         renewed: Callable[[Iterable[str]], None],
         restarted: Callable[[], None],
     ) -> None:
-        path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+        path = LEASE.path(namespace=namespace)
         super().__init__(client, path, Lease, listed=self._all, changed=self._some)
         self.namespace = namespace
         self.first_list = asyncio.Event()

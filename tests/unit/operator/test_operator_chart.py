@@ -41,7 +41,7 @@ class Bench:
     def note(self, about: object, type_: str, reason: str, message: str) -> None:
         self.events.append((reason, message))
 
-    async def config_map(self, namespace: str, name: str) -> dict[str, Any]:
+    async def find(self, path: str) -> dict[str, Any]:
         return {"data": {"network.json": json.dumps(self.chart)}}
 
     async def apply_network_spec(self, name: str, spec: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from quilt_crds.names import QUILTNETWORK
+from quilt_crds.names import QUILTNETWORK, Resource
 from quilt_operator.api.client import Client
 from quilt_operator.api.events import EventRecorder
 from quilt_operator.core.health import Guard
@@ -64,13 +64,15 @@ class Cluster:
     def note(self, about: object, type_: str, reason: str, message: str) -> None:
         self.events.append(reason)
 
-    async def config_map(self, namespace: str, name: str) -> None:
+    async def find(self, path: str) -> None:
         return None
 
     async def service_cidrs(self) -> tuple[str, ...]:
         return ()
 
-    async def apply_network_status(self, name: str, uid: str, status: dict[str, Any]) -> dict[str, Any]:
+    async def apply_status(
+        self, kind: Resource, name: str, uid: str, status: dict[str, Any]
+    ) -> dict[str, Any]:
         self.writes += 1
         meta = {
             **self.item["metadata"],
