@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 from quilt_kube import proxies
@@ -22,21 +22,11 @@ class AccessError(Exception):
     """The API server cannot be addressed; the text says what is missing and what to set."""
 
 
-class Proof(Protocol):
-    """What proves who asks: `Credentials` or a `Plugin`."""
-
-    def authorization(self) -> str:
-        """Return the value of the Authorization header for a request sent now, or nothing."""
-        ...
-
-    def refused(self) -> None:
-        """Take note that the API server did not accept it (HTTP 401)."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Credentials:
-    """Whatever is given of: a file with a token (read each time), a token, a name and password."""
+    """What proves who asks: whatever is given of a file with a token (read each time), a token, a name and
+    password. A `Plugin` is the other kind.
+    """
 
     token_file: Path | None = None
     token: str = field(default="", repr=False)
@@ -71,7 +61,7 @@ class Access:
     context: str = ""
     tls: ssl.SSLContext | None = None
     proxy: str = field(default="", repr=False)
-    credentials: Proof = field(default_factory=Credentials)
+    credentials: Credentials = field(default_factory=Credentials)
     impersonation: tuple[tuple[str, str], ...] = ()
     """Headers by which somebody else is asked to be (a name may come several times)."""
 

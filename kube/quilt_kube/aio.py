@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, NoReturn, Protocol, Self
+from typing import Any, NoReturn, Self
 
 import aiohttp
 
@@ -26,30 +26,15 @@ from quilt_kube.request import (
 )
 
 
-class Sender(Protocol):
-    """What following a collection needs; all that the network can cause is UnreachableError or ApiError."""
-
-    async def send(self, request: Request, *, long: bool = False) -> bytes:
-        """Return the body of the answer; a `long` one may take any time without pauses."""
-        ...
-
-    async def stream(self, request: Request, silence: float, feed: Callable[[bytes], None]) -> None:
-        """Pass the answer on as it comes, first nothing when it begins; return when the server ends it.
-
-        Raises SilentError after `silence` seconds without a byte, and whatever `feed` raises.
-        """
-        ...
-
-
-async def follow(sender: Sender, watch: ListWatch[Any]) -> NoReturn:
+async def follow(client: Client, watch: ListWatch[Any]) -> NoReturn:
     """Follow a collection until cancelled; never raises for anything that the API server does."""
     while True:
         failure: Exception | None = None
         try:
             if watch.listing:
-                watch.page(await sender.send(watch.request(), long=True))
+                watch.page(await client.send(watch.request(), long=True))
                 continue
-            await sender.stream(watch.request(), watch.silence, watch.feed)
+            await client.stream(watch.request(), watch.silence, watch.feed)
         except FAILURES as error:
             failure = error
         await asyncio.sleep(watch.ended(failure))
@@ -64,9 +49,10 @@ def connector(access: Access, **settings: Any) -> aiohttp.TCPConnector:
 
 
 class Client:
-    """A Sender for one API server; an async context manager. `timeout` in seconds.
+    """One API server; an async context manager. `timeout` in seconds.
 
-    With `every` a stream is read at such distances in seconds, for of many events each costs less together.
+    All that the network can cause is UnreachableError or ApiError. With `every` a stream is read at such
+    distances in seconds, for of many events each costs less together.
     """
 
     def __init__(self, access: Access, *, agent: str, timeout: float = 10.0, every: float = 0.0) -> None:

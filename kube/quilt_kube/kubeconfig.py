@@ -86,7 +86,7 @@ def _access(cluster: Section, user: Section, context: str, environment: Mapping[
         if all(pair):
             load_pair(tls, *pair)
     proxy = usable_proxy(server, environment, str(section.get("proxy-url") or ""))
-    proof: Credentials | Plugin = _credentials(credentials, user["folder"])
+    proof = _credentials(credentials, user["folder"])
     if credentials.get("exec") and not proof.authorization():
         info = {name: section[name] for name in _CLUSTER_INFO if section.get(name)}
         info |= {"certificate-authority-data": base64.b64encode(authority).decode()} if authority else {}

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from quilt_kube.access import AccessError, load_pair
+from quilt_kube.access import AccessError, Credentials, load_pair
 
 # Seconds; a plugin that may talk to a person has as long as that person needs.
 _PLUGIN = 60.0
@@ -21,7 +21,7 @@ _PLUGIN = 60.0
 _EARLY = 10.0
 
 
-class Plugin:
+class Plugin(Credentials):
     """A credential plugin: run when a credential is missing or ends.
 
     `section` is the kubeconfig's `exec`, `folder` the one that a relative command is in, `cluster` what is

@@ -18,7 +18,7 @@ import structlog
 from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET, Resource
 from quilt_crds.wire import QuiltNode, QuiltSubnet
 from quilt_crds.wire_network import QuiltNetwork
-from quilt_kube.aio import Sender, follow
+from quilt_kube.aio import Client, follow
 from quilt_kube.listwatch import ListWatch
 from quilt_netlink import Address, KernelLike, Link, Monitor, MonitorLike, NetlinkError, Route
 from quilt_nodeagent.api.heartbeat import Heartbeat
@@ -60,7 +60,7 @@ class Agent:
         self,
         config: Config,
         kernel: KernelLike,
-        client: Sender,
+        client: Client,
         version: str,
         open_monitor: Callable[[], MonitorLike] = Monitor,
     ) -> None:

@@ -17,7 +17,7 @@ import structlog
 from quilt_crds.names import QUILTNODE
 from quilt_crds.wire import QuiltNode, QuiltSubnet
 from quilt_crds.wire_network import QuiltNetwork
-from quilt_kube.aio import Sender, wait
+from quilt_kube.aio import Client, wait
 from quilt_kube.backoff import Backoff
 from quilt_kube.request import ApiError, UnreachableError, read
 from quilt_nodeagent.api.registration import ensure_quiltnode, owner_reference, read_node
@@ -128,7 +128,7 @@ class NodeSource:
     And it looks whether other nodes are gone whose deleted `claims` are kept.
     """
 
-    client: Sender
+    client: Client
     name: str
     view: View
     claims: ClaimSource

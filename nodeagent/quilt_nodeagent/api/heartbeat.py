@@ -15,15 +15,13 @@ from typing import Any
 
 import structlog
 
-from quilt_crds.names import LEASE_NAMESPACE
-from quilt_kube.aio import Sender, wait
+from quilt_crds.names import LEASE, LEASE_NAMESPACE
+from quilt_kube.aio import Client, wait
 from quilt_kube.backoff import Backoff
-from quilt_kube.request import ApiError, Json, UnreachableError, create, document, read, replace
+from quilt_kube.request import ApiError, Json, UnreachableError, create, replace
 from quilt_nodeagent.metrics import Metrics
 
 log = structlog.get_logger()
-
-_LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{LEASE_NAMESPACE}/leases"
 
 
 class Heartbeat:
@@ -31,7 +29,7 @@ class Heartbeat:
 
     def __init__(
         self,
-        client: Sender,
+        client: Client,
         node: str,
         metrics: Metrics,
         *,
@@ -83,41 +81,28 @@ class Heartbeat:
                 return due
 
     async def _renew(self) -> None:
-        path = f"{_LEASES}/{self._node}"
-        lease = self._lease or await self._find(path)
+        path = LEASE.path(self._node, namespace=LEASE_NAMESPACE)
+        lease = self._lease or await self._client.find(path)
+        # Forgotten until the answer is there: after any failure the Lease is read again.
+        self._lease = None
         if lease is None:
-            body = await self._client.send(create(_LEASES, self._document({})))
+            request = create(LEASE.path(namespace=LEASE_NAMESPACE), self._document({}))
         else:
-            # Forgotten until the answer is there: after any failure the Lease is read again.
-            self._lease = None
-            body = await self._client.send(replace(path, self._document(lease["metadata"])))
-        self._lease = document(body)
-
-    async def _find(self, path: str) -> Json | None:
-        try:
-            return document(await self._client.send(read(path)))
-        except ApiError as error:
-            if not error.missing:
-                raise
-            return None
+            request = replace(path, self._document(lease["metadata"]))
+        self._lease = await self._client.ask(request)
 
     def _document(self, metadata: dict[str, Any]) -> dict[str, Any]:
-        kept = {
-            key: metadata[key] for key in ("resourceVersion", "ownerReferences", "labels") if key in metadata
+        kept = ("resourceVersion", "ownerReferences", "labels")
+        meta: dict[str, Any] = {"name": self._node, "namespace": LEASE_NAMESPACE}
+        meta |= {key: metadata[key] for key in kept if key in metadata}
+        if owner := self._owner():
+            meta["ownerReferences"] = [owner]
+        spec = {
+            "holderIdentity": self._node,
+            "leaseDurationSeconds": max(1, round(self._duration())),
+            "renewTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         }
-        owner = self._owner()
-        if owner is not None:
-            kept["ownerReferences"] = [owner]
-        return {
-            "apiVersion": "coordination.k8s.io/v1",
-            "kind": "Lease",
-            "metadata": {"name": self._node, "namespace": LEASE_NAMESPACE, **kept},
-            "spec": {
-                "holderIdentity": self._node,
-                "leaseDurationSeconds": max(1, round(self._duration())),
-                "renewTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-            },
-        }
+        return LEASE.document(meta, spec=spec)
 
     def _failed(self, error: Exception) -> None:
         self._metrics.lease_failures.inc()

@@ -6,51 +6,36 @@ from typing import Any
 
 import structlog
 
-from quilt_crds.names import API_VERSION, QUILTNODE
+from quilt_crds.names import NODE, QUILTNODE
 from quilt_crds.wire import Node, QuiltNode
-from quilt_kube.aio import Sender
-from quilt_kube.listwatch import decoder
+from quilt_kube.aio import Client
+from quilt_kube.listwatch import convert
 from quilt_kube.request import ApiError, create, read
 
 log = structlog.get_logger()
 
-_node = decoder(Node)
-_quiltnode = decoder(QuiltNode)
 
-
-async def read_node(client: Sender, name: str) -> Node:
+async def read_node(client: Client, name: str) -> Node:
     """Read the Kubernetes Node; ApiError 404 when no Node has that name."""
-    return _node(await client.send(read(f"/api/v1/nodes/{name}")))
+    return convert(await client.ask(read(NODE.path(name))), Node)
 
 
-async def ensure_quiltnode(client: Sender, name: str, owner: Node) -> QuiltNode:
+async def ensure_quiltnode(client: Client, name: str, owner: Node) -> QuiltNode:
     """Read this node's QuiltNode, created empty when absent: only an administrator fills its spec."""
     path = QUILTNODE.path(name)
-    try:
-        return _quiltnode(await client.send(read(path)))
-    except ApiError as error:
-        if not error.missing:
-            raise
-    try:
-        body = await client.send(create(QUILTNODE.path(), _document(name, owner)))
-    except ApiError as error:
-        if error.status != 409:
-            raise
-        body = await client.send(read(path))
-    log.info("quiltnode_created", node=name)
-    return _quiltnode(body)
+    found = await client.find(path)
+    if found is None:
+        meta = {"name": name, "ownerReferences": [owner_reference(owner)]}
+        try:
+            found = await client.ask(create(QUILTNODE.path(), QUILTNODE.document(meta, spec={})))
+        except ApiError as error:
+            if error.status != 409:
+                raise
+            found = await client.ask(read(path))
+        log.info("quiltnode_created", node=name)
+    return convert(found, QuiltNode)
 
 
 def owner_reference(node: Node) -> dict[str, Any]:
     """Reference that makes the garbage collector delete an object together with the Node."""
-    meta = node.metadata
-    return {"apiVersion": "v1", "kind": "Node", "name": meta.name, "uid": meta.uid}
-
-
-def _document(name: str, owner: Node) -> dict[str, Any]:
-    return {
-        "apiVersion": API_VERSION,
-        "kind": QUILTNODE.kind,
-        "metadata": {"name": name, "ownerReferences": [owner_reference(owner)]},
-        "spec": {},
-    }
+    return {"apiVersion": NODE.api, "kind": NODE.kind, "name": node.name, "uid": node.uid}

@@ -14,9 +14,9 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from quilt_crds.names import AGENT_FIELD_MANAGER, API_VERSION, QUILTNODE, wire_name
+from quilt_crds.names import AGENT_FIELD_MANAGER, QUILTNODE, wire_name
 from quilt_crds.wire import Condition, QuiltNodeStatus, find_condition
-from quilt_kube.aio import Sender
+from quilt_kube.aio import Client
 from quilt_kube.backoff import Backoff
 from quilt_kube.request import ApiError, UnreachableError, apply
 
@@ -38,7 +38,7 @@ class StatusWriter:
 
     def __init__(
         self,
-        client: Sender,
+        client: Client,
         name: str,
         facts: Callable[[], QuiltNodeStatus],
         conditions: Callable[[], list[Condition]],
@@ -103,12 +103,7 @@ class StatusWriter:
 
     async def _apply(self, conditions: tuple[Condition, ...]) -> None:
         facts = {wire_name(name): value for name, value in self._known_facts().items()}
-        document = {
-            "apiVersion": API_VERSION,
-            "kind": QUILTNODE.kind,
-            "metadata": {"name": self._name},
-            "status": {**facts, "conditions": conditions},
-        }
+        document = QUILTNODE.document({"name": self._name}, status={**facts, "conditions": conditions})
         await self._client.send(apply(QUILTNODE.path(self._name, "status"), document, AGENT_FIELD_MANAGER))
 
     def _known_facts(self) -> dict[str, Any]:
