@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from quilt_crds.names import NODE
 from quilt_crds.wire import Node
 from quilt_devcluster.errors import DevclusterError
 from quilt_kube.access import Access, make_tls
-from quilt_kube.listwatch import convert
 from quilt_kube.request import ApiError, UnreachableError, patch, read
 from quilt_kube.sync import Client
 
@@ -73,15 +73,14 @@ class KubeApi:
     def label_node(self, name: str, labels: dict[str, str]) -> None:
         """Give the Node `name` labels that its kubelet may not. Raises DevclusterError when refused."""
         try:
-            self._client.send(patch(f"/api/v1/nodes/{name}", {"metadata": {"labels": labels}}))
+            self._client.send(patch(NODE.path(name), {"metadata": {"labels": labels}}))
         except ApiError as error:
             raise DevclusterError(f"Labeling {name} was refused: {error}.") from error
 
     def delete_node(self, name: str) -> None:
         """Delete the Node `name`; one that does not exist is fine."""
-        self._client.delete(f"/api/v1/nodes/{name}")
+        self._client.delete(NODE.path(name))
 
     def nodes(self) -> dict[str, bool]:
         """Return the registered nodes by name, with whether each is Ready."""
-        found = (convert(item, Node) for item in self._client.items("/api/v1/nodes"))
-        return {node.metadata.name: node.ready for node in found}
+        return {node.name: node.ready for node in self._client.objects(NODE.path(), Node)}

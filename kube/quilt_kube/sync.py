@@ -8,11 +8,12 @@ from __future__ import annotations
 import http.client
 from collections.abc import Mapping
 from contextlib import closing
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from quilt_kube.access import Access, AccessError
 from quilt_kube.connections import notice_loss
+from quilt_kube.listwatch import convert
 from quilt_kube.proxies import authorization
 from quilt_kube.request import (
     ApiError,
@@ -26,6 +27,8 @@ from quilt_kube.request import (
     document,
     read,
 )
+
+T = TypeVar("T")
 
 
 class _Connection(http.client.HTTPConnection):
@@ -95,6 +98,10 @@ class Client:
         """Read a list's objects."""
         found: list[Json] = self.get(path, query).get("items") or []
         return found
+
+    def objects(self, path: str, kind: type[T]) -> tuple[T, ...]:
+        """Read a list's objects, each as `kind`, a msgspec struct."""
+        return tuple(convert(item, kind) for item in self.items(path))
 
     def text(self, path: str) -> str:
         """Read something that is not JSON, such as a log."""

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
-from quilt_cli.core import objects
-from quilt_cli.core.objects import Workload
+from quilt_cli.core.objects import Workload, system_pod, workload
 from quilt_cli.core.snapshot import Snapshot
 from quilt_crds.names import (
+    DAEMONSET,
     DEFAULT_NETWORK,
+    DEPLOYMENT,
+    NODE,
     NODE_DAEMONSET,
     OPERATOR_DEPLOYMENT,
+    POD,
     QUILTNETWORK,
     QUILTNODE,
     QUILTSUBNET,
+    Resource,
 )
 from quilt_crds.wire import Node, QuiltNode, QuiltSubnet
 from quilt_crds.wire_network import QuiltNetwork
-from quilt_kube.listwatch import convert
-from quilt_kube.request import ApiError, Json
+from quilt_kube.request import ApiError
 from quilt_kube.sync import Client
 
 _PODS = {"labelSelector": "app.kubernetes.io/name=quilt-mesh,app.kubernetes.io/component in (node,operator)"}
@@ -44,40 +46,34 @@ def snapshot(client: Client) -> Snapshot:
     """Read all that `quiltctl status` needs; raises UnreachableError, and ApiError for our own kinds."""
     results, refused = together(
         {
-            "networks": lambda: client.items(QUILTNETWORK.path()),
-            "quiltnodes": lambda: client.items(QUILTNODE.path()),
-            "subnets": lambda: client.items(QUILTSUBNET.path()),
-            "nodes": lambda: client.items("/api/v1/nodes"),
-            "pods": lambda: client.items("/api/v1/pods", _PODS),
-            "daemonsets": lambda: _named(client, "daemonsets", NODE_DAEMONSET),
-            "deployments": lambda: _named(client, "deployments", OPERATOR_DEPLOYMENT),
+            "networks": lambda: client.objects(QUILTNETWORK.path(), QuiltNetwork),
+            "quiltnodes": lambda: client.objects(QUILTNODE.path(), QuiltNode),
+            "subnets": lambda: client.objects(QUILTSUBNET.path(), QuiltSubnet),
+            "nodes": lambda: client.objects(NODE.path(), Node),
+            "pods": lambda: tuple(map(system_pod, client.items(POD.path(), _PODS))),
+            "daemonsets": lambda: find_workload(client, DAEMONSET, NODE_DAEMONSET),
+            "deployments": lambda: find_workload(client, DEPLOYMENT, OPERATOR_DEPLOYMENT),
         }
     )
     own = [refused[name] for name in ("networks", "quiltnodes", "subnets") if name in refused]
     installed = not any(error.missing for error in own)
     if installed and own:
         raise own[0]
-    networks = [convert(raw, QuiltNetwork) for raw in results.get("networks", [])]
+    networks = results.get("networks", ())
     return Snapshot(
         installed=installed,
         network=next((item for item in networks if item.name == DEFAULT_NETWORK), None),
-        mesh_nodes=tuple(convert(raw, QuiltNode) for raw in results.get("quiltnodes", ())),
-        subnets=tuple(convert(raw, QuiltSubnet) for raw in results.get("subnets", ())),
-        kube_nodes=_all(results, "nodes", partial(convert, kind=Node)),
-        pods=_all(results, "pods", objects.system_pod),
-        agents=_workload("DaemonSet", results.get("daemonsets")),
-        operator=_workload("Deployment", results.get("deployments")),
+        mesh_nodes=results.get("quiltnodes", ()),
+        subnets=results.get("subnets", ()),
+        kube_nodes=results.get("nodes"),
+        pods=results.get("pods"),
+        agents=results.get("daemonsets"),
+        operator=results.get("deployments"),
         unreadable={name: str(error) for name, error in refused.items() if error not in own},
     )
 
 
-def _named(client: Client, plural: str, name: str) -> list[Json]:
-    return client.items(f"/apis/apps/v1/{plural}", {"fieldSelector": f"metadata.name={name}"})
-
-
-def _workload(kind: str, found: list[Json] | None) -> Workload | None:
-    return objects.workload(kind, found[0]) if found else None
-
-
-def _all(results: Mapping[str, Any], name: str, parse: Callable[[Json], Any]) -> Any:
-    return tuple(map(parse, results[name])) if name in results else None
+def find_workload(client: Client, kind: Resource, name: str) -> Workload | None:
+    """Read the DaemonSet or Deployment of a name, in whatever namespace it is."""
+    found = client.items(kind.path(), {"fieldSelector": f"metadata.name={name}"})
+    return workload(kind.kind, found[0]) if found else None

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from quilt_cli.api.read import snapshot, together
 from quilt_cli.core.cluster_facts import ClusterFacts, ForeignNetwork
+from quilt_cli.core.objects import at, text
 from quilt_cli.core.snapshot import Snapshot
-from quilt_crds.names import NODE_DAEMONSET, QUILTNETWORK, QUILTNODE, QUILTSUBNET
+from quilt_crds.names import (
+    DAEMONSET,
+    NAMESPACE,
+    NODE,
+    NODE_DAEMONSET,
+    QUILTNETWORK,
+    QUILTNODE,
+    QUILTSUBNET,
+    SERVICECIDR,
+)
 from quilt_crds.wire import Node
-from quilt_kube.listwatch import convert
 from quilt_kube.request import Json
 from quilt_kube.sync import Client
 
 _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-_SERVICE_CIDRS = ("/apis/networking.k8s.io/v1/servicecidrs", "/apis/networking.k8s.io/v1beta1/servicecidrs")
+_SERVICE_CIDRS = (SERVICECIDR.path(), "/apis/networking.k8s.io/v1beta1/servicecidrs")
 _CNI_FOLDER = "/etc/cni/net.d"
 _KNOWN = ("flannel", "calico-node", "cilium", "kindnet", "antrea-agent", "weave-net", "kube-router", "canal")
 
@@ -26,21 +34,20 @@ def cluster_facts(client: Client, namespace: str) -> ClusterFacts:
         {
             "version": lambda: client.get("/version")["gitVersion"],
             "crds": lambda: _crds(client),
-            "daemonsets": lambda: client.items("/apis/apps/v1/daemonsets"),
+            "foreign": lambda: tuple(filter(None, map(_foreign, client.items(DAEMONSET.path())))),
             "services": lambda: _service_cidrs(client),
-            "nodes": lambda: client.items("/api/v1/nodes"),
+            "nodes": lambda: client.objects(NODE.path(), Node),
             "security": lambda: _pod_security(client, namespace),
             "mesh": lambda: snapshot(client),
         }
     )
-    nodes, daemonsets = results.get("nodes"), results.get("daemonsets")
     return ClusterFacts(
         version=str(results.get("version", "")),
         namespace=namespace,
         crds=results.get("crds"),
-        foreign=None if daemonsets is None else tuple(filter(None, map(_foreign, daemonsets))),
+        foreign=results.get("foreign"),
         service_cidrs=results.get("services"),
-        nodes=None if nodes is None else tuple(convert(raw, Node) for raw in nodes),
+        nodes=results.get("nodes"),
         pod_security=results.get("security"),
         mesh=results.get("mesh", Snapshot(installed=False)),
     )
@@ -66,19 +73,18 @@ def _service_cidrs(client: Client) -> tuple[str, ...]:
 
 
 def _pod_security(client: Client, namespace: str) -> str:
-    found = client.find(f"/api/v1/namespaces/{namespace}") or {}
-    labels = (found.get("metadata") or {}).get("labels") or {}
-    return str(labels.get("pod-security.kubernetes.io/enforce", ""))
+    found = client.find(NAMESPACE.path(namespace))
+    return text(found, "metadata", "labels", "pod-security.kubernetes.io/enforce")
 
 
 def _foreign(raw: Json) -> ForeignNetwork | None:
     name, namespace = raw["metadata"]["name"], raw["metadata"]["namespace"]
-    pod: Mapping[str, Any] = ((raw.get("spec") or {}).get("template") or {}).get("spec") or {}
     if name == NODE_DAEMONSET:
         return None
     if any(known in name for known in _KNOWN):
         return ForeignNetwork(namespace, name, "is another pod network")
-    paths = [(volume.get("hostPath") or {}).get("path", "") for volume in pod.get("volumes") or []]
+    volumes = at(raw, "spec", "template", "spec", "volumes") or []
+    paths = [text(volume, "hostPath", "path") for volume in volumes]
     if any(path.rstrip("/") == _CNI_FOLDER for path in paths):
         return ForeignNetwork(namespace, name, f"mounts {_CNI_FOLDER} of the host")
     return None

@@ -5,13 +5,11 @@ Raw JSON in, frozen values out: an object that an older or newer version wrote m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from quilt_crds.names import READY
-from quilt_crds.wire import Condition, find_condition
-from quilt_kube.listwatch import convert
 
 Raw = Mapping[str, Any]
 # A container engine tells the same failure at three levels, each quoting the one below.
@@ -48,52 +46,57 @@ class SystemPod:
     component: str
     ready: bool
     trouble: str = ""
-    restarts: int = 0
+
+
+def at(raw: Any, *keys: str) -> Any:
+    """Return what is below `keys`, None where a level is missing."""
+    for key in keys:
+        raw = raw.get(key) if isinstance(raw, Mapping) else None
+    return raw
+
+
+def text(raw: Any, *keys: str) -> str:
+    """Return the text below `keys`, empty without one."""
+    return str(at(raw, *keys) or "")
 
 
 def workload(kind: str, raw: Raw) -> Workload:
     """A DaemonSet or Deployment."""
-    status, spec = _status(raw), raw.get("spec") or {}
     if kind == "DaemonSet":
-        counts = ("desiredNumberScheduled", "updatedNumberScheduled", "numberReady")
-        wanted, updated, ready = (int(status.get(name) or 0) for name in counts)
+        names = ("desiredNumberScheduled", "updatedNumberScheduled", "numberReady")
+        wanted, updated, ready = (int(at(raw, "status", name) or 0) for name in names)
     else:
-        wanted = int(spec.get("replicas", 1))
-        updated, ready = (int(status.get(name) or 0) for name in ("updatedReplicas", "readyReplicas"))
-    containers = ((spec.get("template") or {}).get("spec") or {}).get("containers") or [{}]
-    labels = raw["metadata"].get("labels") or {}
+        wanted = int((raw.get("spec") or {}).get("replicas", 1))
+        updated, ready = (int(at(raw, "status", name) or 0) for name in ("updatedReplicas", "readyReplicas"))
+    containers = at(raw, "spec", "template", "spec", "containers") or [{}]
     return Workload(
         kind=kind,
-        namespace=str(raw["metadata"].get("namespace") or ""),
-        name=_name(raw),
+        namespace=text(raw, "metadata", "namespace"),
+        name=text(raw, "metadata", "name"),
         wanted=wanted,
         updated=updated,
         ready=ready,
-        image=str(containers[0].get("image") or ""),
-        version=str(labels.get("app.kubernetes.io/version") or ""),
-        chart=str(labels.get("helm.sh/chart") or ""),
+        image=text(containers[0], "image"),
+        version=text(raw, "metadata", "labels", "app.kubernetes.io/version"),
+        chart=text(raw, "metadata", "labels", "helm.sh/chart"),
     )
 
 
 def system_pod(raw: Raw) -> SystemPod:
     """A pod of the mesh."""
-    status = _status(raw)
-    containers = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
-    ready = find_condition((convert(item, Condition) for item in status.get("conditions") or ()), READY)
-    labels = raw["metadata"].get("labels") or {}
+    conditions = at(raw, "status", "conditions") or ()
     return SystemPod(
-        namespace=str(raw["metadata"].get("namespace") or ""),
-        name=_name(raw),
-        node=str((raw.get("spec") or {}).get("nodeName") or ""),
-        component=str(labels.get("app.kubernetes.io/component") or ""),
-        ready=ready is not None and ready.status == "True",
-        trouble=_trouble(status, containers),
-        restarts=sum(int(item.get("restartCount") or 0) for item in containers),
+        namespace=text(raw, "metadata", "namespace"),
+        name=text(raw, "metadata", "name"),
+        node=text(raw, "spec", "nodeName"),
+        component=text(raw, "metadata", "labels", "app.kubernetes.io/component"),
+        ready=any((item.get("type"), item.get("status")) == (READY, "True") for item in conditions),
+        trouble=_trouble(raw.get("status") or {}),
     )
 
 
-def _trouble(status: Raw, containers: Iterable[Raw]) -> str:
-    for item in containers:
+def _trouble(status: Raw) -> str:
+    for item in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
         if trouble := _container_trouble(item):
             return f"container {item['name']} {trouble}"
     if status.get("phase") in {"Pending", "Failed", "Unknown"}:
@@ -104,24 +107,15 @@ def _trouble(status: Raw, containers: Iterable[Raw]) -> str:
 
 
 def _container_trouble(container: Raw) -> str:
-    state, before = container.get("state") or {}, container.get("lastState") or {}
-    waiting, ended = state.get("waiting"), state.get("terminated") or before.get("terminated") or {}
-    if waiting and waiting.get("reason") == "CrashLoopBackOff":
+    reason, stopped = text(container, "state", "waiting", "reason"), at(container, "state", "terminated")
+    ended = stopped or at(container, "lastState", "terminated") or {}
+    if reason == "CrashLoopBackOff":
         count = container.get("restartCount") or 0
         return f"crashes: exit code {ended.get('exitCode', '?')}, restarted {count} times"
-    if waiting and waiting.get("reason") not in {"ContainerCreating", "PodInitializing", None}:
-        message = str(waiting.get("message") or "")
+    if reason not in {"ContainerCreating", "PodInitializing", ""}:
+        message = text(container, "state", "waiting", "message")
         message = message if len(message) <= _MESSAGE_SHOWN else message[:_MESSAGE_SHOWN] + "…"
-        return f"waits: {waiting['reason']} {message}".strip()
-    if state.get("terminated") and ended.get("exitCode"):
+        return f"waits: {reason} {message}".strip()
+    if stopped and ended.get("exitCode"):
         return f"ended with exit code {ended['exitCode']}"
     return ""
-
-
-def _status(raw: Raw) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = raw.get("status") or {}
-    return found
-
-
-def _name(raw: Raw) -> str:
-    return str((raw.get("metadata") or {}).get("name") or "")
