@@ -9,7 +9,7 @@ newer release can be read; nothing here is trusted to be well-formed. The networ
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -72,11 +72,6 @@ class Condition(Wire, frozen=True):
             self, message=text, last_transition_time=since or now, observed_generation=seen
         )
 
-    def wire(self) -> dict[str, Any]:
-        """Return the JSON of the condition."""
-        found: dict[str, Any] = msgspec.to_builtins(self)
-        return found
-
 
 def find_condition(conditions: Iterable[Condition], type_: str) -> Condition | None:
     """Return the condition of that type, or None."""
@@ -132,8 +127,8 @@ class SubnetSpec(Wire, frozen=True):
     node: str = ""
 
 
-class Mesh(Wire, frozen=True):
-    """What peers do with a claim."""
+class Mesh(Wire, frozen=True, omit_defaults=True):
+    """What peers do with a claim; what is empty is left out when it is sent."""
 
     phase: str = ""
     host_ip: str = ""

@@ -1,17 +1,21 @@
-"""The asyncio sender, over aiohttp. It needs the `agent` or `operator` extra."""
+"""The asyncio sender, over aiohttp. It needs the `agent` or `operator` extra.
+
+An API server can disappear in two ways that no client is notified of. One whose machine lost power sends
+neither FIN nor RST: only TCP itself can notice, by probes that nobody answers (tcp(7)). One whose process
+hangs has a kernel that answers them: there the missing bookmark shows it (`listwatch.SILENCE`).
+"""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, Final, NoReturn, Self
 
 import aiohttp
 
 from quilt_kube.access import Access, AccessError
-from quilt_kube.connections import CONNECT, open_socket
 from quilt_kube.listwatch import FAILURES, ListWatch
 from quilt_kube.request import (
     ApiError,
@@ -24,6 +28,14 @@ from quilt_kube.request import (
     document,
     read,
 )
+
+# Seconds.
+CONNECT: Final = 5.0
+"""A working server accepts a connection within this time; the next attempt may be led to another one."""
+_FIRST_PROBE = 6
+_PROBES_EVERY = 3
+# By then unanswered probes, or data that nobody acknowledged, end a connection.
+_GIVEN_UP_AFTER = 15
 
 
 async def follow(client: Client, watch: ListWatch[Any]) -> NoReturn:
@@ -44,8 +56,22 @@ def connector(access: Access, **settings: Any) -> aiohttp.TCPConnector:
     """Return a pool of connections to an API server, of which none outlives the other end for long."""
     # The address is a Service or a name that may move: no DNS answer is kept for long.
     return aiohttp.TCPConnector(
-        ssl=access.tls or True, ttl_dns_cache=10, socket_factory=open_socket, **settings
+        ssl=access.tls or True, ttl_dns_cache=10, socket_factory=_open_socket, **settings
     )
+
+
+def _open_socket(address: tuple[Any, ...]) -> socket.socket:
+    """Make a socket for an address as getaddrinfo gives it."""
+    family, kind, protocol, *_ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        (socket.TCP_KEEPIDLE, _FIRST_PROBE),
+        (socket.TCP_KEEPINTVL, _PROBES_EVERY),
+        (socket.TCP_USER_TIMEOUT, _GIVEN_UP_AFTER * 1000),
+    ):
+        made.setsockopt(socket.IPPROTO_TCP, option, value)
+    return made
 
 
 class Client:
@@ -67,9 +93,7 @@ class Client:
         self._session = aiohttp.ClientSession(connector=connector(self.access, limit=0))
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._session is not None:
             await self._session.close()
 

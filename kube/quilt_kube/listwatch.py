@@ -22,7 +22,15 @@ import msgspec
 import structlog
 
 from quilt_kube.backoff import Backoff
-from quilt_kube.request import ApiError, Request, SilentError, UnreachableError, not_kubernetes, read
+from quilt_kube.request import (
+    ApiError,
+    Request,
+    SilentError,
+    Status,
+    UnreachableError,
+    not_kubernetes,
+    read,
+)
 
 # Seconds.
 SILENCE: Final = 70.0
@@ -57,10 +65,6 @@ class _Meta(msgspec.Struct, rename={"resource_version": "resourceVersion", "more
     more: str = ""
 
 
-class _Any(msgspec.Struct):
-    metadata: _Meta = msgspec.field(default_factory=_Meta)
-
-
 class _Page(msgspec.Struct):
     metadata: _Meta = msgspec.field(default_factory=_Meta)
     items: list[msgspec.Raw] | None = None
@@ -71,15 +75,9 @@ class _Event(msgspec.Struct):
     object: msgspec.Raw
 
 
-class _Failure(msgspec.Struct):
-    code: int = 0
-    message: str = ""
-
-
 _decode_page = msgspec.json.Decoder(_Page).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
-_decode_any = msgspec.json.Decoder(_Any).decode
-_decode_failure = msgspec.json.Decoder(_Failure).decode
+_decode_failure = msgspec.json.Decoder(Status).decode
 
 
 class ListWatch(Generic[T]):
@@ -219,9 +217,9 @@ class ListWatch(Generic[T]):
         event = _decode_event(line)
         if event.type == "ERROR":
             failure = _decode_failure(event.object)
-            raise ApiError(failure.code, failure.message)
+            raise ApiError(failure.code, failure.message, failure.reason)
         if event.type == "BOOKMARK":
-            self.version = _decode_any(event.object).metadata.resource_version or self.version
+            self.version = _decode_page(event.object).metadata.resource_version or self.version
             return
         item = self._decode(event.object)
         self.version = item.metadata.resource_version or self.version

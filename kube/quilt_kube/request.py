@@ -73,9 +73,10 @@ class ApiError(Exception):
         return self.status in {401, 403, 429, 500, 502, 503, 504}
 
 
-class _Status(msgspec.Struct):
-    """The part of a Kubernetes Status object that people need."""
+class Status(msgspec.Struct):
+    """What a refusal says (meta.k8s.io's Status), as an answer or in a watch."""
 
+    code: int = 0
     message: str = ""
     reason: str = ""
 
@@ -149,9 +150,9 @@ def check(status: int, body: bytes, reason: str = "", retry_after: str = "") -> 
     if status < 400:
         return
     try:
-        found = msgspec.json.decode(body, type=_Status)
+        found = msgspec.json.decode(body, type=Status)
     except msgspec.DecodeError:
-        found = _Status(body[:200].decode(errors="replace").strip())
+        found = Status(message=body[:200].decode(errors="replace").strip())
     wait = float(retry_after) if retry_after.isdecimal() else 0.0
     raise ApiError(status, found.message or reason or "refused", found.reason or reason, wait)
 

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from quilt_kube.access import Access, AccessError
-from quilt_kube.connections import notice_loss
 from quilt_kube.listwatch import convert
 from quilt_kube.proxies import authorization
 from quilt_kube.request import (
@@ -31,26 +30,16 @@ from quilt_kube.request import (
 T = TypeVar("T")
 
 
-class _Connection(http.client.HTTPConnection):
-    """A connection to an API server, by its proxy if there is one; `connect` includes TLS."""
-
-    def __init__(self, access: Access, timeout: float) -> None:
-        server, proxy = urlsplit(access.server), urlsplit(access.proxy)
-        self._tls = access.tls
-        self._name = server.hostname or ""
-        port = server.port or (443 if access.tls else 80)
-        if access.proxy:
-            super().__init__(proxy.hostname or "", proxy.port or 80, timeout=timeout)
-        else:
-            super().__init__(self._name, port, timeout=timeout)
-        if access.proxy and access.tls:
-            self.set_tunnel(self._name, port, authorization(access.proxy))
-
-    def connect(self) -> None:
-        super().connect()
-        notice_loss(self.sock)
-        if self._tls is not None:
-            self.sock = self._tls.wrap_socket(self.sock, server_hostname=self._name)
+def _connection(access: Access, timeout: float) -> http.client.HTTPConnection:
+    """Return a connection that will be made to an API server, by its proxy if there is one."""
+    server, way = urlsplit(access.server), urlsplit(access.proxy or access.server)
+    host, port = way.hostname or "", way.port or (443 if access.tls and not access.proxy else 80)
+    if access.tls is None:
+        return http.client.HTTPConnection(host, port, timeout=timeout)
+    made = http.client.HTTPSConnection(host, port, timeout=timeout, context=access.tls)
+    if access.proxy:
+        made.set_tunnel(server.hostname or "", server.port or 443, authorization(access.proxy))
+    return made
 
 
 class Client:
@@ -65,7 +54,7 @@ class Client:
         """Return the body of the answer; a pause of `timeout` seconds in it is a failure."""
         data = request.body
         try:
-            with closing(_Connection(self.access, timeout or self._timeout)) as connection:
+            with closing(_connection(self.access, timeout or self._timeout)) as connection:
                 connection.putrequest(request.method, self._target(request), skip_accept_encoding=True)
                 for name, value in self._headers(request):
                     connection.putheader(name, value)

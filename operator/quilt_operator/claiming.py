@@ -125,7 +125,7 @@ class Claimer:
     async def _post(self, claim: QuiltSubnet) -> dict[str, object]:
         while True:
             try:
-                raw = await self.client.create_claim(claim.cidr, claim.spec.network, claim.node, claim.mesh)
+                raw = await self.client.create_claim(claim)
             except ApiError as error:
                 if not error.exists:
                     raise

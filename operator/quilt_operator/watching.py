@@ -19,7 +19,7 @@ import kopf
 import structlog
 
 from quilt_crds.names import GROUP, QUILTNETWORK, QUILTNODE, VERSION
-from quilt_kube.connections import CONNECT
+from quilt_kube.aio import CONNECT
 from quilt_operator.api.client import Client
 from quilt_operator.audit import Audit
 from quilt_operator.world import NODES, World

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
 import pytest
+from msgspec import to_builtins
 from msgspec.structs import replace
 
 from quilt_crds.names import NODE, QUILTNETWORK, QUILTNODE, QUILTSUBNET, Resource, claim_name
@@ -58,19 +59,19 @@ class Api:
     def next(self) -> str:
         return str(next(self._versions))
 
-    async def create_claim(self, cidr: str, network: str, node: str, mesh: Mesh) -> Json:
+    async def create_claim(self, claim: QuiltSubnet) -> Json:
+        cidr, name = claim.cidr, claim.name
         self.posts += 1
         if cidr in self.refused:
             raise ApiError(422, self.refused[cidr], "Invalid")
-        name, version = claim_name(cidr), self.next()
+        version = self.next()
         if name in self.claims:
             raise ApiError(409, "exists", "AlreadyExists")
         # Versions are seconds: of two claims the first is the older one.
         created = datetime.fromtimestamp(int(version), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         meta = {"name": name, "uid": f"uid-{version}", "resourceVersion": version}
         meta["creationTimestamp"] = created
-        spec = {"cidr": cidr, "network": network, "node": node}
-        self.claims[name] = {"metadata": meta, "spec": spec, "mesh": _wire(mesh)}
+        self.claims[name] = {"metadata": meta, "spec": to_builtins(claim.spec), "mesh": _wire(claim.mesh)}
         return self.claims[name]
 
     async def publish(self, claim: QuiltSubnet, mesh: Mesh) -> Json:

@@ -70,7 +70,7 @@ def test_contracts_hold() -> None:
         ("multicast/quilt_pim/service.py", "import quilt_nodeagent.core.peers"),
         ("multicast/quilt_pim/core/ring.py", "import quilt_multicast.exchange"),
         ("multicast/quilt_multicast/copies.py", "import quilt_multicast.engine"),
-        ("operator/quilt_operator/core/offence.py", "import quilt_kube.connections"),
+        ("operator/quilt_operator/core/offence.py", "import quilt_kube.aio"),
         ("operator/quilt_operator/api/offence.py", "import quilt_operator.world"),
         ("operator/quilt_operator/offence.py", "import quilt_operator.leader"),
     ],

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import aiohttp
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.exceptions import ApiException
+from msgspec import to_builtins
 from multidict import CIMultiDict
 
 from quilt_crds.names import (
@@ -29,7 +30,6 @@ from quilt_crds.names import (
     QUILTSUBNET,
     SERVICECIDR,
     Resource,
-    claim_name,
 )
 from quilt_crds.wire import Mesh, Node, QuiltSubnet
 from quilt_kube import aio
@@ -63,12 +63,6 @@ _EVERY = 0.25
 T = TypeVar("T", bound=Identified)
 
 
-class Lease(Protocol):
-    """What says until when (monotonic) this process may write."""
-
-    held_until: float
-
-
 class Client(aio.Client):
     """An API server with credentials; one for the process and the event loop that runs.
 
@@ -76,18 +70,21 @@ class Client(aio.Client):
     """
 
     def __init__(
-        self, access: Access, lease: Lease | None = None, connections: ApiClient | None = None
+        self,
+        access: Access,
+        connections: ApiClient | None = None,
+        held_until: Callable[[], float] = lambda: float("inf"),
     ) -> None:
-        """Make one; with a `lease` it writes only while that is held."""
+        """Make one; it writes until `held_until()` alone, by the monotonic clock."""
         super().__init__(access, agent=USER_AGENT, every=_EVERY)
         self._long = _LONG
-        self._lease = lease
+        self._held_until = held_until
         self._refused = False
         self._api = connections or _official_client(access)
 
-    def fenced(self, lease: Lease) -> Client:
-        """Return a client of the same connections that writes only while `lease` is held."""
-        return Client(self.access, lease, self._api)
+    def fenced(self, held_until: Callable[[], float]) -> Client:
+        """Return a client of the same connections that writes while the leader's Lease is held alone."""
+        return Client(self.access, self._api, held_until)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -115,7 +112,7 @@ class Client(aio.Client):
         if request.method == "GET":
             return await super().ask(request)
         code = "unreachable"
-        if self._lease is not None and time.monotonic() >= self._lease.held_until:
+        if time.monotonic() >= self._held_until():
             raise UnreachableError(
                 f"{request.method} {request.path} was not sent: this process does not hold the leader's Lease"
             )
@@ -133,16 +130,16 @@ class Client(aio.Client):
         """Return all objects of a collection, decoded as `kind`, and the resourceVersion of the list."""
         return decode_list(await self.send(read(path, accept=accept), long=True), kind)
 
-    async def create_claim(self, cidr: str, network: str, node: str, mesh: Mesh) -> Json:
-        """QuiltSubnet `cidr` for `node`; ApiError.exists when it is taken."""
-        spec = {"cidr": cidr, "network": network, "node": node}
-        published = {key: value for key, value in _mesh(mesh).items() if value is not None}
-        body = QUILTSUBNET.document({"name": claim_name(cidr)}, spec=spec, mesh=published)
+    async def create_claim(self, claim: QuiltSubnet) -> Json:
+        """Make a claim; ApiError.exists when its subnet is taken."""
+        body = QUILTSUBNET.document({"name": claim.name}, spec=claim.spec, mesh=claim.mesh)
         return await self.ask(create(QUILTSUBNET.path(), body, OPERATOR_FIELD_MANAGER))
 
     async def publish(self, claim: QuiltSubnet, mesh: Mesh) -> Json:
         """Change what a claim publishes; ApiError.conflict when the claim is not as it was seen."""
-        body = {"metadata": {"resourceVersion": str(claim.version), "uid": claim.uid}, "mesh": _mesh(mesh)}
+        # null removes a field in a merge patch.
+        published = {"hostIP": None, "releasedAt": None, **to_builtins(mesh)}
+        body = {"metadata": {"resourceVersion": str(claim.version), "uid": claim.uid}, "mesh": published}
         return await self.ask(patch(QUILTSUBNET.path(claim.name), body, OPERATOR_FIELD_MANAGER))
 
     async def delete_claim(self, claim: QuiltSubnet) -> None:
@@ -186,7 +183,7 @@ class Client(aio.Client):
                 request.method,
                 self.access.server + request.target,
                 CIMultiDict(self._headers(request)),
-                request.document,
+                to_builtins(request.document),
                 _request_timeout=limits,
             )
         except ApiException as error:
@@ -221,12 +218,3 @@ def _resource(path: str) -> str:
         start += 2
     resource = parts[start] if len(parts) > start else "?"
     return f"{resource}/status" if parts[-1] == "status" else resource
-
-
-def _mesh(mesh: Mesh) -> dict[str, str | None]:
-    # null removes a field in a merge patch.
-    return {
-        "phase": mesh.phase,
-        "hostIP": mesh.host_ip or None,
-        "releasedAt": mesh.released_at or None,
-    }

@@ -81,7 +81,7 @@ def test_a_condition_keeps_its_time_until_its_status_changes() -> None:
     reworded = Condition("Ready", "False", "Exhausted", "no subnet free").settled(first, LATER)
     assert reworded.last_transition_time == EARLIER
     changed = Condition("Ready", "True", "Routed").settled(reworded, LATER)
-    assert changed.wire() == {
+    assert msgspec.to_builtins(changed) == {
         "type": "Ready",
         "status": "True",
         "reason": "Routed",
