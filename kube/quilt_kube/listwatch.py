@@ -16,6 +16,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Final, Generic, Protocol, TypeVar, get_args, get_origin
 
 import msgspec
@@ -80,6 +81,7 @@ _decode_event = msgspec.json.Decoder(_Event).decode
 _decode_failure = msgspec.json.Decoder(Status).decode
 
 
+@dataclass(eq=False)
 class ListWatch(Generic[T]):
     """The state of following the objects at `path`, each decoded as `kind` (a msgspec struct with metadata).
 
@@ -89,46 +91,39 @@ class ListWatch(Generic[T]):
     fieldSelector.
     """
 
-    def __init__(
-        self,
-        path: str,
-        kind: type[T],
-        *,
-        listed: Callable[[Iterable[T]], None],
-        changed: Callable[[Sequence[tuple[str, T]]], None],
-        query: Mapping[str, str] | None = None,
-        limit: int = 0,
-        silence: float = SILENCE,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.path = path
-        self.name = path.rsplit("/", 1)[-1]
-        self.silence = silence
-        """Seconds without a byte after which a sender gives up a watch."""
-        self.version = ""
-        """The resourceVersion to go on from; empty when only a list helps."""
-        self.received_at = -float("inf")
-        """When the API server last sent anything here, by `clock`."""
-        self.connected = False
-        """Whether the last contact with the API server went well."""
-        self._query = dict(query or {})
-        self._limit = limit
-        self._listed = listed
-        self._changed = changed
-        self._clock = clock
-        self._decode = decoder(kind)
-        self._pages: list[_Page] = []
-        self._begun = b""
-        self._came = False
-        self._stale = False
-        self._backoff = Backoff()
-        self._complained = False
-        self._made = clock()
+    path: str
+    kind: type[T]
+    _: KW_ONLY
+    listed: Callable[[Iterable[T]], None]
+    changed: Callable[[Sequence[tuple[str, T]]], None]
+    query: Mapping[str, str] | None = None
+    limit: int = 0
+    silence: float = SILENCE
+    """Seconds without a byte after which a sender gives up a watch."""
+    clock: Callable[[], float] = time.monotonic
+    version: str = field(default="", init=False)
+    """The resourceVersion to go on from; empty when only a list helps."""
+    received_at: float = field(default=-float("inf"), init=False)
+    """When the API server last sent anything here, by `clock`."""
+    connected: bool = field(default=False, init=False)
+    """Whether the last contact with the API server went well."""
+    _pages: list[_Page] = field(default_factory=list, init=False)
+    _begun: bytes = field(default=b"", init=False)
+    _came: bool = field(default=False, init=False)
+    _stale: bool = field(default=False, init=False)
+    _backoff: Backoff = field(default_factory=Backoff, init=False)
+    _complained: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self.name = self.path.rsplit("/", 1)[-1]
+        self._query = dict(self.query or {})
+        self._decode = decoder(self.kind)
+        self._made = self.clock()
 
     @property
     def age(self) -> float:
         """Seconds since the API server last sent anything here, or since the beginning."""
-        return self._clock() - max(self.received_at, self._made)
+        return self.clock() - max(self.received_at, self._made)
 
     @property
     def listing(self) -> bool:
@@ -146,7 +141,7 @@ class ListWatch(Generic[T]):
             self._pages.clear()
         if not self.version:
             more = self._pages[-1].metadata.more if self._pages else ""
-            page = {"limit": str(self._limit)} if self._limit else {}
+            page = {"limit": str(self.limit)} if self.limit else {}
             return read(self.path, {**self._query, **page, **({"continue": more} if more else {})})
         self._begun, self._came = b"", False
         watch = {
@@ -168,7 +163,7 @@ class ListWatch(Generic[T]):
         pages, self._pages = self._pages, []
         self.version = page.metadata.resource_version
         # One by one: thousands of decoded objects at once would leave holes in memory.
-        self._listed(self._decode(item) for page in pages for item in page.items or ())
+        self.listed(self._decode(item) for page in pages for item in page.items or ())
 
     def feed(self, data: bytes) -> None:
         """Accept what was read of a watch's answer: nothing when it begins, then lines in pieces of any size.
@@ -189,7 +184,7 @@ class ListWatch(Generic[T]):
         finally:
             # What came before a failure counts: the watch continues behind it.
             if events:
-                self._changed(events)
+                self.changed(events)
 
     def ended(self, error: Exception | None = None) -> float:
         """Take note of how a request failed, or that a watch ended; return the seconds to wait.
@@ -226,7 +221,7 @@ class ListWatch(Generic[T]):
         events.append((event.type, item))
 
     def _alive(self) -> None:
-        self.received_at = self._clock()
+        self.received_at = self.clock()
         if not self.connected:
             self.connected, self._complained = True, False
             log.info("api_watch_connected", watch=self.name)

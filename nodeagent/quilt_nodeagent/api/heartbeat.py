@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime
 from math import inf
 from typing import Any
@@ -24,25 +25,19 @@ from quilt_nodeagent.metrics import Metrics
 log = structlog.get_logger()
 
 
+@dataclass
 class Heartbeat:
     """Renews the Lease `node` each `interval()` seconds; `owner()` is the Node's reference once known."""
 
-    def __init__(
-        self,
-        client: Client,
-        node: str,
-        metrics: Metrics,
-        *,
-        interval: Callable[[], float],
-        duration: Callable[[], float],
-        owner: Callable[[], dict[str, Any] | None],
-    ) -> None:
-        self._client = client
-        self._node = node
-        self._metrics = metrics
-        self._interval = interval
-        self._duration = duration
-        self._owner = owner
+    client: Client
+    node: str
+    metrics: Metrics
+    _: KW_ONLY
+    interval: Callable[[], float]
+    duration: Callable[[], float]
+    owner: Callable[[], dict[str, Any] | None]
+
+    def __post_init__(self) -> None:
         self._lease: Json | None = None
         self._failing = False
         self._wake = asyncio.Event()
@@ -50,7 +45,7 @@ class Heartbeat:
 
     def stalled(self) -> bool:
         """Whether no attempt was made for three intervals: the task or the event loop hangs."""
-        return time.monotonic() - self.attempted > max(30.0, 3 * self._interval())
+        return time.monotonic() - self.attempted > max(30.0, 3 * self.interval())
 
     def changed(self) -> None:
         """Tell that `interval()` may answer something else: a shorter one counts from the last renewal on."""
@@ -76,42 +71,42 @@ class Heartbeat:
         """Wait for `interval()` from `since` on, or `at_most`; answer when that was due, in no past."""
         while True:
             self._wake.clear()
-            due = max(since + min(self._interval(), at_most), time.monotonic())
+            due = max(since + min(self.interval(), at_most), time.monotonic())
             if not await wait(self._wake, due - time.monotonic()):
                 return due
 
     async def _renew(self) -> None:
-        path = LEASE.path(self._node, namespace=LEASE_NAMESPACE)
-        lease = self._lease or await self._client.find(path)
+        path = LEASE.path(self.node, namespace=LEASE_NAMESPACE)
+        lease = self._lease or await self.client.find(path)
         # Forgotten until the answer is there: after any failure the Lease is read again.
         self._lease = None
         if lease is None:
             request = create(LEASE.path(namespace=LEASE_NAMESPACE), self._document({}))
         else:
             request = replace(path, self._document(lease["metadata"]))
-        self._lease = await self._client.ask(request)
+        self._lease = await self.client.ask(request)
 
     def _document(self, metadata: dict[str, Any]) -> dict[str, Any]:
         kept = ("resourceVersion", "ownerReferences", "labels")
-        meta: dict[str, Any] = {"name": self._node, "namespace": LEASE_NAMESPACE}
+        meta: dict[str, Any] = {"name": self.node, "namespace": LEASE_NAMESPACE}
         meta |= {key: metadata[key] for key in kept if key in metadata}
-        if owner := self._owner():
+        if owner := self.owner():
             meta["ownerReferences"] = [owner]
         spec = {
-            "holderIdentity": self._node,
-            "leaseDurationSeconds": max(1, round(self._duration())),
+            "holderIdentity": self.node,
+            "leaseDurationSeconds": max(1, round(self.duration())),
             "renewTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         }
         return LEASE.document(meta, spec=spec)
 
     def _failed(self, error: Exception) -> None:
-        self._metrics.lease_failures.inc()
+        self.metrics.lease_failures.inc()
         if not self._failing:
             self._failing = True
-            log.warning("lease_renewal_failing", error=str(error), node=self._node)
+            log.warning("lease_renewal_failing", error=str(error), node=self.node)
 
     def _succeeded(self) -> None:
-        self._metrics.lease_renewals.inc()
+        self.metrics.lease_renewals.inc()
         if self._failing:
             self._failing = False
-            log.info("lease_renewal_recovered", node=self._node)
+            log.info("lease_renewal_recovered", node=self.node)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -30,23 +31,19 @@ _FACTS: Final = ("host_ip", "hostname", "cpu_cores", "memory_mb", "version", "se
 _NEWER: Final = ("served_subnets",)
 
 
+@dataclass
 class StatusWriter:
     """Keeps the agent's part of a QuiltNode's status as `facts` and `conditions` say.
 
     `facts()` returns a status with the agent's fields; call `changed()` when either may differ.
     """
 
-    def __init__(
-        self,
-        client: Client,
-        name: str,
-        facts: Callable[[], QuiltNodeStatus],
-        conditions: Callable[[], list[Condition]],
-    ) -> None:
-        self._client = client
-        self._name = name
-        self._facts = facts
-        self._conditions = conditions
+    client: Client
+    name: str
+    facts: Callable[[], QuiltNodeStatus]
+    conditions: Callable[[], list[Condition]]
+
+    def __post_init__(self) -> None:
         self._dirty = asyncio.Event()
         self._held: QuiltNodeStatus | None = None
         self._left_out: frozenset[str] = frozenset()
@@ -84,7 +81,7 @@ class StatusWriter:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         conditions = tuple(
             condition.settled(find_condition(held.conditions, condition.type), now)
-            for condition in self._conditions()
+            for condition in self.conditions()
         )
         try:
             await self._apply(conditions)
@@ -103,15 +100,15 @@ class StatusWriter:
 
     async def _apply(self, conditions: tuple[Condition, ...]) -> None:
         facts = {wire_name(name): value for name, value in self._known_facts().items()}
-        document = QUILTNODE.document({"name": self._name}, status={**facts, "conditions": conditions})
-        await self._client.send(apply(QUILTNODE.path(self._name, "status"), document, AGENT_FIELD_MANAGER))
+        document = QUILTNODE.document({"name": self.name}, status={**facts, "conditions": conditions})
+        await self.client.send(apply(QUILTNODE.path(self.name, "status"), document, AGENT_FIELD_MANAGER))
 
     def _known_facts(self) -> dict[str, Any]:
-        facts = self._facts()
+        facts = self.facts()
         return {name: getattr(facts, name) for name in _FACTS if name not in self._left_out}
 
     def _differs(self, held: QuiltNodeStatus) -> bool:
-        for condition in self._conditions():
+        for condition in self.conditions():
             before = find_condition(held.conditions, condition.type)
             if before is None or condition.settled(before, before.last_transition_time) != before:
                 return True
