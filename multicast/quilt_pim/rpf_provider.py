@@ -29,8 +29,6 @@ log = structlog.get_logger()
 TIMEOUT = 1.0
 # Questions on their way at once.
 _PARALLEL = 32
-
-
 # Sources whose answers are kept at once; the oldest makes room.
 CAPACITY = 16384
 

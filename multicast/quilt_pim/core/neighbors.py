@@ -35,7 +35,7 @@ class External:
 
 @dataclass(frozen=True, slots=True)
 class Neighbor:
-    """One neighbor on one interface, with all sides that know it: its last Hello ends when it `expires`."""
+    """One neighbor on one interface, with all sides that know it; `expires` is when its last Hello ends."""
 
     interface: str
     address: str
