@@ -134,7 +134,7 @@ class BridgeGuard(Table[Guarded]):
     def _is_intact(self, held: Guarded) -> bool:
         if nft.listing(guard.FAMILY, "--terse") != self._rules:
             return False
-        return all(self._sets.members(name) == keys for name, keys in guard.keys(held.ports).items())
+        return all(self._members(name) == keys for name, keys in guard.keys(held.ports).items())
 
     def _changes(self, held: Guarded, wanted: Guarded) -> list[SetChange] | None:
         changed = {name for name, _ in held.ports.items() ^ wanted.ports.items()}

@@ -22,7 +22,7 @@ from quilt_runtime.core import firewall
 from quilt_runtime.core.config import NodeConfig
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.firewall import Firewall
-from quilt_runtime.core.ipam import Allocation, Network, fits, gateway_address, veth_address
+from quilt_runtime.core.ipam import Allocation, Network, gateway_address, veth_address
 from quilt_runtime.guard import BridgeGuard
 from quilt_runtime.kernel import bridge, forward, nft, snooping, sysctls
 from quilt_runtime.kernel.table import FirewallTable
@@ -183,7 +183,7 @@ class NodeNetwork:
         subnet6 = self._addresses.subnet6
         if subnet6 is None:
             return []
-        if not fits(subnet, subnet6):
+        if subnet6.num_addresses < subnet.num_addresses:
             raise RequestError(f"IPv6 subnet {subnet6} has fewer addresses than {subnet}: pods have both")
         # Before the addresses: an interface without IPv6 accepts none.
         changed = sysctls.ensure(self._proc_sys_net, sysctls.BRIDGE6)

@@ -72,11 +72,6 @@ def host_route(address: Ip) -> str:
     return f"{address}/{address.max_prefixlen}"
 
 
-def fits(subnet: IPv4Network, subnet6: IPv6Network) -> bool:
-    """Whether the IPv6 subnet has an address for every one of the IPv4 subnet."""
-    return subnet6.num_addresses >= subnet.num_addresses
-
-
 def twin(address: IPv4Address, subnet: IPv4Network, subnet6: IPv6Network) -> IPv6Address:
     """Return the IPv6 address that is paired with a pod's IPv4 address."""
     return subnet6.network_address + (int(address) - int(subnet.network_address))

@@ -6,16 +6,11 @@ So our own changes can be distinguished from others' (`made_here`).
 
 from __future__ import annotations
 
-import errno
 import json
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
-from quilt_netlink import NetlinkError
-from quilt_netlink.nftsets import INET, MOST, NftSets, SetChange
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.nftables import TABLE
 
@@ -43,46 +38,8 @@ def accepts(transaction: str) -> bool:
     return _run(["--check", "-f", "-"], transaction).returncode == 0
 
 
-class Sets:
-    """The sets of one of our tables, over one socket. Not for several threads."""
-
-    def __init__(self, family: int = INET) -> None:
-        self._family = family
-        self._open: NftSets | None = None
-
-    def change(self, changes: Sequence[SetChange]) -> None:
-        """Commit changes; raises NftError where that cannot be, or is too much for one transaction."""
-        if sum(len(change.addresses) for change in changes) > MOST:
-            raise NftError(f"more than {MOST} addresses in one change")
-        with self._opened("change sets") as sets:
-            _remember(sets.port)
-            sets.change(changes)
-
-    def members(self, name: str) -> set[bytes]:
-        """Return the keys of a set, empty without such a set; raises NftError."""
-        with self._opened("list a set") as sets:
-            try:
-                return sets.members(name)
-            except NetlinkError as error:
-                if error.errno != errno.ENOENT:
-                    raise
-        return set()
-
-    @contextmanager
-    def _opened(self, what: str) -> Iterator[NftSets]:
-        """Use the socket; one on which something was refused is closed, and the next use opens another."""
-        try:
-            self._open = self._open or NftSets(TABLE, family=self._family)
-            yield self._open
-        except OSError as error:
-            if self._open is not None:
-                self._open.close()
-                self._open = None
-            raise NftError(f"nftables refused to {what} of the table {TABLE}: {error}") from error
-
-
 def made_here(port: int) -> bool:
-    """Whether a change that the kernel tells of was made by `apply` or `Sets`, a moment ago."""
+    """Whether a change that the kernel tells of was made here, a moment ago."""
     since = _recent.get(port)
     return since is not None and time.monotonic() - since < RECENT_S
 
@@ -100,7 +57,7 @@ def entries(what: str, *where: str) -> list[Any]:
     return found
 
 
-def _remember(port: int) -> None:
+def remember(port: int) -> None:
     """Count changes made through a port as our own, for a moment."""
     now = time.monotonic()
     for old in [old for old, since in list(_recent.items()) if now - since >= RECENT_S]:
@@ -112,7 +69,7 @@ def _run(arguments: list[str], text: str) -> subprocess.CompletedProcess[str]:
     pipe, command = subprocess.PIPE, ["nft", *arguments]
     try:
         with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as program:
-            _remember(program.pid)
+            remember(program.pid)
             try:
                 out, errors = program.communicate(text, timeout=TIMEOUT)
             except subprocess.TimeoutExpired as error:

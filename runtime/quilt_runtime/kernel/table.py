@@ -8,15 +8,18 @@ that were asked for.
 
 from __future__ import annotations
 
+import errno
 from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import Generic, TypeVar
 
 import structlog
 
-from quilt_netlink.nftsets import INET, SetChange
+from quilt_netlink import NetlinkError
+from quilt_netlink.nftsets import INET, MOST, NftSets, SetChange
 from quilt_runtime.core import firewall
 from quilt_runtime.core.firewall import Firewall
+from quilt_runtime.core.nftables import TABLE
 from quilt_runtime.kernel import nft
 
 log = structlog.get_logger()
@@ -30,9 +33,10 @@ class Table(ABC, Generic[W]):
     """What its repair is counted as."""
 
     def __init__(self, family: int) -> None:
+        self._family = family
         self._held: W | None = None
         self._rules = ""
-        self._sets = nft.Sets(family)
+        self._sets: NftSets | None = None
 
     @property
     def intact(self) -> bool:
@@ -58,12 +62,37 @@ class Table(ABC, Generic[W]):
 
     def _follow(self, changes: list[SetChange]) -> bool:
         """Write changes of members; false where their size or others' change is in their way."""
+        if sum(len(change.addresses) for change in changes) > MOST:
+            return False
         try:
             if changes:
-                self._sets.change(changes)
-        except nft.NftError:
+                sets = self._opened()
+                nft.remember(sets.port)
+                sets.change(changes)
+        except OSError:
+            self._close()
             return False
         return True
+
+    def _members(self, name: str) -> set[bytes]:
+        """Return the keys of a set, empty without such a set; raises NftError."""
+        try:
+            return self._opened().members(name)
+        except OSError as error:
+            self._close()
+            if isinstance(error, NetlinkError) and error.errno == errno.ENOENT:
+                return set()
+            raise nft.NftError(f"nftables refused to list a set of the table {TABLE}: {error}") from error
+
+    def _opened(self) -> NftSets:
+        """Return the socket; one on which something was refused is closed, and the next use opens another."""
+        self._sets = self._sets or NftSets(TABLE, family=self._family)
+        return self._sets
+
+    def _close(self) -> None:
+        if self._sets is not None:
+            self._sets.close()
+            self._sets = None
 
     @abstractmethod
     def _is_intact(self, held: W) -> bool:

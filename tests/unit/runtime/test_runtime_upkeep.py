@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import IPv4Network
@@ -10,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from quilt_crds.names import BRIDGE_DEVICE
-from quilt_netlink import BridgePort, Change, Event, Link, Netconf, NftTable, Overrun
-from quilt_netlink.nftsets import SetChange
+from quilt_netlink import BridgePort, Change, Event, Link, Netconf, NetlinkError, NftTable, Overrun
+from quilt_netlink.nftsets import NftSets, SetChange
 from quilt_runtime.addresses import Addresses
 from quilt_runtime.core.config import NodeConfig
 from quilt_runtime.core.errors import RequestError
@@ -29,13 +30,16 @@ WANTED = Firewall(NodeConfig(overlay_sources=frozenset({"198.18.0.2"})), IPv4Net
 class Nft:
     """Notes what is written; lists nothing, or what a test says that others made of it."""
 
+    port = 1
+
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.closed = 0
         self.written: list[str] = []
         self.listed = "table inet quilt {\n"
         self.refuses = ""
         monkeypatch.setattr(nft, "apply", self.apply)
         monkeypatch.setattr(nft, "listing", lambda *arguments: self.listed)
-        monkeypatch.setattr(nft.Sets, "change", lambda sets, changes: self.change(changes))
+        monkeypatch.setattr(NftSets, "open", lambda *arguments, **others: self)
 
     def apply(self, *transactions: str) -> None:
         if self.refuses and self.refuses in "".join(transactions):
@@ -45,7 +49,10 @@ class Nft:
     def change(self, changes: Sequence[SetChange]) -> None:
         self.written += [f"{'+' if change.new else '-'}{list(change.addresses)}" for change in changes]
         if self.refuses == "change":
-            raise nft.NftError("no such set")
+            raise NetlinkError(errno.ENOENT, "no such set")
+
+    def close(self) -> None:
+        self.closed += 1
 
 
 @pytest.fixture
@@ -98,6 +105,7 @@ def test_where_an_element_cannot_be_written_the_whole_table_is(fake: Nft) -> Non
     fake.refuses = "change"
     assert table.write(with_sources()) == ["table"]
     assert fake.written == ["whole", "-['198.18.0.2']", "whole"]
+    assert fake.closed == 1
 
 
 def test_a_table_that_was_refused_is_not_intact(fake: Nft) -> None:
