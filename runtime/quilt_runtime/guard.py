@@ -20,6 +20,7 @@ from quilt_runtime.addresses import Addresses
 from quilt_runtime.core import guard
 from quilt_runtime.core.guard import Port
 from quilt_runtime.core.ipam import Allocation
+from quilt_runtime.core.nftables import changes
 from quilt_runtime.kernel import nft
 from quilt_runtime.kernel.table import Table
 
@@ -140,10 +141,12 @@ class BridgeGuard(Table[Guarded]):
         changed = {name for name, _ in held.ports.items() ^ wanted.ports.items()}
         if held.subnet != wanted.subnet or len(changed) > MOST_FOLLOWED:
             return None
-        old, new = (
-            [ports[name] for name in changed if name in ports] for ports in (held.ports, wanted.ports)
+        return changes(
+            *(
+                guard.keys({name: ports[name] for name in changed & ports.keys()})
+                for ports in (held.ports, wanted.ports)
+            )
         )
-        return guard.changes(old, new)
 
     def _replace(self, wanted: Guarded) -> None:
         try:

@@ -60,7 +60,7 @@ class NodeNetwork:
         with self._lock:
             held, first = self.config, not self._configured
             if config != held or first:
-                self._store.put_meta(config=config.document(), config_later=config.later_document())
+                self._store.put_meta(**config.documents())
                 self.config, self._configured = config, True
                 log.info("node_configured", mtu=config.mtu, sources=len(config.overlay_sources))
             if not first and config.but_sources(held) and not self.problems and self._table.intact:
@@ -187,7 +187,7 @@ class NodeNetwork:
             raise RequestError(f"IPv6 subnet {subnet6} has fewer addresses than {subnet}: pods have both")
         # Before the addresses: an interface without IPv6 accepts none.
         changed = sysctls.ensure(self._proc_sys_net, sysctls.BRIDGE6)
-        return changed + bridge.ensure_addresses6(kernel, subnet6)
+        return changed + bridge.ensure_addresses(kernel, subnet6)
 
     def _is_port(self, name: str) -> bool:
         address = veth_address(name)

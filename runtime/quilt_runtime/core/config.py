@@ -93,15 +93,11 @@ class NodeConfig:
         """Whether the two differ in nothing but the overlay's sources."""
         return replace(self, overlay_sources=other.overlay_sources) == other
 
-    def document(self) -> dict[str, Any]:
-        """Return the JSON form that the state keeps."""
+    def documents(self) -> dict[str, dict[str, Any]]:
+        """Return the JSON forms that the state keeps, by its keys."""
         held = {field.name: getattr(self, field.name) for field in fields(self)}
-        kept = {name: value for name, value in held.items() if name not in SINCE_FIRST}
-        return {**kept, "overlay_sources": list(self.overlay_sources)}
-
-    def later_document(self) -> dict[str, Any]:
-        """Return what `document` leaves out, as JSON too."""
-        return {name: getattr(self, name) for name in SINCE_FIRST}
+        later = {name: held.pop(name) for name in SINCE_FIRST}
+        return {"config": {**held, "overlay_sources": list(self.overlay_sources)}, "config_later": later}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:

@@ -20,7 +20,7 @@ from quilt_crds.names import BRIDGE_DEVICE, MULTICAST_PORT
 from quilt_netlink.nftsets import SetChange
 from quilt_runtime.core import guard
 from quilt_runtime.core.config import NodeConfig
-from quilt_runtime.core.nftables import Entrance, base_chain, chain, elements
+from quilt_runtime.core.nftables import Entrance, base_chain, chain, changes, elements
 
 FAMILY = "inet"
 _ENTRANCE = Entrance(FAMILY, "input", "input priority filter - 10")
@@ -60,12 +60,12 @@ def ruleset(wanted: Firewall, *, fib: bool = True) -> tuple[str, ...]:
 
 def source_changes(held: frozenset[str], wanted: frozenset[str]) -> list[SetChange]:
     """Return what leads from one set of overlay sources to another, nothing where they are equal."""
-    return [
-        SetChange(f"overlay_sources_v{family}", members, new)
-        for new, addresses in ((True, wanted - held), (False, held - wanted))
-        for family, members in zip((4, 6), split(addresses), strict=True)
-        if members
-    ]
+    return changes(_by_set(held - wanted), _by_set(wanted - held))
+
+
+def _by_set(sources: frozenset[str]) -> dict[str, set[str]]:
+    of4, of6 = split(sources)
+    return {"overlay_sources_v4": set(of4), "overlay_sources_v6": set(of6)}
 
 
 def without_sources(listing: str) -> tuple[str, frozenset[str]]:

@@ -11,12 +11,12 @@ Every pod's interface is shut but for what the sets name, which ADD and DEL writ
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from quilt_crds.names import POD_INTERFACE_PREFIX
-from quilt_netlink.nftsets import SetChange, port_key
+from quilt_netlink.nftsets import port_key
 from quilt_runtime.core.ipam import gateway
 from quilt_runtime.core.nftables import Entrance, base_chain, chain, elements
 
@@ -88,14 +88,6 @@ def keys(ports: Ports) -> dict[str, set[bytes]]:
         for name, members in port.keys().items():
             held[name].update(members)
     return held
-
-
-def changes(old: Iterable[Port], new: Iterable[Port]) -> list[SetChange]:
-    """Return what leads from some ports to others: nobody is shut out meanwhile."""
-    before, after = (keys({port.interface: port for port in ports}) for ports in (old, new))
-    wanted = [SetChange(name, sorted(after[name] - before[name]), True) for name in SETS]
-    unwanted = [SetChange(name, sorted(before[name] - after[name]), False) for name in SETS]
-    return [change for change in (*wanted, *unwanted) if change.addresses]
 
 
 def ruleset(subnet: IPv4Network, bridge_mac: str, ports: Ports) -> tuple[str, ...]:

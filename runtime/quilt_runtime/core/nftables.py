@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from typing import TypeVar
+
+from quilt_netlink.nftsets import SetChange
 
 TABLE = "quilt"
+Key = TypeVar("Key", str, bytes)
 
 
 def chain(name: str, *lines: str) -> list[str]:
     """Return a chain of a table's text."""
     return [f"  chain {name} {{", *(f"    {line}" for line in lines), "  }"]
+
+
+def changes(held: Mapping[str, Set[Key]], wanted: Mapping[str, Set[Key]]) -> list[SetChange]:
+    """Return what leads from some members of sets to others: nobody is shut out meanwhile."""
+    more: list[SetChange] = [
+        SetChange(name, sorted(keys - held[name]), True) for name, keys in wanted.items()
+    ]
+    fewer: list[SetChange] = [
+        SetChange(name, sorted(keys - wanted[name]), False) for name, keys in held.items()
+    ]
+    return [change for change in (*more, *fewer) if change.addresses]
 
 
 def elements(members: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ forwards. Its ports are hairpin ports, so that a pod reaches itself through a Se
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network
 
 from quilt_crds.names import BRIDGE_DEVICE
 from quilt_netlink import (
@@ -25,7 +25,7 @@ from quilt_netlink import (
 )
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.guard import BRIDGE_LINK_LOCAL, bridge_mac
-from quilt_runtime.core.ipam import gateway_address, veth_address
+from quilt_runtime.core.ipam import Network, gateway_address, veth_address
 
 LINK_LOCAL = f"{BRIDGE_LINK_LOCAL}/64"
 
@@ -51,12 +51,21 @@ def ensure_bridge(kernel: KernelLike, subnet: IPv4Network, mtu: int) -> list[str
     elif not link.up or link.mac != mac or link.mtu != mtu:
         kernel.run(Put(Link(BRIDGE_DEVICE, index=link.index, mac=mac, mtu=mtu, up=True)))
         repaired.append("bridge_settings")
-    return repaired + _ensure_addresses(kernel, link.index, {gateway_address(subnet)}, 4)
+    return repaired + ensure_addresses(kernel, subnet)
 
 
-def ensure_addresses6(kernel: KernelLike, subnet: IPv6Network) -> list[str]:
-    """Give the bridge its IPv6 addresses; returns ["bridge_address"] where one was missing or stale."""
-    return _ensure_addresses(kernel, _present(kernel).index, {gateway_address(subnet), LINK_LOCAL}, 6)
+def ensure_addresses(kernel: KernelLike, subnet: Network) -> list[str]:
+    """Give the bridge exactly its addresses of the subnet's family; an earlier subnet's is removed (its
+    routes would lead nowhere). Returns ["bridge_address"] where one was missing or stale.
+    """
+    ifindex = _present(kernel).index
+    wanted = {gateway_address(subnet), *([LINK_LOCAL] if subnet.version == 6 else [])}
+    found = (address.address for address in kernel.addresses(ifindex))
+    held = {address for address in found if (":" in address) == (subnet.version == 6)}
+    ops: list[Op] = [Create(Address(ifindex, address)) for address in sorted(wanted - held)]
+    ops += [Delete(Address(ifindex, address)) for address in sorted(held - wanted)]
+    require(kernel.apply(ops), absent=True)
+    return ["bridge_address"] if ops else []
 
 
 def ensure_ports(kernel: KernelLike, names: Iterable[str]) -> int:
@@ -93,15 +102,3 @@ def _present(kernel: KernelLike) -> Link:
             f"Interface {BRIDGE_DEVICE} vanished while it was set up; it is made again", retryable=True
         )
     return link
-
-
-def _ensure_addresses(kernel: KernelLike, ifindex: int, wanted: set[str], family: int) -> list[str]:
-    """Give the bridge exactly these addresses of a family; an earlier subnet's is removed (its routes would
-    lead nowhere).
-    """
-    found = (address.address for address in kernel.addresses(ifindex))
-    held = {address for address in found if (":" in address) == (family == 6)}
-    ops: list[Op] = [Create(Address(ifindex, address)) for address in sorted(wanted - held)]
-    ops += [Delete(Address(ifindex, address)) for address in sorted(held - wanted)]
-    require(kernel.apply(ops), absent=True)
-    return ["bridge_address"] if ops else []

@@ -127,7 +127,7 @@ def merged(config: NodeConfig, **changes: object) -> NodeConfig:
 def test_what_a_configuration_leaves_out_stays() -> None:
     config = merged(NodeConfig(), mtu=1400, cluster_cidrs=["10.42.0.0/16", "fd42::/48"], vxlan_port=8472)
     assert merged(config) == config
-    assert NodeConfig.from_document(config.document()) == config
+    assert NodeConfig.from_document(config.documents()["config"]) == config
     assert config.cluster_cidrs_v4 == CLUSTER
 
 
