@@ -15,12 +15,12 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = prometheus.CollectorRegistry()
         prometheus.ProcessCollector(registry=self.registry)
-        durations = partial(prometheus.Histogram, registry=self.registry, buckets=LATENCY)
+        histogram = partial(prometheus.Histogram, registry=self.registry, buckets=LATENCY)
         counter = partial(prometheus.Counter, registry=self.registry)
         gauge = partial(prometheus.Gauge, registry=self.registry)
-        self.rpcs = durations("quilt_runtime_rpc_seconds", "Duration of RPCs.", ["method"])
+        self.rpcs = histogram("quilt_runtime_rpc_seconds", "Duration of RPCs.", ["method"])
         self.rpc_failures = counter("quilt_runtime_rpc_failures", "RPCs answered with an error.", ["method"])
-        self.cni = durations("quilt_runtime_cni_seconds", "Duration of CNI verbs.", ["verb"])
+        self.cni = histogram("quilt_runtime_cni_seconds", "Duration of CNI verbs.", ["verb"])
         self.cni_failures = counter("quilt_runtime_cni_failures", "CNI verbs refused.", ["verb", "code"])
         self.drift_repairs = counter(
             "quilt_runtime_drift_repairs", "Entries repaired that others changed.", ["kind"]
