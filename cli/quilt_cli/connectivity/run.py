@@ -30,7 +30,7 @@ def run(
 ) -> Matrix:
     """Run a whole test and remove it again, unless it is to `keep`; with `hosts` these ask too.
 
-    `timeout` is how long to wait for pods, in seconds. Raises ProbeError, ApiError, UnreachableError.
+    `timeout` is how long to wait for pods, in seconds. Raises CannotTellError, ApiError, UnreachableError.
     """
     image = image or node_image(client)
     with stage(client, progress, timeout=timeout, keep=keep) as here:
@@ -50,7 +50,7 @@ def _services(client: Client, here: Stage) -> Services:
 
 
 def check_nodes(client: Client, image: str | None, want: Expected, progress: Progress) -> list[Finding]:
-    """Findings of all nodes. Raises ProbeError, ApiError, UnreachableError."""
+    """Findings of all nodes. Raises CannotTellError, ApiError, UnreachableError."""
     image = image or node_image(client)
     with stage(client, progress, timeout=_TIMEOUT, keep=False) as here:
         nodes = _answering(here)

@@ -31,10 +31,6 @@ _AT_ONCE = 8
 _ENDED = ("Succeeded", "Failed")
 
 
-class ProbeError(CannotTellError):
-    """The test could not be run."""
-
-
 @dataclass
 class Stage:
     """One test's namespace; `silent` collects, by `node NAME`, why something gave no answer."""
@@ -65,7 +61,7 @@ class Stage:
                 self.silent[f"node {state.node or '?'}"] = f"its test server does not run: {why}"
         if not ready:
             whys = "; ".join(f"{what}: {why}" for what, why in self.silent.items())
-            raise ProbeError(f"no test pod came to run within {self.timeout:.0f} s. {whys}")
+            raise CannotTellError(f"no test pod came to run within {self.timeout:.0f} s. {whys}")
         return sorted(ready, key=lambda server: server.node)
 
     def outputs(self, pods: Sequence[Json]) -> Mapping[str, Any]:
@@ -93,7 +89,7 @@ class Stage:
         """Pods are refused until the namespace has its default service account."""
         path = f"{self.path}/serviceaccounts/default"
         if not any(self.client.find(path) for _ in self._tries()):
-            raise ProbeError(
+            raise CannotTellError(
                 f"namespace {self.name} got no service account: does kube-controller-manager run?"
             )
 
@@ -172,8 +168,8 @@ def _server(pod: Json) -> Server:
 
 
 def node_image(client: Client) -> str:
-    """The image that every node of the mesh has; raises ProbeError without one."""
+    """The image that every node of the mesh has; raises CannotTellError without one."""
     query = {"fieldSelector": f"metadata.name={NODE_DAEMONSET}"}
     for raw in client.items("/apis/apps/v1/daemonsets", query):
         return workload("DaemonSet", raw).image
-    raise ProbeError(f"there is no DaemonSet {NODE_DAEMONSET} whose image could be used; pass --image")
+    raise CannotTellError(f"there is no DaemonSet {NODE_DAEMONSET} whose image could be used; pass --image")

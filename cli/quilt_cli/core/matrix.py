@@ -74,6 +74,15 @@ class Matrix:
         return [answer for given in self.answers.values() for answer in given]
 
     @property
+    def cells(self) -> dict[tuple[Source, str], list[Answer]]:
+        """The answers by who asked and about whom."""
+        found: dict[tuple[Source, str], list[Answer]] = {}
+        for source, given in self.answers.items():
+            for answer in given:
+                found.setdefault((source, answer.label), []).append(answer)
+        return found
+
+    @property
     def ok(self) -> bool:
         """Whether every question that matters was asked and answered well."""
         return not self.silent and all(answer.ok for answer in self.all_answers)
@@ -135,11 +144,9 @@ def findings(matrix: Matrix) -> list[Finding]:
         fail("connectivity-silent", what, why, f"kubectl describe {what}")
         for what, why in matrix.silent.items()
     ]
-    for source, given in matrix.answers.items():
-        for label in dict.fromkeys(answer.label for answer in given):
-            bad = [answer for answer in given if answer.label == label and not answer.ok]
-            if bad:
-                found.append(_finding(source, label, bad, matrix))
+    for (source, label), given in matrix.cells.items():
+        if bad := [answer for answer in given if not answer.ok]:
+            found.append(_finding(source, label, bad, matrix))
     return found
 
 

@@ -10,8 +10,7 @@ import pytest
 
 from quilt_cli.connectivity import stage
 from quilt_cli.connectivity.run import check_nodes, run
-from quilt_cli.connectivity.stage import ProbeError
-from quilt_cli.core.finding import Level
+from quilt_cli.core.finding import CannotTellError, Level
 from quilt_cli.core.matrix import Source
 from quilt_cli.core.node_checks import Expected
 from quilt_kube.request import ApiError, Json
@@ -112,7 +111,7 @@ def test_a_pod_without_an_answer_is_silent_with_its_reason(cluster: Cluster) -> 
 
 def test_a_test_whose_servers_do_not_come_ends_in_time(cluster: Cluster) -> None:
     cluster.serving = False
-    with pytest.raises(ProbeError, match=r"no test pod came to run within 0 s"):
+    with pytest.raises(CannotTellError, match=r"no test pod came to run within 0 s"):
         run(cluster.client, None, cluster.progress.append, hosts=True, timeout=0.05, keep=False)
 
 

@@ -48,10 +48,11 @@ def test(client: Client, *, image: str | None, hosts: bool, timeout: float, keep
 def show(matrix: Matrix, out: Console) -> None:
     """The answers for people."""
     if len(matrix.servers) <= _TABLE_AT_MOST:
-        labels = list(dict.fromkeys(answer.label for answer in matrix.all_answers))
+        cells = matrix.cells
+        labels = dict.fromkeys(label for _, label in cells)
         rows = [
-            [Text(source.label), *(_cell(label, given) for label in labels)]
-            for source, given in matrix.answers.items()
+            [Text(source.label), *(_cell(cells.get((source, label))) for label in labels)]
+            for source in matrix.answers
         ]
         print_table(out, ("FROM \\ TO", *labels), rows)
         out.print()
@@ -63,9 +64,8 @@ def show(matrix: Matrix, out: Console) -> None:
     )
 
 
-def _cell(label: str, given: Sequence[Answer]) -> Text:
-    found = [answer for answer in given if answer.label == label]
-    if not found:
+def _cell(found: Sequence[Answer] | None) -> Text:
+    if found is None:
         return Text("-", "dim")
     good, text = cell(found)
     return Text(f"✓ {text}" if good else f"✗ {text}", "green" if good else "bold red")
