@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from quilt_crds.names import RELEASING, UP
 from quilt_kube.access import Access
 from quilt_kube.aio import Client
-from quilt_netlink import FakeKernel
+from quilt_netlink.fake import FakeKernel
 from quilt_nodeagent.core.peer import Peer, make_peer
 from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.sources import ClaimSource, NodeSource

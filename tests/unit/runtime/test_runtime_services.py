@@ -9,7 +9,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-from quilt_netlink import FakeKernel, Link
+from quilt_netlink import Link
+from quilt_netlink.fake import FakeKernel
 from quilt_proto import node_pb2, node_pb2_grpc, runtime_pb2, runtime_pb2_grpc
 from quilt_runtime.addresses import Addresses
 from quilt_runtime.app import Runtime, Settings

@@ -12,13 +12,13 @@ import pytest
 
 from quilt_crds.names import BRIDGE_DEVICE
 from quilt_netlink import BridgePort, Change, Event, Link, Netconf, NetlinkError, NftTable, Overrun
-from quilt_netlink.nftsets import NftSets, SetChange
+from quilt_netlink.nftsets import SetChange
 from quilt_runtime.addresses import Addresses
 from quilt_runtime.core.config import NodeConfig
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.firewall import Firewall
 from quilt_runtime.drift import DriftRepair
-from quilt_runtime.kernel import nft
+from quilt_runtime.kernel import nft, table
 from quilt_runtime.kernel.table import FirewallTable
 from quilt_runtime.metrics import Metrics
 from quilt_runtime.network import AREAS, NodeNetwork
@@ -39,7 +39,7 @@ class Nft:
         self.refuses = ""
         monkeypatch.setattr(nft, "apply", self.apply)
         monkeypatch.setattr(nft, "listing", lambda *arguments: self.listed)
-        monkeypatch.setattr(NftSets, "open", lambda *arguments, **others: self)
+        monkeypatch.setattr(table, "NftSets", lambda *arguments, **others: self)
 
     def apply(self, *transactions: str) -> None:
         if self.refuses and self.refuses in "".join(transactions):
