@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def load(path: str) -> ModuleType:
-    """The program at a path below the project's folder, executed anew under its own name."""
+    """The program at a path below the project's folder, executed again under its own name."""
     spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
     assert spec is not None
     assert spec.loader is not None
