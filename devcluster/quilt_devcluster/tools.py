@@ -109,6 +109,7 @@ TOOLS: tuple[Tool, ...] = (
     Tool("helm", {"helm": "helm.sh/helm/v4/cmd/helm"}),
     Tool("coredns", {"coredns": "github.com/coredns/coredns"}),
     Tool("grpcurl", {"grpcurl": "github.com/fullstorydev/grpcurl/cmd/grpcurl"}),
+    Tool("registry", {"registry": "github.com/distribution/distribution/v3/cmd/registry"}),
 )
 
 BY_PROGRAM: dict[str, Tool] = {program: tool for tool in TOOLS for program in tool.programs}
