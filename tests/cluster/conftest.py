@@ -29,6 +29,7 @@ ORDER = (
     "test_prefix_lengths",
     "test_cluster_like_peoples",
     "test_upgrade_versions",
+    "test_release",
     "test_mesh",
     "test_contract",
     "test_cli",
