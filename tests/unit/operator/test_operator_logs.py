@@ -1,4 +1,4 @@
-"""The operator's log: one JSON object a line, whoever of its threads writes."""
+"""The operator's log: one JSON object a line, whichever thread writes."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ sys.setswitchinterval(1e-6)
 _log_as_json("info")
 own, library = structlog.get_logger(), logging.getLogger("library")
 threads = [
-    threading.Thread(target=lambda: [own.info("ours", number=n) for n in range({LINES})]),
-    threading.Thread(target=lambda: [library.warning("theirs") for n in range({LINES})]),
+    threading.Thread(target=lambda: [own.info("program", number=n) for n in range({LINES})]),
+    threading.Thread(target=lambda: [library.warning("library") for n in range({LINES})]),
 ]
 for thread in threads:
     thread.start()
@@ -29,4 +29,4 @@ for thread in threads:
 def test_lines_of_the_operator_and_of_its_libraries_are_never_mixed() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], stderr=subprocess.PIPE, check=True, timeout=120)
     events = [json.loads(line)["event"] for line in done.stderr.splitlines()]
-    assert sorted(events) == ["ours"] * LINES + ["theirs"] * LINES
+    assert sorted(events) == ["library"] * LINES + ["program"] * LINES
