@@ -63,8 +63,9 @@ def main() -> int:
 
 
 def search(paths: list[str]) -> Iterator[Found]:
-    """Every word in files under version control below `paths`."""
-    listed = subprocess.run(["git", "ls-files", *paths], cwd=ROOT, check=True, capture_output=True, text=True)
+    """Every word in files below `paths` that are under version control, or new and not ignored."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *paths]
+    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     for path in listed.stdout.splitlines():
         if path.startswith(APART):
             continue
