@@ -17,11 +17,12 @@ from typing import Any
 
 import msgspec
 
+from quilt_cli.api.read import find_workload
 from quilt_cli.connectivity import manifests
 from quilt_cli.core.finding import CannotTellError
 from quilt_cli.core.matrix import Answer, Server, Source, Target
-from quilt_cli.core.objects import system_pod, workload
-from quilt_crds.names import NODE_DAEMONSET
+from quilt_cli.core.objects import system_pod
+from quilt_crds.names import DAEMONSET, NODE_DAEMONSET
 from quilt_kube.request import ApiError, Json
 from quilt_kube.sync import Client
 
@@ -169,7 +170,6 @@ def _server(pod: Json) -> Server:
 
 def node_image(client: Client) -> str:
     """The image that every node of the mesh has; raises CannotTellError without one."""
-    query = {"fieldSelector": f"metadata.name={NODE_DAEMONSET}"}
-    for raw in client.items("/apis/apps/v1/daemonsets", query):
-        return workload("DaemonSet", raw).image
+    if found := find_workload(client, DAEMONSET, NODE_DAEMONSET):
+        return found.image
     raise CannotTellError(f"there is no DaemonSet {NODE_DAEMONSET} whose image could be used; pass --image")
