@@ -2,7 +2,7 @@
 
 QuiltSubnets and Leases come this way: mostly echoes of what is known. 5,000 nodes renew 500 Leases a second.
 As kopf events that costs 22 % of a core, as a stream read a few times a second and decoded into one small
-struct about 1 %.
+struct a small part of that.
 """
 
 from __future__ import annotations
