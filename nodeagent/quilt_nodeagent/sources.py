@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from quilt_crds.names import QUILTNODE
+from quilt_crds.names import NODE, QUILTNODE
 from quilt_crds.wire import QuiltNode, QuiltSubnet
 from quilt_crds.wire_network import QuiltNetwork
 from quilt_kube.aio import Client, wait
@@ -200,7 +200,7 @@ class NodeSource:
         for node in random.sample(kept, min(len(kept), _KEPT_AT_ONCE)):
             try:
                 # Without a QuiltNode of its own there may be none of anybody: then the Nodes tell.
-                path = f"/api/v1/nodes/{node}" if self._absent else QUILTNODE.path(node)
+                path = (NODE if self._absent else QUILTNODE).path(node)
                 await self.client.send(read(path))
             except ApiError as error:
                 if not error.missing:

@@ -16,7 +16,7 @@ from quilt_cli.connectivity.stage import Progress, Stage, node_image, stage
 from quilt_cli.core.finding import Finding, fail, ok
 from quilt_cli.core.matrix import Answer, Matrix, Server, Services, Source, Target, targets
 from quilt_cli.core.node_checks import Expected
-from quilt_crds.names import READY
+from quilt_crds.names import NODE, READY
 from quilt_crds.wire import Node
 from quilt_kube.listwatch import convert
 from quilt_kube.sync import Client
@@ -69,7 +69,7 @@ def check_nodes(client: Client, image: str | None, want: Expected, progress: Pro
 def _answering(here: Stage) -> list[str]:
     """Linux nodes whose kubelet answers: a pod on another would be waited for in vain."""
     names = []
-    for raw in here.client.items("/api/v1/nodes"):
+    for raw in here.client.items(NODE.path()):
         node = convert(raw, Node)
         ready = node.condition(READY)
         if ready is not None and ready.status == "Unknown":

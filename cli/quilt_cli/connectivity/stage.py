@@ -49,7 +49,7 @@ class Stage:
 
     def serve(self, daemonset: Json) -> list[Server]:
         """Start servers and wait for them, at most for the time given; who does not come is silent."""
-        daemonsets = f"/apis/apps/v1/namespaces/{self.name}/daemonsets"
+        daemonsets = DAEMONSET.path(namespace=self.name)
         self.client.create(daemonsets, daemonset)
         self._wait_for_servers(f"{daemonsets}/{daemonset['metadata']['name']}")
         ready = []
