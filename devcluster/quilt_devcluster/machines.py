@@ -129,7 +129,8 @@ def set_up_switch(state: State) -> None:
     """Make the bridge between the machines; as their gateway it has an address, but it forwards nothing."""
     settings = {"br_stp_state": 0, "br_forward_delay": 0, "br_mcast_snooping": 0}
     with _network(state, SWITCH) as kernel:
-        kernel.link("add", ifname=BRIDGE, kind="bridge", **settings)
+        mac = plan.switch_mac(state.slot)
+        kernel.link("add", ifname=BRIDGE, kind="bridge", address=mac, **settings)
         _address(kernel, BRIDGE, state.addresses.of_machine(state.addresses.switch))
 
 

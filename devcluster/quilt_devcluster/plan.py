@@ -137,6 +137,15 @@ def node_name(index: int) -> str:
 
 def node_mac(slot: int, index: int) -> str:
     """Return the address of a node's network card: locally administered, the same after every start."""
-    digest = bytearray(hashlib.sha256(f"quilt-devcluster/{slot}/{index}".encode()).digest()[:6])
+    return _mac(slot, str(index))
+
+
+def switch_mac(slot: int) -> str:
+    """Return the switch's own: a bridge without one changes it when a port joins, and nodes remember it."""
+    return _mac(slot, "switch")
+
+
+def _mac(slot: int, name: str) -> str:
+    digest = bytearray(hashlib.sha256(f"quilt-devcluster/{slot}/{name}".encode()).digest()[:6])
     digest[0] = (digest[0] & 0xFC) | 0x02
     return ":".join(f"{octet:02x}" for octet in digest)

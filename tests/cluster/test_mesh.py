@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Iterable
 
 import pytest
 
 from quilt_devcluster import DevclusterError
+from quilt_devcluster.plan import switch_mac
 from tests.support.mesh import Mesh, Pod, all_up, pod_manifest, until
 
 SUBNETS = ["10.42.1.0/24", "10.42.2.0/24", "10.42.3.0/24"]
@@ -104,9 +106,23 @@ def seen(mesh: Mesh, pod: Pod) -> list[str]:
     return sorted(report["received"])
 
 
+def gateway_macs(mesh: Mesh, nodes: Iterable[str]) -> set[str]:
+    """The MACs that nodes find their gateway under, each asked for again."""
+    found = set()
+    for node in nodes:
+        (route,) = json.loads(mesh.on(node, "ip", "-j", "-4", "route", "show", "default"))
+        show = ("neigh", "show", route["gateway"], "dev", route["dev"])
+        mesh.on(node, "ip", "neigh", "flush", *show[2:])
+        mesh.on(node, "ping", "-c1", "-W5", route["gateway"])
+        (neighbour,) = json.loads(mesh.on(node, "ip", "-j", *show))
+        found.add(neighbour["lladdr"])
+    return found
+
+
 def test_a_fourth_node_joins_without_touching_the_others(mesh: Mesh, pods: dict[str, Pod]) -> None:
     agents = {node: mesh.system_pod("node", node)["metadata"]["uid"] for node in pods}
-    before = mesh.subnets()
+    before, gateway = mesh.subnets(), gateway_macs(mesh, pods)
+    assert gateway == {switch_mac(mesh.cluster._state.slot)}
     with mesh.flow(list(pods.values())) as flow:
         added = mesh.cluster.add_node()
         until("the fourth node is Up", lambda: all_up(mesh), timeout=120, every=0.5)
@@ -119,3 +135,4 @@ def test_a_fourth_node_joins_without_touching_the_others(mesh: Mesh, pods: dict[
     assert after.pop(added)["spec"]["cidr"] == "10.42.4.0/24"
     assert after == before
     assert {node: mesh.system_pod("node", node)["metadata"]["uid"] for node in pods} == agents
+    assert gateway_macs(mesh, [*pods, added]) == gateway

@@ -96,4 +96,4 @@ def test_mac_is_local_unicast_and_stable(slot: int, index: int) -> None:
     first = int(mac.split(":")[0], 16)
     assert len(mac) == 17
     assert first & 0b11 == 0b10
-    assert mac == plan.node_mac(slot, index)
+    assert mac == plan.node_mac(slot, index) != plan.switch_mac(slot)
