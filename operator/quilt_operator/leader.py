@@ -60,7 +60,7 @@ class Leader:
     def __init__(self, everyday: Client, election: Election, options: Options) -> None:
         self._election, self._options = election, options
         # A process that was paused may have lost the Lease without knowing it: its successor writes now.
-        client = self._client = everyday.fenced(lambda: election.held_until)
+        client = self._client = everyday.fenced(election)
         self._queue = WorkQueue()
         self._world = World(options.network, self._node_changed, self._replanned)
         self._audit = Audit(client, self._world, options.audit_interval)

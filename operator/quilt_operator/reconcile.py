@@ -109,7 +109,7 @@ class NodeReconciler:
         adopts = book.plan.adopts
         wanted = desired.wishes(node, host, adopts=adopts)
         plan = desired.plan_claims(node, owned, book.plan.pools, wanted, only_wanted=adopts)
-        if self._confirm.needed(plan.release):
+        if plan.release and self._confirm.needed(plan.release):
             fresh = await self._confirm.node(node)
             if (fresh.spec, fresh.status.served_subnets) != (node.spec, node.status.served_subnets):
                 return await self._settle(fresh, book)

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol, TypeVar
 
 import aiohttp
 from kubernetes.aio.client.api_client import ApiClient
@@ -63,6 +63,13 @@ _EVERY = 0.25
 T = TypeVar("T", bound=Identified)
 
 
+class Fence(Protocol):
+    """Who may write: the one that holds the leader's Lease."""
+
+    held_until: float
+    """By the monotonic clock."""
+
+
 class Client(aio.Client):
     """An API server with credentials; one for the process and the event loop that runs.
 
@@ -73,18 +80,18 @@ class Client(aio.Client):
         self,
         access: Access,
         connections: ApiClient | None = None,
-        held_until: Callable[[], float] = lambda: float("inf"),
+        fence: Fence | None = None,
     ) -> None:
-        """Make one; it writes until `held_until()` alone, by the monotonic clock."""
+        """Make one; with a `fence` it writes while that holds alone."""
         super().__init__(access, agent=USER_AGENT, every=_EVERY)
         self._long = _LONG
-        self._held_until = held_until
+        self._fence = fence
         self._refused = False
         self._api = connections or _official_client(access)
 
-    def fenced(self, held_until: Callable[[], float]) -> Client:
+    def fenced(self, fence: Fence) -> Client:
         """Return a client of the same connections that writes while the leader's Lease is held alone."""
-        return Client(self.access, self._api, held_until)
+        return Client(self.access, self._api, fence)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -112,7 +119,7 @@ class Client(aio.Client):
         if request.method == "GET":
             return await super().ask(request)
         code = "unreachable"
-        if time.monotonic() >= self._held_until():
+        if self._fence is not None and time.monotonic() >= self._fence.held_until:
             raise UnreachableError(
                 f"{request.method} {request.path} was not sent: this process does not hold the leader's Lease"
             )
