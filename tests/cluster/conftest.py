@@ -23,6 +23,7 @@ ORDER = (
     "test_operator_claims",
     "test_operator_faults",
     "test_operator_kopf",
+    "test_gitops",
     "test_rows_control_plane",
     "test_chart",
     "test_dual_stack",

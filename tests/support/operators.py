@@ -46,13 +46,17 @@ def eventually(ask: Callable[[], T], what: str, within: float = 30.0) -> T:
         time.sleep(0.05)
 
 
+INSTALLED = (
+    "--set=network.heartbeat.interval=1s",
+    "--set=network.heartbeat.timeout=4s",
+    "--set=network.reuseGracePeriod=8s",
+)
+"""Heartbeats of a tenth of the defaults, so that silence is seen within a test."""
+
+
 def install(plane: ControlPlane) -> None:
-    """The chart, with heartbeats of a tenth of the defaults, so that silence is seen within a test."""
-    plane.install(
-        "--set=network.heartbeat.interval=1s",
-        "--set=network.heartbeat.timeout=4s",
-        "--set=network.reuseGracePeriod=8s",
-    )
+    """The chart, with these times."""
+    plane.install(*INSTALLED)
 
 
 def names(count: int) -> list[str]:
