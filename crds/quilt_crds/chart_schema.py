@@ -19,6 +19,7 @@ _FOR_HELM: dict[str, Schema] = {
     # Empty in the chart means: no such field in the object.
     "clusterCIDRsV6": {"minItems": 0},
     "clusterCIDRsV6.items": {"pattern": "^[0-9a-f][0-9a-f:]*:[0-9a-f:]*/[0-9]+$"},
+    "underlay.cidrs.items": {"pattern": "^[0-9a-f:.]+/[0-9]+$"},
     "vxlan.mtu": {"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1280, "maximum": 65000}]},
 }
 

@@ -95,9 +95,14 @@ _IMMUTABLE = _rule("self == oldSelf", "is immutable", "FieldValueForbidden")
 _AGE = _column("Age", ".metadata.creationTimestamp", "date")
 
 
+_CANONICAL_CIDRS = _rule(
+    f"self.all(c, {_CANONICAL.format('c')})", "must be canonical CIDRs without host bits"
+)
+
+
 def _cidr_list_rules(family: int) -> tuple[Json, ...]:
     return (
-        _rule(f"self.all(c, {_CANONICAL.format('c')})", "must be canonical CIDRs without host bits"),
+        _CANONICAL_CIDRS,
         _rule(
             f"self.all(c, !isCIDR(c) || cidr(c).ip().family() == {family})",
             f"must be IPv{family} CIDRs",
@@ -160,6 +165,7 @@ NETWORK = Definition(
         "spec.nodePrefixLength": (_IMMUTABLE,),
         "spec.nodePrefixLengthV6": (_IMMUTABLE,),
         "spec.ipam.mode": (_IMMUTABLE,),
+        "spec.underlay.cidrs": (_CANONICAL_CIDRS,),
         "spec.vxlan.mtu": (
             _rule(
                 f"type(self) == int ? self >= {MTU_MIN} && self <= {MTU_MAX} : self == 'auto'",

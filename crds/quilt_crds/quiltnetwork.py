@@ -33,6 +33,12 @@ def _check_device(text: str) -> str:
     return text
 
 
+def _check_interfaces(text: str) -> str:
+    if not re.fullmatch(INTERFACES_PATTERN.strip("^$"), text, re.ASCII):
+        raise ValueError(f"{text!r} names no interfaces; write for example eth1 or eth1,bond*")
+    return text
+
+
 def _check_mtu(value: int | str) -> int | str:
     if value != "auto" and not (isinstance(value, int) and MTU_MIN <= value <= MTU_MAX):
         raise ValueError(f"{value!r} is not an MTU; write auto or a number from {MTU_MIN} to {MTU_MAX}")
@@ -40,6 +46,8 @@ def _check_mtu(value: int | str) -> int | str:
 
 
 DEVICE_PATTERN = r"^[A-Za-z][A-Za-z0-9_.-]{0,14}$"
+# Names with `*` and `?`, between commas; the kernel refuses longer names (IFNAMSIZ).
+INTERFACES_PATTERN = r"^([A-Za-z0-9_.*?-]{1,15}(,[A-Za-z0-9_.*?-]{1,15})*)?$"
 NAMESPACE_PATTERN = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
 # RFC 8200 section 5: no IPv6 link may be smaller.
 MTU_MIN = 1280
@@ -58,6 +66,11 @@ Device = Annotated[
     Field(max_length=15, json_schema_extra={"pattern": DEVICE_PATTERN}),
     AfterValidator(_check_device),
 ]
+Interfaces = Annotated[
+    str,
+    Field(max_length=255, json_schema_extra={"pattern": INTERFACES_PATTERN}),
+    AfterValidator(_check_interfaces),
+]
 Mtu = Annotated[Int | str, AfterValidator(_check_mtu)]
 # A set, so that server-side apply lets the chart and an administrator own entries of their own.
 Cidrs = Annotated[
@@ -66,12 +79,25 @@ Cidrs = Annotated[
     AfterValidator(check_disjoint),
 ]
 
+# In order of preference, so that they may overlap; replaced as a whole, as that order is one author's.
+UnderlayCidrs = Annotated[
+    list[Cidr], Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+]
 
 # DNS labels, as namespaces are called. Replaced as a whole: of a set, a hand's entry could not be taken back.
 Namespaces = Annotated[
     list[Annotated[str, Field(max_length=63, json_schema_extra={"pattern": NAMESPACE_PATTERN})]],
     Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
 ]
+
+
+class Underlay(ApiModel):
+    """Which of its addresses a node uses on the network below the mesh; both empty: its Node's InternalIP."""
+
+    interface: Interfaces = ""
+    """Names of interfaces between commas, with `*` and `?`: the address is on the first that has one."""
+    cidrs: UnderlayCidrs = Field(default=[])
+    """The address is in the first of these networks, of either family, in which the node has one."""
 
 
 class Vxlan(ApiModel):
@@ -147,6 +173,7 @@ class QuiltNetworkSpec(ApiModel):
     node_prefix_length_v6: Int = Field(default=64, ge=48, le=124)
     """As nodePrefixLength, of a node's IPv6 subnet."""
     ipam: Ipam = Ipam()
+    underlay: Underlay = Underlay()
     vxlan: Vxlan = Vxlan()
     heartbeat: Heartbeat = Heartbeat()
     multicast: Multicast = Multicast()

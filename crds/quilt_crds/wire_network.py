@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import ip_network
 from typing import Any
 
 import msgspec
 
 from quilt_crds.names import DEFAULT_CLUSTER_CIDRS, DEFAULT_VNI, VXLAN_DEVICE, VXLAN_PORT
 from quilt_crds.wire import Condition, Wire, WireObject
+
+
+class UnderlaySpec(Wire, frozen=True):
+    """Which of its addresses a node uses below the mesh: interfaces between commas, networks."""
+
+    interface: str = ""
+    cidrs: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for cidr in self.cidrs:
+            ip_network(cidr)
+
+    @property
+    def given(self) -> bool:
+        """Whether anything was chosen; otherwise the Node's InternalIP counts."""
+        return bool(self.interface or self.cidrs)
 
 
 class VxlanSpec(Wire, frozen=True):
@@ -51,6 +68,7 @@ class QuiltNetworkSpec(Wire, frozen=True):
     cluster_cidrs_v6: tuple[str, ...] = ()
     node_prefix_length: int = 24
     ipam: Ipam = Ipam()
+    underlay: UnderlaySpec = UnderlaySpec()
     vxlan: VxlanSpec = VxlanSpec()
     heartbeat: HeartbeatSpec = HeartbeatSpec()
     multicast: MulticastSpec = MulticastSpec()

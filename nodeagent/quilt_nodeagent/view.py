@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 
 from quilt_crds.names import vtep_mac
+from quilt_crds.underlay import could_mean
 from quilt_crds.wire import Node, QuiltNode, QuiltNodeStatus
 from quilt_netlink import Address, KernelLike, Link, Route
 from quilt_nodeagent.core.device import NotYetError, Target
@@ -20,9 +21,9 @@ from quilt_nodeagent.core.hostneeds import memory_mb
 from quilt_nodeagent.core.network import Network
 from quilt_nodeagent.core.peer import Own, Peer, Reach, choose_own
 from quilt_nodeagent.core.peers import PeerTable
-from quilt_nodeagent.core.underlay import Direct
+from quilt_nodeagent.core.underlay import Direct, Wishes
 from quilt_nodeagent.executor.client import NodeSettings
-from quilt_nodeagent.kernel.underlay import Underlay, find_direct, find_underlay, is_host_route
+from quilt_nodeagent.kernel.underlay import Underlay, find_direct, find_underlay, is_host_route, on_host
 
 log = structlog.get_logger()
 
@@ -42,7 +43,10 @@ class View:
         self.network: Network | None = None
         self.node: Node | None = None
         self.spec_host_ip: str | None = None
+        self._reported = ""
         self.underlay: Underlay | None = None
+        self.unmet = ""
+        """Why the network's choice of an underlay is not followed, as sentences."""
         self.direct: Direct | None = None
         self.network_problem = ""
         self.served: tuple[str, ...] | None = None
@@ -58,6 +62,7 @@ class View:
     def learn_quiltnode(self, item: QuiltNode) -> None:
         """Take in this node's QuiltNode; what its status says is served counts until the runtime says so."""
         self.spec_host_ip, self.listed = item.spec.host_ip, item.status.subnets
+        self._reported = item.status.host_ip
         if self.served is None:
             self.served = item.status.served_subnets
 
@@ -93,23 +98,42 @@ class View:
         return self.network is not None and self.network.dual_stack and self.claim_v6 is None
 
     def look_at_underlay(self) -> bool:
-        """Choose the host address again, once the Node is known; return whether anything changed."""
-        if not self._flag and (self.node is None or self.spec_host_ip is None):
+        """Choose the host address again, once Node and network are known; return whether anything changed."""
+        if self._waits:
             return False
-        internal = self.node.internal_ips if self.node else ()
-        wish, peers = self.spec_host_ip or "", self._table.host_ips
-        found = self._unless_gone(find_underlay(self._kernel, self._flag, wish, internal, peers))
+        chosen, unmet = find_underlay(self._kernel, self._wishes, self._table.host_ips)
+        found = self._unless_gone(chosen)
         direct = find_direct(self._kernel, found) if found and self.routes_directly else None
-        if (found, direct) == (self.underlay, self.direct):
+        if (found, direct, unmet) == (self.underlay, self.direct, self.unmet):
             return False
+        if unmet and unmet != self.unmet:
+            log.warning("underlay_choice_unmet", problem=unmet)
         if found and found != self.underlay:
             log.info(
                 "host_ip_chosen", address=found.host_ip.address, because=found.host_ip.reason, mtu=found.mtu
             )
         if direct and direct != self.direct:
             log.info("direct_routing", device=direct.device, on_link=sorted(direct.here))
-        self.underlay, self.direct = found, direct
+        self.underlay, self.direct, self.unmet = found, direct, unmet
         return True
+
+    @property
+    def _waits(self) -> bool:
+        """Whether something is unknown yet that decides about the host address."""
+        unknown = self.node is None or self.spec_host_ip is None or self.network is None
+        return unknown and not self._flag
+
+    @property
+    def _wishes(self) -> Wishes:
+        network = self.network or Network()
+        return Wishes(
+            flag=self._flag,
+            spec=self.spec_host_ip or "",
+            choice=network.underlay,
+            internal_ips=self.node.internal_ips if self.node else (),
+            held=self.underlay.host_ip.address if self.underlay else self._reported,
+            mesh=network.cluster_cidrs,
+        )
 
     def _unless_gone(self, found: Underlay | None) -> Underlay | None:
         """Stay with address and MTU of before while no interface has one: a lost NIC may come back."""
@@ -137,13 +161,22 @@ class View:
         if isinstance(entry, Route):
             return self.routes_directly and is_host_route(entry)
         if isinstance(entry, Link):
-            return self.underlay is not None and entry.index == self.underlay.ifindex
+            return bool(self.unmet) or (self.underlay is not None and entry.index == self.underlay.ifindex)
         # Unless the host address is on an interface, and what an administrator or the Node says.
         if self.underlay is None or not self.underlay.host_ip.local or self._fallen_back():
             return True
         address = entry.address.partition("/")[0]
-        return address == self.underlay.host_ip.address or (
-            self.node is not None and address in self.node.internal_ips
+        return (
+            address == self.underlay.host_ip.address
+            or (self.node is not None and address in self.node.internal_ips)
+            or self._could_be_chosen(entry)
+        )
+
+    def _could_be_chosen(self, entry: Address) -> bool:
+        """Whether the network's choice may mean an address that appears or disappears."""
+        wishes = self._wishes
+        return wishes.by_network and any(
+            could_mean(wishes.choice, item) for item in on_host(self._kernel, [entry])
         )
 
     def target(self) -> Target:
@@ -151,11 +184,12 @@ class View:
         network, underlay = self.network, self.underlay
         if network is None:
             raise NotYetError(self.network_problem or f"Waiting for the QuiltNetwork {self._network_name!r}.")
-        if underlay is None and not self._flag and (self.node is None or self.spec_host_ip is None):
+        if underlay is None and self._waits:
             raise NotYetError(f"Waiting for the Node {self._node_name!r}, which tells the host address.")
         if underlay is None:
             raise NotYetError(
-                "No host address: the Node has no InternalIP on an interface of this host and there is no "
+                self.unmet
+                or "No host address: the Node has no InternalIP on an interface of this host and there is no "
                 "default route; pass --host-ip or set spec.hostIP of the QuiltNode."
             )
         local = underlay.host_ip.address
@@ -209,7 +243,7 @@ class View:
         """Return what is wrong with the node's place in the underlay, as sentences."""
         if self.underlay is None:
             return []
-        chosen, problems = self.underlay.host_ip, []
+        chosen, problems = self.underlay.host_ip, [self.unmet] if self.unmet else []
         if not chosen.local:
             problems.append(
                 f"Host IP {chosen.address} ({chosen.reason}) is on no interface of this host; "
@@ -230,9 +264,7 @@ class View:
         return [f"Left out, for a host address of the other IP family: {named}{more}."] if apart else []
 
     def _fallen_back(self) -> bool:
-        return bool(
-            self.node
-            and not self._flag
-            and not self.spec_host_ip
-            and (self.underlay is None or self.underlay.host_ip.address not in self.node.internal_ips)
-        )
+        wishes = self._wishes
+        if self.node is None or wishes.flag or wishes.spec or wishes.choice.given:
+            return bool(self.unmet)
+        return self.underlay is None or self.underlay.host_ip.address not in self.node.internal_ips

@@ -168,10 +168,13 @@ class NodeReconciler:
         def holder(ip: str) -> str | None:
             nodes, hosts = self.world.nodes.items, self.world.hosts.items
             return book.host_ip_holder(
-                ip, node.name, lambda other: desired.confirmed(ip, nodes.get(other), hosts.get(other))
+                ip,
+                node.name,
+                lambda other: desired.confirmed(ip, nodes.get(other), hosts.get(other), underlay),
             )
 
-        return desired.address(node, host, used, holder)
+        underlay = book.plan.underlay
+        return desired.address(node, host, used, holder, underlay)
 
     async def _publish(self, claim: QuiltSubnet, mesh: Mesh) -> QuiltSubnet:
         if claim.mesh == mesh:

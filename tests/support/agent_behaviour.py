@@ -21,13 +21,14 @@ from tests.support.agent_doubles import GROUP, Rig, eventually
 from tests.support.agent_drift_behaviour import DriftBehaviour
 from tests.support.agent_route_behaviour import NodeRouteBehaviour
 from tests.support.agent_scene import device, mesh, programmed, publish, routed
+from tests.support.agent_underlay_behaviour import UnderlayBehaviour
 
 
 def sources(rig: Rig) -> set[str]:
     return set(rig.runtime.configured[-1].overlay_sources) if rig.runtime.configured else set()
 
 
-class AgentBehaviour(DriftBehaviour, NodeRouteBehaviour):
+class AgentBehaviour(DriftBehaviour, NodeRouteBehaviour, UnderlayBehaviour):
     @pytest.mark.kernel(short=True)
     async def test_a_node_joins_and_becomes_ready(self, rig: Rig) -> None:
         await mesh(rig, 2, 3)

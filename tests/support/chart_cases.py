@@ -131,6 +131,8 @@ def networks() -> Iterator[Case]:
     )  # fmt: skip
     for path, value in {
         "nodePrefixLengthV6": 80,  # an IPv4 node prefix fits into it
+        "underlay.interface": "eth1,bond*",
+        "underlay.cidrs": ["192.0.2.0/24", "2001:db8::/32"],
         "vxlan.device": "vx7",
         "vxlan.mtu": 1400,
         "heartbeat.interval": "5s",

@@ -8,9 +8,10 @@ from typing import Any
 
 from quilt_crds.durations import parse_duration
 from quilt_crds.names import DEFAULT_CLUSTER_CIDRS, IPV6_MTU, wire_name
-from quilt_crds.wire_network import MulticastSpec, VxlanSpec, network_spec
+from quilt_crds.wire_network import MulticastSpec, UnderlaySpec, VxlanSpec, network_spec
 from quilt_nodeagent.core.overlay import VXLAN_DEFAULTS, Overlay, Vxlan
 from quilt_nodeagent.core.peer import Reach
+from quilt_nodeagent.core.underlay import NO_CHOICE
 
 MULTICAST_OFF = MulticastSpec()
 
@@ -31,6 +32,7 @@ class Network:
     multicast: MulticastSpec = MULTICAST_OFF
     prefix_length: int = 24
     spoof_guard: bool = True
+    underlay: UnderlaySpec = NO_CHOICE
 
     @property
     def overlay(self) -> Overlay:
@@ -64,6 +66,7 @@ def read_network(spec: Mapping[str, Any]) -> Network:
         multicast=_multicast(read.multicast),
         prefix_length=0 if read.ipam.mode == "kubernetes" else read.node_prefix_length,
         spoof_guard=read.spoof_guard,
+        underlay=read.underlay,
     )
 
 

@@ -11,9 +11,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 
-Network = IPv4Network | IPv6Network
+from quilt_crds.underlay import Network, OnHost, meaning, usable
+from quilt_crds.wire_network import UnderlaySpec
+
+NO_CHOICE = UnderlaySpec()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,21 +28,54 @@ class HostIP:
     local: bool
 
 
-def choose(
-    flag: str, spec: str, internal_ips: Sequence[str], default_source: str, local: Collection[str]
-) -> HostIP | None:
-    """Choose the underlay address, or None while nothing points at one.
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """Who says what of the host address: --host-ip, the QuiltNode's spec.hostIP, the network, the Node.
 
-    Empty strings mean "not given", `local` holds this host's addresses.
+    Empty means "not given". `held` is the address that peers use, `mesh` are the ranges of pods.
+    """
+
+    flag: str = ""
+    spec: str = ""
+    choice: UnderlaySpec = NO_CHOICE
+    internal_ips: Sequence[str] = ()
+    held: str = ""
+    mesh: Sequence[str] = ()
+
+    @property
+    def by_network(self) -> bool:
+        """Whether the network's choice counts: nobody says anything of this node alone."""
+        return self.choice.given and not self.flag and not self.spec
+
+
+def follow_choice(wishes: Wishes, addresses: Iterable[OnHost]) -> tuple[HostIP | None, str]:
+    """Choose as the network says; sentences tell why that is not possible.
+
+    The address is then the one of before, or None where this host does not have that.
+    """
+    candidates = usable(addresses, wishes.mesh)
+    meant = meaning(wishes.choice, candidates, wishes.internal_ips, wishes.held)
+    if meant.found:
+        return HostIP(meant.found.ip, f"{meant.text}, on {meant.found.interface}", local=True), ""
+    before = HostIP(wishes.held, "as before", local=True)
+    has_it = any(item.ip == wishes.held for item in candidates)
+    unmet = f"{meant.text} Correct underlay of the QuiltNetwork, or set spec.hostIP of the QuiltNode."
+    return before if has_it else None, unmet
+
+
+def choose(wishes: Wishes, default_source: str, local: Collection[str]) -> HostIP | None:
+    """Choose by what is known of this node alone, or None while nothing points at an address.
+
+    `local` holds this host's addresses; an empty `default_source` means "not given".
     An explicit wish is followed even when no interface has the address (yet): it may come, and silently using
     another one would put the node where nobody expects it.
     """
-    internal = next((ip for ip in internal_ips if ip in local), "")
+    internal = next((ip for ip in wishes.internal_ips if ip in local), "")
     for address, reason in (
-        (flag, "from --host-ip"),
-        (spec, "from the QuiltNode's spec.hostIP"),
+        (wishes.flag, "from --host-ip"),
+        (wishes.spec, "from the QuiltNode's spec.hostIP"),
         (internal, "the Node's InternalIP"),
-        (default_source, _why_default(internal_ips)),
+        (default_source, _why_default(wishes.internal_ips)),
     ):
         if address:
             return HostIP(address, reason, address in local)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from ipaddress import ip_interface
 
 from quilt_crds.names import INJECTED_PROTOCOL, MESH_PROTOCOL
-from quilt_netlink import TABLE_MAIN, KernelLike, Link, Route
-from quilt_nodeagent.core.underlay import Direct, HostIP, choose, on_link
+from quilt_crds.underlay import OnHost
+from quilt_netlink import TABLE_MAIN, Address, KernelLike, Link, Route
+from quilt_nodeagent.core.underlay import Direct, HostIP, Wishes, choose, follow_choice, on_link
 
 # Documentation addresses (RFC 5737, RFC 3849): routed by the default route and by nothing more specific.
 _SOMEWHERE = ("192.0.2.1", "2001:db8::1")
@@ -28,27 +30,34 @@ class Underlay:
 
 
 def find_underlay(
-    kernel: KernelLike,
-    flag: str,
-    spec: str,
-    internal_ips: Sequence[str],
-    peers: Callable[[], Iterable[str]] = tuple,
-) -> Underlay | None:
-    """Choose the host address from what is configured and what this kernel has; None while nothing fits.
+    kernel: KernelLike, wishes: Wishes, peers: Callable[[], Iterable[str]] = tuple
+) -> tuple[Underlay | None, str]:
+    """Choose the host address from what is wished and what this kernel has; None while nothing fits.
 
-    `peers()` are the others' host addresses.
+    `peers()` are the others' host addresses. The text says why the network's choice is not followed.
     """
+    addresses = kernel.addresses()
     owners: dict[str, list[int]] = {}
-    for item in kernel.addresses():
+    for item in addresses:
         owners.setdefault(item.address.partition("/")[0], []).append(item.ifindex)
-    source = ""
-    if not flag and not spec and not any(ip in owners for ip in internal_ips):
-        source = default_source(kernel)
-    chosen = choose(flag, spec, internal_ips, source, owners.keys())
+    if wishes.by_network:
+        chosen, unmet = follow_choice(wishes, on_host(kernel, addresses))
+    else:
+        known = wishes.flag or wishes.spec or any(ip in owners for ip in wishes.internal_ips)
+        chosen, unmet = choose(wishes, "" if known else default_source(kernel), owners), ""
     if chosen is None:
-        return None
+        return None, unmet
     link = _interface(kernel, owners.get(chosen.address, ()), lambda: _one(peers(), chosen.address))
-    return Underlay(chosen, link.index, link.mtu, link.name) if link else Underlay(chosen, 0, _USUAL_MTU)
+    found = Underlay(chosen, link.index, link.mtu, link.name) if link else Underlay(chosen, 0, _USUAL_MTU)
+    return found, unmet
+
+
+def on_host(kernel: KernelLike, addresses: Iterable[Address]) -> list[OnHost]:
+    """Return addresses with their interfaces' names; those of an interface that is gone are left out."""
+    addresses = list(addresses)
+    links = {index: kernel.link(index) for index in {item.ifindex for item in addresses}}
+    found = ((links[item.ifindex], item.address) for item in addresses)
+    return [OnHost(link.name, ip_interface(address)) for link, address in found if link is not None]
 
 
 def _interface(kernel: KernelLike, holders: Iterable[int], peer: Callable[[], str]) -> Link | None:

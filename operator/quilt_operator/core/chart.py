@@ -8,6 +8,8 @@ from typing import Any
 
 # Lists that may only grow: an administrator's entries are kept beside the chart's.
 _EXTENDABLE = ("clusterCIDRs", "clusterCIDRsV6")
+# Lists whose order says something; of the others it does not.
+_ORDERED = ("cidrs",)
 # An Event has room for 1 KiB.
 _SHOWN = 100
 
@@ -42,7 +44,7 @@ def merged(live: Mapping[str, Any], chart: Mapping[str, Any]) -> dict[str, Any]:
 def _covers_field(key: str, live: Any, wanted: Any) -> bool:
     if key in _EXTENDABLE:
         return set(wanted or ()) <= set(live or ())
-    if isinstance(live, list) and isinstance(wanted, list):
+    if isinstance(live, list) and isinstance(wanted, list) and key not in _ORDERED:
         return set(live) == set(wanted)
     return bool(live == wanted)
 

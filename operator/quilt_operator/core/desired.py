@@ -1,21 +1,22 @@
 """What should be: a node's claims and what they publish.
 
 The agent says which address it listens on; the Node's addresses, which the kubelet writes, confirm it. Only
-an administrator (`spec.hostIP`) is believed without confirmation, so a stolen agent token cannot direct
-another node's traffic anywhere.
+an administrator is believed without confirmation, about one node (`spec.hostIP`) or all of them (the
+network's `underlay`): a stolen agent token cannot direct another node's traffic anywhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Final
 
 from msgspec.structs import replace
 
 from quilt_crds.names import DOWN, RELEASING, UP
 from quilt_crds.wire import Mesh, Node, QuiltNode, QuiltSubnet
-from quilt_operator.core.plan import parse_cidr
+from quilt_operator.core.plan import Network, parse_cidr
 
 HOST_IP_UNKNOWN: Final = "HostIPUnknown"
 HOST_IP_UNCONFIRMED: Final = "HostIPUnconfirmed"
@@ -57,11 +58,21 @@ def staying(node: QuiltNode) -> QuiltNode:
     return replace(node, metadata=replace(node.metadata, deletion_timestamp=""))
 
 
-def confirmed(host_ip: str, node: QuiltNode | None, kube: Node | None) -> bool:
-    """Whether an address is a node's: by an administrator's word, or by its own Node."""
+def confirmed(
+    host_ip: str, node: QuiltNode | None, kube: Node | None, underlay: Sequence[Network] = ()
+) -> bool:
+    """Whether an address is a node's: by an administrator's word, or by its own Node.
+
+    In the networks of `underlay` its agent's word is enough, for as long as the agent stays with it.
+    """
     if node is not None and node.spec.host_ip:
         return node.spec.host_ip == host_ip
-    return kube is not None and host_ip in kube.ips
+    if kube is None:
+        return False
+    if host_ip in kube.ips:
+        return True
+    reported = node is not None and node.status.host_ip == host_ip
+    return reported and any(ip_address(host_ip) in network for network in underlay)
 
 
 def address(
@@ -69,8 +80,9 @@ def address(
     kube: Node | None,
     used: Mesh,
     holder: Callable[[str], str | None],
+    underlay: Sequence[Network] = (),
 ) -> Address:
-    """The address under which peers shall reach `node`.
+    """The address under which peers shall reach `node`; of those in `underlay` its agent is believed.
 
     `used` is what is published now: its address stays until another one is confirmed. `holder` names another
     node that is Up under an address and confirmed to have it. The first one keeps it, also against a node
@@ -80,10 +92,11 @@ def address(
     published = used.host_ip
     if not wanted:
         return Address(published, HOST_IP_UNKNOWN, "the agent has not reported its host IP yet")
-    if not confirmed(wanted, node, kube):
+    if not confirmed(wanted, node, kube, underlay):
         known = ", ".join(sorted(kube.ips)) if kube else "none, the Node does not exist"
+        also = f" or in underlay.cidrs ({', '.join(map(str, underlay))})" if underlay else ""
         message = (
-            f"{wanted} is not among the Node's addresses ({known}); "
+            f"{wanted} is not among the Node's addresses ({known}){also}; "
             "correct --host-ip of the agent or --node-ip of the kubelet, or set spec.hostIP"
         )
         return Address(published, HOST_IP_UNCONFIRMED, message)

@@ -14,6 +14,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from quilt_crds.durations import parse_duration, parse_percent
 from quilt_crds.quiltnetwork import QuiltNetworkSpec
+from quilt_crds.underlay import believed
 from quilt_operator.core.health import Policy
 
 Network = IPv4Network | IPv6Network
@@ -141,6 +142,8 @@ class Plan:
     pools: dict[int, Pool]
     policy: Policy
     grace: float
+    underlay: tuple[Network, ...] = ()
+    """Where an agent's own word for its host address is believed, as an administrator chose there."""
     adopts: bool = False
     """Whether the Nodes' podCIDRs are the subnets."""
     uid: str = ""
@@ -167,6 +170,7 @@ class Plan:
             ),
             # Who hands out the subnets decides when one is used again.
             grace=0.0 if adopts else parse_duration(spec.reuse_grace_period),
+            underlay=believed(spec.underlay.interface, spec.underlay.cidrs),
             adopts=adopts,
             uid=uid,
             generation=generation,

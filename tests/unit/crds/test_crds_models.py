@@ -117,6 +117,13 @@ def test_fields_of_a_newer_schema_are_ignored() -> None:
             "vxlan.mtu: 'large' is not an MTU; write auto or a number from 1280 to 65000",
         ),
         ({"vxlan": {"mtu": 100}}, "100 is not an MTU"),
+        (
+            {"underlay": {"interface": "eth1, bond0"}},
+            "'eth1, bond0' names no interfaces; write for example eth1",
+        ),
+        ({"underlay": {"interface": "eth1,"}}, "'eth1,' names no interfaces"),
+        ({"underlay": {"interface": "a-name-longer-than-15"}}, "names no interfaces"),
+        ({"underlay": {"cidrs": ["192.0.2.1/24"]}}, "is not canonical; write 192.0.2.0/24"),
         ({"vxlan": {"device": "vxlan/100"}}, "'vxlan/100' is not an interface name"),
         ({"heartbeat": {"interval": "ten"}}, "'ten' is not a duration; write for example 10s"),
         ({"heartbeat": {"timeout": "15s"}}, "timeout is 15s, must be at least twice the interval of 10s"),

@@ -109,6 +109,7 @@ def test_lists_merge_by_key_under_server_side_apply() -> None:
         ("QuiltSubnet", "spec.cidr", "must be a canonical CIDR without host bits"),
         ("QuiltSubnet", "mesh", "Releasing needs releasedAt"),
         ("QuiltSubnet", "mesh.hostIP", "must be an IP address in canonical form"),
+        ("QuiltNetwork", "spec.underlay.cidrs", "must be canonical CIDRs without host bits"),
         ("QuiltNode", "spec.subnet", "must be a canonical CIDR without host bits"),
         ("QuiltNode", "spec.hostIP", "must be an IP address in canonical form"),
         ("QuiltNode", "status.hostIP", "must be an IP address in canonical form"),

@@ -71,6 +71,10 @@ def test_row_25_an_unknown_key_is_refused_at_every_level(path: str) -> None:
         ("network.clusterCIDRsV6", ["::/16"]),
         ("network.nodePrefixLength", 8),
         ("network.heartbeat.interval", 10),
+        ("network.underlay.interface", ["eth1"]),
+        ("network.underlay.interface", "eth1, bond0"),
+        ("network.underlay.cidrs", "192.0.2.0/24"),
+        ("network.underlay.cidrs", ["eth1"]),
         ("network.vxlan.mtu", "1450"),
         ("network.vxlan.device", "a-name-that-is-too-long"),
         ("network.disruptionThreshold", "155%"),
@@ -93,6 +97,8 @@ def test_a_wrong_value_is_refused(path: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
+        ("network.underlay.interface", "eth1,bond*"),
+        ("network.underlay.cidrs", ["192.0.2.0/24", "2001:db8::/32"]),
         ("network.vxlan.mtu", 1450),
         ("network.clusterCIDRsV6", ["fd42::/48"]),
         ("node.maxUnavailable", "10%"),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_interface
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from quilt_crds.names import UP
-from quilt_crds.wire_network import VxlanSpec
+from quilt_crds.underlay import OnHost
+from quilt_crds.wire_network import UnderlaySpec, VxlanSpec
 from quilt_netlink import Link
 from quilt_nodeagent.core.conditions import Facts, conditions
 from quilt_nodeagent.core.device import Care, clash, former, judge
@@ -17,7 +21,7 @@ from quilt_nodeagent.core.network import Network, read_network
 from quilt_nodeagent.core.overlay import VXLAN, Hop
 from quilt_nodeagent.core.peer import make_peer
 from quilt_nodeagent.core.peers import PeerTable
-from quilt_nodeagent.core.underlay import Direct, choose, on_link
+from quilt_nodeagent.core.underlay import Direct, Wishes, choose, follow_choice, on_link
 
 WANTED = VXLAN.device("vxlan100", "198.18.0.1", "02:00:00:00:00:01", 1450)
 
@@ -80,7 +84,7 @@ def test_row_5_the_choice_of_the_host_address_is_explained(
     flag: str, spec: str, internal_ips: list[str], default_source: str, address: str, reason: str
 ) -> None:
     """The wrong of two NICs: the Node's InternalIP decides, not whichever interface comes first."""
-    chosen = choose(flag, spec, internal_ips, default_source, LOCAL)
+    chosen = choose(Wishes(flag, spec, internal_ips=internal_ips), default_source, LOCAL)
     assert chosen is not None
     assert chosen.address == address
     assert reason in chosen.reason
@@ -88,7 +92,55 @@ def test_row_5_the_choice_of_the_host_address_is_explained(
 
 
 def test_without_any_address_nothing_is_chosen() -> None:
-    assert choose("", "", (), "", LOCAL) is None
+    assert choose(Wishes(), "", LOCAL) is None
+
+
+ETH1 = UnderlaySpec("eth1")
+
+
+@pytest.mark.parametrize(
+    ("wishes", "by_network"),
+    [
+        (Wishes(choice=ETH1, internal_ips=["198.18.0.1"]), True),
+        (Wishes(choice=UnderlaySpec(cidrs=("192.0.2.0/24",))), True),
+        (Wishes(internal_ips=["198.18.0.1"]), False),
+        (Wishes("192.0.2.9", choice=ETH1), False),
+        (Wishes(spec="192.0.2.8", choice=ETH1), False),
+    ],
+)
+def test_the_networks_choice_counts_after_what_is_set_for_one_node(wishes: Wishes, by_network: bool) -> None:
+    assert wishes.by_network is by_network
+
+
+ADDRESSES = st.lists(
+    st.builds(
+        OnHost,
+        st.sampled_from(["eth0", "eth1", "lo"]),
+        st.sampled_from(
+            ["198.18.0.1/24", "192.0.2.1/24", "10.42.1.1/24", "2001:db8::1/64", "fe80::1/64"]
+        ).map(ip_interface),
+    ),
+    max_size=5,
+)
+
+
+@given(st.sampled_from([ETH1, UnderlaySpec("eth*"), UnderlaySpec("", ("192.0.2.0/24",))]), ADDRESSES)
+def test_a_host_address_is_chosen_among_those_of_the_host_or_there_is_a_reason(
+    choice: UnderlaySpec, addresses: list[OnHost]
+) -> None:
+    for held in ("", "198.18.0.1", "203.0.113.9"):
+        chosen, unmet = follow_choice(Wishes(choice=choice, held=held, mesh=["10.42.0.0/16"]), addresses)
+        if chosen is not None:
+            assert chosen.local
+            assert chosen.address in {item.ip for item in addresses} - {"10.42.1.1", "fe80::1"}
+        if unmet:
+            assert unmet.endswith(
+                "Correct underlay of the QuiltNetwork, or set spec.hostIP of the QuiltNode."
+            )
+            assert chosen is None or (chosen.address, chosen.reason) == (held, "as before")
+        else:
+            assert chosen is not None
+            assert chosen.reason.startswith("underlay.")
 
 
 @pytest.mark.parametrize(

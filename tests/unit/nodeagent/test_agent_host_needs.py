@@ -9,6 +9,7 @@ import pytest
 from quilt_netlink import Address, Link, Put
 from quilt_netlink.fake import FakeKernel
 from quilt_nodeagent.core.hostneeds import kernel_version, neighbours_needed, thresholds
+from quilt_nodeagent.core.underlay import Wishes
 from quilt_nodeagent.kernel.hostcare import Checksum, HostCare, TxChecksum
 from quilt_nodeagent.kernel.underlay import find_underlay
 from tests.support.agent_doubles import eventually
@@ -128,6 +129,6 @@ def test_the_interface_by_which_peers_are_reached_is_the_underlay(kind: str) -> 
         link = kernel.link(name)
         assert link is not None
         kernel.run(Put(Address(link.index, address)))
-    found = find_underlay(kernel, "", "", ("198.18.0.1",))
+    found, _ = find_underlay(kernel, Wishes(internal_ips=("198.18.0.1",)))
     assert found is not None
     assert (found.name, found.mtu) == ("eth0", 1400)

@@ -10,6 +10,7 @@ import pytest
 from quilt_crds.names import QUILTNETWORK
 from quilt_operator.api.client import Client
 from quilt_operator.api.events import EventRecorder
+from quilt_operator.core.chart import covers, merged
 from quilt_operator.heartbeats import Heartbeats
 from quilt_operator.network import NetworkReconciler
 from quilt_operator.world import World
@@ -83,6 +84,14 @@ async def test_another_order_of_namespaces_is_no_change(bench: Bench) -> None:
     await bench.look()
     assert not bench.applied
     assert not bench.events
+
+
+def test_another_order_of_underlay_networks_is_a_change() -> None:
+    live = {"underlay": {"interface": "", "cidrs": ["192.0.2.0/24", "2001:db8::/32"]}}
+    other = {"underlay": {"interface": "", "cidrs": ["2001:db8::/32", "192.0.2.0/24"]}}
+    assert covers(live, live)
+    assert not covers(live, other)
+    assert merged(live, other) == other
 
 
 async def test_namespaces_changed_by_hand_are_taken_back_once_and_an_event_says_so(bench: Bench) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from quilt_crds.names import DOWN, RELEASING, UP
+from quilt_crds.underlay import believed
 from quilt_crds.wire import (
     Condition,
     Mesh,
@@ -24,7 +25,7 @@ from quilt_crds.wire import (
 from quilt_kube.listwatch import convert
 from quilt_operator.core import status
 from quilt_operator.core.chart import covers, merged
-from quilt_operator.core.desired import Address, address, mesh, plan_claims, wishes
+from quilt_operator.core.desired import Address, address, confirmed, mesh, plan_claims, wishes
 from quilt_operator.core.health import Health
 from quilt_operator.core.status import Refusal
 from quilt_operator.core.times import grace_left, parse_time, rfc3339
@@ -95,6 +96,43 @@ def test_of_two_nodes_with_one_host_ip_the_first_keeps_it() -> None:
 def test_who_was_down_meanwhile_does_not_get_its_host_ip_back_from_its_new_holder() -> None:
     found = address(NODE, HOST, Mesh(DOWN, "192.0.2.1"), lambda _: "node-2")
     assert (found.host_ip, found.reason) == ("", "HostIPConflict")
+
+
+ETH1 = but(NODE, "status", host_ip="203.0.113.1")
+
+
+@pytest.mark.parametrize(
+    ("underlay", "reason"),
+    [
+        ((), "HostIPUnconfirmed"),
+        (("203.0.113.0/24",), ""),
+        (("198.51.100.0/24", "203.0.113.0/24"), ""),
+        (("198.51.100.0/24",), "HostIPUnconfirmed"),
+        (("2001:db8::/32",), "HostIPUnconfirmed"),
+    ],
+)
+def test_an_agents_word_is_enough_in_the_networks_of_the_underlay(
+    underlay: tuple[str, ...], reason: str
+) -> None:
+    found = address(ETH1, HOST, USED, nobody, believed("", underlay))
+    assert (found.host_ip, found.reason) == ("192.0.2.1" if reason else "203.0.113.1", reason)
+    assert ("underlay.cidrs (" in found.message) is bool(reason and underlay)
+
+
+def test_an_agents_word_is_enough_where_an_interface_was_chosen_without_networks() -> None:
+    assert address(ETH1, HOST, USED, nobody, believed("eth1", ())) == Address("203.0.113.1")
+    assert address(ETH1, None, USED, nobody, believed("eth1", ())).reason == "HostIPUnconfirmed"
+
+
+def test_what_the_node_confirms_is_published_outside_of_those_networks_too() -> None:
+    assert address(NODE, HOST, UNUSED, nobody, believed("", ["203.0.113.0/24"])) == Address("192.0.2.1")
+
+
+def test_nobody_holds_an_address_of_the_underlay_that_its_agent_has_left() -> None:
+    underlay = believed("", ["203.0.113.0/24"])
+    assert confirmed("203.0.113.1", ETH1, HOST, underlay)
+    assert not confirmed("203.0.113.2", ETH1, HOST, underlay)
+    assert not confirmed("203.0.113.1", but(ETH1, "spec", host_ip="203.0.113.2"), HOST, underlay)
 
 
 # Claims

@@ -70,6 +70,39 @@ async def test_nodes_that_exchange_their_addresses_are_all_published_under_the_n
         assert published(operator) == {name: ("Up", address(n)) for name, n in moved.items()}, order
 
 
+@pytest.mark.parametrize(
+    "moved", [{"a": 2, "b": 1, "c": 3}, {"a": 2, "b": 3, "c": 1}, {"a": 2, "b": 3, "c": 4}]
+)
+async def test_addresses_of_another_nic_that_agents_alone_tell_are_exchanged_too(
+    monkeypatch: pytest.MonkeyPatch, moved: dict[str, int]
+) -> None:
+    """With `underlay` no Node confirms an address: a node that leaves one frees it for the next."""
+    for order in itertools.permutations(NAMES):
+        operator = Operator(monkeypatch, underlay={"cidrs": ["203.0.113.0/24"]})
+        for number, name in enumerate(NAMES, 1):
+            operator.host(name, address(number))
+            operator.node(name, hostIP=f"203.0.113.{number}")
+            await operator.work()
+        first = {name: ("Up", f"203.0.113.{number}") for number, name in enumerate(NAMES, 1)}
+        assert published(operator) == first
+        for name in order:
+            operator.node(name, hostIP=f"203.0.113.{moved[name]}")
+            await operator.work()
+        await operator.wait(30)
+        assert published(operator) == {name: ("Up", f"203.0.113.{n}") for name, n in moved.items()}, order
+
+
+async def test_an_address_outside_of_the_underlay_leaves_the_former_published(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    operator = Operator(monkeypatch, underlay={"cidrs": ["203.0.113.0/24"]})
+    await operator.join("n", address(1))
+    operator.node("n", hostIP="198.51.100.1")
+    await operator.wait(2)
+    assert published(operator) == {"n": ("Up", address(1))}
+    assert "underlay.cidrs (203.0.113.0/24)" in operator.condition("n", "Ready")["message"]
+
+
 async def test_a_machine_under_another_name_gets_its_address_once_the_former_is_down(
     operator: Operator,
 ) -> None:
