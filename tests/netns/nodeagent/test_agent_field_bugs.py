@@ -118,6 +118,37 @@ async def test_row_5_the_host_address_moves_to_another_nic(rig: Rig, netns: Name
     await eventually(lambda: rig.runtime.configured[-1].mtu == 8950)
 
 
+async def test_row_5_the_network_chooses_another_nic_than_the_nodes(rig: Rig, netns: Namespace) -> None:
+    """MTU and device follow the chosen NIC; keepalived's address on it is not mistaken for the node's."""
+    netns.run("ip", "link", "add", "eth1", "mtu", "9000", "type", "veth", "peer", "name", "fast")
+    netns.run("ip", "address", "add", "10.20.0.100/32", "dev", "eth1")
+    netns.run("ip", "address", "add", "10.20.0.7/24", "dev", "eth1")
+    netns.run("ip", "link", "set", "fast", "up")
+    netns.run("ip", "link", "set", "eth1", "up")
+    await mesh(rig, 2)
+    rig.network(underlay={"cidrs": ["10.20.0.0/16"]})
+    await eventually(lambda: device(rig).vxlan == Vxlan(100, 4789, "10.20.0.7") and device(rig).mtu == 8950)
+    await eventually(lambda: programmed(rig, 2) and rig.runtime.configured[-1].mtu == 8950)
+    await eventually(
+        lambda: (
+            "10.20.0.7: underlay.cidrs 10.20.0.0/16, on eth1" in rig.condition("DataplaneInSync")["message"]
+        )
+    )
+
+
+async def test_row_5_an_interface_that_gets_the_chosen_name_is_used(rig: Rig, netns: Namespace) -> None:
+    """At boot the kernel's names come first, and the distribution's replace them."""
+    netns.run("ip", "link", "add", "eth1", "type", "veth", "peer", "name", "fast")
+    netns.run("ip", "address", "add", "10.20.0.7/24", "dev", "eth1")
+    rig.network(underlay={"interface": "ens*"})
+    rig.api.claim("10.42.1.0/24", "self", "10.20.0.7")
+    publish(rig, 2)
+    await rig.start()
+    await eventually(lambda: "10.20.0.7 (eth1)" in rig.condition("DataplaneInSync").get("message", ""))
+    netns.run("ip", "link", "set", "eth1", "name", "ens7")
+    await eventually(lambda: programmed(rig, 2) and device(rig).vxlan == Vxlan(100, 4789, "10.20.0.7"))
+
+
 async def test_row_7_a_stale_neighbour_with_a_wanted_mac_is_removed_alone(rig: Rig) -> None:
     await mesh(rig, 2, 3)
     index, mac = device(rig).index, vtep_mac("default", "n2")
