@@ -29,6 +29,7 @@ ORDER = (
     "test_dual_stack",
     "test_debian_13",
     "test_prefix_lengths",
+    "test_several_nics",
     "test_cluster_like_peoples",
     "test_upgrade_versions",
     "test_mesh",
