@@ -17,6 +17,7 @@ from tests.support.controlplane import CHART, NAMESPACE, ControlPlane, Json
 from tests.support.operators import INSTALLED, Fleet, Operator, eventually, names
 
 SECONDS = float(os.environ.get("QUILT_GITOPS_SECONDS", "10"))
+pytestmark = pytest.mark.timeout(300 + SECONDS)
 NETWORK = QUILTNETWORK.path("default")
 # Others write these all the time; whether somebody changed what they ask for is their generation.
 RUN_BY_OTHERS = {"DaemonSet", "Deployment"}
