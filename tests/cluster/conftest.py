@@ -45,6 +45,7 @@ ORDER = (
     "test_lost_api_server",
     "test_operator_placing",
     "test_node_life",
+    "test_backup",
     "test_upgrade",
     "test_uninstall",
 )

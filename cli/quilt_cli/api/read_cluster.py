@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from quilt_cli.api.read import snapshot, together
+from quilt_cli.core.backup import KINDS
 from quilt_cli.core.cluster_facts import ClusterFacts, ForeignNetwork
 from quilt_cli.core.objects import at, text
 from quilt_cli.core.snapshot import Snapshot
@@ -13,9 +14,6 @@ from quilt_crds.names import (
     NAMESPACE,
     NODE,
     NODE_DAEMONSET,
-    QUILTNETWORK,
-    QUILTNODE,
-    QUILTSUBNET,
     SERVICECIDR,
 )
 from quilt_crds.wire import Node
@@ -33,7 +31,7 @@ def cluster_facts(client: Client, namespace: str) -> ClusterFacts:
     results, _ = together(
         {
             "version": lambda: client.get("/version")["gitVersion"],
-            "crds": lambda: _crds(client),
+            "crds": lambda: definitions(client),
             "foreign": lambda: tuple(filter(None, map(_foreign, client.items(DAEMONSET.path())))),
             "services": lambda: _service_cidrs(client),
             "nodes": lambda: client.objects(NODE.path(), Node),
@@ -44,22 +42,28 @@ def cluster_facts(client: Client, namespace: str) -> ClusterFacts:
     return ClusterFacts(
         version=str(results.get("version", "")),
         namespace=namespace,
-        crds=results.get("crds"),
+        crds=served(results["crds"]) if "crds" in results else None,
         foreign=results.get("foreign"),
         service_cidrs=results.get("services"),
         nodes=results.get("nodes"),
         pod_security=results.get("security"),
+        definitions=results.get("crds", {}),
         mesh=results.get("mesh", Snapshot(installed=False)),
     )
 
 
-def _crds(client: Client) -> Mapping[str, tuple[str, ...]]:
-    found = {}
-    for kind in (QUILTNETWORK, QUILTNODE, QUILTSUBNET):
-        if raw := client.find(f"{_CRDS}/{kind.crd_name}"):
-            versions = raw["spec"]["versions"]
-            found[kind.crd_name] = tuple(item["name"] for item in versions if item.get("served"))
-    return found
+def definitions(client: Client) -> Mapping[str, Json]:
+    """Our CRDs by their names, of those that exist."""
+    reads = ((kind.crd_name, client.find(f"{_CRDS}/{kind.crd_name}")) for kind in KINDS)
+    return {name: raw for name, raw in reads if raw}
+
+
+def served(definitions: Mapping[str, Json]) -> Mapping[str, tuple[str, ...]]:
+    """The versions that each of them serves."""
+    return {
+        name: tuple(item["name"] for item in raw["spec"]["versions"] if item.get("served"))
+        for name, raw in definitions.items()
+    }
 
 
 def _service_cidrs(client: Client) -> tuple[str, ...]:

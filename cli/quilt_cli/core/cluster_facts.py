@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from quilt_cli.core.objects import Raw
 from quilt_cli.core.snapshot import Snapshot
 from quilt_crds.wire import Node
 
@@ -22,8 +23,9 @@ class ForeignNetwork:
 class ClusterFacts:
     """One look at a cluster; None means that it could not be read.
 
-    `crds` maps our CRDs' names to the versions that they serve, of those that exist. `service_cidrs` are the
-    Service networks. `pod_security` is what the release namespace enforces, empty for nothing.
+    `crds` maps our CRDs' names to the versions that they serve, of those that exist; `definitions` has these
+    as they are. `service_cidrs` are the Service networks. `pod_security` is what the release namespace
+    enforces, empty for nothing.
     """
 
     version: str
@@ -33,4 +35,5 @@ class ClusterFacts:
     service_cidrs: tuple[str, ...] | None = None
     nodes: tuple[Node, ...] | None = None
     pod_security: str | None = ""
+    definitions: Mapping[str, Raw] = field(default_factory=dict)
     mesh: Snapshot = field(default_factory=lambda: Snapshot(installed=False))

@@ -26,7 +26,7 @@ def api() -> Iterator[FakeApi]:
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = do_DELETE = _answer  # noqa: N815  # names of http.server
+        do_GET = do_POST = do_PATCH = do_DELETE = _answer  # noqa: N815  # names of http.server
 
         def log_message(self, *_: object) -> None:
             """Stay silent."""
