@@ -83,3 +83,17 @@ def test_a_subnet_that_another_node_holds_is_not_restored(mesh: Mesh, tmp_path: 
     assert done.returncode == 1
     assert [item["code"] for item in found["findings"]] == ["claim-taken"]
     assert claims(mesh) == before
+
+
+def test_nothing_is_in_the_way_of_an_upgrade_of_a_well_mesh(mesh: Mesh, tmp_path: Path) -> None:
+    values = tmp_path / "values.yaml"
+    values.write_text(mesh.cluster.helm("get", "values", "quilt", "-n", NAMESPACE, "-o", "yaml"))
+    arguments = ("check", "--upgrade", "--chart", str(CHART), "--values", str(values), "-o", "json")
+
+    def passed() -> bool:
+        """Not at once: it wants every pod of the chart to be ready."""
+        return quiltctl(mesh, *arguments).returncode == 0
+
+    until("the check passes", passed, timeout=60, every=1)
+    codes = {item["code"]: item["level"] for item in document(quiltctl(mesh, *arguments))["findings"]}
+    assert codes["values"] == codes["upgrade-way"] == "ok"

@@ -33,6 +33,11 @@ def after(facts: ClusterFacts, cidrs: Sequence[str]) -> list[Finding]:
     return [*_anytime(facts, cidrs, installed=True), *(mesh_findings.of(facts.mesh) or [well])]
 
 
+def standing(facts: ClusterFacts) -> list[Finding]:
+    """Whether API server, CRDs and roll-outs of an installed mesh are as they should be."""
+    return [*_version(facts), *_crds(facts, installed=True), *_rollouts(facts)]
+
+
 def _anytime(facts: ClusterFacts, cidrs: Sequence[str], *, installed: bool) -> list[Finding]:
     return [
         *_version(facts),
@@ -95,7 +100,7 @@ def _foreign(facts: ClusterFacts, *, installed: bool) -> Iterator[Finding]:
         if _FLANNEL in node.metadata.annotations
     ]
     if built_in:
-        message = f"Flannel without a DaemonSet, as k3s has it built in, serves {_some(built_in)}"
+        message = f"Flannel without a DaemonSet, as k3s has it built in, serves {some(built_in)}"
         todo = (
             "start k3s with --flannel-backend=none --disable-network-policy, then remove the annotations "
             "flannel.alpha.coreos.com/* of the Nodes"
@@ -132,10 +137,10 @@ def _node_overlaps(facts: ClusterFacts, cidrs: Sequence[str]) -> Iterator[Findin
         f"{cidr} of {node.name}" for node in nodes for cidr in node.spec.pod_cidrs if overlaps(cidr, cidrs)
     ]
     if inside:
-        message = f"they contain addresses of nodes ({_some(inside)}): these nodes would be cut off"
+        message = f"they contain addresses of nodes ({some(inside)}): these nodes would be cut off"
         yield fail("node-overlap", "clusterCIDRs", message, "choose another network.clusterCIDRs")
     if double:
-        message = f"kube-controller-manager assigns from the same range ({_some(double)})"
+        message = f"kube-controller-manager assigns from the same range ({some(double)})"
         todo = (
             "start it with --allocate-node-cidrs=false; harmless as long as nothing else reads spec.podCIDR"
         )
@@ -158,7 +163,7 @@ def _kernels(facts: ClusterFacts) -> Iterator[Finding]:
     linux = [(name, release) for name, release in kernels if release]
     old = [f"{name} ({release})" for name, release in linux if major_minor(release) < (5, 3)]
     if old:
-        message = f"kernels older than 5.3, without nexthop objects: {_some(old)}"
+        message = f"kernels older than 5.3, without nexthop objects: {some(old)}"
         yield warn("kernel", "Nodes", message, "upgrade where thousands of nodes are meant")
     elif linux:
         yield ok("kernel", "Nodes", f"{len(linux)} with Linux 5.3 or newer")
@@ -191,6 +196,7 @@ def _rollout(item: Workload) -> Finding:
     return fail("rollout", item.about, state, todo)
 
 
-def _some(items: Sequence[str]) -> str:
+def some(items: Sequence[str]) -> str:
+    """The first few of a list, and how many more."""
     rest = len(items) - _NAMED
     return ", ".join(items[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,22 +1,28 @@
-"""`quiltctl check`: what would break the mesh, of the cluster and by pods of its nodes."""
+"""`quiltctl check`: what would break the mesh or its upgrade, of the cluster and by pods of its nodes."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 from rich.console import Console
 
 from quilt_cli.api.read_cluster import cluster_facts
-from quilt_cli.commands.options import Result, cluster, output
-from quilt_cli.core import cluster_checks, finding
+from quilt_cli.chart_folder import read_chart, read_values
+from quilt_cli.commands.options import FOLDER, VERSION, Result, cluster, output
+from quilt_cli.core import cluster_checks, finding, upgrade_checks
+from quilt_cli.core.chart import own_chart
+from quilt_cli.core.cluster_facts import ClusterFacts
 from quilt_cli.core.finding import EXIT_HEALTHY, EXIT_PROBLEMS, Finding, Level, ok
 from quilt_cli.core.node_checks import Expected
 from quilt_cli.groups import Group
 from quilt_cli.output import counts, print_findings, progress
 from quilt_crds.names import DEFAULT_CLUSTER_CIDRS
 from quilt_kube.sync import Client
+
+UPGRADE = "upgrade"
 
 
 @click.group(
@@ -27,11 +33,14 @@ from quilt_kube.sync import Client
     examples=(
         "quiltctl check --pre",
         "quiltctl check --pre --nodes --image registry.example/quilt-mesh-node:0.1.0",
+        "quiltctl check --upgrade",
+        "quiltctl check --upgrade --chart helm/quilt-mesh --values quilt-values.yaml",
         "quiltctl check -o json",
     ),
 )
 @click.option("--pre", "when", flag_value="pre", help="Before an install.  [default: while none is there]")
 @click.option("--post", "when", flag_value="post", help="After an install.  [default: once there is one]")
+@click.option("--upgrade", "when", flag_value=UPGRADE, help="Before an upgrade to this command's version.")
 @click.option("-n", "--namespace", default="quilt-system", show_default=True, help="Of the Helm release.")
 @click.option(
     "--cluster-cidr",
@@ -48,11 +57,15 @@ from quilt_kube.sync import Client
 )
 @click.option("--nodes", is_flag=True, help="Look at every node too, by a pod on each.")
 @click.option("--image", help="For --nodes: the node image.  [default: that of the DaemonSet quilt-mesh]")
+@click.option("--chart", type=FOLDER, help="For --upgrade: the folder of the chart to upgrade to.")
+@click.option("--values", type=FOLDER, help="For --upgrade: output of `helm get values -o yaml`, or `-`.")
 @output
 @cluster
 def check(
     client: Client,
     *,
+    chart: Path | None,
+    values: Path | None,
     when: str | None,
     namespace: str,
     cidrs: tuple[str, ...],
@@ -64,6 +77,9 @@ def check(
 
     Versions, CRDs, other networks, overlapping ranges, roll-outs.
 
+    With --upgrade what would be in the way of one: versions too far apart, nodes that are not well, CRDs,
+    values that the chart no longer has.
+
     With --nodes also kernels, firewalls, MTU, sysctls and CNI files of all nodes, and before an install
     whether UDP 4789 passes between them.
 
@@ -72,18 +88,30 @@ def check(
     `quiltctl check node` looks at the node that it runs on.
     """
     facts = cluster_facts(client, namespace)
+    if when == UPGRADE:
+        return _upgrade(facts, chart, values)
     spec = facts.mesh.spec
     ranges = cidrs or spec.cidrs
     post = when == "post" or (when is None and facts.mesh.agents is not None)
     length = node_prefix_length or spec.node_prefix_length
     found = cluster_checks.after(facts, ranges) if post else cluster_checks.before(facts, ranges, length)
     if nodes:
-        from quilt_cli.connectivity.run import check_nodes
-
         want = Expected("", spec.vxlan.device, spec.vxlan.vni, spec.vxlan.port, ranges, post)
-        with progress() as tell:
-            found += check_nodes(client, image, want, tell)
+        found += _by_pods(client, image, want)
     return judged(found, f"cluster ({'post' if post else 'pre'}-install)")
+
+
+def _by_pods(client: Client, image: str | None, want: Expected) -> list[Finding]:
+    from quilt_cli.connectivity.run import check_nodes
+
+    with progress() as tell:
+        return check_nodes(client, image, want, tell)
+
+
+def _upgrade(facts: ClusterFacts, folder: Path | None, values: Path | None) -> Result:
+    chart = read_chart(folder) if folder is not None else own_chart(VERSION)
+    given = read_values(values) if values is not None else None
+    return judged(upgrade_checks.check(facts, chart, VERSION, given), f"upgrade to {chart.version}")
 
 
 def judged(found: Sequence[Finding], subject: str, *, compact: bool = False) -> Result:
