@@ -51,7 +51,7 @@ class Tool:
     def key(self) -> str:
         """Return the 12 hexadecimal digits that stand for all inputs of this tool's build."""
         digest = hashlib.sha256()
-        # go.mod, go.sum, and what go.mod may replace a dependency with.
+        # go.mod, go.sum, a program of its own, and what go.mod may replace a dependency with.
         for path in sorted(path for path in self.module.rglob("*") if path.is_file()):
             digest.update(path.read_bytes())
         flags = {"flags": self.go_flags(), "programs": self.programs, "cgo": self.cgo}
@@ -109,6 +109,7 @@ TOOLS: tuple[Tool, ...] = (
     Tool("helm", {"helm": "helm.sh/helm/v4/cmd/helm"}),
     Tool("coredns", {"coredns": "github.com/coredns/coredns"}),
     Tool("grpcurl", {"grpcurl": "github.com/fullstorydev/grpcurl/cmd/grpcurl"}),
+    Tool("registry", {"registry": "."}),
 )
 
 BY_PROGRAM: dict[str, Tool] = {program: tool for tool in TOOLS for program in tool.programs}
