@@ -4,7 +4,7 @@
     python scripts/values.py --check    exit 1 when one of them is out of date
 
 The comment above a value is its description; that above a section introduces its table. Chart.yaml gets the
-icon as well, since an archive of the chart must show it without a server.
+icon as well, since an archive of the chart must show it without a server, and the version of pyproject.toml.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import base64
 import json
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,19 +105,26 @@ def page(found: list[Section], text: str) -> str:
     return f"{before}{BEGIN}{values}{END}{rest.split(END)[1]}"
 
 
-def chart(text: str, icon: bytes) -> str:
-    """Return Chart.yaml with the icon in it."""
-    line = f"icon: data:image/svg+xml;base64,{base64.b64encode(icon).decode()}"
-    return re.sub(r"^icon: .*$", line, text, flags=re.MULTILINE)
+def chart(text: str, icon: bytes, version: str) -> str:
+    """Return Chart.yaml with the icon and the version in it."""
+    lines = {
+        "icon": f"data:image/svg+xml;base64,{base64.b64encode(icon).decode()}",
+        "version": version,
+        "appVersion": f'"{version}"',
+    }
+    pattern = r"^(icon|version|appVersion): .*$"
+    return re.sub(pattern, lambda line: f"{line[1]}: {lines[line[1]]}", text, flags=re.MULTILINE)
 
 
 def wanted(root: Path = ROOT) -> dict[Path, str]:
     """What every generated file should hold."""
     folder = root / CHART
     found = sections((folder / "values.yaml").read_text())
+    version = tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"]
+    described, icon = (folder / "Chart.yaml").read_text(), (folder / "icon.svg").read_bytes()
     return {
         folder / "README.md": readme(found, (root / "scripts/chart-readme.md").read_text()),
-        folder / "Chart.yaml": chart((folder / "Chart.yaml").read_text(), (folder / "icon.svg").read_bytes()),
+        folder / "Chart.yaml": chart(described, icon, version),
         root / PAGE: page(found, (root / PAGE).read_text()),
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -49,6 +50,17 @@ def test_the_version_is_one() -> None:
         version
     }
     assert "\n## Unreleased\n" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_version_is_set_in_one_place(tmp_path: Path) -> None:
+    """Another version in pyproject.toml is the chart's after `make generate`."""
+    for name in ("docs", "helm", "scripts"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    text = (ROOT / "pyproject.toml").read_text()
+    (tmp_path / "pyproject.toml").write_text(re.sub(r'(?m)^version = ".*"$', 'version = "7.8.9"', text))
+    subprocess.run([sys.executable, str(tmp_path / "scripts/values.py")], check=True)
+    chart = yaml.safe_load((tmp_path / "helm/quilt-mesh/Chart.yaml").read_text())
+    assert (chart["version"], chart["appVersion"]) == ("7.8.9", "7.8.9")
 
 
 def test_forms_for_issues_are_valid() -> None:
