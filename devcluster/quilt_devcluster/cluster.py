@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from quilt_devcluster import bringup, control, controlplane, enter, nodes, plan, state
+from quilt_devcluster import bringup, control, controlplane, enter, nodes, plan, registry, state
 from quilt_devcluster.binaries import program
 from quilt_devcluster.errors import DevclusterError
 from quilt_devcluster.kind import Kind
@@ -181,6 +181,10 @@ class Cluster:
         running = [node for node in self.nodes if node in self._state.pids]
         with ThreadPoolExecutor(max_workers=3) as pool:
             list(pool.map(lambda node: nodes.load_images(self._state, node, archives), running))
+
+    def start_registry(self) -> str:
+        """Start a registry and return its name (`127.0.0.1:<port>`), here and on the nodes that are on."""
+        return registry.start(self._state)
 
     # Nodes that come and go
 

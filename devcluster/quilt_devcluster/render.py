@@ -17,6 +17,8 @@ TEST_IMAGE = "docker.io/library/quilt-test:dev"
 COREDNS_IMAGE = "localhost/quilt-coredns:dev"
 NODE_IMAGE = "docker.io/library/quilt-mesh-node:dev"
 OPERATOR_IMAGE = "docker.io/library/quilt-mesh-operator:dev"
+REGISTRIES = "/etc/containerd/certs.d"
+"""Where a node's containerd finds how to reach a registry, by the name of it."""
 
 
 def etcd_args(data: Path, pki: Path, address: str = "") -> list[str]:
@@ -194,6 +196,8 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.tracing.processor
   snapshotter = "{snapshotter}"
   [plugins.'io.containerd.cri.v1.images'.pinned_images]
     sandbox = "{PAUSE_IMAGE}"
+  [plugins.'io.containerd.cri.v1.images'.registry]
+    config_path = "{REGISTRIES}"
 
 [plugins.'io.containerd.cri.v1.runtime']
   # Lowering oom_score_adj needs CAP_SYS_RESOURCE, which this machine may not have.
@@ -208,6 +212,25 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.tracing.processor
     [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
       BinaryName = "{runc}"
       SystemdCgroup = false
+"""
+
+
+def registry_config(folder: Path, address: str) -> dict[str, Any]:
+    """Return the configuration of a registry with its data in `folder`, without TLS at `address`."""
+    return {
+        "version": 0.1,
+        "log": {"level": "info"},
+        "storage": {"filesystem": {"rootdirectory": str(folder / "data")}},
+        "http": {"addr": address},
+    }
+
+
+def registry_hosts(address: str) -> str:
+    """Return containerd's hosts.toml for images of a registry that is at `address`, without TLS."""
+    return f"""server = "http://{address}"
+
+[host."http://{address}"]
+  capabilities = ["pull", "resolve"]
 """
 
 

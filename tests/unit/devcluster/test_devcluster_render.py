@@ -27,6 +27,16 @@ def test_containerd_uses_our_pause_and_its_own_loopback() -> None:
     assert runtime["containerd"]["runtimes"]["runc"]["options"]["BinaryName"] == "/bin/runc"
 
 
+def test_containerd_looks_for_a_registrys_images_where_it_listens() -> None:
+    config = tomllib.loads(render.containerd_config(Path("/bin/runc")))
+    images = config["plugins"]["io.containerd.cri.v1.images"]
+    assert images["registry"]["config_path"] == render.REGISTRIES
+    address = f"{ADDRESSES.switch}:5000"
+    hosts = tomllib.loads(render.registry_hosts(address))
+    assert list(hosts["host"]) == [hosts["server"]] == [f"http://{address}"]
+    assert render.registry_config(Path("/cluster/registry"), address)["http"]["addr"] == address
+
+
 @pytest.mark.parametrize("cgroup_v1", [True, False])
 def test_kubelet_has_credentials_and_a_cgroup_of_its_own(cgroup_v1: bool) -> None:
     config = render.kubelet_config(PKI, "node-1", max_pods=110, cgroup_v1=cgroup_v1)
