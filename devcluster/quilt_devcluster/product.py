@@ -136,12 +136,21 @@ def _driver() -> str:
     return os.environ.get("STORAGE_DRIVER") or ("vfs" if "overlay" in filesystem else "overlay")
 
 
-def build_one(root: Path, target: str, name: str, bases: Mapping[str, Path], output: Path) -> None:
-    """Build the image of one target from the sources below `root`, as an archive."""
-    arguments = [
-        f"--build-arg={argument}={_base(kind, bases[kind])}"
-        for argument, kind in (("PYTHON_BASE", "runtime"), ("BUILD_BASE", "tools"), ("GO_BASE", "tools"))
-    ]
+def build_one(
+    root: Path, target: str, name: str, bases: Mapping[str, Path], output: Path, foreign: str = ""
+) -> None:
+    """Build the image of one target from the sources below `root`, as an archive.
+
+    `foreign` is an architecture that is not this machine's; `bases` then have a root of it, `system`.
+    """
+    kinds = {
+        "PYTHON_BASE": "runtime",
+        "BUILD_BASE": "tools",
+        "GO_BASE": "tools",
+        "SYSTEM_BASE": "system" if foreign else "runtime",
+    }
+    given = {argument: _base(kind, bases[kind]) for argument, kind in kinds.items()} | for_foreign(foreign)
+    arguments = [f"--build-arg={argument}={value}" for argument, value in given.items()]
     volumes = [f"--volume={source}:{inside}:{mode}" for source, inside, mode in _volumes()]
     command = [
         "build",
@@ -169,6 +178,18 @@ def build_one(root: Path, target: str, name: str, bases: Mapping[str, Path], out
     part.unlink(missing_ok=True)
     _buildah("push", name, f"docker-archive:{part}:{name}", what=f"Writing the image {name}")
     part.rename(output)
+
+
+def for_foreign(architecture: str) -> dict[str, str]:
+    """Return the arguments by which a build is for another architecture: Go's compiler and pip read them."""
+    if not architecture:
+        return {}
+    machine = {"amd64": "x86_64", "arm64": "aarch64"}[architecture]
+    return {
+        "GOARCH": architecture,
+        "PIP_PLATFORM": f"manylinux2014_{machine} manylinux_2_28_{machine}",
+        "PIP_ONLY_BINARY": ":all:",
+    }
 
 
 def _base(kind: str, tar: Path) -> str:

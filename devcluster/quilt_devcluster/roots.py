@@ -1,8 +1,9 @@
 """Debian root filesystems made by mmdebstrap: the base of all images, in place of one from a registry.
 
-Two are made, once, of the release that this machine runs: `runtime` for the product's images, and `tools`,
-which is what the product is built in and what the test image is. The product's can be made of another
-release, from the same archive.
+They are made once, of the release that this machine runs: `runtime` for the product's images, `tools`, which
+is what the product is built in and what the test image is, and `people`, where a test installs the command
+line. The product's can be made of another release, from the same archive, and for another architecture, of
+which nothing is run here: its packages are unpacked, and what matters of their scripts is done by FOREIGN.
 """
 
 from __future__ import annotations
@@ -30,7 +31,28 @@ PACKAGES: dict[str, tuple[str, ...]] = {
         "python3-venv",
         "tcpdump",
     ),
+    "people": ("ca-certificates", "pipx", "quilt"),
 }
+# What packages' own scripts leave behind in a root whose programs cannot run here (`$1` is its folder).
+FOREIGN = """set -e
+cp "$1/usr/share/base-passwd/passwd.master" "$1/etc/passwd"
+cp "$1/usr/share/base-passwd/group.master" "$1/etc/group"
+cp "$1/usr/share/libc-bin/nsswitch.conf" "$1/etc/nsswitch.conf"
+mkdir -p "$1/etc/ssl/certs" "$1/run" "$1/tmp"
+chmod 1777 "$1/tmp"
+cat "$1"/usr/share/ca-certificates/mozilla/*.crt > "$1/etc/ssl/certs/ca-certificates.crt"
+for name in iptables iptables-save iptables-restore ip6tables ip6tables-save ip6tables-restore; do
+  ln -s "$(echo "$name" | sed 's/tables/tables-nft/')" "$1/usr/sbin/$name"
+done
+ln -sf dash "$1/usr/bin/sh"
+for package in "$1"/var/cache/apt/archives/*.deb; do
+  dpkg-deb --field "$package"
+  printf 'Status: install ok installed\n\n'
+done > "$1/var/lib/dpkg/status"
+"""
+# Times of what is made here; those of packages' files are older or become it. Two roots of the same packages
+# are the same bytes then, and compiled modules hold by hashes instead of times.
+EPOCH = {"SOURCE_DATE_EPOCH": "1767225600"}
 EXCLUDED = (
     "/usr/share/doc/*",
     "/usr/share/man/*",
@@ -87,45 +109,56 @@ def _sources_for(codename: str) -> list[Path]:
     return [folder / file.name for file in own]
 
 
-def root_tar(kind: str, codename: str) -> Path:
+def root_tar(kind: str, codename: str, architecture: str = "") -> Path:
     """Return where the root filesystem `kind` is or will be cached, as an uncompressed tar."""
-    key = json.dumps([codename, PACKAGES[kind], EXCLUDED])
+    foreign = [architecture, FOREIGN] if architecture else []
+    key = json.dumps([codename, PACKAGES[kind], EXCLUDED, EPOCH, *foreign])
     return paths.cache_dir() / "roots" / f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.tar"
 
 
-def ensure_root(kind: str, progress: Callable[[str], None], codename: str = "") -> Path:
+def ensure_root(
+    kind: str, progress: Callable[[str], None], codename: str = "", architecture: str = ""
+) -> Path:
     """Return the tar of the root filesystem `kind`, made now when the cache lacks it.
 
-    `codename` is a release of Debian, by default this machine's.
+    `codename` is a release of Debian, by default this machine's, and `architecture` another one than its.
     """
     codename = codename or release()
-    target = root_tar(kind, codename)
+    target = root_tar(kind, codename, architecture)
     with locked(paths.cache_dir() / "roots" / f".lock-{kind}"):
         if target.exists():
             return target
-        progress(f"{kind} root filesystem: installing Debian {codename} (about 20 s)")
+        on = " ".join(filter(None, (codename, architecture)))
+        progress(f"{kind} root filesystem: installing Debian {on} (about 20 s)")
         part = target.with_name("part-" + target.name)
         run(
-            _command(kind, codename, part),
+            _command(kind, codename, part, architecture),
             what=f"Making the {kind} root filesystem with mmdebstrap",
             hint="read the log; packages that cannot be fetched mean that no Debian archive is reachable",
-            log=paths.cache_dir() / "log" / f"root-{kind}-{codename}.log",
+            env=EPOCH,
+            log=paths.cache_dir() / "log" / f"root-{kind}-{on.replace(' ', '-')}.log",
         )
         part.rename(target)
     return target
 
 
-def _command(kind: str, codename: str, part: Path) -> Sequence[str | Path]:
+def _command(kind: str, codename: str, part: Path, architecture: str) -> Sequence[str | Path]:
     if shutil.which("mmdebstrap") is None:
         raise DevclusterError(
             "mmdebstrap is not installed.", hint="run `quilt-devcluster build`, which installs it"
         )
     options = [f"--dpkgopt=path-exclude={pattern}" for pattern in EXCLUDED]
+    variant = ["--variant=essential"]
+    if architecture:
+        variant = [
+            *("--variant=extract", "--include=?essential", f"--architectures={architecture}"),
+            *("--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr", f"--extract-hook={FOREIGN}"),
+        ]
     return [
         "mmdebstrap",
-        "--variant=essential",
-        "--mode=root",
+        *variant,
         f"--include={','.join(PACKAGES[kind])}",
+        "--mode=root",
         *options,
         codename,
         part,

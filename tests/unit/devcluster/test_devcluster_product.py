@@ -92,6 +92,20 @@ def test_roots_of_two_releases_are_kept_side_by_side() -> None:
     assert roots.root_tar("tools", "bookworm") != roots.root_tar("tools", "trixie")
 
 
+def test_a_root_of_another_architecture_is_unpacked_and_not_run(tmp_path: Path) -> None:
+    """A package's own scripts would need an emulator."""
+    assert roots.root_tar("runtime", "bookworm") != roots.root_tar("runtime", "bookworm", "arm64")
+    own, foreign = (
+        [str(word) for word in roots._command("runtime", roots.release(), tmp_path, architecture)]
+        for architecture in ("", "arm64")
+    )
+    assert "--variant=essential" in own
+    asked = {"--variant=extract", "--architectures=arm64", f"--extract-hook={roots.FOREIGN}"}
+    assert asked <= set(foreign)
+    # Of an option that begins with a pattern, apt reads all as one pattern.
+    assert "--include=?essential" in foreign
+
+
 def test_an_image_archive_describes_its_layer(tmp_path: Path) -> None:
     program = tmp_path / "hello"
     program.write_text("x")
