@@ -93,10 +93,13 @@ bench-control-plane: setup binaries  ## thousands of nodes against one API serve
 	python -m bench.control_plane life
 	python -m bench --page
 
+release: setup  ## build and push a release: make release VERSION=0.1.0 REGISTRY=registry.example.com/team
+	python -m release $(VERSION) $(REGISTRY) $(if $(PLAIN_HTTP),--plain-http)
+
 soak: setup binaries  ## ten minutes of random faults on a three-node cluster
 	python -m bench.soak mesh
 
 full-node: setup binaries  ## 253 real pods on one node, and one more
 	python -m bench.soak full-node
 
-.PHONY: help demo demo-down test test-shared-cluster test-own-clusters test-machine kernels setup binaries image generate docs checks lint types format go-test unit netns cluster bench bench-control-plane soak full-node
+.PHONY: help demo demo-down test test-shared-cluster test-own-clusters test-machine kernels setup binaries image generate docs checks lint types format go-test unit netns cluster bench bench-control-plane release soak full-node

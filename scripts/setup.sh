@@ -16,7 +16,7 @@ insist() {
 
 packages=(
   buildah conntrack curl ethtool gcc git iproute2 iptables iputils-ping jq kmod libc6-dev libcap2-bin
-  libseccomp-dev make mmdebstrap nftables pkg-config procps python3-venv smcroute socat util-linux
+  libseccomp-dev make mmdebstrap nftables pkg-config procps python3-venv skopeo smcroute socat util-linux
 )
 missing=()
 for package in "${packages[@]}"; do

@@ -26,7 +26,7 @@ F_END = "f3971f9"
 PRODUCT = (
     "crds", "delta", "kube", "proto", "netlink", "operator", "nodeagent", "multicast", "runtime", "cli", "cni"
 )  # fmt: skip
-BESIDE = ("devcluster", "bench", "scripts", "demo")
+BESIDE = ("devcluster", "release", "bench", "scripts", "demo")
 LONGEST_FILE, LONGEST_FUNCTION = 300, 40
 MOST = {"nodeagent": 4500, "netlink": 3000}
 ASKING, MOST_ASKING = (

@@ -33,6 +33,7 @@ NEEDED: dict[str, str] = {
     "pkg-config": "pkg-config",
     "ps": "procps",
     "setpriv": "util-linux",
+    "skopeo": "skopeo",
     "socat": "socat",
 }
 # A machine that has just started may be installing its updates.

@@ -91,7 +91,7 @@ def test_targets_scripts_and_extras_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+(?: [a-z-]+)*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     known = {target for line in targets for target in line.split()}
     for one in of("make"):
-        assert set(one.words[1:]) <= known, str(one)
+        assert {word for word in one.words[1:] if "=" not in word} <= known, str(one)
     for one in of("python"):
         if one.words[1] == "-m":
             assert find_spec(one.words[2]), str(one)

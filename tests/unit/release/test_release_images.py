@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from quilt_devcluster import DevclusterError
+from quilt_devcluster.product import for_foreign
 from release.layers import Contents, debian, rewrite
 from release.oci import Layout
 from release.sbom import Package
@@ -138,3 +139,8 @@ def test_a_layout_is_whole_and_says_what_it_is_for(tmp_path: Path) -> None:
     assert config["config"] == {"Cmd": ["tool"], "Labels": {"org.opencontainers.image.version": "1.2.3"}}
     assert config["created"] == "2023-11-14T22:13:20Z"
     assert len(config["rootfs"]["diff_ids"]) == len(manifest["layers"]) == 1
+
+
+def test_an_image_for_this_machine_is_built_without_further_arguments() -> None:
+    assert for_foreign("") == {}
+    assert for_foreign("arm64")["PIP_PLATFORM"].split() == ["manylinux2014_aarch64", "manylinux_2_28_aarch64"]

@@ -1,0 +1,78 @@
+"""The node and operator images for each architecture: built, written as an OCI layout, pushed by digest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from quilt_devcluster import archive, binaries, paths, product, roots
+from quilt_devcluster.shell import fetch
+from release.layers import Contents
+from release.oci import Descriptor, Layout
+from release.sbom import Artifact
+from release.source import Source
+
+Progress = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Images:
+    """The layout's folder, the digest of each image's index by target (`node`, `operator`), the contents."""
+
+    layout: Path
+    digests: dict[str, str] = field(default_factory=dict)
+    artifacts: list[Artifact] = field(default_factory=list)
+
+
+def build(source: Source, architectures: Sequence[str], folder: Path, progress: Progress) -> Images:
+    """Build all images and write them as a layout into the empty `folder`."""
+    labels = {
+        "org.opencontainers.image.version": source.version,
+        "org.opencontainers.image.revision": source.commit,
+        "org.opencontainers.image.licenses": "Apache-2.0",
+    }
+    layout, images = Layout(folder, source.epoch, labels), Images(folder)
+    named: dict[str, Descriptor] = {}
+    with binaries.locked(paths.cache_dir() / "build" / ".lock"):
+        for target in product.TARGETS:
+            built = [_one(source, target, name, layout, images, progress) for name in architectures]
+            named[target] = layout.index(built)
+            images.digests[target] = named[target]["digest"]
+    layout.finish(named)
+    return images
+
+
+def _one(
+    source: Source, target: str, architecture: str, layout: Layout, images: Images, progress: Progress
+) -> Descriptor:
+    """Build the image of one target for one architecture, and add it to the layout."""
+    progress(f"image {target} for {architecture}: building …")
+    foreign = "" if architecture == archive.architecture() else architecture
+    bases = {kind: roots.ensure_root(kind, progress) for kind in ("runtime", "tools")}
+    if foreign:
+        bases["system"] = roots.ensure_root("runtime", progress, architecture=foreign)
+    packed = layout.folder / f"{target}-{architecture}.tar"
+    name = f"localhost/quilt-release-{target}-{architecture}:{source.version}"
+    product.build_one(source.folder, target, name, bases, packed, foreign)
+    contents = Contents(architecture)
+    described = layout.image(packed, contents)
+    packed.unlink()
+    progress(f"image {target} for {architecture}: {contents.binaries} programs and libraries are for it")
+    found = frozenset(contents.packages)
+    label = f"quilt-mesh-{target} linux/{architecture}"
+    images.artifacts.append(Artifact(label, described["digest"].removeprefix("sha256:"), found, image=True))
+    return described
+
+
+def push(images: Images, target: str, reference: str, plain_http: bool) -> None:
+    """Push one image, all architectures, under the tag `reference` (`registry/quilt-mesh-node:0.1.0`)."""
+    insecure = ["--dest-tls-verify=false"] if plain_http else []
+    fetch(
+        [
+            *("skopeo", "copy", "--all", "--preserve-digests", *insecure),
+            *(f"oci:{images.layout}:{target}", f"docker://{reference}"),
+        ],
+        what=f"Pushing {reference}",
+        hint="log in by `skopeo login`; a registry without TLS needs PLAIN_HTTP=1",
+    )
