@@ -32,6 +32,7 @@ ORDER = (
     "test_several_nics",
     "test_cluster_like_peoples",
     "test_upgrade_versions",
+    "test_release",
     "test_mesh",
     "test_contract",
     "test_cli",
