@@ -96,10 +96,14 @@ bench-control-plane: setup binaries  ## thousands of nodes against one API serve
 release: setup  ## build and push a release: make release VERSION=0.1.0 REGISTRY=registry.example.com/team
 	python -m release $(VERSION) $(REGISTRY) $(if $(PLAIN_HTTP),--plain-http)
 
+release-check: setup  ## some 20 minutes: a release of this commit for all architectures, twice, the second time with empty caches
+	quilt-devcluster build
+	pytest tests/release
+
 soak: setup binaries  ## ten minutes of random faults on a three-node cluster
 	python -m bench.soak mesh
 
 full-node: setup binaries  ## 253 real pods on one node, and one more
 	python -m bench.soak full-node
 
-.PHONY: help demo demo-down test test-shared-cluster test-own-clusters test-machine kernels setup binaries image generate docs checks lint types format go-test unit netns cluster bench bench-control-plane release soak full-node
+.PHONY: help demo demo-down test test-shared-cluster test-own-clusters test-machine kernels setup binaries image generate docs checks lint types format go-test unit netns cluster bench bench-control-plane release release-check soak full-node

@@ -1,0 +1,111 @@
+"""A release for all architectures: the same when it is made again with empty caches, and one that runs.
+
+What is released is the commit that is checked out. Run by `make release-check` alone: images for two
+architectures are built, twice.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from quilt_devcluster import archive, paths, registry
+from tests.support.releases import DIGESTS, VERSION, check_sums, make
+
+pytestmark = pytest.mark.timeout(3600)
+EMULATORS = {"amd64": "qemu-x86_64-static", "arm64": "qemu-aarch64-static"}
+IMAGES = {
+    "quilt-mesh-node": ("quiltctl", "quilt-agent", "quilt-runtime", "nft", "iptables"),
+    "quilt-mesh-operator": ("quilt-operator",),
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A registry of this machine's loopback device; the name of what is below it."""
+    folder = tmp_path_factory.mktemp("registry")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        name = f"127.0.0.1:{free.getsockname()[1]}"
+    with (folder / "log").open("w") as log:
+        running = subprocess.Popen(registry.command(folder, name), stdout=log, stderr=log)
+    try:
+        registry.wait_ready(name, folder / "log")
+        yield f"{name}/quilt"
+    finally:
+        running.kill()
+        running.wait()
+
+
+@pytest.fixture(scope="module")
+def files(place: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of a release made with whatever the caches of this machine hold."""
+    return make(place, tmp_path_factory.mktemp("release"))
+
+
+@pytest.fixture
+def empty_caches(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Variables by which nothing is found that an earlier build left, programs that build apart."""
+    cache = tmp_path / "quilt-mesh"
+    (cache / "bin").mkdir(parents=True)
+    for folder in (paths.cache_dir() / "bin").glob("helm-*"):
+        (cache / "bin" / folder.name).symlink_to(folder)
+    yield {
+        "QUILT_CACHE": str(cache),
+        "GOCACHE": str(tmp_path / "go-build"),
+        "GOMODCACHE": str(tmp_path / "go-mod"),
+        "GOFLAGS": "-buildvcs=false -modcacherw",
+        "PIP_CACHE_DIR": str(tmp_path / "pip"),
+        "PEX_ROOT": str(tmp_path / "pex"),
+    }
+    subprocess.run(["rm", "-rf", "--one-file-system", tmp_path], check=False)
+
+
+def test_a_release_is_the_same_when_it_is_made_again_with_empty_caches(
+    place: str, files: Path, empty_caches: dict[str, str], tmp_path: Path
+) -> None:
+    again = make(place, tmp_path / "again", environment=empty_caches)
+    assert (again / DIGESTS).read_text() == (files / DIGESTS).read_text()
+    assert (again / "SHA256SUMS").read_text() == (files / "SHA256SUMS").read_text()
+    check_sums(again)
+
+
+def unpacked(place: str, name: str, architecture: str, folder: Path) -> Path:
+    """Pull an image and unpack its layers one over the other; the folder of its files."""
+    image, root = folder / "image", folder / "root"
+    root.mkdir()
+    pull = ["skopeo", "copy", "--quiet", "--src-tls-verify=false", f"--override-arch={architecture}"]
+    subprocess.run([*pull, f"docker://{place}/{name}:{VERSION}", f"dir:{image}"], check=True)
+    for layer in json.loads((image / "manifest.json").read_text())["layers"]:
+        blob = image / layer["digest"].removeprefix("sha256:")
+        subprocess.run(["tar", "-xzpf", blob, "-C", root], check=True)
+    return root
+
+
+def emulator(architecture: str, root: Path) -> list[str]:
+    """What runs programs for `architecture` on this machine, put into the image's files."""
+    if architecture == archive.architecture():
+        return []
+    if (found := shutil.which(EMULATORS[architecture])) is None:
+        pytest.skip(f"{EMULATORS[architecture]} (Debian: qemu-user-static) is not installed")
+    shutil.copy(found, root / "emulator")
+    return ["/emulator"]
+
+
+@pytest.mark.parametrize("architecture", EMULATORS)
+@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.usefixtures("files")
+def test_programs_of_the_images_start(place: str, name: str, architecture: str, tmp_path: Path) -> None:
+    root = unpacked(place, name, architecture, tmp_path)
+    start = ["chroot", str(root), *emulator(architecture, root)]
+    for program in IMAGES[name]:
+        # An emulator runs no script by itself.
+        own = ["/opt/quilt/bin/python3", f"/opt/quilt/bin/{program}"]
+        command = own if program.startswith("quilt") else [f"/usr/sbin/{program}"]
+        done = subprocess.run([*start, *command, "--version"], capture_output=True, text=True)
+        assert done.returncode == 0, f"{program}: {done.stdout}{done.stderr}"
