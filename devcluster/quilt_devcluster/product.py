@@ -151,28 +151,21 @@ def build_one(
     }
     given = {argument: _base(kind, bases[kind]) for argument, kind in kinds.items()} | for_foreign(foreign)
     arguments = [f"--build-arg={argument}={value}" for argument, value in given.items()]
+    # A volume leaves its empty mount point in a stage that ran with it; no image is such a stage as a whole.
     volumes = [f"--volume={source}:{inside}:{mode}" for source, inside, mode in _volumes()]
-    command = [
+    _buildah(
         "build",
         "--layers",
         "--pull-never",
         f"--ignorefile={root / '.containerignore'}",
         f"--file={root / 'Containerfile'}",
-        *arguments,
-    ]
-    what = f"Building the image {name} from {root / 'Containerfile'}"
-    logs = paths.cache_dir() / "log"
-    # A volume leaves its empty mount point in the stage that ran with it. The stage that the images consist
-    # of is therefore built without any; the build proper then finds it in the cache.
-    _buildah(*command, "--target=system", root, what=what, log=logs / "image-system.log")
-    _buildah(
-        *command,
         f"--target={target}",
         f"--tag={name}",
+        *arguments,
         *volumes,
         root,
-        what=what,
-        log=logs / f"image-{target}.log",
+        what=f"Building the image {name} from {root / 'Containerfile'}",
+        log=paths.cache_dir() / "log" / f"image-{target}.log",
     )
     part = output.with_suffix(".part")
     part.unlink(missing_ok=True)
