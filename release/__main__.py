@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from quilt_devcluster import binaries, hostpackages, paths
+from quilt_devcluster import archive, binaries, hostpackages, paths
 from quilt_devcluster.errors import DevclusterError
 from quilt_devcluster.tools import BY_PROGRAM
 from release import chart, commandline, images, sbom, sums
@@ -34,15 +34,15 @@ def make(source: Source, registry: str, architectures: Sequence[str], output: Pa
         artifacts.append(sbom.of_single_file(pex, sums.sha256(pex)))
     with tempfile.TemporaryDirectory(dir=paths.cache_dir(), prefix="release-") as scratch:
         built = images.build(source, architectures, Path(scratch), _say)
-        archive = chart.package(source, registry, built.digests, output)
+        packed = chart.package(source, registry, built.digests, output)
         pushed = []
         for target, digest in built.digests.items():
             reference = f"{registry}/quilt-mesh-{target}:{source.version}"
             images.push(built, target, reference, plain_http)
             pushed.append(f"{reference}@{digest}")
-    digest = chart.push(source, archive, registry, plain_http)
+    digest = chart.push(source, packed, registry, plain_http)
     pushed.append(f"{registry}/quilt-mesh:{source.version}@{digest}")
-    artifacts += [*built.artifacts, sbom.Artifact(archive.name, sums.sha256(archive))]
+    artifacts += [*built.artifacts, sbom.Artifact(packed.name, sums.sha256(packed))]
     (output / f"quilt-mesh-{source.version}.digests").write_text("\n".join(pushed) + "\n")
     (output / f"quilt-mesh-{source.version}.cdx.json").write_text(sbom.document(source, artifacts))
     sums.write(output)
@@ -55,8 +55,8 @@ def make(source: Source, registry: str, architectures: Sequence[str], output: Pa
     "--architecture",
     "architectures",
     multiple=True,
-    type=click.Choice(sorted(commandline.MACHINES)),
-    default=sorted(commandline.MACHINES),
+    type=click.Choice(sorted(archive.MACHINES)),
+    default=sorted(archive.MACHINES),
     show_default=True,
     help="Whom the images and single files are for.",
 )

@@ -7,12 +7,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from quilt_devcluster import archive, product
 from quilt_devcluster.shell import fetch, run
 from release.source import Source
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
-MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
-"""Architectures by the name that images have, and by the one that wheels have."""
 ENTRY = "quilt_cli.main:main"
 
 
@@ -21,13 +20,6 @@ def wheel(source: Source, output: Path) -> Path:
     command = [sys.executable, "-m", "hatchling", "build", "--target=wheel", f"--directory={output}"]
     run(command, what="Building the wheel", cwd=source.folder, env=source.environment())
     return output / f"quilt_mesh-{source.version}-py3-none-any.whl"
-
-
-def platform_tags(architecture: str) -> list[str]:
-    """Return the arguments by which pip chooses wheels for a Linux of another architecture than this one."""
-    machine = MACHINES[architecture]
-    tags = (f"manylinux2014_{machine}", f"manylinux_2_28_{machine}")
-    return ["--only-binary=:all:", *(f"--platform={tag}" for tag in tags)]
 
 
 def single_file(source: Source, own: Path, architecture: str, output: Path) -> Path:
@@ -60,7 +52,8 @@ def _download(source: Source, architecture: str, python: str, wheels: Path) -> N
     fetch(
         [
             *(sys.executable, "-m", "pip", "download", "--quiet", f"--dest={wheels}"),
-            *(*platform_tags(architecture), f"--python-version={python}"),
+            *("--only-binary=:all:", f"--python-version={python}"),
+            *(f"--platform={platform}" for platform in product.wheel_platforms(architecture)),
             *(f"--constraint={source.folder / 'requirements-dev.lock'}", *requirements),
         ],
         what=f"Fetching wheels for Python {python} on {architecture}",
@@ -69,4 +62,4 @@ def _download(source: Source, architecture: str, python: str, wheels: Path) -> N
 
 
 def _platform(architecture: str, python: str) -> str:
-    return f"--platform=linux_{MACHINES[architecture]}-cp-{python}.0-cp{python.replace('.', '')}"
+    return f"--platform=linux_{archive.MACHINES[architecture]}-cp-{python}.0-cp{python.replace('.', '')}"

@@ -13,14 +13,16 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+"""Architectures by the name that images have, and by the one that the kernel and wheels have."""
 # A fixed time, so that the same input gives the same image.
 _EPOCH = "1970-01-01T00:00:00Z"
 
 
 def architecture() -> str:
     """Return this machine's architecture by its image name, such as `amd64`."""
-    return _ARCHITECTURES.get(platform.machine(), platform.machine())
+    names = {machine: name for name, machine in MACHINES.items()}
+    return names.get(platform.machine(), platform.machine())
 
 
 def program_layer(programs: Mapping[str, Path], target: Path) -> None:

@@ -177,12 +177,17 @@ def for_foreign(architecture: str) -> dict[str, str]:
     """Return the arguments by which a build is for another architecture: Go's compiler and pip read them."""
     if not architecture:
         return {}
-    machine = {"amd64": "x86_64", "arm64": "aarch64"}[architecture]
     return {
         "GOARCH": architecture,
-        "PIP_PLATFORM": f"manylinux2014_{machine} manylinux_2_28_{machine}",
+        "PIP_PLATFORM": " ".join(wheel_platforms(architecture)),
         "PIP_ONLY_BINARY": ":all:",
     }
+
+
+def wheel_platforms(architecture: str) -> list[str]:
+    """Return the platforms by which pip chooses wheels for a Linux of another architecture than this one."""
+    machine = archive.MACHINES[architecture]
+    return [f"manylinux2014_{machine}", f"manylinux_2_28_{machine}"]
 
 
 def _base(kind: str, tar: Path) -> str:
