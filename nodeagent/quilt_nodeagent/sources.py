@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from quilt_crds.names import NODE, QUILTNODE
+from quilt_crds.names import NODE, QUILTNODE, Resource
 from quilt_crds.wire import QuiltNode, QuiltSubnet
 from quilt_crds.wire_network import QuiltNetwork
 from quilt_kube.aio import Client, wait
@@ -198,15 +198,19 @@ class NodeSource:
         """Have the claims end that are kept of nodes which are gone; a few at a time, as all agents look."""
         kept = self.claims.table.kept
         for node in random.sample(kept, min(len(kept), _KEPT_AT_ONCE)):
-            try:
-                # Without a QuiltNode of its own there may be none of anybody: then the Nodes tell.
-                path = (NODE if self._absent else QUILTNODE).path(node)
-                await self.client.send(read(path))
-            except ApiError as error:
-                if not error.missing:
-                    raise
+            if not (await self._is_there(NODE, node) or await self._is_there(QUILTNODE, node)):
                 log.info("kept_claims_ended", node=node)
                 self.claims.touched(self.claims.table.gone(node))
+
+    async def _is_there(self, kind: Resource, name: str) -> bool:
+        """Whether an object exists; after the CRDs were deleted QuiltNodes come back one by one."""
+        try:
+            await self.client.send(read(kind.path(name)))
+        except ApiError as error:
+            if not error.missing:
+                raise
+            return False
+        return True
 
     def _take(self, item: QuiltNode) -> None:
         self._absent = False
