@@ -126,6 +126,7 @@ async def test_what_is_kept_ends_when_neither_node_nor_quiltnode_is_there(
         claims = ClaimSource(table, "default", lambda marks: None)
         view = View(FakeKernel(), table, "self", "default", "")
         source = NodeSource(client, "self", view, claims, lambda item: None)
+        source._absent = "self" not in joined
         await source._look_at_kept()
     assert routes(table) == left
 
