@@ -153,20 +153,24 @@ def build_one(
     arguments = [f"--build-arg={argument}={value}" for argument, value in given.items()]
     # A volume leaves its empty mount point in a stage that ran with it; no image is such a stage as a whole.
     volumes = [f"--volume={source}:{inside}:{mode}" for source, inside, mode in _volumes()]
-    _buildah(
-        "build",
-        "--layers",
-        "--pull-never",
-        f"--ignorefile={root / '.containerignore'}",
-        f"--file={root / 'Containerfile'}",
-        f"--target={target}",
-        f"--tag={name}",
-        *arguments,
-        *volumes,
-        root,
-        what=f"Building the image {name} from {root / 'Containerfile'}",
-        log=paths.cache_dir() / "log" / f"image-{target}.log",
-    )
+    try:
+        _buildah(
+            "build",
+            "--layers",
+            "--pull-never",
+            f"--ignorefile={root / '.containerignore'}",
+            f"--file={root / 'Containerfile'}",
+            f"--target={target}",
+            f"--tag={name}",
+            *arguments,
+            *volumes,
+            root,
+            what=f"Building the image {name} from {root / 'Containerfile'}",
+            log=paths.cache_dir() / "log" / f"image-{target}.log",
+        )
+    finally:
+        # A stage that only begins with an image leaves its container, mounted; the caller has the lock.
+        _buildah("rm", "--all", what="Removing what the build left")
     part = output.with_suffix(".part")
     part.unlink(missing_ok=True)
     _buildah("push", name, f"docker-archive:{part}:{name}", what=f"Writing the image {name}")
