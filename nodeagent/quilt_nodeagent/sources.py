@@ -14,12 +14,12 @@ from typing import Any
 
 import structlog
 
-from quilt_crds.names import NODE, QUILTNODE, Resource
+from quilt_crds.names import NODE, QUILTNODE
 from quilt_crds.wire import QuiltNode, QuiltSubnet
 from quilt_crds.wire_network import QuiltNetwork
 from quilt_kube.aio import Client, wait
 from quilt_kube.backoff import Backoff
-from quilt_kube.request import ApiError, UnreachableError, read
+from quilt_kube.request import ApiError, UnreachableError
 from quilt_nodeagent.api.registration import ensure_quiltnode, owner_reference, read_node
 from quilt_nodeagent.core.network import read_network
 from quilt_nodeagent.core.overlay import Mark
@@ -198,19 +198,11 @@ class NodeSource:
         """Have the claims end that are kept of nodes which are gone; a few at a time, as all agents look."""
         kept = self.claims.table.kept
         for node in random.sample(kept, min(len(kept), _KEPT_AT_ONCE)):
-            if not (await self._is_there(NODE, node) or await self._is_there(QUILTNODE, node)):
+            # After the CRDs were deleted QuiltNodes come back one by one.
+            find = self.client.find
+            if not (await find(NODE.path(node)) or await find(QUILTNODE.path(node))):
                 log.info("kept_claims_ended", node=node)
                 self.claims.touched(self.claims.table.gone(node))
-
-    async def _is_there(self, kind: Resource, name: str) -> bool:
-        """Whether an object exists; after the CRDs were deleted QuiltNodes come back one by one."""
-        try:
-            await self.client.send(read(kind.path(name)))
-        except ApiError as error:
-            if not error.missing:
-                raise
-            return False
-        return True
 
     def _take(self, item: QuiltNode) -> None:
         self._absent = False
