@@ -41,11 +41,15 @@ def test_who_waits_for_the_network_waits_for_what_was_asked(plane: ControlPlane,
         plane.install(*INSTALLED)
 
 
+def manifests(plane: ControlPlane) -> str:
+    """The chart as it is installed, rendered."""
+    return plane.cluster.helm("template", "quilt", str(CHART), "-n", NAMESPACE, "--no-hooks", *INSTALLED)
+
+
 def synchronized_by_argo_cd(plane: ControlPlane) -> None:
     """Render, and apply under a field manager of its own."""
-    manifests = plane.cluster.helm("template", "quilt", str(CHART), "-n", NAMESPACE, "--no-hooks", *INSTALLED)
     manager = ("--server-side", "--force-conflicts", "--field-manager=argocd-controller")
-    plane.cluster.kubectl("apply", *manager, "-f", "-", stdin=manifests)
+    plane.cluster.kubectl("apply", *manager, "-f", "-", stdin=manifests(plane))
 
 
 def synchronized_by_flux(plane: ControlPlane) -> None:
@@ -55,8 +59,7 @@ def synchronized_by_flux(plane: ControlPlane) -> None:
 
 def versions(plane: ControlPlane) -> dict[str, str]:
     """{object of the chart: what differs after any change of it}."""
-    manifests = plane.cluster.helm("template", "quilt", str(CHART), "-n", NAMESPACE, "--no-hooks", *INSTALLED)
-    items = json.loads(plane.cluster.kubectl("get", "-f", "-", "-o", "json", stdin=manifests))["items"]
+    items = json.loads(plane.cluster.kubectl("get", "-f", "-", "-o", "json", stdin=manifests(plane)))["items"]
     return {f"{item['kind']}/{item['metadata']['name']}": _version(item) for item in items}
 
 
