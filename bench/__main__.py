@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from types import FrameType
 
 import click
 
@@ -54,7 +55,7 @@ def main(chosen: tuple[str, ...], quick: bool, listing: bool, page: bool) -> Non
     if os.geteuid():
         sys.exit("The benchmarks make network namespaces: run as root.")
     # Ended from outside, a run removes what it made, too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _interrupt)
     results = []
     with Bench(quick=quick) as bench:
         for name in known:
@@ -65,6 +66,13 @@ def main(chosen: tuple[str, ...], quick: bool, listing: bool, page: bool) -> Non
     show(results)
     if not quick:
         write_page()
+
+
+def _interrupt(number: int, frame: FrameType | None, own: int = os.getpid()) -> None:
+    """End as by Ctrl-C; what a library forked, and ends so, removes nothing of ours."""
+    if os.getpid() != own:
+        os._exit(128 + number)
+    raise KeyboardInterrupt
 
 
 def write_page() -> None:
