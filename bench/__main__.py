@@ -69,7 +69,7 @@ def main(chosen: tuple[str, ...], quick: bool, listing: bool, page: bool) -> Non
 
 
 def _interrupt(number: int, frame: FrameType | None, own: int = os.getpid()) -> None:
-    """End as by Ctrl-C; what a library forked, and ends so, removes nothing of ours."""
+    """End as by Ctrl-C; what a library forked, and ends so, deletes nothing that was made here."""
     if os.getpid() != own:
         os._exit(128 + number)
     raise KeyboardInterrupt

@@ -30,6 +30,8 @@ def _struct(kind: Kind, *attributes: str) -> Struct:
 _NEIGHBOUR = {size: _struct(ndmsg, f"HH{size}s") for size in _FAMILY}
 _FDB = _struct(ndmsg, "HH6s2x")
 _NEXTHOP = _struct(nhmsg, "HHI")
+_DEVICE_HOP = _struct(nhmsg, "HHI", "HHI")
+_GATEWAY_HOP = {size: _struct(nhmsg, "HHI", "HHI", f"HH{size}s") for size in _FAMILY}
 _ROUTE = {size: _struct(rtmsg, f"HH{size}s", "HHI") for size in _FAMILY}
 _PERMANENT, _SELF, _BRIDGE = c.NUD_PERMANENT, c.NTF_SELF, c.AF_BRIDGE
 _NEW_NEIGH, _NEW_HOP, _NEW_ROUTE = (kind.base + NEW for kind in (ndmsg, nhmsg, rtmsg))
@@ -74,14 +76,16 @@ def nexthop(verb: type[Op], entry: state.Nexthop, seq: int) -> bytes:
     flags = FLAGS[verb]
     if verb is Delete:
         return _NEXTHOP.pack(_NEXTHOP.size, _DEL_HOP, flags, seq, 0, 0, 0, 0, 0, 0, 8, _ID, entry.id)
-    family, onlink, more = AF_INET, 0, _WORD.pack(8, _OIF, entry.ifindex)
-    if entry.gateway:
-        family = AF_INET6 if ":" in entry.gateway else AF_INET
-        onlink = c.RTNH_F_ONLINK if entry.onlink else 0
-        more += _address(_GATEWAY, entry.gateway)
-    size = _NEXTHOP.size + len(more)
-    own = _NEXTHOP.pack(size, _NEW_HOP, flags, seq, 0, family, 0, entry.protocol, 0, onlink, 8, _ID, entry.id)
-    return own + more
+    own, oif = (8, _ID, entry.id), (8, _OIF, entry.ifindex)
+    if not entry.gateway:
+        header = (_DEVICE_HOP.size, _NEW_HOP, flags, seq, 0)
+        return _DEVICE_HOP.pack(*header, AF_INET, 0, entry.protocol, 0, 0, *own, *oif)
+    gateway = pack_ip(entry.gateway)
+    size = len(gateway)
+    shape, onlink = _GATEWAY_HOP[size], c.RTNH_F_ONLINK if entry.onlink else 0
+    header = (shape.size, _NEW_HOP, flags, seq, 0)
+    fields = (_FAMILY[size], 0, entry.protocol, 0, onlink)
+    return shape.pack(*header, *fields, *own, *oif, size + 4, _GATEWAY, gateway)
 
 
 def route(verb: type[Op], entry: state.Route, seq: int, kind: int = c.RTN_UNICAST) -> bytes:

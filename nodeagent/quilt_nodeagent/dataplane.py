@@ -26,7 +26,7 @@ _ENTRY: dict[str, Callable[[int, str, str], Neighbour | FdbEntry]] = {
     "neighbour": Neighbour,
     "fdb": FdbEntry,
 }
-# New routes in one call of the runtime: it works on one part while the next part's layer 2 is written.
+# New routes in the first call of the runtime: it works on one part while the next part's layer 2 is written.
 _PART = 1_000
 
 

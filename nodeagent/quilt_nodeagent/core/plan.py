@@ -56,9 +56,10 @@ def make_plan(tables: Tables, overlay: Overlay) -> Plan:
 
 
 def parts(plan: Plan, tables: Tables, overlay: Overlay, size: int) -> Iterator[Plan]:
-    """Cut a plan for an empty device into plans of at most `size` entries of each kind, and routes.
+    """Cut a plan for an empty device into plans of `size` entries of each kind, and routes, and larger ones.
 
-    So that a part's routes can be on their way while the next part's entries are written. Each kind is cut in
+    So that a part's routes can be on their way while the next part's entries are written. Each is as large as
+    all before it, as the runtime reads the routes that exist before it writes a part's. Each kind is cut in
     its own order: a route may be ahead of what it rests on, and then waits (`reachable`). What is stale comes
     with the last part. Where anything is programmed, traffic may be on it, and the plan's order is kept.
     """
@@ -67,11 +68,12 @@ def parts(plan: Plan, tables: Tables, overlay: Overlay, size: int) -> Iterator[P
     if longest <= size or not all(tables.of[kind].empty for kind in overlay.kinds):
         yield plan
         return
-    last = (longest - 1) // size * size
-    for start in range(0, last, size):
-        cut = slice(start, start + size)
+    start, end = 0, size
+    while end < longest:
+        cut = slice(start, end)
         yield Plan(before=tuple(chain(*(kind[cut] for kind in kinds))), routes=plan.routes[cut])
-    rest = slice(last, None)
+        start, end = end, 2 * end
+    rest = slice(start, None)
     yield replace(plan, before=tuple(chain(*(kind[rest] for kind in kinds))), routes=plan.routes[rest])
 
 

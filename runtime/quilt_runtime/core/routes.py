@@ -113,6 +113,8 @@ def foreign(held: Sequence[Route], *, beside_own: bool) -> Route | None:
     """Return another program's route at a destination, which is in the way: of an addition always, of a
     removal only without a route of the mesh.
     """
+    if not held:
+        return None
     others = [route for route in held if route.protocol not in OURS]
     return others[0] if others and (beside_own or len(others) == len(held)) else None
 
@@ -134,9 +136,11 @@ def foreign_text(route: Route, device: str) -> str:
 
 def addition(route: Route, held: Sequence[Route], keep: frozenset[int]) -> Op | None:
     """Return what makes a route, None where it or an equal one of a protocol in `keep` is there."""
+    if not held:
+        return Create(route)
     if any(same_but_protocol(route, old) and old.protocol in {route.protocol, *keep} for old in held):
         return None
-    return Put(route) if held else Create(route)
+    return Put(route)
 
 
 def same_but_protocol(wanted: Route, held: Route) -> bool:

@@ -149,6 +149,7 @@ class Attempt:
         self._fully = fully
         self._link = cache(kernel.link)
         self._held: dict[str, list[Route]] = {}
+        self._hops: dict[int, Hop] = {}
         self._outcomes: dict[int, Outcome] = {}
         self._ops: list[tuple[int, Op]] = []
         self._left: set[int] = set()
@@ -157,58 +158,60 @@ class Attempt:
         """Return an outcome for each of the items."""
         # What is only added is created exclusively, without a look at the mesh's: only EEXIST asks for one.
         adding = not self._fully and all(isinstance(item, Asked) for item in items)
+        prefixes = list(map(_prefix, items))
         self._held = held_at(
             self._kernel,
-            set(map(_prefix, items)),
+            set(prefixes),
             careful=self._terms.careful,
             fully=self._fully,
             but=OURS if adding else frozenset(),
         )
-        self._outcomes = {at: refused for at, item in enumerate(items) if (refused := self._refused(item))}
-        ids = self._next_hops(items) if self._objects else {}
-        for at, item in enumerate(items):
+        for at, (prefix, item) in enumerate(zip(prefixes, items, strict=True)):
+            self._look(at, prefix, item)
+        ids = self._next_hops() if self._objects else {}
+        for at, (prefix, item) in enumerate(zip(prefixes, items, strict=True)):
             if at not in self._outcomes:
-                self._plan(at, item, ids)
+                self._plan(at, prefix, item, ids)
         self._write()
         return [self._outcomes.get(at, UNCHANGED) for at in range(len(items))]
 
-    def _refused(self, item: Asked | str) -> Outcome | None:
-        """Return why nothing can be written for an item, None where it can."""
-        if isinstance(item, Asked) and self._link(item.interface) is None:
-            return Outcome(f"Interface '{item.interface}' not found", retryable=True)
-        other = foreign(self._held[_prefix(item)], beside_own=isinstance(item, Asked))
-        if other is None:
-            return None
-        device = _name(self._link(other.ifindex), other) if other.ifindex else ""
-        return Outcome(foreign_text(other, device))
+    def _look(self, at: int, prefix: str, item: Asked | str) -> None:
+        """Note over what an item's route leads, or why nothing can be written for it."""
+        if isinstance(item, Asked):
+            link = self._link(item.interface)
+            if link is None:
+                text = f"Interface '{item.interface}' not found"
+                self._outcomes[at] = Outcome(text, retryable=True)
+                return
+            self._hops[at] = item.gateway, link.index
+        other = foreign(self._held.get(prefix, ()), beside_own=isinstance(item, Asked))
+        if other is not None:
+            device = _name(self._link(other.ifindex), other) if other.ifindex else ""
+            self._outcomes[at] = Outcome(foreign_text(other, device))
 
-    def _hop(self, item: Asked) -> Hop:
-        link = self._link(item.interface)
-        return item.gateway, link.index if link else 0
-
-    def _plan(self, at: int, item: Asked | str, ids: dict[Hop, int]) -> None:
-        before = self._held[_prefix(item)]
+    def _plan(self, at: int, prefix: str, item: Asked | str, ids: dict[Hop, int]) -> None:
+        before = self._held.get(prefix, [])
         if isinstance(item, str):
             gone = [route for route in before if route.protocol in self._terms.removable]
             after = [route for route in before if route not in gone]
             self._ops += [(at, Delete(route)) for route in gone]
         else:
-            hop = self._hop(item)
+            hop = self._hops[at]
             route = item.over(hop[1], ids.get(hop, 0), self._terms.protocol)
             op = addition(route, before, self._terms.keep)
             if op is None:
                 return
             gone, after = before, [route]
             self._ops.append((at, op))
-        self._held[_prefix(item)] = after
-        self._left |= {route.nhid for route in gone if route.nhid}
+        self._held[prefix] = after
+        self._left.update(route.nhid for route in gone if route.nhid)
 
-    def _next_hops(self, items: Sequence[Asked | str]) -> dict[Hop, int]:
+    def _next_hops(self) -> dict[Hop, int]:
         """Return the id of each gateway's next hop object, which is made where it is not there."""
         users: dict[Hop, list[int]] = {}
-        for at, item in enumerate(items):
-            if at not in self._outcomes and isinstance(item, Asked) and item.gateway:
-                users.setdefault(self._hop(item), []).append(at)
+        for at, hop in self._hops.items():
+            if hop[0] and at not in self._outcomes:
+                users.setdefault(hop, []).append(at)
         ids = {hop: preferred_id(hop[0]) for hop in users}
         if taken := self._create(ids, users):
             known = {nexthop.id: nexthop for nexthop in self._kernel.nexthops()}
@@ -268,7 +271,7 @@ def held_at(
     fully: bool = False,
     but: frozenset[int] = frozenset(),
 ) -> dict[str, list[Route]]:
-    """Return the main table's unicast routes at each of these prefixes; raises NetlinkError.
+    """Return the main table's unicast routes at those of these prefixes that have any; raises NetlinkError.
 
     Where these are many, routes of the protocols in `but` need not be among them.
     A single look-up shows the route that counts at a prefix. Where it shows another one, the whole table is
@@ -278,13 +281,11 @@ def held_at(
     if not fully and len(prefixes) <= FEW:
         found = {prefix: kernel.route_get(prefix.partition("/")[0], fib_match=True) for prefix in prefixes}
         if not any(unclear(route, prefix, careful=careful) for prefix, route in found.items()):
-            return {
-                prefix: [route] if route and route.prefix == prefix else [] for prefix, route in found.items()
-            }
-    held: dict[str, list[Route]] = {prefix: [] for prefix in prefixes}
+            return {prefix: [route] for prefix, route in found.items() if route and route.prefix == prefix}
+    held: dict[str, list[Route]] = {}
     for route in kernel.routes(but=but):
-        if route.prefix in held:
-            held[route.prefix].append(route)
+        if route.prefix in prefixes:
+            held.setdefault(route.prefix, []).append(route)
     return held
 
 
