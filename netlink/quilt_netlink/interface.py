@@ -78,6 +78,9 @@ class KernelLike(Protocol):
         found = self._read(state.Nexthop, Narrow(ifindex, protocol))
         return [entry for entry in found if protocol in (0, entry.protocol) and ifindex in (0, entry.ifindex)]
 
+    def nexthop(self, number: int) -> state.Nexthop | None:
+        """Return the nexthop object with this id, or None."""
+
     def routes(
         self, protocol: int = 0, table: int = TABLE_MAIN, ifindex: int = 0, *, but: Collection[int] = ()
     ) -> list[state.Route]:

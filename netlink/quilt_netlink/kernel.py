@@ -20,9 +20,9 @@ from quilt_netlink import decode, links
 from quilt_netlink.channel import Channel, open_socket
 from quilt_netlink.interface import KernelLike
 from quilt_netlink.ops import Append, Create, Delete, Failure, NetlinkError, Op, attempt, invalid
-from quilt_netlink.schema import rtmsg
+from quilt_netlink.schema import nhmsg, rtmsg
 from quilt_netlink.shapes import BITS, GET, HEADER, Message, family_of
-from quilt_netlink.state import FdbEntry, GroupEntry, Link, MulticastRoute, Route, Rule, VxlanGroup
+from quilt_netlink.state import FdbEntry, GroupEntry, Link, MulticastRoute, Nexthop, Route, Rule, VxlanGroup
 from quilt_netlink.tables import GROUPS, TABLES, Narrow
 from quilt_netlink.writes import ENCODERS
 
@@ -53,6 +53,15 @@ class Kernel(KernelLike):
         """Return the interface with this name or index, or None."""
         found = self._ask_link(key)
         return decode.link(found) if found else None
+
+    def nexthop(self, number: int) -> Nexthop | None:
+        """Return the nexthop object with this id, or None."""
+        try:
+            return decode.nexthop(self._ask(nhmsg.encode(GET, {}, [("NHA_ID", number)])))
+        except NetlinkError as error:
+            if error.errno == errno.ENOENT:
+                return None
+            raise
 
     def route_get(self, dst: str, *, fib_match: bool = False) -> Route | None:
         """Return how the kernel would send to `dst` now, or None when it has no route."""

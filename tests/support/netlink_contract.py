@@ -42,6 +42,8 @@ class KernelContract(LinkContract):
         neighbour, nexthop, route = ops[0].entry, ops[-2].entry, ops[-1].entry
         assert kernel.neighbours(device) == [neighbour]
         assert kernel.nexthops(protocol=81) == kernel.nexthops(ifindex=device) == [nexthop]
+        assert isinstance(nexthop, Nexthop)
+        assert (kernel.nexthop(nexthop.id), kernel.nexthop(0x0BAD)) == (nexthop, None)
         assert kernel.routes(protocol=81) == [route]
         assert route in kernel.routes(ifindex=device)
         assert kernel.apply([Delete(op.entry) for op in reversed(ops)]) == []

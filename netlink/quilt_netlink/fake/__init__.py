@@ -81,6 +81,10 @@ class FakeKernel(Machine):
             found = [route for route in found if device in (0, self._expand(route).ifindex)]
         return found
 
+    def nexthop(self, number: int) -> Nexthop | None:
+        """Return the nexthop object with this id, or None."""
+        return next((entry for entry in self.nexthops() if entry.id == number), None)
+
     def route_get(self, dst: str, *, fib_match: bool = False) -> Route | None:
         """Return the route of the longest prefix and lowest metric for `dst`."""
         address = ip_address(dst)

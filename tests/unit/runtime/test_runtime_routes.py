@@ -12,7 +12,7 @@ from quilt_crds.names import INJECTED_PROTOCOL, MESH_PROTOCOL
 from quilt_netlink import Create, Delete, Failure, Link, Nexthop, Op, Put, Route
 from quilt_netlink.fake import FakeKernel
 from quilt_runtime.core.routes import OURS, Asked, Terms, preferred_id
-from quilt_runtime.kernel import routes
+from quilt_runtime.kernel import route_attempt
 from quilt_runtime.kernel.routes import RouteExecutor
 
 DEVICES = ["vxlan100", "other0"]
@@ -80,6 +80,7 @@ def test_any_sequence_ends_where_it_should(
     assert held(executor) == expected
     assert kernel.routes(protocol=4) == foreign_routes
     assert kernel.nexthops(protocol=99) == foreign_nexthops
+    executor.remove_unused()
     used = {route.nhid for route in kernel.routes()}
     assert {hop.id for hop in kernel.nexthops(protocol=MESH_PROTOCOL)} <= used
 
@@ -111,11 +112,12 @@ def test_t12_a_route_that_is_notified_twice_is_removed_once() -> None:
 
     kernel = Twice([Link(name, kind="veth", up=True) for name in DEVICES])
     executor = RouteExecutor(kernel)
-    prefixes = [f"10.43.{number}.0/24" for number in range(routes.FEW + 1)]
+    prefixes = [f"10.43.{number}.0/24" for number in range(route_attempt.FEW + 1)]
     wants = [Asked(prefix, prefix.partition("/")[0], "vxlan100") for prefix in prefixes]
     terms = Terms(MESH_PROTOCOL, removable=OURS)
     assert not any(done.error for done in executor.apply(wants, [], terms))
     assert not any(done.error for done in executor.apply([], prefixes, terms))
+    executor.remove_unused()
     assert kernel.routes() == kernel.nexthops() == []
 
 
@@ -125,11 +127,11 @@ def test_what_is_looked_up_one_by_one_is_what_a_whole_table_shows(
     monkeypatch: pytest.MonkeyPatch, others: list[Route], hops: list[Nexthop], wants: list[Asked]
 ) -> None:
     found = []
-    for few in (routes.FEW, 0):
+    for few in (route_attempt.FEW, 0):
         kernel = kernel_with(others, hops)
         executor = RouteExecutor(kernel)
         with monkeypatch.context() as patch:
-            patch.setattr(routes, "FEW", few)
+            patch.setattr(route_attempt, "FEW", few)
             done = executor.apply(wants, [], Terms(MESH_PROTOCOL))
         found.append((done, held(executor), kernel.nexthops()))
     assert found[0] == found[1]
@@ -140,7 +142,32 @@ def test_leftover_nexthops_are_garbage_once_found() -> None:
     executor = RouteExecutor(kernel)
     executor.apply([Asked(PREFIXES[2], "10.42.2.0", "vxlan100")], [], Terms(MESH_PROTOCOL))
     executor.apply([], [PREFIXES[2]], Terms(MESH_PROTOCOL, removable=OURS))
+    executor.remove_unused()
     assert kernel.nexthops() == []
+
+
+def test_a_change_of_one_route_reads_no_table() -> None:
+    dumped: list[str] = []
+
+    class Counting(FakeKernel):
+        def nexthops(self, protocol: int = 0, ifindex: int = 0) -> list[Nexthop]:
+            dumped.append("nexthops")
+            return super().nexthops(protocol, ifindex)
+
+        def nexthop(self, number: int) -> Nexthop | None:
+            return next((entry for entry in super().nexthops() if entry.id == number), None)
+
+    kernel = Counting([Link(name, kind="veth", up=True) for name in DEVICES])
+    executor = RouteExecutor(kernel)
+    want = Asked(PREFIXES[2], "10.42.2.0", "vxlan100")
+    executor.apply([want], [], Terms(MESH_PROTOCOL))
+    dumped.clear()
+    executor.apply([], [PREFIXES[2]], Terms(MESH_PROTOCOL, removable=OURS))
+    (again,) = executor.apply([want], [], Terms(MESH_PROTOCOL))
+    assert again.changed
+    assert dumped == []
+    executor.remove_unused()
+    assert len(kernel.nexthops()) == 1
 
 
 def test_one_gateway_is_one_nexthop_for_many_routes() -> None:
@@ -158,7 +185,7 @@ def test_nexthop_ids_of_ipv6_peers_differ_without_a_search_and_are_nobodys_low_n
     assert min(ids) >= 1 << 30
 
 
-@pytest.mark.parametrize("count", [1, routes.FEW + 1])
+@pytest.mark.parametrize("count", [1, route_attempt.FEW + 1])
 def test_many_are_added_without_reading_the_meshs_and_no_foreign_one_is_touched(count: int) -> None:
     kernel = FakeKernel([Link(name, kind="veth", up=True) for name in DEVICES])
     executor = RouteExecutor(kernel)
@@ -193,5 +220,6 @@ def test_a_next_hop_that_cannot_be_removed_fails_no_route() -> None:
     (done,) = executor.apply([], [PREFIXES[2]], Terms(MESH_PROTOCOL, removable=OURS))
     assert done.changed
     assert not done.error
+    executor.remove_unused()
     assert kernel.routes() == []
     assert len(kernel.nexthops()) == 1
