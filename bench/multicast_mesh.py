@@ -11,14 +11,14 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from bench.multicast_node import NODES
 from bench.netns import inside
-from quilt_crds.names import vtep_mac
+from quilt_crds.names import POD_INTERFACE_PREFIX, vtep_mac
 from quilt_netlink import MulticastKernel, Snooping
 from quilt_runtime.core.config import NodeConfig
 from quilt_runtime.core.firewall import Firewall, ruleset
@@ -38,9 +38,10 @@ ip link add quilt0 type bridge
 ip addr add 10.42.{i}.1/24 dev quilt0
 ip link set quilt0 up
 sysctl -qw net.ipv4.ip_forward=1
-ip link add v10 type veth peer name eth0 netns {pod}
-ip link set v10 master quilt0 up
-bridge link set dev v10 hairpin on fastleave {fast}
+ip link add {port} type veth peer name eth0 netns {pod}
+ip link set {port} alias default/pod-{i}
+ip link set {port} master quilt0 up
+bridge link set dev {port} hairpin on fastleave {fast}
 ip -n {pod} addr add 10.42.{i}.10/32 dev eth0
 ip -n {pod} link set eth0 up
 ip -n {pod} route add default via 10.42.{i}.1 dev eth0 onlink
@@ -140,8 +141,9 @@ class MulticastMesh:
         self._namespace(stack, node)
         self._namespace(stack, pod)
         fast = "on" if self._fast_leave else "off"
-        names = {"underlay": f"{_NAME}-u", "pod": f"{_NAME}-{pod}", "fast": fast, "mac": _mac(number)}
-        script = _NODE.format(i=number, **names)
+        port = f"{POD_INTERFACE_PREFIX}{int(IPv4Address(f'10.42.{number}.10')):08x}"
+        names = {"underlay": f"{_NAME}-u", "pod": f"{_NAME}-{pod}", "port": port}
+        script = _NODE.format(i=number, fast=fast, mac=_mac(number), **names)
         for peer in NODES:
             if peer != number:
                 script += _PEER.format(j=peer, mac=_mac(peer))
@@ -149,7 +151,8 @@ class MulticastMesh:
         sources = frozenset(f"198.18.200.{n}" for n in NODES)
         config = NodeConfig(overlay_sources=sources, multicast=True, spoof_guard=False)
         table = Firewall(config, IPv4Network(f"10.42.{number}.0/24"))
-        self._run(node, "nft -f -", stdin="".join(ruleset(table)))
+        for transaction in ruleset(table):
+            self._run(node, "nft -f -", stdin=transaction)
         with MulticastKernel.open(f"/run/netns/{self.node(number)}") as kernel:
             bridge = kernel.link("quilt0")
             assert bridge is not None
