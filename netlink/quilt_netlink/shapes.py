@@ -29,7 +29,7 @@ BITS: Mapping[int, int] = {AF_INET: 32, AF_INET6: 128}
 """How long an address of a family is."""
 NESTED = 0x8000
 _TYPE_MASK = 0x3FFF  # without the flags for nested and for network order
-_ATTR = struct.Struct("=HH")
+ATTRIBUTE = struct.Struct("=HH")
 _HOP = struct.Struct("=HBBi")  # struct rtnexthop: length, flags, hops, index
 
 
@@ -37,11 +37,12 @@ class Type(Struct, frozen=True):
     """What an attribute's value is.
 
     `pack` raises OSError, ValueError or struct.error for an invalid value. `unpack` returns None for bytes of
-    another type; the attribute is then left out.
+    another type; the attribute is then left out. `form` is that of a number in the machine's byte order.
     """
 
     pack: Callable[[Any], bytes]
     unpack: Callable[[memoryview], Any]
+    form: str = ""
 
 
 def family_of(text: str) -> int:
@@ -81,7 +82,7 @@ def pack_mac(text: str) -> bytes:
 
 def attribute(number: int, value: bytes) -> bytes:
     """Return an attribute with its header and padding."""
-    return _ATTR.pack(len(value) + 4, number) + value + bytes(-len(value) & 3)
+    return ATTRIBUTE.pack(len(value) + 4, number) + value + bytes(-len(value) & 3)
 
 
 class Shape:
@@ -90,8 +91,13 @@ class Shape:
     def __init__(self, attrs: Mapping[str, tuple[int, AnyType]], form: str = "", *names: str) -> None:
         self.form, self.names, self.attrs = form, names, attrs
         self.fixed = struct.Struct(form if form.startswith(">") else "=" + form)
-        self._read = {number & _TYPE_MASK: (name, kind.unpack) for name, (number, kind) in attrs.items()}
-        self._late = [(name, kind) for name, (_, kind) in attrs.items() if isinstance(kind, ByKind)]
+        self._known = {number & _TYPE_MASK: (name, kind) for name, (number, kind) in attrs.items()}
+        self._read = {number: (name, kind.unpack) for number, (name, kind) in self._known.items()}
+        self.late = [(name, kind) for name, (_, kind) in attrs.items() if isinstance(kind, ByKind)]
+
+    def known(self, number: int) -> tuple[str, AnyType] | None:
+        """Return name and type of an attribute by its number, whatever its flags; None for an unknown one."""
+        return self._known.get(number & _TYPE_MASK)
 
     def pack(self, value: Message) -> bytes:
         """Return the bytes of {**fields, "attrs": Attributes}; a field that is not given is zero."""
@@ -114,7 +120,7 @@ class Shape:
     def read(self, view: memoryview, at: int, end: int) -> dict[str, Any]:
         """Return what `unpack` does, of a stretch that is long enough for the fixed fields."""
         found: dict[str, Any] = dict(zip(self.names, self.fixed.unpack_from(view, at)))  # noqa: B905  # as many as there are
-        known, attr = self._read, _ATTR.unpack_from
+        known, attr = self._read, ATTRIBUTE.unpack_from
         at += self.fixed.size
         while at + 4 <= end:
             length, number = attr(view, at)
@@ -126,7 +132,7 @@ class Shape:
                 if value is not None:
                     found[name] = value
             at += (length + 3) & ~3
-        for name, kind in self._late:
+        for name, kind in self.late:
             if name in found:
                 found[name] = kind.choose(found, found[name])
         return found
@@ -171,7 +177,7 @@ def items(number: int, kind: Type | Shape) -> Type:
     def unpack(data: memoryview) -> list[Any]:
         found = []
         while len(data) >= 4:
-            length, held = _ATTR.unpack_from(data)
+            length, held = ATTRIBUTE.unpack_from(data)
             if not 4 <= length <= len(data):
                 break
             item = kind.unpack(data[4:length]) if held & _TYPE_MASK == number else None
@@ -185,7 +191,8 @@ def items(number: int, kind: Type | Shape) -> Type:
 def _number(form: str) -> Type:
     shape = struct.Struct(form)
     unpack, size = shape.unpack, shape.size
-    return Type(shape.pack, lambda data: unpack(data)[0] if len(data) == size else None)
+    plain = form.removeprefix("=") if form.startswith("=") else ""
+    return Type(shape.pack, lambda data: unpack(data)[0] if len(data) == size else None, plain)
 
 
 def _ip(data: memoryview) -> str | None:

@@ -22,6 +22,7 @@ from msgspec.structs import replace
 from quilt_netlink import constants as c
 from quilt_netlink import decode, state
 from quilt_netlink.channel import Channel, refusal, walk
+from quilt_netlink.layout import Layout
 from quilt_netlink.ops import DumpInterruptedError, NetlinkError
 from quilt_netlink.schema import fibmsg, ifaddrmsg, ifinfmsg, mdbmsg, ndmsg, nhmsg, rtmsg
 from quilt_netlink.shapes import GET, HEADER, Kind, Message
@@ -132,6 +133,7 @@ class Reader:
         self._kind = kind
         self._family = family
         self._but = but
+        self._layouts: dict[int, Layout | None] = {}
         self.entries: list[Any] = []
         self.torn = False
 
@@ -158,6 +160,14 @@ class Reader:
             return
         if self._but and view[start + _PROTOCOL] in self._but:
             return
-        entry = self._make(self._kind.read(view, start + HEADER.size, end))
+        entry = self._make(self._read(view, start + HEADER.size, end))
         if entry is not None:
             self.entries.append(entry)
+
+    def _read(self, view: memoryview, at: int, end: int) -> dict[str, Any]:
+        layout = self._layouts.get(end - at)
+        found = layout.read(view, at) if layout else None
+        if found is None:
+            self._layouts[end - at] = Layout.of(self._kind, view, at, end)
+            found = self._kind.read(view, at, end)
+        return found

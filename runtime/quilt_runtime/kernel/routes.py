@@ -2,7 +2,7 @@
 by one. Nothing is remembered between calls: who decides about routes, and watches them, is the agent.
 
 Next hop objects that changes leave without a route are looked for a moment after, once for all of them: the
-kernel cannot be asked who uses one, and to read all routes takes longer than a change of one.
+kernel cannot be asked who uses one, and all routes are read in more time than one is changed.
 """
 
 from __future__ import annotations
