@@ -12,7 +12,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from quilt_crds.base import ApiModel
-from quilt_crds.names import GROUP, QUILTNETWORK, QUILTNODE, QUILTSUBNET, VERSION, Resource
+from quilt_crds.names import (
+    AGENT_UNRESPONSIVE,
+    DATAPLANE_IN_SYNC,
+    GROUP,
+    QUILTNETWORK,
+    QUILTNODE,
+    QUILTSUBNET,
+    READY,
+    VERSION,
+    Resource,
+)
 from quilt_crds.quiltnetwork import MTU_MAX, MTU_MIN, QuiltNetwork
 from quilt_crds.quiltnode import QuiltNode
 from quilt_crds.quiltsubnet import QuiltSubnet
@@ -29,6 +39,11 @@ def _rule(rule: str, message: str, reason: str = "FieldValueInvalid", *, says: s
 def _column(name: str, path: str, type_: str = "string", *, wide: bool = False) -> Json:
     """An entry of additionalPrinterColumns; `wide` ones show with `-o wide` only."""
     return {"name": name, "type": type_, "jsonPath": path, **({"priority": 1} if wide else {})}
+
+
+def _reason(condition: str) -> str:
+    """The path of a condition's reason."""
+    return f'.status.conditions[?(@.type=="{condition}")].reason'
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,12 +205,16 @@ NODE = Definition(
         _column("Status", ".status.phase"),
         _column("Subnet", ".status.subnets[0]"),
         _column("Host-IP", ".status.hostIP"),
-        _column("CPU", ".status.cpuCores", "integer"),
-        _column("RAM", ".status.memoryMB", "integer"),
+        _column("Agent", _reason(AGENT_UNRESPONSIVE)),
+        _column("Peers", _reason(DATAPLANE_IN_SYNC)),
         _AGE,
+        # All of them: that of IPv6, and one to move to.
+        _column("Subnets", ".status.subnets", wide=True),
         _column("MAC", ".status.mac", wide=True),
         _column("Version", ".status.version", wide=True),
-        _column("Reason", '.status.conditions[?(@.type=="Ready")].reason', wide=True),
+        _column("CPU", ".status.cpuCores", "integer", wide=True),
+        _column("RAM", ".status.memoryMB", "integer", wide=True),
+        _column("Reason", _reason(READY), wide=True),
     ),
     rules={
         "spec.subnet": (_CIDR_OR_EMPTY,),
