@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 TITLE = "Programming peers into an empty kernel"
 SIZES = (254, 1000, 5000, 20000)
 LIMITS = {5000: 0.45}
+"""Times what the batches need, by the number of peers."""
 BY_CALL = 1000
 BATCHES = "ip -batch and bridge -batch"
 
@@ -143,9 +144,7 @@ def _result(found: dict[int, Times], call_by_call: float) -> Result:
     own = {count: median(times["quilt"]) for count, times in found.items()}
     theirs = {count: median(times["iproute2"]) for count, times in found.items()}
     lines = [
-        _against_batches(
-            f"{count:,} peers", own[count], theirs[count], target=0.45 if count == 5000 else None
-        )
+        _against_batches(f"{count:,} peers", own[count], theirs[count], target=LIMITS.get(count))
         for count in found
     ]
     lines += [

@@ -10,7 +10,10 @@ from collections.abc import Callable
 from operator import itemgetter
 from typing import Any, Self
 
-from quilt_netlink.shapes import ATTRIBUTE, Shape
+from quilt_netlink.shapes import ATTRIBUTE, Shape, Type
+
+_Known = tuple[int, str, Callable[[Any], Any] | None]
+"""A value's place among all, its name, and how it is unpacked: not at all where it is a plain number."""
 
 
 class Layout:
@@ -20,7 +23,7 @@ class Layout:
         self._names = shape.names
         self._whole = struct.Struct("".join(parts))
         self._headers = itemgetter(*headers)
-        self._expected = itemgetter(*range(len(headers)))(tuple(headers.values()))
+        self._expected = tuple(headers.values())
         self._known = known
 
     @classmethod
@@ -39,9 +42,9 @@ class Layout:
             form = f"{length - 4}x"
             if found := shape.known(number):
                 name, kind = found
-                plain = getattr(kind, "form", "")
-                plain = plain if plain and struct.calcsize("=" + plain) == length - 4 else ""
-                form = plain or f"{length - 4}s"
+                number_form = kind.form if isinstance(kind, Type) else ""
+                plain = number_form and struct.calcsize(f"={number_form}") == length - 4
+                form = number_form if plain else f"{length - 4}s"
                 known.append((place, name, None if plain else kind.unpack))
                 place += 1
             padding = min(-length & 3, end - at - length)
@@ -60,7 +63,3 @@ class Layout:
             if value is not None:
                 found[name] = value
         return found
-
-
-_Known = tuple[int, str, Callable[[Any], Any] | None]
-"""A value's place among all, its name, and how it is unpacked: not at all where it is a plain number."""

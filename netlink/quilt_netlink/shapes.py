@@ -92,7 +92,6 @@ class Shape:
         self.form, self.names, self.attrs = form, names, attrs
         self.fixed = struct.Struct(form if form.startswith(">") else "=" + form)
         self._known = {number & _TYPE_MASK: (name, kind) for name, (number, kind) in attrs.items()}
-        self._read = {number: (name, kind.unpack) for number, (name, kind) in self._known.items()}
         self.late = [(name, kind) for name, (_, kind) in attrs.items() if isinstance(kind, ByKind)]
 
     def known(self, number: int) -> tuple[str, AnyType] | None:
@@ -120,15 +119,15 @@ class Shape:
     def read(self, view: memoryview, at: int, end: int) -> dict[str, Any]:
         """Return what `unpack` does, of a stretch that is long enough for the fixed fields."""
         found: dict[str, Any] = dict(zip(self.names, self.fixed.unpack_from(view, at)))  # noqa: B905  # as many as there are
-        known, attr = self._read, ATTRIBUTE.unpack_from
+        attr = ATTRIBUTE.unpack_from
         at += self.fixed.size
         while at + 4 <= end:
             length, number = attr(view, at)
             if length < 4 or at + length > end:
                 break
-            if (number := number & _TYPE_MASK) in known:
-                name, unpack = known[number]
-                value = unpack(view[at + 4 : at + length])
+            if known := self.known(number):
+                name, kind = known
+                value = kind.unpack(view[at + 4 : at + length])
                 if value is not None:
                     found[name] = value
             at += (length + 3) & ~3
