@@ -24,7 +24,8 @@ ROOT = Path(__file__).resolve().parents[1]
 F_END = "f3971f9"
 """The last commit before parts were moved."""
 PRODUCT = (
-    "crds", "delta", "kube", "proto", "netlink", "operator", "nodeagent", "multicast", "runtime", "cli", "cni"
+    "crds", "delta", "kube", "policy", "proto", "netlink",
+    "operator", "nodeagent", "multicast", "runtime", "cli", "cni",
 )  # fmt: skip
 BESIDE = ("devcluster", "release", "bench", "scripts", "demo")
 LONGEST_FILE, LONGEST_FUNCTION = 300, 40
