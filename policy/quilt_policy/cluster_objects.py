@@ -36,10 +36,14 @@ class ClusterPeer(Wire, frozen=True):
     domain_names: tuple[str, ...] = ()
 
     @property
+    def pods_known(self) -> bool:
+        """Whether it names pods: all that a peer of ingress can do."""
+        return self.namespaces is not None or self.pods is not None
+
+    @property
     def known(self) -> bool:
-        """Whether it can be applied; domain names cannot. The rule of one that is not fails closed."""
-        selectors = (self.namespaces, self.pods, self.nodes)
-        return any(one is not None for one in selectors) or bool(self.networks)
+        """Whether it can be applied; domain names cannot."""
+        return self.pods_known or self.nodes is not None or bool(self.networks)
 
 
 class ClusterPortRange(Wire, frozen=True):
@@ -55,11 +59,21 @@ class ClusterPort(Wire, frozen=True):
     number: int | None = None
     range: ClusterPortRange | None = None
 
+    @property
+    def known(self) -> bool:
+        """Whether it can be applied."""
+        return self.number is not None or self.range is not None
+
 
 class ClusterProtocolPorts(Wire, frozen=True):
     """Ports of one protocol; all of them where none is named."""
 
     destination_port: ClusterPort | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether it can be applied."""
+        return self.destination_port is None or self.destination_port.known
 
 
 class ClusterProtocol(Wire, frozen=True):
@@ -72,10 +86,9 @@ class ClusterProtocol(Wire, frozen=True):
 
     @property
     def known(self) -> bool:
-        """Whether it can be applied; the rule of one that is not fails closed."""
-        return any(one is not None for one in (self.tcp, self.udp, self.sctp)) or bool(
-            self.destination_named_port
-        )
+        """Whether it can be applied."""
+        ports = [one for one in (self.tcp, self.udp, self.sctp) if one is not None]
+        return all(one.known for one in ports) and bool(ports or self.destination_named_port)
 
 
 class ClusterRule(Wire, frozen=True):
@@ -98,7 +111,9 @@ class ClusterRule(Wire, frozen=True):
 
         Of a rule where it cannot, Accept matches nothing, and Deny and Pass deny everything.
         """
-        return all(peer.known for peer in self.peers) and all(one.known for one in self.protocols)
+        if not all(one.known for one in self.protocols):
+            return False
+        return bool(self.peers) and all(peer.pods_known if self.from_ else peer.known for peer in self.peers)
 
 
 class ClusterNetworkPolicySpec(Wire, frozen=True):
