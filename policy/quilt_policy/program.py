@@ -125,7 +125,9 @@ class PodName:
 class Profile:
     """Which chains hold for a pod of this node; an empty name where nothing selects it in that direction.
 
-    A pod reaches itself, unless `judge_self` (a ClusterNetworkPolicy holds for it) has its chains asked.
+    A pod reaches itself and its own node, unless `judge_self` (a ClusterNetworkPolicy holds for it) has its
+    chains asked: of those the rules of NetworkPolicies then accept it whatever they say. What comes from the
+    pod's own node is never judged.
     """
 
     pod: PodName
