@@ -464,9 +464,11 @@ class PodEvent(_message.Message):
     container_id: _builtins.str
     interface: _builtins.str
     address: _builtins.str
-    """IPv4"""
+    """IPv4; empty for WAITING"""
     @_builtins.property
-    def pod(self) -> Global___PodName: ...
+    def pod(self) -> Global___PodName:
+        """its uid is empty where an older release connected it; a static pod's is the kubelet's"""
+
     def __init__(
         self,
         *,

@@ -66,6 +66,7 @@ class Runtime:
         runtime = cls(store, addresses, network, RouteExecutor(), metrics)
         try:
             network.free_dead()
+            network.learn_names()
             network.ensure()
         except (RequestError, NetlinkError, StateError) as error:
             # Kept among the network's problems, and tried again.

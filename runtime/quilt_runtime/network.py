@@ -19,6 +19,7 @@ from quilt_crds.names import BRIDGE_DEVICE
 from quilt_netlink import Kernel, MulticastKernel
 from quilt_runtime.addresses import Addresses
 from quilt_runtime.core import firewall
+from quilt_runtime.core.cni import pod_of_alias
 from quilt_runtime.core.config import NodeConfig
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.firewall import Firewall
@@ -26,6 +27,7 @@ from quilt_runtime.core.ipam import Allocation, Network, gateway_address, veth_a
 from quilt_runtime.guard import BridgeGuard
 from quilt_runtime.kernel import bridge, forward, nft, snooping, sysctls
 from quilt_runtime.kernel.table import FirewallTable
+from quilt_runtime.podfeed import PodFeed
 from quilt_runtime.state import Store
 
 log = structlog.get_logger()
@@ -52,6 +54,7 @@ class NodeNetwork:
         self._configured = bool(held)
         self._table = FirewallTable()
         self.guard = BridgeGuard(addresses, lambda: self.config.spoof_guard)
+        self.feed = PodFeed(addresses.held)
         self._busy: set[str] = set()
         self.problems: dict[str, str] = {}
 
@@ -212,7 +215,17 @@ class NodeNetwork:
 
         for freed in self._addresses.forget_vanished(exists, also_owned=also_owned):
             self.guard.dismiss(freed.host_interface)
+            self.feed.disconnected(freed)
             log.info("address_freed", address=str(freed.address), reason="its interface is gone")
+
+    def learn_names(self) -> None:
+        """Name the pods that an older release recorded, by their interfaces' aliases."""
+        with MulticastKernel.open() as kernel:
+            for held in self._addresses.held():
+                if held.network and held.pod is None:
+                    pod = pod_of_alias(kernel.alias(held.host_interface) or "")
+                    if pod is not None:
+                        self._addresses.name(held.owner, pod)
 
     def recover(self) -> None:
         """Take from the kernel what a lost database knew: the subnet from the bridge, addresses from the

@@ -67,9 +67,11 @@ def add(runtime: Runtime, request: Request, config: Config) -> Document:
 
 def _connect(runtime: Runtime, request: Request, config: Config, owner: Owner) -> Document:
     netns, inside = _descriptors(request)
-    allocation, new = runtime.addresses.allocate(owner, config.name, config.addresses)
-    spec = _spec(runtime, allocation, config)
+    pod_name = cni.pod_name(request.environment)
+    allocation, new = runtime.addresses.allocate(owner, config.name, config.addresses, pod_name)
+    runtime.network.feed.connected(allocation)
     try:
+        spec = _spec(runtime, allocation, config)
         with (
             runtime.network.working_on(spec.host_interface),
             MulticastKernel.open() as host,
@@ -82,8 +84,9 @@ def _connect(runtime: Runtime, request: Request, config: Config, owner: Owner) -
                 host.set_alias(spec.host_interface, alias)
     except BaseException:
         if new:
-            runtime.network.guard.dismiss(spec.host_interface)
+            runtime.network.guard.dismiss(allocation.host_interface)
             runtime.addresses.release_gone(owner)
+            runtime.network.feed.disconnected(allocation)
         raise
     log.info("pod_connected", container=owner.container_id, address=str(spec.address))
     sandbox = request.environment.get("CNI_NETNS", "")
@@ -179,6 +182,7 @@ def _disconnect(runtime: Runtime, allocation: Allocation) -> None:
         pods.remove(host, name)
     runtime.network.guard.dismiss(name)
     runtime.addresses.release_gone(allocation.owner)
+    runtime.network.feed.disconnected(allocation)
     log.info("pod_disconnected", container=allocation.owner.container_id, address=str(allocation.address))
 
 
