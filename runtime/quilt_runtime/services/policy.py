@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Mapping
 
 from quilt_proto import policy_pb2 as pb
 from quilt_runtime.app import Runtime
-from quilt_runtime.core.errors import RequestError
 from quilt_runtime.podfeed import PodEvent, What
+from quilt_runtime.policies import UnknownStateError
+from quilt_runtime.services import policy_wire
 from quilt_runtime.services.answer import Call, Stream
 
 _WHAT = {
@@ -18,9 +19,18 @@ _WHAT = {
 }
 
 
-def refuse(runtime: Runtime, request: object) -> None:
-    """Refuse what this release cannot do yet."""
-    raise RequestError("This runtime enforces no network policies")
+def replace(runtime: Runtime, request: pb.PolicyProgram) -> None:
+    """Enforce all of a program."""
+    runtime.network.policies.replace(policy_wire.program(request))
+
+
+def change(runtime: Runtime, request: pb.PolicyChange) -> pb.PolicyAnswer | None:
+    """Enforce a program that differs a little from the one of before."""
+    try:
+        runtime.network.policies.change(lambda held: policy_wire.changed(held, request))
+    except UnknownStateError as error:
+        return pb.PolicyAnswer(error=str(error), unknown_state=True)
+    return None
 
 
 async def watch(runtime: Runtime, request: pb.WatchPodsRequest) -> AsyncIterator[pb.PodEvent]:
@@ -43,7 +53,7 @@ def _message(event: PodEvent) -> pb.PodEvent:
 
 
 CALLS: Mapping[str, Call | Stream] = {
-    "ReplacePolicies": Call(refuse),
-    "ChangePolicies": Call(refuse),
+    "ReplacePolicies": Call(replace),
+    "ChangePolicies": Call(change),
     "WatchPods": Stream(watch),
 }
