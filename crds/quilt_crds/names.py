@@ -48,19 +48,30 @@ class Resource:
 QUILTNETWORK: Final = Resource("QuiltNetwork", "quiltnetworks", "quiltnetwork", "qnet")
 QUILTNODE: Final = Resource("QuiltNode", "quiltnodes", "quiltnode", "qn")
 QUILTSUBNET: Final = Resource("QuiltSubnet", "quiltsubnets", "quiltsubnet", "qs")
+QUILTENDPOINTS: Final = Resource("QuiltEndpoints", "quiltendpoints", "quiltendpoints", "qe")
+QUILTPEERS: Final = Resource("QuiltPeers", "quiltpeers", "quiltpeers", "qp")
 
+CLUSTERNETWORKPOLICY: Final = Resource(
+    "ClusterNetworkPolicy", "clusternetworkpolicies", api="policy.networking.k8s.io/v1beta1"
+)
 CONFIGMAP: Final = Resource("ConfigMap", "configmaps", api="v1")
 DAEMONSET: Final = Resource("DaemonSet", "daemonsets", api="apps/v1")
 DEPLOYMENT: Final = Resource("Deployment", "deployments", api="apps/v1")
 EVENT: Final = Resource("Event", "events", api="events.k8s.io/v1")
 LEASE: Final = Resource("Lease", "leases", api="coordination.k8s.io/v1")
 NAMESPACE: Final = Resource("Namespace", "namespaces", api="v1")
+NETWORKPOLICY: Final = Resource("NetworkPolicy", "networkpolicies", api="networking.k8s.io/v1")
 NODE: Final = Resource("Node", "nodes", api="v1")
 POD: Final = Resource("Pod", "pods", api="v1")
 SECRET: Final = Resource("Secret", "secrets", api="v1")
 SERVICECIDR: Final = Resource("ServiceCIDR", "servicecidrs", api="networking.k8s.io/v1")
 
 DEFAULT_NETWORK: Final = "default"
+
+# Label of QuiltPeers: the hash of the selector whose pods they hold.
+SELECTOR_LABEL: Final = f"{GROUP}/selector"
+# Addresses of one QuiltPeers at most.
+SLICE_SIZE: Final = 256
 
 # Objects of the Helm release; the two named quilt-… without a namespace stand in the release namespace.
 LEASE_NAMESPACE: Final = "quilt-node-lease"
