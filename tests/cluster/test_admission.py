@@ -10,6 +10,7 @@ from quilt_crds.names import (
     AGENT_FIELD_MANAGER,
     LEASE_NAMESPACE,
     OPERATOR_FIELD_MANAGER,
+    QUILTENDPOINTS,
     QUILTNETWORK,
     QUILTNODE,
     QUILTSUBNET,
@@ -63,6 +64,23 @@ def test_an_agent_describes_its_own_node_and_renews_its_own_lease(agent: Api, pl
     held = agent.request("PUT", f"{LEASES}/worker-1", held).ok()
     held["metadata"]["ownerReferences"] = [owner(agent)]
     agent.request("PUT", f"{LEASES}/worker-1", held).ok()
+
+
+def test_an_agent_publishes_the_endpoints_of_its_own_node_alone(plane: ControlPlane) -> None:
+    """A stolen token cannot say which addresses pods of another node have."""
+    agent = plane.agent("worker-1")
+
+    def endpoints(node: str, named: str = "") -> Json:
+        pod = {"uid": "u", "namespace": "default", "name": "web", "address": "10.42.1.7"}
+        return thing(QUILTENDPOINTS, node, spec={"node": named or node, "pods": 1, "endpoints": [pod]})
+
+    agent.apply(QUILTENDPOINTS.path("worker-1"), endpoints("worker-1"), AGENT_FIELD_MANAGER).ok()
+    other = agent.apply(QUILTENDPOINTS.path("worker-2"), endpoints("worker-2"), AGENT_FIELD_MANAGER)
+    other.refused(403, "quiltendpoints, not worker-2")
+    named = agent.apply(
+        QUILTENDPOINTS.path("worker-1"), endpoints("worker-1", "worker-2"), AGENT_FIELD_MANAGER
+    )
+    named.refused(422, "metadata.name must be spec.node")
 
 
 def owner(api: Api, node: str = "worker-1") -> Json:
