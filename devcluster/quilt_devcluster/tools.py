@@ -110,6 +110,7 @@ TOOLS: tuple[Tool, ...] = (
     Tool("coredns", {"coredns": "github.com/coredns/coredns"}),
     Tool("grpcurl", {"grpcurl": "github.com/fullstorydev/grpcurl/cmd/grpcurl"}),
     Tool("registry", {"registry": "."}),
+    Tool("kstatus", {"kstatus": "."}),
 )
 
 BY_PROGRAM: dict[str, Tool] = {program: tool for tool in TOOLS for program in tool.programs}

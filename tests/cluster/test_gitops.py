@@ -14,6 +14,7 @@ import pytest
 
 from quilt_crds.names import QUILTNETWORK
 from tests.support.controlplane import CHART, NAMESPACE, ControlPlane, Json
+from tests.support.kstatus import kstatus
 from tests.support.operators import INSTALLED, Fleet, Operator, eventually, names
 
 SECONDS = float(os.environ.get("QUILT_GITOPS_SECONDS", "10"))
@@ -39,6 +40,25 @@ def test_who_waits_for_the_network_waits_for_what_was_asked(plane: ControlPlane,
         assert "condition met" in kubectl(*ready)
     finally:
         plane.install(*INSTALLED)
+
+
+def test_a_tool_that_waits_by_kstatus_sees_an_edit_in_progress_until_it_was_seen(
+    plane: ControlPlane, operator: Operator
+) -> None:
+    """By the library itself; the operator is away for a moment, so that there is something to wait for."""
+
+    def current() -> bool:
+        return kstatus(plane.admin.get(NETWORK).ok()) == "Current"
+
+    eventually(current, "the network is Current")
+    operator.kill()
+    try:
+        edited = plane.admin.merge(NETWORK, {"spec": {"reuseGracePeriod": "9s"}}).ok()
+        assert kstatus(edited) == "InProgress"
+    finally:
+        operator.restart()
+    eventually(operator.leads, "the operator leads", 60)
+    eventually(current, "the network is Current again")
 
 
 def manifests(plane: ControlPlane) -> str:

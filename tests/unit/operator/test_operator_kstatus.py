@@ -1,4 +1,4 @@
-"""The status of a QuiltNetwork as kstatus reads it, the library by which Flux and kubectl-like tools wait."""
+"""The status of a QuiltNetwork as kstatus reads it, the library by which Flux waits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from quilt_crds.names import QUILTNETWORK, Resource
+from quilt_crds.names import API_VERSION, QUILTNETWORK, Resource
 from quilt_operator.api.client import Client
 from quilt_operator.api.events import EventRecorder
 from quilt_operator.core.health import Guard
@@ -14,20 +14,7 @@ from quilt_operator.heartbeats import Heartbeats
 from quilt_operator.network import NetworkReconciler
 from quilt_operator.workqueue import Request
 from quilt_operator.world import World
-
-
-def kstatus(item: dict[str, Any]) -> str:
-    """The rules of kstatus for kinds that it does not know (cli-utils, pkg/kstatus/status/generic.go)."""
-    status = item.get("status", {})
-    seen = status.get("observedGeneration")
-    if seen is not None and seen != item["metadata"]["generation"]:
-        return "InProgress"
-    conditions = {one["type"]: one["status"] for one in status.get("conditions", [])}
-    if conditions.get("Reconciling") == "True":
-        return "InProgress"
-    if conditions.get("Stalled") == "True":
-        return "Failed"
-    return "Current" if conditions.get("Ready", "True") == "True" else "InProgress"
+from tests.support.kstatus import kstatus
 
 
 class Cluster:
@@ -35,6 +22,8 @@ class Cluster:
 
     def __init__(self) -> None:
         self.item: dict[str, Any] = {
+            "apiVersion": API_VERSION,
+            "kind": QUILTNETWORK.kind,
             "metadata": {"name": "default", "uid": "u", "resourceVersion": "1", "generation": 1},
             "spec": {"clusterCIDRs": ["10.42.0.0/16"]},
         }
