@@ -12,12 +12,25 @@ from typing import Any
 
 from quilt_crds.definition import AGE, IMMUTABLE, Definition, column, rule
 from quilt_crds.definitions_policy import ENDPOINTS, PEERS
-from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET
+from quilt_crds.names import (
+    AGENT_UNRESPONSIVE,
+    DATAPLANE_IN_SYNC,
+    QUILTNETWORK,
+    QUILTNODE,
+    QUILTSUBNET,
+    READY,
+)
 from quilt_crds.quiltnetwork import MTU_MAX, MTU_MIN, QuiltNetwork
 from quilt_crds.quiltnode import QuiltNode
 from quilt_crds.quiltsubnet import QuiltSubnet
 
 Json = dict[str, Any]
+
+
+def _reason(condition: str) -> str:
+    """The path of a condition's reason."""
+    return f'.status.conditions[?(@.type=="{condition}")].reason'
+
 
 # The text of the network is what makes the spelling unique, for IPv6 above all.
 _CANONICAL = "isCIDR({0}) && string(cidr({0}).masked()) == {0}"
@@ -125,12 +138,16 @@ NODE = Definition(
         column("Status", ".status.phase"),
         column("Subnet", ".status.subnets[0]"),
         column("Host-IP", ".status.hostIP"),
-        column("CPU", ".status.cpuCores", "integer"),
-        column("RAM", ".status.memoryMB", "integer"),
+        column("Agent", _reason(AGENT_UNRESPONSIVE)),
+        column("Peers", _reason(DATAPLANE_IN_SYNC)),
         AGE,
+        # All of them: that of IPv6, and one to move to.
+        column("Subnets", ".status.subnets", wide=True),
         column("MAC", ".status.mac", wide=True),
         column("Version", ".status.version", wide=True),
-        column("Reason", '.status.conditions[?(@.type=="Ready")].reason', wide=True),
+        column("CPU", ".status.cpuCores", "integer", wide=True),
+        column("RAM", ".status.memoryMB", "integer", wide=True),
+        column("Reason", _reason(READY), wide=True),
     ),
     rules={
         "spec.subnet": (_CIDR_OR_EMPTY,),

@@ -200,7 +200,7 @@ def test_kubectl_shows_the_columns_that_people_read(plane: ControlPlane, operato
     body = thing(QUILTNODE, "worker-1", status={"phase": "Up", "subnets": ["10.42.1.0/24"]})
     operator.apply(QUILTNODE.path("worker-1", "status"), body, OPERATOR_FIELD_MANAGER).ok()
     header, row, *_ = plane.cluster.kubectl("get", "qn").splitlines()
-    assert header.split() == ["NAME", "STATUS", "SUBNET", "HOST-IP", "CPU", "RAM", "AGE"]
+    assert header.split() == ["NAME", "STATUS", "SUBNET", "HOST-IP", "AGENT", "PEERS", "AGE"]
     assert row.split()[:3] == ["worker-1", "Up", "10.42.1.0/24"]
     wide = plane.cluster.kubectl("get", "quiltnodes", "-o", "wide").splitlines()[0].split()
-    assert wide[-3:] == ["MAC", "VERSION", "REASON"]
+    assert wide[-6:] == ["SUBNETS", "MAC", "VERSION", "CPU", "RAM", "REASON"]

@@ -23,8 +23,8 @@ def test_every_node_is_up_with_a_subnet_of_its_own(mesh: Mesh) -> None:
 
 def test_the_columns_that_people_read(mesh: Mesh) -> None:
     header, *rows = mesh.kubectl("get", "quiltnodes").splitlines()
-    assert header.split() == ["NAME", "STATUS", "SUBNET", "HOST-IP", "CPU", "RAM", "AGE"]
-    assert all("Up" in row.split() for row in rows)
+    assert header.split() == ["NAME", "STATUS", "SUBNET", "HOST-IP", "AGENT", "PEERS", "AGE"]
+    assert all({"Up", "LeaseRenewed", "InSync"} <= set(row.split()) for row in rows)
 
 
 def test_the_kernel_of_each_node_holds_its_two_peers(mesh: Mesh) -> None:

@@ -93,8 +93,8 @@ def test_subresources_columns_and_selectable_fields() -> None:
     columns = versions["qn"]["additionalPrinterColumns"]
     narrow = [column["name"].upper() for column in columns if not column.get("priority")]
     wide = [column["name"].upper() for column in columns if column.get("priority")]
-    assert narrow == ["STATUS", "SUBNET", "HOST-IP", "CPU", "RAM", "AGE"]
-    assert wide == ["MAC", "VERSION", "REASON"]
+    assert narrow == ["STATUS", "SUBNET", "HOST-IP", "AGENT", "PEERS", "AGE"]
+    assert wide == ["SUBNETS", "MAC", "VERSION", "CPU", "RAM", "REASON"]
 
 
 def test_lists_merge_by_key_under_server_side_apply() -> None:
