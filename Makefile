@@ -25,7 +25,7 @@ test-shared-cluster: setup
 	pytest tests/cluster -m shared -o cache_dir=.pytest_cache/shared $(LABELED)
 test-own-clusters: setup
 	pytest tests/cluster -m 'not shared' -o cache_dir=.pytest_cache/own $(LABELED)
-test-machine: setup types checks go-test
+test-machine: setup types checks go-test docs
 	quilt-devcluster kernels --short $(LABELED)
 	pytest tests/unit tests/netns -o cache_dir=.pytest_cache/machine $(LABELED)
 
@@ -51,7 +51,7 @@ generate: setup  ## CRDs and README of the chart, gRPC stubs, the reference and 
 	python scripts/reference.py
 	python scripts/screens.py
 
-docs: setup  ## the documents as a site, in build/site, with a picture of its start page; a link that leads nowhere fails
+docs: setup  ## the documents as a site, in build/site, with pictures taken by a browser; a link that leads nowhere fails
 	NO_MKDOCS_2_WARNING=1 python -m mkdocs build
 	python scripts/screenshot.py build/site
 

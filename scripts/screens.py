@@ -17,10 +17,20 @@ from rich.console import Console
 from quilt_cli.commands.connectivity.test import show as show_matrix
 from quilt_cli.commands.status import show as show_status
 from quilt_cli.core.matrix import Answer, Matrix, Server, Services, Source, targets
-from quilt_cli.core.objects import Workload
+from quilt_cli.core.objects import SystemPod, Workload
 from quilt_cli.core.snapshot import Snapshot
 from quilt_cli.core.status import report
-from quilt_crds.names import CLAIM_LOST, DATAPLANE_IN_SYNC, DOWN, READY, RUNTIME_READY, UP, claim_name
+from quilt_crds.names import (
+    CLAIM_LOST,
+    DATAPLANE_IN_SYNC,
+    DOWN,
+    NODE_COMPONENT,
+    NODE_DOWN,
+    READY,
+    RUNTIME_READY,
+    UP,
+    claim_name,
+)
 from quilt_crds.wire import (
     Condition,
     Mesh,
@@ -38,7 +48,7 @@ from quilt_crds.wire_network import QuiltNetwork, QuiltNetworkStatus, SubnetCoun
 ROOT = Path(__file__).resolve().parents[1]
 NODES = {"node-1": 1, "node-2": 2, "node-3": 3}
 DEAD = "node-2"
-WIDTH = 118
+WIDTH = 108
 PORT = 8080
 # rich has pictures load a font from elsewhere.
 FONT = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
@@ -49,26 +59,28 @@ def snapshot() -> Snapshot:
     return Snapshot(
         installed=True,
         network=QuiltNetwork(
-            Meta("default"), status=QuiltNetworkStatus(subnets=SubnetCounts(total=256, allocated=3, free=253))
+            Meta("default"), status=QuiltNetworkStatus(subnets=SubnetCounts(total=254, allocated=3, free=251))
         ),
         mesh_nodes=tuple(_mesh_node(name, number) for name, number in NODES.items()),
         subnets=tuple(_claim(name, number) for name, number in NODES.items()),
         kube_nodes=tuple(_node(name, number) for name, number in NODES.items()),
+        pods=tuple(
+            SystemPod("quilt-system", f"quilt-mesh-{name}", name, NODE_COMPONENT, name != DEAD)
+            for name in NODES
+        ),
         agents=Workload("DaemonSet", "quilt-system", "quilt-mesh", 3, 3, 2),
         operator=Workload("Deployment", "quilt-system", "quilt-operator", 2, 2, 2),
     )
 
 
-def _state(name: str) -> str:
-    return "Unknown" if name == DEAD else "True"
-
-
 def _mesh_node(name: str, number: int) -> QuiltNode:
-    reason = "the last Leases of agent and kubelet are 2m old" if name == DEAD else ""
+    text = "neither the agent nor the kubelet renews its Lease; routes to this node are withdrawn"
+    down = Condition(READY, "False", NODE_DOWN, text)
+    # What the agent reports stays as it was when it died.
     conditions = (
-        Condition(READY, "False" if name == DEAD else "True", "NodeDown" if name == DEAD else "Up", reason),
-        Condition(DATAPLANE_IN_SYNC, _state(name)),
-        Condition(RUNTIME_READY, _state(name)),
+        down if name == DEAD else Condition(READY, "True", "InMesh"),
+        Condition(DATAPLANE_IN_SYNC, "True"),
+        Condition(RUNTIME_READY, "True"),
         Condition(CLAIM_LOST, "False"),
     )
     status = QuiltNodeStatus(
@@ -89,9 +101,8 @@ def _claim(name: str, number: int) -> QuiltSubnet:
 
 def _node(name: str, number: int) -> Node:
     addresses = (NodeAddress("InternalIP", f"192.0.2.{number}"),)
-    return Node(
-        Meta(name), status=NodeStatus(addresses=addresses, conditions=(Condition(READY, _state(name)),))
-    )
+    ready = Condition(READY, "Unknown" if name == DEAD else "True")
+    return Node(Meta(name), status=NodeStatus(addresses=addresses, conditions=(ready,)))
 
 
 def matrix() -> Matrix:

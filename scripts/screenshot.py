@@ -1,15 +1,19 @@
-"""A picture of the site's start page, taken by a real browser: `python scripts/screenshot.py SITE`.
+"""Pictures of what a browser shows, into the built site: `python scripts/screenshot.py SITE`.
 
-Debian's Chromium opens the built page from the disk and writes SITE/start-page.png. Where it is absent it is
-installed, once: some 100 MB.
+Debian's Chromium opens files of the site from the disk: its start page, and the drawings of what `quiltctl`
+prints. The page `screens.html` shows the pictures; they are not kept in the repository, because they
+follow the machine's fonts. Where Chromium is absent it is installed, once: some 100 MB.
 """
 
 from __future__ import annotations
 
-import struct
+import math
+import re
 import sys
 import tempfile
 from pathlib import Path
+
+from PIL import Image
 
 from quilt_devcluster.errors import DevclusterError
 from quilt_devcluster.hostpackages import install_missing
@@ -18,18 +22,31 @@ from quilt_devcluster.shell import run
 # As in quilt_devcluster.hostpackages. Without a font text would be boxes.
 NEEDED = {
     "chromium": "chromium",
-    "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf": "fonts-dejavu-core",
+    "/usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf": "fonts-dejavu-core",
 }
-WIDTH, HEIGHT = 1280, 960
+# Picture → the file of the site that it is of.
+PICTURES = {
+    "screen-start.png": "index.html",
+    "screen-status.png": "quiltctl-status.svg",
+    "screen-connectivity.png": "quiltctl-connectivity.svg",
+}
+PAGE_SIZE = (1280, 960)
+# A blank page has one, or a few with what the browser draws around it.
+LEAST_COLORS = 32
 PATIENCE = 300.0
-_PNG = b"\x89PNG\r\n\x1a\n"
+_VIEW_BOX = re.compile(r'viewBox="0 0 (\S+) (\S+)"')
 
 
-def take(site: Path, browser: str = "chromium") -> Path:
-    """Write the picture of a built site's start page; return its path. Raises DevclusterError without one."""
-    page, picture = site / "index.html", site / "start-page.png"
-    if not page.is_file():
-        raise DevclusterError(f"{page} does not exist.", hint="build the site first: `make docs`")
+def take_all(site: Path, browser: str = "chromium") -> list[Path]:
+    """Write every picture into a built site; return their paths. Raises DevclusterError where one fails."""
+    return [take(site / shown, site / name, browser) for name, shown in PICTURES.items()]
+
+
+def take(shown: Path, picture: Path, browser: str) -> Path:
+    """Have the browser draw one file. Raises DevclusterError where what it wrote is not a picture of it."""
+    if not shown.is_file():
+        raise DevclusterError(f"{shown} does not exist.", hint="build the site first: `make docs`")
+    size = window(shown)
     picture.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix="quilt-browser-") as profile:
         flags = [
@@ -40,30 +57,43 @@ def take(site: Path, browser: str = "chromium") -> Path:
             # Not /dev/shm, which is small in a container.
             "--disable-dev-shm-usage",
             "--hide-scrollbars",
+            # Beside a terminal's round corners, so that it fits a light page and a dark one.
+            "--default-background-color=00000000",
             f"--user-data-dir={profile}",
-            f"--window-size={WIDTH},{HEIGHT}",
+            f"--window-size={size[0]},{size[1]}",
             f"--screenshot={picture}",
         ]
-        run([browser, *flags, page.resolve().as_uri()], what=f"Opening {page}", timeout=PATIENCE)
-    if not picture.is_file() or size(picture.read_bytes()) != (WIDTH, HEIGHT):
-        raise DevclusterError(f"{browser} wrote no picture of {WIDTH} by {HEIGHT} pixels to {picture}.")
+        run([browser, *flags, shown.resolve().as_uri()], what=f"Opening {shown}", timeout=PATIENCE)
+    if (found := seen(picture)) != (*size, True):
+        raise DevclusterError(
+            f"{browser} wrote no picture of {size[0]} by {size[1]} pixels with something on it to {picture}.",
+            hint=f"width, height and whether something is on it: {found}",
+        )
     return picture
 
 
-def size(content: bytes) -> tuple[int, int]:
-    """Return width and height of a PNG picture in pixels; zeros where it is not one."""
-    if len(content) < 24 or not content.startswith(_PNG):
-        return 0, 0
-    # PNG specification, 11.2.1: IHDR is the first chunk and begins with both.
-    width, height = struct.unpack(">II", content[16:24])
-    return width, height
+def window(shown: Path) -> tuple[int, int]:
+    """Return width and height in pixels at which a file is shown whole: a drawing's own, or a page's."""
+    drawing = _VIEW_BOX.search(shown.read_text()) if shown.suffix == ".svg" else None
+    return (math.ceil(float(drawing[1])), math.ceil(float(drawing[2]))) if drawing else PAGE_SIZE
+
+
+def seen(picture: Path) -> tuple[int, int, bool]:
+    """Return a PNG's width and height, and whether it has as many colors as something drawn has."""
+    try:
+        with Image.open(picture, formats=["PNG"]) as image:
+            # None is for more colors than the limit.
+            few = image.convert("RGB").getcolors(LEAST_COLORS)
+            return *image.size, few is None
+    except OSError:
+        return 0, 0, False
 
 
 def main() -> int:
     """Command line; answers the exit code."""
     try:
         install_missing(lambda text: print(text, file=sys.stderr), NEEDED)  # noqa: T201 - a person waits
-        take(Path(sys.argv[1]))
+        take_all(Path(sys.argv[1]))
     except DevclusterError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -1,4 +1,7 @@
-"""Hooks of mkdocs: the README is the site's first page, and links out of `docs` become the names of files."""
+"""Hooks of mkdocs: the README is the site's first page, and links out of `docs` become the names of files.
+
+The page of pictures is the site's alone: scripts/screenshot.py draws them once the site is built.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,15 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
 HOME = "index.md"
+# Page → its source, which is not in `docs`.
+ELSEWHERE = {HOME: "README.md", "screens.md": "scripts/screens.md"}
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#\s]+)(#[^)\s]*)?\)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the README as the first page."""
-    files.append(File.generated(config, HOME, abs_src_path=str(ROOT / "README.md")))
+    """Add the pages that are not in `docs`."""
+    for page, source in ELSEWHERE.items():
+        files.append(File.generated(config, page, abs_src_path=str(ROOT / source)))
     return files
 
 

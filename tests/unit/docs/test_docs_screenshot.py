@@ -1,20 +1,25 @@
-"""The picture of the site's start page: what a browser is asked for, and that none is noticed."""
+"""The site's pictures: what a browser is asked for, that a blank one is noticed, what a real one draws."""
 
 from __future__ import annotations
 
-import struct
+import io
+import re
+import shutil
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from PIL import Image
 
 from quilt_devcluster.errors import DevclusterError
 from tests.support.programs import load
+from tests.support.site import build_site
 
 WRITES = """#!/bin/sh
 for flag; do case $flag in --screenshot=*) cp "$(dirname "$0")/drawn" "${flag#--screenshot=}";; esac; done
 echo "$@" > "$(dirname "$0")/asked"
 """
+DRAWING = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 117.4"/>'
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +31,7 @@ def screenshot() -> ModuleType:
 def site(tmp_path: Path) -> Path:
     (tmp_path / "site").mkdir()
     (tmp_path / "site/index.html").write_text("<p>Quilt Mesh</p>")
+    (tmp_path / "site/drawing.svg").write_text(DRAWING)
     return tmp_path / "site"
 
 
@@ -38,26 +44,60 @@ def browser(folder: Path, drawn: bytes) -> str:
     return str(program)
 
 
-def png(width: int, height: int) -> bytes:
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", width, height)
+def png(width: int, height: int, *, blank: bool = False) -> bytes:
+    """A picture of one color, or of as many as fit."""
+    kept = io.BytesIO()
+    image = Image.new("RGB", (width, height)) if blank else Image.effect_noise((width, height), 99)
+    image.save(kept, "PNG")
+    return kept.getvalue()
 
 
-def test_the_start_page_is_drawn_into_the_site(screenshot: ModuleType, site: Path, tmp_path: Path) -> None:
-    drawn = png(screenshot.WIDTH, screenshot.HEIGHT)
-    assert screenshot.take(site, browser(tmp_path, drawn)) == site / "start-page.png"
-    assert (site / "start-page.png").read_bytes() == drawn
-    assert (tmp_path / "asked").read_text().split()[-1] == (site / "index.html").as_uri()
+@pytest.mark.parametrize(("shown", "size"), [("index.html", (1280, 960)), ("drawing.svg", (640, 118))])
+def test_a_file_of_the_site_is_drawn_whole(
+    screenshot: ModuleType, site: Path, tmp_path: Path, shown: str, size: tuple[int, int]
+) -> None:
+    drawn = png(*size)
+    screenshot.take(site / shown, site / "screen.png", browser(tmp_path, drawn))
+    assert (site / "screen.png").read_bytes() == drawn
+    asked = (tmp_path / "asked").read_text().split()
+    assert asked[-1] == (site / shown).as_uri()
+    assert f"--window-size={size[0]},{size[1]}" in asked
 
 
-@pytest.mark.parametrize("drawn", [b"", b"not a picture, however long it is", png(1, 1)])
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        b"",
+        b"not a picture, however long it is",
+        png(1280, 960)[:5000],
+        png(64, 64),
+        png(1280, 960, blank=True),
+    ],
+    ids=["nothing", "no picture", "a part", "another size", "blank"],
+)
 def test_a_browser_that_draws_nothing_fails(
     screenshot: ModuleType, site: Path, tmp_path: Path, drawn: bytes
 ) -> None:
-    (site / "start-page.png").write_bytes(b"of before")
+    (site / "screen.png").write_bytes(b"of before")
     with pytest.raises(DevclusterError, match="wrote no picture"):
-        screenshot.take(site, browser(tmp_path, drawn))
+        screenshot.take(site / "index.html", site / "screen.png", browser(tmp_path, drawn))
 
 
 def test_a_site_that_is_not_built_is_named(screenshot: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(DevclusterError, match=r"index\.html does not exist"):
-        screenshot.take(tmp_path, "browser")
+        screenshot.take_all(tmp_path, "browser")
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs Debian's chromium: `make docs` installs it")
+def test_the_built_site_shows_its_pictures(screenshot: ModuleType, tmp_path: Path) -> None:
+    """As `make docs` does it: its own start page, `quiltctl status` and the connectivity matrix."""
+    code, printed = build_site(tmp_path)
+    assert code == 0, printed
+    taken = screenshot.take_all(tmp_path)
+    page = (tmp_path / "screens.html").read_text()
+    assert sorted(re.findall(r'<img [^>]*src="([^"]+)"', page)) == sorted(path.name for path in taken)
+    for path in taken:
+        width, height, drawn = screenshot.seen(path)
+        assert drawn, path.name
+        assert width >= 1000, path.name
+        assert height >= 200, path.name

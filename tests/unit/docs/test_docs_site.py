@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.support.pages import ROOT
+from tests.support.site import build_site
+
 SOURCES = ("docs", "scripts", "README.md", "mkdocs.yml")
-
-
-def build(project: Path, site: Path) -> tuple[int, str]:
-    """Build the site as `make docs` does; its exit code, and what it prints."""
-    command = [sys.executable, "-m", "mkdocs", "build", "--site-dir", site]
-    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
-    done = subprocess.run(command, cwd=project, env=environment, check=False, capture_output=True, text=True)
-    return done.returncode, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("site")
-    code, printed = build(ROOT, made)
+    code, printed = build_site(made)
     assert code == 0, printed
+    assert "WARNING" not in printed
     return made
 
 
 def test_every_document_is_a_page(site: Path) -> None:
     pages = {str(page.relative_to(ROOT / "docs").with_suffix("")) for page in ROOT.glob("docs/**/*.md")}
     built = {str(page.relative_to(site).with_suffix("")) for page in site.rglob("*.html")}
-    assert built == pages - {"decisions/template"} | {"index", "404"}
+    assert built == pages - {"decisions/template"} | {"index", "screens", "404"}
 
 
 def test_every_table_is_one(site: Path) -> None:
@@ -53,6 +45,6 @@ def test_a_link_that_leads_nowhere_fails_the_build(tmp_path: Path) -> None:
         copy(ROOT / name, tmp_path / name)
     with (tmp_path / "docs/backup.md").open("a") as page:
         page.write("\n[nowhere](nowhere.md)\n")
-    code, printed = build(tmp_path, tmp_path / "site")
+    code, printed = build_site(tmp_path / "site", tmp_path)
     assert code != 0
     assert "nowhere.md" in printed
