@@ -11,18 +11,60 @@ import tomllib
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import jsonschema
 import yaml
 
 from quilt_crds.definitions import DEFINITIONS
 
 ROOT = Path(__file__).parents[3]
 CHART = ROOT / "helm/quilt-mesh"
+# As `ct lint` has it: neither the length of lines nor where a document starts, lists indented or not.
+LINT = """
+extends: default
+rules:
+  line-length: disable
+  document-start: disable
+  indentation: {spaces: consistent, indent-sequences: whatever}
+"""
+TEXT = {"type": "string", "minLength": 1}
+LINKS = {"type": "array", "items": {**TEXT, "pattern": "^https://"}, "minItems": 1}
+MAINTAINER = {
+    "type": "object",
+    "required": ["name"],
+    "additionalProperties": False,
+    "properties": {"name": TEXT},
+}
+HEAD = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["apiVersion", "name", "version", "description", "home", "maintainers"],
+    "properties": {
+        "apiVersion": {"const": "v2"},
+        "name": {"const": "quilt-mesh"},
+        "version": {"type": "string", "pattern": r"^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?$"},
+        "home": LINKS["items"],
+        "sources": LINKS,
+        "maintainers": {"type": "array", "items": MAINTAINER, "minItems": 1},
+        "keywords": {"type": "array", "items": TEXT},
+        "annotations": {"type": "object", "additionalProperties": TEXT},
+        **dict.fromkeys(("description", "type", "appVersion", "kubeVersion", "icon"), TEXT),
+    },
+}
 
 
 def test_what_is_made_from_the_values_is_current() -> None:
     command = [sys.executable, str(ROOT / "scripts/values.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_chart_has_what_catalogs_and_chart_testing_ask_for() -> None:
+    """What `ct lint` checks by default beside `helm lint`: the fields of Chart.yaml, both files' form."""
+    jsonschema.validate(yaml.safe_load((CHART / "Chart.yaml").read_text()), HEAD)
+    files = [CHART / "Chart.yaml", CHART / "values.yaml"]
+    command = [sys.executable, "-m", "yamllint", "--strict", "-d", LINT, *files]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_icon_is_a_picture_with_a_name() -> None:
