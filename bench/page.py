@@ -13,9 +13,11 @@ HEAD = """\
 # Performance
 
 This page is written by `make bench` from `bench/results/*.json`; `python -m bench NAME` measures one
-benchmark again, `python -m bench --page` writes the page alone. Everything that a figure is compared with is
-measured in the same run on the same machine, in turn. Times are wall-clock medians unless a line says
-otherwise; a target is an upper limit. Where the machine is busy, ratios say more than times.
+benchmark again, `python -m bench --page` writes the page alone. Its plots are drawn by packages of
+`requirements-bench.lock`, which `make bench` installs; without it: `pip install -r requirements-bench.lock`.
+Everything that a figure is compared with is measured in the same run on the same machine, in turn. Times are
+wall-clock medians unless a line says otherwise; a target is an upper limit. Where the machine is busy, ratios
+say more than times.
 
 """
 

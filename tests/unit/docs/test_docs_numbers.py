@@ -40,7 +40,10 @@ def test_addresses_for_pods_are_what_the_runtime_gives() -> None:
 def test_the_defaults_hold_as_many_nodes_as_the_page_says() -> None:
     spec = QuiltNetworkSpec()
     pool = make_pools(spec.cluster_cidrs, spec.node_prefix_length)[4]
-    assert int(row("node subnets, with the defaults")) == pool.slots - len(pool.reserved)
+    nodes = pool.slots - len(pool.reserved)
+    assert int(row("node subnets, with the defaults")) == nodes
+    pods = pod_addresses(spec.node_prefix_length)
+    assert f"{nodes} nodes of {pods} pods with the defaults" in (ROOT / "README.md").read_text()
 
 
 def test_limits_of_multicast_are_those_of_the_code() -> None:
