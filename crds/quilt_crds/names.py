@@ -118,6 +118,9 @@ WITHDRAWAL_PAUSED: Final = "WithdrawalPaused"
 AGENTS_RESPONSIVE: Final = "AgentsResponsive"
 PODS_FIT: Final = "PodsFit"
 
+# Condition of a ClusterNetworkPolicy, which is others' too: with the group in front.
+POLICY_ACCEPTED: Final = f"{GROUP}/Accepted"
+
 # Devices on a node.
 VXLAN_DEVICE: Final = "vxlan100"
 BRIDGE_DEVICE: Final = "quilt0"
