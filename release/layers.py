@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from email.parser import Parser
 from typing import IO
 
+from quilt_devcluster import roots
 from quilt_devcluster.binaries import go_program
 from quilt_devcluster.errors import DevclusterError
 from quilt_devcluster.shell import run
@@ -23,6 +24,9 @@ _STATUS = "var/lib/dpkg/status"
 _GO_PROGRAMS = "opt/quilt/cni/"
 # Attributes that a file system keeps, capabilities of programs among them; other extensions are times.
 _KEPT = "SCHILY.xattr."
+# Of every file, in seconds of 1970. Not the commit's time, so that what did not change is the same layer in
+# the next release; nor the own time of a file, which may lie in a cache since before the commit.
+TIME = int(roots.EPOCH["SOURCE_DATE_EPOCH"])
 
 
 @dataclass(slots=True)
@@ -72,8 +76,8 @@ def go_modules(program: bytes) -> Iterator[Package]:
         yield Package("golang", name, version)
 
 
-def rewrite(layer: IO[bytes], target: IO[bytes], epoch: int, contents: Contents) -> None:
-    """Write the tar `layer` as `target`: in order of names, nothing newer than `epoch`, owners by number."""
+def rewrite(layer: IO[bytes], target: IO[bytes], contents: Contents) -> None:
+    """Write the tar `layer` as `target`: in order of names, all of one time, owners by number."""
     with (
         tarfile.open(fileobj=layer) as source,
         tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT) as sink,
@@ -81,7 +85,7 @@ def rewrite(layer: IO[bytes], target: IO[bytes], epoch: int, contents: Contents)
         # A hard link comes after the file that it is another name of.
         for member in sorted(source, key=lambda one: (one.islnk(), one.name)):
             content = source.extractfile(member) if member.isreg() else None
-            member.mtime = min(int(member.mtime), epoch)
+            member.mtime = TIME
             member.uname = member.gname = ""
             kept = {key: value for key, value in member.pax_headers.items() if key.startswith(_KEPT)}
             member.pax_headers = kept

@@ -79,7 +79,7 @@ class Layout:
             tempfile.TemporaryFile(dir=self.folder) as plain,
             tempfile.TemporaryFile(dir=self.folder) as small,
         ):
-            rewrite(layer, plain, self.epoch, contents)
+            rewrite(layer, plain, contents)
             plain.seek(0)
             diff_id = hashlib.file_digest(plain, "sha256").hexdigest()
             plain.seek(0)
