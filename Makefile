@@ -94,7 +94,10 @@ bench-control-plane: setup binaries  ## thousands of nodes against one API serve
 	python -m bench --page
 
 release: setup  ## build and push a release: make release VERSION=0.1.0 REGISTRY=registry.example.com/team
-	python -m release $(VERSION) $(REGISTRY) $(if $(PLAIN_HTTP),--plain-http)
+	python -m release $(VERSION) $(REGISTRY) $(if $(PLAIN_HTTP),--plain-http) $(if $(ANY_PACKAGES),--any-packages)
+
+debian-lock: setup  ## list Debian's packages of today as those that releases are made of (release/debian.lock)
+	python -m release.debian
 
 release-check: setup  ## some 20 minutes: a release of this commit for all architectures, twice, the second time with empty caches
 	quilt-devcluster build
@@ -106,4 +109,4 @@ soak: setup binaries  ## ten minutes of random faults on a three-node cluster
 full-node: setup binaries  ## 253 real pods on one node, and one more
 	python -m bench.soak full-node
 
-.PHONY: help demo demo-down test test-shared-cluster test-own-clusters test-machine kernels setup binaries image generate docs checks lint types format go-test unit netns cluster bench bench-control-plane release release-check soak full-node
+.PHONY: help demo demo-down test test-shared-cluster test-own-clusters test-machine kernels setup binaries image generate docs checks lint types format go-test unit netns cluster bench bench-control-plane release debian-lock release-check soak full-node

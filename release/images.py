@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from quilt_devcluster import archive, binaries, paths, product, roots
+from quilt_devcluster.debianlock import Lock
 from quilt_devcluster.shell import fetch
 from release.layers import Contents
 from release.oci import Descriptor, Layout
@@ -25,8 +26,13 @@ class Images:
     artifacts: list[Artifact] = field(default_factory=list)
 
 
-def build(source: Source, architectures: Sequence[str], folder: Path, progress: Progress) -> Images:
-    """Build all images and write them as a layout into the empty `folder`."""
+def build(
+    source: Source, architectures: Sequence[str], folder: Path, lock: Lock | None, progress: Progress
+) -> Images:
+    """Build all images and write them as a layout into the empty `folder`.
+
+    Raises DevclusterError where Debian's packages are not those of the `lock`.
+    """
     labels = {
         "org.opencontainers.image.version": source.version,
         "org.opencontainers.image.revision": source.commit,
@@ -35,26 +41,43 @@ def build(source: Source, architectures: Sequence[str], folder: Path, progress: 
     layout, images = Layout(folder, source.epoch, labels), Images(folder)
     named: dict[str, Descriptor] = {}
     with binaries.locked(paths.cache_dir() / "build" / ".lock"):
+        bases = {name: _bases(name, lock, progress) for name in architectures}
         for target in product.TARGETS:
-            built = [_one(source, target, name, layout, images, progress) for name in architectures]
+            built = [
+                _one(source, target, name, bases[name], layout, images, progress) for name in architectures
+            ]
             named[target] = layout.index(built)
             images.digests[target] = named[target]["digest"]
     layout.finish(named)
     return images
 
 
+def _bases(architecture: str, lock: Lock | None, progress: Progress) -> dict[str, Path]:
+    """Return the roots that images for an architecture are built of and in, by kind."""
+    bases = {kind: roots.ensure_root(kind, progress, lock=lock) for kind in ("runtime", "tools")}
+    if foreign := _foreign(architecture):
+        bases["system"] = roots.ensure_root("runtime", progress, architecture=foreign, lock=lock)
+    return bases
+
+
+def _foreign(architecture: str) -> str:
+    return "" if architecture == archive.architecture() else architecture
+
+
 def _one(
-    source: Source, target: str, architecture: str, layout: Layout, images: Images, progress: Progress
+    source: Source,
+    target: str,
+    architecture: str,
+    bases: Mapping[str, Path],
+    layout: Layout,
+    images: Images,
+    progress: Progress,
 ) -> Descriptor:
     """Build the image of one target for one architecture, and add it to the layout."""
     progress(f"image {target} for {architecture}: building …")
-    foreign = "" if architecture == archive.architecture() else architecture
-    bases = {kind: roots.ensure_root(kind, progress) for kind in ("runtime", "tools")}
-    if foreign:
-        bases["system"] = roots.ensure_root("runtime", progress, architecture=foreign)
     packed = layout.folder / f"{target}-{architecture}.tar"
     name = f"localhost/quilt-release-{target}-{architecture}:{source.version}"
-    product.build_one(source.folder, target, name, bases, packed, foreign)
+    product.build_one(source.folder, target, name, bases, packed, _foreign(architecture))
     contents = Contents(architecture)
     described = layout.image(packed, contents)
     packed.unlink()

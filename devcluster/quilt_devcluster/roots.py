@@ -11,12 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from quilt_devcluster import paths
 from quilt_devcluster.binaries import locked
+from quilt_devcluster.debianlock import Lock
 from quilt_devcluster.errors import DevclusterError
 from quilt_devcluster.shell import run
 
@@ -50,6 +52,12 @@ for package in "$1"/var/cache/apt/archives/*.deb; do
   printf 'Status: install ok installed\n\n'
 done > "$1/var/lib/dpkg/status"
 """
+# Writes a line for each package that was fetched: name, version, architecture, sha256 of the file.
+LISTING = """set -e
+for package in "$1"/var/cache/apt/archives/*.deb; do
+  sum="$(sha256sum < "$package")"
+  dpkg-deb --show --showformat="\\${Package} \\${Version} \\${Architecture} ${sum%% *}\\n" "$package"
+done"""
 # Times of what is made here; those of packages' files are older or become it. Two roots of the same packages
 # are the same bytes then, and compiled modules hold by hashes instead of times.
 EPOCH = {"SOURCE_DATE_EPOCH": "1767225600"}
@@ -109,37 +117,60 @@ def _sources_for(codename: str) -> list[Path]:
     return [folder / file.name for file in own]
 
 
-def root_tar(kind: str, codename: str, architecture: str = "") -> Path:
+def root_tar(kind: str, codename: str, architecture: str = "", lock: Lock | None = None) -> Path:
     """Return where the root filesystem `kind` is or will be cached, as an uncompressed tar."""
     foreign = [architecture, FOREIGN] if architecture else []
-    key = json.dumps([codename, PACKAGES[kind], EXCLUDED, EPOCH, *foreign])
+    locked_to = sorted(lock.packages) if lock else []
+    key = json.dumps([codename, PACKAGES[kind], EXCLUDED, EPOCH, *foreign, *locked_to])
     return paths.cache_dir() / "roots" / f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.tar"
 
 
 def ensure_root(
-    kind: str, progress: Callable[[str], None], codename: str = "", architecture: str = ""
+    kind: str,
+    progress: Callable[[str], None],
+    codename: str = "",
+    architecture: str = "",
+    lock: Lock | None = None,
 ) -> Path:
     """Return the tar of the root filesystem `kind`, made now when the cache lacks it.
 
-    `codename` is a release of Debian, by default this machine's, and `architecture` another one than its.
+    `codename` is a release of Debian, by default the lock's or this machine's, and `architecture` another one
+    than this machine's. Raises DevclusterError where it would have a package that is not as in the `lock`.
     """
-    codename = codename or release()
-    target = root_tar(kind, codename, architecture)
+    codename = codename or (lock.codename if lock else release())
+    target = root_tar(kind, codename, architecture, lock)
     with locked(paths.cache_dir() / "roots" / f".lock-{kind}"):
         if target.exists():
             return target
-        on = " ".join(filter(None, (codename, architecture)))
-        progress(f"{kind} root filesystem: installing Debian {on} (about 20 s)")
         part = target.with_name("part-" + target.name)
-        run(
-            _command(kind, codename, part, architecture),
-            what=f"Making the {kind} root filesystem with mmdebstrap",
-            hint="read the log; packages that cannot be fetched mean that no Debian archive is reachable",
-            env=EPOCH,
-            log=paths.cache_dir() / "log" / f"root-{kind}-{on.replace(' ', '-')}.log",
-        )
+        packages = make(kind, codename, part, architecture, progress)
+        if lock:
+            lock.check(packages)
         part.rename(target)
     return target
+
+
+def make(
+    kind: str, codename: str, target: Path, architecture: str, progress: Callable[[str], None]
+) -> list[str]:
+    """Make a root filesystem from what the archive has now; return its packages as a lock lists them."""
+    on = " ".join(filter(None, (codename, architecture)))
+    progress(f"{kind} root filesystem: installing Debian {on} (about 20 s)")
+    run(
+        _command(kind, codename, target, architecture),
+        what=f"Making the {kind} root filesystem with mmdebstrap",
+        hint="read the log; packages that cannot be fetched mean that no Debian archive is reachable",
+        env=EPOCH,
+        log=paths.cache_dir() / "log" / f"root-{kind}-{on.replace(' ', '-')}.log",
+    )
+    packages = _listing(target).read_text().splitlines()
+    _listing(target).unlink()
+    return packages
+
+
+def _listing(target: Path) -> Path:
+    """Return where the packages of a root are listed while it is made."""
+    return target.with_suffix(".packages")
 
 
 def _command(kind: str, codename: str, part: Path, architecture: str) -> Sequence[str | Path]:
@@ -148,11 +179,14 @@ def _command(kind: str, codename: str, part: Path, architecture: str) -> Sequenc
             "mmdebstrap is not installed.", hint="run `quilt-devcluster build`, which installs it"
         )
     options = [f"--dpkgopt=path-exclude={pattern}" for pattern in EXCLUDED]
-    variant = ["--variant=essential"]
+    listed = f"{{\n{LISTING}\n}} > {shlex.quote(str(_listing(part)))}"
+    # What was installed first is listed at the end with the rest.
+    variant = ["--variant=essential", "--skip=essential/unlink", f"--customize-hook={listed}"]
     if architecture:
         variant = [
             *("--variant=extract", "--include=?essential", f"--architectures={architecture}"),
             *("--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr", f"--extract-hook={FOREIGN}"),
+            f"--extract-hook={listed}",
         ]
     return [
         "mmdebstrap",
