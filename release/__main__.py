@@ -14,11 +14,16 @@ from quilt_devcluster import archive, binaries, hostpackages, paths
 from quilt_devcluster.debianlock import Lock
 from quilt_devcluster.errors import DevclusterError
 from quilt_devcluster.tools import BY_PROGRAM
-from release import chart, commandline, debian, images, sbom, sums
+from release import chart, commandline, debian, images, programs, sbom, sums
 from release.source import Source, take
 
 _MARKERS = ("/etc/containers/policy.json", "buildah", "mmdebstrap", "skopeo")
 NEEDED = {marker: hostpackages.NEEDED[marker] for marker in _MARKERS}
+NEEDED |= {
+    program: programs.PACKAGE
+    for architecture, program in programs.EMULATORS.items()
+    if architecture != archive.architecture()
+}
 
 
 def _say(text: str) -> None:

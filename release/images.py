@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from quilt_devcluster import archive, binaries, paths, product, roots
 from quilt_devcluster.debianlock import Lock
 from quilt_devcluster.shell import fetch
+from release import programs
 from release.layers import Contents
 from release.oci import Descriptor, Layout
 from release.sbom import Artifact
@@ -29,9 +31,9 @@ class Images:
 def build(
     source: Source, architectures: Sequence[str], folder: Path, lock: Lock | None, progress: Progress
 ) -> Images:
-    """Build all images and write them as a layout into the empty `folder`.
+    """Build all images, start their programs, and write them as a layout into the empty `folder`.
 
-    Raises DevclusterError where Debian's packages are not those of the `lock`.
+    Raises DevclusterError where Debian's packages are not those of the `lock`, or a program does not start.
     """
     labels = {
         "org.opencontainers.image.version": source.version,
@@ -82,6 +84,10 @@ def _one(
     described = layout.image(packed, contents)
     packed.unlink()
     progress(f"image {target} for {architecture}: {contents.binaries} programs and libraries are for it")
+    with tempfile.TemporaryDirectory(dir=layout.folder) as root:
+        programs.unpack(layout.layers(described), Path(root))
+        programs.start(target, architecture, Path(root))
+    progress(f"image {target} for {architecture}: its programs start")
     found = frozenset(contents.packages)
     label = f"quilt-mesh-{target} linux/{architecture}"
     images.artifacts.append(Artifact(label, described["digest"].removeprefix("sha256:"), found, image=True))

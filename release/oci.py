@@ -58,6 +58,11 @@ class Layout:
         platform = {"architecture": contents.architecture, "os": "linux"}
         return {**self._json(MANIFEST, manifest), "platform": platform}
 
+    def layers(self, image: Descriptor) -> list[Path]:
+        """Return the files of an image's layers, the lowest first."""
+        manifest = json.loads(self._path(image["digest"]).read_bytes())
+        return [self._path(layer["digest"]) for layer in manifest["layers"]]
+
     def index(self, images: Sequence[Descriptor]) -> Descriptor:
         """Add the index of the images of several architectures; return its descriptor."""
         index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": list(images)}
@@ -93,11 +98,14 @@ class Layout:
         return self._blob(media_type, _bytes(content))
 
     def _blob(self, media_type: str, content: bytes) -> Descriptor:
-        digest = hashlib.sha256(content).hexdigest()
-        folder = self.folder / "blobs" / "sha256"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / digest).write_bytes(content)
-        return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(content)}
+        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        path = self._path(digest)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return {"mediaType": media_type, "digest": digest, "size": len(content)}
+
+    def _path(self, digest: str) -> Path:
+        return self.folder / "blobs" / "sha256" / digest.removeprefix("sha256:")
 
     def _time(self) -> str:
         return datetime.fromtimestamp(self.epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
