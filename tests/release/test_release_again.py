@@ -15,7 +15,7 @@ import pytest
 
 from quilt_devcluster import paths, registry
 from tests.support.differences import differences
-from tests.support.releases import check_sums, make
+from tests.support.releases import ROOT, check_sums, make
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -37,9 +37,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def files(place: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def commit() -> str:
+    """The option that names the commit of now, for both releases, whatever is committed meanwhile."""
+    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, check=True, capture_output=True, text=True)
+    return f"--commit={done.stdout.strip()}"
+
+
+@pytest.fixture(scope="module")
+def files(place: str, commit: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files of a release made with whatever the caches of this machine hold."""
-    return make(place, tmp_path_factory.mktemp("release"))
+    return make(place, tmp_path_factory.mktemp("release"), commit)
 
 
 @pytest.fixture
@@ -61,10 +68,14 @@ def empty_caches(tmp_path: Path) -> Iterator[dict[str, str]]:
 
 
 def test_a_release_is_the_same_when_it_is_made_again_with_empty_caches(
-    place: str, files: Path, empty_caches: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    place: str,
+    commit: str,
+    files: Path,
+    empty_caches: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     # Outside of the caches: it stays when they are removed.
-    again = make(place, tmp_path_factory.mktemp("again"), environment=empty_caches)
+    again = make(place, tmp_path_factory.mktemp("again"), commit, environment=empty_caches)
     different = differences(place, files, again, tmp_path_factory.mktemp("images"))
     assert not different, "\n".join(different)
     check_sums(again)
