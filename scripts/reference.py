@@ -25,6 +25,7 @@ PROCESSES = {
     "operator": "`quilt-operator`",
     "nodeagent": "`quilt-agent`",
     "multicast": "`quilt-agent`",
+    "policy": "`quilt-agent`",
     "runtime": "`quilt-runtime`",
     "kube": "all",
     "netlink": "agent and runtime",
@@ -128,7 +129,7 @@ def _levels(call: Call) -> list[str]:
 def metrics() -> list[tuple[str, ...]]:
     """Name with labels, type and meaning of each metric."""
     found = []
-    for call in calls("operator", "nodeagent", "runtime", "multicast"):
+    for call in calls("operator", "nodeagent", "runtime", "multicast", "policy"):
         type_ = METRICS.get(call.name, METRICS.get(call.name.capitalize()))
         for name in call.text(0) if type_ and call.node.args else ():
             if name.startswith("quilt_"):

@@ -1,4 +1,4 @@
-"""The agent's process: the agent, and multicast beside it as its features."""
+"""The agent's process: the agent, and beside it its features: multicast, and what is done about pods."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ from quilt_nodeagent.executor.client import socket_beside
 from quilt_nodeagent.feature import Feature
 from quilt_pim.core.config import ControlConfig
 from quilt_pim.service import ControlService
+from quilt_pods.service import Host, NodePods
+from quilt_pods.service import Wanted as WantedOfPods
 
 
 async def serve(config: Config, multicast_key: Path, control: ControlConfig) -> None:
@@ -43,6 +45,7 @@ async def serve(config: Config, multicast_key: Path, control: ControlConfig) -> 
             async with Client(access, agent="quilt-agent") as client:
                 agent = Agent(config, kernel, client, version("quilt-mesh"))
                 agent.features += multicast_features(agent, config.runtime_addr, multicast_key, control)
+                agent.features.append(pods_feature(agent, client, config.node_name))
                 await agent.run()
     except asyncio.CancelledError:
         structlog.get_logger().info("agent_stopped", leaves="kernel state as it is")
@@ -65,6 +68,18 @@ def multicast_features(agent: Agent, runtime_addr: str, key: Path, config: Contr
         Feature(multicast.run, multicast.changed, multicast.keep, lambda: multicast.problems),
         Feature(control.run, control.changed),
     ]
+
+
+def pods_feature(agent: Agent, client: Client, node: str) -> Feature:
+    """The node's pods: their addresses are published."""
+    host = Host(lambda: _wanted_of_pods(agent), lambda: agent.node.owner)
+    pods = NodePods(client, node, agent.runtime.client.channel, host)
+    return Feature(pods.run, pods.changed)
+
+
+def _wanted_of_pods(agent: Agent) -> WantedOfPods | None:
+    network = agent.view.network
+    return None if network is None else WantedOfPods(network.endpoints)
 
 
 def _wanted(agent: Agent) -> Wanted | None:

@@ -1,0 +1,1 @@
+"""A node's pods, beside the agent: who has which address is published as the node's QuiltEndpoints."""
