@@ -199,6 +199,7 @@ class Agent:
         if served is not None and self.view.learn_served(served):
             # At once: before the runtime is configured with another subnet than the one that its pods have.
             self._tell_others()
+        self._features_changed()
         self.report_soon()
 
     def _underlay_event(self, entry: Link | Address | Route, new: bool) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 class Feature:
     """`run` serves until cancelled; the others are called in the event loop and must not wait.
 
-    `changed` hears that claims, settings or the device changed, `restored` that the runtime was started
-    again; `problems` is what is wrong, as sentences for people.
+    `changed` hears that claims, settings, the device or what the runtime is configured to changed,
+    `restored` that the runtime was started again; `problems` is what is wrong, as sentences for people.
     """
 
     run: Callable[[], Coroutine[Any, Any, None]]

@@ -71,15 +71,21 @@ def multicast_features(agent: Agent, runtime_addr: str, key: Path, config: Contr
 
 
 def pods_feature(agent: Agent, client: Client, node: str) -> Feature:
-    """The node's pods: their addresses are published."""
-    host = Host(lambda: _wanted_of_pods(agent), lambda: agent.node.owner)
-    pods = NodePods(client, node, agent.runtime.client.channel, host)
-    return Feature(pods.run, pods.changed)
+    """The node's pods: their addresses published, and policies enforced."""
+    host = Host(
+        wanted=lambda: _wanted_of_pods(agent),
+        owner=lambda: agent.node.owner,
+        claims=agent.table.claims,
+        enforcing=lambda: agent.runtime.enforces_policies,
+        reported=agent.report_soon,
+    )
+    pods = NodePods(client, node, agent.runtime.client.channel, agent.metrics.registry, host)
+    return Feature(pods.run, pods.changed, pods.restored, lambda: pods.problems)
 
 
 def _wanted_of_pods(agent: Agent) -> WantedOfPods | None:
     network = agent.view.network
-    return None if network is None else WantedOfPods(network.endpoints)
+    return None if network is None else WantedOfPods(network.endpoints, network.policies)
 
 
 def _wanted(agent: Agent) -> Wanted | None:

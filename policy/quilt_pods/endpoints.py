@@ -21,6 +21,7 @@ from quilt_kube.aio import Client, wait
 from quilt_kube.backoff import Backoff
 from quilt_kube.request import ApiError, UnreachableError, apply
 from quilt_pods.pod_watch import PodWatch
+from quilt_policy.program import PodName
 
 log = structlog.get_logger()
 
@@ -32,11 +33,21 @@ _AGAIN = 600.0
 
 
 class EndpointsWriter:
-    """Keeps the QuiltEndpoints of `node` as `pods` knows them; `owner()` refers to the Node once known."""
+    """Keeps the QuiltEndpoints of `node` as `pods` knows them; `owner()` refers to the Node once known.
+
+    `uid` says by which uid the API knows a pod.
+    """
 
     def __init__(
-        self, client: Client, node: str, pods: PodWatch, *, owner: Callable[[], dict[str, Any] | None]
+        self,
+        client: Client,
+        node: str,
+        pods: PodWatch,
+        *,
+        owner: Callable[[], dict[str, Any] | None],
+        uid: Callable[[PodName], str],
     ) -> None:
+        self._uid = uid
         self._client = client
         self._node = node
         self._pods = pods
@@ -77,7 +88,7 @@ class EndpointsWriter:
         spec = endpoints_spec(
             self._node,
             (
-                Endpoint(one.pod.uid, one.pod.namespace, one.pod.name, one.address)
+                Endpoint(self._uid(one.pod), one.pod.namespace, one.pod.name, one.address)
                 for one in self._pods.connected
             ),
         )

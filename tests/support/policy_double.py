@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,19 @@ class FakePolicyRuntime(PolicyServicer):
                 found.pop(PodName(gone.namespace, gone.name, gone.uid), None)
         return found
 
+    @property
+    def sets(self) -> dict[str, set[str]]:
+        """The IPv4 addresses of each set, after everything that was sent."""
+        last = self.replaced[-1] if self.replaced else pb.PolicyProgram()
+        found = {one.name: _addresses(one.v4) for one in last.sets}
+        for change in self.changed:
+            found |= {one.name: _addresses(one.v4) for one in change.sets}
+            for one in change.members:
+                found[one.name] = (found[one.name] | _addresses(one.add_v4)) - _addresses(one.remove_v4)
+            for gone in change.gone_sets:
+                del found[gone]
+        return found
+
     async def ReplacePolicies(self, request: Any, context: Any) -> Any:  # noqa: N802  gRPC's name
         if not self.refuse:
             self.replaced.append(request)
@@ -102,6 +116,10 @@ class FakePolicyRuntime(PolicyServicer):
     def _tell(self, event: pb.PodEvent) -> None:
         for queue in self._readers:
             queue.put_nowait(event)
+
+
+def _addresses(v4: bytes) -> set[str]:
+    return {str(IPv4Address(v4[at : at + 4])) for at in range(0, len(v4), 4)}
 
 
 def _event(what: Any, pod: PodName, address: str = "") -> pb.PodEvent:

@@ -21,7 +21,7 @@ class Network:
     """Settings of one mesh; times in seconds.
 
     `prefix_length` is that of every node's IPv4 subnet, 0 where Kubernetes hands them out: then each node's
-    is as long as its podCIDR. `endpoints` are to be published.
+    is as long as its podCIDR. `endpoints` are to be published, `policies` enforced.
     """
 
     cluster_cidrs: tuple[str, ...] = DEFAULT_CLUSTER_CIDRS
@@ -34,6 +34,7 @@ class Network:
     spoof_guard: bool = True
     underlay: UnderlaySpec = NO_CHOICE
     endpoints: bool = True
+    policies: bool = False
 
     @property
     def overlay(self) -> Overlay:
@@ -69,6 +70,7 @@ def read_network(spec: Mapping[str, Any]) -> Network:
         spoof_guard=read.spoof_guard,
         underlay=read.underlay,
         endpoints=read.publishes_endpoints,
+        policies=read.policy.enabled,
     )
 
 
