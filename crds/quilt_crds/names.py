@@ -99,7 +99,8 @@ RELEASING: Final = "Releasing"
 DATAPLANE_IN_SYNC: Final = "DataplaneInSync"
 RUNTIME_READY: Final = "RuntimeReady"
 CLAIM_LOST: Final = "ClaimLost"
-AGENT_CONDITIONS: Final = (DATAPLANE_IN_SYNC, RUNTIME_READY, CLAIM_LOST)
+PEERS_REACHABLE: Final = "PeersReachable"
+AGENT_CONDITIONS: Final = (DATAPLANE_IN_SYNC, RUNTIME_READY, CLAIM_LOST, PEERS_REACHABLE)
 SUBNET_ALLOCATED: Final = "SubnetAllocated"
 READY: Final = "Ready"
 AGENT_UNRESPONSIVE: Final = "AgentUnresponsive"
@@ -135,6 +136,8 @@ RUNTIME_HEALTH_PORT: Final = 9471
 OPERATOR_HEALTH_PORT: Final = 9472
 # UDP, on the VTEP address alone: agents tell each other about multicast members.
 MULTICAST_PORT: Final = 9474
+# UDP, on the VTEP address alone, from this port to this port: agents probe the paths between nodes.
+PROBES_PORT: Final = 9475
 
 # What a network has that says nothing else.
 DEFAULT_CLUSTER_CIDRS: Final = ("10.42.0.0/16",)
