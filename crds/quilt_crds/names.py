@@ -138,6 +138,8 @@ OPERATOR_HEALTH_PORT: Final = 9472
 MULTICAST_PORT: Final = 9474
 # UDP, on the VTEP address alone, from this port to this port: agents probe the paths between nodes.
 PROBES_PORT: Final = 9475
+# Beside the agent's metrics: what its probes measured.
+LATENCY_PATH: Final = "/latency"
 
 # What a network has that says nothing else.
 DEFAULT_CLUSTER_CIDRS: Final = ("10.42.0.0/16",)

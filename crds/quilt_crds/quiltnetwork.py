@@ -166,6 +166,13 @@ class Endpoints(ApiModel):
     """Whether agents publish it as QuiltEndpoints; they do where policies are enforced, whatever is here."""
 
 
+class Probes(ApiModel):
+    """How the paths between nodes are watched."""
+
+    enabled: Bool = True
+    """Whether nodes probe each other through the overlay; `PeersReachable` then names what fails."""
+
+
 class Ipam(ApiModel):
     """Who chooses the nodes' subnets."""
 
@@ -193,6 +200,7 @@ class QuiltNetworkSpec(ApiModel):
     multicast: Multicast = Multicast()
     policy: Policy = Policy()
     endpoints: Endpoints = Endpoints()
+    probes: Probes = Probes()
     spoof_guard: Bool = True
     """Whether a pod can send as itself alone, and to its node alone. False for pods that route for others."""
     node_down_policy: Literal["Withdraw", "Keep"] = "Withdraw"

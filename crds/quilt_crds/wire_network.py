@@ -67,6 +67,12 @@ class EndpointsSpec(Wire, frozen=True):
     enabled: bool = True
 
 
+class ProbesSpec(Wire, frozen=True):
+    """Whether nodes probe the paths to each other."""
+
+    enabled: bool = True
+
+
 class Ipam(Wire, frozen=True):
     """Who chooses the nodes' subnets: `quilt` or `kubernetes`."""
 
@@ -86,6 +92,7 @@ class QuiltNetworkSpec(Wire, frozen=True):
     multicast: MulticastSpec = MulticastSpec()
     policy: PolicySpec = PolicySpec()
     endpoints: EndpointsSpec = EndpointsSpec()
+    probes: ProbesSpec = ProbesSpec()
     spoof_guard: bool = True
     node_down_policy: str = "Withdraw"
 

@@ -146,7 +146,8 @@ class Agent:
 
     async def run(self) -> None:
         """Serve for ever; on cancellation everything in the kernel stays as it is."""
-        health = HealthServer(self.report.dead, self.report.unready, self.report.metrics)
+        documents = {path: read for feature in self.features for path, read in feature.documents.items()}
+        health = HealthServer(self.report.dead, self.report.unready, self.report.metrics, documents)
         port = await health.start(self._config.health_addr)
         log.info("agent_started", node=self._config.node_name, health_port=port)
         try:

@@ -69,7 +69,8 @@ class Report:
 
     def conditions(self) -> list[Condition]:
         """Conditions of this node's QuiltNode."""
-        return conditions(self._facts())
+        of_features = [found for feature in self.parts.features for found in feature.conditions()]
+        return [*conditions(self._facts()), *of_features]
 
     def dead(self) -> list[str]:
         """What speaks against being alive: only a restart helps against it."""

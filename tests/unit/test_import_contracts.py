@@ -77,7 +77,7 @@ def test_contracts_hold() -> None:
         ("multicast/quilt_pim/core/ring.py", "import quilt_multicast.exchange"),
         ("multicast/quilt_multicast/copies.py", "import quilt_multicast.engine"),
         ("probes/quilt_probes/core/link.py", "import asyncio"),
-        ("nodeagent/quilt_nodeagent/agent.py", "import quilt_probes.core.book"),
+        ("nodeagent/quilt_nodeagent/agent.py", "import quilt_probes.service"),
         ("operator/quilt_operator/core/offence.py", "import quilt_kube.aio"),
         ("operator/quilt_operator/api/offence.py", "import quilt_operator.world"),
         ("operator/quilt_operator/offence.py", "import quilt_operator.leader"),

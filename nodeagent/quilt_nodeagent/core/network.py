@@ -35,6 +35,7 @@ class Network:
     underlay: UnderlaySpec = NO_CHOICE
     endpoints: bool = True
     policies: bool = False
+    probes: bool = True
 
     @property
     def overlay(self) -> Overlay:
@@ -71,6 +72,7 @@ def read_network(spec: Mapping[str, Any]) -> Network:
         underlay=read.underlay,
         endpoints=read.publishes_endpoints,
         policies=read.policy.enabled,
+        probes=read.probes.enabled,
     )
 
 
