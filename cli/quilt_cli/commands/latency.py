@@ -35,12 +35,13 @@ def latency(*, here: bool, port: int, kubeconfig: str | None, kube_context: str 
     """Show loss and latency between nodes, of the last minute.
 
     Rows send, columns receive; latency is there and back. In meshes of more than 64 nodes each node watches a
-    changing share of the others. Exit code 0: no direction fails; 1: some do; 2: cannot tell.
+    changing share of the others. Exit code 0: no direction fails, or with --here the agent answers; 1: some
+    fail; 2: cannot tell.
     """
     if here:
         found = _ask_here(port)
-        judged = report([found], {})
-        return Result(found, partial(show, judged), judged.exit_code)
+        # What was measured is asked for, often by the command for all nodes: a path that fails is an answer.
+        return Result(found, partial(show, report([found], {})))
     with connected(kubeconfig, kube_context) as client:
         judged = report(*read_latency(client))
     return Result(judged, partial(show, judged), judged.exit_code)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+from socket import create_server
+
 import msgspec
 import pytest
+from click.testing import CliRunner
 from rich.console import Console
 
 from quilt_cli.commands.latency import show
 from quilt_cli.core.finding import EXIT_CANNOT_TELL, EXIT_HEALTHY, EXIT_PROBLEMS
 from quilt_cli.core.latency import Measured, Peer, measured, report
 from quilt_cli.core.status import report as status
+from quilt_cli.main import cli
 from quilt_crds.wire import Condition, QuiltNode
 from quilt_probes.core.view import NodeView, PeerView
 from tests.support import cli_snapshots as some
@@ -105,3 +110,26 @@ def test_status_names_pair_and_direction_of_few_nodes() -> None:
     named = [item.message for item in many.findings if item.code == "paths-failing"]
     assert len(named) == 4
     assert named[-1] == "5 more nodes report paths that fail"
+
+
+def test_here_a_path_that_fails_is_an_answer_and_no_agent_is_none() -> None:
+    served = msgspec.json.encode(NodeView("a", (PeerView("b", "ok", "failing", False, 0.0, 1.0, None),)))
+    with create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                asked = connection.recv(4096)
+                found = b"200 OK" if asked.startswith(b"GET /latency ") else b"404 Not Found"
+                head = b"HTTP/1.0 " + found + b"\r\nContent-Type: application/json\r\n\r\n"
+                connection.sendall(head + served)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        done = CliRunner().invoke(cli, ["latency", "--here", f"--port={port}", "-o", "json"])
+        thread.join()
+    assert done.exit_code == EXIT_HEALTHY
+    assert measured(done.output.encode()).peers[0].outward == "failing"
+    gone = CliRunner().invoke(cli, ["latency", "--here", f"--port={port}"])
+    assert gone.exit_code == EXIT_CANNOT_TELL
