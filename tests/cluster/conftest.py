@@ -42,6 +42,7 @@ ORDER = (
     "test_webhooks",
     "test_runtime_matrix",
     "test_multicast",
+    "test_probes",
     "test_faults",
     "test_lost_api_server",
     "test_operator_placing",
