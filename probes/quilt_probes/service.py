@@ -33,6 +33,8 @@ log = structlog.get_logger()
 
 # Bytes of IPv4 and UDP headers.
 _HEADERS = 28
+# Seconds between looks at claims while they change: thousands are read, and no path is judged sooner.
+_CLAIMS_PAUSE = 5.0
 # Seconds after the start until what is seen is worth a condition.
 _FIRST_LOOK = 5.0
 
@@ -78,12 +80,12 @@ class Probes:
         self._wake = asyncio.Event()
         self._dirty = True
         self._epoch = 0
+        self._followed = float("-inf")
         self._mtu = 0
         self._vtep = ""
         self._udp: Udp | None = None
         self._since = 0.0
         self._backoff = Backoff(1.0, 30.0)
-        self._again_at = float("-inf")
         self._faults: list[Fault] = []
         self._writing: set[asyncio.Task[None]] = set()
         self.book: Book | None = None
@@ -132,10 +134,12 @@ class Probes:
             await self._proofs.look()
 
     def _follow(self) -> None:
-        """Follow what is wanted; at most once in a tick, however many claims change."""
-        epoch = int(time.time()) // EPOCH
-        if not self._dirty and epoch == self._epoch and not self.problem:
+        """Follow what is wanted; not for each of many claims that change."""
+        epoch, now = int(time.time()) // EPOCH, time.monotonic()
+        changed = self._dirty and (self.book is None or now >= self._followed + _CLAIMS_PAUSE)
+        if not changed and epoch == self._epoch and not self.problem:
             return
+        self._followed = now
         self._dirty, self._epoch = False, epoch
         wanted = self._wanted()
         if wanted is None:
