@@ -51,7 +51,7 @@ def cut(mesh: Mesh, source: str, target: str) -> Iterator[None]:
 
 
 def test_udp_4789_dropped_one_way_is_named_with_its_direction(mesh: Mesh, pods: dict[str, Pod]) -> None:
-    """s2: condition, Event, metric and `quiltctl status` name pair and direction; gone after the repair."""
+    """Condition, Event, metric and `quiltctl status` name pair and direction; gone after the repair."""
     one, two, three = pods
     until(
         "all paths work",
