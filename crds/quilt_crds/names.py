@@ -100,7 +100,8 @@ DATAPLANE_IN_SYNC: Final = "DataplaneInSync"
 RUNTIME_READY: Final = "RuntimeReady"
 CLAIM_LOST: Final = "ClaimLost"
 PEERS_REACHABLE: Final = "PeersReachable"
-AGENT_CONDITIONS: Final = (DATAPLANE_IN_SYNC, RUNTIME_READY, CLAIM_LOST, PEERS_REACHABLE)
+CNI_INSTALLED: Final = "CNIInstalled"
+AGENT_CONDITIONS: Final = (DATAPLANE_IN_SYNC, RUNTIME_READY, CLAIM_LOST, PEERS_REACHABLE, CNI_INSTALLED)
 SUBNET_ALLOCATED: Final = "SubnetAllocated"
 READY: Final = "Ready"
 AGENT_UNRESPONSIVE: Final = "AgentUnresponsive"
@@ -121,6 +122,10 @@ PODS_FIT: Final = "PodsFit"
 
 # Condition of a ClusterNetworkPolicy, which is others' too: with the group in front.
 POLICY_ACCEPTED: Final = f"{GROUP}/Accepted"
+
+# Label of Nodes that serve new pods, where the chart says `cni.install: labelled`, and its value.
+CNI_LABEL: Final = "quilt.io/cni"
+CNI_LABEL_VALUE: Final = "quilt"
 
 # Devices on a node.
 VXLAN_DEVICE: Final = "vxlan100"

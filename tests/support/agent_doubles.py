@@ -33,22 +33,28 @@ class Rig:
         self.runtime = FakeRuntime(kernel, folder)
         self._open_monitor = open_monitor
         self._task: asyncio.Task[None] | None = None
+        self.cni = CniPaths(folder / "src", folder / "bin", folder / "conf", "/run/quilt/cni.sock")
         self.agent: Agent
         self.url = ""
         for name in ("quilt-cni", "loopback", "portmap", "bandwidth"):
             (folder / "src").mkdir(exist_ok=True)
             (folder / "src" / name).write_text(f"program {name}")
 
+    def node(self, **labels: str) -> None:
+        """Publish the Node."""
+        addresses = [{"type": "InternalIP", "address": "198.18.0.1"}]
+        metadata = {"name": "self", "labels": labels}
+        self.api.put("/api/v1/nodes", {"metadata": metadata, "status": {"addresses": addresses}})
+
     def network(self, **spec: Any) -> None:
         """Publish the Node and the QuiltNetwork."""
-        addresses = [{"type": "InternalIP", "address": "198.18.0.1"}]
-        self.api.put("/api/v1/nodes", {"metadata": {"name": "self"}, "status": {"addresses": addresses}})
+        self.node()
         self.api.put(f"{GROUP}/quiltnetworks", {"metadata": {"name": "default"}, "spec": spec})
 
     async def start(self) -> Agent:
         """Start an agent, as after a restart of its process."""
-        cni = CniPaths(self.folder / "src", self.folder / "bin", self.folder / "conf", "/run/quilt/cni.sock")
-        config = Config("self", "default", "", self.runtime.address, "127.0.0.1:0", None, self.folder, cni)
+        runtime = self.runtime.address
+        config = Config("self", "default", "", runtime, "127.0.0.1:0", None, self.folder, self.cni)
 
         async def run() -> None:
             async with Client(Access(self.url), agent="a") as client:
