@@ -30,6 +30,7 @@ ORDER = (
     "test_debian_13",
     "test_prefix_lengths",
     "test_several_nics",
+    "test_from_flannel",
     "test_cluster_like_peoples",
     "test_upgrade_versions",
     "test_release",

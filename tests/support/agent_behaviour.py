@@ -152,6 +152,10 @@ class AgentBehaviour(DriftBehaviour, NodeRouteBehaviour, UnderlayBehaviour):
         rig.node()
         await eventually(lambda: rig.condition("CNIInstalled").get("status") == "False")
         assert not written.exists()
+        await rig.stop()
+        rig.cni = replace(rig.cni, install="always")
+        await rig.start()
+        await eventually(lambda: written.exists() and not rig.condition("CNIInstalled"))
 
     async def test_row_24_a_dead_peer_makes_nobody_unready(self, rig: Rig) -> None:
         await mesh(rig, 2, 3)

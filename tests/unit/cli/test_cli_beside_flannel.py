@@ -19,6 +19,7 @@ from quilt_cli.main import cli
 from tests.support import cli_snapshots as some
 from tests.support.cli_fakeapi import FakeApi
 from tests.support.flannel import MANIFEST, objects
+from tests.support.pages import ROOT, page_block
 
 FLANNEL = Flannel("DaemonSet kube-flannel/kube-flannel-ds", ("10.244.0.0/16",))
 MESH = Planned(install="labelled", cni_file="05-quilt.conflist")
@@ -124,9 +125,9 @@ def flannel_cluster(api: FakeApi, tmp_path: Path) -> str:
     return str(api.kubeconfig(tmp_path))
 
 
-def test_values_that_fit_pass(flannel_cluster: str, tmp_path: Path) -> None:
+def test_the_values_of_the_page_pass(flannel_cluster: str, tmp_path: Path) -> None:
     values = tmp_path / "beside-flannel.yaml"
-    values.write_text(yaml.safe_dump({"cni": {"install": "labelled", "confName": "05-quilt.conflist"}}))
+    values.write_text(page_block(ROOT / "docs/migrate-from-flannel.md", "yaml"))
     given = ["check", "--pre", "--beside", "flannel", "--kubeconfig", flannel_cluster, "-o", "json"]
     done = CliRunner().invoke(cli, [*given, "--values", str(values)])
     assert done.exit_code == 0, done.output
