@@ -106,11 +106,7 @@ class Policies:
         if not self._is_on():
             return
         self._gone.append(allocation.address)
-        if self._lock.acquire(blocking=False):
-            try:
-                self._forget_gone()
-            finally:
-                self._lock.release()
+        self._drain()
 
     # Upkeep
 
@@ -238,12 +234,20 @@ class Policies:
     @contextmanager
     def _working(self) -> Iterator[None]:
         """Hold the lock; pods that ended meanwhile are forgotten before and after."""
-        with self._lock:
-            self._forget_gone()
-            try:
-                yield
-            finally:
+        try:
+            with self._lock:
                 self._forget_gone()
+                yield
+        finally:
+            self._drain()
+
+    def _drain(self) -> None:
+        """Forget pods that ended, or leave that to the thread that has the lock, which looks when it is done."""
+        while self._gone and self._lock.acquire(blocking=False):
+            try:
+                self._forget_gone()
+            finally:
+                self._lock.release()
 
     def _forget_gone(self) -> None:
         while self._gone:

@@ -74,16 +74,15 @@ def test_intervals_begin_and_end(sets: tuple[NftSets, Any]) -> None:
     text = listed(netns, "set", "ranges")
     assert "10.0.0.0/24, 10.0.2.5-10.0.2.7, 255.0.0.0/8" in text or "255.0.0.0-255.255.255.255" in text
     assert opened.elements("ranges") >= set(some)
-    for address, passes in (
-        ("10.0.0.255", False),
-        ("10.0.1.0", True),
-        ("10.0.2.7", False),
-        ("10.0.2.8", True),
+    for address, is_in in (
+        ("10.0.0.255", True),
+        ("10.0.1.0", False),
+        ("10.0.2.7", True),
+        ("10.0.2.8", False),
+        ("255.255.255.255", True),
     ):
-        netns.run("ip", "link", "set", "lo", "up")
-        netns.run("ip", "route", "replace", f"{address}/32", "dev", "lo")
-        sent = netns.run("sh", "-c", f"ping -c1 -W1 {address} 2>&1 || true")
-        assert ("not permitted" not in sent) == passes, (address, sent)
+        found = netns.run("sh", "-c", f"nft get element inet t ranges '{{ {address} }}' 2>&1 || true")
+        assert ("elements" in found) == is_in, (address, found)
     other = [Element(four("10.0.0.128")), Element(four("10.0.0.129"), ends=True)]
     opened.change([Flush("ranges"), SetChange("ranges", other, True)])
     assert "elements = { 10.0.0.128 }" in listed(netns, "set", "ranges")
