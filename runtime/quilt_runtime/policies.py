@@ -242,7 +242,7 @@ class Policies:
             self._drain()
 
     def _drain(self) -> None:
-        """Forget pods that ended, or leave that to the thread that has the lock, which looks when it is done."""
+        """Forget pods that ended, or leave it to the thread that has the lock, which looks when done."""
         while self._gone and self._lock.acquire(blocking=False):
             try:
                 self._forget_gone()

@@ -91,8 +91,8 @@ DENIED_S = 0.7
 
 def probe(pod: Namespace, address: str, kind: str = "tcp", port: int = PORT, wait: float = 5.0) -> bool:
     """Whether somebody answers in a pod that `talking` serves."""
-    said = pod.run(sys.executable, "-c", PROBE, kind, address, str(port), str(wait), "0")
-    return said.split()[0] != "0"
+    output = pod.run(sys.executable, "-c", PROBE, kind, address, str(port), str(wait), "0")
+    return output.split()[0] != "0"
 
 
 def denied(pod: Namespace, address: str, kind: str = "tcp", port: int = PORT) -> bool:
@@ -100,8 +100,8 @@ def denied(pod: Namespace, address: str, kind: str = "tcp", port: int = PORT) ->
 
 
 def pings(pod: Namespace, address: str) -> bool:
-    said = pod.run("sh", "-c", f"ping -c1 -W1 {address} >/dev/null && echo yes || echo no")
-    return said.strip() == "yes"
+    output = pod.run("sh", "-c", f"ping -c1 -W1 {address} >/dev/null && echo yes || echo no")
+    return output.strip() == "yes"
 
 
 class Talker:

@@ -139,7 +139,7 @@ def test_add_waits_for_its_pod_to_be_announced_and_del_for_nobody(
     assert enforcing.table().count(": jump i_1-4") == 4
 
 
-def test_without_an_agent_a_pod_is_refused_and_told_when(enforcing: PolicyNode, make_netns: Make) -> None:
+def test_without_an_agent_a_pod_is_refused_and_why(enforcing: PolicyNode, make_netns: Make) -> None:
     assert enforcing.node.add_pod(make_netns()), "a container that is no pod"
     refused = enforcing.try_add("web", make_netns())
     assert refused.document["code"] == TRY_AGAIN_LATER
@@ -242,10 +242,10 @@ def test_switched_off_nothing_is_left_and_nobody_waits(
         assert denied(client, address)
     enforcing.node.stop()
     assert "table inet quilt-policy" in enforcing.table(), "until a successor replaces this"
-    said = enforcing.node.netns.run(
+    output = enforcing.node.netns.run(
         sys.executable, "-m", "quilt_runtime", "--cleanup", f"--socket-dir={enforcing.node.socket_dir}"
     )
-    assert "nftables table inet quilt-policy" in said
+    assert "nftables table inet quilt-policy" in output
     assert enforcing.table() == ""
 
 
