@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum, unique
 from typing import NamedTuple
 
-from quilt_policy.places import Place, Places, chunks, numbers
+from quilt_policy.places import Place, Places, chunks
 from quilt_policy.program import AddressSet, Members, Peer, Scope
 from quilt_policy.ranges import Ranges
 from quilt_policy.selectors import PeerSelector
@@ -65,10 +65,14 @@ class Addresses:
         before = self._known.pop(selector, None)
         if known is not None:
             self._known[selector] = known
-        if selector.number:
-            numbers_of = self._numbers.setdefault(selector.family, set())
+        if selector.number and (before is None) != (known is None):
+            family = selector.family
+            numbers_of = self._numbers.setdefault(family, set())
             (numbers_of.discard if known is None else numbers_of.add)(selector.number)
-        return before is None or known is None or before.complement != known.complement
+            if not numbers_of:
+                del self._numbers[family]
+            return True
+        return _is_complement(before) != _is_complement(known)
 
     def is_known(self, selector: PeerSelector) -> bool:
         """Whether anything was reported of this selector, be it that there is nobody."""
@@ -82,8 +86,7 @@ class Addresses:
         """Return how a rule names those selected, and the set that it needs for that."""
         if selector.any_pod:
             return Peer(Scope.PODS), None
-        known = self._known.get(selector)
-        if known is not None and known.complement:
+        if _is_complement(self._known.get(selector)):
             return named(Scope.OTHERS, Recipe(Kind.OTHERS, selector))
         return named(Scope.MEMBERS, Recipe(Kind.SELECTED, selector))
 
@@ -122,6 +125,10 @@ class Addresses:
         return place.subnet6 is not None and known is not None and _has_any(known.v4, place)
 
 
+def _is_complement(known: Known | None) -> bool:
+    return known is not None and known.complement
+
+
 def named(scope: Scope, recipe: Recipe) -> tuple[Peer, Recipe]:
     """Return a peer by the set of its addresses, and what that is made of."""
     return Peer(scope, recipe.name), recipe
@@ -136,7 +143,6 @@ def _within(members: Members, ranges: Ranges) -> Members:
 
 def _has_any(v4: bytes, place: Place) -> bool:
     """Whether one of these sorted addresses is in the place's subnet."""
-    members = numbers(v4)
-    first = int(place.subnet.network_address)
-    at = bisect_left(members, first)
-    return at < len(members) and members[at] <= int(place.subnet.broadcast_address)
+    count = len(v4) // 4
+    at = bisect_left(range(count), place.subnet[0].packed, key=lambda index: v4[4 * index : 4 * index + 4])
+    return at < count and v4[4 * at : 4 * at + 4] <= place.subnet[-1].packed

@@ -21,7 +21,7 @@ from quilt_policy.linking import Held, Linked, Linker
 from quilt_policy.objects import NetworkPolicy, Pod
 from quilt_policy.places import Place
 from quilt_policy.program import PodName, Program
-from quilt_policy.selection import LocalPod, Policies, holds
+from quilt_policy.selection import LocalPod, Policies
 from quilt_policy.selectors import PeerSelector
 
 
@@ -144,20 +144,21 @@ class Compiler:
         return self._ledger.take_program()
 
     def _members(self, selector: PeerSelector, known: Known | None) -> None:
+        was_known = self._addresses.is_known(selector)
         if self._addresses.put(selector, known):
             family = selector.family
             self._relink(linked for linked in self._links.values() if family in linked.rests_on)
-        self._ledger.refill(
-            [name for name, recipe in self._ledger.recipes.items() if recipe.selector == selector]
-        )
+        if was_known != (known is not None):
+            denying = {held for held, linked in self._links.items() if selector in linked.denies}
+            self._dirty.update(pod for pod, held in self._chains.items() if not denying.isdisjoint(held))
+        self._ledger.refill(self._ledger.sets_of(selector))
 
     def _place(self, name: str, place: Place | None) -> None:
         before = self._addresses.places.put(name, place)
         for one in (before, place):
             if one is None or before == place:
                 continue
-            recipes = self._ledger.recipes.items()
-            self._ledger.refill([key for key, recipe in recipes if self._addresses.moved(recipe, one)])
+            self._ledger.refill(self._ledger.sets_at(one))
             if one.host is not None:
                 host = one.host.packed
                 self._relink(
@@ -194,7 +195,7 @@ class Compiler:
 
     def _held(self, pod: LocalPod) -> Iterator[Held]:
         labels = self._namespaces.get(pod.name.namespace, {})
-        return holds(pod, labels, self._policies.drafts(pod.name.namespace), self._cluster.values())
+        return self._policies.holds(pod, labels, self._cluster.values())
 
     def _linked(self, held: Held) -> Linked:
         linked = self._links.get(held)
@@ -206,4 +207,6 @@ class Compiler:
         pod = self._pods.get(name)
         if pod is None or pod.connected:
             return frozenset()
-        return frozenset().union(*(self._links[held].missing for held in self._chains.get(name, ())))
+        linked = (self._links[held] for held in self._chains.get(name, ()))
+        denied = (selector for one in linked for selector in one.denies)
+        return frozenset(selector for selector in denied if not self._addresses.is_known(selector))

@@ -1,14 +1,16 @@
 """What a policy says, once for all pods: rules before it is known which addresses and ports they mean.
 
-A draft depends on the policy alone. `linking` makes rules of drafts for one pod.
+A draft depends on the policy alone. `linking` makes rules of drafts for one pod. Parts that are equal are
+mostly one object: thousands of policies differ in little but their names.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import lru_cache
+from typing import Any, TypeAlias, TypeVar
 
 from quilt_policy.cluster_objects import (
     ClusterNetworkPolicy,
@@ -39,102 +41,111 @@ class PortsDraft:
     named: tuple[NamedRef, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class RuleDraft:
-    """A rule of one peer."""
+    """A rule of one peer; `number` is the rule's index in the policy."""
 
+    number: int
     action: Action
     target: Target
     ports: PortsDraft
-    origin: str
+
+
+Rules: TypeAlias = tuple[RuleDraft, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PolicyDraft:
-    """A NetworkPolicy: which pods of its namespace it selects, and the rules by direction.
+    """A NetworkPolicy: which pods of its namespace it selects, and its rules.
 
-    A direction in which it isolates nobody is absent.
+    Those of a direction in which it isolates nobody are None.
     """
 
-    name: str
+    title: str
     pods: Terms
-    rules: dict[Direction, tuple[RuleDraft, ...]]
+    ingress: Rules | None
+    egress: Rules | None
+
+    def rules(self, direction: Direction) -> Rules | None:
+        """Return those of a direction."""
+        return self.ingress if direction is Direction.INGRESS else self.egress
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClusterDraft:
-    """A ClusterNetworkPolicy; `order` sorts those of a tier. A direction without rules is absent."""
+    """A ClusterNetworkPolicy; `order` sorts those of a tier. A direction without rules has none."""
 
+    title: str
     order: tuple[int, str]
     admin: bool
     subject: tuple[Terms, Terms] | None
-    rules: dict[Direction, tuple[RuleDraft, ...]]
+    ingress: Rules
+    egress: Rules
+
+    def rules(self, direction: Direction) -> Rules:
+        """Return those of a direction."""
+        return self.ingress if direction is Direction.INGRESS else self.egress
 
 
 EVERY_PORT = PortsDraft()
 
+T = TypeVar("T", bound=Hashable)
+
+
+def _shared(value: T) -> T:
+    """Return an equal object that was seen lately, if there is one."""
+    found: T = _seen(value)
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _seen(value: Hashable) -> Any:
+    return value
+
 
 def draft(policy: NetworkPolicy) -> PolicyDraft:
     """Return what a NetworkPolicy says."""
-    spec = policy.spec
-    sides: dict[Direction, tuple[IngressRule | EgressRule, ...]] = {
-        Direction.INGRESS: spec.ingress,
-        Direction.EGRESS: spec.egress,
-    }
+    spec, types = policy.spec, policy.types
     return PolicyDraft(
-        policy.name,
-        spec.pod_selector.terms,
-        {
-            direction: tuple(
-                one
-                for number, rule in enumerate(rules)
-                for one in _rule(policy.namespace, rule, origin(policy, direction, number))
-            )
-            for direction, rules in sides.items()
-            if direction.value in policy.types
-        },
+        title=f"{policy.namespace}/{policy.name}",
+        pods=_shared(spec.pod_selector.terms),
+        ingress=_rules(policy.namespace, spec.ingress) if "Ingress" in types else None,
+        egress=_rules(policy.namespace, spec.egress) if "Egress" in types else None,
     )
 
 
 def draft_cluster(policy: ClusterNetworkPolicy) -> ClusterDraft:
     """Return what a ClusterNetworkPolicy says."""
     spec = policy.spec
-    sides = {Direction.INGRESS: spec.ingress, Direction.EGRESS: spec.egress}
     return ClusterDraft(
-        (spec.priority, policy.name),
-        spec.tier == "Admin",
-        _subject(spec.subject),
-        {
-            direction: tuple(
-                one
-                for number, rule in enumerate(rules)
-                for one in _cluster_rule(rule, origin(policy, direction, number))
-            )
-            for direction, rules in sides.items()
-            if rules
-        },
+        title=f"ClusterNetworkPolicy/{policy.name}",
+        order=(spec.priority, policy.name),
+        admin=spec.tier == "Admin",
+        subject=_subject(spec.subject),
+        ingress=tuple(one for number, rule in enumerate(spec.ingress) for one in _cluster_rule(rule, number)),
+        egress=tuple(one for number, rule in enumerate(spec.egress) for one in _cluster_rule(rule, number)),
     )
 
 
-def origin(policy: NetworkPolicy | ClusterNetworkPolicy, direction: Direction, number: int) -> str:
-    """Return how people are shown where a rule was written."""
-    place = policy.namespace if isinstance(policy, NetworkPolicy) else "ClusterNetworkPolicy"
-    return f"{place}/{policy.name} {direction.value.lower()} {number}"
+def _rules(namespace: str, rules: Iterable[IngressRule | EgressRule]) -> Rules:
+    drafts = (one for number, rule in enumerate(rules) for one in _rule(namespace, rule, number))
+    return _shared(tuple(drafts))
 
 
-def _rule(namespace: str, rule: IngressRule | EgressRule, where: str) -> Iterator[RuleDraft]:
+def _rule(namespace: str, rule: IngressRule | EgressRule, number: int) -> Iterator[RuleDraft]:
     """Yield one draft for each selector among the peers, and one for all blocks together."""
-    ports = _ports(rule.ports)
+    ports = _shared(_ports(rule.ports))
     if not rule.peers:
-        yield RuleDraft(Action.ACCEPT, None, ports, where)
+        yield RuleDraft(number, Action.ACCEPT, None, ports)
         return
     for peer in rule.peers:
         selector = peer_selector(namespace, peer)
         if selector is not None:
-            yield RuleDraft(Action.ACCEPT, selector, ports, where)
-    ranges = from_blocks(peer.ip_block for peer in rule.peers if peer.ip_block is not None)
+            yield RuleDraft(number, Action.ACCEPT, _shared(selector), ports)
+    blocks = [peer.ip_block for peer in rule.peers if peer.ip_block is not None]
+    ranges = _shared(from_blocks(blocks)) if blocks else None
     if ranges:
-        yield RuleDraft(Action.ACCEPT, ranges, ports, where)
+        yield RuleDraft(number, Action.ACCEPT, ranges, ports)
 
 
 def _ports(ports: tuple[PolicyPort, ...]) -> PortsDraft:
@@ -173,18 +184,18 @@ def _subject(subject: Subject) -> tuple[Terms, Terms] | None:
     return None
 
 
-def _cluster_rule(rule: ClusterRule, where: str) -> Iterator[RuleDraft]:
+def _cluster_rule(rule: ClusterRule, number: int) -> Iterator[RuleDraft]:
     """Yield one draft for each peer; what cannot be applied fails closed, as a whole."""
     action = _ACTIONS.get(rule.action)
     if action is None or not rule.known:
         if action is not Action.ACCEPT:
-            yield RuleDraft(Action.DENY, None, EVERY_PORT, where)
+            yield RuleDraft(number, Action.DENY, None, EVERY_PORT)
         return
     ports = _cluster_ports(rule.protocols)
     for peer in rule.peers:
         target = _cluster_target(peer)
         if target:
-            yield RuleDraft(action, target, ports, where)
+            yield RuleDraft(number, action, target, ports)
 
 
 _ACTIONS = {action.value: action for action in Action}

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from quilt_policy.addresses import Addresses, Recipe
+from quilt_policy.addresses import Addresses, Kind, Recipe
 from quilt_policy.change import Change, MembersChange
 from quilt_policy.linking import Linked
-from quilt_policy.places import chunks
+from quilt_policy.places import Place, chunks
 from quilt_policy.program import AddressSet, Chain, Direction, Members, PodName, Profile, Program
+from quilt_policy.selectors import PeerSelector
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +52,18 @@ class Ledger:
         self._program = Program()
         self._touched = _Touched()
 
-    @property
-    def recipes(self) -> dict[str, Recipe]:
-        """What the sets in use are made of, by name."""
-        return self._recipes
+    def sets_of(self, selector: PeerSelector) -> list[str]:
+        """Return the sets in use that are made of a selector."""
+        names = (Recipe(kind, selector).name for kind in (Kind.SELECTED, Kind.OTHERS))
+        found = [name for name in names if name in self._recipes]
+        if selector.number:
+            recipes = self._recipes.items()
+            found += [name for name, one in recipes if one.ranges is not None and one.selector == selector]
+        return found
+
+    def sets_at(self, place: Place) -> list[str]:
+        """Return the sets in use whose members may change with a node."""
+        return [name for name, recipe in self._recipes.items() if self._addresses.moved(recipe, place)]
 
     def assign(self, pod: PodName, assigned: Assigned | None) -> None:
         """Give a pod its profile, or None: it has none."""

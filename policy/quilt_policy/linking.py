@@ -5,12 +5,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
 import msgspec
 
 from quilt_policy.addresses import Addresses, Kind, Recipe, named
-from quilt_policy.drafts import NamedRef, RuleDraft, ports_of
+from quilt_policy.drafts import (
+    ClusterDraft,
+    NamedRef,
+    PolicyDraft,
+    PortsDraft,
+    RuleDraft,
+    Target,
+    ports_of,
+)
 from quilt_policy.program import Action, Chain, Direction, Peer, Ports, Protocol, Rule, Scope
 from quilt_policy.ranges import Ranges
 from quilt_policy.selectors import PeerSelector, with_port
@@ -21,17 +30,25 @@ OwnPorts: TypeAlias = tuple[tuple[NamedRef, tuple[int, ...]], ...]
 
 @dataclass(frozen=True)
 class Held:
-    """The drafts that hold for a pod in one direction, in order; as a key it is quick to compare.
+    """The policies that a pod is held to in one direction, in order: the key of what is linked.
 
     `policies` is None where no NetworkPolicy selects the pod in that direction. `own` are the ports that
     rules of ingress name.
     """
 
     direction: Direction
-    admin: tuple[RuleDraft, ...]
-    policies: tuple[RuleDraft, ...] | None
-    baseline: tuple[RuleDraft, ...]
+    admin: tuple[ClusterDraft, ...]
+    policies: tuple[PolicyDraft, ...] | None
+    baseline: tuple[ClusterDraft, ...]
     own: OwnPorts = ()
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.direction, self.admin, self.policies, self.baseline, self.own))
+
+    def __hash__(self) -> int:
+        """As a dataclass has it, once: there may be thousands of policies."""
+        return self._hash
 
     def __bool__(self) -> bool:
         return bool(self.admin or self.baseline) or self.policies is not None
@@ -42,15 +59,14 @@ class Linked:
     """A chain with what it rests on.
 
     `sets` are what its sets are made of, by name. `rests_on` are the selectors (of named ports the families)
-    and `blocks` the ranges on which its rules depend; `missing` those selectors of what denies or passes of
-    which nothing is known yet.
+    and `blocks` the ranges on which its rules depend, `denies` those selectors by which it denies or passes.
     """
 
     chain: Chain
     sets: dict[str, Recipe]
     rests_on: frozenset[PeerSelector]
     blocks: frozenset[Ranges]
-    missing: frozenset[PeerSelector]
+    denies: frozenset[PeerSelector]
 
 
 class Linker:
@@ -63,37 +79,55 @@ class Linker:
         self._sets: dict[str, Recipe] = {}
         self._rests_on: set[PeerSelector] = set()
         self._blocks: set[Ranges] = set()
-        self._missing: set[PeerSelector] = set()
+        self._denies: set[PeerSelector] = set()
         self._held = held
 
     def link(self) -> Linked:
         """Return the chain."""
         held = self._held
         admin = self._rules(held.admin)
-        policies = self._rules(held.policies) if held.policies is not None else None
-        baseline = self._rules(held.baseline) if policies is None else ()
+        policies = self._allowances(held.policies) if held.policies is not None else None
+        baseline = self._rules(held.baseline)
         chain = Chain(
             _name(held.direction, admin, policies, baseline), held.direction, admin, policies, baseline
         )
         return Linked(
-            chain, self._sets, frozenset(self._rests_on), frozenset(self._blocks), frozenset(self._missing)
+            chain, self._sets, frozenset(self._rests_on), frozenset(self._blocks), frozenset(self._denies)
         )
 
-    def _rules(self, drafts: Iterable[RuleDraft]) -> tuple[Rule, ...]:
-        return tuple(rule for draft in drafts for rule in self._of(draft))
+    def _rules(self, policies: Iterable[ClusterDraft]) -> tuple[Rule, ...]:
+        return tuple(
+            rule
+            for policy in policies
+            for draft in policy.rules(self._held.direction)
+            for rule in self._of(policy, draft)
+        )
 
-    def _of(self, draft: RuleDraft) -> Iterator[Rule]:
+    def _allowances(self, policies: Iterable[PolicyDraft]) -> tuple[Rule, ...]:
+        """Return the rules of NetworkPolicies: each once, as all of them accept, from the first by name."""
+        found: list[Rule] = []
+        seen: set[tuple[Target, PortsDraft]] = set()
+        for policy in policies:
+            for draft in policy.rules(self._held.direction) or ():
+                what = (draft.target, draft.ports)
+                if what not in seen:
+                    seen.add(what)
+                    found += self._of(policy, draft)
+        return tuple(found)
+
+    def _of(self, policy: PolicyDraft | ClusterDraft, draft: RuleDraft) -> Iterator[Rule]:
         """Yield the rules of ports with numbers, then those of the other side's named ports."""
+        origin = f"{policy.title} {self._held.direction.value.lower()} {draft.number}"
         plain, others = draft.ports.plain, draft.ports.named
         if not self._egress:
             plain, others = self._with_own(plain, others), ()
         if plain is not None:
             for peer in self._peers(draft):
-                yield Rule(draft.action, peer, plain, draft.origin)
+                yield Rule(draft.action, peer, plain, origin)
         for protocol, name in others:
             for peer, number in self._named_peers(draft, protocol, name):
                 ports = (Ports(Protocol[protocol], ((number, number),)),)
-                yield Rule(draft.action, peer, ports, draft.origin)
+                yield Rule(draft.action, peer, ports, origin)
 
     def _with_own(
         self, plain: tuple[Ports, ...] | None, refs: Iterable[NamedRef]
@@ -147,15 +181,11 @@ class Linker:
         if selector.any_pod:
             return
         self._rests_on.add(selector)
-        if action is not Action.ACCEPT and not self._addresses.is_known(selector):
-            self._missing.add(selector)
+        if action is not Action.ACCEPT:
+            self._denies.add(selector)
 
 
 def _name(direction: Direction, *parts: tuple[Rule, ...] | None) -> str:
     """Return the name of a chain with these rules: `e_` or `i_` with 16 digits of their SHA-256."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(b"tier" if part is not None else b"nothing")
-        for rule in part or ():
-            digest.update(msgspec.json.encode(rule))
-    return f"{direction.value[0].lower()}_{digest.hexdigest()[:16]}"
+    digest = hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:16]
+    return f"{direction.value[0].lower()}_{digest}"

@@ -21,7 +21,7 @@ from tests.support.policy_events import applied, connections, happen, scene
 from tests.support.policy_interpreter import permits
 from tests.support.policy_scene import Scene
 
-WORLDS = int(os.environ.get("QUILT_POLICY_WORLDS", "0"))
+WORLDS = int(os.environ.get("QUILT_POLICY_WORLDS", "50"))
 EVENTS = 5
 QUESTIONS = 24
 
@@ -61,7 +61,6 @@ def test_judges_agree(random: Random) -> None:
     look(random)
 
 
-@pytest.mark.skipif(not WORLDS, reason="asked for by QUILT_POLICY_WORLDS")
 @pytest.mark.timeout(0)
 def test_judges_agree_in_many_worlds() -> None:
     for seed in range(WORLDS):
