@@ -53,7 +53,8 @@ def test_a_tool_that_waits_by_kstatus_sees_an_edit_in_progress_until_it_was_seen
     eventually(current, "the network is Current")
     operator.kill()
     try:
-        edited = plane.admin.merge(NETWORK, {"spec": {"reuseGracePeriod": "9s"}}).ok()
+        # A value that it cannot have from elsewhere: an edit that changes nothing would not be one.
+        edited = plane.admin.merge(NETWORK, {"spec": {"reuseGracePeriod": "11s"}}).ok()
         assert kstatus(edited) == "InProgress"
     finally:
         operator.restart()
