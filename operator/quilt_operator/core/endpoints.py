@@ -7,9 +7,10 @@ own node alone, a pod whose address was given on has none, and one that ends has
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
-from typing import Generic, TypeAlias, TypeVar
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from quilt_crds.wire_policy import Endpoint
 
@@ -19,12 +20,27 @@ PodKey: TypeAlias = tuple[str, str]
 G = TypeVar("G")
 
 
-class _Pod(Generic[G]):
-    __slots__ = ("address", "group", "node", "uids")
+class PodFacts(NamedTuple):
+    """What is known of a pod: the uid that its node has for it, the node, and what selectors can see."""
 
-    def __init__(self, uids: tuple[str, ...], node: str, group: G) -> None:
-        self.uids, self.node, self.group = uids, node, group
+    uid: str
+    node: str
+    traits: bytes
+
+
+class _Pod(Generic[G]):
+    __slots__ = ("address", "group", "node", "traits", "uid")
+
+    def __init__(self, facts: PodFacts, group: G) -> None:
+        self.uid, self.node, self.traits = facts
+        self.group = group
         self.address: int | None = None
+
+
+class _Named(NamedTuple):
+    key: PodKey
+    uid: str
+    address: int
 
 
 class PodAddresses(Generic[G]):
@@ -37,8 +53,8 @@ class PodAddresses(Generic[G]):
     def __init__(self, changed: Callable[[int, G | None, G | None], None]) -> None:
         self._changed = changed
         self._pods: dict[PodKey, _Pod[G]] = {}
-        self._named: dict[str, dict[PodKey, tuple[str, int]]] = {}
-        """By node what its QuiltEndpoints say: uid and address."""
+        self._named: dict[str, dict[PodKey, _Named]] = {}
+        """By node what its QuiltEndpoints say."""
         self._claims: dict[str, tuple[str, int, int]] = {}
         """By name: the node, the first and the last address."""
         self._claimed: dict[str, set[str]] = {}
@@ -54,17 +70,38 @@ class PodAddresses(Generic[G]):
         """Return the pods that are known."""
         return list(self._pods)
 
-    def put_pod(self, key: PodKey, uids: tuple[str, ...], node: str, group: G) -> None:
-        """Enter a pod; `uids` are those by which its node may name it."""
+    def having(self, words: Iterable[str]) -> Iterator[tuple[PodKey, bytes]]:
+        """Yield the pods, with their traits, where one of these words occurs in them, perhaps in another."""
+        wanted = [word.encode() for word in words]
+        for key, pod in self._pods.items():
+            if any(word in pod.traits for word in wanted):
+                yield key, pod.traits
+
+    def same(self, key: PodKey, facts: PodFacts) -> bool:
+        """Whether this is what is known of a pod."""
         pod = self._pods.get(key)
-        if pod is None:
-            self._pods[key] = _Pod(uids, node, group)
+        return pod is not None and (pod.uid, pod.node, pod.traits) == facts
+
+    def put_pod(self, key: PodKey, facts: PodFacts, group: G) -> None:
+        """Enter a pod."""
+        if (pod := self._pods.get(key)) is None:
+            # One text for both: its node's record has the key and mostly the uid already.
+            named = self._named.get(facts.node, {}).get(key)
+            if named is not None:
+                key = named.key
+                facts = facts._replace(uid=named.uid) if named.uid == facts.uid else facts
+            self._pods[key] = _Pod(facts, group)
         else:
-            before, pod.group = pod.group, group
-            pod.uids, pod.node = uids, node
-            if pod.address is not None and before is not group:
-                self._changed(pod.address, before, group)
+            pod.uid, pod.node, pod.traits = facts
+            self.regroup(key, group)
         self._settle(key)
+
+    def regroup(self, key: PodKey, group: G) -> None:
+        """Enter that a known pod is of this group."""
+        pod = self._pods[key]
+        before, pod.group = pod.group, group
+        if pod.address is not None and before is not group:
+            self._changed(pod.address, before, group)
 
     def drop_pod(self, key: PodKey) -> G | None:
         """Remove a pod; return its group, if it was known."""
@@ -83,11 +120,14 @@ class PodAddresses(Generic[G]):
         before = self._named.get(node, {})
         # Of two pods with one address the later one: an address is given on when its pod has ended.
         last = {address: one for one in endpoints if (address := _number(one.address)) is not None}
-        now = {(one.namespace, one.name): (one.uid, address) for address, one in last.items()}
+        named = (
+            _Named((sys.intern(one.namespace), one.name), one.uid, address) for address, one in last.items()
+        )
+        now = {one.key: one if before.get(one.key) != one else before[one.key] for one in named}
         self._named[node] = now
         # Addresses are left before others take them.
         for key in sorted(before.keys() | now.keys(), key=lambda key: key in now):
-            if before.get(key) != now.get(key):
+            if before.get(key) is not now.get(key):
                 self._settle(key)
 
     def drop_endpoints(self, node: str) -> None:
@@ -124,11 +164,11 @@ class PodAddresses(Generic[G]):
                 self._move(key, pod, address)
 
     def _address(self, key: PodKey, pod: _Pod[G]) -> int | None:
-        uid, address = self._named.get(pod.node, {}).get(key, ("", 0))
-        if not uid or uid not in pod.uids:
+        named = self._named.get(pod.node, {}).get(key)
+        if named is None or named.uid != pod.uid:
             return None
         claims = (self._claims[name] for name in self._claimed.get(pod.node, ()))
-        return address if any(first <= address <= last for _, first, last in claims) else None
+        return named.address if any(first <= named.address <= last for _, first, last in claims) else None
 
     def _move(self, key: PodKey, pod: _Pod[G], address: int | None) -> None:
         """Have a pod another address, or none."""

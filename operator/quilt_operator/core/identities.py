@@ -8,13 +8,14 @@ selectors once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from quilt_operator.core.labelindex import ByLabels, ByTerms
 from quilt_operator.core.peerset import PeerSet, Wanted
-from quilt_policy.labels import Terms
+from quilt_policy.labels import Terms, matches
 from quilt_policy.objects import NamedPort
+from quilt_policy.selectors import PeerSelector
 
 Port: TypeAlias = tuple[str, str]
 """Name and protocol."""
@@ -22,39 +23,23 @@ Port: TypeAlias = tuple[str, str]
 T = TypeVar("T")
 
 
-class Traits(NamedTuple):
-    """What selectors can tell of a pod: labels in order, and named ports."""
+class Marks(NamedTuple):
+    """What tells pods of a namespace apart: labels by which somebody selects, and such ports."""
 
-    namespace: str
     labels: tuple[tuple[str, str], ...]
     ports: tuple[NamedPort, ...]
 
 
-class Group:
-    """Pods of the same traits, and the addresses of those that have one."""
+class Identity:
+    """Pods that no selector tells apart, and the sets that their addresses are in."""
 
-    __slots__ = ("addresses", "identity", "pods", "traits")
+    __slots__ = ("addresses", "marks", "namespace", "pods", "sets")
 
-    def __init__(self, traits: Traits, identity: Identity) -> None:
-        self.traits, self.identity = traits, identity
+    def __init__(self, namespace: str, marks: Marks) -> None:
+        self.namespace, self.marks = namespace, marks
         self.pods = 0
         self.addresses: set[int] = set()
-
-
-class Identity:
-    """Groups that no selector tells apart, and the sets that their addresses are in."""
-
-    __slots__ = ("groups", "sets", "traits")
-
-    def __init__(self, traits: Traits) -> None:
-        self.traits = traits
-        self.groups: set[Group] = set()
-        self.sets: frozenset[PeerSet] = frozenset()
-
-    def addresses(self) -> Iterator[int]:
-        """Yield the addresses of its pods."""
-        for group in self.groups:
-            yield from group.addresses
+        self.sets: tuple[PeerSet, ...] = ()
 
 
 class Identities:
@@ -64,9 +49,7 @@ class Identities:
     """
 
     def __init__(self) -> None:
-        self.groups: dict[Traits, Group] = {}
-        self._by_traits: dict[Traits, Identity] = {}
-        self._by_namespace: dict[str, ByLabels[Identity]] = {}
+        self._by_namespace: dict[str, dict[Marks, Identity]] = {}
         self._keys: Counter[str] = Counter()
         self._ports: Counter[Port] = Counter()
         self._namespaces: dict[str, Mapping[str, str]] = {}
@@ -77,17 +60,29 @@ class Identities:
         """Selectors that select namespaces, by how."""
         self._scope_index: ByTerms[Terms] = ByTerms()
 
-    def group(self, traits: Traits) -> Group:
-        """Return the group of pods with these traits."""
-        if (group := self.groups.get(traits)) is None:
-            group = self.groups[traits] = Group(traits, self._identity(traits))
-            group.identity.groups.add(group)
-        return group
+    def __iter__(self) -> Iterator[Identity]:
+        """Yield all identities."""
+        for inside in self._by_namespace.values():
+            yield from inside.values()
 
-    def release(self, group: Group) -> None:
-        """Forget a group that has no pods."""
-        del self.groups[group.traits]
-        self._part(group)
+    def of(self, namespace: str, labels: Mapping[str, str], ports: Iterable[NamedPort]) -> Identity:
+        """Return the identity of a pod."""
+        marks = Marks(
+            tuple(sorted(label for label in labels.items() if label[0] in self._keys)),
+            tuple(sorted(port for port in ports if _port(port) in self._ports)),
+        )
+        inside = self._by_namespace.setdefault(namespace, {})
+        if (identity := inside.get(marks)) is None:
+            identity = inside[marks] = Identity(namespace, marks)
+            identity.sets = self._sets(identity)
+        return identity
+
+    def release(self, identity: Identity) -> None:
+        """Forget an identity that has no pods."""
+        inside = self._by_namespace[identity.namespace]
+        del inside[identity.marks]
+        if not inside:
+            del self._by_namespace[identity.namespace]
 
     def put_namespace(self, name: str, labels: Mapping[str, str]) -> None:
         """Enter a namespace: what is selected by its labels is seen again."""
@@ -97,22 +92,31 @@ class Identities:
             self._spaces.remove(name)
         self._namespaces[name] = labels
         self._spaces.add(name, labels)
-        self._look_again(self._in_namespace(name))
+        self._look_again(name)
 
     def drop_namespace(self, name: str) -> None:
         """Enter that there is no such namespace: nothing selects its pods."""
         if self._namespaces.pop(name, None) is not None:
             self._spaces.remove(name)
-            self._look_again(self._in_namespace(name))
+            self._look_again(name)
 
     def namespaces(self) -> list[str]:
         """Return the namespaces that are known."""
         return list(self._namespaces)
 
+    def use(self, selector: PeerSelector, by: int) -> set[str]:
+        """Count what a selector tells pods apart by, up (1) or down (-1).
+
+        Return the keys of labels and names of ports that count now and did not, or did and do not: pods that
+        have one are of another identity from now on.
+        """
+        ports = {(selector.port_name, selector.protocol)} if selector.is_family else set[Port]()
+        keys = _count(self._keys, {key for key, _, _ in selector.pods}, by)
+        return keys | {name for name, _ in _count(self._ports, ports, by)}
+
     def want(self, wanted: Wanted) -> None:
-        """Have a selector select."""
+        """Have a selector select, which is in use."""
         selector = wanted.selector
-        self._use(wanted, 1)
         if selector.namespace:
             scope = self._named.setdefault(selector.namespace, ByTerms())
         elif (found := self._scopes.get(selector.namespaces)) is not None:
@@ -121,8 +125,8 @@ class Identities:
             scope = self._scopes[selector.namespaces] = ByTerms()
             self._scope_index.add(selector.namespaces, selector.namespaces)
         scope.add(wanted, selector.pods)
-        for identity in self._selected(wanted):
-            _move(identity, identity.sets.union(wanted.of(identity.traits.ports)))
+        for identity in self._selected(selector):
+            _move(identity, (*identity.sets, *wanted.of(identity.marks.ports)))
 
     def unwant(self, wanted: Wanted) -> None:
         """Have a selector select no more."""
@@ -134,85 +138,49 @@ class Identities:
         elif not scope:
             del self._scopes[selector.namespaces]
             self._scope_index.remove(selector.namespaces, selector.namespaces)
-        for identity in self._selected(wanted):
-            _move(identity, identity.sets.difference(wanted.sets.values()))
-        self._use(wanted, -1)
+        gone = set(wanted.sets.values())
+        for identity in self._selected(selector):
+            _move(identity, [peer_set for peer_set in identity.sets if peer_set not in gone])
 
-    def _use(self, wanted: Wanted, by: int) -> None:
-        """Count which keys and ports tell pods apart; where these change, the groups are sorted again."""
-        selector = wanted.selector
-        keys = {key for key, _, _ in selector.pods}
-        ports = {(selector.port_name, selector.protocol)} if selector.is_family else set[Port]()
-        news = _count(self._keys, keys, by), _count(self._ports, ports, by)
-        if not any(news):
-            return
-        for group in list(self.groups.values()):
-            labels, named = group.traits.labels, group.traits.ports
-            if any(key in news[0] for key, _ in labels) or any(_port(port) in news[1] for port in named):
-                self._part(group)
-                group.identity = self._identity(group.traits)
-                group.identity.groups.add(group)
-
-    def _identity(self, traits: Traits) -> Identity:
-        """Return the identity of pods with these traits, with sets."""
-        kept = Traits(
-            traits.namespace,
-            tuple(label for label in traits.labels if label[0] in self._keys),
-            tuple(port for port in traits.ports if _port(port) in self._ports),
-        )
-        if (identity := self._by_traits.get(kept)) is None:
-            identity = self._by_traits[kept] = Identity(kept)
-            self._by_namespace.setdefault(kept.namespace, ByLabels()).add(identity, dict(kept.labels))
-            identity.sets = frozenset(self._sets(identity))
-        return identity
-
-    def _part(self, group: Group) -> None:
-        """Take a group out of its identity, whose sets keep its addresses."""
-        identity = group.identity
-        identity.groups.remove(group)
-        if not identity.groups:
-            del self._by_traits[identity.traits]
-            self._by_namespace[identity.traits.namespace].remove(identity)
-
-    def _sets(self, identity: Identity) -> Iterator[PeerSet]:
-        """Yield the sets that an identity is in; none while its namespace is not known."""
-        namespace, labels, ports = identity.traits
-        if (about := self._namespaces.get(namespace)) is None:
-            return
+    def _sets(self, identity: Identity) -> tuple[PeerSet, ...]:
+        """Return the sets that an identity is in; none while its namespace is not known."""
+        if (about := self._namespaces.get(identity.namespace)) is None:
+            return ()
         scopes = [self._scopes[terms] for terms in self._scope_index.select(about)]
-        if (named := self._named.get(namespace)) is not None:
+        if (named := self._named.get(identity.namespace)) is not None:
             scopes.append(named)
-        mapping = dict(labels)
-        for scope in scopes:
-            for wanted in scope.select(mapping):
-                yield from wanted.of(ports)
+        labels, ports = dict(identity.marks.labels), identity.marks.ports
+        wanted = (one for scope in scopes for one in scope.select(labels))
+        return tuple(peer_set for one in wanted for peer_set in one.of(ports))
 
-    def _selected(self, wanted: Wanted) -> list[Identity]:
+    def _selected(self, selector: PeerSelector) -> list[Identity]:
         """Return the identities that a selector selects."""
-        selector = wanted.selector
         spaces: Iterable[str] = self._spaces.select(selector.namespaces)
         if selector.namespace:
             spaces = {selector.namespace} & self._namespaces.keys()
         inside = (self._by_namespace[name] for name in spaces if name in self._by_namespace)
-        return [identity for index in inside for identity in index.select(selector.pods)]
+        return [
+            identity
+            for identities in inside
+            for identity in identities.values()
+            if matches(selector.pods, dict(identity.marks.labels))
+        ]
 
-    def _in_namespace(self, name: str) -> list[Identity]:
-        return list(self._by_namespace[name].select(())) if name in self._by_namespace else []
-
-    def _look_again(self, identities: Iterable[Identity]) -> None:
-        for identity in identities:
-            _move(identity, frozenset(self._sets(identity)))
+    def _look_again(self, namespace: str) -> None:
+        for identity in self._by_namespace.get(namespace, {}).values():
+            _move(identity, self._sets(identity))
 
 
-def _move(identity: Identity, sets: frozenset[PeerSet]) -> None:
+def _move(identity: Identity, sets: Collection[PeerSet]) -> None:
     """Have an identity's addresses in these sets, and in no others."""
-    before, identity.sets = identity.sets, sets
-    for peer_set in before - sets:
-        for address in identity.addresses():
+    before, now = set(identity.sets), set(sets)
+    identity.sets = tuple(sets)
+    for peer_set in before - now:
+        for address in identity.addresses:
             peer_set.leave(address)
             peer_set.other_came(address)
-    for peer_set in sets - before:
-        for address in identity.addresses():
+    for peer_set in now - before:
+        for address in identity.addresses:
             peer_set.other_went(address)
             peer_set.join(address)
 

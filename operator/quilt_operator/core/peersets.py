@@ -6,18 +6,24 @@ comes of them are names of QuiltPeers to write or to delete.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable, Iterable, Mapping, Set
 
+import msgspec
+
 from quilt_crds.wire_policy import PeersSpec, peers_name
-from quilt_operator.core.endpoints import PodAddresses, PodKey
-from quilt_operator.core.identities import Group, Identities, Traits
+from quilt_operator.core.endpoints import PodAddresses, PodFacts, PodKey
+from quilt_operator.core.identities import Identities, Identity
 from quilt_operator.core.nodesets import NodeSets
 from quilt_operator.core.peerset import PeerSet, Wanted
-from quilt_policy.objects import Pod
+from quilt_policy.objects import NamedPort, Pod
 from quilt_policy.selectors import PeerSelector
 
 # Static pods: the uid by which the node knows one is not that of its Pod (kubelet, pod/mirror_client.go).
 _MIRROR = "kubernetes.io/config.mirror"
+
+# Labels and named ports, as they are kept: thousands of small objects would need more room.
+_decode = msgspec.json.Decoder(tuple[dict[str, str], tuple[NamedPort, ...]]).decode
 
 
 class PeerSets:
@@ -32,7 +38,7 @@ class PeerSets:
         self._complements: set[PeerSet] = set()
         self._pods = 0
         self.identities = Identities()
-        self.addresses: PodAddresses[Group] = PodAddresses(self._moved)
+        self.addresses: PodAddresses[Identity] = PodAddresses(self._moved)
         self.nodes = NodeSets()
 
     # What is there
@@ -57,25 +63,23 @@ class PeerSets:
 
     def put_pod(self, pod: Pod) -> None:
         """Enter a pod; one on the host's network has no address of its own."""
-        key = pod.namespace, pod.name
+        key = sys.intern(pod.namespace), pod.name
         if pod.spec.host_network:
             self.drop_pod(key)
             return
-        before = self.addresses.group(key)
-        traits = Traits(pod.namespace, tuple(sorted(pod.labels.items())), tuple(sorted(pod.ports)))
-        group = before if before is not None and before.traits == traits else self.identities.group(traits)
-        mirror = pod.metadata.annotations.get(_MIRROR)
-        uids = (pod.metadata.uid, mirror) if mirror else (pod.metadata.uid,)
-        if group is not before:
-            group.pods += 1
-        self.addresses.put_pod(key, uids, pod.node, group)
-        if before is not None and group is not before:
-            self._release(before)
+        traits = msgspec.json.encode((pod.labels, pod.ports))
+        uid = pod.metadata.annotations.get(_MIRROR, pod.metadata.uid)
+        facts = PodFacts(uid, sys.intern(pod.node), traits)
+        if self.addresses.same(key, facts):
+            return
+        identity, before = self.identities.of(key[0], pod.labels, pod.ports), self.addresses.group(key)
+        identity.pods += 1
+        self.addresses.put_pod(key, facts, identity)
+        self._release(before)
 
     def drop_pod(self, key: PodKey) -> None:
         """Remove a pod."""
-        if (group := self.addresses.drop_pod(key)) is not None:
-            self._release(group)
+        self._release(self.addresses.drop_pod(key))
 
     # What comes of it
 
@@ -125,6 +129,7 @@ class PeerSets:
     def _want(self, selector: PeerSelector) -> None:
         if (wanted := self._wanted.get(selector)) is None:
             wanted = self._wanted[selector] = Wanted(selector, self._dirty)
+            self._tell_apart(self.identities.use(selector, 1))
             (self.nodes if selector.nodes is not None else self.identities).want(wanted)
         wanted.users += 1
 
@@ -135,6 +140,7 @@ class PeerSets:
             return
         del self._wanted[selector]
         (self.nodes if selector.nodes is not None else self.identities).unwant(wanted)
+        self._tell_apart(self.identities.use(selector, -1))
         for peer_set in wanted.sets.values():
             self._dirty.pop(peer_set, None)
             self._complements.discard(peer_set)
@@ -143,15 +149,25 @@ class PeerSets:
                 names = (peers_name(peer_set.selector.hash, number) for number in range(count))
                 self._gone |= dict.fromkeys(names)
 
-    def _release(self, group: Group) -> None:
-        group.pods -= 1
-        if not group.pods:
-            self.identities.release(group)
+    def _tell_apart(self, words: set[str]) -> None:
+        """Find the identities of pods again that have one of these labels or ports."""
+        for key, traits in list(self.addresses.having(words)) if words else ():
+            identity, before = self.identities.of(key[0], *_decode(traits)), self.addresses.group(key)
+            identity.pods += 1
+            self.addresses.regroup(key, identity)
+            self._release(before)
 
-    def _moved(self, address: int, before: Group | None, after: Group | None) -> None:
-        """Have an address in the sets of its pod's group, or in none."""
-        left = before.identity.sets if before is not None else frozenset()
-        joined = after.identity.sets if after is not None else frozenset()
+    def _release(self, identity: Identity | None) -> None:
+        """Enter that one pod less is of an identity."""
+        if identity is not None:
+            identity.pods -= 1
+            if not identity.pods:
+                self.identities.release(identity)
+
+    def _moved(self, address: int, before: Identity | None, after: Identity | None) -> None:
+        """Have an address in the sets of its pod's identity, or in none."""
+        left = set(before.sets) if before is not None else set()
+        joined = set(after.sets) if after is not None else set()
         if before is not None:
             before.addresses.remove(address)
         if after is not None:
@@ -175,9 +191,9 @@ class PeerSets:
 
     def _left_out(self, peer_set: PeerSet) -> Iterable[int]:
         """Yield the addresses that a set does not keep: those not behind its selector, or those that are."""
-        for group in self.identities.groups.values():
-            if (peer_set in group.identity.sets) is peer_set.complement:
-                yield from group.addresses
+        for identity in self.identities:
+            if (peer_set in identity.sets) is peer_set.complement:
+                yield from identity.addresses
 
 
 def _readable(spec: PeersSpec) -> tuple[int, ...]:

@@ -31,19 +31,19 @@ class Slices:
     @classmethod
     def resumed(cls, addresses: set[int], known: Mapping[int, Iterable[int]]) -> Slices:
         """Divide these addresses so that each stays in the slice where it is known to be."""
-        made, left = cls(), set(addresses)
+        resumed, left = cls(), set(addresses)
         parts = []
         for number in range(max(known, default=-1) + 1):
             kept = left.intersection(known.get(number, ()))
             left -= kept
             parts.append(array("I", sorted(kept)[:SLICE_SIZE]))
             left.update(sorted(kept)[SLICE_SIZE:])
-        made._parts = parts or made._parts
-        made.count = len(addresses) - len(left)
-        made._shrink()
+        resumed._parts = parts or resumed._parts
+        resumed.count = len(addresses) - len(left)
+        resumed._shrink()
         for address in sorted(left):
-            made.add(address)
-        return made
+            resumed.add(address)
+        return resumed
 
     def __len__(self) -> int:
         """How many slices there are."""
