@@ -1,4 +1,4 @@
-"""2,000 random worlds in which kube-network-policies' evaluator has to agree with ours.
+"""2,000 random worlds in which kube-network-policies' evaluator has to agree with the reference evaluator.
 
 It is the engine of sigs.k8s.io/kube-network-policies v1.1.1, built from `tests/tools/policy-oracle` and asked
 in one process. Of what it is known not to implement the worlds have none:
@@ -7,7 +7,7 @@ in one process. Of what it is known not to implement the worlds have none:
 * a pod's own node and the pod itself, which are always allowed: its engine is not asked about such packets,
   as they never reach its queue;
 * the rule that a node is meant under its VTEP's address too, which is the mesh's own;
-* ClusterNetworkPolicies: another engine of theirs has an older version of that API.
+* ClusterNetworkPolicies: another engine of others has an older version of that API.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ def test_another_evaluator_agrees() -> None:
     answers = run([program], what="Asking the oracle", stdin=asked).splitlines()
     denied = 0
     for one, answer in zip(worlds, answers, strict=True):
-        theirs = json.loads(answer)
-        ours = list(verdicts(one))
-        assert ours == theirs, next(
+        others = json.loads(answer)
+        own = list(verdicts(one))
+        assert own == others, next(
             (asked, mine, other, one)
-            for asked, mine, other in zip(one["connections"], ours, theirs, strict=True)
+            for asked, mine, other in zip(one["connections"], own, others, strict=True)
             if mine != other
         )
-        denied += sum(verdict != [True, True] for verdict in ours)
+        denied += sum(verdict != [True, True] for verdict in own)
     assert denied > WORLDS, "worlds in which nothing is denied prove nothing"
 
 
@@ -91,12 +91,12 @@ def _connection(random: Random, pods: dict[str, Json]) -> Json:
 
 def verdicts(one: Json) -> Iterator[list[bool]]:
     """What our evaluator says: egress and ingress of each connection."""
-    ours = World(
+    own = World(
         pods={ip_address(address): msgspec.convert(made, Pod) for address, made in one["pods"].items()},
         namespaces=one["namespaces"],
         policies=tuple(msgspec.convert(made, NetworkPolicy) for made in one["policies"]),
     )
     for asked in one["connections"]:
         ends = ip_address(asked["client"]), ip_address(asked["server"])
-        verdict = evaluate(ours, Connection(*ends, asked["protocol"], asked["port"]))
+        verdict = evaluate(own, Connection(*ends, asked["protocol"], asked["port"]))
         yield [verdict.egress.allowed, verdict.ingress.allowed]
