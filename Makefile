@@ -103,10 +103,13 @@ release-check: setup  ## some 20 minutes: a release of this commit for all archi
 	quilt-devcluster build
 	pytest tests/release
 
+netpol: setup binaries  ## some 40 minutes: Kubernetes' own tests of network policies, on three nodes
+	pytest tests/netpol
+
 soak: setup binaries  ## ten minutes of random faults on a three-node cluster
 	python -m bench.soak mesh
 
 full-node: setup binaries  ## 253 real pods on one node, and one more
 	python -m bench.soak full-node
 
-.PHONY: help demo demo-down test test-shared-cluster test-own-clusters test-machine kernels setup binaries image generate docs checks lint types format go-test unit netns cluster bench bench-control-plane release debian-lock release-check soak full-node
+.PHONY: help demo demo-down test test-shared-cluster test-own-clusters test-machine kernels setup binaries image generate docs checks lint types format go-test unit netns cluster bench bench-control-plane netpol release debian-lock release-check soak full-node

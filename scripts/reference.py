@@ -25,13 +25,21 @@ PROCESSES = {
     "operator": "`quilt-operator`",
     "nodeagent": "`quilt-agent`",
     "multicast": "`quilt-agent`",
+    "policy": "`quilt-agent`",
+    "probes": "`quilt-agent`",
     "runtime": "`quilt-runtime`",
     "kube": "all",
     "netlink": "agent and runtime",
 }
 LEVELS = {"ok", "unknown", "warn", "fail"}
 LOGS = {"debug", "info", "warning", "error", "exception"}
-METRICS = {"Gauge": "gauge", "Counter": "counter", "Histogram": "histogram", "CounterMetricFamily": "counter"}
+METRICS = {
+    "Gauge": "gauge",
+    "GaugeMetricFamily": "gauge",
+    "Counter": "counter",
+    "CounterMetricFamily": "counter",
+    "Histogram": "histogram",
+}
 HEAD = """\
 # Reference: conditions, Events, findings, metrics, log events
 
@@ -67,7 +75,7 @@ ends with 1 where one is `fail`.
 
 def conditions() -> Iterator[tuple[str, ...]]:
     """Kind, type, status, reason and message of each condition that is written."""
-    for call in calls("operator", "nodeagent"):
+    for call in calls("operator", "nodeagent", "probes"):
         if call.name == "Condition" and len(call.node.args) >= 3:
             kind = "QuiltNetwork" if call.path.name == "network_status.py" else "QuiltNode"
             for reason, message in _reasons(call):
@@ -90,7 +98,7 @@ def _reasons(call: Call) -> Iterator[tuple[str, str]]:
 
 def events() -> Iterator[tuple[str, ...]]:
     """Reason and message of the Events that are no condition's."""
-    for call in calls("operator"):
+    for call in calls("operator", "probes"):
         if call.name in {"note", "_tell"} and len(call.node.args) == 4:
             for reason in call.text(2):
                 # A phase is filled in: each of them is a reason.
@@ -128,7 +136,7 @@ def _levels(call: Call) -> list[str]:
 def metrics() -> list[tuple[str, ...]]:
     """Name with labels, type and meaning of each metric."""
     found = []
-    for call in calls("operator", "nodeagent", "runtime", "multicast"):
+    for call in calls("operator", "nodeagent", "runtime", "multicast", "policy", "probes"):
         type_ = METRICS.get(call.name, METRICS.get(call.name.capitalize()))
         for name in call.text(0) if type_ and call.node.args else ():
             if name.startswith("quilt_"):

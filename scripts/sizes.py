@@ -25,7 +25,7 @@ F_END = "f3971f9"
 """The last commit before parts were moved."""
 PRODUCT = (
     "crds", "delta", "kube", "policy", "proto", "netlink",
-    "operator", "nodeagent", "multicast", "runtime", "cli", "cni",
+    "operator", "nodeagent", "multicast", "probes", "runtime", "cli", "cni",
 )  # fmt: skip
 BESIDE = ("devcluster", "release", "bench", "scripts", "demo")
 LONGEST_FILE, LONGEST_FUNCTION = 300, 40

@@ -8,37 +8,23 @@ Lists need maxItems and strings maxLength, or the server refuses the rule as too
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-from quilt_crds.base import ApiModel
+from quilt_crds.definition import AGE, IMMUTABLE, Definition, column, rule
+from quilt_crds.definitions_policy import ENDPOINTS, PEERS
 from quilt_crds.names import (
     AGENT_UNRESPONSIVE,
     DATAPLANE_IN_SYNC,
-    GROUP,
     QUILTNETWORK,
     QUILTNODE,
     QUILTSUBNET,
     READY,
-    VERSION,
-    Resource,
 )
 from quilt_crds.quiltnetwork import MTU_MAX, MTU_MIN, QuiltNetwork
 from quilt_crds.quiltnode import QuiltNode
 from quilt_crds.quiltsubnet import QuiltSubnet
-from quilt_crds.schema import schema_at, structural_schema
 
 Json = dict[str, Any]
-
-
-def _rule(rule: str, message: str, reason: str = "FieldValueInvalid", *, says: str = "message") -> Json:
-    """A CEL rule, as an entry of x-kubernetes-validations; `says` is what `message` is: a text or CEL too."""
-    return {"rule": rule, says: message, "reason": reason}
-
-
-def _column(name: str, path: str, type_: str = "string", *, wide: bool = False) -> Json:
-    """An entry of additionalPrinterColumns; `wide` ones show with `-o wide` only."""
-    return {"name": name, "type": type_, "jsonPath": path, **({"priority": 1} if wide else {})}
 
 
 def _reason(condition: str) -> str:
@@ -46,88 +32,35 @@ def _reason(condition: str) -> str:
     return f'.status.conditions[?(@.type=="{condition}")].reason'
 
 
-@dataclass(frozen=True, slots=True)
-class Definition:
-    """One CRD: a model and what its schema cannot say."""
-
-    resource: Resource
-    model: type[ApiModel]
-    columns: tuple[Json, ...]
-    rules: dict[str, tuple[Json, ...]]
-    """By dotted path of the property; the empty path is the object."""
-    status_subresource: bool
-    selectable: tuple[str, ...] = ()
-    defaults_in: tuple[str, ...] = ()
-
-    def wire(self) -> Json:
-        """The CustomResourceDefinition."""
-        version: Json = {"name": VERSION, "served": True, "storage": True}
-        if self.status_subresource:
-            version["subresources"] = {"status": {}}
-        if self.selectable:
-            version["selectableFields"] = [{"jsonPath": path} for path in self.selectable]
-        version["additionalPrinterColumns"] = list(self.columns)
-        version["schema"] = {"openAPIV3Schema": self.schema()}
-        names = {
-            "kind": self.resource.kind,
-            "listKind": f"{self.resource.kind}List",
-            "plural": self.resource.plural,
-            "singular": self.resource.singular,
-            "shortNames": [self.resource.short],
-            "categories": ["quilt"],
-        }
-        return {
-            "apiVersion": "apiextensions.k8s.io/v1",
-            "kind": "CustomResourceDefinition",
-            "metadata": {
-                "name": self.resource.crd_name,
-                # Removing a CRD removes its objects, and with them the claims that running pods rely on.
-                "annotations": {"helm.sh/resource-policy": "keep"},
-            },
-            "spec": {"group": GROUP, "scope": "Cluster", "names": names, "versions": [version]},
-        }
-
-    def schema(self) -> Json:
-        """The structural schema of its objects, with the rules."""
-        schema = structural_schema(self.model, defaults_in=self.defaults_in)
-        for path, rules in self.rules.items():
-            schema_at(schema, path)["x-kubernetes-validations"] = [{**rule} for rule in rules]
-        return schema
-
-
 # The text of the network is what makes the spelling unique, for IPv6 above all.
 _CANONICAL = "isCIDR({0}) && string(cidr({0}).masked()) == {0}"
-_CIDR = _rule(
+_CIDR = rule(
     _CANONICAL.format("self"),
     "must be a canonical CIDR without host bits, for example 10.42.1.0/24 or fd42:0:0:1::/64",
 )
-_CIDR_OR_EMPTY = _rule(f"self == '' || ({_CIDR['rule']})", _CIDR["message"])
-_IP_OR_EMPTY = _rule(
+_CIDR_OR_EMPTY = rule(f"self == '' || ({_CIDR['rule']})", _CIDR["message"])
+_IP_OR_EMPTY = rule(
     "self == '' || (isIP(self) && ip.isCanonical(self))",
     "must be an IP address in canonical form, for example 192.0.2.10 or 2001:db8::10",
 )
-_IMMUTABLE = _rule("self == oldSelf", "is immutable", "FieldValueForbidden")
-_AGE = _column("Age", ".metadata.creationTimestamp", "date")
 
 
-_CANONICAL_CIDRS = _rule(
-    f"self.all(c, {_CANONICAL.format('c')})", "must be canonical CIDRs without host bits"
-)
+_CANONICAL_CIDRS = rule(f"self.all(c, {_CANONICAL.format('c')})", "must be canonical CIDRs without host bits")
 
 
 def _cidr_list_rules(family: int) -> tuple[Json, ...]:
     return (
         _CANONICAL_CIDRS,
-        _rule(
+        rule(
             f"self.all(c, !isCIDR(c) || cidr(c).ip().family() == {family})",
             f"must be IPv{family} CIDRs",
         ),
-        _rule(
+        rule(
             "self.all(a, self.exists_one(b, isCIDR(a) && isCIDR(b) && "
             "(cidr(a).containsCIDR(b) || cidr(b).containsCIDR(a))))",
             "CIDRs must not overlap",
         ),
-        _rule(
+        rule(
             "oldSelf.all(c, c in self)",
             "may only be extended: a CIDR that is in use cannot be removed",
             "FieldValueForbidden",
@@ -141,31 +74,31 @@ NETWORK = Definition(
     status_subresource=True,
     defaults_in=("spec",),
     columns=(
-        _column("CIDRs", ".spec.clusterCIDRs"),
-        _column("Total", ".status.subnets.total", "integer"),
-        _column("Allocated", ".status.subnets.allocated", "integer"),
-        _column("Free", ".status.subnets.free", "integer"),
-        _column("Quarantined", ".status.subnets.quarantined", "integer", wide=True),
-        _column("CIDRs-V6", ".spec.clusterCIDRsV6", wide=True),
-        _AGE,
+        column("CIDRs", ".spec.clusterCIDRs"),
+        column("Total", ".status.subnets.total", "integer"),
+        column("Allocated", ".status.subnets.allocated", "integer"),
+        column("Free", ".status.subnets.free", "integer"),
+        column("Quarantined", ".status.subnets.quarantined", "integer", wide=True),
+        column("CIDRs-V6", ".spec.clusterCIDRsV6", wide=True),
+        AGE,
     ),
     rules={
-        "": (_rule("self.metadata.name == 'default'", "the mesh has one QuiltNetwork, named default"),),
+        "": (rule("self.metadata.name == 'default'", "the mesh has one QuiltNetwork, named default"),),
         "spec": (
-            _rule(
+            rule(
                 "self.clusterCIDRs.all(c, !isCIDR(c) || cidr(c).prefixLength() <= self.nodePrefixLength)",
                 "nodePrefixLength must not be shorter than the prefix of a clusterCIDR",
             ),
-            _rule(
+            rule(
                 "!has(self.clusterCIDRsV6) || self.clusterCIDRsV6.all(c, !isCIDR(c) || "
                 "cidr(c).prefixLength() <= self.nodePrefixLengthV6)",
                 "nodePrefixLengthV6 must not be shorter than the prefix of a clusterCIDRsV6 entry",
             ),
-            _rule(
+            rule(
                 "!has(self.clusterCIDRsV6) || self.nodePrefixLengthV6 <= self.nodePrefixLength + 96",
                 "nodePrefixLengthV6 must leave room for as many pods as nodePrefixLength: pods have both",
             ),
-            _rule(
+            rule(
                 "!has(oldSelf.clusterCIDRsV6) || has(self.clusterCIDRsV6)",
                 "clusterCIDRsV6 may only be extended",
                 "FieldValueForbidden",
@@ -175,21 +108,21 @@ NETWORK = Definition(
         "spec.clusterCIDRsV6": (
             *_cidr_list_rules(6),
             # The claim's name would begin with a dash.
-            _rule("!self.exists(c, c.startsWith('::'))", "an IPv6 CIDR must not begin with ::"),
+            rule("!self.exists(c, c.startsWith('::'))", "an IPv6 CIDR must not begin with ::"),
         ),
-        "spec.nodePrefixLength": (_IMMUTABLE,),
-        "spec.nodePrefixLengthV6": (_IMMUTABLE,),
-        "spec.ipam.mode": (_IMMUTABLE,),
+        "spec.nodePrefixLength": (IMMUTABLE,),
+        "spec.nodePrefixLengthV6": (IMMUTABLE,),
+        "spec.ipam.mode": (IMMUTABLE,),
         "spec.underlay.cidrs": (_CANONICAL_CIDRS,),
         "spec.vxlan.mtu": (
-            _rule(
+            rule(
                 f"type(self) == int ? self >= {MTU_MIN} && self <= {MTU_MAX} : self == 'auto'",
                 f"must be auto or a number from {MTU_MIN} to {MTU_MAX}",
             ),
         ),
         "spec.heartbeat": (
-            _rule("duration(self.interval) >= duration('1s')", "interval must be at least 1s"),
-            _rule(
+            rule("duration(self.interval) >= duration('1s')", "interval must be at least 1s"),
+            rule(
                 "duration(self.timeout) >= duration(self.interval) + duration(self.interval)",
                 "timeout must be at least twice the interval",
             ),
@@ -202,33 +135,33 @@ NODE = Definition(
     model=QuiltNode,
     status_subresource=True,
     columns=(
-        _column("Status", ".status.phase"),
-        _column("Subnet", ".status.subnets[0]"),
-        _column("Host-IP", ".status.hostIP"),
-        _column("Agent", _reason(AGENT_UNRESPONSIVE)),
-        _column("Peers", _reason(DATAPLANE_IN_SYNC)),
-        _AGE,
+        column("Status", ".status.phase"),
+        column("Subnet", ".status.subnets[0]"),
+        column("Host-IP", ".status.hostIP"),
+        column("Agent", _reason(AGENT_UNRESPONSIVE)),
+        column("Peers", _reason(DATAPLANE_IN_SYNC)),
+        AGE,
         # All of them: that of IPv6, and one to move to.
-        _column("Subnets", ".status.subnets", wide=True),
-        _column("MAC", ".status.mac", wide=True),
-        _column("Version", ".status.version", wide=True),
-        _column("CPU", ".status.cpuCores", "integer", wide=True),
-        _column("RAM", ".status.memoryMB", "integer", wide=True),
-        _column("Reason", _reason(READY), wide=True),
+        column("Subnets", ".status.subnets", wide=True),
+        column("MAC", ".status.mac", wide=True),
+        column("Version", ".status.version", wide=True),
+        column("CPU", ".status.cpuCores", "integer", wide=True),
+        column("RAM", ".status.memoryMB", "integer", wide=True),
+        column("Reason", _reason(READY), wide=True),
     ),
     rules={
         "spec.subnet": (_CIDR_OR_EMPTY,),
         "spec.hostIP": (_IP_OR_EMPTY,),
         "spec.routes": (
-            _rule(
+            rule(
                 f"self.all(r, {_CANONICAL.format('r.destination')})",
                 "destinations must be canonical CIDRs without host bits",
             ),
-            _rule(
+            rule(
                 "self.all(r, !isCIDR(r.destination) || cidr(r.destination).ip().family() == 4)",
                 "destinations must be IPv4 CIDRs",
             ),
-            _rule(
+            rule(
                 "self.all(r, has(r.interface) != has(r.bridgeMember))",
                 "a route needs one of interface and bridgeMember",
             ),
@@ -243,27 +176,27 @@ SUBNET = Definition(
     status_subresource=False,
     selectable=(".spec.node",),
     columns=(
-        _column("CIDR", ".spec.cidr"),
-        _column("Node", ".spec.node"),
-        _column("Phase", ".mesh.phase"),
-        _column("Host-IP", ".mesh.hostIP"),
-        _AGE,
-        _column("Network", ".spec.network", wide=True),
-        _column("Released", ".mesh.releasedAt", "date", wide=True),
+        column("CIDR", ".spec.cidr"),
+        column("Node", ".spec.node"),
+        column("Phase", ".mesh.phase"),
+        column("Host-IP", ".mesh.hostIP"),
+        AGE,
+        column("Network", ".spec.network", wide=True),
+        column("Released", ".mesh.releasedAt", "date", wide=True),
     ),
     rules={
         "": (
-            _rule(
+            rule(
                 "self.metadata.name == self.spec.cidr.replace('/', '-').replace(':', '-')",
                 "'metadata.name must be ' + self.spec.cidr.replace('/', '-').replace(':', '-')",
                 says="messageExpression",
             ),
         ),
-        "spec": (_IMMUTABLE,),
+        "spec": (IMMUTABLE,),
         "spec.cidr": (_CIDR,),
-        "mesh": (_rule("self.phase != 'Releasing' || has(self.releasedAt)", "Releasing needs releasedAt"),),
+        "mesh": (rule("self.phase != 'Releasing' || has(self.releasedAt)", "Releasing needs releasedAt"),),
         "mesh.hostIP": (_IP_OR_EMPTY,),
     },
 )
 
-DEFINITIONS = (NETWORK, NODE, SUBNET)
+DEFINITIONS = (NETWORK, NODE, SUBNET, ENDPOINTS, PEERS)

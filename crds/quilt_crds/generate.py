@@ -15,7 +15,8 @@ from pathlib import Path
 import yaml
 
 from quilt_crds.chart_schema import with_network
-from quilt_crds.definitions import DEFINITIONS, Definition
+from quilt_crds.definition import Definition
+from quilt_crds.definitions import DEFINITIONS
 from quilt_crds.reference import reference
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -48,19 +48,30 @@ class Resource:
 QUILTNETWORK: Final = Resource("QuiltNetwork", "quiltnetworks", "quiltnetwork", "qnet")
 QUILTNODE: Final = Resource("QuiltNode", "quiltnodes", "quiltnode", "qn")
 QUILTSUBNET: Final = Resource("QuiltSubnet", "quiltsubnets", "quiltsubnet", "qs")
+QUILTENDPOINTS: Final = Resource("QuiltEndpoints", "quiltendpoints", "quiltendpoints", "qe")
+QUILTPEERS: Final = Resource("QuiltPeers", "quiltpeers", "quiltpeers", "qp")
 
+CLUSTERNETWORKPOLICY: Final = Resource(
+    "ClusterNetworkPolicy", "clusternetworkpolicies", api="policy.networking.k8s.io/v1beta1"
+)
 CONFIGMAP: Final = Resource("ConfigMap", "configmaps", api="v1")
 DAEMONSET: Final = Resource("DaemonSet", "daemonsets", api="apps/v1")
 DEPLOYMENT: Final = Resource("Deployment", "deployments", api="apps/v1")
 EVENT: Final = Resource("Event", "events", api="events.k8s.io/v1")
 LEASE: Final = Resource("Lease", "leases", api="coordination.k8s.io/v1")
 NAMESPACE: Final = Resource("Namespace", "namespaces", api="v1")
+NETWORKPOLICY: Final = Resource("NetworkPolicy", "networkpolicies", api="networking.k8s.io/v1")
 NODE: Final = Resource("Node", "nodes", api="v1")
 POD: Final = Resource("Pod", "pods", api="v1")
 SECRET: Final = Resource("Secret", "secrets", api="v1")
 SERVICECIDR: Final = Resource("ServiceCIDR", "servicecidrs", api="networking.k8s.io/v1")
 
 DEFAULT_NETWORK: Final = "default"
+
+# Label of QuiltPeers: the hash of the selector whose pods they hold.
+SELECTOR_LABEL: Final = f"{GROUP}/selector"
+# Addresses of one QuiltPeers at most.
+SLICE_SIZE: Final = 256
 
 # Objects of the Helm release; the two named quilt-… without a namespace stand in the release namespace.
 LEASE_NAMESPACE: Final = "quilt-node-lease"
@@ -88,7 +99,9 @@ RELEASING: Final = "Releasing"
 DATAPLANE_IN_SYNC: Final = "DataplaneInSync"
 RUNTIME_READY: Final = "RuntimeReady"
 CLAIM_LOST: Final = "ClaimLost"
-AGENT_CONDITIONS: Final = (DATAPLANE_IN_SYNC, RUNTIME_READY, CLAIM_LOST)
+PEERS_REACHABLE: Final = "PeersReachable"
+CNI_INSTALLED: Final = "CNIInstalled"
+AGENT_CONDITIONS: Final = (DATAPLANE_IN_SYNC, RUNTIME_READY, CLAIM_LOST, PEERS_REACHABLE, CNI_INSTALLED)
 SUBNET_ALLOCATED: Final = "SubnetAllocated"
 READY: Final = "Ready"
 AGENT_UNRESPONSIVE: Final = "AgentUnresponsive"
@@ -107,6 +120,13 @@ WITHDRAWAL_PAUSED: Final = "WithdrawalPaused"
 AGENTS_RESPONSIVE: Final = "AgentsResponsive"
 PODS_FIT: Final = "PodsFit"
 
+# Condition of a ClusterNetworkPolicy, which is others' too: with the group in front.
+POLICY_ACCEPTED: Final = f"{GROUP}/Accepted"
+
+# Label of Nodes that serve new pods, where the chart says `cni.install: labelled`, and its value.
+CNI_LABEL: Final = "quilt.io/cni"
+CNI_LABEL_VALUE: Final = "quilt"
+
 # Devices on a node.
 VXLAN_DEVICE: Final = "vxlan100"
 BRIDGE_DEVICE: Final = "quilt0"
@@ -121,6 +141,10 @@ RUNTIME_HEALTH_PORT: Final = 9471
 OPERATOR_HEALTH_PORT: Final = 9472
 # UDP, on the VTEP address alone: agents tell each other about multicast members.
 MULTICAST_PORT: Final = 9474
+# UDP, on the VTEP address alone, from this port to this port: agents probe the paths between nodes.
+PROBES_PORT: Final = 9475
+# Beside the agent's metrics: what its probes measured.
+LATENCY_PATH: Final = "/latency"
 
 # What a network has that says nothing else.
 DEFAULT_CLUSTER_CIDRS: Final = ("10.42.0.0/16",)

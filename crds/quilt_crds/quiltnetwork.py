@@ -152,6 +152,27 @@ class Multicast(ApiModel):
     """Groups with members on one node; more are not delivered from other nodes."""
 
 
+class Policy(ApiModel):
+    """Network policies: the API's own NetworkPolicy and ClusterNetworkPolicy."""
+
+    enabled: Bool = False
+    """Whether nodes enforce them. A pod is then started when the rules for it are there."""
+
+
+class Endpoints(ApiModel):
+    """The list of which pod has which address on which node."""
+
+    enabled: Bool = True
+    """Whether agents publish it as QuiltEndpoints; they do where policies are enforced, whatever is here."""
+
+
+class Probes(ApiModel):
+    """How the paths between nodes are watched."""
+
+    enabled: Bool = True
+    """Whether nodes probe each other through the overlay; `PeersReachable` then names what fails."""
+
+
 class Ipam(ApiModel):
     """Who chooses the nodes' subnets."""
 
@@ -177,6 +198,9 @@ class QuiltNetworkSpec(ApiModel):
     vxlan: Vxlan = Vxlan()
     heartbeat: Heartbeat = Heartbeat()
     multicast: Multicast = Multicast()
+    policy: Policy = Policy()
+    endpoints: Endpoints = Endpoints()
+    probes: Probes = Probes()
     spoof_guard: Bool = True
     """Whether a pod can send as itself alone, and to its node alone. False for pods that route for others."""
     node_down_policy: Literal["Withdraw", "Keep"] = "Withdraw"

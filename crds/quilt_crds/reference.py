@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from quilt_crds.definitions import DEFINITIONS, Definition
+from quilt_crds.definition import Definition
+from quilt_crds.definitions import DEFINITIONS
 
 _HEAD = """\
 # API reference: quilt.io/v1alpha1

@@ -198,6 +198,12 @@ class QuiltNode(WireObject, frozen=True):
         return bool(status.host_ip or status.served_subnets) or by_agent
 
 
+class NodeMeta(Meta, frozen=True):
+    """Metadata of a Node, whose labels count."""
+
+    labels: dict[str, str] = {}
+
+
 class NodeAddress(Wire, frozen=True):
     """One address of a Node."""
 
@@ -231,6 +237,7 @@ class NodeStatus(Wire, frozen=True):
 class Node(WireObject, frozen=True):
     """A Kubernetes Node."""
 
+    metadata: NodeMeta = NodeMeta()
     spec: NodeSpec = NodeSpec()
     status: NodeStatus = NodeStatus()
 

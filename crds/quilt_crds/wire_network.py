@@ -55,6 +55,24 @@ class MulticastSpec(Wire, frozen=True):
     max_groups_per_node: int = 1024
 
 
+class PolicySpec(Wire, frozen=True):
+    """Whether nodes enforce network policies."""
+
+    enabled: bool = False
+
+
+class EndpointsSpec(Wire, frozen=True):
+    """Whether agents publish which pod has which address."""
+
+    enabled: bool = True
+
+
+class ProbesSpec(Wire, frozen=True):
+    """Whether nodes probe the paths to each other."""
+
+    enabled: bool = True
+
+
 class Ipam(Wire, frozen=True):
     """Who chooses the nodes' subnets: `quilt` or `kubernetes`."""
 
@@ -72,8 +90,16 @@ class QuiltNetworkSpec(Wire, frozen=True):
     vxlan: VxlanSpec = VxlanSpec()
     heartbeat: HeartbeatSpec = HeartbeatSpec()
     multicast: MulticastSpec = MulticastSpec()
+    policy: PolicySpec = PolicySpec()
+    endpoints: EndpointsSpec = EndpointsSpec()
+    probes: ProbesSpec = ProbesSpec()
     spoof_guard: bool = True
     node_down_policy: str = "Withdraw"
+
+    @property
+    def publishes_endpoints(self) -> bool:
+        """Whether agents publish QuiltEndpoints: policies cannot do without."""
+        return self.endpoints.enabled or self.policy.enabled
 
     @property
     def cidrs(self) -> tuple[str, ...]:

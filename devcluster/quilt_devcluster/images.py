@@ -18,7 +18,7 @@ def images_dir() -> Path:
     return paths.cache_dir() / "images"
 
 
-def _program_archive(name: str, program: Path, path: str, progress: Progress) -> Path:
+def program_archive(name: str, program: Path, path: str, progress: Progress) -> Path:
     """Return the archive of a from-scratch image of one static program."""
     # The program's folder carries the hash of its build, so its name is the key.
     target = images_dir() / f"{program.name}-{program.parent.name.rpartition('-')[2]}.tar"
@@ -47,8 +47,8 @@ def ensure_base_archives(progress: Progress) -> list[Path]:
     images_dir().mkdir(parents=True, exist_ok=True)
     with locked(images_dir() / ".lock-base"):
         return [
-            _program_archive(render.PAUSE_IMAGE, binaries.pause_program(), "/pause", progress),
-            _program_archive(render.COREDNS_IMAGE, binaries.program("coredns"), "/coredns", progress),
+            program_archive(render.PAUSE_IMAGE, binaries.pause_program(), "/pause", progress),
+            program_archive(render.COREDNS_IMAGE, binaries.program("coredns"), "/coredns", progress),
             _test_archive(progress),
         ]
 

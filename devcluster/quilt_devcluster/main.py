@@ -131,6 +131,19 @@ def kubeconfig(name: str, path: bool) -> None:
 
 
 @cli.command()
+@_name
+@click.option("--focus", default="Netpol", show_default=True, help="Only tests whose name this matches.")
+def netpol(name: str, focus: str) -> None:
+    """Run Kubernetes' own tests of network policies on a cluster with a pod network that enforces them."""
+    from quilt_devcluster import netpol as suite
+
+    outcomes = suite.run(Cluster.attach(name), focus, _say)
+    if failed := [outcome.name for outcome in outcomes if not outcome.passed]:
+        raise DevclusterError(f"{len(failed)} of {len(outcomes)} failed: {'; '.join(failed)}.")
+    _say(f"all {len(outcomes)} passed")
+
+
+@cli.command()
 @click.option("--short", is_flag=True, help="The short choice of tests, on the kernels marked for it.")
 @click.option("--page", type=click.Path(dir_okay=False, path_type=Path), help="Write the counts here too.")
 @click.argument("names", nargs=-1)

@@ -88,7 +88,8 @@ class ListWatch(Generic[T]):
     `listed` gets every complete list, decoded while it is read (`version` is the list's by then), `changed`
     the events of one read together, as (type, object) with type ADDED, MODIFIED or DELETED. Neither may
     block. `limit` is the size of a list's pages (0: one page). `query` restricts both, for example by a
-    fieldSelector.
+    fieldSelector. With `arriving` a list's objects are passed on page by page as it is read, and whether the
+    page is its first one; `listed` gets none at its end. So of a large kind no more than a page is held.
     """
 
     path: str
@@ -96,6 +97,7 @@ class ListWatch(Generic[T]):
     _: KW_ONLY
     listed: Callable[[Iterable[T]], None]
     changed: Callable[[Sequence[tuple[str, T]]], None]
+    arriving: Callable[[Iterable[T], bool], None] | None = None
     query: Mapping[str, str] | None = None
     limit: int = 0
     silence: float = SILENCE
@@ -157,6 +159,9 @@ class ListWatch(Generic[T]):
         """Accept the answer to a list's request; the last page calls `listed`."""
         page = _decode_page(body)
         self._alive()
+        if self.arriving is not None:
+            self.arriving(map(self._decode, page.items or ()), not self._pages)
+            page.items = None
         self._pages.append(page)
         if page.metadata.more:
             return

@@ -6,11 +6,12 @@ Each request has a connection of its own; a Client may be shared between threads
 from __future__ import annotations
 
 import http.client
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from quilt_kube import channels
 from quilt_kube.access import Access, AccessError
 from quilt_kube.listwatch import convert
 from quilt_kube.proxies import authorization
@@ -95,6 +96,33 @@ class Client:
     def text(self, path: str) -> str:
         """Read something that is not JSON, such as a log."""
         return self.send(read(path, accept="*/*")).decode(errors="replace")
+
+    def execute(self, namespace: str, pod: str, container: str, command: Sequence[str]) -> bytes:
+        """Run a command in a container and return what it wrote; a pause of `timeout` is a failure.
+
+        Raises CommandError where it fails, beside what `send` raises.
+        """
+        asked = Request("GET", channels.target(namespace, pod, container, command), accept="*/*")
+        streams = channels.Channels()
+        try:
+            with closing(_connection(self.access, self._timeout)) as connection:
+                connection.putrequest("GET", self._target(asked), skip_accept_encoding=True)
+                for name, value in [*self._headers(asked), *channels.headers()]:
+                    connection.putheader(name, value)
+                connection.endheaders()
+                answer = connection.getresponse()
+                if answer.status != 101:
+                    check(max(answer.status, 400), answer.read(), answer.reason)
+                while not streams.done and (data := answer.fp.read1(1 << 16)):
+                    streams.feed(data)
+                    if streams.reply:
+                        connection.sock.sendall(streams.reply)
+                        streams.reply = b""
+        except (OSError, http.client.HTTPException, AccessError) as error:
+            raise UnreachableError(f"{self.access.server} does not answer: {describe(error)}") from error
+        if failure := streams.failure():
+            raise channels.CommandError(streams.err.decode(errors="replace").strip() or failure)
+        return bytes(streams.out)
 
     def create(self, path: str, body: Any) -> Json:
         """Create an object in the collection at `path`; ApiError.exists when the name is taken."""

@@ -12,6 +12,7 @@ from dataclasses import fields
 
 from quilt_netlink.shapes import (
     BE16,
+    BE32,
     HOPS,
     IP,
     MAC,
@@ -26,6 +27,7 @@ from quilt_netlink.shapes import (
     ByKind,
     Kind,
     Shape,
+    Type,
     items,
 )
 from quilt_netlink.state import Vxlan
@@ -178,17 +180,21 @@ mdbset = Kind(
 """A change of one group entry."""
 
 _NFGENMSG = (">BBH", "family", "version", "resource")
-_ELEMENT = Shape({"NFTA_SET_ELEM_KEY": (1, Shape({"NFTA_DATA_VALUE": (1, RAW)}))})
+_VERDICT = Shape({"NFTA_VERDICT_CODE": (1, BE32), "NFTA_VERDICT_CHAIN": (2, TEXT)})
+_DATA = Shape({"NFTA_DATA_VALUE": (1, RAW), "NFTA_DATA_VERDICT": (2, _VERDICT)})
+_ELEMENT = Shape(
+    {"NFTA_SET_ELEM_KEY": (1, _DATA), "NFTA_SET_ELEM_DATA": (2, _DATA), "NFTA_SET_ELEM_FLAGS": (3, BE32)}
+)
 nfsetelem = Kind(
     0xA0C,
     {
         "NFTA_SET_ELEM_LIST_TABLE": (1, TEXT),
         "NFTA_SET_ELEM_LIST_SET": (2, TEXT),
-        "NFTA_SET_ELEM_LIST_ELEMENTS": (3, items(1, _ELEMENT)),
+        "NFTA_SET_ELEM_LIST_ELEMENTS": (3, Type(bytes, items(1, _ELEMENT).unpack)),
     },
     *_NFGENMSG,
 )
-"""Elements of a set of nftables."""
+"""Elements of a set of nftables; they are written packed, as thousands come at once."""
 
 nftmsg = Kind(0xA00, {"NFTA_TABLE_NAME": (1, TEXT)}, *_NFGENMSG)
 """What every notification about the contents of an nftables table begins with."""

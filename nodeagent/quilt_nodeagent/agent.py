@@ -23,6 +23,7 @@ from quilt_kube.listwatch import ListWatch
 from quilt_netlink import Address, KernelLike, Link, Monitor, MonitorLike, NetlinkError, Route
 from quilt_nodeagent.api.heartbeat import Heartbeat
 from quilt_nodeagent.api.status import StatusWriter
+from quilt_nodeagent.cni import LABELLED, CniFiles
 from quilt_nodeagent.config import Config
 from quilt_nodeagent.core.network import Network
 from quilt_nodeagent.core.overlay import Mark
@@ -126,8 +127,9 @@ class Agent:
 
     def _make_reports(self, version: str) -> None:
         """What tells: conditions, probes, metrics, and the QuiltNode's status."""
+        self.node.label_counts = self._config.cni.install == LABELLED
         facts = partial(self.view.status_facts, version)
-        self.report = Report(self, self._config.cni, lambda: self.status.changed())
+        self.report = Report(self, CniFiles(self._config.cni), lambda: self.status.changed())
         self.status = StatusWriter(self._client, self._config.node_name, facts, self.report.conditions)
 
     def _watches(self) -> list[ListWatch[Any]]:
@@ -146,7 +148,8 @@ class Agent:
 
     async def run(self) -> None:
         """Serve for ever; on cancellation everything in the kernel stays as it is."""
-        health = HealthServer(self.report.dead, self.report.unready, self.report.metrics)
+        documents = {path: read for feature in self.features for path, read in feature.documents.items()}
+        health = HealthServer(self.report.dead, self.report.unready, self.report.metrics, documents)
         port = await health.start(self._config.health_addr)
         log.info("agent_started", node=self._config.node_name, health_port=port)
         try:
@@ -187,6 +190,7 @@ class Agent:
             self.node_routes.want(item.spec.routes)
             self._tell_others_soon()
         self._look_at_underlay()
+        self.report.check()
 
     def _runtime_restored(self) -> None:
         self.reconciler.resync("runtime")
@@ -199,6 +203,7 @@ class Agent:
         if served is not None and self.view.learn_served(served):
             # At once: before the runtime is configured with another subnet than the one that its pods have.
             self._tell_others()
+        self._features_changed()
         self.report_soon()
 
     def _underlay_event(self, entry: Link | Address | Route, new: bool) -> None:

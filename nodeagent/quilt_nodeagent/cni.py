@@ -1,18 +1,24 @@
 """Installing the node's CNI: binaries and the configuration whose appearance makes the node Ready.
 
 The configuration is written once the node is in sync and kept from then on: removing it at a restart would
-leave running pods that cannot be deleted. Everything is written beside its place and renamed into it, for the
-kubelet may read at any moment.
+leave running pods that cannot be deleted. Where a label of the Node decides, it is removed with the label:
+another network's is there then. Everything is written beside its place and renamed into it, for the kubelet
+may read at any moment.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
+
+from quilt_crds.names import CNI_INSTALLED, CNI_LABEL, CNI_LABEL_VALUE
+from quilt_crds.wire import Condition, Node
 
 log = structlog.get_logger()
 
@@ -21,6 +27,10 @@ OURS = ("quilt-cni",)
 # Common plugins that other software may have installed, in its own version: never replaced.
 COMMON = ("loopback", "portmap", "bandwidth")
 _SUFFIXES = (".conf", ".conflist", ".json")
+# When the files are installed: everywhere, the configuration where the Node has the label, nowhere.
+ALWAYS, LABELLED, NEVER = INSTALL = ("always", "labelled", "never")
+# Seconds between looks at files that were right.
+_LOOK_AGAIN = 30.0
 
 
 class CniError(Exception):
@@ -32,7 +42,7 @@ class CniPaths:
     """Whence and whereto binaries are copied, where the configuration is, and the runtime's CNI socket.
 
     `name` is the configuration's file name: the container engine uses the first one in order of names.
-    Without `install` the files are brought by somebody else.
+    `install` is one of INSTALL.
     """
 
     source: Path
@@ -40,7 +50,7 @@ class CniPaths:
     configuration: Path
     socket: str
     name: str = CONFLIST
-    install: bool = True
+    install: str = ALWAYS
 
 
 def conflist(socket: str) -> bytes:
@@ -61,10 +71,11 @@ def conflist(socket: str) -> bytes:
     return json.dumps(document, indent=2).encode() + b"\n"
 
 
-def install(paths: CniPaths) -> list[str]:
+def install(paths: CniPaths, *, serve: bool = True) -> list[str]:
     """Bring binaries, then the configuration, to the host; return the names of what was written.
 
-    Raises CniError. Installing again writes nothing unless something differs or is gone.
+    Without `serve` the configuration is removed. Raises CniError. Installing again writes nothing unless
+    something differs or is gone.
     """
     written = []
     try:
@@ -76,13 +87,16 @@ def install(paths: CniPaths) -> list[str]:
                 continue
             if _write(target, (paths.source / name).read_bytes(), 0o755):
                 written.append(name)
-        if _write(paths.configuration / paths.name, conflist(paths.socket), 0o644):
+        target = paths.configuration / paths.name
+        if serve and _write(target, conflist(paths.socket), 0o644):
             written.append(paths.name)
-        _remove_renamed(paths)
+        removed = _remove_configurations(paths, but_named=serve)
     except OSError as error:
         raise CniError(f"CNI files cannot be installed: {error}.") from error
     if written:
         log.info("cni_installed", files=written)
+    if removed:
+        log.info("cni_configuration_removed", files=removed)
     return written
 
 
@@ -101,11 +115,84 @@ def foreign_first(configuration: Path, own: str = CONFLIST) -> str:
     )
 
 
-def _remove_renamed(paths: CniPaths) -> None:
-    """Remove what an agent wrote while the configuration had another name."""
-    for other in paths.configuration.glob("*.conflist"):
-        if other.name != paths.name and other.read_bytes() == conflist(paths.socket):
-            other.unlink()
+@dataclass
+class CniFiles:
+    """The files of this node, kept as they should be.
+
+    `installed` says whether they were so at the last look, `problem` and `foreign` are sentences on what is
+    in the way; `serve` is whether the configuration should be there, None while nobody knows.
+    """
+
+    paths: CniPaths
+    serve: bool | None = None
+    installed: bool = False
+    problem: str = ""
+    foreign: str = ""
+    _look_again: float = field(default=0.0, init=False)
+
+    def learn(self, node: Node | None) -> None:
+        """Take in whether new pods of this Node are Quilt's to serve."""
+        serve = self.serve
+        if self.paths.install != LABELLED:
+            serve = True
+        elif node is not None:
+            serve = node.metadata.labels.get(CNI_LABEL) == CNI_LABEL_VALUE
+        if serve != self.serve:
+            self.serve, self.installed = serve, False
+
+    async def ensure(self) -> bool:
+        """Install what is due; return whether there was anything to look at."""
+        # Passes may come many times a second; files of the host hardly ever change, and reading them costs.
+        if self.installed and time.monotonic() < self._look_again:
+            return False
+        self._look_again = time.monotonic() + _LOOK_AGAIN
+        try:
+            if self.paths.install != NEVER:
+                await asyncio.to_thread(install, self.paths, serve=bool(self.serve))
+            self.installed, problem = True, ""
+        except CniError as error:
+            self.installed, problem = False, str(error)
+        if problem and problem != self.problem:
+            log.warning("cni_not_installed", error=problem)
+        self.problem = problem
+        return True
+
+    def look_at_others(self) -> bool:
+        """Look at the names of others' files; return whether something else came of it than before."""
+        looked = self.serve and self.paths.install != NEVER
+        foreign = foreign_first(self.paths.configuration, self.paths.name) if looked else ""
+        if foreign == self.foreign:
+            return False
+        if foreign:
+            log.warning("cni_foreign_configuration", message=foreign)
+        self.foreign = foreign
+        return True
+
+    def condition(self) -> Condition | None:
+        """What the Node's label makes of them; None where no label decides, or it is not known."""
+        if self.paths.install != LABELLED or self.serve is None:
+            return None
+        if self.problem:
+            return Condition(CNI_INSTALLED, "False", "Problem", self.problem)
+        if not self.serve:
+            text = f"New pods get another network: the Node has no label {CNI_LABEL}={CNI_LABEL_VALUE}."
+            return Condition(CNI_INSTALLED, "False", "NotLabelled", text)
+        if not self.installed:
+            return Condition(CNI_INSTALLED, "False", "Waiting", "Written once the node is in sync.")
+        if self.foreign:
+            return Condition(CNI_INSTALLED, "False", "OtherFirst", self.foreign)
+        return Condition(CNI_INSTALLED, "True", "Labelled", "New pods get this network.")
+
+
+def _remove_configurations(paths: CniPaths, *, but_named: bool) -> list[str]:
+    """Remove what an agent wrote under another name, and unless `but_named` under this one; return names."""
+    removed = []
+    for path in paths.configuration.glob("*.conflist"):
+        named = path.name == paths.name
+        if (named and not but_named) or (not named and path.read_bytes() == conflist(paths.socket)):
+            path.unlink()
+            removed.append(path.name)
+    return removed
 
 
 def _write(target: Path, content: bytes, mode: int) -> bool:

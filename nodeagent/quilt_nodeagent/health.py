@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
@@ -19,15 +19,20 @@ _PATIENCE = 5.0
 _HANDOVER = 10.0
 _TEXT = "text/plain; charset=utf-8"
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
+_JSON = "application/json"
 
 
 @dataclass
 class HealthServer:
-    """Serves /healthz, /readyz and /metrics; `alive` and `ready` return what speaks against it."""
+    """Serves /healthz, /readyz and /metrics; `alive` and `ready` return what speaks against it.
+
+    `documents` are further ones, JSON by path.
+    """
 
     alive: Callable[[], Sequence[str]]
     ready: Callable[[], Sequence[str]]
     metrics: Callable[[], bytes]
+    documents: Mapping[str, Callable[[], bytes]] = field(default_factory=dict)
     _server: asyncio.Server | None = field(default=None, init=False)
 
     async def start(self, address: str, handover: float = _HANDOVER) -> int:
@@ -68,6 +73,8 @@ class HealthServer:
     def _answer(self, path: str) -> tuple[int, str, bytes]:
         if path == "/metrics":
             return 200, _METRICS, self.metrics()
+        if path in self.documents:
+            return 200, _JSON, self.documents[path]()
         if path in ("/healthz", "/readyz"):
             against = self.alive() if path == "/healthz" else self.ready()
             return (503 if against else 200), _TEXT, ("\n".join(against or ("ok",)) + "\n").encode()

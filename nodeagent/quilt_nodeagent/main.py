@@ -17,7 +17,7 @@ from prometheus_client import disable_created_metrics
 
 from quilt_crds.names import AGENT_HEALTH_PORT, DEFAULT_NETWORK
 from quilt_kube.access import AccessError
-from quilt_nodeagent.cni import CONFLIST, CniPaths
+from quilt_nodeagent.cni import ALWAYS, CONFLIST, INSTALL, CniPaths
 from quilt_nodeagent.config import Config
 from quilt_pim.core.config import ControlConfig
 from quilt_pim.flags import control_options
@@ -54,7 +54,11 @@ _PATH = click.Path(path_type=Path)
 @click.option("--cni-conf-dir", type=_PATH, default="/host/etc/cni/net.d", show_default=True)
 @click.option("--cni-conf-name", default=CONFLIST, show_default=True, help="File name of the configuration.")
 @click.option(
-    "--cni-install/--no-cni-install", default=True, show_default=True, help="Write plugins and configuration."
+    "--cni-install",
+    type=click.Choice(INSTALL),
+    default=ALWAYS,
+    show_default=True,
+    help="Write plugins and configuration; labelled: the configuration where the Node has a label.",
 )
 @click.option("--cni-src-dir", type=_PATH, default="/opt/quilt/cni", show_default=True)
 @click.option(

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import structlog
-
 from quilt_crds.wire import Condition
 from quilt_kube.listwatch import ListWatch
-from quilt_nodeagent import cni
 from quilt_nodeagent.api.heartbeat import Heartbeat
+from quilt_nodeagent.cni import CniFiles
 from quilt_nodeagent.core.conditions import Facts, conditions
 from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.executor.link import RuntimeLink
@@ -25,10 +22,7 @@ from quilt_nodeagent.noderoutes import NodeRoutes
 from quilt_nodeagent.reconcile import Reconciler
 from quilt_nodeagent.view import View
 
-log = structlog.get_logger()
-
-# Seconds between looks at CNI files that were right, and at the names of others' files.
-_LOOK_AGAIN = 30.0
+# Seconds between looks at the names of others' CNI files, and at the Node's label where it decides.
 _LOOK_AT_OTHERS = 5.0
 
 
@@ -49,27 +43,24 @@ class Parts(Protocol):
 
 @dataclass
 class Report:
-    """Draws conclusions from the parts of an agent; owns nothing but the state of the CNI files.
+    """Draws conclusions from the parts of an agent; owns nothing but the CNI files.
 
     `changed()` is called when conditions may have changed by what is found here.
     """
 
     parts: Parts
-    paths: cni.CniPaths
+    cni: CniFiles
     changed: Callable[[], None]
     heartbeat_task: asyncio.Task[None] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self._check = asyncio.Event()
-        self._installed = False
-        self._cni_problem = ""
-        self._foreign = ""
-        self._look_again = 0.0
         self._had_claim = ""
 
     def conditions(self) -> list[Condition]:
         """Conditions of this node's QuiltNode."""
-        return conditions(self._facts())
+        of_features = [found for feature in self.parts.features for found in feature.conditions()]
+        return [*conditions(self._facts()), *of_features]
 
     def dead(self) -> list[str]:
         """What speaks against being alive: only a restart helps against it."""
@@ -95,8 +86,8 @@ class Report:
             reasons.append(
                 parts.runtime.refusal or parts.runtime.error or "the runtime is not configured yet"
             )
-        if not self._installed:
-            reasons.append(self._cni_problem or "the CNI configuration is not written yet")
+        if not self.cni.installed:
+            reasons.append(self.cni.problem or "the CNI configuration is not written yet")
         return reasons
 
     def metrics(self) -> bytes:
@@ -106,7 +97,7 @@ class Report:
         return self.parts.metrics.render()
 
     def check(self) -> None:
-        """Tell that the node may have come in sync, so that the CNI files are due."""
+        """Tell that the node may have come in sync or have another label, so that the CNI files are due."""
         self._check.set()
 
     async def run(self) -> None:
@@ -116,9 +107,12 @@ class Report:
                 async with asyncio.timeout(_LOOK_AT_OTHERS):
                     await self._check.wait()
             self._check.clear()
-            self._look_at_others()
-            parts = self.parts
-            if parts.reconciler.in_sync and not parts.view.lacks_v6 and self._serves():
+            parts, cni = self.parts, self.cni
+            cni.learn(parts.view.node)
+            if cni.look_at_others():
+                self.changed()
+            ready = parts.reconciler.in_sync and not parts.view.lacks_v6 and self._serves()
+            if cni.serve is False or (cni.serve and ready):
                 await self._install()
 
     def _serves(self) -> bool:
@@ -127,41 +121,20 @@ class Report:
         return claim is not None and self.parts.runtime.serves(claim.cidr, second.cidr if second else "")
 
     async def _install(self) -> None:
-        # Passes may come many times a second; files of the host hardly ever change, and reading them costs.
-        if self._installed and time.monotonic() < self._look_again:
+        if not await self.cni.ensure():
             return
-        self._look_again = time.monotonic() + _LOOK_AGAIN
-        try:
-            if self.paths.install:
-                await asyncio.to_thread(cni.install, self.paths)
-            self._installed, problem = True, ""
-        except cni.CniError as error:
-            self._installed, problem = False, str(error)
-        if problem and problem != self._cni_problem:
-            log.warning("cni_not_installed", error=problem)
-        self._cni_problem = problem
         self.changed()
-        if problem:
+        if self.cni.problem:
             await asyncio.sleep(1.0)
             self.check()
-
-    def _look_at_others(self) -> None:
-        paths = self.paths
-        foreign = cni.foreign_first(paths.configuration, paths.name) if paths.install else ""
-        if foreign == self._foreign:
-            return
-        if foreign:
-            log.warning("cni_foreign_configuration", message=foreign)
-        self._foreign = foreign
-        self.changed()
 
     def _facts(self) -> Facts:
         parts = self.parts
         runtime, claim = parts.runtime, parts.view.claim
         self._had_claim = claim.cidr if claim else (self._had_claim or runtime.held_subnet)
         refusal = [f"The runtime refused: {runtime.refusal}"] if runtime.refusal else []
-        foreign = [self._foreign] if self._foreign else []
-        cni_problem = [self._cni_problem] if self._cni_problem else []
+        foreign = [self.cni.foreign] if self.cni.foreign else []
+        cni_problem = [self.cni.problem] if self.cni.problem else []
         problems = [problem for feature in parts.features for problem in feature.problems()]
         warnings = (*parts.view.warnings(), *parts.reconciler.warnings, *parts.host.warnings, *foreign)
         return Facts(
@@ -175,4 +148,5 @@ class Report:
             runtime_warnings=runtime.warnings,
             claim=claim.cidr if claim else "",
             had_claim=self._had_claim,
+            cni=self.cni.condition(),
         )

@@ -1,4 +1,4 @@
-"""The agent's process: the agent, and multicast beside it as its features."""
+"""The agent's process: the agent, and its features beside it: multicast, pods, probes of the paths."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import structlog
 
+from quilt_crds.names import LATENCY_PATH
 from quilt_kube.access import find, in_cluster
 from quilt_kube.aio import Client
 from quilt_multicast.keeper import Keeper
@@ -23,6 +24,10 @@ from quilt_nodeagent.executor.client import socket_beside
 from quilt_nodeagent.feature import Feature
 from quilt_pim.core.config import ControlConfig
 from quilt_pim.service import ControlService
+from quilt_pods.service import Host, NodePods
+from quilt_pods.service import Wanted as WantedOfPods
+from quilt_probes.service import Probes
+from quilt_probes.service import Wanted as ProbesWanted
 
 
 async def serve(config: Config, multicast_key: Path, control: ControlConfig) -> None:
@@ -43,6 +48,8 @@ async def serve(config: Config, multicast_key: Path, control: ControlConfig) -> 
             async with Client(access, agent="quilt-agent") as client:
                 agent = Agent(config, kernel, client, version("quilt-mesh"))
                 agent.features += multicast_features(agent, config.runtime_addr, multicast_key, control)
+                agent.features.append(pods_feature(agent, client, config.node_name))
+                agent.features.append(probes_feature(agent, config.node_name, client))
                 await agent.run()
     except asyncio.CancelledError:
         structlog.get_logger().info("agent_stopped", leaves="kernel state as it is")
@@ -67,6 +74,24 @@ def multicast_features(agent: Agent, runtime_addr: str, key: Path, config: Contr
     ]
 
 
+def pods_feature(agent: Agent, client: Client, node: str) -> Feature:
+    """The node's pods: their addresses published, and policies enforced."""
+    host = Host(
+        wanted=lambda: _wanted_of_pods(agent),
+        owner=lambda: agent.node.owner,
+        claims=agent.table.claims,
+        enforcing=lambda: agent.runtime.enforces_policies,
+        reported=agent.report_soon,
+    )
+    pods = NodePods(client, node, agent.runtime.client.channel, agent.metrics.registry, host)
+    return Feature(pods.run, pods.changed, pods.restored, lambda: pods.problems)
+
+
+def _wanted_of_pods(agent: Agent) -> WantedOfPods | None:
+    network = agent.view.network
+    return None if network is None else WantedOfPods(network.endpoints, network.policies)
+
+
 def _wanted(agent: Agent) -> Wanted | None:
     table, network = agent.table, agent.view.network
     if network is None or not table.complete:
@@ -75,3 +100,31 @@ def _wanted(agent: Agent) -> Wanted | None:
     claims = table.claims() if network.multicast.enabled else ()
     others = tuple(claim for claim in claims if claim.node != table.own_node)
     return Wanted(network.multicast, device, tuple(table.own), others)
+
+
+def probes_feature(agent: Agent, node: str, client: Client) -> Feature:
+    """Probes of the paths to peers, fed from the agent's tables."""
+    probes = Probes(
+        node,
+        lambda: _probes_wanted(agent),
+        client,
+        agent.metrics.registry,
+        interval=lambda: agent.network.heartbeat_interval,
+        reported=agent.report_soon,
+    )
+    return Feature(
+        probes.run,
+        probes.changed,
+        problems=lambda: probes.problems,
+        conditions=lambda: [probes.condition],
+        documents={LATENCY_PATH: probes.document},
+    )
+
+
+def _probes_wanted(agent: Agent) -> ProbesWanted | None:
+    network, underlay, table = agent.view.network, agent.view.underlay, agent.table
+    if network is None or underlay is None or not table.complete:
+        return None
+    mtu = network.device_mtu(underlay.mtu, underlay.host_ip.address)
+    ready = agent.reconciler.verified
+    return ProbesWanted(network.probes, ready, mtu, tuple(table.claims()))

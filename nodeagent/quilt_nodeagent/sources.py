@@ -33,6 +33,8 @@ log = structlog.get_logger()
 # Seconds between looks at the Node: nobody says when its addresses change. A watch would cost the API server
 # more than a thousand agents' reads.
 _NODE_AGAIN = 30.0
+# The same where a label of the Node decides about the CNI files, which is for as long as nodes move over.
+_LABEL_AGAIN = 5.0
 # So many nodes whose deleted claims are kept are looked at by the way.
 _KEPT_AT_ONCE = 3
 
@@ -125,7 +127,8 @@ class NetworkSource:
 class NodeSource:
     """Knows this node's Node and keeps its QuiltNode in existence; `changed_to` hears of new facts.
 
-    And it looks whether other nodes are gone whose deleted `claims` are kept.
+    And it looks whether other nodes are gone whose deleted `claims` are kept. With `label_counts` the Node is
+    read more often.
     """
 
     client: Client
@@ -133,6 +136,7 @@ class NodeSource:
     view: View
     claims: ClaimSource
     changed_to: Callable[[QuiltNode | None], None]
+    label_counts: bool = False
     _absent: bool = field(default=True, init=False)
     _events: int = field(default=0, init=False)
     _wake: asyncio.Event = field(default_factory=asyncio.Event, init=False)
@@ -167,13 +171,13 @@ class NodeSource:
     async def run(self) -> None:
         """Read the Node now and then, or when asked to, and create the QuiltNode when absent; for ever."""
         backoff = Backoff(0.5, 10.0)
-        waiting = ""
+        waiting, again = "", _LABEL_AGAIN if self.label_counts else _NODE_AGAIN
         while True:
             self._wake.clear()
             try:
                 await self._register()
                 backoff.reset()
-                waiting, pause = "", _NODE_AGAIN * random.uniform(0.8, 1.2)  # noqa: S311  spreads load
+                waiting, pause = "", again * random.uniform(0.8, 1.2)  # noqa: S311  spreads load
             except (ApiError, UnreachableError) as error:
                 pause = backoff.delay()
                 if str(error) != waiting:

@@ -219,6 +219,7 @@ class View:
             multicast_fast_leave=self.network.multicast.fast_leave,
             spoof_guard=self.network.spoof_guard,
             vni=self.network.vxlan.vni,
+            policies=self.network.policies,
         )
 
     def status_facts(self, version: str) -> QuiltNodeStatus:

@@ -24,6 +24,7 @@ from quilt_operator.audit import PATHS, Audit
 from quilt_operator.claim_watch import ClaimWatch
 from quilt_operator.heartbeats import Heartbeats
 from quilt_operator.network import NetworkReconciler
+from quilt_operator.policies.feature import Policies
 from quilt_operator.reconcile import NodeReconciler
 from quilt_operator.watching import Memo, Watches
 from quilt_operator.workqueue import Handler, Request, WorkQueue
@@ -80,6 +81,7 @@ class Leader:
         self._network = NetworkReconciler(
             self._world, client, self._heartbeats, self._events, options.namespace
         )
+        self._policies = Policies(client.prompt(), self._world, self._events, silence)
         self._handlers: dict[str, Handler] = {"node": nodes, "network": self._network}
         self._ready = asyncio.Event()
 
@@ -96,6 +98,7 @@ class Leader:
         ]
         if self._claims.age > _STALE_WATCH:
             wrong.append(f"the watch of {self._claims.name} is silent for {self._claims.age:.0f} s")
+        wrong += [f"the watch of {name} is silent" for name in self._policies.stale(_STALE_WATCH)]
         if self._heartbeats.blind:
             wrong.append("the leader's Lease is not renewed")
         if len(self._queue) and time.monotonic() - self._queue.progressed > _STUCK_QUEUE:
@@ -109,6 +112,7 @@ class Leader:
             metrics.WATCH_AGE.labels(plural).set(self._audit.age(plural))
         metrics.WATCH_AGE.labels(self._claims.name).set(self._claims.age)
         self._network.measure()
+        self._policies.measure()
         self._heartbeats.measure()
 
     async def run(self) -> None:
@@ -137,6 +141,7 @@ class Leader:
         self._look_at_all()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._heartbeats.run())
+            tasks.create_task(self._policies.run())
             for _ in range(_WORKERS):
                 tasks.create_task(self._queue.work(self._handlers))
 

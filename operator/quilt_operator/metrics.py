@@ -41,6 +41,14 @@ API_WRITES: Final = Counter(
     "quilt_operator_api_writes_total", "Writes to the API server by verb, resource and outcome.",
     ["verb", "resource", "code"],
 )  # fmt: skip
+PEERS: Final = Gauge(
+    "quilt_operator_peers", "Pods with an address, policies, their selectors, and addresses of QuiltPeers.",
+    ["what"],
+)  # fmt: skip
+PEERS_WAITING: Final = Gauge("quilt_operator_peers_waiting", "QuiltPeers that wait for being written.")
+PEERS_ERRORS: Final = Counter(
+    "quilt_operator_peers_errors_total", "Writes of QuiltPeers that failed and are tried again."
+)
 EVENTS_DROPPED: Final = Counter(
     "quilt_operator_events_dropped_total", "Kubernetes Events not sent because too many were due."
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import structlog
 
@@ -81,6 +81,10 @@ class Shelf(Generic[_V]):
         return [name for name, item in self.items.items() if name not in names and item.version <= version]
 
 
+ClaimFollower: TypeAlias = Callable[[str, QuiltSubnet | None], None]
+"""Called with the name and the new state of a claim, None for one that is gone."""
+
+
 class World:
     """Everything that was observed. `changed(node)` is called with the name of each node to look at."""
 
@@ -95,6 +99,7 @@ class World:
         """What lies in the network's ranges, as sentences for its condition."""
         self.services: tuple[str, ...] = ()
         """The Service networks: nothing is handed out while one overlaps the network's ranges."""
+        self._claim_follower: ClaimFollower | None = None
         self._changed = changed
         self._replanned = replanned
         self._shelves: dict[str, Shelf[Any]] = {
@@ -121,6 +126,13 @@ class World:
     def put_claim(self, claim: QuiltSubnet) -> None:
         """Enter the state of a claim."""
         self._enter(QUILTSUBNET.plural, claim)
+
+    def follow_claims(self, follower: ClaimFollower | None) -> None:
+        """Have `follower` called for all claims, and from now on for each that changes; None ends that."""
+        self._claim_follower = follower
+        if follower is not None:
+            for name, claim in self.claims.items.items():
+                follower(name, claim)
 
     def forget(self, plural: str, name: str, version: int) -> None:
         """Enter that an object is gone as of `version`."""
@@ -166,6 +178,8 @@ class World:
         elif plural == QUILTSUBNET.plural:
             if self.book is not None:
                 self.book.put(now) if now else self.book.remove(name)
+            if self._claim_follower is not None:
+                self._claim_follower(name, now)
             self._changed((now or before).node)
         elif name == self.network:
             self._plan(before, now)

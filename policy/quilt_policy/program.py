@@ -114,7 +114,12 @@ class AddressSet:
 
 @dataclass(frozen=True, slots=True, order=True)
 class PodName:
-    """Which pod: `uid` tells a pod from a later one of the same name."""
+    """Which pod: `uid` tells a pod from a later one of the same name.
+
+    Of a static pod the kubelet passes a uid of its own to CNI, 32 hexadecimal digits, which its mirror pod
+    has as annotation `kubernetes.io/config.mirror`. A uid that is no UUID is looked for under namespace and
+    name as well, so either may be announced.
+    """
 
     namespace: str
     name: str
@@ -125,7 +130,9 @@ class PodName:
 class Profile:
     """Which chains hold for a pod of this node; an empty name where nothing selects it in that direction.
 
-    A pod reaches itself, unless `judge_self` (a ClusterNetworkPolicy holds for it) has its chains asked.
+    A pod reaches itself and its own node, unless `judge_self` (a ClusterNetworkPolicy holds for it) has its
+    chains asked: of those the rules of NetworkPolicies then accept it whatever they say. What comes from the
+    pod's own node is never judged.
     """
 
     pod: PodName
@@ -136,7 +143,11 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """All that a node enforces; every chain and set that is named is there."""
+    """All that a node enforces; every chain and set that is named is there.
+
+    `pods` has every pod of the node that has an address of the mesh, those too that nothing selects: what is
+    not announced does not start, and where it runs it is cut off.
+    """
 
     chains: dict[str, Chain] = field(default_factory=dict)
     sets: dict[str, AddressSet] = field(default_factory=dict)

@@ -396,6 +396,7 @@ class ConfigureRequest(_message.Message):
     SUBNET_V6_FIELD_NUMBER: _builtins.int
     VNI_FIELD_NUMBER: _builtins.int
     SPOOF_GUARD_FIELD_NUMBER: _builtins.int
+    POLICIES_FIELD_NUMBER: _builtins.int
     mtu: _builtins.int
     """of pods and the bridge, in bytes"""
     vxlan_interface: _builtins.str
@@ -413,6 +414,8 @@ class ConfigureRequest(_message.Message):
     """of the overlay; another VNI on the port is nobody's business; 0: unchanged"""
     spoof_guard: _builtins.bool
     """whether pods are held to their own addresses; unset: they are"""
+    policies: _builtins.bool
+    """whether network policies are enforced (policy.proto); unset: they are not"""
     @_builtins.property
     def cluster_cidrs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """of both families: not masqueraded between each other"""
@@ -435,13 +438,19 @@ class ConfigureRequest(_message.Message):
         subnet_v6: _builtins.str = ...,
         vni: _builtins.int = ...,
         spoof_guard: _builtins.bool | None = ...,
+        policies: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_spoof_guard", b"_spoof_guard", "spoof_guard", b"spoof_guard"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_policies", b"_policies", "_spoof_guard", b"_spoof_guard", "policies", b"policies", "spoof_guard", b"spoof_guard"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_spoof_guard", b"_spoof_guard", "cluster_cidrs", b"cluster_cidrs", "mtu", b"mtu", "multicast", b"multicast", "multicast_fast_leave", b"multicast_fast_leave", "node_prefix_length", b"node_prefix_length", "overlay_sources", b"overlay_sources", "spoof_guard", b"spoof_guard", "subnet_v6", b"subnet_v6", "vni", b"vni", "vxlan_interface", b"vxlan_interface", "vxlan_port", b"vxlan_port"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_policies", b"_policies", "_spoof_guard", b"_spoof_guard", "cluster_cidrs", b"cluster_cidrs", "mtu", b"mtu", "multicast", b"multicast", "multicast_fast_leave", b"multicast_fast_leave", "node_prefix_length", b"node_prefix_length", "overlay_sources", b"overlay_sources", "policies", b"policies", "spoof_guard", b"spoof_guard", "subnet_v6", b"subnet_v6", "vni", b"vni", "vxlan_interface", b"vxlan_interface", "vxlan_port", b"vxlan_port"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__policies: _TypeAlias = _typing.Literal["policies"]  # noqa: Y015
+    _WhichOneofArgType__policies: _TypeAlias = _typing.Literal["_policies", b"_policies"]  # noqa: Y015
     _WhichOneofReturnType__spoof_guard: _TypeAlias = _typing.Literal["spoof_guard"]  # noqa: Y015
     _WhichOneofArgType__spoof_guard: _TypeAlias = _typing.Literal["_spoof_guard", b"_spoof_guard"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__policies) -> _WhichOneofReturnType__policies | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__spoof_guard) -> _WhichOneofReturnType__spoof_guard | None: ...
 
 Global___ConfigureRequest: _TypeAlias = ConfigureRequest  # noqa: Y015

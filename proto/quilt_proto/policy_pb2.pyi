@@ -307,6 +307,10 @@ Global___PodProfile: _TypeAlias = PodProfile  # noqa: Y015
 
 @_typing.final
 class PolicyProgram(_message.Message):
+    """A name of a chain or set has at most 20 characters of [a-z0-9_]. An `origin` has at most 128 characters, printable
+    ASCII without quotation marks and backslashes.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     CHAINS_FIELD_NUMBER: _builtins.int
@@ -335,6 +339,8 @@ Global___PolicyProgram: _TypeAlias = PolicyProgram  # noqa: Y015
 
 @_typing.final
 class PolicyChange(_message.Message):
+    """In which order its parts are is nobody's concern: what comes is there before what leaves is removed."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SETS_FIELD_NUMBER: _builtins.int
@@ -358,10 +364,12 @@ class PolicyChange(_message.Message):
 
     @_builtins.property
     def pods(self) -> _containers.RepeatedCompositeFieldContainer[Global___PodProfile]:
-        """announced, or changed"""
+        """announced, or changed; each pod of the node, selected or not"""
 
     @_builtins.property
-    def gone_pods(self) -> _containers.RepeatedCompositeFieldContainer[Global___PodName]: ...
+    def gone_pods(self) -> _containers.RepeatedCompositeFieldContainer[Global___PodName]:
+        """after their DISCONNECTED; one that still has an address is cut off"""
+
     @_builtins.property
     def gone_chains(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -464,9 +472,11 @@ class PodEvent(_message.Message):
     container_id: _builtins.str
     interface: _builtins.str
     address: _builtins.str
-    """IPv4"""
+    """IPv4; empty for WAITING"""
     @_builtins.property
-    def pod(self) -> Global___PodName: ...
+    def pod(self) -> Global___PodName:
+        """its uid is empty where an older release connected it; a static pod's is the kubelet's"""
+
     def __init__(
         self,
         *,

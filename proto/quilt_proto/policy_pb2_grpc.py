@@ -71,7 +71,9 @@ class PolicyServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchPods(self, request, context):
-        """First one event for each pod that has an address, then SYNCED, then what happens.
+        """First one event for each pod that has an address, and for each that waits for its profile; then SYNCED, then
+        what happens. Containers that nobody names (K8S_POD_* in CNI_ARGS) are passed over. A caller that reads too
+        slowly is disconnected (UNAVAILABLE): it calls again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,7 +38,10 @@ class PolicyStub:
     ChangePolicies: _grpc.UnaryUnaryMultiCallable[_policy_pb2.PolicyChange, _policy_pb2.PolicyAnswer]
     """A change of what was sent before, applied as a whole or not at all."""
     WatchPods: _grpc.UnaryStreamMultiCallable[_policy_pb2.WatchPodsRequest, _policy_pb2.PodEvent]
-    """First one event for each pod that has an address, then SYNCED, then what happens."""
+    """First one event for each pod that has an address, and for each that waits for its profile; then SYNCED, then
+    what happens. Containers that nobody names (K8S_POD_* in CNI_ARGS) are passed over. A caller that reads too
+    slowly is disconnected (UNAVAILABLE): it calls again.
+    """
 
 @_typing.type_check_only
 class PolicyAsyncStub(PolicyStub):
@@ -50,7 +53,10 @@ class PolicyAsyncStub(PolicyStub):
     ChangePolicies: _aio.UnaryUnaryMultiCallable[_policy_pb2.PolicyChange, _policy_pb2.PolicyAnswer]  # type: ignore[assignment]
     """A change of what was sent before, applied as a whole or not at all."""
     WatchPods: _aio.UnaryStreamMultiCallable[_policy_pb2.WatchPodsRequest, _policy_pb2.PodEvent]  # type: ignore[assignment]
-    """First one event for each pod that has an address, then SYNCED, then what happens."""
+    """First one event for each pod that has an address, and for each that waits for its profile; then SYNCED, then
+    what happens. Containers that nobody names (K8S_POD_* in CNI_ARGS) are passed over. A caller that reads too
+    slowly is disconnected (UNAVAILABLE): it calls again.
+    """
 
 class PolicyServicer(metaclass=_abc_1.ABCMeta):
     """Network policies on a node. What the messages mean is in policy/quilt_policy/program.py, field by field."""
@@ -77,6 +83,9 @@ class PolicyServicer(metaclass=_abc_1.ABCMeta):
         request: _policy_pb2.WatchPodsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_policy_pb2.PodEvent], _abc.AsyncIterator[_policy_pb2.PodEvent]]:
-        """First one event for each pod that has an address, then SYNCED, then what happens."""
+        """First one event for each pod that has an address, and for each that waits for its profile; then SYNCED, then
+        what happens. Containers that nobody names (K8S_POD_* in CNI_ARGS) are passed over. A caller that reads too
+        slowly is disconnected (UNAVAILABLE): it calls again.
+        """
 
 def add_PolicyServicer_to_server(servicer: PolicyServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

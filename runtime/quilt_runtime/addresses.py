@@ -11,10 +11,12 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import structlog
 
+from quilt_policy.program import PodName
 from quilt_runtime.core.errors import AddressTakenError, NoSubnetError, RequestError
 from quilt_runtime.core.ipam import (
     Allocation,
@@ -100,7 +102,7 @@ class Addresses:
             return True
 
     def allocate(
-        self, owner: Owner, network: str = "", wishes: Sequence[str] = ()
+        self, owner: Owner, network: str = "", wishes: Sequence[str] = (), pod: PodName | None = None
     ) -> tuple[Allocation, bool]:
         """Give the owner an address, recorded when this returns; (allocation, whether it is a new one).
 
@@ -117,7 +119,7 @@ class Addresses:
                         f"{owner.container_id}/{owner.interface} already has {held.address}"
                     )
                 return held, False
-            allocation = Allocation(owner, self._choose(self.subnet, wishes), network)
+            allocation = Allocation(owner, self._choose(self.subnet, wishes), network, pod)
             self._record(allocation)
             self._cursor = int(allocation.address)
             return allocation, True
@@ -125,6 +127,12 @@ class Addresses:
     def get(self, owner: Owner) -> Allocation | None:
         """Return what the owner holds."""
         return self._by_owner.get(owner)
+
+    def name(self, owner: Owner, pod: PodName) -> None:
+        """Say which pod an owner is that was recorded without a name; known until the end of the process."""
+        with self._lock:
+            if (held := self._by_owner.get(owner)) is not None and held.pod is None:
+                self._by_owner[owner] = replace(held, pod=pod)
 
     def holder(self, address: IPv4Address) -> Owner | None:
         """Return who holds an address."""

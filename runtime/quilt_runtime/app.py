@@ -10,11 +10,12 @@ import structlog
 from quilt_crds.names import BRIDGE_DEVICE
 from quilt_netlink import Kernel, NetlinkError
 from quilt_runtime.addresses import Addresses
-from quilt_runtime.core import firewall, guard
+from quilt_runtime.core import firewall, guard, policy
 from quilt_runtime.core.config import NodeConfig
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.nftables import removal
 from quilt_runtime.kernel import bridge, forward, nft
+from quilt_runtime.kernel.policytable import PolicyTable
 from quilt_runtime.kernel.routes import RouteExecutor
 from quilt_runtime.metrics import Metrics
 from quilt_runtime.network import NodeNetwork
@@ -66,6 +67,7 @@ class Runtime:
         runtime = cls(store, addresses, network, RouteExecutor(), metrics)
         try:
             network.free_dead()
+            network.learn_names()
             network.ensure()
         except (RequestError, NetlinkError, StateError) as error:
             # Kept among the network's problems, and tried again.
@@ -114,6 +116,8 @@ def _remove_rules() -> list[str]:
         if nft.listing(family):
             nft.apply(removal(family))
             removed.append(f"nftables table {family} quilt")
+    if PolicyTable().remove():
+        removed.append(f"nftables table {policy.FAMILY} {policy.TABLE}")
     if forward.remove():
         removed.append("accept rules in FORWARD of iptables-nft")
     return removed

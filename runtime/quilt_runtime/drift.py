@@ -16,6 +16,7 @@ import structlog
 
 from quilt_crds.names import BRIDGE_DEVICE
 from quilt_netlink import Address, BridgePort, Change, Event, Link, Monitor, Netconf, NftTable, Overrun
+from quilt_runtime.core import policy
 from quilt_runtime.core.ipam import veth_address
 from quilt_runtime.core.nftables import TABLE
 from quilt_runtime.kernel.nft import made_here
@@ -99,6 +100,7 @@ class DriftRepair:
     def _take(self, event: Event) -> None:
         match event:
             case Overrun():
+                self._network.policies.touched()
                 self._areas |= set(AREAS)
             case Change(entry=Link(name=name) | BridgePort(name=name)) if _is_managed(name):
                 self._links.add(name)
@@ -108,6 +110,9 @@ class DriftRepair:
                 self._areas.add("sysctls")
             case Change(entry=NftTable(name=name)) if name in TABLES:
                 self._areas |= {"nftables", "guard", "forward"}
+            case Change(entry=NftTable(name=policy.TABLE)):
+                self._network.policies.touched()
+                self._areas.add("policies")
             case _:
                 return
         self._woken.set()

@@ -19,18 +19,22 @@ from quilt_crds.names import BRIDGE_DEVICE
 from quilt_netlink import Kernel, MulticastKernel
 from quilt_runtime.addresses import Addresses
 from quilt_runtime.core import firewall
+from quilt_runtime.core.cni import pod_of_alias
 from quilt_runtime.core.config import NodeConfig
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.firewall import Firewall
 from quilt_runtime.core.ipam import Allocation, Network, gateway_address, veth_address
+from quilt_runtime.core.policy import Ground
 from quilt_runtime.guard import BridgeGuard
 from quilt_runtime.kernel import bridge, forward, nft, snooping, sysctls
 from quilt_runtime.kernel.table import FirewallTable
+from quilt_runtime.podfeed import PodFeed
+from quilt_runtime.policies import Policies
 from quilt_runtime.state import Store
 
 log = structlog.get_logger()
 
-AREAS = ("sysctls", "guard", "links", "nftables", "forward")
+AREAS = ("sysctls", "guard", "links", "nftables", "policies", "forward")
 """What can be wrong, in the order in which it is put right."""
 
 
@@ -52,6 +56,8 @@ class NodeNetwork:
         self._configured = bool(held)
         self._table = FirewallTable()
         self.guard = BridgeGuard(addresses, lambda: self.config.spoof_guard)
+        self.feed = PodFeed(addresses.held)
+        self.policies = Policies(addresses, self.feed, lambda: self.config.policies, self._ground)
         self._busy: set[str] = set()
         self.problems: dict[str, str] = {}
 
@@ -153,8 +159,20 @@ class NodeNetwork:
             case "nftables":
                 wanted = Firewall(self.config, self._addresses.subnet, self._addresses.subnet6)
                 return self._table.write(wanted, read=read)
+            case "policies":
+                return self.policies.ensure(read=read)
             case _:
                 return forward.ensure() if self._addresses.subnet else []
+
+    def _ground(self) -> Ground | None:
+        """Return what rules of policies depend on, None without a subnet."""
+        subnet, subnet6 = self._addresses.subnet, self._addresses.subnet6
+        if subnet is None:
+            return None
+        cidrs, cidrs6 = tuple(self.config.cluster_cidrs_v4), tuple(self.config.cluster_cidrs_v6)
+        if subnet6 is None:
+            return Ground(subnet.prefixlen, cidrs or (subnet,))
+        return Ground(subnet.prefixlen, cidrs or (subnet,), cidrs6 or (subnet6,), subnet6.prefixlen)
 
     def _ensure_links(self, names: Collection[str] | None) -> list[str]:
         subnet = self._addresses.subnet
@@ -212,7 +230,18 @@ class NodeNetwork:
 
         for freed in self._addresses.forget_vanished(exists, also_owned=also_owned):
             self.guard.dismiss(freed.host_interface)
+            self.policies.dismiss(freed)
+            self.feed.disconnected(freed)
             log.info("address_freed", address=str(freed.address), reason="its interface is gone")
+
+    def learn_names(self) -> None:
+        """Name the pods that an older release recorded, by their interfaces' aliases."""
+        with MulticastKernel.open() as kernel:
+            for held in self._addresses.held():
+                if held.network and held.pod is None:
+                    pod = pod_of_alias(kernel.alias(held.host_interface) or "")
+                    if pod is not None:
+                        self._addresses.name(held.owner, pod)
 
     def recover(self) -> None:
         """Take from the kernel what a lost database knew: the subnet from the bridge, addresses from the

@@ -24,6 +24,7 @@ from typing import Any
 
 import structlog
 
+from quilt_policy.program import PodName
 from quilt_runtime.core.ipam import Allocation, Owner
 
 log = structlog.get_logger()
@@ -43,7 +44,13 @@ _PUT_META = "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)"
 
 # By name, as a later release may have added some.
 _SELECT = "SELECT container_id, interface, address, network FROM allocations"
-_INSERT = "INSERT INTO allocations (container_id, interface, address, network) VALUES (?, ?, ?, ?)"
+LATER_COLUMNS = ("pod_namespace", "pod_name", "pod_uid")
+"""Columns since the first release: one before them passes them over, and leaves them empty."""
+_SELECT_ALL = _SELECT.replace("network", "network, pod_namespace, pod_name, pod_uid")
+_INSERT = """
+INSERT INTO allocations (container_id, interface, address, network, pod_namespace, pod_name, pod_uid)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
 _NOT_A_DATABASE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
@@ -91,8 +98,7 @@ class Store:
     def allocations(self) -> list[Allocation]:
         """Return all allocations."""
         with self._lock:
-            rows = self._connection.execute(_SELECT)
-            return [Allocation(Owner(row[0], row[1]), IPv4Address(row[2]), row[3]) for row in rows]
+            return [_allocation(*row) for row in self._connection.execute(_SELECT_ALL)]
 
     def insert(self, allocation: Allocation, forget: Iterable[Owner] = ()) -> None:
         """Record an allocation, that the next search begins behind it, and that others have none any more.
@@ -100,7 +106,9 @@ class Store:
         Raises StateError.
         """
         owner, address = allocation.owner, int(allocation.address)
-        row = (owner.container_id, owner.interface, address, allocation.network)
+        pod = allocation.pod or PodName("", "", "")
+        had = (owner.container_id, owner.interface, address, allocation.network)
+        row = (*had, pod.namespace, pod.name, pod.uid)
         self._write(
             [
                 *map(_deletion, forget),
@@ -150,6 +158,10 @@ class Store:
             connection.execute("SELECT key, value FROM meta LIMIT 0")
         except sqlite3.OperationalError as error:
             raise _ForeignError(str(error)) from error
+        held = {row[1] for row in connection.execute("PRAGMA table_info(allocations)")}
+        for column in LATER_COLUMNS:
+            if column not in held:
+                connection.execute(f"ALTER TABLE allocations ADD COLUMN {column} TEXT NOT NULL DEFAULT ''")
 
     def _set_aside(self, error: Exception) -> None:
         kept = self.path.with_name(f"{FILE}.unreadable-{int(time.time())}")
@@ -164,6 +176,11 @@ def _is_lost(error: sqlite3.DatabaseError) -> bool:
     """Whether the file itself is at fault, so that nothing can be had from it."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
     return isinstance(error, _ForeignError) or code & 0xFF in _NOT_A_DATABASE
+
+
+def _allocation(container_id: str, interface: str, address: int, network: str, *pod: str) -> Allocation:
+    named = PodName(*pod) if all(pod[:2]) else None
+    return Allocation(Owner(container_id, interface), IPv4Address(address), network, named)
 
 
 def _deletion(owner: Owner) -> Statement:

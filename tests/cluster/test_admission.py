@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from quilt_crds.names import (
     AGENT_FIELD_MANAGER,
+    EVENT,
     LEASE_NAMESPACE,
     OPERATOR_FIELD_MANAGER,
+    QUILTENDPOINTS,
     QUILTNETWORK,
     QUILTNODE,
     QUILTSUBNET,
@@ -63,6 +66,23 @@ def test_an_agent_describes_its_own_node_and_renews_its_own_lease(agent: Api, pl
     held = agent.request("PUT", f"{LEASES}/worker-1", held).ok()
     held["metadata"]["ownerReferences"] = [owner(agent)]
     agent.request("PUT", f"{LEASES}/worker-1", held).ok()
+
+
+def test_an_agent_publishes_the_endpoints_of_its_own_node_alone(plane: ControlPlane) -> None:
+    """A stolen token cannot say which addresses pods of another node have."""
+    agent = plane.agent("worker-1")
+
+    def endpoints(node: str, named: str = "") -> Json:
+        pod = {"uid": "u", "namespace": "default", "name": "web", "address": "10.42.1.7"}
+        return thing(QUILTENDPOINTS, node, spec={"node": named or node, "pods": 1, "endpoints": [pod]})
+
+    agent.apply(QUILTENDPOINTS.path("worker-1"), endpoints("worker-1"), AGENT_FIELD_MANAGER).ok()
+    other = agent.apply(QUILTENDPOINTS.path("worker-2"), endpoints("worker-2"), AGENT_FIELD_MANAGER)
+    other.refused(403, "quiltendpoints, not worker-2")
+    named = agent.apply(
+        QUILTENDPOINTS.path("worker-1"), endpoints("worker-1", "worker-2"), AGENT_FIELD_MANAGER
+    )
+    named.refused(422, "metadata.name must be spec.node")
 
 
 def owner(api: Api, node: str = "worker-1") -> Json:
@@ -199,6 +219,35 @@ def test_an_agent_may_not_decide_what_is_the_administrators(
     other = plane.agent("worker-9")
     body = thing(QUILTNODE, "worker-9", spec=spec)
     other.create(QUILTNODE.path() + "?dryRun=All", body).refused(403, "belong to the administrator")
+
+
+def event(node: str, **changed: Any) -> Json:
+    """An Event as the agent writes it about what its probes find."""
+    return {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {"name": f"{node}.path-failing.1", "namespace": "default"},
+        "eventTime": "2026-01-01T00:00:00.000000Z",
+        "reportingController": "quilt.io/agent",
+        "reportingInstance": node,
+        "action": "PathFailing",
+        "reason": "PathFailing",
+        "type": "Warning",
+        "regarding": {"apiVersion": QUILTNODE.api, "kind": "QuiltNode", "name": node},
+        **changed,
+    }
+
+
+def test_an_agent_writes_events_about_its_own_node_alone(agent: Api) -> None:
+    path = EVENT.path(namespace="default")
+    agent.create(path, event("worker-1")).ok()
+    agent.create(path, event("worker-1")).refused(409, "already exists")
+    agent.create(path, event("worker-2")).refused(403, "may only write its own events, not worker-2")
+    words = "may only write Events about its QuiltNode"
+    other = {"apiVersion": "v1", "kind": "Node", "name": "worker-1"}
+    agent.create(path, event("worker-1", regarding=other)).refused(403, words)
+    agent.create(path, event("worker-1", reportingController="kubelet")).refused(403, words)
+    agent.create(EVENT.path(namespace=NAMESPACE), event("worker-1")).refused(403, "cannot create")
 
 
 def test_a_token_that_names_no_node_writes_nothing(plane: ControlPlane) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from quilt_crds.definitions import DEFINITIONS
 from quilt_crds.names import API_VERSION, LEASE_NAMESPACE, QUILTNETWORK, QUILTNODE, QUILTSUBNET
 from quilt_devcluster import DevclusterError
 from tests.support.controlplane import CHART, NAMESPACE, ControlPlane, Json, claim, control_plane, thing
@@ -107,7 +108,7 @@ def test_row_25_the_documented_removal_of_the_crds_does_not_hang(
     plane: ControlPlane, installed: Json
 ) -> None:
     plane.cluster.helm("uninstall", "quilt", "-n", NAMESPACE, "--wait", "--timeout", "60s")
-    names = [resource.crd_name for resource in (QUILTNETWORK, QUILTNODE, QUILTSUBNET)]
+    names = [definition.resource.crd_name for definition in DEFINITIONS]
     plane.cluster.kubectl("delete", "crd", *names, "--timeout=60s")
     eventually(lambda: API_VERSION not in plane.cluster.kubectl("api-versions"), "it is served no longer")
 

@@ -136,6 +136,27 @@ class AgentBehaviour(DriftBehaviour, NodeRouteBehaviour, UnderlayBehaviour):
         await rig.stop()
         assert written.exists(), "a restart of the agent stops no pod from being deleted"
 
+    async def test_a_label_of_the_node_decides_about_its_cni_configuration(
+        self, rig: Rig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("quilt_nodeagent.sources._LABEL_AGAIN", 0.05)
+        written = rig.folder / "conf" / CONFLIST
+        rig.cni = replace(rig.cni, install="labelled")
+        await mesh(rig, 2)
+        await eventually(lambda: rig.condition("CNIInstalled").get("reason") == "NotLabelled")
+        assert not written.exists()
+        assert rig.agent.report.unready() == []
+        rig.node(**{"quilt.io/cni": "quilt"})
+        await eventually(lambda: rig.condition("CNIInstalled").get("status") == "True")
+        assert written.exists()
+        rig.node()
+        await eventually(lambda: rig.condition("CNIInstalled").get("status") == "False")
+        assert not written.exists()
+        await rig.stop()
+        rig.cni = replace(rig.cni, install="always")
+        await rig.start()
+        await eventually(lambda: written.exists() and not rig.condition("CNIInstalled"))
+
     async def test_row_24_a_dead_peer_makes_nobody_unready(self, rig: Rig) -> None:
         await mesh(rig, 2, 3)
         before = len(rig.runtime.configured)

@@ -193,7 +193,7 @@ def nodes() -> Iterator[Case]:
     )  # fmt: skip
     yield case("runtime.masquerade", False, (NODE, f"{RUNTIME} args", "--no-masquerade"))
     yield case(
-        "cni.install", False, (NODE, f"{AGENT} args", "--no-cni-install"),
+        "cni.install", "never", (NODE, f"{AGENT} args", "--cni-install=never"),
         (NODE, f"{POD} volumes cni-bin", ABSENT), (NODE, f"{AGENT} volumeMounts cni-conf", ABSENT),
         alone=True,
     )  # fmt: skip

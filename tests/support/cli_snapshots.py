@@ -15,6 +15,7 @@ from quilt_crds.wire import (
     Node,
     NodeAddress,
     NodeInfo,
+    NodeMeta,
     NodeSpec,
     NodeStatus,
     QuiltNode,
@@ -75,7 +76,7 @@ def kube_node(
         conditions=(Condition("Ready", "True"),),
         node_info=NodeInfo(kernel, operating_system=system),
     )
-    return Node(Meta(f"n{index}"), NodeSpec(pod_cidrs), status)
+    return Node(NodeMeta(f"n{index}"), NodeSpec(pod_cidrs), status)
 
 
 def pod(index: int, **fields: Any) -> SystemPod:

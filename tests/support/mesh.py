@@ -218,7 +218,7 @@ class Mesh:
                 if target == source:
                     continue
                 count = reports[source.ip]["sent"][target.ip]
-                arrived = set(reports[target.ip]["received"].get(source.ip, ()))
+                arrived = set(reports[target.ip]["named"].get(source.name, ()))
                 result.sent[source.name, target.name] = count
                 result.missing[source.name, target.name] = [n for n in range(count) if n not in arrived]
         return not any(result.missing.values())

@@ -6,6 +6,8 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby, pairwise
+from operator import itemgetter
 from pathlib import Path
 
 from markdown_it import MarkdownIt
@@ -78,3 +80,23 @@ def blocks(language: str) -> Iterator[tuple[Path, str]]:
         for token in rendered(page.read_text()):
             if token.type == "fence" and token.info.strip() == language:
                 yield page, token.content
+
+
+def page_block(page: Path, language: str) -> str:
+    """The first code block of a language on a page."""
+    fences = (token for token in rendered(page.read_text()) if token.type == "fence")
+    return next(token.content for token in fences if token.info.strip() == language)
+
+
+def section(page: Path, heading: str) -> Iterator[tuple[str, str]]:
+    """Language and text of a section's code blocks, in their order; those of one language at a time."""
+    current, blocks = "", []
+    tokens = rendered(page.read_text())
+    for before, token in pairwise(tokens):
+        if before.type == "heading_open":
+            current = token.content
+        elif token.type == "fence" and current == heading:
+            blocks.append((token.info.strip(), token.content))
+    assert blocks, f"{page.name} has no commands below {heading!r}"
+    for language, group in groupby(blocks, key=itemgetter(0)):
+        yield language, "".join(text for _, text in group)

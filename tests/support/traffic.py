@@ -3,7 +3,8 @@
 Standard library alone. `GET /` answers the pod's name, `GET /bulk` a megabyte; `POST
 /start?peers=A,B&rate=200` begins to send sequence-numbered datagrams to each peer; `POST /stop` ends it;
 `POST /reset` forgets what was counted; `GET /report` tells what was sent to and received from whom: {"sent":
-{peer: count}, "errors": {text: count}, "received": {peer: [sequence number]}}.
+{peer: count}, "errors": {text: count}, "received": {peer: [sequence number]}, "named": {name: [sequence
+number]}}: by the address that sent them, and by the pod's name, which is in each, as a node may translate.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 PORT_UDP = 7000
 PORT_HTTP = 8080
 BULK = 1 << 20
+NAME = os.environ.get("POD_NAME", socket.gethostname())
 
 
 class Flows:
@@ -32,6 +34,7 @@ class Flows:
         self.sent: dict[str, int] = {}
         self.errors: dict[str, int] = {}
         self.received: dict[str, dict[int, float]] = {}
+        self.named: dict[str, set[int]] = {}
         self.sending = threading.Event()
         self.sender: threading.Thread | None = None
         threading.Thread(target=self._receive, daemon=True).start()
@@ -40,6 +43,7 @@ class Flows:
         self.sent = {}
         self.errors = {}
         self.received = {}
+        self.named = {}
 
     def start(self, peers: list[str], rate: int) -> None:
         self.sent = dict.fromkeys(peers, 0)
@@ -56,7 +60,7 @@ class Flows:
         due = time.monotonic()
         while self.sending.is_set():
             for peer in peers:
-                payload = struct.pack("!Qd", self.sent[peer], time.time())
+                payload = struct.pack("!Qd", self.sent[peer], time.time()) + NAME.encode()
                 self.sent[peer] += 1
                 try:
                     self.socket.sendto(payload, (peer, PORT_UDP))
@@ -70,10 +74,12 @@ class Flows:
             payload, (peer, _) = self.socket.recvfrom(2048)
             number, sent_at = struct.unpack("!Qd", payload[:16])
             self.received.setdefault(peer, {})[number] = sent_at
+            self.named.setdefault(payload[16:].decode(errors="replace"), set()).add(number)
 
     def report(self) -> dict[str, object]:
         received = {peer: sorted(numbers) for peer, numbers in self.received.items()}
-        return {"sent": self.sent, "errors": self.errors, "received": received}
+        named = {name: sorted(numbers) for name, numbers in self.named.items()}
+        return {"sent": self.sent, "errors": self.errors, "received": received, "named": named}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -84,7 +90,7 @@ class Handler(BaseHTTPRequestHandler):
             return self._answer(json.dumps(self.flows.report()))
         if urlsplit(self.path).path == "/bulk":
             return self._answer("x" * BULK)
-        return self._answer(os.environ.get("POD_NAME", socket.gethostname()))
+        return self._answer(NAME)
 
     def do_POST(self) -> None:
         url = urlsplit(self.path)

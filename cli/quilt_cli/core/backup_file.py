@@ -16,7 +16,8 @@ from quilt_cli.core.finding import StoppedError
 from quilt_cli.core.known_fields import Schema, unknown
 from quilt_crds.base import InvalidObjectError
 from quilt_crds.cidrs import check_cidr
-from quilt_crds.definitions import DEFINITIONS, Definition
+from quilt_crds.definition import Definition
+from quilt_crds.definitions import DEFINITIONS
 from quilt_crds.names import (
     API_VERSION,
     DEFAULT_NETWORK,
@@ -32,7 +33,9 @@ from quilt_crds.wire import QuiltSubnet
 from quilt_kube.listwatch import convert
 from quilt_kube.request import Json
 
-_DEFINITIONS = {definition.resource.kind: definition for definition in DEFINITIONS}
+_DEFINITIONS = {
+    definition.resource.kind: definition for definition in DEFINITIONS if definition.resource in KINDS
+}
 # Of many mistakes the first ones: they tend to be one.
 _SHOWN = 10
 

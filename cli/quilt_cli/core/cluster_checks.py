@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from quilt_cli.core import mesh_findings
+from quilt_cli.core.beside_flannel import ANNOTATION
 from quilt_cli.core.cluster_facts import ClusterFacts
 from quilt_cli.core.finding import Finding, fail, ok, unknown, warn
 from quilt_cli.core.node_checks import major_minor, overlaps
@@ -15,22 +16,29 @@ from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET, VERSION
 # CIDR functions in CEL, selectable fields of CRDs, tokens that name their node.
 MINIMUM = (1, 32)
 _KINDS = (QUILTNETWORK, QUILTNODE, QUILTSUBNET)
-# Written by Flannel to each Node that it serves, also by one that is part of the kubelet's program (k3s).
-_FLANNEL = "flannel.alpha.coreos.com/backend-type"
 _NAMED = 5
 
 
 def before(
-    facts: ClusterFacts, cidrs: Sequence[str], prefix_length: int = DEFAULT_PREFIX_LENGTH
+    facts: ClusterFacts,
+    cidrs: Sequence[str],
+    prefix_length: int = DEFAULT_PREFIX_LENGTH,
+    *,
+    beside_flannel: bool = False,
 ) -> list[Finding]:
-    """What to know before an install with these clusterCIDRs, cut into subnets of `prefix_length`."""
-    return [*_anytime(facts, cidrs, installed=False), *_pods_fit(facts, prefix_length), *_kernels(facts)]
+    """What to know before an install with these clusterCIDRs, cut into subnets of `prefix_length`.
+
+    With `beside_flannel` a Flannel is not in the way; what it gives out is judged elsewhere.
+    """
+    anytime = _anytime(facts, cidrs, installed=False, beside_flannel=beside_flannel)
+    return [*anytime, *_pods_fit(facts, prefix_length), *_kernels(facts)]
 
 
-def after(facts: ClusterFacts, cidrs: Sequence[str]) -> list[Finding]:
-    """Whether an install is complete and well."""
+def after(facts: ClusterFacts, cidrs: Sequence[str], *, beside_flannel: bool = False) -> list[Finding]:
+    """Whether an install is complete and well; `beside_flannel` as before one."""
     well = ok("mesh", "mesh", f"{len(facts.mesh.mesh_nodes)} nodes, none with a problem")
-    return [*_anytime(facts, cidrs, installed=True), *(mesh_findings.of(facts.mesh) or [well])]
+    anytime = _anytime(facts, cidrs, installed=True, beside_flannel=beside_flannel)
+    return [*anytime, *(mesh_findings.of(facts.mesh) or [well])]
 
 
 def standing(facts: ClusterFacts) -> list[Finding]:
@@ -38,12 +46,15 @@ def standing(facts: ClusterFacts) -> list[Finding]:
     return [*_version(facts), *_crds(facts, installed=True), *_rollouts(facts)]
 
 
-def _anytime(facts: ClusterFacts, cidrs: Sequence[str], *, installed: bool) -> list[Finding]:
+def _anytime(
+    facts: ClusterFacts, cidrs: Sequence[str], *, installed: bool, beside_flannel: bool
+) -> list[Finding]:
+    others = _foreign(facts, installed=installed, beside_flannel=beside_flannel)
     return [
         *_version(facts),
         *_crds(facts, installed=installed),
         *(_rollouts(facts) if installed else ()),
-        *_foreign(facts, installed=installed),
+        *others,
         *_overlaps(facts, cidrs),
         *_pod_security(facts),
     ]
@@ -81,25 +92,28 @@ def _crds(facts: ClusterFacts, *, installed: bool) -> Iterator[Finding]:
         yield ok("crds", "CustomResourceDefinitions", f"{len(facts.crds)} of quilt.io/{VERSION}")
 
 
-def _foreign(facts: ClusterFacts, *, installed: bool) -> Iterator[Finding]:
+def _foreign(facts: ClusterFacts, *, installed: bool, beside_flannel: bool) -> Iterator[Finding]:
     if facts.foreign is None:
         yield unknown("foreign-network", "DaemonSets", "they may not be read with these rights")
         return
-    for item in facts.foreign:
+    foreign = [item for item in facts.foreign if not (beside_flannel and "flannel" in item.name)]
+    for item in foreign:
         yield fail(
             "foreign-network",
             f"DaemonSet {item.namespace}/{item.name}",
             f"it {item.why}: two pod networks give out addresses that do not know of each other",
             f"kubectl -n {item.namespace} delete daemonset {item.name}; then clean /etc/cni/net.d",
         )
-    if facts.foreign:
+    if foreign:
         return
     built_in = [
         f"{node.name} ({node.status.node_info.kubelet_version or 'a kubelet'})"
         for node in facts.nodes or ()
-        if _FLANNEL in node.metadata.annotations
+        if ANNOTATION in node.metadata.annotations
     ]
-    if built_in:
+    if beside_flannel:
+        yield ok("foreign-network", "DaemonSets", "no other pod network than Flannel")
+    elif built_in:
         message = f"Flannel without a DaemonSet, as k3s has it built in, serves {some(built_in)}"
         todo = (
             "start k3s with --flannel-backend=none --disable-network-policy, then remove the annotations "

@@ -24,6 +24,7 @@ from quilt_crds.names import (
     NODE_COMPONENT,
     NODE_DAEMONSET,
     OPERATOR_COMPONENT,
+    PEERS_REACHABLE,
     PENDING,
     PODS_FIT,
     READY,
@@ -41,6 +42,8 @@ from quilt_crds.wire_network import QuiltNetworkSpec
 _DESCRIBE = f"kubectl describe quiltnetwork {DEFAULT_NETWORK}"
 # Of the last free subnets, below which share to say so.
 _FEW = 0.1
+# Nodes that are named for paths that fail.
+_NAMED = 3
 
 
 def of(snapshot: Snapshot) -> list[Finding]:
@@ -54,6 +57,7 @@ def of(snapshot: Snapshot) -> list[Finding]:
         *_network(snapshot),
         *_claims(snapshot),
         *(item for node in snapshot.mesh_nodes for item in _mesh_node(node, snapshot)),
+        *_paths(snapshot),
         *_missing(snapshot),
         *_foreign(snapshot),
     ]
@@ -183,6 +187,21 @@ def _conditions(node: QuiltNode, pod: SystemPod | None, snapshot: Snapshot) -> I
     synced = node.condition(DATAPLANE_IN_SYNC)
     if synced and (synced.status, synced.reason) == ("True", "Warning"):
         yield warn("dataplane-warning", about, synced.text, f"quiltctl check node   (on {node.name})")
+
+
+def _paths(snapshot: Snapshot) -> Iterator[Finding]:
+    """Pairs and directions that fail, by the first nodes that say so: of one outage many may."""
+    found = [
+        (node.name, held.text)
+        for node in snapshot.mesh_nodes
+        if node.status.phase == UP and not node.has(AGENT_UNRESPONSIVE)
+        if (held := node.condition(PEERS_REACHABLE)) and held.status == "False"
+    ]
+    for name, text in found[:_NAMED]:
+        yield fail("paths-failing", f"QuiltNode {name}", text, "quiltctl latency")
+    if len(found) > _NAMED:
+        message = f"{len(found) - _NAMED} more nodes report paths that fail"
+        yield fail("paths-failing", "mesh", message, "quiltctl latency")
 
 
 def _missing(snapshot: Snapshot) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from quilt_crds.names import AGENT_FIELD_MANAGER, QUILTNODE, wire_name
+from quilt_crds.names import AGENT_CONDITIONS, AGENT_FIELD_MANAGER, QUILTNODE, wire_name
 from quilt_crds.wire import Condition, QuiltNodeStatus, find_condition
 from quilt_kube.aio import Client
 from quilt_kube.backoff import Backoff
@@ -108,7 +108,11 @@ class StatusWriter:
         return {name: getattr(facts, name) for name in _FACTS if name not in self._left_out}
 
     def _differs(self, held: QuiltNodeStatus) -> bool:
-        for condition in self.conditions():
+        wanted = self.conditions()
+        own = {condition.type for condition in held.conditions} & {*AGENT_CONDITIONS}
+        if not own <= {condition.type for condition in wanted}:
+            return True
+        for condition in wanted:
             before = find_condition(held.conditions, condition.type)
             if before is None or condition.settled(before, before.last_transition_time) != before:
                 return True

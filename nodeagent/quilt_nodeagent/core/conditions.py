@@ -18,7 +18,7 @@ class Facts:
     """What the conditions are made of; `problems` and `warnings` are sentences, the worst first.
 
     `claim` is this node's own subnet, empty without one; `had_claim` whether it ever had one, in this life or
-    by what the runtime still serves.
+    by what the runtime still serves. `cni` is the condition of the CNI files, where a label decides.
     """
 
     listed: bool = False
@@ -31,11 +31,13 @@ class Facts:
     runtime_warnings: Sequence[str] = ()
     claim: str = ""
     had_claim: str = ""
+    cni: Condition | None = None
 
 
 def conditions(facts: Facts) -> list[Condition]:
     """Return all conditions that the agent owns, in a fixed order."""
-    return [_dataplane(facts), _runtime(facts), _claim(facts)]
+    by_label = [facts.cni] if facts.cni is not None else []
+    return [_dataplane(facts), _runtime(facts), _claim(facts), *by_label]
 
 
 def _dataplane(facts: Facts) -> Condition:

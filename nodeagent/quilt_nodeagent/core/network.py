@@ -21,7 +21,7 @@ class Network:
     """Settings of one mesh; times in seconds.
 
     `prefix_length` is that of every node's IPv4 subnet, 0 where Kubernetes hands them out: then each node's
-    is as long as its podCIDR.
+    is as long as its podCIDR. `endpoints` are to be published, `policies` enforced.
     """
 
     cluster_cidrs: tuple[str, ...] = DEFAULT_CLUSTER_CIDRS
@@ -33,6 +33,9 @@ class Network:
     prefix_length: int = 24
     spoof_guard: bool = True
     underlay: UnderlaySpec = NO_CHOICE
+    endpoints: bool = True
+    policies: bool = False
+    probes: bool = True
 
     @property
     def overlay(self) -> Overlay:
@@ -67,6 +70,9 @@ def read_network(spec: Mapping[str, Any]) -> Network:
         prefix_length=0 if read.ipam.mode == "kubernetes" else read.node_prefix_length,
         spoof_guard=read.spoof_guard,
         underlay=read.underlay,
+        endpoints=read.publishes_endpoints,
+        policies=read.policy.enabled,
+        probes=read.probes.enabled,
     )
 
 

@@ -80,6 +80,7 @@ class NodeSettings(Struct, frozen=True):
     multicast_fast_leave: bool = True
     spoof_guard: bool = True
     vni: int = 0
+    policies: bool = False
 
     def but_sources(self, other: NodeSettings) -> bool:
         """Whether the two differ in nothing but the overlay's sources."""

@@ -81,6 +81,12 @@ class RuntimeLink:
         confirmed = (self._confirmed_settings, self.confirmed_subnet)
         return self.reachable and self._settings is not None and not self.refusal and wanted == confirmed
 
+    @property
+    def enforces_policies(self) -> bool:
+        """Whether the runtime is there and was configured to enforce policies."""
+        confirmed = self._confirmed_settings
+        return self.reachable and confirmed is not None and confirmed.policies
+
     def serves(self, subnet: str, subnet_v6: str = "") -> bool:
         """Whether the runtime is there and took these subnets; an empty second one asks for IPv4 alone.
 

@@ -54,7 +54,7 @@ from quilt_operator import metrics
 USER_AGENT = "quilt-operator"
 CHART_FIELD_MANAGER = "quilt-chart"
 # More than there are workers and watches.
-_CONNECTIONS = 48
+_CONNECTIONS = 64
 # Seconds. A server that hangs is noticed by a pause, however long a list may take.
 _LONG = {"total": 120.0, "sock_read": 20.0}
 # Seconds. News waits this long at most for being noticed; verdicts are in tens of seconds.
@@ -81,9 +81,10 @@ class Client(aio.Client):
         access: Access,
         connections: ApiClient | None = None,
         fence: Fence | None = None,
+        every: float = _EVERY,
     ) -> None:
         """Make one; with a `fence` it writes while that holds alone."""
-        super().__init__(access, agent=USER_AGENT, every=_EVERY)
+        super().__init__(access, agent=USER_AGENT, every=every)
         self._long = _LONG
         self._fence = fence
         self._refused = False
@@ -92,6 +93,10 @@ class Client(aio.Client):
     def fenced(self, fence: Fence) -> Client:
         """Return a client of the same connections that writes while the leader's Lease is held alone."""
         return Client(self.access, self._api, fence)
+
+    def prompt(self) -> Client:
+        """Return a client of the same connections that reads streams at once, not a few times a second."""
+        return Client(self.access, self._api, self._fence, every=0.0)
 
     async def close(self) -> None:
         """Close all connections."""

@@ -42,6 +42,7 @@ class About:
     kind: str
     name: str
     uid: str = ""
+    api: str = API_VERSION
 
 
 @dataclass
@@ -119,7 +120,7 @@ class EventRecorder:
             type=type_,
             note=message[:1024],
             regarding={
-                "apiVersion": API_VERSION,
+                "apiVersion": about.api,
                 "kind": about.kind,
                 "name": about.name,
                 "uid": about.uid,

@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 
+from quilt_runtime.announcements import MOST_WAITING
 from quilt_runtime.app import Runtime
 from quilt_runtime.cni.verbs import Request, execute
 from quilt_runtime.core import cni
@@ -27,7 +28,8 @@ log = structlog.get_logger()
 
 MAX_REQUEST = 4 << 20  # GC of a full node with long ids is 60 KB
 MAX_DESCRIPTORS = 2
-WORKERS = 16
+WORKERS = 16 + MOST_WAITING
+"""Threads, beside those that wait for policies: DEL always finds one of the 16."""
 BACKLOG = 512  # containerd may start every pod of a node at once
 TIMEOUT_S = 10.0  # for the request to arrive and the answer to leave
 

@@ -61,15 +61,19 @@ def execute(runtime: Runtime, request: Request) -> Document | None:
 def add(runtime: Runtime, request: Request, config: Config) -> Document:
     """Give the pod an address and an interface."""
     owner = cni.parse_owner(request.environment)
+    runtime.network.policies.announcements.wait(owner, cni.pod_name(request.environment))
     with runtime.addresses.connecting(owner):
         return _connect(runtime, request, config, owner)
 
 
 def _connect(runtime: Runtime, request: Request, config: Config, owner: Owner) -> Document:
     netns, inside = _descriptors(request)
-    allocation, new = runtime.addresses.allocate(owner, config.name, config.addresses)
-    spec = _spec(runtime, allocation, config)
+    pod_name = cni.pod_name(request.environment)
+    allocation, new = runtime.addresses.allocate(owner, config.name, config.addresses, pod_name)
+    runtime.network.feed.connected(allocation)
     try:
+        runtime.network.policies.admit(allocation)
+        spec = _spec(runtime, allocation, config)
         with (
             runtime.network.working_on(spec.host_interface),
             MulticastKernel.open() as host,
@@ -77,13 +81,16 @@ def _connect(runtime: Runtime, request: Request, config: Config, owner: Owner) -
         ):
             bridge = _bridge(runtime, host)
             runtime.network.guard.admit(spec.port)
+            runtime.network.policies.settle()
             defaults = pods.connect(host, pod, netns, bridge, spec)
             if alias := cni.pod_alias(request.environment):
                 host.set_alias(spec.host_interface, alias)
     except BaseException:
         if new:
-            runtime.network.guard.dismiss(spec.host_interface)
+            runtime.network.guard.dismiss(allocation.host_interface)
             runtime.addresses.release_gone(owner)
+            runtime.network.policies.dismiss(allocation)
+            runtime.network.feed.disconnected(allocation)
         raise
     log.info("pod_connected", container=owner.container_id, address=str(spec.address))
     sandbox = request.environment.get("CNI_NETNS", "")
@@ -179,6 +186,8 @@ def _disconnect(runtime: Runtime, allocation: Allocation) -> None:
         pods.remove(host, name)
     runtime.network.guard.dismiss(name)
     runtime.addresses.release_gone(allocation.owner)
+    runtime.network.policies.dismiss(allocation)
+    runtime.network.feed.disconnected(allocation)
     log.info("pod_disconnected", container=allocation.owner.container_id, address=str(allocation.address))
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
+from quilt_policy.program import PodName
 from quilt_runtime.core.ipam import Owner, host_route
 from quilt_runtime.core.pod import PodSpec, default_route
 
@@ -32,6 +33,8 @@ NEEDS_IPV6 = "ipv6"
 CONTAINER_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]{0,255}")
 INTERFACE = re.compile(r"[^\s/:]{1,15}")
 NAMESPACE = re.compile(r"[a-z0-9-]{1,63}")
+POD = re.compile(r"[a-z0-9.-]{1,253}")
+UID = re.compile(r"[a-zA-Z0-9-]{0,64}")
 ALIAS_MAX = 254
 MAC = re.compile(r"([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}")
 
@@ -120,6 +123,23 @@ def pod_alias(environment: Mapping[str, str]) -> str:
     return (
         text[:ALIAS_MAX] if NAMESPACE.fullmatch(namespace) and text.isascii() and text.isprintable() else ""
     )
+
+
+def pod_name(environment: Mapping[str, str]) -> PodName | None:
+    """Return the pod as Kubernetes names it in CNI_ARGS; None where nobody does, or in no valid form."""
+    arguments = _arguments(environment)
+    return _pod(*(arguments.get(f"K8S_POD_{part}", "") for part in ("NAMESPACE", "NAME", "UID")))
+
+
+def pod_of_alias(alias: str) -> PodName | None:
+    """Return the pod that an interface's alias names (see `pod_alias`), whose uid nobody knows."""
+    namespace, _, name = alias.partition("/")
+    return _pod(namespace, name, "")
+
+
+def _pod(namespace: str, name: str, uid: str) -> PodName | None:
+    valid = NAMESPACE.fullmatch(namespace) and POD.fullmatch(name) and UID.fullmatch(uid)
+    return PodName(namespace, name, uid) if valid else None
 
 
 def result(config: Config, spec: PodSpec, bridge: Document, sandbox: str, defaults: Set[int]) -> Document:

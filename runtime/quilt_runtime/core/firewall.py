@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
-from quilt_crds.names import BRIDGE_DEVICE, MULTICAST_PORT
+from quilt_crds.names import BRIDGE_DEVICE, MULTICAST_PORT, PROBES_PORT
 from quilt_netlink.nftsets import SetChange
 from quilt_runtime.core import guard
 from quilt_runtime.core.config import NodeConfig
@@ -111,7 +111,12 @@ def _overlay(wanted: Firewall) -> list[str]:
     redirect = f'oifname "{BRIDGE_DEVICE}" icmpv6 type nd-redirect drop'
     return [
         # Before connection tracking, and before others' raw rules: a zone of theirs keeps a packet tracked.
-        *base_chain("untracked_prerouting", "prerouting priority raw - 10", f"{wanted.overlay} notrack"),
+        *base_chain(
+            "untracked_prerouting",
+            "prerouting priority raw - 10",
+            f"{wanted.overlay} notrack",
+            *_probes(wanted.subnet),
+        ),
         *base_chain("untracked_output", "output priority raw - 10", f"{wanted.overlay} notrack"),
         # Peers alone, and no pod that claims to be one; where no peer is known, nobody.
         *chain(
@@ -126,6 +131,18 @@ def _overlay(wanted: Firewall) -> list[str]:
         # A redirect would lead pods around the node and so around Services; for IPv6 there is no switch.
         *(base_chain("output", "output priority filter - 10", redirect) if wanted.subnet6 else []),
     ]
+
+
+def _probes(subnet: IPv4Network | None) -> list[str]:
+    """Drop what a pod sends to where agents await each other's probes: the first address of a node's subnet.
+
+    Whatever address it claims to have, and before it is tracked: so many could come that a node misses its
+    peers' and calls their paths broken.
+    """
+    if subnet is None:
+        return []
+    first = f"ip daddr @cluster_v4 ip daddr & {subnet.hostmask} == 0.0.0.0"
+    return [f'iifname "{BRIDGE_DEVICE}" udp dport {PROBES_PORT} {first} drop']
 
 
 def _postrouting(wanted: Firewall, *, fib: bool) -> list[str]:

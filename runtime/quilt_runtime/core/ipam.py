@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from quilt_crds.names import POD_INTERFACE_PREFIX
+from quilt_policy.program import PodName
 from quilt_runtime.core.errors import AddressTakenError, ExhaustedError, RequestError
 
 Ip = IPv4Address | IPv6Address
@@ -32,11 +33,15 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """One address of one owner; `network` is the CNI network's name, empty for one that no CNI asked for."""
+    """One address of one owner; `network` is the CNI network's name, empty for one that no CNI asked for.
+
+    `pod` is None where nobody named it. Its uid is empty where a release recorded it that knew no uids.
+    """
 
     owner: Owner
     address: IPv4Address
     network: str = ""
+    pod: PodName | None = None
 
     @property
     def host_interface(self) -> str:

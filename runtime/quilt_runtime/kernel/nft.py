@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from quilt_runtime.core.errors import RequestError
@@ -25,12 +26,12 @@ class NftError(RequestError):
     retryable = True
 
 
-def apply(*transactions: str) -> None:
+def apply(*transactions: str, table: str = TABLE) -> None:
     """Commit transactions in order, up to one that is refused; raises NftError with nft's own words."""
     for transaction in transactions:
         done = _run(["-f", "-"], transaction)
         if done.returncode != 0:
-            raise NftError(f"nft refused the table {TABLE}: {done.stderr.strip()[:500]}")
+            raise NftError(f"nft refused the table {table}: {done.stderr.strip()[:500]}")
 
 
 def accepts(transaction: str) -> bool:
@@ -44,15 +45,15 @@ def made_here(port: int) -> bool:
     return since is not None and time.monotonic() - since < RECENT_S
 
 
-def listing(family: str = "inet", *options: str) -> str:
+def listing(family: str = "inet", *options: str, table: str = TABLE) -> str:
     """Return one of our tables without counters, empty where it does not exist."""
-    done = _run(["--stateless", *options, "list", "table", family, TABLE], "")
+    done = _run(["--stateless", *options, "list", "table", family, table], "")
     return done.stdout if done.returncode == 0 else ""
 
 
-def entries(what: str, *where: str) -> list[Any]:
+def entries(what: str, *where: str, options: Sequence[str] = ()) -> list[Any]:
     """Return what `nft -j list WHAT WHERE…` has under "nftables", empty where there is no such thing."""
-    done = _run(["-j", "list", what, *where], "")
+    done = _run(["-j", *options, "list", what, *where], "")
     found: list[Any] = json.loads(done.stdout)["nftables"] if done.returncode == 0 and done.stdout else []
     return found
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,31 +50,35 @@ class Call:
     failed: Callable[[Any, str], Message] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """What a method does whose response is a stream; what it raises ends the stream with its text."""
+
+    work: Callable[[Runtime, Any], AsyncIterator[Message]]
+
+
 def generic_handler(
-    service: ServiceDescriptor, calls: Mapping[str, Call], runtime: Runtime
+    service: ServiceDescriptor, calls: Mapping[str, Call | Stream], runtime: Runtime
 ) -> grpc.GenericRpcHandler[Any, Any]:
     """Return what a server needs to serve a service by the calls that have its methods' names."""
-    handlers = {
-        method.name: _Method(method, calls[method.name], runtime).handler() for method in service.methods
-    }
+    handlers = {method.name: _handler(method, calls[method.name], runtime) for method in service.methods}
     return grpc.method_handlers_generic_handler(service.full_name, handlers)
 
 
+def _handler(
+    method: MethodDescriptor, call: Call | Stream, runtime: Runtime
+) -> grpc.RpcMethodHandler[Any, Any]:
+    if isinstance(call, Stream):
+        return _Streamed(method, runtime).handler(call)
+    return _Answered(method, runtime).handler(call)
+
+
 class _Method:
-    def __init__(self, method: MethodDescriptor, call: Call, runtime: Runtime) -> None:
+    def __init__(self, method: MethodDescriptor, runtime: Runtime) -> None:
         self._method = method
         self._request_class = GetMessageClass(method.input_type)
         self._response_class = GetMessageClass(method.output_type)
-        self._call = call
         self._runtime = runtime
-        self._turn = asyncio.Lock()
-
-    def handler(self) -> grpc.RpcMethodHandler[Any, Any]:
-        return grpc.unary_unary_rpc_method_handler(
-            self._serve,
-            request_deserializer=self._read,
-            response_serializer=self._response_class.SerializeToString,
-        )
 
     def _read(self, data: bytes) -> Message | str:
         """Return the request, or what is wrong with it, which is the answer."""
@@ -85,6 +89,41 @@ class _Method:
         except DecodeError:
             what = f"not a {self._method.input_type.full_name} in protobuf, whose texts are UTF-8"
             return f"The request is {what}"
+
+    async def _refuse(self, context: Any, code: grpc.StatusCode, text: str) -> Message:
+        """Answer with the text: as a status where the response has no field for it."""
+        if "error" not in self._method.output_type.fields_by_name:
+            await context.abort(code, text)
+        return self._response_class(error=text)
+
+
+class _Streamed(_Method):
+    def handler(self, stream: Stream) -> grpc.RpcMethodHandler[Any, Any]:
+        async def serve(request: Message | str, context: Any) -> AsyncIterator[Message]:
+            if isinstance(request, str):
+                await self._refuse(context, grpc.StatusCode.INVALID_ARGUMENT, request)
+                return
+            try:
+                async for message in stream.work(self._runtime, request):
+                    yield message
+            except RequestError as error:
+                log.info("rpc_refused", method=self._method.name, reason=str(error))
+                await self._refuse(context, grpc.StatusCode.UNAVAILABLE, str(error))
+
+        return grpc.unary_stream_rpc_method_handler(
+            serve, request_deserializer=self._read, response_serializer=self._response_class.SerializeToString
+        )
+
+
+class _Answered(_Method):
+    def handler(self, call: Call) -> grpc.RpcMethodHandler[Any, Any]:
+        self._call = call
+        self._turn = asyncio.Lock()
+        return grpc.unary_unary_rpc_method_handler(
+            self._serve,
+            request_deserializer=self._read,
+            response_serializer=self._response_class.SerializeToString,
+        )
 
     async def _serve(self, request: Message | str, context: Any) -> Message:
         begun = time.perf_counter()
@@ -117,9 +156,3 @@ class _Method:
             self._runtime.metrics.rpcs.labels(method=method).observe(time.perf_counter() - begun)
         self._runtime.metrics.rpc_failures.labels(method=method).inc()
         return text
-
-    async def _refuse(self, context: Any, code: grpc.StatusCode, text: str) -> Message:
-        """Answer with the text: as a status where the response has no field for it."""
-        if "error" not in self._method.output_type.fields_by_name:
-            await context.abort(code, text)
-        return self._response_class(error=text)

@@ -33,6 +33,7 @@ def allocate(runtime: Runtime, request: pb.AllocateIpRequest) -> pb.AllocateIpRe
 def release(runtime: Runtime, request: pb.ReleaseIpRequest) -> None:
     """Free what an owner holds; nothing held is success."""
     for freed in runtime.addresses.release([_owner(request.container_id, request.interface)]):
+        runtime.network.feed.disconnected(freed)
         log.info("address_released", container=request.container_id, address=str(freed.address))
 
 

@@ -30,6 +30,7 @@ def configure(runtime: Runtime, request: pb.ConfigureRequest) -> None:
             multicast=request.multicast,
             fast_leave=request.multicast_fast_leave,
             spoof_guard=request.spoof_guard if request.HasField("spoof_guard") else True,
+            policies=request.policies,
         )
     )
     if refused:

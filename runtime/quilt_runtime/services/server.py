@@ -5,6 +5,8 @@ Plain on loopback; with certificates every TCP address is mutual TLS, loopback t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import grpc
 import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -12,23 +14,26 @@ from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection_pb2_grpc
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
-from quilt_proto import node_pb2, runtime_pb2
+from quilt_proto import node_pb2, policy_pb2, runtime_pb2
 from quilt_runtime.app import Runtime, Settings
 from quilt_runtime.core.errors import RequestError
-from quilt_runtime.services import contract, ipam, node_config, route_table
-from quilt_runtime.services.answer import RECEIVED_AT_MOST, generic_handler
+from quilt_runtime.services import contract, ipam, node_config, policy, route_table
+from quilt_runtime.services.answer import RECEIVED_AT_MOST, Call, Stream, generic_handler
 from quilt_runtime.services.sockets import SocketFile, joined
 
 log = structlog.get_logger()
 
 SERVICES = tuple(
-    service for module in (runtime_pb2, node_pb2) for service in module.DESCRIPTOR.services_by_name.values()
+    service
+    for module in (runtime_pb2, node_pb2, policy_pb2)
+    for service in module.DESCRIPTOR.services_by_name.values()
 )
-CALLS = {
+CALLS: Mapping[str, Mapping[str, Call | Stream]] = {
     "QuiltRuntime": contract.CALLS,
     "RouteTable": route_table.CALLS,
     "Ipam": ipam.CALLS,
     "NodeConfig": node_config.CALLS,
+    "Policy": policy.CALLS,
 }
 NAMES = tuple(service.full_name for service in SERVICES)
 STANDARD = ("grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection")
@@ -59,6 +64,7 @@ class GrpcServer:
     def __init__(self, runtime: Runtime, settings: Settings) -> None:
         self._server = grpc.aio.server(options=OPTIONS)
         self._health = HealthServicer()
+        self._feed = runtime.network.feed
         self._file = SocketFile(settings.socket_dir / "runtime.sock")
         self._register(runtime)
         with self._file.binding(SOCKET_UMASK) as path:
@@ -87,6 +93,7 @@ class GrpcServer:
         """Refuse new calls, let running ones end."""
         await self._health.enter_graceful_shutdown()
         self._file.remove()
+        self._feed.close()
         await self._server.stop(DRAIN_S)
 
     def _register(self, runtime: Runtime) -> None:

@@ -21,7 +21,6 @@ from quilt_cli.core.objects import Workload
 from quilt_cli.core.restore import Plan, Step, plan
 from quilt_cli.core.snapshot import Snapshot
 from quilt_cli.main import cli
-from quilt_crds.definitions import DEFINITIONS
 from quilt_crds.names import QUILTNODE, QUILTSUBNET, claim_name
 from quilt_crds.wire import Meta, QuiltNode, QuiltNodeSpec, QuiltSubnet
 from quilt_crds.wire_network import QuiltNetwork
@@ -32,7 +31,7 @@ from tests.support import cli_snapshots as some
 from tests.support.cli_fakeapi import FakeApi
 
 ROOT = Path(__file__).parents[3]
-NETWORK, NODES, CLAIMS = (one.resource.path() for one in DEFINITIONS)
+NETWORK, NODES, CLAIMS = (one.path() for one in backups.KINDS)
 SPEC = {"clusterCIDRs": ["10.42.0.0/16"], "nodePrefixLength": 24}
 OPERATOR = Workload("Deployment", "quilt-system", "quilt-operator", 2, 2, 2)
 STOPPED = replace(OPERATOR, wanted=0, updated=0, ready=0)

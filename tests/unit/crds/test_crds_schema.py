@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from quilt_crds.definitions import DEFINITIONS, Definition
+from quilt_crds.definition import Definition
+from quilt_crds.definitions import DEFINITIONS
 from quilt_crds.generate import ROOT, TEMPLATES, VALUES_SCHEMA, main
 from quilt_crds.quiltnetwork import QuiltNetworkSpec
 from quilt_crds.schema import schema_at
@@ -69,7 +70,8 @@ def test_every_schema_is_structural_and_bounded(definition: Definition) -> None:
             continue
         assert part["type"] in {"object", "array", "string", "integer", "boolean"}, path
         if part["type"] == "array":
-            assert part["maxItems"] <= 64, path
+            # No rule looks into a node's list of pods.
+            assert part["maxItems"] <= (4096 if path == ".spec.endpoints" else 64), path
         if part["type"] == "string" and path not in (".apiVersion", ".kind"):
             assert part.keys() & {"maxLength", "enum"} or part.get("format") == "date-time", path
 
@@ -96,7 +98,7 @@ def test_subresources_columns_and_selectable_fields() -> None:
 
 
 def test_lists_merge_by_key_under_server_side_apply() -> None:
-    network, node, _ = DEFINITIONS
+    network, node, *_ = DEFINITIONS
     conditions = schema_at(schema_of(node), "status.conditions")
     assert conditions["x-kubernetes-list-map-keys"] == ["type"]
     assert schema_at(schema_of(network), "spec.clusterCIDRs")["x-kubernetes-list-type"] == "set"
@@ -110,6 +112,8 @@ def test_lists_merge_by_key_under_server_side_apply() -> None:
         ("QuiltSubnet", "mesh", "Releasing needs releasedAt"),
         ("QuiltSubnet", "mesh.hostIP", "must be an IP address in canonical form"),
         ("QuiltNetwork", "spec.underlay.cidrs", "must be canonical CIDRs without host bits"),
+        ("QuiltEndpoints", "", "metadata.name must be spec.node"),
+        ("QuiltEndpoints", "spec", "pods must be the number of endpoints"),
         ("QuiltNode", "spec.subnet", "must be a canonical CIDR without host bits"),
         ("QuiltNode", "spec.hostIP", "must be an IP address in canonical form"),
         ("QuiltNode", "status.hostIP", "must be an IP address in canonical form"),
@@ -127,6 +131,21 @@ def test_what_is_malformed_is_refused_by_the_api_server_with_words(kind: str, pa
 def test_a_member_of_a_bridge_is_the_mac_of_a_network_card(mac: str, fits: bool) -> None:
     route = schema_at(schema_of(DEFINITIONS[1]), "spec.routes")["items"]
     assert bool(re.search(schema_at(route, "bridgeMember")["pattern"], mac)) is fits
+
+
+@pytest.mark.parametrize(
+    ("address", "fits"),
+    [
+        ("10.42.1.7", True),
+        ("255.0.0.255", True),
+        ("10.42.1.256", False),
+        ("010.42.1.7", False),
+        ("::1", False),
+    ],
+)
+def test_an_endpoint_has_an_ipv4_address(address: str, fits: bool) -> None:
+    endpoint = schema_at(schema_of(DEFINITIONS[3]), "spec.endpoints")["items"]
+    assert bool(re.search(schema_at(endpoint, "address")["pattern"], address)) is fits
 
 
 def test_the_defaults_of_the_crd_are_those_of_the_model() -> None:

@@ -8,9 +8,9 @@ from typing import Any, get_args, get_origin
 import msgspec
 import pytest
 
-from quilt_crds import wire, wire_network
+from quilt_crds import wire, wire_network, wire_policy
 from quilt_crds.definitions import DEFINITIONS
-from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET
+from quilt_crds.names import QUILTENDPOINTS, QUILTNETWORK, QUILTNODE, QUILTPEERS, QUILTSUBNET
 from quilt_crds.quiltnetwork import QuiltNetworkSpec
 from quilt_crds.wire import Condition, Node, find_condition
 
@@ -19,6 +19,8 @@ TYPES = {str: "string", int: "integer", bool: "boolean"}
 ROOTS = {
     QUILTSUBNET.kind: (wire.QuiltSubnet, ""),
     QUILTNODE.kind: (wire.QuiltNode, ""),
+    QUILTENDPOINTS.kind: (wire_policy.QuiltEndpoints, ""),
+    QUILTPEERS.kind: (wire_policy.QuiltPeers, ""),
     QUILTNETWORK.kind: (wire_network.QuiltNetwork, ""),
     "spec of QuiltNetwork": (wire_network.QuiltNetworkSpec, "spec"),
 }

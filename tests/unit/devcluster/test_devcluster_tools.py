@@ -10,6 +10,7 @@ import pytest
 
 from quilt_devcluster import binaries, hostpackages, paths, shell
 from quilt_devcluster.errors import DevclusterError
+from quilt_devcluster.netpol import NETPOL
 from quilt_devcluster.tools import BY_PROGRAM, KUBERNETES_VERSION, TOOLS, Tool
 
 
@@ -45,7 +46,7 @@ def test_key_follows_the_flags(tool: Tool, change: dict[str, object]) -> None:
     assert dataclasses.replace(tool, **change).key() != tool.key()  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
+@pytest.mark.parametrize("tool", [*TOOLS, NETPOL], ids=lambda tool: tool.name)
 def test_every_program_is_a_tool_of_its_module(tool: Tool) -> None:
     text = (tool.module / "go.mod").read_text()
     for package in tool.programs.values():
@@ -58,6 +59,10 @@ def test_kubernetes_reports_the_version_that_is_pinned() -> None:
     tool = BY_PROGRAM["kubelet"]
     assert f"k8s.io/kubernetes v{KUBERNETES_VERSION}" in (tool.module / "go.mod").read_text()
     assert any(f"gitVersion=v{KUBERNETES_VERSION}" in flag for flag in tool.go_flags())
+
+
+def test_the_tests_of_policies_are_those_of_the_kubernetes_that_runs() -> None:
+    assert f"k8s.io/kubernetes v{KUBERNETES_VERSION}" in (NETPOL.module / "go.mod").read_text()
 
 
 def test_runc_supports_seccomp() -> None:

@@ -80,7 +80,14 @@ def test_every_event_is_on_the_page() -> None:
     """Those that are no condition's: the page lists them apart, each phase by itself."""
     others = PAGE.partition("The others:")[2].partition("## Findings")[0]
     phases = {f"Phase{phase}" for phase in (names.PENDING, names.UP, names.DOWN)}
-    wanted = {"HandEditUndone", names.SUBNET_ALLOCATED, names.RELEASING, *phases}
+    wanted = {
+        "HandEditUndone",
+        "PathFailing",
+        "PathRecovered",
+        names.SUBNET_ALLOCATED,
+        names.RELEASING,
+        *phases,
+    }
     assert set(re.findall(r"^\| `(\w+)` \|", others, re.MULTILINE)) == wanted
 
 

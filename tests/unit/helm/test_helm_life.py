@@ -56,6 +56,37 @@ def test_the_operator_may_create_the_key_of_multicast_and_read_no_secret(helm: H
         assert ("--multicast-secret=quilt-multicast" in operator["containers"][0]["args"]) == creates
 
 
+def test_policies_alone_let_pods_and_policies_be_read(helm: Helm) -> None:
+    """Without policies neither account reads pods; with them both do and write their own kinds."""
+
+    def rights(role: str, **switches: bool) -> dict[str, list[str]]:
+        values = {"network": {name: {"enabled": on} for name, on in switches.items()}}
+        found: dict[str, list[str]] = {}
+        for rule in helm.objects(values)[f"ClusterRole/{role}"]["rules"]:
+            for name in rule["resources"]:
+                found.setdefault(name, []).extend(rule["verbs"])
+        return found
+
+    read = ["list", "watch"]
+    watched = dict.fromkeys(("pods", "namespaces", "networkpolicies", "clusternetworkpolicies"), read)
+    written, left = ["get", "create", "update", "patch"], ["list", "deletecollection"]
+    without = rights("quilt-agent", endpoints=False)
+    assert not without.keys() & {*watched, "quiltpeers", "quiltendpoints"}
+    assert rights("quilt-agent") == without | {"quiltendpoints": written}
+    assert rights("quilt-agent", endpoints=False, policy=True) == without | watched | {
+        "quiltendpoints": written,
+        "quiltpeers": read,
+    }
+    idle = rights("quilt-operator")
+    assert not idle.keys() & watched.keys()
+    assert (idle["quiltendpoints"], idle["quiltpeers"]) == (left, left)
+    assert rights("quilt-operator", policy=True) == idle | watched | {
+        "quiltendpoints": [*left, "watch"],
+        "quiltpeers": [*left, "watch", "create", "patch", "delete"],
+        "clusternetworkpolicies/status": ["patch"],
+    }
+
+
 def test_values_of_an_older_chart_are_refused_with_the_command(helm: Helm, tmp_path: Path) -> None:
     """u3: `--reuse-values` from an older chart is refused, in words that name `--reset-then-reuse-values`."""
     done = subprocess.run(

@@ -297,7 +297,7 @@ def test_no_secret_shows_in_a_repr() -> None:
 def test_one_reader_serves_all_components() -> None:
     """u9: Nobody but quilt_kube reads kubeconfigs or finds a service account."""
     root = Path(proxies.__file__).parents[2]
-    folders = ("nodeagent", "operator", "cli", "runtime", "multicast", "devcluster")
+    folders = ("nodeagent", "operator", "cli", "runtime", "multicast", "probes", "devcluster")
     found = [
         str(path.relative_to(root))
         for folder in folders

@@ -263,3 +263,28 @@ def test_a_loss_is_logged_once_from_the_first_list_on() -> None:
         watch.ended(UnreachableError("no answer"))
     assert [entry["event"] for entry in logs] == ["api_watch_lost", "api_watch_connected", "api_watch_lost"]
     assert "forbidden" in logs[0]["error"]
+
+
+def test_a_large_list_is_passed_on_page_by_page_and_not_held() -> None:
+    came: list[tuple[list[str], bool]] = []
+    ends: list[list[Thing]] = []
+    watch = ListWatch(
+        "/things",
+        Thing,
+        listed=lambda items: ends.append(list(items)),
+        changed=lambda events: None,
+        arriving=lambda items, first: came.append(([item.metadata.name for item in items], first)),
+        limit=2,
+    )
+    for names, more in ((["a", "b"], "next"), (["c"], "")):
+        watch.request()
+        items = [{"metadata": {"name": name}} for name in names]
+        meta = {"resourceVersion": "7", "continue": more}
+        watch.page(json.dumps({"metadata": meta, "items": items}).encode())
+        assert bool(more) is not bool(ends)
+    assert came == [(["a", "b"], True), (["c"], False)]
+    assert ends == [[]]
+    watch.relist()
+    watch.request()
+    watch.page(json.dumps({"metadata": {"resourceVersion": "8"}, "items": []}).encode())
+    assert came[-1] == ([], True)

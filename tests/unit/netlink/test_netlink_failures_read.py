@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
-PACKAGES = ("netlink", "multicast", "runtime", "nodeagent", "cli")
+PACKAGES = ("netlink", "multicast", "probes", "runtime", "nodeagent", "cli")
 # They return what was refused, instead of raising it.
 RETURNING = frozenset({"apply", "add_copies", "remove_copies"})
 KERNELS = frozenset({"kernel", "_kernel", "host", "pod", "self"})

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from quilt_nodeagent.cni import CONFLIST, CniError, CniPaths, foreign_first, install
+from quilt_crds.wire import Node, NodeMeta
+from quilt_nodeagent.cni import CONFLIST, CniError, CniFiles, CniPaths, foreign_first, install
+from quilt_nodeagent.core.conditions import Facts, conditions
 
 
 @pytest.fixture
@@ -80,3 +82,65 @@ def test_row_23_a_foreign_configuration_that_wins_is_named_and_kept(paths: CniPa
     assert "05-cilium.conflist" in foreign_first(paths.configuration)
     install(paths)
     assert (paths.configuration / "05-cilium.conflist").exists()
+
+
+def labelled(value: str = "") -> Node:
+    return Node(metadata=NodeMeta(labels={"quilt.io/cni": value} if value else {}))
+
+
+@pytest.fixture
+def by_label(paths: CniPaths) -> CniFiles:
+    """Files that a label decides about, beside those of another network."""
+    paths.configuration.mkdir()
+    (paths.configuration / "10-flannel.conflist").write_text("{}")
+    return CniFiles(replace(paths, name="05-quilt.conflist", install="labelled"))
+
+
+async def kept(files: CniFiles, node: Node | None) -> tuple[str, str]:
+    """Have the files follow the Node; status and reason of the condition."""
+    files.learn(node)
+    files.look_at_others()
+    await files.ensure()
+    found = {item.type: (item.status, item.reason) for item in conditions(Facts(cni=files.condition()))}
+    return found.get("CNIInstalled", ("", ""))
+
+
+async def test_a_label_brings_the_configuration_and_its_end_removes_it(by_label: CniFiles) -> None:
+    here, both = labelled("quilt"), ["05-quilt.conflist", "10-flannel.conflist"]
+    assert await kept(by_label, labelled()) == ("False", "NotLabelled")
+    assert names(by_label.paths) == ["10-flannel.conflist"]
+    assert (by_label.paths.binaries / "quilt-cni").exists(), "plugins are wherever pods may be moved to"
+    assert await kept(by_label, here) == ("True", "Labelled")
+    assert names(by_label.paths) == both
+    assert await kept(by_label, None) == ("True", "Labelled"), "a Node that cannot be read changes nothing"
+    assert await kept(by_label, labelled("other")) == ("False", "NotLabelled")
+    assert names(by_label.paths) == ["10-flannel.conflist"]
+
+
+async def test_an_older_configuration_of_its_name_is_removed_too(by_label: CniFiles) -> None:
+    (by_label.paths.configuration / "05-quilt.conflist").write_text("of an older version")
+    (by_label.paths.configuration / CONFLIST).write_bytes(b"of somebody else")
+    await kept(by_label, labelled())
+    assert names(by_label.paths) == ["10-flannel.conflist", CONFLIST]
+
+
+async def test_who_comes_first_is_looked_at_where_the_node_has_the_label(by_label: CniFiles) -> None:
+    files = CniFiles(replace(by_label.paths, name=CONFLIST))
+    assert await kept(files, labelled()) == ("False", "NotLabelled")
+    assert files.foreign == ""
+    assert await kept(files, labelled("quilt")) == ("False", "OtherFirst")
+    assert "10-flannel.conflist" in files.foreign
+
+
+async def test_without_a_label_that_counts_no_condition_speaks_of_it(paths: CniPaths) -> None:
+    for when in ("never", "always"):
+        files = CniFiles(replace(paths, install=when))
+        assert await kept(files, None) == ("", "")
+        assert files.installed
+        assert paths.configuration.exists() is (when == "always")
+
+
+async def test_a_problem_is_reported(by_label: CniFiles) -> None:
+    (by_label.paths.source / "quilt-cni").unlink()
+    assert await kept(by_label, labelled("quilt")) == ("False", "Problem")
+    assert not by_label.installed

@@ -26,6 +26,7 @@ FLAGS = {
     "cni-conf-dir": "/conf",
     "cni-sock": "/cni.sock",
     "cni-conf-name": "05-quilt.conflist",
+    "cni-install": "labelled",
     "tx-checksum": "off",
     "multicast-key": "/key",
 }
@@ -40,9 +41,9 @@ def test_every_flag_is_the_setting_that_it_names(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(process, "serve", serve)
     monkeypatch.setattr(main, "_log_as_json", lambda level: None)
     given = [f"--{name}={value}" for name, value in FLAGS.items()]
-    result = CliRunner().invoke(main.main, [*given, "--no-cni-install"])
+    result = CliRunner().invoke(main.main, given)
     assert result.exit_code == 0, result.output
-    cni = CniPaths(Path("/src"), Path("/bin"), Path("/conf"), "/cni.sock", "05-quilt.conflist", install=False)
+    cni = CniPaths(Path("/src"), Path("/bin"), Path("/conf"), "/cni.sock", "05-quilt.conflist", "labelled")
     assert served[0] == Config(
         "node-1",
         "blue",

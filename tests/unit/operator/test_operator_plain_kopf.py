@@ -11,6 +11,8 @@ import pytest
 import quilt_operator
 
 SOURCES = sorted(Path(quilt_operator.__file__).parent.rglob("*.py"))
+# The pure core imports nobody's library (a contract), so that each object there is the core's own.
+OUTSIDE_THE_CORE = [path for path in SOURCES if path.parent.name != "core"]
 # Handlers that store their progress in the object, or hold its deletion up by a finalizer.
 OWNING = {"create", "update", "delete", "resume", "field", "timer", "daemon", "mutate", "validate"}
 
@@ -84,7 +86,7 @@ def test_no_handler_owns_an_object() -> None:
     assert not used & OWNING
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("source", OUTSIDE_THE_CORE, ids=lambda path: path.stem)
 def test_no_attribute_of_anothers_object_is_replaced(source: Path) -> None:
     foreign = {
         name

@@ -11,10 +11,12 @@ import pytest
 
 from quilt_netlink import Link
 from quilt_netlink.fake import FakeKernel
-from quilt_proto import node_pb2, node_pb2_grpc, runtime_pb2, runtime_pb2_grpc
+from quilt_policy.program import PodName
+from quilt_proto import node_pb2, node_pb2_grpc, policy_pb2, policy_pb2_grpc, runtime_pb2, runtime_pb2_grpc
 from quilt_runtime.addresses import Addresses
 from quilt_runtime.app import Runtime, Settings
 from quilt_runtime.core.config import NodeConfig
+from quilt_runtime.core.ipam import Owner
 from quilt_runtime.kernel.routes import RouteExecutor
 from quilt_runtime.metrics import Metrics
 from quilt_runtime.network import NodeNetwork
@@ -85,6 +87,40 @@ async def test_addresses_are_given_in_both_families(runtime: Runtime, channel: g
     assert unnamed.error == "container_id '' is not a container id"
     assert (await stub.ReleaseIp(node_pb2.ReleaseIpRequest(container_id="c1", interface="eth0"))).success
     assert len(runtime.addresses) == 0
+
+
+async def test_pods_are_reported_as_long_as_somebody_listens(
+    runtime: Runtime, channel: grpc.aio.Channel
+) -> None:
+    runtime.addresses.set_subnet(IPv4Network("10.42.1.0/24"))
+    runtime.addresses.allocate(Owner("c1", "eth0"), "quilt", pod=PodName("default", "web", "u1"))
+    stub = policy_pb2_grpc.PolicyStub(channel)
+    call = stub.WatchPods(policy_pb2.WatchPodsRequest())
+    first = await call.read()
+    assert (first.what, first.pod.namespace, first.pod.name, first.pod.uid, first.address) == (
+        *(policy_pb2.PodEvent.CONNECTED, "default", "web", "u1", "10.42.1.2"),
+    )
+    assert (first.container_id, first.interface) == ("c1", "eth0")
+    assert (await call.read()).what == policy_pb2.PodEvent.SYNCED
+    request = node_pb2.ReleaseIpRequest(container_id="c1", interface="eth0")
+    assert (await node_pb2_grpc.IpamStub(channel).ReleaseIp(request)).success
+    assert (await call.read()).what == policy_pb2.PodEvent.DISCONNECTED
+    runtime.network.feed.close()
+    assert await call.read() is grpc.aio.EOF
+
+
+async def test_a_slow_reader_of_pods_is_disconnected_with_the_reason(
+    runtime: Runtime, channel: grpc.aio.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = policy_pb2_grpc.PolicyStub(channel).WatchPods(policy_pb2.WatchPodsRequest())
+    assert (await call.read()).what == policy_pb2.PodEvent.SYNCED
+    monkeypatch.setattr("quilt_runtime.podfeed.MOST_UNREAD", 0)
+    runtime.addresses.set_subnet(IPv4Network("10.42.1.0/24"))
+    pod = PodName("default", "web", "u1")
+    runtime.network.feed.connected(runtime.addresses.allocate(Owner("c1", "eth0"), "quilt", pod=pod)[0])
+    with pytest.raises(grpc.aio.AioRpcError, match="connect again for all pods") as failed:
+        await call.read()
+    assert failed.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
 @pytest.mark.parametrize("destinations", [MESH[:2], MESH], ids=["at once", "in a thread"])

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 
 from quilt_cli.api.read_cluster import cluster_facts
+from quilt_cli.api.read_flannel import read_flannel, read_proxy_cidr
 from quilt_cli.chart_folder import read_chart, read_values
 from quilt_cli.commands.options import FOLDER, VERSION, Result, cluster, output
-from quilt_cli.core import cluster_checks, finding, upgrade_checks
+from quilt_cli.core import beside_flannel, cluster_checks, finding, upgrade_checks
+from quilt_cli.core.beside_flannel import Beside, Planned
 from quilt_cli.core.chart import own_chart
 from quilt_cli.core.cluster_facts import ClusterFacts
 from quilt_cli.core.finding import EXIT_HEALTHY, EXIT_PROBLEMS, Finding, Level, ok
 from quilt_cli.core.node_checks import Expected
+from quilt_cli.core.objects import at
 from quilt_cli.groups import Group
 from quilt_cli.output import counts, print_findings, progress
 from quilt_crds.names import DEFAULT_CLUSTER_CIDRS
+from quilt_crds.wire_network import QuiltNetworkSpec, VxlanSpec
 from quilt_kube.sync import Client
 
 UPGRADE = "upgrade"
@@ -33,6 +39,7 @@ UPGRADE = "upgrade"
     examples=(
         "quiltctl check --pre",
         "quiltctl check --pre --nodes --image registry.example/quilt-mesh-node:0.1.0",
+        "quiltctl check --pre --beside flannel --values beside-flannel.yaml",
         "quiltctl check --upgrade",
         "quiltctl check --upgrade --chart helm/quilt-mesh --values quilt-values.yaml",
         "quiltctl check -o json",
@@ -58,7 +65,10 @@ UPGRADE = "upgrade"
 @click.option("--nodes", is_flag=True, help="Look at every node too, by a pod on each.")
 @click.option("--image", help="For --nodes: the node image.  [default: that of the DaemonSet quilt-mesh]")
 @click.option("--chart", type=FOLDER, help="For --upgrade: the folder of the chart to upgrade to.")
-@click.option("--values", type=FOLDER, help="For --upgrade: output of `helm get values -o yaml`, or `-`.")
+@click.option("--values", type=FOLDER, help="Values for the chart, as `helm get values -o yaml`, or `-`.")
+@click.option(
+    "--beside", type=click.Choice(["flannel"]), help="Whether it can be installed while this serves the pods."
+)
 @output
 @cluster
 def check(
@@ -66,6 +76,7 @@ def check(
     *,
     chart: Path | None,
     values: Path | None,
+    beside: str | None,
     when: str | None,
     namespace: str,
     cidrs: tuple[str, ...],
@@ -88,29 +99,49 @@ def check(
     `quiltctl check node` looks at the node that it runs on.
     """
     facts = cluster_facts(client, namespace)
+    given = read_values(values) if values is not None else None
     if when == UPGRADE:
-        return _upgrade(facts, chart, values)
-    spec = facts.mesh.spec
-    ranges = cidrs or spec.cidrs
+        return _upgrade(facts, chart, given)
+    ranges, length = _planned(facts.mesh.spec, given, cidrs, node_prefix_length)
     post = when == "post" or (when is None and facts.mesh.agents is not None)
-    length = node_prefix_length or spec.node_prefix_length
-    found = cluster_checks.after(facts, ranges) if post else cluster_checks.before(facts, ranges, length)
+    look = cluster_checks.after if post else partial(cluster_checks.before, prefix_length=length)
+    found = look(facts, ranges, beside_flannel=beside is not None)
     if nodes:
-        want = Expected("", spec.vxlan.device, spec.vxlan.vni, spec.vxlan.port, ranges, post)
-        found += _by_pods(client, image, want)
+        found += _by_pods(client, image, facts.mesh.spec.vxlan, ranges, installed=post)
+    if beside:
+        found = _beside_flannel(client, facts, found, Planned.read(given or {}, ranges))
     return judged(found, f"cluster ({'post' if post else 'pre'}-install)")
 
 
-def _by_pods(client: Client, image: str | None, want: Expected) -> list[Finding]:
+def _planned(
+    spec: QuiltNetworkSpec, given: Mapping[str, Any] | None, cidrs: tuple[str, ...], length: int | None
+) -> tuple[tuple[str, ...], int]:
+    """Ranges and length of subnets: by the flags, else by the given values, else the network's."""
+    network = at(given, "network") or {}
+    both = ("clusterCIDRs", "clusterCIDRsV6")
+    ranges = tuple(cidr for name in both for cidr in network.get(name) or ())
+    return cidrs or ranges or spec.cidrs, length or network.get("nodePrefixLength") or spec.node_prefix_length
+
+
+def _by_pods(
+    client: Client, image: str | None, vxlan: VxlanSpec, ranges: tuple[str, ...], *, installed: bool
+) -> list[Finding]:
     from quilt_cli.connectivity.run import check_nodes
 
+    want = Expected("", vxlan.device, vxlan.vni, vxlan.port, ranges, installed)
     with progress() as tell:
         return check_nodes(client, image, want, tell)
 
 
-def _upgrade(facts: ClusterFacts, folder: Path | None, values: Path | None) -> Result:
+def _beside_flannel(
+    client: Client, facts: ClusterFacts, found: Sequence[Finding], mesh: Planned
+) -> list[Finding]:
+    both = Beside(read_flannel(client), mesh, read_proxy_cidr(client))
+    return beside_flannel.judge(found, facts, both)
+
+
+def _upgrade(facts: ClusterFacts, folder: Path | None, given: Mapping[str, Any] | None) -> Result:
     chart = read_chart(folder) if folder is not None else own_chart(VERSION)
-    given = read_values(values) if values is not None else None
     return judged(upgrade_checks.check(facts, chart, VERSION, given), f"upgrade to {chart.version}")
 
 

@@ -1,0 +1,147 @@
+"""NetworkPolicies of the namespaces that have a pod here; of others nothing is kept, nor decoded.
+
+A namespace that gets its first pod is listed by itself. Until that list is there what the watch brings of the
+namespace is collected, and afterwards what is older than the list is passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from quilt_kube.listwatch import decoder
+from quilt_policy.objects import Meta, NetworkPolicy, NetworkPolicySpec
+
+
+class PolicyMeta(msgspec.Struct, rename="camel"):
+    """The metadata that is read of every policy."""
+
+    name: str = ""
+    namespace: str = ""
+    resource_version: str = ""
+
+
+class UnreadPolicy(msgspec.Struct):
+    """A policy whose spec is not decoded yet."""
+
+    metadata: PolicyMeta = msgspec.field(default_factory=PolicyMeta)
+    spec: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"{}"))
+
+    @property
+    def version(self) -> int:
+        """Its resourceVersion; 0 for none that can be compared."""
+        text = self.metadata.resource_version
+        return int(text) if text.isdecimal() else 0
+
+    def decode(self) -> NetworkPolicy:
+        """Return the policy."""
+        meta = Meta(name=self.metadata.name, namespace=self.metadata.namespace)
+        return NetworkPolicy(meta, _decode_spec(self.spec))
+
+
+_decode_spec = decoder(NetworkPolicySpec)
+Event = tuple[str, UnreadPolicy]
+
+
+@dataclass
+class _Namespace:
+    names: set[str] = field(default_factory=set)
+    version: int | None = None
+    """That of its list; None while it is not listed."""
+    events: list[Event] = field(default_factory=list)
+
+
+@dataclass
+class NamespacedPolicies:
+    """The policies of wanted namespaces, passed on as they come.
+
+    `ready` hears that a namespace's policies are complete for the first time, `unlisted` that one has to be
+    listed by itself.
+    """
+
+    put: Callable[[NetworkPolicy], None]
+    drop: Callable[[str, str], None]
+    ready: Callable[[str], None]
+    unlisted: Callable[[], None]
+    complete: bool = field(default=False, init=False)
+    """Whether all policies were listed once."""
+    _namespaces: dict[str, _Namespace] = field(default_factory=dict, init=False)
+
+    @property
+    def to_list(self) -> list[str]:
+        """Namespaces that have to be listed by themselves."""
+        waiting = [name for name, one in self._namespaces.items() if one.version is None]
+        return waiting if self.complete else []
+
+    @property
+    def count(self) -> int:
+        """How many policies are kept."""
+        return sum(len(one.names) for one in self._namespaces.values())
+
+    def has(self, namespace: str) -> bool:
+        """Whether all policies of a namespace were passed on."""
+        held = self._namespaces.get(namespace)
+        return held is not None and held.version is not None
+
+    def want(self, namespace: str) -> None:
+        """Keep the policies of a namespace from now on."""
+        if namespace not in self._namespaces:
+            self._namespaces[namespace] = _Namespace()
+            self.unlisted()
+
+    def unwant(self, namespace: str) -> None:
+        """Forget the policies of a namespace."""
+        held = self._namespaces.pop(namespace, None)
+        for name in held.names if held else ():
+            self.drop(namespace, name)
+
+    def listed(self, items: Iterable[UnreadPolicy], version: int) -> None:
+        """Take in the list of all namespaces."""
+        self.complete = True
+        found: dict[str, list[UnreadPolicy]] = {namespace: [] for namespace in self._namespaces}
+        for item in items:
+            if item.metadata.namespace in found:
+                found[item.metadata.namespace].append(item)
+        for namespace, policies in found.items():
+            self.listed_alone(namespace, policies, version)
+
+    def listed_alone(self, namespace: str, items: Iterable[UnreadPolicy], version: int) -> None:
+        """Take in the list of one namespace; one that is older than what is known changes nothing."""
+        held = self._namespaces.get(namespace)
+        if held is None or (held.version is not None and held.version >= version):
+            return
+        first, held.version = held.version is None, version
+        policies = {item.metadata.name: item for item in items}
+        for name in held.names - policies.keys():
+            self._drop(held, namespace, name)
+        for item in policies.values():
+            self._put(held, item)
+        events, held.events = held.events, []
+        self.changed(events)
+        if first:
+            self.ready(namespace)
+
+    def changed(self, events: Sequence[Event]) -> None:
+        """Take in events of the watch of all namespaces."""
+        for kind, item in events:
+            held = self._namespaces.get(item.metadata.namespace)
+            if held is None:
+                continue
+            if held.version is None:
+                held.events.append((kind, item))
+            elif item.version > held.version:
+                if kind == "DELETED":
+                    self._drop(held, item.metadata.namespace, item.metadata.name)
+                else:
+                    self._put(held, item)
+
+    def _put(self, held: _Namespace, item: UnreadPolicy) -> None:
+        held.names.add(item.metadata.name)
+        self.put(item.decode())
+
+    def _drop(self, held: _Namespace, namespace: str, name: str) -> None:
+        if name in held.names:
+            held.names.discard(name)
+            self.drop(namespace, name)

@@ -1,0 +1,1 @@
+"""Probes of the paths between nodes: loss, latency and the failing direction of each pair."""

@@ -1,0 +1,1 @@
+"""What probes decide, without input or output: the clock and chance are handed in."""

@@ -1,0 +1,84 @@
+"""Paths of a real cluster: what is dropped one way is named in that way, and no more after the repair."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from quilt_crds.names import AGENT_HEALTH_PORT, PEERS_REACHABLE
+from tests.support.commands import document, quiltctl
+from tests.support.mesh import Mesh, Pod, until
+
+PROMISED = 30.0
+"""Seconds from the fault to its name, and from the repair until it is forgotten."""
+METRICS = (
+    "import urllib.request as u;"
+    f"print(u.urlopen('http://127.0.0.1:{AGENT_HEALTH_PORT}/metrics').read().decode())"
+)
+
+
+def condition(mesh: Mesh, node: str) -> dict[str, Any]:
+    return mesh.condition(node, PEERS_REACHABLE)
+
+
+def failing(mesh: Mesh, node: str) -> float:
+    text = mesh.on(node, "python3", "-c", METRICS)
+    line = next(line for line in text.splitlines() if line.startswith('quilt_probes_peers{state="failing"}'))
+    return float(line.rpartition(" ")[2])
+
+
+def events(mesh: Mesh, reason: str) -> list[str]:
+    items = mesh.get("events.events.k8s.io", "-n", "default")["items"]
+    return [item["note"] for item in items if item["reason"] == reason]
+
+
+@contextmanager
+def cut(mesh: Mesh, source: str, target: str) -> Iterator[None]:
+    """Drop the overlay's packets from one node where they come to another."""
+    host = mesh.cluster.node_ip(source)
+    rules = "type filter hook input priority -300 ;"
+    for line in (
+        "add table ip cut",
+        f"add chain ip cut cut {{ {rules} }}",
+        f"add rule ip cut cut udp dport 4789 ip saddr {host} drop",
+    ):
+        mesh.on(target, "nft", line)
+    try:
+        yield
+    finally:
+        mesh.on(target, "nft", "delete table ip cut")
+
+
+def test_udp_4789_dropped_one_way_is_named_with_its_direction(mesh: Mesh, pods: dict[str, Pod]) -> None:
+    """Condition, Event, metric and `quiltctl status` name pair and direction; gone after the repair."""
+    one, two, three = pods
+    until(
+        "all paths work",
+        lambda: all(condition(mesh, node).get("status") == "True" for node in pods),
+        timeout=60,
+    )
+    direction = f"{one} → {two}"
+    with cut(mesh, one, two):
+        until(
+            "the condition names it",
+            lambda: direction in condition(mesh, one).get("message", ""),
+            timeout=PROMISED,
+            every=0.5,
+        )
+        assert condition(mesh, one)["status"] == "False"
+        assert failing(mesh, one) == 1
+        until("an Event names it", lambda: any(direction in note for note in events(mesh, "PathFailing")), 5)
+        assert direction in quiltctl(mesh, "status").stdout
+        shown = document(quiltctl(mesh, "latency", "-o", "json"))
+        bad = [(path["from"], path["to"]) for path in shown["paths"] if path["state"] == "failing"]
+        assert bad == [(one, two)]
+        assert condition(mesh, three)["status"] == "True"
+    until(
+        "it is forgotten",
+        lambda: all(condition(mesh, node).get("status") == "True" for node in pods),
+        timeout=PROMISED,
+        every=0.5,
+    )
+    assert failing(mesh, one) == 0
+    assert any(direction in note for note in events(mesh, "PathRecovered"))

@@ -1,0 +1,135 @@
+"""What single lists and events make of what is known: slices of sets, and where nodes are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
+
+import msgspec
+import pytest
+
+from quilt_crds.wire_policy import QuiltPeers
+from quilt_pods.places import NodePlaces
+from quilt_pods.sources.peers import PeerSet, PeerSets
+from quilt_policy.places import Place
+from quilt_policy.selectors import PeerSelector
+from tests.support.pods_scene import peers, selector
+
+ONE = selector(app="one")
+PORT = msgspec.structs.replace(ONE, protocol="TCP", port_name="http")
+
+
+def slice_(
+    of: PeerSelector, *addresses: str, version: int = 1, slices: int = 1, number: int = 0
+) -> QuiltPeers:
+    document = peers(of, *addresses, slices=slices, number=number)
+    document["metadata"]["resourceVersion"] = str(version)
+    return msgspec.convert(document, QuiltPeers)
+
+
+class Sets:
+    """What a PeerSets passed on."""
+
+    def __init__(self, *labels: PeerSelector) -> None:
+        self.held: dict[str, set[str]] = {}
+        self.sets = PeerSets(self._put, lambda name: self.held.__delitem__(name))
+        self.labels = frozenset(one.hash for one in labels)
+        self.sets.keep(self.labels)
+
+    def listed(self, *items: QuiltPeers) -> None:
+        self.sets.listed(self.labels, items)
+
+    def changed(self, *items: QuiltPeers, kind: str = "MODIFIED") -> None:
+        self.sets.changed([(kind, item) for item in items])
+
+    def _put(self, one: PeerSet) -> None:
+        self.held[one.hash] = {str(IPv4Address(one.v4[at : at + 4])) for at in range(0, len(one.v4), 4)}
+
+
+def test_what_a_list_had_newer_is_not_undone_by_a_repeated_event() -> None:
+    sets = Sets(ONE)
+    sets.listed(slice_(ONE, "10.42.1.2", version=7))
+    sets.changed(slice_(ONE, "10.42.1.9", version=5))
+    sets.changed(slice_(ONE, "10.42.1.9", version=6), kind="DELETED")
+    assert sets.held == {ONE.hash: {"10.42.1.2"}}
+    sets.changed(slice_(ONE, "10.42.1.9", version=8))
+    sets.listed(slice_(ONE, "10.42.1.2", version=7))
+    assert sets.held == {ONE.hash: {"10.42.1.9"}}
+
+
+def test_nobody_differs_from_not_known_yet() -> None:
+    sets = Sets(ONE)
+    sets.listed()
+    assert sets.sets.known == set()
+    sets.changed(slice_(ONE))
+    assert (sets.sets.known, sets.held) == ({ONE.hash}, {ONE.hash: set()})
+
+
+def test_a_named_port_has_a_set_for_each_number_and_loses_them() -> None:
+    sets = Sets(PORT)
+    low, high = PORT.with_number(80), PORT.with_number(8080)
+    sets.listed(slice_(PORT), slice_(low, "10.42.1.2"))
+    sets.changed(slice_(high, "10.42.1.3", version=2))
+    assert sets.held == {PORT.hash: set(), low.hash: {"10.42.1.2"}, high.hash: {"10.42.1.3"}}
+    sets.changed(slice_(high, version=3), kind="DELETED")
+    assert high.hash not in sets.held
+    sets.listed(slice_(PORT))
+    assert sets.held == {PORT.hash: set()}
+
+
+def test_what_is_needed_no_more_is_dropped_and_events_of_it_are_passed_over() -> None:
+    sets = Sets(ONE)
+    sets.listed(slice_(ONE, "10.42.1.2"))
+    sets.sets.keep(frozenset())
+    assert sets.held == {}
+    sets.changed(slice_(ONE, "10.42.1.3", version=9))
+    assert sets.held == {}
+
+
+@pytest.mark.parametrize("name", ["", "x", "no-number"])
+def test_an_object_of_another_name_is_passed_over(name: str) -> None:
+    sets = Sets(ONE)
+    odd = slice_(ONE, "10.42.1.2")
+    sets.listed(msgspec.structs.replace(odd, metadata=msgspec.structs.replace(odd.metadata, name=name)))
+    assert sets.held == {}
+
+
+def test_addresses_that_cannot_be_read_leave_a_set_as_it_was() -> None:
+    sets = Sets(ONE)
+    sets.listed(slice_(ONE, "10.42.1.2"))
+    odd = slice_(ONE, version=2)
+    sets.changed(msgspec.structs.replace(odd, spec=msgspec.structs.replace(odd.spec, v4="AAA=")))
+    assert sets.held == {ONE.hash: {"10.42.1.2"}}
+
+
+@dataclass(frozen=True)
+class Claim:
+    cidr: str
+    node: str
+    host_ip: str = ""
+
+
+def test_places_are_passed_on_when_they_are_new_different_or_gone() -> None:
+    held: dict[str, Place] = {}
+    puts: list[str] = []
+
+    def put(name: str, place: Place) -> None:
+        held[name] = place
+        puts.append(name)
+
+    places = NodePlaces(put, lambda name: held.__delitem__(name))
+
+    def follow(*claims: Claim) -> Iterable[str]:
+        puts.clear()
+        places.follow(claims)
+        return puts
+
+    one = Claim("10.42.1.0/24", "one", "198.18.0.1")
+    two, two6 = Claim("10.42.2.0/24", "two"), Claim("fd42:0:0:2::/64", "two")
+    assert list(follow(one, two)) == ["10.42.1.0/24", "10.42.2.0/24"]
+    assert held["10.42.1.0/24"] == Place(IPv4Address("198.18.0.1"), IPv4Network("10.42.1.0/24"))
+    assert list(follow(one, two, two6)) == ["10.42.2.0/24"]
+    assert held["10.42.2.0/24"] == Place(None, IPv4Network("10.42.2.0/24"), IPv6Network("fd42:0:0:2::/64"))
+    assert list(follow(one)) == []
+    assert list(held) == ["10.42.1.0/24"]
