@@ -17,7 +17,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -42,14 +42,27 @@ Statement = tuple[str, tuple[Any, ...]]
 _PUT_META = "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)"
 
 
+PODS = """
+CREATE TABLE IF NOT EXISTS pods (
+  container_id TEXT NOT NULL, interface TEXT NOT NULL,
+  namespace TEXT NOT NULL, name TEXT NOT NULL, uid TEXT NOT NULL,
+  PRIMARY KEY (container_id, interface)
+) WITHOUT ROWID
+"""
+"""Beside the allocations: into those a release before it writes four values, whatever columns exist."""
 # By name, as a later release may have added some.
 _SELECT = "SELECT container_id, interface, address, network FROM allocations"
-LATER_COLUMNS = ("pod_namespace", "pod_name", "pod_uid")
-"""Columns since the first release: one before them passes them over, and leaves them empty."""
-_SELECT_ALL = _SELECT.replace("network", "network, pod_namespace, pod_name, pod_uid")
-_INSERT = """
-INSERT INTO allocations (container_id, interface, address, network, pod_namespace, pod_name, pod_uid)
-VALUES (?, ?, ?, ?, ?, ?, ?)
+_SELECT_ALL = """
+SELECT container_id, interface, address, network, namespace, name, uid
+FROM allocations LEFT JOIN pods USING (container_id, interface)
+"""
+_INSERT = "INSERT INTO allocations (container_id, interface, address, network) VALUES (?, ?, ?, ?)"
+_INSERT_POD = (
+    "INSERT OR REPLACE INTO pods (container_id, interface, namespace, name, uid) VALUES (?, ?, ?, ?, ?)"
+)
+# Of allocations that a release before this table deleted.
+_FORGET_PODS = """
+DELETE FROM pods WHERE (container_id, interface) NOT IN (SELECT container_id, interface FROM allocations)
 """
 _NOT_A_DATABASE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
@@ -106,20 +119,19 @@ class Store:
         Raises StateError.
         """
         owner, address = allocation.owner, int(allocation.address)
-        pod = allocation.pod or PodName("", "", "")
-        had = (owner.container_id, owner.interface, address, allocation.network)
-        row = (*had, pod.namespace, pod.name, pod.uid)
+        pod, key = allocation.pod, (owner.container_id, owner.interface)
         self._write(
             [
-                *map(_deletion, forget),
-                (_INSERT, row),
+                *_deletions(forget),
+                (_INSERT, (*key, address, allocation.network)),
+                *([(_INSERT_POD, (*key, pod.namespace, pod.name, pod.uid))] if pod else ()),
                 (_PUT_META, ("cursor", str(address))),
             ]
         )
 
     def delete(self, owners: Iterable[Owner]) -> None:
         """Forget what these owners had; raises StateError."""
-        self._write(map(_deletion, owners))
+        self._write(_deletions(owners))
 
     def _write(self, statements: Iterable[Statement]) -> None:
         with self._lock:
@@ -158,10 +170,8 @@ class Store:
             connection.execute("SELECT key, value FROM meta LIMIT 0")
         except sqlite3.OperationalError as error:
             raise _ForeignError(str(error)) from error
-        held = {row[1] for row in connection.execute("PRAGMA table_info(allocations)")}
-        for column in LATER_COLUMNS:
-            if column not in held:
-                connection.execute(f"ALTER TABLE allocations ADD COLUMN {column} TEXT NOT NULL DEFAULT ''")
+        connection.execute(PODS)
+        connection.execute(_FORGET_PODS)
 
     def _set_aside(self, error: Exception) -> None:
         kept = self.path.with_name(f"{FILE}.unreadable-{int(time.time())}")
@@ -178,11 +188,15 @@ def _is_lost(error: sqlite3.DatabaseError) -> bool:
     return isinstance(error, _ForeignError) or code & 0xFF in _NOT_A_DATABASE
 
 
-def _allocation(container_id: str, interface: str, address: int, network: str, *pod: str) -> Allocation:
-    named = PodName(*pod) if all(pod[:2]) else None
+def _allocation(
+    container_id: str, interface: str, address: int, network: str, *pod: str | None
+) -> Allocation:
+    named = PodName(*map(str, pod)) if all(pod[:2]) else None
     return Allocation(Owner(container_id, interface), IPv4Address(address), network, named)
 
 
-def _deletion(owner: Owner) -> Statement:
-    statement = "DELETE FROM allocations WHERE container_id = ? AND interface = ?"
-    return statement, (owner.container_id, owner.interface)
+def _deletions(owners: Iterable[Owner]) -> Iterator[Statement]:
+    for owner in owners:
+        for table in ("allocations", "pods"):
+            statement = f"DELETE FROM {table} WHERE container_id = ? AND interface = ?"  # noqa: S608
+            yield statement, (owner.container_id, owner.interface)

@@ -124,11 +124,13 @@ def test_names_are_recorded_with_addresses(tmp_path: Path) -> None:
         assert [held.pod for held in Addresses(store).held()] == [WEB, None]
 
 
-def test_a_state_serves_an_older_release_this_one_and_the_older_again(tmp_path: Path) -> None:
+# By name, as of late, and by position, as at first.
+@pytest.mark.parametrize("insert", [OLDER_INSERT, "INSERT INTO allocations VALUES (?, ?, ?, ?)"])
+def test_a_state_serves_an_older_release_this_one_and_the_older_again(tmp_path: Path, insert: str) -> None:
     first, second, third = (Owner(f"c{number}", "eth0") for number in range(3))
     with closing(sqlite3.connect(tmp_path / FILE)) as database, database:
         database.executescript(OLDER)
-        database.execute(OLDER_INSERT, ("c0", "eth0", int(IPv4Address("10.42.1.5")), "quilt"))
+        database.execute(insert, ("c0", "eth0", int(IPv4Address("10.42.1.5")), "quilt"))
     with closing(Store(tmp_path)) as store:
         store.put_meta(subnet="10.42.1.0/24")
         addresses = Addresses(store)
@@ -140,7 +142,7 @@ def test_a_state_serves_an_older_release_this_one_and_the_older_again(tmp_path: 
     with closing(sqlite3.connect(tmp_path / FILE)) as database, database:
         assert database.execute("PRAGMA user_version").fetchone() == (1,)
         assert len(database.execute(OLDER_SELECT).fetchall()) == 2
-        database.execute(OLDER_INSERT, ("c2", "eth0", int(IPv4Address("10.42.1.7")), "quilt"))
+        database.execute(insert, ("c2", "eth0", int(IPv4Address("10.42.1.7")), "quilt"))
     with closing(Store(tmp_path)) as store:
         held = {held.owner: held.pod for held in Addresses(store).held()}
     assert held == {first: None, second: WEB, third: None}
