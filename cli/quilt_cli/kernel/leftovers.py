@@ -22,7 +22,7 @@ from quilt_cli.kernel.host import conflists, nft
 from quilt_cli.kernel.netlink import IPRoute, NetlinkError, dump, kind_of, nexthops, remove_nexthop
 from quilt_crds.names import BRIDGE_DEVICE, POD_INTERFACE_PREFIX, ROUTE_PROTOCOLS
 
-NFT_TABLE = "quilt"
+NFT_TABLES = (("bridge", "quilt"), ("inet", "quilt"), ("inet", "quilt-policy"))
 NFT_COMMENT = "quilt-mesh"
 OUR_PLUGIN = "quilt-cni"
 COMMON_PLUGINS = ("loopback", "portmap", "bandwidth")
@@ -139,10 +139,11 @@ def _ask(what: str, ask: Callable[..., object], *arguments: object, **fields: ob
 
 
 def _nft() -> Iterator[Leftover]:
-    for family in ("bridge", "inet"):
-        if _listed("list", "table", family, NFT_TABLE):
-            removal = partial(_delete, "table", family, NFT_TABLE)
-            yield Leftover("nftables", f"nftables table {family} {NFT_TABLE}", [removal])
+    for family, table in NFT_TABLES:
+        # Its sets may have thousands of elements, which are not looked at.
+        if _listed("--terse", "list", "table", family, table):
+            removal = partial(_delete, "table", family, table)
+            yield Leftover("nftables", f"nftables table {family} {table}", [removal])
 
 
 def _accept_rules() -> Iterator[Leftover]:

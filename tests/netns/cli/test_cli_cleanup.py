@@ -83,7 +83,8 @@ def test_what_the_mesh_made_is_removed_and_the_rest_stays(
     before = listing(netns)
     for line in OURS:
         netns.run("ip", *line.split())
-    netns.run("nft", "add", "table", "inet", "quilt")
+    for table in ("quilt", "quilt-policy"):
+        netns.run("nft", "add", "table", "inet", table)
 
     shown = quilt(netns, root, "--dry-run", "-o", "json")
     kinds = [item["kind"] for item in json.loads(shown.stdout)["leftovers"]]
@@ -94,6 +95,7 @@ def test_what_the_mesh_made_is_removed_and_the_rest_stays(
         "veths",
         "link",
         "link",
+        "nftables",
         "nftables",
         "file",
         "file",
