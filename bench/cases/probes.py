@@ -122,11 +122,7 @@ async def _measured(seconds: float) -> Result:
             Line(what="peers watched at a time", value=peers, unit=""),
             Line(what="memory, beside the agent's table", value=memory / 2**20, unit="MB"),
             Line(what="(the table of 5,000 claims here)", value=(base - before) / 2**20, unit="MB"),
-            Line(
-                what="claims that changed, read each 5 s at most",
-                value=change * 1e3,
-                unit="ms",
-            ),
+            Line(what="claims that changed, read each 5 s at most", value=change * 1e3, unit="ms"),
         ]
     )
 

@@ -70,12 +70,7 @@ class Enforcement:
         self._named = named
         self._compiler = compiler = Compiler()
         self._sender = Sender(
-            compiler,
-            runtime,
-            metrics,
-            complete=self._complete,
-            unknown=self._unknown,
-            reported=reported,
+            compiler, runtime, metrics, complete=self._complete, unknown=self._unknown, reported=reported
         )
         self._to_list = asyncio.Event()
         self._policies = NamespacedPolicies(
