@@ -103,7 +103,7 @@ release-check: setup  ## some 20 minutes: a release of this commit for all archi
 	quilt-devcluster build
 	pytest tests/release
 
-netpol: setup binaries  ## Kubernetes' own tests of network policies, on three nodes
+netpol: setup binaries  ## tests of network policies that others wrote, on three nodes
 	pytest tests/netpol
 
 soak: setup binaries  ## ten minutes of random faults on a three-node cluster

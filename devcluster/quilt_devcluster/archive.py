@@ -38,14 +38,14 @@ def program_layer(programs: Mapping[str, Path], target: Path) -> None:
 
 def write_image(
     target: Path,
-    name: str,
+    names: Sequence[str],
     layer: Path,
     *,
     entrypoint: Sequence[str] = (),
     command: Sequence[str] = (),
     user: str = "",
 ) -> None:
-    """Write the image `name` with the one `layer` (an uncompressed tar) at `target`, by rename."""
+    """Write the image called `names` with the one `layer` (an uncompressed tar) at `target`, by rename."""
     digest = hashlib.sha256()
     with layer.open("rb") as source:
         while chunk := source.read(1 << 20):
@@ -66,7 +66,7 @@ def write_image(
     config_json = json.dumps(config).encode()
     config_name = f"{hashlib.sha256(config_json).hexdigest()}.json"
     layer_name = f"{digest.hexdigest()}/layer.tar"
-    manifest = [{"Config": config_name, "RepoTags": [name], "Layers": [layer_name]}]
+    manifest = [{"Config": config_name, "RepoTags": list(names), "Layers": [layer_name]}]
     part = target.with_name(target.name + ".part")
     with tarfile.open(part, "w") as archive:
         for entry, content in ((config_name, config_json), ("manifest.json", json.dumps(manifest).encode())):

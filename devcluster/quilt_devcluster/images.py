@@ -18,16 +18,18 @@ def images_dir() -> Path:
     return paths.cache_dir() / "images"
 
 
-def program_archive(name: str, program: Path, path: str, progress: Progress) -> Path:
-    """Return the archive of a from-scratch image of one static program."""
+def program_archive(
+    names: Sequence[str], program: Path, paths_inside: Sequence[str], progress: Progress
+) -> Path:
+    """Return the archive of a from-scratch image of one static program; the first of its paths is started."""
     # The program's folder carries the hash of its build, so its name is the key.
     target = images_dir() / f"{program.name}-{program.parent.name.rpartition('-')[2]}.tar"
     if not target.exists():
-        progress(f"image {name}: packing")
+        progress(f"image {names[0]}: packing")
         with tempfile.TemporaryDirectory(dir=images_dir()) as scratch:
             layer = Path(scratch) / "layer.tar"
-            archive.program_layer({path: program}, layer)
-            archive.write_image(target, name, layer, entrypoint=[path])
+            archive.program_layer(dict.fromkeys(paths_inside, program), layer)
+            archive.write_image(target, names, layer, entrypoint=paths_inside[:1])
     return target
 
 
@@ -38,7 +40,7 @@ def _test_archive(progress: Progress) -> Path:
     if not target.exists():
         progress(f"image {render.TEST_IMAGE}: packing")
         # `sleep infinity` as the default lets `kubectl run --image` keep a pod to exec into.
-        archive.write_image(target, render.TEST_IMAGE, root, command=["sleep", "infinity"])
+        archive.write_image(target, [render.TEST_IMAGE], root, command=["sleep", "infinity"])
     return target
 
 
@@ -47,8 +49,8 @@ def ensure_base_archives(progress: Progress) -> list[Path]:
     images_dir().mkdir(parents=True, exist_ok=True)
     with locked(images_dir() / ".lock-base"):
         return [
-            program_archive(render.PAUSE_IMAGE, binaries.pause_program(), "/pause", progress),
-            program_archive(render.COREDNS_IMAGE, binaries.program("coredns"), "/coredns", progress),
+            program_archive([render.PAUSE_IMAGE], binaries.pause_program(), ["/pause"], progress),
+            program_archive([render.COREDNS_IMAGE], binaries.program("coredns"), ["/coredns"], progress),
             _test_archive(progress),
         ]
 

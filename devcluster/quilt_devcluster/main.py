@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,12 @@ from typing import Any
 import click
 
 from quilt_devcluster import binaries, bringup, hostpackages, images, paths, report, state
+from quilt_devcluster import cnp as cnp_suite
+from quilt_devcluster import netpol as netpol_suite
 from quilt_devcluster.cluster import DEFAULT_NAME, Cluster, exec_replace
 from quilt_devcluster.errors import DevclusterError
 from quilt_devcluster.kind import Kind
+from quilt_devcluster.netpol import Outcome
 
 _PASS_THROUGH = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 _name = click.option("--name", default=DEFAULT_NAME, show_default=True, help="The cluster's name.")
@@ -130,14 +134,26 @@ def kubeconfig(name: str, path: bool) -> None:
     click.echo(file if path else file.read_text())
 
 
+_focus = click.option("--focus", default="", help="Only tests whose name this regular expression matches.")
+
+
 @cli.command()
 @_name
-@click.option("--focus", default="Netpol", show_default=True, help="Only tests whose name this matches.")
+@_focus
 def netpol(name: str, focus: str) -> None:
     """Run Kubernetes' own tests of network policies on a cluster with a pod network that enforces them."""
-    from quilt_devcluster import netpol as suite
+    _report(netpol_suite.run(Cluster.attach(name), focus, _say))
 
-    outcomes = suite.run(Cluster.attach(name), focus, _say)
+
+@cli.command()
+@_name
+@_focus
+def cnp(name: str, focus: str) -> None:
+    """Run the conformance tests of ClusterNetworkPolicy there."""
+    _report(cnp_suite.run(Cluster.attach(name), focus, _say))
+
+
+def _report(outcomes: Sequence[Outcome]) -> None:
     if failed := [outcome.name for outcome in outcomes if not outcome.passed]:
         raise DevclusterError(f"{len(failed)} of {len(outcomes)} failed: {'; '.join(failed)}.")
     _say(f"all {len(outcomes)} passed")

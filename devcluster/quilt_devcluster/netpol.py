@@ -1,13 +1,14 @@
-"""Kubernetes' own end-to-end tests of network policies, run on a cluster.
+"""Kubernetes' own tests of network policies, run on a cluster; and what the suite in `cnp` shares with them.
 
-They are built from Kubernetes' module alone (`tools/netpol`), with the image that their pods run.
+They are built from their modules alone (`tools/netpol`), with the image that the pods of both run.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,9 @@ from quilt_devcluster.cluster import Cluster
 from quilt_devcluster.errors import DevclusterError
 from quilt_devcluster.tools import Tool
 
-NETPOL = Tool("netpol", {"netpol": ".", "agnhost": "k8s.io/kubernetes/test/images/agnhost"})
-AGNHOST_IMAGE = "registry.k8s.io/e2e-test-images/agnhost:2.63.0"
-"""As `test/utils/image/manifest.go` of this version names it."""
+NETPOL = Tool("netpol", {"netpol": ".", "cnp": "./cnp", "agnhost": "./agnhost"})
+AGNHOST_IMAGES = tuple(f"registry.k8s.io/e2e-test-images/agnhost:{version}" for version in ("2.63.0", "2.45"))
+"""As `test/utils/image/manifest.go` of that Kubernetes and the manifests of the other suite name it."""
 # Not every kernel has SCTP sockets, which these tests' pods open.
 _LABELS = "!Feature:SCTPConnectivity"
 
@@ -39,24 +40,39 @@ def run(cluster: Cluster, focus: str, progress: Callable[[str], None]) -> list[O
 
     Raises DevclusterError when none ran.
     """
-    folder = binaries.build(NETPOL, progress)
-    cluster.load_images(images.program_archive(AGNHOST_IMAGE, folder / "agnhost", "/agnhost", progress))
-    report, log = cluster.folder / "netpol.json", paths.cache_dir() / "log" / "netpol.log"
+    report = cluster.folder / "netpol.json"
     report.unlink(missing_ok=True)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    progress(f"running; {log} has what they print")
-    with log.open("w") as sink:
-        subprocess.run(
-            command(folder / "netpol", cluster.kubeconfig, focus, report),
-            stdin=subprocess.DEVNULL,
-            stdout=sink,
-            stderr=subprocess.STDOUT,
-            cwd=cluster.folder,
-        )
+    folder = prepare(cluster, progress)
+    log = run_program(cluster, command(folder / "netpol", cluster.kubeconfig, focus, report), progress)
     found = outcomes(report.read_text()) if report.exists() else []
     if not found:
         raise DevclusterError("No test of network policies ran.", log=log)
     return found
+
+
+def prepare(cluster: Cluster, progress: Callable[[str], None]) -> Path:
+    """Give the nodes what the pods of both suites run, and return the folder with the suites' programs."""
+    folder = binaries.build(NETPOL, progress)
+    agnhost = folder / "agnhost"
+    cluster.load_images(images.program_archive(AGNHOST_IMAGES, agnhost, ["/agnhost", "/bin/bash"], progress))
+    return folder
+
+
+def run_program(cluster: Cluster, words: Sequence[str], progress: Callable[[str], None]) -> Path:
+    """Run a suite to its end, whatever that is, and return the log of what it printed."""
+    log = paths.cache_dir() / "log" / f"{Path(words[0]).name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    progress(f"running; {log} has what they print")
+    with log.open("w") as sink:
+        subprocess.run(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            cwd=cluster.folder,
+            env={**os.environ, "KUBECONFIG": str(cluster.kubeconfig)},
+        )
+    return log
 
 
 def command(program: Path, kubeconfig: Path, focus: str, report: Path) -> list[str]:
@@ -65,7 +81,7 @@ def command(program: Path, kubeconfig: Path, focus: str, report: Path) -> list[s
         str(program),
         f"--kubeconfig={kubeconfig}",
         "--provider=skeleton",
-        f"--ginkgo.focus={focus}",
+        f"--ginkgo.focus={focus or 'Netpol'}",
         f"--ginkgo.label-filter={_LABELS}",
         "--ginkgo.no-color",
         "--ginkgo.timeout=3h",

@@ -200,7 +200,7 @@ def _base(kind: str, tar: Path) -> str:
     known = _buildah("images", "--noheading", "--format={{.Name}}:{{.Tag}}", what="Listing images").split()
     if name not in known:
         packed = tar.with_suffix(".image")
-        archive.write_image(packed, name, tar)
+        archive.write_image(packed, [name], tar)
         try:
             _buildah("pull", f"docker-archive:{packed}", what=f"Taking over {name}")
         finally:

@@ -111,7 +111,7 @@ def test_an_image_archive_describes_its_layer(tmp_path: Path) -> None:
     program.write_text("x")
     layer, image = tmp_path / "layer.tar", tmp_path / "image.tar"
     archive.program_layer({"/hello": program}, layer)
-    archive.write_image(image, "localhost/hello:dev", layer, entrypoint=["/hello"])
+    archive.write_image(image, ["localhost/hello:dev"], layer, entrypoint=["/hello"])
     with tarfile.open(image) as tar:
         contents = {member.name: tar.extractfile(member) for member in tar}
         manifest = json.loads(contents["manifest.json"].read())  # type: ignore[union-attr]
@@ -129,7 +129,7 @@ def test_the_same_input_gives_the_same_archive(tmp_path: Path) -> None:
     for index in range(2):
         layer, image = tmp_path / f"layer{index}.tar", tmp_path / f"image{index}.tar"
         archive.program_layer({"/hello": program}, layer)
-        archive.write_image(image, "localhost/hello:dev", layer)
+        archive.write_image(image, ["localhost/hello:dev"], layer)
         with tarfile.open(image) as tar:
             written.append(tar.getnames())
     assert written[0] == written[1]

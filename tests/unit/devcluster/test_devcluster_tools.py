@@ -50,7 +50,7 @@ def test_key_follows_the_flags(tool: Tool, change: dict[str, object]) -> None:
 def test_every_program_is_a_tool_of_its_module(tool: Tool) -> None:
     text = (tool.module / "go.mod").read_text()
     for package in tool.programs.values():
-        own = package == "." and (tool.module / "main.go").exists()
+        own = package.startswith(".") and (tool.module / package / "main.go").exists()
         assert own or f"\t{package}\n" in text or f"tool {package}\n" in text
     assert (tool.module / "go.sum").stat().st_size > 0
 
