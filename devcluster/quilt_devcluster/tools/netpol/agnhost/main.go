@@ -12,6 +12,7 @@ import (
 
 	"k8s.io/component-base/cli"
 	"k8s.io/kubernetes/test/images/agnhost/connect"
+	"k8s.io/kubernetes/test/images/agnhost/netexec"
 	"k8s.io/kubernetes/test/images/agnhost/pause"
 	"k8s.io/kubernetes/test/images/agnhost/porter"
 	servehostname "k8s.io/kubernetes/test/images/agnhost/serve-hostname"
@@ -28,7 +29,8 @@ func main() {
 		withoutSCTP()
 	}
 	agnhost := &cobra.Command{Use: "agnhost"}
-	agnhost.AddCommand(connect.CmdConnect, pause.CmdPause, porter.CmdPorter, servehostname.CmdServeHostname)
+	agnhost.AddCommand(connect.CmdConnect, netexec.CmdNetexec, pause.CmdPause, porter.CmdPorter)
+	agnhost.AddCommand(servehostname.CmdServeHostname)
 	os.Exit(cli.Run(agnhost))
 }
 
