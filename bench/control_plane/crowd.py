@@ -57,16 +57,14 @@ class Crowd:
         """A node joins as its kubelet and its agent make it known."""
         member = Member(name, self._addresses.popleft())
         await self._appear(member)
-        await self._register(member)
-        self._enter(member)
+        self._enter(member, await self._register(member))
         await self._tell(member)
         return member
 
     async def prepare(self, name: str, wish: str) -> Member:
         """An administrator makes the QuiltNode of a machine that is yet to come."""
         member = Member(name, self._addresses.popleft(), prepared=True, wish=wish)
-        await self._register(member)
-        self._enter(member)
+        self._enter(member, await self._register(member))
         self.prepared += 1
         return member
 
@@ -165,7 +163,7 @@ class Crowd:
         if member.served == subnet:
             return
         # From one to the other no pod has an address; of the other one once the operators could know.
-        self._truth.used.pop(member.name, None)
+        self._truth.serves_none(member.name)
         member.served, member.moved = subnet, inf
         self._start(self._tell(member))
 
@@ -173,19 +171,21 @@ class Crowd:
         self._tasks = {task for task in self._tasks if not task.done() or task.exception()}
         self._tasks.add(asyncio.create_task(work))
 
-    def _enter(self, member: Member) -> None:
+    def _enter(self, member: Member, version: int) -> None:
         self.members[member.name] = member
-        self._truth.enter(member.name, address(member.number), prepared=member.prepared)
+        self._truth.enter(member.name, address(member.number), version, prepared=member.prepared)
         self._consider(member)
 
     async def _appear(self, member: Member) -> None:
         body = {"metadata": {"name": member.name}, "status": self._host(member)}
         await self._wire.ok("POST", "/api/v1/nodes", body, JSON)
 
-    async def _register(self, member: Member) -> None:
+    async def _register(self, member: Member) -> int:
+        """Make the QuiltNode; its version."""
         spec = {"subnet": member.wish} if member.wish else {}
         body = {**_quiltnode(member), "spec": spec}
-        await self._wire.ok("POST", QUILTNODE.path(), body, JSON)
+        made = json.loads(await self._wire.ok("POST", QUILTNODE.path(), body, JSON))
+        return int(made["metadata"]["resourceVersion"])
 
     async def _tell(self, member: Member) -> None:
         """The agent's part of the status; nobody hears it while the QuiltNode is gone."""

@@ -24,6 +24,8 @@ class Truth:
         self._claims_of: dict[str, dict[str, Json]] = {}
         self._serving: Counter[str] = Counter()
         self._news: dict[str, asyncio.Event] = {}
+        self._entered: dict[str, int] = {}
+        self._reported: dict[str, tuple[str, int]] = {}
         self.addresses: dict[str, str] = {}
         self.used: dict[str, tuple[str, int]] = {}
         self.prepared: set[str] = set()
@@ -31,9 +33,14 @@ class Truth:
         self.most = 0
         self.made = 0
 
-    def enter(self, node: str, host_ip: str, *, prepared: bool) -> None:
-        """A node should have a subnet from now on."""
+    def enter(self, node: str, host_ip: str, version: int, *, prepared: bool) -> None:
+        """A node should have a subnet from now on; its QuiltNode was made as of `version`.
+
+        A claim of its name that no operator has written since is what a former node left: an operator that
+        looked for the node just before it came may still release it, and the next report restores that.
+        """
         self.addresses[node] = host_ip
+        self._entered[node] = version
         if prepared:
             self.prepared.add(node)
 
@@ -41,6 +48,7 @@ class Truth:
         """A node is to have none any more."""
         del self.addresses[node]
         self.used.pop(node, None)
+        self._reported.pop(node, None)
         self.prepared.discard(node)
 
     def serves_pods(self, node: str, subnet: str, version: int) -> None:
@@ -48,8 +56,21 @@ class Truth:
 
         `version` is the report's: what was done to a claim before it is no fault, however late the watch.
         """
-        if subnet in self.usable(node):
-            self.used[node] = subnet, version
+        self._reported[node] = subnet, version
+        for claim in list(self._claims_of.get(node, {}).values()):
+            self._note_use(claim)
+
+    def serves_none(self, node: str) -> None:
+        """No pod of the node has an address any more."""
+        self.used.pop(node, None)
+        self._reported.pop(node, None)
+
+    def _note_use(self, claim: Json) -> None:
+        node, version = claim["spec"]["node"], int(claim["metadata"]["resourceVersion"])
+        subnet, reported = self._reported.get(node, ("", 0))
+        current = claim["spec"]["cidr"] == subnet and claim["mesh"]["phase"] != "Releasing"
+        if current and version > self._entered.get(node, version):
+            self.used[node] = subnet, reported
 
     def usable(self, node: str) -> set[str]:
         """Subnets of a node that are not being released."""
@@ -76,6 +97,7 @@ class Truth:
             self.made += 1
             self._check_overlap(claim["spec"]["cidr"], node)
         self._claims[name] = self._claims_of.setdefault(node, {})[name] = claim
+        self._note_use(claim)
         self._serving[node] += _serves(claim)
         self.most = max(self.most, len(self._claims))
         if _serves(claim) and node in self._news:

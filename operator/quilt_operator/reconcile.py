@@ -142,7 +142,9 @@ class NodeReconciler:
         if not used:
             self._forget(name)
         for claim in used:
-            health = self.heartbeats.health(name, down=claim.mesh.phase == DOWN, spoke=True)
+            # Down without an address tells nothing of Leases: the node was prepared, or its address another's.
+            down = claim.mesh.phase == DOWN and bool(claim.mesh.host_ip)
+            health = self.heartbeats.health(name, down=down, spoke=True)
             await self._publish(claim, desired.mesh(claim.mesh.host_ip, down=health.down))
         rest = [claim for claim in claims if claim not in used]
         return await self._give_up(name, rest, self._confirm.has_joined)

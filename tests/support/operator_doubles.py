@@ -110,15 +110,20 @@ class Api:
 
 
 class Beats:
-    """Verdicts as the test gives them."""
+    """Verdicts as the test gives them; of a node that is new, the one that is known from before."""
 
     def __init__(self) -> None:
         self.down: set[str] = set()
+        self._watched: set[str] = set()
 
-    def health(self, name: str, **_: object) -> Health:
+    def health(self, name: str, *, down: bool = False, **_: object) -> Health:
+        if down and name not in self._watched:
+            self.down.add(name)
+        self._watched.add(name)
         return Health(since=-1e9, down=name in self.down)
 
-    def forget(self, name: str) -> None: ...
+    def forget(self, name: str) -> None:
+        self._watched.discard(name)
 
 
 class Events:

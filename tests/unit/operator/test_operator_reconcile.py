@@ -169,6 +169,22 @@ async def test_a_quiltnode_deleted_while_its_agent_is_away_keeps_claim_and_route
     assert published(operator)["n"][0] == "Releasing"
 
 
+async def test_a_machine_that_comes_under_a_prepared_name_is_not_down_because_that_had_no_address(
+    operator: Operator,
+) -> None:
+    """t28: A claim that is Down for want of an address says nothing about who renews a Lease."""
+    operator.node("n")
+    await operator.wait(2)
+    assert published(operator) == {"n": ("Down", "")}
+    operator.beats.forget("n")  # Another one leads.
+    operator.host("n", address(1))
+    operator.drop_node("n")
+    await operator.wait(2)
+    operator.node("n", hostIP=address(1))
+    await operator.wait(2)
+    assert published(operator) == {"n": ("Up", address(1))}
+
+
 async def test_a_quiltnode_without_a_node_leaves_with_its_claim(operator: Operator) -> None:
     operator.node("n", spec={"hostIP": address(1)})
     await operator.wait(2)
