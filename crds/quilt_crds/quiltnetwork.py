@@ -157,6 +157,8 @@ class Policy(ApiModel):
 
     enabled: Bool = False
     """Whether nodes enforce them. A pod is then started when the rules for it are there."""
+    log_denied: Bool = False
+    """Whether runtimes log what policies deny, some packets a second: `policy_denied`, with pods and rule."""
 
 
 class Endpoints(ApiModel):

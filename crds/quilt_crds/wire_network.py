@@ -56,9 +56,10 @@ class MulticastSpec(Wire, frozen=True):
 
 
 class PolicySpec(Wire, frozen=True):
-    """Whether nodes enforce network policies."""
+    """Whether nodes enforce network policies, and log what these deny."""
 
     enabled: bool = False
+    log_denied: bool = False
 
 
 class EndpointsSpec(Wire, frozen=True):

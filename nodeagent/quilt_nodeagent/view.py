@@ -220,6 +220,7 @@ class View:
             spoof_guard=self.network.spoof_guard,
             vni=self.network.vxlan.vni,
             policies=self.network.policies,
+            log_denied=self.network.log_denied,
         )
 
     def status_facts(self, version: str) -> QuiltNodeStatus:

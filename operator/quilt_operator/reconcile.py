@@ -142,7 +142,7 @@ class NodeReconciler:
         if not used:
             self._forget(name)
         for claim in used:
-            # Down without an address tells nothing of Leases: the node was prepared, or its address another's.
+            # Down without an address tells nothing of Leases: it was prepared, or the address another's.
             down = claim.mesh.phase == DOWN and bool(claim.mesh.host_ip)
             health = self.heartbeats.health(name, down=down, spoke=True)
             await self._publish(claim, desired.mesh(claim.mesh.host_ip, down=health.down))

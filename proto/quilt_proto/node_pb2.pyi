@@ -397,6 +397,7 @@ class ConfigureRequest(_message.Message):
     VNI_FIELD_NUMBER: _builtins.int
     SPOOF_GUARD_FIELD_NUMBER: _builtins.int
     POLICIES_FIELD_NUMBER: _builtins.int
+    LOG_DENIED_FIELD_NUMBER: _builtins.int
     mtu: _builtins.int
     """of pods and the bridge, in bytes"""
     vxlan_interface: _builtins.str
@@ -416,6 +417,8 @@ class ConfigureRequest(_message.Message):
     """whether pods are held to their own addresses; unset: they are"""
     policies: _builtins.bool
     """whether network policies are enforced (policy.proto); unset: they are not"""
+    log_denied: _builtins.bool
+    """whether what they deny is logged, a few packets a second; unset: it is not"""
     @_builtins.property
     def cluster_cidrs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """of both families: not masqueraded between each other"""
@@ -439,15 +442,20 @@ class ConfigureRequest(_message.Message):
         vni: _builtins.int = ...,
         spoof_guard: _builtins.bool | None = ...,
         policies: _builtins.bool | None = ...,
+        log_denied: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_policies", b"_policies", "_spoof_guard", b"_spoof_guard", "policies", b"policies", "spoof_guard", b"spoof_guard"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_log_denied", b"_log_denied", "_policies", b"_policies", "_spoof_guard", b"_spoof_guard", "log_denied", b"log_denied", "policies", b"policies", "spoof_guard", b"spoof_guard"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_policies", b"_policies", "_spoof_guard", b"_spoof_guard", "cluster_cidrs", b"cluster_cidrs", "mtu", b"mtu", "multicast", b"multicast", "multicast_fast_leave", b"multicast_fast_leave", "node_prefix_length", b"node_prefix_length", "overlay_sources", b"overlay_sources", "policies", b"policies", "spoof_guard", b"spoof_guard", "subnet_v6", b"subnet_v6", "vni", b"vni", "vxlan_interface", b"vxlan_interface", "vxlan_port", b"vxlan_port"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_log_denied", b"_log_denied", "_policies", b"_policies", "_spoof_guard", b"_spoof_guard", "cluster_cidrs", b"cluster_cidrs", "log_denied", b"log_denied", "mtu", b"mtu", "multicast", b"multicast", "multicast_fast_leave", b"multicast_fast_leave", "node_prefix_length", b"node_prefix_length", "overlay_sources", b"overlay_sources", "policies", b"policies", "spoof_guard", b"spoof_guard", "subnet_v6", b"subnet_v6", "vni", b"vni", "vxlan_interface", b"vxlan_interface", "vxlan_port", b"vxlan_port"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__log_denied: _TypeAlias = _typing.Literal["log_denied"]  # noqa: Y015
+    _WhichOneofArgType__log_denied: _TypeAlias = _typing.Literal["_log_denied", b"_log_denied"]  # noqa: Y015
     _WhichOneofReturnType__policies: _TypeAlias = _typing.Literal["policies"]  # noqa: Y015
     _WhichOneofArgType__policies: _TypeAlias = _typing.Literal["_policies", b"_policies"]  # noqa: Y015
     _WhichOneofReturnType__spoof_guard: _TypeAlias = _typing.Literal["spoof_guard"]  # noqa: Y015
     _WhichOneofArgType__spoof_guard: _TypeAlias = _typing.Literal["_spoof_guard", b"_spoof_guard"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__log_denied) -> _WhichOneofReturnType__log_denied | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__policies) -> _WhichOneofReturnType__policies | None: ...
     @_typing.overload

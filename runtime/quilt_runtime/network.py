@@ -25,6 +25,7 @@ from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.firewall import Firewall
 from quilt_runtime.core.ipam import Allocation, Network, gateway_address, veth_address
 from quilt_runtime.core.policy import Ground
+from quilt_runtime.denials import Denials
 from quilt_runtime.guard import BridgeGuard
 from quilt_runtime.kernel import bridge, forward, nft, snooping, sysctls
 from quilt_runtime.kernel.table import FirewallTable
@@ -58,6 +59,7 @@ class NodeNetwork:
         self.guard = BridgeGuard(addresses, lambda: self.config.spoof_guard)
         self.feed = PodFeed(addresses.held)
         self.policies = Policies(addresses, self.feed, lambda: self.config.policies, self._ground)
+        self._denials = Denials(addresses)
         self._busy: set[str] = set()
         self.problems: dict[str, str] = {}
 
@@ -160,6 +162,7 @@ class NodeNetwork:
                 wanted = Firewall(self.config, self._addresses.subnet, self._addresses.subnet6)
                 return self._table.write(wanted, read=read)
             case "policies":
+                self._denials.follow(self.config.policies and self.config.log_denied)
                 return self.policies.ensure(read=read)
             case _:
                 return forward.ensure() if self._addresses.subnet else []
@@ -170,9 +173,10 @@ class NodeNetwork:
         if subnet is None:
             return None
         cidrs, cidrs6 = tuple(self.config.cluster_cidrs_v4), tuple(self.config.cluster_cidrs_v6)
+        ground = Ground(subnet.prefixlen, cidrs or (subnet,), logs_denied=self.config.log_denied)
         if subnet6 is None:
-            return Ground(subnet.prefixlen, cidrs or (subnet,))
-        return Ground(subnet.prefixlen, cidrs or (subnet,), cidrs6 or (subnet6,), subnet6.prefixlen)
+            return ground
+        return replace(ground, cidrs6=cidrs6 or (subnet6,), prefix_length6=subnet6.prefixlen)
 
     def _ensure_links(self, names: Collection[str] | None) -> list[str]:
         subnet = self._addresses.subnet

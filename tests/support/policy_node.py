@@ -180,8 +180,8 @@ class PolicyNode:
     def __post_init__(self) -> None:
         self.configure(True)
 
-    def configure(self, policies: bool) -> None:
-        request = node_pb2.ConfigureRequest(**self.settings, policies=policies)
+    def configure(self, policies: bool, **more: Any) -> None:
+        request = node_pb2.ConfigureRequest(**{**self.settings, **more}, policies=policies)
         answer = self.node.config.Configure(request)
         assert answer.success, answer.error
 

@@ -21,7 +21,8 @@ class Network:
     """Settings of one mesh; times in seconds.
 
     `prefix_length` is that of every node's IPv4 subnet, 0 where Kubernetes hands them out: then each node's
-    is as long as its podCIDR. `endpoints` are to be published, `policies` enforced.
+    is as long as its podCIDR. `endpoints` are to be published, `policies` enforced, and what they deny logged
+    (`log_denied`).
     """
 
     cluster_cidrs: tuple[str, ...] = DEFAULT_CLUSTER_CIDRS
@@ -35,6 +36,7 @@ class Network:
     underlay: UnderlaySpec = NO_CHOICE
     endpoints: bool = True
     policies: bool = False
+    log_denied: bool = False
     probes: bool = True
 
     @property
@@ -72,6 +74,7 @@ def read_network(spec: Mapping[str, Any]) -> Network:
         underlay=read.underlay,
         endpoints=read.publishes_endpoints,
         policies=read.policy.enabled,
+        log_denied=read.policy.log_denied,
         probes=read.probes.enabled,
     )
 

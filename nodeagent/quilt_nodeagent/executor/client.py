@@ -81,6 +81,7 @@ class NodeSettings(Struct, frozen=True):
     spoof_guard: bool = True
     vni: int = 0
     policies: bool = False
+    log_denied: bool = False
 
     def but_sources(self, other: NodeSettings) -> bool:
         """Whether the two differ in nothing but the overlay's sources."""

@@ -20,7 +20,7 @@ MTU_RANGE = range(576, 65536)
 PREFIX_LENGTHS = range(1, 33)  # whatever kube-controller-manager cuts; core.requests tells which have room
 VNIS = range(1, 1 << 24)
 # Stored apart: a release that does not know them must be able to read the rest after a roll-back.
-SINCE_FIRST = ("spoof_guard", "vni", "masquerade", "policies")
+SINCE_FIRST = ("spoof_guard", "vni", "masquerade", "policies", "log_denied")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,7 @@ class NodeConfig:
     vni: int = DEFAULT_VNI
     masquerade: bool = True
     policies: bool = False
+    log_denied: bool = False
 
     @property
     def cluster_cidrs_v4(self) -> list[IPv4Network]:

@@ -12,7 +12,7 @@ without chains is in no map; where there is no such pod, no packet enters the ta
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
@@ -25,6 +25,13 @@ CUT_OFF = "cut-off"
 """The chain of a pod that nobody announced: all is dropped, its node's own packets aside."""
 # Connections beyond are judged packet by packet, which is slower and no more.
 _FRESH = f"set {FRESH} {{ typeof ct id; flags dynamic,timeout; timeout 5m; size 262144; }}"
+LOG_GROUP = 1042
+"""Of nfnetlink_log, to which denied packets go where they are logged."""
+_LOG_LIMIT = "limit rate 5/second burst 10 packets"
+HEADERS = 64
+"""Bytes of a denied packet that are logged: the header of either family, and the ports."""
+# Of a rule's origin; the kernel keeps 127 characters of a prefix.
+_LOG_ORIGIN = 110
 _WITHOUT_TUPLE = "ct state invalid,untracked"
 
 
@@ -64,12 +71,16 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What rules depend on besides the program; without an IPv6 subnet there is IPv4 alone."""
+    """What rules depend on besides the program; without an IPv6 subnet there is IPv4 alone.
+
+    `logs_denied`: whether packets that are denied are logged, a few a second by each rule.
+    """
 
     prefix_length: int
     cidrs: tuple[IPv4Network, ...]
     cidrs6: tuple[IPv6Network, ...] = ()
     prefix_length6: int | None = None
+    logs_denied: bool = False
 
     @property
     def families(self) -> list[Family]:
@@ -95,11 +106,11 @@ class Structure:
 def structure(ground: Ground, program: Program, *, is_entered: bool) -> Structure:
     """Return what the table is to be; `is_entered`: whether a pod is held to any chain."""
     sets: dict[str, str] = {FRESH: _FRESH}
-    chains: dict[str, tuple[str, ...]] = {CUT_OFF: ("counter drop",)}
+    chains = _with_logging(ground, "Any", {CUT_OFF: ("counter drop",)})
     for family in ground.families:
         sets |= _sets(family, program)
         for chain in program.chains.values():
-            chains |= _chains(family, chain)
+            chains |= _with_logging(ground, chain.direction.value, _chains(family, chain))
     bases = {"forward": tuple(_forward(ground.families))} if is_entered else {}
     if is_entered and any(map(judges_host, program.chains.values())):
         bases["input"] = tuple(_input(ground.families))
@@ -154,6 +165,25 @@ def _chains(family: Family, chain: Chain) -> dict[str, tuple[str, ...]]:
     if (host := host_chain(chain, family.number)) not in ("", name):
         found[host] = (head, *_rules(family, chain, chain.admin, "return"))
     return found
+
+
+def _with_logging(
+    ground: Ground, direction: str, chains: Mapping[str, tuple[str, ...]]
+) -> dict[str, tuple[str, ...]]:
+    """Return chains, where that is wanted with what they deny logged."""
+    if not ground.logs_denied:
+        return dict(chains)
+    return {name: tuple(_logged(rules, direction)) for name, rules in chains.items()}
+
+
+def _logged(rules: Iterable[str], direction: str) -> Iterator[str]:
+    """Yield rules, and before each that denies one that logs what it matches."""
+    for rule in rules:
+        match, denies, comment = rule.partition("counter drop")
+        if denies:
+            origin = comment.partition('"')[2].rstrip('"')[:_LOG_ORIGIN]
+            yield f'{match}{_LOG_LIMIT} log prefix "{direction} {origin}" group {LOG_GROUP} snaplen {HEADERS}'
+        yield rule
 
 
 def _rest(family: Family, chain: Chain) -> Iterator[str]:

@@ -31,6 +31,7 @@ def configure(runtime: Runtime, request: pb.ConfigureRequest) -> None:
             fast_leave=request.multicast_fast_leave,
             spoof_guard=request.spoof_guard if request.HasField("spoof_guard") else True,
             policies=request.policies,
+            log_denied=request.log_denied,
         )
     )
     if refused:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -21,7 +22,7 @@ from tests.support.policy_node import (
     talking,
 )
 from tests.support.policy_programs import address_set, egress, ingress, pod, program, ranges, rule, tcp, udp
-from tests.support.runtime_node import Node
+from tests.support.runtime_node import Node, eventually
 
 Make = Callable[[], Namespace]
 SERVICE = "10.96.0.9"
@@ -280,3 +281,42 @@ def test_pods_of_other_nodes_are_judged_on_either_node(
         is_cut(server, ways=("tcp",))
         far.replace(held(egress("e_2"), client=Profile(pod("client"), egress="e_2")))
         is_cut(server, end)
+
+
+def test_denied_packets_are_logged_with_pods_and_rule_while_that_is_wanted(
+    enforcing: PolicyNode, pods: tuple[Namespace, Namespace, Namespace]
+) -> None:
+    web, client, _ = pods
+    address = enforcing.addresses["web"]
+    deny = replace(rule("", action=Action.DENY), origin="ClusterNetworkPolicy/guard ingress 0")
+    enforcing.replace(
+        held(
+            Chain("i_1", Direction.INGRESS, admin=(deny,)),
+            egress("e_1"),
+            web=Profile(pod("web"), "i_1"),
+            client=Profile(pod("client"), "", "e_1"),
+        )
+    )
+
+    def logged() -> list[tuple[str, ...]]:
+        fields = ("direction", "source", "destination", "protocol", "port", "rule")
+        return [
+            tuple(str(line.get(name)) for name in fields) for line in enforcing.node.events("policy_denied")
+        ]
+
+    with serving(web), serving(client):
+        assert denied(client, address)
+        assert not logged()
+        enforcing.configure(True, log_denied=True)
+        assert denied(client, address)
+        own = ("Egress", "default/client", "default/web", "tcp", str(PORT), "none accepts")
+        eventually(lambda: own in logged(), f"the client's own chain denied it: {logged()}")
+        assert probe(enforcing.node.netns, address), "a node reaches its own pods"
+        assert denied(pods[2], address, "udp")
+        ruled = ("Ingress", "default/other", "default/web", "udp", str(PORT), deny.origin)
+        eventually(lambda: ruled in logged(), f"a rule denied it: {logged()}")
+        enforcing.configure(True)
+        assert " log " not in enforcing.table()
+        count = len(logged())
+        assert denied(client, address)
+        assert len(logged()) == count

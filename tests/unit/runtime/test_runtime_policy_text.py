@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -176,3 +177,20 @@ def test_what_is_unknown_is_written_again_in_place() -> None:
     assert "flush chain inet quilt-policy cut-off" not in before
     assert before.index("flush chain inet quilt-policy i_1-4") < before.index("add rule")
     assert "delete chain inet quilt-policy x\ndelete map inet quilt-policy q-6\n" in after
+
+
+def test_what_denies_is_preceded_by_a_rule_that_logs_the_same_packets() -> None:
+    chain = Chain("c", Direction.INGRESS, ADMIN, policies=())
+    plain, logged = made(GROUND, program(chain)), made(replace(GROUND, logs_denied=True), program(chain))
+    log = 'limit rate 5/second burst 10 packets log prefix "{}" group 1042 snaplen 64'
+    denying = 'ct original ip saddr @bad-4 counter drop comment "default/bad"'
+    assert denying in (plain.chains["c-4"] or ())
+    rules = list(logged.chains["c-4"] or ())
+    assert rules[:2] == [f"ct state invalid,untracked {log.format('Ingress ')}", HEAD]
+    assert (
+        rules[rules.index(denying) - 1] == f"ct original ip saddr @bad-4 {log.format('Ingress default/bad')}"
+    )
+    assert (logged.chains["c-4-rest"] or ())[-2:] == (log.format("Ingress "), "counter drop")
+    assert logged.chains["cut-off"] == (log.format("Any "), "counter drop")
+    for name, rules_of in logged.chains.items():
+        assert tuple(rule for rule in rules_of or () if " log " not in f" {rule}") == plain.chains[name]
