@@ -33,6 +33,8 @@ HEADERS = 64
 # Of a rule's origin; the kernel keeps 127 characters of a prefix.
 _LOG_ORIGIN = 110
 _WITHOUT_TUPLE = "ct state invalid,untracked"
+# No packet without a tuple has an id.
+_JUDGED = f"ct id @{FRESH} accept"
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +234,8 @@ def _ports(rule: Rule) -> Iterator[str]:
 
 def _forward(families: list[Family]) -> Iterator[str]:
     yield "type filter hook forward priority filter - 5; policy accept;"
+    # First, as nearly every packet is of a connection that was judged: each rule before it costs all of them.
+    yield _JUDGED
     # These have no tuple, so that no rule by it matches: the first rule of each chain drops them.
     for family in families:
         destination = family.address.replace("saddr", "daddr")
@@ -239,7 +243,6 @@ def _forward(families: list[Family]) -> Iterator[str]:
         yield f"{_WITHOUT_TUPLE} {destination} vmap @to{family.number}"
     # An error's protocol is ICMP, its tuple that of the connection which it is about.
     yield "meta l4proto { icmp, ipv6-icmp } ct state related accept"
-    yield f"ct id @{FRESH} accept"
     for family in families:
         yield f"ct original {family.address} vmap @from{family.number}"
         yield f"ct reply {family.address} vmap @to{family.number}"
@@ -250,10 +253,10 @@ def _input(families: list[Family]) -> Iterator[str]:
     """Yield what judges pods' packets to their own node. Neighbor discovery, untracked, passes."""
     yield "type filter hook input priority filter - 5; policy accept;"
     yield f'iifname != "{BRIDGE_DEVICE}" accept'
+    yield _JUDGED
     for family in families:
         yield f"ct state invalid {family.address} vmap @host{family.number}"
     yield "meta l4proto { icmp, ipv6-icmp } ct state related accept"
-    yield f"ct id @{FRESH} accept"
     for family in families:
         yield f"ct original {family.address} vmap @host{family.number}"
     yield f"add @{FRESH} {{ ct id }}"

@@ -121,10 +121,10 @@ def test_no_packet_enters_where_no_pod_is_held_to_anything() -> None:
     forward = made(GROUND, program(ingress("i_1"), Profile(pod("web"), "i_1"))).bases["forward"]
     assert forward == (
         "type filter hook forward priority filter - 5; policy accept;",
+        "ct id @fresh accept",
         "ct state invalid,untracked ip saddr vmap @from4",
         "ct state invalid,untracked ip daddr vmap @to4",
         "meta l4proto { icmp, ipv6-icmp } ct state related accept",
-        "ct id @fresh accept",
         "ct original ip saddr vmap @from4",
         "ct reply ip saddr vmap @to4",
         "add @fresh { ct id }",
