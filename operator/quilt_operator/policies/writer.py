@@ -1,7 +1,8 @@
-"""Writing QuiltPeers: what changed is collected for a moment, and at most 50 objects a second are written.
+"""Writing QuiltPeers: the first change at once, and at most 50 objects a second are written.
 
 Each write is a delivery to every agent that watches QuiltPeers, of which the API server pays most, so a burst
-of pods has to become few writes.
+of pods has to become few writes: what changes while some are written is collected for the tenth of a second
+in which these may be. A pod that starts by itself waits for nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from quilt_operator.core.peersets import PeerSets
 log = structlog.get_logger()
 
 # Seconds.
-_COLLECTED = 0.05
 _AT_ONCE = 5
 _BATCH_SECONDS = _AT_ONCE / 50
 
@@ -81,7 +81,6 @@ class PeersWriter:
         """Write until cancelled."""
         while True:
             await self._wake.wait()
-            await asyncio.sleep(_COLLECTED)
             self._wake.clear()
             self._collect()
             while batch := self._batch():
