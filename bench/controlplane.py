@@ -23,12 +23,22 @@ import aiohttp
 
 from bench import peers
 from bench.node import BenchError, Node, in_namespace
-from quilt_crds.names import API_VERSION, DEFAULT_NETWORK, QUILTNETWORK, QUILTNODE, QUILTSUBNET
+from bench.peers import OWN_NODE
+from quilt_crds.names import (
+    API_VERSION,
+    DEFAULT_NETWORK,
+    NODE,
+    POD,
+    QUILTNETWORK,
+    QUILTNODE,
+    QUILTSUBNET,
+)
 from quilt_devcluster import Cluster
 from quilt_devcluster import state as devcluster_state
 from quilt_devcluster.machines import BRIDGE, SWITCH
 from quilt_devcluster.plan import API_PORT
 from quilt_kube.access import make_tls
+from tests.support.controlplane import Api
 
 NAME = "bench"
 NAMESPACE = "quilt-system"
@@ -94,14 +104,27 @@ class ControlPlane:
     @property
     def credentials(self) -> Path:
         """Folder with the agent's token and ca.crt."""
-        return self.folder / "account"
+        return self.folder / OWN_NODE
 
     @property
     def kubeconfig(self) -> Path:
         """File with the administrator's credentials, for a program within a node."""
+        return self._kubeconfig("admin", self._config["users"][0]["user"])
+
+    @property
+    def admin(self) -> Api:
+        """The administrator, for what is not timed."""
+        return Api(self._cluster.kubeconfig)
+
+    def kubeconfig_of(self, account: str) -> Path:
+        """File with the credentials of a service account of the chart's, for a program within a node."""
+        return self._kubeconfig(account, {"token": self.token(account)})
+
+    def _kubeconfig(self, name: str, user: Json) -> Path:
         config = json.loads(json.dumps(self._config))
         config["clusters"][0]["cluster"]["server"] = f"https://{self.address}:{self.port}"
-        path = self.folder / "admin.kubeconfig"
+        config["users"][0]["user"] = user
+        path = self.folder / f"{name}.kubeconfig"
         path.write_text(json.dumps(config))
         return path
 
@@ -133,6 +156,32 @@ class ControlPlane:
         calls += [("DELETE", f"{path}/{peers.peer_claim(n)['metadata']['name']}", None) for n in sorted(gone)]
         asyncio.run(self.requests(calls))
         self._claims = wanted
+
+    @contextmanager
+    def policies(self) -> Iterator[None]:
+        """Network policies on, with the rights that they need, and off afterwards."""
+        self._chart("--reuse-values", "--set=network.policy.enabled=true")
+        self.enforce(True)
+        try:
+            yield
+        finally:
+            self.enforce(False)
+            self._chart("--reuse-values", "--set=network.policy.enabled=false")
+
+    def enforce(self, wanted: bool) -> None:
+        """Have nodes enforce policies or not; the rights stay."""
+        self.admin.merge(QUILTNETWORK.path(DEFAULT_NETWORK), {"spec": {"policy": {"enabled": wanted}}}).ok()
+
+    @contextmanager
+    def another(self, name: str, cidr: str, place: int) -> Iterator[Path]:
+        """Another node is known meanwhile, with a subnet; the folder with its agent's token and ca.crt."""
+        objects = self._node_objects(name, cidr, place)
+        asyncio.run(self.requests(objects, concurrent=1))
+        try:
+            yield self._credentials(name)
+        finally:
+            for _, path, body in objects:
+                self.admin.request("DELETE", f"{path}/{(body or {})['metadata']['name']}")
 
     @contextmanager
     def node(self, count: int) -> Iterator[Node]:
@@ -180,26 +229,25 @@ class ControlPlane:
 
     def _prepare(self) -> None:
         cluster = self._cluster
-        cluster.helm("install", "quilt", str(CHART), "-n", NAMESPACE, "--create-namespace")
+        self._chart("--create-namespace")
         crds = [resource.crd_name for resource in (QUILTNETWORK, QUILTNODE, QUILTSUBNET)]
         cluster.kubectl("wait", "crd", *crds, "--for=condition=Established", "--timeout=30s")
         asyncio.run(self.requests(self._objects(), concurrent=1))
-        token = self.token("quilt-agent", "--bound-object-kind=Pod", "--bound-object-name=bench-agent")
-        self.credentials.mkdir(mode=0o700)
-        (self.credentials / "token").write_text(token)
-        (self.credentials / "ca.crt").write_bytes(self.authority)
+        self._credentials(OWN_NODE)
+
+    def _chart(self, *values: str) -> None:
+        self._cluster.helm("upgrade", "--install", "quilt", str(CHART), "-n", NAMESPACE, *values)
+
+    def _credentials(self, node: str) -> Path:
+        pod = ("--bound-object-kind=Pod", f"--bound-object-name=agent-of-{node}")
+        folder = self.folder / node
+        folder.mkdir(mode=0o700)
+        (folder / "token").write_text(self.token("quilt-agent", *pod))
+        (folder / "ca.crt").write_bytes(self.authority)
+        return folder
 
     def _objects(self) -> list[Request]:
-        node, address = peers.OWN_NODE, self._addresses.node(1)
         network = {"clusterCIDRs": peers.CLUSTER_CIDRS}
-        pod = {
-            "nodeName": node,
-            "serviceAccountName": "quilt-agent",
-            "tolerations": [{"operator": "Exists"}],
-            "containers": [{"name": "agent", "image": "none"}],
-        }
-        addresses = {"addresses": [{"type": "InternalIP", "address": address}]}
-        meta = {"metadata": {"name": node}}
         everything = {
             "roleRef": {
                 "apiGroup": "rbac.authorization.k8s.io",
@@ -210,18 +258,28 @@ class ControlPlane:
         }
         return [
             ("POST", QUILTNETWORK.path(), _thing(QUILTNETWORK.kind, DEFAULT_NETWORK, spec=network)),
-            ("POST", "/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", **meta, "status": addresses}),
-            (
-                "POST",
-                f"/api/v1/namespaces/{NAMESPACE}/pods",
-                {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "bench-agent"}, "spec": pod},
-            ),
-            ("POST", QUILTSUBNET.path(), peers.claim(peers.OWN_SUBNET, node, address)),
+            *self._node_objects(OWN_NODE, peers.OWN_SUBNET, 1),
             (
                 "POST",
                 "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
                 {"metadata": {"name": "bench"}, **everything},
             ),
+        ]
+
+    def _node_objects(self, name: str, cidr: str, place: int) -> list[Request]:
+        """A Node, the Pod to which its agent's token is bound, and its claim."""
+        address = self._addresses.node(place)
+        pod = {
+            "nodeName": name,
+            "serviceAccountName": "quilt-agent",
+            "tolerations": [{"operator": "Exists"}],
+            "containers": [{"name": "agent", "image": "none"}],
+        }
+        status = {"addresses": [{"type": "InternalIP", "address": address}]}
+        return [
+            ("POST", NODE.path(), NODE.document({"name": name}, status=status)),
+            ("POST", POD.path(namespace=NAMESPACE), POD.document({"name": f"agent-of-{name}"}, spec=pod)),
+            ("POST", QUILTSUBNET.path(), peers.claim(cidr, name, address)),
         ]
 
 

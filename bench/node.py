@@ -146,6 +146,11 @@ class Node:
     def run(self, *command: str | Path) -> None:
         subprocess.run(self.inside(*command), check=True, stdout=subprocess.DEVNULL)
 
+    def ask(self, *command: str | Path) -> str:
+        """Return what a program in the node's network prints, whether it succeeds or not."""
+        command_line = self.inside(*command)
+        return subprocess.run(command_line, capture_output=True, text=True, check=False).stdout
+
     def fresh_device(self) -> int:
         """Make the VXLAN device again, empty, as the agent makes it; return its index."""
         if self.kernel.link(DEVICE):
@@ -198,6 +203,10 @@ class Node:
         if self.agent is not None:
             self.agent.stop()
             self.agent = None
+
+    def start(self, name: str, *command: str) -> Process:
+        """Start another program beside these two; the caller stops it."""
+        return self._start(name, command)
 
     def _start(self, name: str, command: Sequence[str], environment: dict[str, str] | None = None) -> Process:
         # nsenter and sh become the program by exec, so that the process id is the program's own.

@@ -27,13 +27,14 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of one plugin."""
+    """One call of one plugin; `arguments` are CNI_ARGS."""
 
     program: str
     verb: str
     container: str
     netns: str
     config: dict[str, Any]
+    arguments: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,7 @@ def call(wanted: Call) -> Outcome:
         "CNI_CONTAINERID": wanted.container,
         "CNI_NETNS": wanted.netns,
         "CNI_IFNAME": "eth0",
+        "CNI_ARGS": wanted.arguments,
         "CNI_PATH": str(Path(wanted.program).parent),
         "PATH": os.environ["PATH"],
     }
