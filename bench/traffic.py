@@ -57,11 +57,19 @@ def server(built: Path, netns: str) -> Iterator[None]:
 
 def measure(built: Path, netns: str, kind: str, to: str, seconds: float, streams: int = 1) -> float:
     """Make traffic of a kind from a namespace; return what it reached a second, in the program's units."""
+    return accounted(built, netns, kind, to, seconds, streams)[0]
+
+
+def accounted(
+    built: Path, netns: str, kind: str, to: str, seconds: float, streams: int = 1
+) -> tuple[float, float]:
+    """As measure, and the nanoseconds of the client's processor for each of the program's units."""
     command = [*_inside(netns), str(built), kind, to, str(PORT), f"{seconds:g}", str(streams)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=False)
     if done.returncode:
         raise BenchError(f"{kind} from {netns} to {to}: {done.stderr.strip()}")
-    return float(done.stdout)
+    reached, used = map(float, done.stdout.split())
+    return reached, used
 
 
 def _inside(netns: str) -> list[str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from bench.cases import policy
+from ipaddress import IPv4Address
+
+from bench.cases import packets, policy
 from bench.events import ElementChange
+from bench.policed import address_set, ingress
 from bench.policy_scene import are_elements, is_element
 
 ONE, TWO = b"\x0a\x01\x02\x03", b"\x0a\x01\x02\x04"
@@ -26,3 +29,23 @@ def test_a_pods_start_is_beside_the_same_without_policies() -> None:
     assert lines["policy created to the kernel, p50"].met is True
     assert lines[f"{policy.ANNOUNCED}: more than without policies"].value == 0.5
     assert lines[f"{policy.UNANNOUNCED}: more than without policies"].met is False
+
+
+def test_the_best_round_of_packets_counts_and_its_limits_are_of_what_the_issue_asks() -> None:
+    samples = {(kind, held): [3.0, 2.0] for kind in packets.KINDS for held in (None, *packets.ALL)}
+    samples[packets.LATER_PACKETS, packets.Held(200, 100_000)] = [2.1, 9.0]
+    lines = {line.what: line for line in packets._result(samples).lines}
+    assert lines["a packet of a flow, 200 rules, 100,000 addresses"].met is True
+    assert lines["TCP, 1 stream, 1 rule, 10 addresses"].value == 3.0
+    limited = [what for what, line in lines.items() if line.target is not None]
+    assert sum("connection" in what for what in limited) == 1
+    assert sum("a packet of a flow" in what for what in limited) == len(packets.ALL)
+
+
+def test_the_last_of_many_rules_admits_the_one_member_that_somebody_has() -> None:
+    chain = ingress("e_1", 20, "p_1", 5999)
+    assert chain.policies is not None
+    assert [rule.ports[0].ranges for rule in chain.policies[-2:]] == [((1018, 1018),), ((5999, 5999),)]
+    members = address_set("p_1", 1000, "10.42.1.9").members.v4
+    assert len(members) == 4000
+    assert IPv4Address("10.42.1.9").packed == members[:4]
