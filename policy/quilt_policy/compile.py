@@ -67,7 +67,7 @@ class Compiler:
             self._dirty.add(pod)
 
     def put_policy(self, policy: NetworkPolicy) -> None:
-        """Note a NetworkPolicy; one of a namespace without pods here costs nothing until there is one."""
+        """Note a NetworkPolicy; one of a namespace without pods here matters once there is one."""
         self._policies.put(policy.namespace, policy.name, policy)
         self._dirty |= self._policies.pods_of.get(policy.namespace, set())
 

@@ -61,10 +61,16 @@ class PolicyDraft:
     Those of a direction in which it isolates nobody are None.
     """
 
-    title: str
+    namespace: str
+    name: str
     pods: Terms
     ingress: Rules | None
     egress: Rules | None
+
+    @property
+    def title(self) -> str:
+        """What people call it, made when it is asked for: there may be thousands."""
+        return f"{self.namespace}/{self.name}"
 
     def rules(self, direction: Direction) -> Rules | None:
         """Return those of a direction."""
@@ -107,7 +113,8 @@ def draft(policy: NetworkPolicy) -> PolicyDraft:
     """Return what a NetworkPolicy says."""
     spec, types = policy.spec, policy.types
     return PolicyDraft(
-        title=f"{policy.namespace}/{policy.name}",
+        namespace=policy.namespace,
+        name=policy.name,
         pods=_shared(spec.pod_selector.terms),
         ingress=_rules(policy.namespace, spec.ingress) if "Ingress" in types else None,
         egress=_rules(policy.namespace, spec.egress) if "Egress" in types else None,

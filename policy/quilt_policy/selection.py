@@ -35,13 +35,13 @@ class Selected:
 
 @dataclass(slots=True)
 class _Namespace:
-    """A namespace's policies by name, drafted when first needed, and what was found of them since."""
+    """A namespace's policies by name, and what was found of them since."""
 
-    policies: dict[str, NetworkPolicy | PolicyDraft] = field(default_factory=dict)
+    policies: dict[str, PolicyDraft] = field(default_factory=dict)
     by_pods: dict[Terms, list[PolicyDraft]] = field(default_factory=dict)
     selected: dict[tuple[Terms, ...], Selected] = field(default_factory=dict)
 
-    def put(self, name: str, policy: NetworkPolicy | PolicyDraft | None) -> None:
+    def put(self, name: str, policy: PolicyDraft | None) -> None:
         """Note a policy, or with None that it is gone."""
         if policy is None:
             self.policies.pop(name, None)
@@ -53,10 +53,8 @@ class _Namespace:
     def for_pod(self, labels: Mapping[str, str]) -> Selected:
         """Return the policies that select a pod with these labels; for equal policies the same object."""
         if not self.by_pods:
-            for name, policy in self.policies.items():
-                drafted = draft(policy) if isinstance(policy, NetworkPolicy) else policy
-                self.policies[name] = drafted
-                self.by_pods.setdefault(drafted.pods, []).append(drafted)
+            for policy in self.policies.values():
+                self.by_pods.setdefault(policy.pods, []).append(policy)
         matching = tuple(terms for terms in self.by_pods if matches(terms, labels))
         found = self.selected.get(matching)
         if found is None:
@@ -67,7 +65,7 @@ class _Namespace:
 
 
 class Policies:
-    """NetworkPolicies by namespace; they are drafted in namespaces that have a pod here."""
+    """NetworkPolicies by namespace, drafted at once: a draft is smaller than what was read."""
 
     def __init__(self) -> None:
         self.pods_of: dict[str, set[PodName]] = {}
@@ -76,8 +74,7 @@ class Policies:
     def put(self, namespace: str, name: str, policy: NetworkPolicy | None) -> None:
         """Note a policy, or with None that it is gone."""
         held = self._namespaces.setdefault(namespace, _Namespace())
-        drafted = draft(policy) if policy is not None and namespace in self.pods_of else policy
-        held.put(name, drafted)
+        held.put(name, draft(policy) if policy is not None else None)
         if not held.policies:
             del self._namespaces[namespace]
 

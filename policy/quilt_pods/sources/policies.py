@@ -100,28 +100,32 @@ class NamespacedPolicies:
     def listed(self, items: Iterable[UnreadPolicy], version: int) -> None:
         """Take in the list of all namespaces."""
         self.complete = True
-        found: dict[str, list[UnreadPolicy]] = {namespace: [] for namespace in self._namespaces}
-        for item in items:
-            if item.metadata.namespace in found:
-                found[item.metadata.namespace].append(item)
-        for namespace, policies in found.items():
-            self.listed_alone(namespace, policies, version)
+        self._take(list(self._namespaces), items, version)
 
     def listed_alone(self, namespace: str, items: Iterable[UnreadPolicy], version: int) -> None:
         """Take in the list of one namespace; one that is older than what is known changes nothing."""
-        held = self._namespaces.get(namespace)
-        if held is None or (held.version is not None and held.version >= version):
-            return
-        first, held.version = held.version is None, version
-        policies = {item.metadata.name: item for item in items}
-        for name in held.names - policies.keys():
-            self._drop(held, namespace, name)
-        for item in policies.values():
-            self._put(held, item)
-        events, held.events = held.events, []
-        self.changed(events)
-        if first:
-            self.ready(namespace)
+        self._take([namespace], items, version)
+
+    def _take(self, namespaces: Iterable[str], items: Iterable[UnreadPolicy], version: int) -> None:
+        """Take in what a list has of some namespaces, one policy after the other: there may be thousands."""
+        listed = {
+            name: (held, set[str]())
+            for name in namespaces
+            if (held := self._namespaces.get(name)) and (held.version is None or held.version < version)
+        }
+        for item in items:
+            if (found := listed.get(item.metadata.namespace)) is not None:
+                held, names = found
+                names.add(item.metadata.name)
+                self._put(held, item)
+        for namespace, (held, names) in listed.items():
+            for name in held.names - names:
+                self._drop(held, namespace, name)
+            first, held.version = held.version is None, version
+            events, held.events = held.events, []
+            self.changed(events)
+            if first:
+                self.ready(namespace)
 
     def changed(self, events: Sequence[Event]) -> None:
         """Take in events of the watch of all namespaces."""
