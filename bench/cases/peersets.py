@@ -99,7 +99,7 @@ class Load:
         for node in range(NODES):
             sets.addresses.put_claim(str(node), f"node-{node}", IPv4Network((_address(node, 0), 24)))
         self._enter(
-            _policies(self.shape), NetworkPolicy, lambda item: sets.put_policy(item.name, wanted([item]))
+            policies(self.shape), NetworkPolicy, lambda item: sets.put_policy(item.name, wanted([item]))
         )
         spaces = (
             {"metadata": _meta(_space(n), labels={"team": f"team-{n % 100}"})}
@@ -113,7 +113,7 @@ class Load:
             lambda item: put(item.name, item.spec.endpoints),
             20,
         )
-        self._enter(map(self._pod, range(PODS)), Pod, sets.put_pod)
+        self._enter(map(self.pod_document, range(PODS)), Pod, sets.put_pod)
         begun = time.perf_counter()
         names = sets.changes()
         written = sum(sets.content(name) is not None for name in names)
@@ -164,7 +164,7 @@ class Load:
     def _home(self, pod: int) -> str:
         return _space(pod % self.shape.namespaces)
 
-    def _pod(self, pod: int) -> Json:
+    def pod_document(self, pod: int) -> Json:
         application = pod // self.shape.namespaces % 100
         labels = {
             "app": f"app-{application}",
@@ -178,7 +178,7 @@ class Load:
         }
 
 
-def _policies(shape: Shape) -> Iterator[Json]:
+def policies(shape: Shape) -> Iterator[Json]:
     for number in range(POLICIES):
         spec = {"podSelector": {}, "ingress": [{"from": [shape.peer(number)]}]}
         home = _space(number % shape.namespaces)
