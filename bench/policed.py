@@ -87,10 +87,10 @@ def address_set(name: str, size: int, member: str) -> AddressSet:
 def ingress(name: str, rules: int, members: str, port: int) -> Chain:
     """A chain of so many rules, each for all members of a set at another port of TCP and UDP.
 
-    So none is passed over by the address alone, and the last one accepts.
+    So none is passed over by the address alone, and the last one accepts, also at the port behind.
     """
-    numbers = [*range(1000, 1000 + rules - 1), port]
-    made = (Rule(Action.ACCEPT, Peer(Scope.MEMBERS, members), _both(number)) for number in numbers)
+    ranges = [*((number, number) for number in range(1000, 1000 + rules - 1)), (port, port + 1)]
+    made = (Rule(Action.ACCEPT, Peer(Scope.MEMBERS, members), _both(one)) for one in ranges)
     return Chain(name, Direction.INGRESS, policies=tuple(made))
 
 
@@ -104,5 +104,5 @@ def program(parts: Iterable[Chain | AddressSet | Profile]) -> Program:
     )
 
 
-def _both(port: int) -> tuple[Ports, ...]:
-    return tuple(Ports(protocol, ((port, port),)) for protocol in (Protocol.TCP, Protocol.UDP))
+def _both(ports: tuple[int, int]) -> tuple[Ports, ...]:
+    return tuple(Ports(protocol, (ports,)) for protocol in (Protocol.TCP, Protocol.UDP))

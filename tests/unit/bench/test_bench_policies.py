@@ -45,7 +45,7 @@ def test_the_best_round_of_packets_counts_and_its_limits_are_of_what_the_issue_a
 def test_the_last_of_many_rules_admits_the_one_member_that_somebody_has() -> None:
     chain = ingress("e_1", 20, "p_1", 5999)
     assert chain.policies is not None
-    assert [rule.ports[0].ranges for rule in chain.policies[-2:]] == [((1018, 1018),), ((5999, 5999),)]
+    assert [rule.ports[0].ranges for rule in chain.policies[-2:]] == [((1018, 1018),), ((5999, 6000),)]
     members = address_set("p_1", 1000, "10.42.1.9").members.v4
     assert len(members) == 4000
     assert IPv4Address("10.42.1.9").packed == members[:4]
