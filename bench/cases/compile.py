@@ -79,7 +79,7 @@ def _lines(what: str, found: list[dict[str, float]]) -> list[Line]:
 
 
 class Runtime:
-    """Stands for the runtime: takes the first program, and has no pods to tell of."""
+    """Stands for the runtime: keeps the first program, and has no pods to tell of."""
 
     def __init__(self) -> None:
         self.program: asyncio.Future[PolicyProgram] = asyncio.get_running_loop().create_future()
