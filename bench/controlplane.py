@@ -14,25 +14,18 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
 
-from bench import peers
+from bench import objects, peers
 from bench.node import BenchError, Node, in_namespace
+from bench.objects import ANYTHING, NAMESPACE, Request
 from bench.peers import OWN_NODE
-from quilt_crds.names import (
-    API_VERSION,
-    DEFAULT_NETWORK,
-    NODE,
-    POD,
-    QUILTNETWORK,
-    QUILTNODE,
-    QUILTSUBNET,
-)
+from quilt_crds.names import DEFAULT_NETWORK, QUILTNETWORK, QUILTNODE, QUILTSUBNET
 from quilt_devcluster import Cluster
 from quilt_devcluster import state as devcluster_state
 from quilt_devcluster.machines import BRIDGE, SWITCH
@@ -41,14 +34,12 @@ from quilt_kube.access import make_tls
 from tests.support.controlplane import Api
 
 NAME = "bench"
-NAMESPACE = "quilt-system"
-OPERATOR, ANYTHING = "quilt-operator", "default"
-"""Service accounts: the chart's, and one that may do anything."""
+OPERATOR = "quilt-operator"
+"""The chart's service account, beside ANYTHING."""
 CHART = Path(__file__).parents[1] / "helm/quilt-mesh"
 CONCURRENT = 32
 MERGE = "application/merge-patch+json"
 Json = dict[str, Any]
-Request = tuple[str, str, Json | None]
 
 
 @contextmanager
@@ -116,6 +107,17 @@ class ControlPlane:
         """The administrator, for what is not timed."""
         return Api(self._cluster.kubeconfig)
 
+    @property
+    def api_server(self) -> int:
+        """Process id of the API server."""
+        program, own = b"kube-apiserver", bytes(devcluster_state.load(NAME).pki)
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                command = (folder / "cmdline").read_bytes()
+                if command.partition(b"\0")[0].endswith(program) and own in command:
+                    return int(folder.name)
+        raise BenchError("the API server does not run")
+
     def kubeconfig_of(self, account: str) -> Path:
         """File with the credentials of a service account of the chart's, for a program within a node."""
         return self._kubeconfig(account, {"token": self.token(account)})
@@ -175,12 +177,12 @@ class ControlPlane:
     @contextmanager
     def another(self, name: str, cidr: str, place: int) -> Iterator[Path]:
         """Another node is known meanwhile, with a subnet; the folder with its agent's token and ca.crt."""
-        objects = self._node_objects(name, cidr, place)
-        asyncio.run(self.requests(objects, concurrent=1))
+        made = objects.node(name, cidr, self._addresses.node(place))
+        asyncio.run(self.requests(made, concurrent=1))
         try:
             yield self._credentials(name)
         finally:
-            for _, path, body in objects:
+            for _, path, body in made:
                 self.admin.request("DELETE", f"{path}/{(body or {})['metadata']['name']}")
 
     @contextmanager
@@ -232,59 +234,21 @@ class ControlPlane:
         self._chart("--create-namespace")
         crds = [resource.crd_name for resource in (QUILTNETWORK, QUILTNODE, QUILTSUBNET)]
         cluster.kubectl("wait", "crd", *crds, "--for=condition=Established", "--timeout=30s")
-        asyncio.run(self.requests(self._objects(), concurrent=1))
+        account = f"serviceaccount/{ANYTHING}"
+        cluster.kubectl("wait", account, "-n", NAMESPACE, "--for=create", "--timeout=60s")
+        asyncio.run(self.requests(objects.first(self._addresses.node(1)), concurrent=1))
         self._credentials(OWN_NODE)
 
     def _chart(self, *values: str) -> None:
         self._cluster.helm("upgrade", "--install", "quilt", str(CHART), "-n", NAMESPACE, *values)
 
     def _credentials(self, node: str) -> Path:
-        pod = ("--bound-object-kind=Pod", f"--bound-object-name=agent-of-{node}")
+        pod = ("--bound-object-kind=Pod", f"--bound-object-name={objects.agent_pod(node)}")
         folder = self.folder / node
         folder.mkdir(mode=0o700)
         (folder / "token").write_text(self.token("quilt-agent", *pod))
         (folder / "ca.crt").write_bytes(self.authority)
         return folder
-
-    def _objects(self) -> list[Request]:
-        network = {"clusterCIDRs": peers.CLUSTER_CIDRS}
-        everything = {
-            "roleRef": {
-                "apiGroup": "rbac.authorization.k8s.io",
-                "kind": "ClusterRole",
-                "name": "cluster-admin",
-            },
-            "subjects": [{"kind": "ServiceAccount", "name": ANYTHING, "namespace": NAMESPACE}],
-        }
-        return [
-            ("POST", QUILTNETWORK.path(), _thing(QUILTNETWORK.kind, DEFAULT_NETWORK, spec=network)),
-            *self._node_objects(OWN_NODE, peers.OWN_SUBNET, 1),
-            (
-                "POST",
-                "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
-                {"metadata": {"name": "bench"}, **everything},
-            ),
-        ]
-
-    def _node_objects(self, name: str, cidr: str, place: int) -> list[Request]:
-        """A Node, the Pod to which its agent's token is bound, and its claim."""
-        address = self._addresses.node(place)
-        pod = {
-            "nodeName": name,
-            "serviceAccountName": "quilt-agent",
-            "tolerations": [{"operator": "Exists"}],
-            "containers": [{"name": "agent", "image": "none"}],
-        }
-        status = {"addresses": [{"type": "InternalIP", "address": address}]}
-        return [
-            ("POST", NODE.path(), NODE.document({"name": name}, status=status)),
-            ("POST", POD.path(namespace=NAMESPACE), POD.document({"name": f"agent-of-{name}"}, spec=pod)),
-            ("POST", QUILTSUBNET.path(), peers.claim(cidr, name, address)),
-        ]
-
-
-def _thing(kind: str, name: str, **parts: Any) -> Json:
-    return {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name}, **parts}
 
 
 async def _request(session: aiohttp.ClientSession, method: str, path: str, body: Json | None) -> None:

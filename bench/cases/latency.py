@@ -27,10 +27,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bench import flannel, peers
-from bench.controlplane import ANYTHING, OPERATOR, ControlPlane
+from bench.controlplane import OPERATOR, ControlPlane
 from bench.drift import PAUSE, PEERS, samples_of_all
 from bench.events import ROUTES, Listener
 from bench.node import Node
+from bench.objects import ANYTHING
 from bench.publishing import CLAIM, NODE, Publisher, Thing, publisher
 from bench.result import Line, Plot, Result, Series, distribution, median, percentile
 from quilt_netlink import Change, Route

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bench.controlplane import ANYTHING
+from bench.objects import ANYTHING
 from bench.policy_scene import (
     CLIENTS,
     SHOP,
