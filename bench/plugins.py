@@ -88,10 +88,10 @@ class Engine:
 
 
 class Pods:
-    """Empty network namespaces."""
+    """Empty network namespaces; where a benchmark has several of these, `prefix` tells them apart."""
 
-    def __init__(self, count: int) -> None:
-        self.names = [f"quilt-bench-{os.getpid()}-{number}" for number in range(count)]
+    def __init__(self, count: int, prefix: str = "") -> None:
+        self.names = [f"quilt-bench-{os.getpid()}-{prefix}{number}" for number in range(count)]
 
     def __enter__(self) -> Self:
         for name in self.names:

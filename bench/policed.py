@@ -39,8 +39,8 @@ _NOBODY = int(IPv4Address("10.128.0.2"))
 class PolicedNode:
     """A node and its pods, by name; without `policies` it enforces none, and has no table of them."""
 
-    def __init__(self, stack: ExitStack, of: str, *, policies: bool) -> None:
-        self._stack, self._policies = stack, policies
+    def __init__(self, stack: ExitStack, of: str, *, policies: bool, subnet: str = peers.OWN_SUBNET) -> None:
+        self._policies, self._subnet = policies, subnet
         self.node = stack.enter_context(Node(of))
         self.node.start_runtime()
         self.addresses: dict[str, str] = {}
@@ -65,7 +65,7 @@ class PolicedNode:
         client = RuntimeClient(f"unix://{self.node.socket}")
         settings = NodeSettings((_CLUSTER,), _MTU, peers.DEVICE, 4789, frozenset(), policies=self._policies)
         try:
-            await client.configure_subnet(peers.OWN_SUBNET)
+            await client.configure_subnet(self._subnet)
             await client.configure(settings)
             if self._policies:
                 await PolicyRuntime(client.channel).replace(encode.program(program))

@@ -21,7 +21,7 @@ from bench.controlplane import OPERATOR, ControlPlane
 from bench.events import ElementChange, ElementListener
 from bench.node import Node, until
 from bench.plugins import Call, Engine, Outcome, Pods, build_plugin
-from quilt_crds.names import NAMESPACE, NETWORKPOLICY, POD, QUILTPEERS
+from quilt_crds.names import NAMESPACE, NETWORKPOLICY, POD, QUILTENDPOINTS, QUILTPEERS
 from quilt_crds.wire_policy import QuiltPeers, peers_name
 from quilt_policy.labels import LabelSelector
 from quilt_policy.selectors import PeerSelector
@@ -88,6 +88,8 @@ class Scene:
         """Make it, gone with the stack, beside the claims of as many peers."""
         self.control = control
         self._spare = iter(stack.enter_context(Pods(pods)).names)
+        for kind in (QUILTENDPOINTS, QUILTPEERS):
+            stack.callback(control.admin.request, "DELETE", kind.path())
         for name in (SHOP, CLIENTS):
             self.create(NAMESPACE.path(), NAMESPACE.document({"name": name}))
             account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}

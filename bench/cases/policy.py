@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 TITLE = "Network policies: from the API to the kernel"
 PEERS, PODS, CLIENT_PODS = 5000, 100, 20
 TURN = 20
-PAUSE, SETTLED = 0.05, 0.4
+PAUSE, SETTLED = 0.05, 0.3
 """Seconds before a change of the node's own, and before one that operator and other node take part in."""
 TARGETS = {50: 12.0, 99: 40.0}
 WEB, VIP = clients(app="web"), clients(tier="vip")

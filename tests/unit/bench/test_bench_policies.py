@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address
 
+from bench import kube_network_policies
 from bench.cases import packets, policy
 from bench.events import ElementChange
 from bench.policed import address_set, ingress
@@ -49,3 +50,10 @@ def test_the_last_of_many_rules_admits_the_one_member_that_somebody_has() -> Non
     members = address_set("p_1", 1000, "10.42.1.9").members.v4
     assert len(members) == 4000
     assert IPv4Address("10.42.1.9").packed == members[:4]
+
+
+def test_the_version_of_the_peer_that_is_built_is_the_one_that_is_pinned() -> None:
+    text = (kube_network_policies.TOOL.module / "go.mod").read_text()
+    assert f"\t{kube_network_policies.PACKAGE} v{kube_network_policies.VERSION} " in text
+    (package,) = kube_network_policies.TOOL.programs.values()
+    assert f"tool {package}\n" in text
