@@ -4,10 +4,10 @@ Three nodes on one API server, each with a client and a server beside each other
 first has the agent and the runtime, with an operator; on the second kube-network-policies enforces the same
 policy (see bench/kube_network_policies.py); on the third nobody enforces any. The policy of the servers has
 20 rules, each for the clients at another port, and the last one accepts. The API server knows 2,000 more
-pods of 20 nodes, with addresses. All three take turns. Processor time of a connection is that of the client
-and, of kube-network-policies, of its process: what else it costs is on the client's account. Memory: what
-agent and runtime hold more than before policies were wanted, and all that kube-network-policies holds, which
-needs an agent of another kind for all but policies.
+pods of 20 nodes, with addresses. All three take turns. Processor time is that of the client, whose packets
+are forwarded on its account, and of kube-network-policies' process; the server's is in none of the figures.
+Memory: what agent and runtime hold more than before policies were wanted, and all that kube-network-policies
+holds, beside which a node needs something else for all but policies.
 """
 
 from __future__ import annotations

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 TITLE = "Network policies: from the API to the kernel"
 PEERS, PODS, CLIENT_PODS = 5000, 100, 20
 TURN = 20
+"""Starts of pods of one kind before it is the next one's turn."""
 PAUSE, SETTLED = 0.05, 0.3
 """Seconds before a change of the node's own, and before one that operator and other node take part in."""
 TARGETS = {50: 12.0, 99: 40.0}
@@ -88,7 +89,8 @@ def measure(bench: Bench) -> Result:
     control.claims(PEERS)
     with control.alone(), control.policies(), ExitStack() as stack:
         bench.say("two nodes, an operator and their pods")
-        run = Run(Scene(control, stack, PEERS, PODS + CLIENT_PODS + 1), bench.rounds(100))
+        scene = Scene(control, stack, PEERS, PODS + CLIENT_PODS + 1)
+        run = Run(scene, bench.rounds(100), bench.rounds(TURN))
         bench.say("policies")
         run.policies()
         bench.say("labels")
@@ -103,9 +105,9 @@ def measure(bench: Bench) -> Result:
 class Run:
     """What is measured, in milliseconds by its name."""
 
-    def __init__(self, scene: Scene, rounds: int) -> None:
+    def __init__(self, scene: Scene, rounds: int, turn: int) -> None:
         """Connect all pods; policies of one of them have the sets there that others' changes are seen in."""
-        self._scene, self._rounds = scene, rounds
+        self._scene, self._rounds, self._turn = scene, rounds, turn
         self.samples: Samples = defaultdict(list)
         own, other = scene.own, scene.other
         self._clients = [scene.pod(CLIENTS, other, f"client-{n}", "web") for n in range(CLIENT_PODS)]
@@ -175,12 +177,12 @@ class Run:
         scene = self._scene
         scene.policy("started", podSelector=_selecting(app="started"), ingress=[admitting(82, app="web")])
         scene.own.call("DEL", self._last)
-        for turn in range(max(2, self._rounds // TURN)):
+        for turn in range(self._rounds // self._turn):
             scene.enforce(False)
-            for at in range(TURN):
+            for at in range(self._turn):
                 self._start(f"off-{turn}-{at}", OFF)
             scene.enforce(True)
-            for at in range(TURN):
+            for at in range(self._turn):
                 self._start(f"on-{turn}-{at}", ANNOUNCED)
                 self._start(f"new-{turn}-{at}", UNANNOUNCED)
 
