@@ -164,10 +164,10 @@ def admitting(port: int = 80, **labels: str) -> Json:
     return {"from": [peer], "ports": [{"protocol": "TCP", "port": port}]}
 
 
-def policy_document(name: str, **spec: Any) -> Json:
-    """A NetworkPolicy of SHOP; by default nobody reaches the pods that `podSelector` selects."""
+def policy_document(name: str, namespace: str = SHOP, **spec: Any) -> Json:
+    """A NetworkPolicy; by default nobody reaches the pods that `podSelector` selects."""
     spec = {"podSelector": {}, "policyTypes": ["Ingress"], **spec}
-    return NETWORKPOLICY.document({"name": name, "namespace": SHOP}, spec=spec)
+    return NETWORKPOLICY.document({"name": name, "namespace": namespace}, spec=spec)
 
 
 def pod_document(namespace: str, node: str, name: str, app: str) -> Json:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import http.client
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from bench import flannel, peers
@@ -32,6 +33,8 @@ class Thing:
         return f"{self.collection}/{self.name(number)}"
 
 
+# Seconds before each change.
+_PAUSE = 0.05
 RELEASED = {"mesh": {"phase": RELEASING, "releasedAt": "2026-01-01T00:00:00Z"}}
 CLAIM = Thing(QUILTSUBNET.path(), peers.peer_claim, lambda n: claim_name(peers.subnet(n)), RELEASED)
 NODE = Thing(flannel.NODES, flannel.peer_node, peers.node)
@@ -79,3 +82,29 @@ def publisher(control: ControlPlane, node: Node, account: str) -> Iterator[Publi
     token = control.token(account)
     with closing(control.session(node, nobody=True)) as connection:
         yield Publisher(connection, token)
+
+
+def alone(
+    control: ControlPlane, node: Node, thing: Thing, account: str, numbers: Iterable[int]
+) -> list[float]:
+    """Milliseconds that the API server needs to notify a watch of a thing, by itself."""
+    taken = []
+    with publisher(control, node, account) as sender, closing(control.session(node)) as watching:
+        watching.request("GET", f"{thing.collection}?limit=1")
+        version = json.loads(watching.getresponse().read())["metadata"]["resourceVersion"]
+        watching.request("GET", f"{thing.collection}?watch=true&resourceVersion={version}")
+        stream = watching.getresponse()
+
+        def received(number: int) -> float:
+            name = thing.name(number).encode()
+            while name not in stream.readline():
+                pass
+            return time.perf_counter()
+
+        for number in numbers:
+            body = thing.body(number)
+            time.sleep(_PAUSE)
+            taken.append(sender.timed("POST", thing.collection, body, partial(received, number)))
+            time.sleep(_PAUSE)
+            sender.timed("DELETE", thing.path(number), None, partial(received, number))
+    return taken

@@ -19,9 +19,7 @@ Nodes without kubelets would keep them busy.
 
 from __future__ import annotations
 
-import json
 import time
-from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -32,7 +30,7 @@ from bench.drift import PAUSE, PEERS, samples_of_all
 from bench.events import ROUTES, Listener
 from bench.node import Node
 from bench.objects import ANYTHING
-from bench.publishing import CLAIM, NODE, Publisher, Thing, publisher
+from bench.publishing import CLAIM, NODE, Publisher, Thing, alone, publisher
 from bench.result import Line, Plot, Result, Series, distribution, median, percentile
 from quilt_netlink import Change, Route
 
@@ -143,31 +141,8 @@ def _limits(control: ControlPlane, numbers: range) -> tuple[Sample, Sample]:
     """What the API server needs to notify a watch of a claim, and of a Node; no agent runs."""
     with Node() as node:
         control.join(node)
-        claims = _alone(control, node, CLAIM, OPERATOR, numbers)
-        return claims, _alone(control, node, NODE, ANYTHING, numbers)
-
-
-def _alone(control: ControlPlane, node: Node, thing: Thing, account: str, numbers: range) -> Sample:
-    taken = []
-    with publisher(control, node, account) as sender, closing(control.session(node)) as watching:
-        watching.request("GET", f"{thing.collection}?limit=1")
-        version = json.loads(watching.getresponse().read())["metadata"]["resourceVersion"]
-        watching.request("GET", f"{thing.collection}?watch=true&resourceVersion={version}")
-        stream = watching.getresponse()
-
-        def received(number: int) -> float:
-            name = thing.name(number).encode()
-            while name not in stream.readline():
-                pass
-            return time.perf_counter()
-
-        for number in numbers:
-            body = thing.body(number)
-            time.sleep(PAUSE)
-            taken.append(sender.timed("POST", thing.collection, body, partial(received, number)))
-            time.sleep(PAUSE)
-            sender.timed("DELETE", thing.path(number), None, partial(received, number))
-    return taken
+        claims = alone(control, node, CLAIM, OPERATOR, numbers)
+        return claims, alone(control, node, NODE, ANYTHING, numbers)
 
 
 def _spread(what: str, sample: Sample, **more: Any) -> Line:

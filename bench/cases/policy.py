@@ -34,7 +34,7 @@ from bench.policy_scene import (
     is_element,
     policy_document,
 )
-from bench.publishing import Publisher, publisher
+from bench.publishing import Publisher, Thing, alone, publisher
 from bench.result import Line, Plot, Result, Series, distribution, median, percentile
 from bench.show import number
 from quilt_crds.names import NAMESPACE, NETWORKPOLICY
@@ -58,8 +58,9 @@ LABEL = "a pod's label"
 FAR_LABEL = "another node's pod's label, through the operator,"
 TEAM = f"a namespace's label, {PODS} pods, through the operator,"
 REMOTE, REMOTE_END = (f"{verb} of another node's pod, through the operator" for verb in ("ADD", "DEL"))
-CREATED = "policy created"
+CREATED, FLOOR = "policy created", "policy created to a watch of the API server, nobody else"
 PLOTTED = (
+    FLOOR,
     CREATED,
     "policy deleted",
     "policy with a new selector created",
@@ -92,6 +93,7 @@ def measure(bench: Bench) -> Result:
         scene = Scene(control, stack, PEERS, PODS + CLIENT_PODS + 1)
         run = Run(scene, bench.rounds(100), bench.rounds(TURN))
         bench.say("policies")
+        run.api_server()
         run.policies()
         bench.say("labels")
         run.labels()
@@ -127,6 +129,16 @@ class Run:
         scene.until_published(WEB, CLIENT_PODS)
         for selector in (WEB, VIP, RED):
             scene.until_held(selector.set_name)
+
+    def api_server(self) -> None:
+        """What the API server needs for a policy; it is of a namespace without pods here."""
+
+        def document(number: int) -> dict[str, Any]:
+            return policy_document(f"policy-{number}", CLIENTS)
+
+        thing = Thing(NETWORKPOLICY.path(namespace=CLIENTS), document, "policy-{}".format)
+        node = self._scene.own.node
+        self.samples[FLOOR] = alone(self._scene.control, node, thing, ANYTHING, range(self._rounds))
 
     def policies(self) -> None:
         """Policies come and go."""
