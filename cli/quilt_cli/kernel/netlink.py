@@ -4,24 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from socket import AF_BRIDGE
 from typing import Any
 
 from pyroute2 import IPRoute, NetlinkDumpInterrupted, NetlinkError
-from pyroute2.netlink import NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, nlmsg
+from pyroute2.netlink import NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST
 
-__all__ = ["IPRoute", "NetlinkError", "dump", "kind_of", "nexthops", "opened", "remove_nexthop"]
+from quilt_cli.kernel.messages import (
+    RTM_DELNEXTHOP,
+    RTM_GETMDB,
+    RTM_GETNEXTHOP,
+    RTM_NEWMDB,
+    RTM_NEWNEXTHOP,
+    RTM_NEWROUTE,
+    Groups,
+    Nexthop,
+    Route,
+)
 
-# include/uapi/linux/rtnetlink.h; pyroute2 knows no nexthop objects.
-_RTM_NEWNEXTHOP, _RTM_DELNEXTHOP, _RTM_GETNEXTHOP = 104, 105, 106
+__all__ = ["IPRoute", "NetlinkError", "dump", "groups", "kind_of", "nexthops", "opened", "remove_nexthop"]
+
+_OURS = {
+    RTM_NEWROUTE: Route,
+    RTM_NEWNEXTHOP: Nexthop,
+    # A bridge answers by the one, a VXLAN device by the other.
+    RTM_GETMDB: Groups,
+    RTM_NEWMDB: Groups,
+}
 _TRIES = 10
-
-
-class _Nexthop(nlmsg):  # type: ignore[misc]  # pyroute2 has no types
-    """A nexthop object, as far as it is read here (include/uapi/linux/nexthop.h)."""
-
-    prefix = "NHA_"
-    fields = (("family", "B"), ("scope", "B"), ("proto", "B"), ("resvd", "B"), ("flags", "I"))
-    nla_map = (("NHA_UNSPEC", "none"), ("NHA_ID", "uint32"))
 
 
 @contextmanager
@@ -29,7 +39,7 @@ def opened() -> Iterator[IPRoute]:
     """A connection to the kernel of this network namespace; what it refuses is raised as OSError."""
     try:
         with IPRoute(groups=0) as kernel:
-            kernel.marshal.msg_map[_RTM_NEWNEXTHOP] = _Nexthop
+            kernel.marshal.msg_map = {**kernel.marshal.msg_map, **_OURS}
             yield kernel
     except NetlinkError as error:
         raise OSError(*error.args) from error
@@ -52,8 +62,18 @@ def kind_of(link: Any) -> str:
 
 def nexthops(kernel: IPRoute) -> list[Any] | None:
     """All nexthop objects, with `proto` and `id`; None of a kernel that knows none (before 5.3)."""
-    request = _Nexthop()
-    request["header"].update(type=_RTM_GETNEXTHOP, flags=NLM_F_REQUEST | NLM_F_DUMP)
+    return _all(kernel, Nexthop(), RTM_GETNEXTHOP)
+
+
+def groups(kernel: IPRoute) -> list[Any] | None:
+    """The multicast groups of each bridge and VXLAN device; None of a kernel that tells none."""
+    request = Groups()
+    request["family"] = AF_BRIDGE
+    return _all(kernel, request, RTM_GETMDB)
+
+
+def _all(kernel: IPRoute, request: Any, kind: int) -> list[Any] | None:
+    request["header"].update(type=kind, flags=NLM_F_REQUEST | NLM_F_DUMP)
     try:
         return dump(lambda: kernel.nlm_request_batch([request]))
     except NetlinkError:
@@ -62,7 +82,7 @@ def nexthops(kernel: IPRoute) -> list[Any] | None:
 
 def remove_nexthop(kernel: IPRoute, number: int) -> None:
     """Remove the nexthop object of this id, and with it the routes that use it. Raises NetlinkError."""
-    request = _Nexthop()
+    request = Nexthop()
     request["attrs"] = [("NHA_ID", number)]
-    request["header"].update(type=_RTM_DELNEXTHOP, flags=NLM_F_REQUEST | NLM_F_ACK)
+    request["header"].update(type=RTM_DELNEXTHOP, flags=NLM_F_REQUEST | NLM_F_ACK)
     kernel.nlm_request_batch([request])
