@@ -14,7 +14,7 @@ _FIELD = re.compile(rf"(?i){_NAME}|auth|authorization|bearer")
 _TEXTS = (
     # RFC 7468
     re.compile(r"(?s)(?P<kept>-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?=-----END [A-Z ]*PRIVATE KEY|\Z)"),
-    # A JSON web token (RFC 7519), as service accounts have, wherever it stands.
+    # A JSON web token (RFC 7519), as service accounts have, wherever it is.
     re.compile(r"(?P<kept>)\beyJ[\w-]+\.[\w-]+\.?[\w-]*"),
     # RFC 6750, RFC 7617
     re.compile(r"(?i)(?P<kept>\bbearer[ :=]+)(?!<left)[\w.~+/=-]{8,}"),

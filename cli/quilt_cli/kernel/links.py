@@ -9,7 +9,7 @@ from pyroute2.netlink.rtnl import rt_scope
 from pyroute2.netlink.rtnl.ifinfmsg import IFF_VALUES
 
 from quilt_cli.kernel.netlink import kind_of
-from quilt_cli.kernel.plain import Names, Plain, attributes, family, flags, said
+from quilt_cli.kernel.plain import Names, Plain, attributes, family, flags, present
 
 _FLAGS = {bit: name.removeprefix("IFF_") for bit, name in IFF_VALUES.items()}
 _AS_THEY_ARE = (
@@ -47,7 +47,7 @@ _COUNTERS = ("bytes", "packets", "errors", "dropped")
 def link(message: Any, names: Names) -> Plain:
     """A device, with what its kind says of it, of its port in a bridge, and its counters."""
     below = message.get("link")
-    return said(
+    return present(
         ifindex=message["index"],
         **{name: message.get(name) for name in _AS_THEY_ARE},
         flags=flags(message["flags"], _FLAGS),
@@ -65,7 +65,7 @@ def _linkinfo(message: Any, names: Names) -> Plain:
     if kind == "vxlan" and "link" in data:
         data["link"] = names.get(data["link"], data["link"])
     port = message.get(("linkinfo", "slave_data")) if slave == "bridge" else None
-    return said(
+    return present(
         info_kind=kind or None,
         info_data=data or None,
         info_slave_kind=slave,
@@ -75,8 +75,8 @@ def _linkinfo(message: Any, names: Names) -> Plain:
 
 def _port(held: Mapping[str, Any]) -> Plain:
     """What a port of a bridge does."""
-    told = {name: bool(held[field]) for field, name in _PORT_FLAGS.items() if field in held}
-    return {"state": _PORT_STATES[held["state"]], **told}
+    known = {name: bool(held[field]) for field, name in _PORT_FLAGS.items() if field in held}
+    return {"state": _PORT_STATES[held["state"]], **known}
 
 
 def _statistics(counters: Mapping[str, int]) -> Plain:
@@ -92,7 +92,7 @@ def _statistics(counters: Mapping[str, int]) -> Plain:
 def address(message: Any, names: Names) -> Plain:
     """An address of a device: `local`; `address` is the other end's of a point-to-point link."""
     local, other = message.get("local"), message.get("address")
-    return said(
+    return present(
         ifname=names.get(message["index"]),
         family=family(message),
         local=local or other,

@@ -12,7 +12,7 @@ Names = Mapping[int, str]
 _FAMILIES = {2: "inet", 7: "bridge", 10: "inet6", 128: "ipmr", 129: "ip6mr"}
 
 
-def said(**fields: Any) -> Plain:
+def present(**fields: Any) -> Plain:
     """What a message says: what it does not is None, and has no key."""
     return {name: value for name, value in fields.items() if value is not None}
 

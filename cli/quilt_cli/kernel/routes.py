@@ -13,7 +13,7 @@ from typing import Any
 
 from pyroute2.netlink.rtnl import ndmsg, rt_scope, rt_type
 
-from quilt_cli.kernel.plain import Names, Plain, attributes, family, flags, said
+from quilt_cli.kernel.plain import Names, Plain, attributes, family, flags, present
 
 _ROUTE_FLAGS = {1: "dead", 2: "pervasive", 4: "onlink", 8: "offload", 16: "linkdown", 32: "unresolved"}
 _NEIGHBOR_FLAGS = {bit: name for name, bit in ndmsg.flags.items()}
@@ -28,7 +28,7 @@ _ADDRESS_SIZES = {b"\x08\x00": 4, b"\x86\xdd": 16}
 def route(message: Any, names: Names) -> Plain:
     """A route; of one with several ways each is in `nexthops`, `nhid` is the id of a nexthop object."""
     several = message.get("multipath")
-    return said(
+    return present(
         family=family(message),
         type=rt_type.get(message["type"], message["type"]),
         dst=_prefix(message, "dst") or "default",
@@ -48,7 +48,7 @@ def route(message: Any, names: Names) -> Plain:
 def _way(message: Any, names: Names) -> Plain:
     """Where to: of a route, of one of several ways, of a nexthop object."""
     via, out = message.get("via"), message.get("oif")
-    return said(
+    return present(
         gateway=via["addr"] if via else message.get("gateway"),
         dev=names.get(out, out),
         flags=flags(message["flags"], _ROUTE_FLAGS),
@@ -62,7 +62,7 @@ def _prefix(message: Any, side: str) -> str | None:
 
 def rule(message: Any, _: Names) -> Plain:
     """A rule that says which table is looked at."""
-    return said(
+    return present(
         family=family(message),
         priority=message.get("priority") or 0,
         src=_prefix(message, "src"),
@@ -80,7 +80,7 @@ def rule(message: Any, _: Names) -> Plain:
 
 def nexthop(message: Any, names: Names) -> Plain:
     """A nexthop object; `group` lists others, by id and weight."""
-    return said(
+    return present(
         id=message.get("id"),
         group=list(_group(message.get("group") or b"")) or None,
         blackhole=message.get("blackhole"),
@@ -99,7 +99,7 @@ def _group(array: bytes) -> Iterator[Plain]:
 
 def neighbor(message: Any, names: Names) -> Plain:
     """Which address of the link layer a neighbor has."""
-    return said(
+    return present(
         family=family(message),
         dst=message.get("dst"),
         dev=names.get(message["ifindex"], message["ifindex"]),
@@ -112,7 +112,7 @@ def neighbor(message: Any, names: Names) -> Plain:
 
 def fdb_entry(message: Any, names: Names) -> Plain:
     """Where a MAC is: behind a port of a bridge, or behind another VTEP."""
-    return said(
+    return present(
         mac=message.get("lladdr"),
         ifname=names.get(message["ifindex"], message["ifindex"]),
         dst=message.get("dst"),
@@ -133,7 +133,7 @@ def groups(message: Any, names: Names) -> Iterator[Plain]:
         for info in entry[1].get_attrs("MDBA_MDB_ENTRY_INFO"):
             port, state, _, vlan, address, protocol = _GROUP.unpack_from(info)
             size = _ADDRESS_SIZES.get(protocol)
-            yield said(
+            yield present(
                 dev=names.get(bridge, bridge),
                 port=names.get(port, port),
                 grp=str(ip_address(address[:size])) if size else address[:6].hex(":"),

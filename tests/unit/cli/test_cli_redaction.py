@@ -16,15 +16,15 @@ AROUND = st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), max_si
 
 
 @given(AROUND, AROUND)
-def test_a_token_is_found_wherever_it_stands(before: str, after: str) -> None:
+def test_a_token_is_found_wherever_it_is(before: str, after: str) -> None:
     # What joins it without a gap makes another word of it.
-    told = redaction.text(f"{before} {TOKEN} {after}")
-    assert TOKEN not in told
-    assert redaction.MASK in told
+    line = redaction.text(f"{before} {TOKEN} {after}")
+    assert TOKEN not in line
+    assert redaction.MASK in line
 
 
 @pytest.mark.parametrize(
-    "told",
+    "line",
     [
         f"Authorization: Bearer {SECRET}",
         f"authorization: 'basic {SECRET}'",
@@ -40,14 +40,14 @@ def test_a_token_is_found_wherever_it_stands(before: str, after: str) -> None:
         f"-----BEGIN PRIVATE KEY-----\n{SECRET}",
     ],
 )
-def test_secrets_are_known_by_what_stands_before_them(told: str) -> None:
-    found = redaction.text(told)
+def test_secrets_are_known_by_what_is_before_them(line: str) -> None:
+    found = redaction.text(line)
     assert SECRET not in found
     assert redaction.text(found) == found
 
 
 @pytest.mark.parametrize(
-    "told",
+    "line",
     [
         'secret "quilt-multicast" not found',
         '{"event": "claim_lost", "node": "n1", "subnet": "10.42.1.0/24", "token_expires": 3600}',
@@ -55,8 +55,8 @@ def test_secrets_are_known_by_what_stands_before_them(told: str) -> None:
         "https://192.0.2.1:6443/api?key=3",
     ],
 )
-def test_what_is_no_secret_stays(told: str) -> None:
-    assert redaction.text(told) == told
+def test_what_is_no_secret_stays(line: str) -> None:
+    assert redaction.text(line) == line
 
 
 PLAIN = st.recursive(
