@@ -6,6 +6,7 @@ Each request has a connection of its own; a Client may be shared between threads
 from __future__ import annotations
 
 import http.client
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any, TypeVar
@@ -41,6 +42,14 @@ def _connection(access: Access, timeout: float) -> http.client.HTTPConnection:
     if access.proxy:
         made.set_tunnel(server.hostname or "", server.port or 443, authorization(access.proxy))
     return made
+
+
+def _left(within: float, begun: float) -> float:
+    """Return how many of the seconds are left. Raises TimeoutError where none are."""
+    left = begun + within - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
 
 
 class Client:
@@ -97,15 +106,24 @@ class Client:
         """Read something that is not JSON, such as a log."""
         return self.send(read(path, accept="*/*")).decode(errors="replace")
 
-    def execute(self, namespace: str, pod: str, container: str, command: Sequence[str]) -> bytes:
-        """Run a command in a container and return what it wrote; a pause of `timeout` is a failure.
+    def execute(
+        self,
+        namespace: str,
+        pod: str,
+        container: str,
+        command: Sequence[str],
+        *,
+        within: float | None = None,
+    ) -> bytes:
+        """Run a command in a container and return what it wrote.
 
-        Raises CommandError where it fails, beside what `send` raises.
+        `within` is how many seconds it may take in all; without, a pause of `timeout` is a failure. Raises
+        CommandError where it fails, beside what `send` raises.
         """
         asked = Request("GET", channels.target(namespace, pod, container, command), accept="*/*")
-        streams = channels.Channels()
+        streams, begun = channels.Channels(), time.monotonic()
         try:
-            with closing(_connection(self.access, self._timeout)) as connection:
+            with closing(_connection(self.access, within or self._timeout)) as connection:
                 connection.putrequest("GET", self._target(asked), skip_accept_encoding=True)
                 for name, value in [*self._headers(asked), *channels.headers()]:
                     connection.putheader(name, value)
@@ -115,6 +133,8 @@ class Client:
                     check(max(answer.status, 400), answer.read(), answer.reason)
                 while not streams.done and (data := answer.fp.read1(1 << 16)):
                     streams.feed(data)
+                    if within is not None:
+                        connection.sock.settimeout(_left(within, begun))
                     if streams.reply:
                         connection.sock.sendall(streams.reply)
                         streams.reply = b""

@@ -70,8 +70,8 @@ def test_the_command_is_in_the_query() -> None:
     )
 
 
-def answered(answer: bytes) -> bytes:
-    """What a client gets from a server that answers so."""
+def answered(answer: bytes, *, hangs: bool = False) -> bytes:
+    """What a client gets from a server that answers so, and then ends or `hangs`."""
     with create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
@@ -79,12 +79,14 @@ def answered(answer: bytes) -> bytes:
             with connection:
                 connection.recv(65536)
                 connection.sendall(answer)
+                if hangs:
+                    connection.recv(1)
 
         thread = threading.Thread(target=serve)
         thread.start()
         try:
             client = Client(Access(f"http://127.0.0.1:{server.getsockname()[1]}"), agent="test")
-            return client.execute("ns", "pod", "agent", ["true"])
+            return client.execute("ns", "pod", "agent", ["true"], within=0.2 if hangs else None)
         finally:
             thread.join()
 
@@ -105,3 +107,9 @@ def test_a_command_that_fails_and_a_refusal_say_why() -> None:
     body = json.dumps({"message": "pods is forbidden", "code": 403}).encode()
     with pytest.raises(ApiError, match="pods is forbidden"):
         answered(b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+
+@pytest.mark.parametrize("answer", [b"", UPGRADED, UPGRADED + frame(2, b"\x01out")])
+def test_a_command_that_hangs_is_given_up(answer: bytes) -> None:
+    with pytest.raises(UnreachableError, match="no answer in time"):
+        answered(answer, hangs=True)
