@@ -21,7 +21,6 @@ from quilt_crds.names import (
     DEFAULT_NETWORK,
     DOWN,
     NETWORK_ACCEPTED,
-    NODE_COMPONENT,
     NODE_DAEMONSET,
     OPERATOR_COMPONENT,
     PEERS_REACHABLE,
@@ -129,7 +128,7 @@ def _claims(snapshot: Snapshot) -> Iterator[Finding]:
     moving = {node.name for node in snapshot.mesh_nodes if node.has(SUBNET_IN_USE)}
     for (node, version), count in sorted(owners.items()):
         if count > 1 and node not in moving:
-            mine = ", ".join(item.name for item in snapshot.subnets if item.spec.node == node)
+            mine = ", ".join(item.name for item in snapshot.subnets_of[node])
             yield warn(
                 "claims-several",
                 f"QuiltNode {node}",
@@ -149,7 +148,7 @@ def _claims(snapshot: Snapshot) -> Iterator[Finding]:
 
 def _mesh_node(node: QuiltNode, snapshot: Snapshot) -> Iterator[Finding]:
     about = f"QuiltNode {node.name}"
-    pod = pod_of(node.name, snapshot)
+    pod = snapshot.pod_of.get(node.name)
     if node.status.phase == DOWN:
         ready = node.condition(READY)
         message = ready.text if ready else "neither the agent nor the kubelet renews its Lease"
@@ -210,7 +209,7 @@ def _missing(snapshot: Snapshot) -> Iterator[Finding]:
     for node in snapshot.kube_nodes or ():
         if node.name in joined or not node.linux:
             continue
-        pod = pod_of(node.name, snapshot)
+        pod = snapshot.pod_of.get(node.name)
         if pod is None and snapshot.pods is not None:
             message = "it is not in the mesh: no quilt-mesh pod is scheduled on it"
             todo = f"kubectl -n {snapshot.release_namespace} describe daemonset quilt-mesh"
@@ -229,11 +228,6 @@ def _foreign(snapshot: Snapshot) -> Iterator[Finding]:
         if item.name not in nodes:
             about, todo = f"QuiltNode {item.name}", f"kubectl delete quiltnode {item.name}"
             yield warn("quiltnode-orphaned", about, "the cluster has no Node of that name", todo)
-
-
-def pod_of(node: str, snapshot: Snapshot) -> SystemPod | None:
-    """The mesh's pod on a node, where there is one and it can be seen."""
-    return next((p for p in snapshot.pods or () if p.node == node and p.component == NODE_COMPONENT), None)
 
 
 def _because(pod: SystemPod | None) -> str:

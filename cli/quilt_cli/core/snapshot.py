@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from quilt_cli.core.objects import SystemPod, Workload
+from quilt_crds.names import NODE_COMPONENT
 from quilt_crds.wire import Node, QuiltNode, QuiltSubnet
 from quilt_crds.wire_network import QuiltNetwork, QuiltNetworkSpec
 from quilt_kube.listwatch import convert
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Snapshot:
     """Objects as read, each kind at its own moment; None means that the kind could not be read.
 
@@ -39,3 +42,27 @@ class Snapshot:
             if found is not None:
                 return found.namespace
         return "quilt-system"
+
+    @cached_property
+    def mesh_node_of(self) -> Mapping[str, QuiltNode]:
+        """The QuiltNodes by name."""
+        return {item.name: item for item in self.mesh_nodes}
+
+    @cached_property
+    def kube_node_of(self) -> Mapping[str, Node]:
+        """The Nodes by name, none where they could not be read."""
+        return {item.name: item for item in self.kube_nodes or ()}
+
+    @cached_property
+    def subnets_of(self) -> Mapping[str, tuple[QuiltSubnet, ...]]:
+        """The claims by the node that owns them."""
+        found: dict[str, list[QuiltSubnet]] = {}
+        for item in self.subnets:
+            found.setdefault(item.node, []).append(item)
+        return {node: tuple(held) for node, held in found.items()}
+
+    @cached_property
+    def pod_of(self) -> Mapping[str, SystemPod]:
+        """The mesh's pods by their node, as far as they can be seen."""
+        pods = (pod for pod in self.pods or () if pod.component == NODE_COMPONENT)
+        return {pod.node: pod for pod in reversed([*pods])}

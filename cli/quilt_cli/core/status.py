@@ -95,11 +95,11 @@ def _network(snapshot: Snapshot) -> Network | None:
 
 
 def _row(name: str, snapshot: Snapshot, up: Set[str], blamed: Set[str]) -> Row:
-    mesh = next((item for item in snapshot.mesh_nodes if item.name == name), None)
+    mesh = snapshot.mesh_node_of.get(name)
     status = mesh.status if mesh else QuiltNodeStatus()
-    claimed = tuple(item.spec.cidr for item in snapshot.subnets if item.spec.node == name)
-    node = next((item for item in snapshot.kube_nodes or () if item.name == name), None)
-    agent = _word(mesh_findings.pod_of(name, snapshot), snapshot.pods)
+    claimed = tuple(item.cidr for item in snapshot.subnets_of.get(name, ()))
+    node = snapshot.kube_node_of.get(name)
+    agent = _word(snapshot.pod_of.get(name), snapshot.pods)
     return Row(
         name=name,
         phase=status.phase or PENDING if mesh else "absent",
@@ -108,7 +108,7 @@ def _row(name: str, snapshot: Snapshot, up: Set[str], blamed: Set[str]) -> Row:
         kubernetes=_word(node, snapshot.kube_nodes),
         agent="Unresponsive" if mesh and mesh.has(AGENT_UNRESPONSIVE) else agent,
         runtime={True: "Ready", False: "NotReady", None: ""}[_truth(mesh, RUNTIME_READY)],
-        peers=Peers(len(up - {name}) if mesh else None, _truth(mesh, DATAPLANE_IN_SYNC)),
+        peers=Peers(len(up) - (name in up) if mesh else None, _truth(mesh, DATAPLANE_IN_SYNC)),
         version=status.version,
         healthy=not {f"QuiltNode {name}", f"Node {name}"} & blamed,
     )
