@@ -58,6 +58,8 @@ CONFIGMAP: Final = Resource("ConfigMap", "configmaps", api="v1")
 DAEMONSET: Final = Resource("DaemonSet", "daemonsets", api="apps/v1")
 DEPLOYMENT: Final = Resource("Deployment", "deployments", api="apps/v1")
 EVENT: Final = Resource("Event", "events", api="events.k8s.io/v1")
+# The same objects in the form in which they can be chosen by what they are about.
+CORE_EVENT: Final = Resource("Event", "events", api="v1")
 LEASE: Final = Resource("Lease", "leases", api="coordination.k8s.io/v1")
 NAMESPACE: Final = Resource("Namespace", "namespaces", api="v1")
 NETWORKPOLICY: Final = Resource("NetworkPolicy", "networkpolicies", api="networking.k8s.io/v1")

@@ -86,6 +86,7 @@ class QuiltNetworkSpec(Wire, frozen=True):
     cluster_cidrs: tuple[str, ...] = DEFAULT_CLUSTER_CIDRS
     cluster_cidrs_v6: tuple[str, ...] = ()
     node_prefix_length: int = 24
+    node_prefix_length_v6: int = 64
     ipam: Ipam = Ipam()
     underlay: UnderlaySpec = UnderlaySpec()
     vxlan: VxlanSpec = VxlanSpec()

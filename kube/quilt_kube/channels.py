@@ -24,7 +24,14 @@ _LARGEST: Final = 64 << 20
 
 
 class CommandError(Exception):
-    """A command in a container failed; the text is what it wrote about that, or the API server's words."""
+    """A command in a container failed; the text is what it wrote about that, or the API server's words.
+
+    `out` is what it had written to standard output: a command may answer and fail.
+    """
+
+    def __init__(self, text: str, out: bytes = b"") -> None:
+        super().__init__(text)
+        self.out = out
 
 
 def target(namespace: str, pod: str, container: str, command: Iterable[str]) -> str:

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import http.client
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from typing import Any, TypeVar
+from threading import Event
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from quilt_kube import channels
 from quilt_kube.access import Access, AccessError
-from quilt_kube.listwatch import convert
+from quilt_kube.listwatch import FAILURES, ListWatch, convert
 from quilt_kube.proxies import authorization
 from quilt_kube.request import (
     ApiError,
     Json,
     Request,
+    SilentError,
     UnreachableError,
     check,
     create,
@@ -30,6 +32,37 @@ from quilt_kube.request import (
 )
 
 T = TypeVar("T")
+# Bytes of a stream that are read at once.
+_PIECE: Final = 1 << 16
+
+
+def follow(
+    client: Client, watch: ListWatch[Any], ended: Event, noted: Callable[[Exception | None], None]
+) -> None:
+    """Follow a collection until `ended`; never raises for anything that the API server does.
+
+    `noted` gets each failure, and None whenever the API server answers again. A watch on which nothing comes
+    does not notice `ended`: run it in a thread that nobody waits for.
+    """
+    while not ended.is_set():
+        failure: Exception | None = None
+        try:
+            if watch.listing:
+                watch.page(client.send(watch.request()))
+                noted(None)
+                continue
+            for data in client.stream(watch.request(), watch.silence):
+                if ended.is_set():
+                    return
+                if not data:
+                    noted(None)
+                watch.feed(data)
+        except FAILURES as error:
+            if ended.is_set():
+                return
+            failure = error
+            noted(error)
+        ended.wait(watch.ended(failure))
 
 
 def _connection(access: Access, timeout: float) -> http.client.HTTPConnection:
@@ -75,10 +108,29 @@ class Client:
                 body = answer.read()
         except (OSError, http.client.HTTPException, AccessError) as error:
             raise UnreachableError(f"{self.access.server} does not answer: {describe(error)}") from error
-        if answer.status == 401:
-            self.access.credentials.refused()
-        check(answer.status, body, answer.reason, answer.headers.get("Retry-After", ""))
+        self._check(answer, body)
         return body
+
+    def stream(self, request: Request, silence: float) -> Iterator[bytes]:
+        """Yield the answer in pieces as it comes, first nothing when it begins, until the server ends it.
+
+        Raises SilentError after `silence` seconds without a byte, beside what `send` raises.
+        """
+        try:
+            with closing(_connection(self.access, self._timeout)) as connection:
+                connection.putrequest(request.method, self._target(request), skip_accept_encoding=True)
+                for name, value in self._headers(request):
+                    connection.putheader(name, value)
+                connection.endheaders()
+                socket = connection.sock
+                answer = connection.getresponse()
+                if answer.status >= 400:
+                    self._check(answer, answer.read())
+                yield b""
+                socket.settimeout(silence)
+                yield from _pieces(answer, silence)
+        except (OSError, http.client.HTTPException, AccessError) as error:
+            raise UnreachableError(f"{self.access.server} does not answer: {describe(error)}") from error
 
     def get(self, path: str, query: Mapping[str, str] | None = None) -> Json:
         """Read an object or a list."""
@@ -141,7 +193,8 @@ class Client:
         except (OSError, http.client.HTTPException, AccessError) as error:
             raise UnreachableError(f"{self.access.server} does not answer: {describe(error)}") from error
         if failure := streams.failure():
-            raise channels.CommandError(streams.err.decode(errors="replace").strip() or failure)
+            text = streams.err.decode(errors="replace").strip() or failure
+            raise channels.CommandError(text, bytes(streams.out))
         return bytes(streams.out)
 
     def create(self, path: str, body: Any) -> Json:
@@ -156,6 +209,12 @@ class Client:
             if not error.missing:
                 raise
 
+    def _check(self, answer: http.client.HTTPResponse, body: bytes) -> None:
+        """Raise ApiError unless the answer is a success."""
+        if answer.status == 401:
+            self.access.credentials.refused()
+        check(answer.status, body, answer.reason, answer.headers.get("Retry-After", ""))
+
     def _headers(self, request: Request) -> list[tuple[str, str]]:
         proxied = authorization(self.access.proxy).items() if self._plain_proxy else ()
         return [("User-Agent", self._agent), *request.headers(), *self.access.headers(), *proxied]
@@ -167,3 +226,15 @@ class Client:
     def _target(self, request: Request) -> str:
         server = self.access.server
         return (server if self._plain_proxy else urlsplit(server).path) + request.target
+
+
+def _pieces(answer: http.client.HTTPResponse, silence: float) -> Iterator[bytes]:
+    """Yield what is read of an answer; SilentError where nothing comes for so many seconds."""
+    while True:
+        try:
+            data = answer.read1(_PIECE)
+        except TimeoutError as error:
+            raise SilentError(f"nothing came for {silence:g} s") from error
+        if not data:
+            return
+        yield data

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 from aiohttp import web
@@ -26,9 +27,12 @@ class SmallApi:
         """Paths of collections that are not served."""
         self.writes: list[str] = []
         self.asked: list[str] = []
+        self.execute: Callable[[str, list[str]], bytes] = lambda pod, command: b""
+        """What a command in a container of a pod writes."""
         self._version = 10
         self._history: list[tuple[int, str, str, Json]] = []
         self._news = asyncio.Event()
+        self._watching = 0
 
     def put(self, kind: Resource, name: str, *, namespace: str = "", **parts: Any) -> None:
         """Create or change an object, as somebody else does."""
@@ -53,9 +57,38 @@ class SmallApi:
             self._version = -1
             self._tell()
 
+    @contextmanager
+    def served_beside(self) -> Iterator[tuple[Access, Callable[..., None]]]:
+        """Serve in a thread of its own; yield where, and how to call a method of this there."""
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever)
+        thread.start()
+        serving = self.served()
+
+        def call(method: Callable[..., None], *arguments: Any, **named: Any) -> None:
+            async def run() -> None:
+                method(*arguments, **named)
+
+            asyncio.run_coroutine_threadsafe(run(), loop).result()
+
+        try:
+            yield asyncio.run_coroutine_threadsafe(serving.__aenter__(), loop).result(), call
+        finally:
+            asyncio.run_coroutine_threadsafe(serving.__aexit__(None, None, None), loop).result()
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
+
+    def end_watches(self) -> None:
+        """End every watch that is open; what changes from now on is not sent to it."""
+        self._watching += 1
+        self._tell()
+
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         path = request.path
         self.asked.append(f"{request.method} {path}")
+        if path.endswith("/exec"):
+            return await self._execute(request)
         if any(path.startswith(absent) for absent in self.absent):
             return web.json_response({"kind": "Status", "reason": "NotFound"}, status=404)
         if request.method == "GET":
@@ -71,6 +104,17 @@ class SmallApi:
         merged["metadata"] = {**self.held.get(owner, {}).get("metadata", {}), **body["metadata"]}
         return web.json_response(self._put(owner, merged))
 
+    async def _execute(self, request: web.Request) -> web.WebSocketResponse:
+        """As kubelets do: output on channel 1, how it ended on channel 3."""
+        answer = web.WebSocketResponse(protocols=("v5.channel.k8s.io",))
+        await answer.prepare(request)
+        pod = request.path.split("/")[-2]
+        written = await asyncio.to_thread(self.execute, pod, request.query.getall("command"))
+        await answer.send_bytes(b"\x01" + written)
+        await answer.send_bytes(b'\x03{"status":"Success"}')
+        await answer.close()
+        return answer
+
     def _list(self, path: str) -> web.Response:
         items = [item for held, item in self.held.items() if _in(held, path)]
         return web.json_response({"metadata": {"resourceVersion": str(self._version)}, "items": items})
@@ -78,12 +122,13 @@ class SmallApi:
     async def _watch(self, request: web.Request) -> web.StreamResponse:
         answer = web.StreamResponse()
         await answer.prepare(request)
-        since = int(request.query["resourceVersion"])
-        while self._version >= 0:
-            for line in self._lines(request.path, since):
-                await answer.write(line)
-            since, news = self._version, self._news
-            await news.wait()
+        since, mine = int(request.query["resourceVersion"]), self._watching
+        with suppress(ConnectionError):
+            while self._version >= 0 and mine == self._watching:
+                for line in self._lines(request.path, since):
+                    await answer.write(line)
+                since, news = self._version, self._news
+                await news.wait()
         return answer
 
     def _lines(self, path: str, since: int) -> Iterator[bytes]:

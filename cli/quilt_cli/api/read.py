@@ -26,7 +26,8 @@ from quilt_crds.wire_network import QuiltNetwork
 from quilt_kube.request import ApiError
 from quilt_kube.sync import Client
 
-_PODS = {"labelSelector": "app.kubernetes.io/name=quilt-mesh,app.kubernetes.io/component in (node,operator)"}
+PODS = {"labelSelector": "app.kubernetes.io/name=quilt-mesh,app.kubernetes.io/component in (node,operator)"}
+"""What asks for the mesh's pods alone."""
 
 
 def together(reads: Mapping[str, Callable[[], Any]]) -> tuple[dict[str, Any], dict[str, ApiError]]:
@@ -50,7 +51,7 @@ def snapshot(client: Client) -> Snapshot:
             "quiltnodes": lambda: client.objects(QUILTNODE.path(), QuiltNode),
             "subnets": lambda: client.objects(QUILTSUBNET.path(), QuiltSubnet),
             "nodes": lambda: client.objects(NODE.path(), Node),
-            "pods": lambda: tuple(map(system_pod, client.items(POD.path(), _PODS))),
+            "pods": lambda: tuple(map(system_pod, client.items(POD.path(), PODS))),
             "daemonsets": lambda: find_workload(client, DAEMONSET, NODE_DAEMONSET),
             "deployments": lambda: find_workload(client, DEPLOYMENT, OPERATOR_DEPLOYMENT),
         }

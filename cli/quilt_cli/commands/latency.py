@@ -13,7 +13,7 @@ from rich.text import Text
 from quilt_cli.api.read_latency import read_latency
 from quilt_cli.commands.options import Result, access, connected, output
 from quilt_cli.core.finding import CannotTellError
-from quilt_cli.core.latency import Measured, Path, Report, measured, report
+from quilt_cli.core.latency import Measured, Path, Report, badness, measured, report
 from quilt_cli.groups import command
 from quilt_cli.output import print_findings, print_table
 from quilt_crds.names import AGENT_HEALTH_PORT, LATENCY_PATH
@@ -68,17 +68,13 @@ def show(found: Report, out: Console) -> None:
         print_table(out, ("FROM \\ TO", *found.nodes), rows)
         out.print()
     elif found.paths:
-        worst = sorted(found.paths, key=_badness, reverse=True)[:_WORST]
+        worst = sorted(found.paths, key=badness, reverse=True)[:_WORST]
         out.print(f"The worst {len(worst)} of {len(found.paths)} directions:")
         print_table(out, ("FROM", "TO", ""), [(path.source, path.target, _text(path)) for path in worst])
         out.print()
     print_findings(out, found.findings)
     if not found.findings and found.healthy:
         out.print(f"[green]✓[/] all probed paths work: {len(found.paths)} directions")
-
-
-def _badness(path: Path) -> tuple[bool, bool, float, float]:
-    return path.state == "failing", path.narrow, path.loss, path.round_trip or 0.0
 
 
 def _cell(cells: Mapping[tuple[str, str], Path], source: str, target: str) -> Text:

@@ -80,10 +80,9 @@ def _answering(here: Stage) -> list[str]:
 
 
 def _looks(here: Stage, nodes: Sequence[str], image: str, want: Expected) -> list[Finding]:
-    arguments = ["--post" if want.installed else "--pre", "--vni", str(want.vni)]
-    arguments += ["--port", str(want.port), "--device", want.device]
-    arguments += [item for cidr in want.cidrs for item in ("--cluster-cidr", cidr)]
-    pods = [manifests.looker(f"look-{index}", node, image, arguments) for index, node in enumerate(nodes)]
+    pods = [
+        manifests.looker(f"look-{index}", node, image, want.arguments) for index, node in enumerate(nodes)
+    ]
     documents = here.outputs(pods).values()
     return [msgspec.convert(raw, Finding) for document in documents for raw in document.get("findings", ())]
 

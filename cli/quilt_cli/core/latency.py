@@ -97,6 +97,11 @@ def report(nodes: Sequence[Measured], silent: Mapping[str, str]) -> Report:
     )
 
 
+def badness(path: Path) -> tuple[bool, bool, float, float]:
+    """What directions are sorted by: the greater, the worse."""
+    return path.state == _FAILING, path.narrow, path.loss, path.round_trip or 0.0
+
+
 def _paths(nodes: Sequence[Measured]) -> list[Path]:
     """Each direction that somebody watches, sorted. The state is the worse of what its ends say of it."""
     by_way: dict[tuple[str, str], list[Path]] = {}

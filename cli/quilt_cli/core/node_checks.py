@@ -37,6 +37,17 @@ class Expected:
     cidrs: tuple[str, ...] = ()
     installed: bool = False
 
+    @property
+    def arguments(self) -> list[str]:
+        """The flags by which `quiltctl check node` learns it; the node's name it knows itself."""
+        asked = ["--post" if self.installed else "--pre", "--vni", str(self.vni), "--port", str(self.port)]
+        return [
+            *asked,
+            "--device",
+            self.device,
+            *(part for c in self.cidrs for part in ("--cluster-cidr", c)),
+        ]
+
 
 def check(facts: NodeFacts, want: Expected) -> list[Finding]:
     """All findings about a node, the good ones included."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -13,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from quilt_kube import aio
+from quilt_kube import aio, sync
+from quilt_kube.access import Access
 from quilt_kube.backoff import Backoff
 from quilt_kube.listwatch import ListWatch
 from quilt_kube.request import ApiError, Request, SilentError, UnreachableError
@@ -145,6 +147,29 @@ def test_no_event_is_lost_by_a_broken_watch(changes: list[Change], plan: list[tu
 
     known, held = asyncio.run(run())
     assert known == {name: str(version) for name, version in held.items()}
+
+
+def test_the_blocking_sender_follows_until_it_is_ended_and_notes_what_fails() -> None:
+    ended, known, noted = threading.Event(), Known(), list[str]()
+
+    class Blocking(sync.Client):
+        def send(self, request: Request, *, timeout: float | None = None) -> bytes:
+            return page(10)
+
+        def stream(self, request: Request, silence: float) -> Iterator[bytes]:
+            if noted.count("gone"):
+                ended.set()
+            yield b""
+            meta = {"name": "a", "resourceVersion": "11"}
+            yield json.dumps({"type": "ADDED", "object": {"metadata": meta}}).encode() + b"\n"
+            raise UnreachableError("gone")
+
+    watch = known.watch()
+    watch._backoff = Backoff(0.0001, 0.0001)
+    client = Blocking(Access("http://127.0.0.1:1"), agent="a")
+    sync.follow(client, watch, ended, lambda failure: noted.append(str(failure)))
+    assert known.things == {"a": "11"}
+    assert noted == ["None", "None", "gone"]
 
 
 @pytest.mark.parametrize("code", [429, 500, 503])

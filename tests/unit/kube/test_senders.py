@@ -78,13 +78,22 @@ async def send(kind: str, access: Access, request: Request) -> bytes:
         return await client.send(request)
 
 
-async def stream(access: Access, feed: Feed, silence: float = 60.0, every: float = 0.0) -> None:
+async def stream(
+    access: Access, feed: Feed, silence: float = 60.0, every: float = 0.0, kind: str = "aio"
+) -> None:
+    def run() -> None:
+        for data in sync.Client(access, agent="a", timeout=60.0).stream(WATCH, silence):
+            feed(data)
+
+    if kind == "sync":
+        await asyncio.to_thread(run)
+        return
     async with aio.Client(access, agent="a", timeout=60.0, every=every) as client:
         await client.stream(WATCH, silence, feed)
 
 
 both = pytest.mark.parametrize("kind", ["aio", "sync"])
-paced = pytest.mark.parametrize("every", [0.0, 0.001])
+streams = pytest.mark.parametrize(("kind", "every"), [("aio", 0.0), ("aio", 0.001), ("sync", 0.0)])
 
 
 @both
@@ -98,14 +107,14 @@ async def test_it_asks_as_any_client(kind: str) -> None:
     assert "\r\nUser-Agent: a\r\n" in request
 
 
-@paced
+@streams
 @pytest.mark.parametrize("answer", [HEAD + chunked(b"one\ntwo\n", [2]), PLAIN + b"one\ntwo\n"])
 async def test_a_stream_begins_with_nothing_and_returns_when_the_answer_ends(
-    answer: bytes, every: float
+    answer: bytes, kind: str, every: float
 ) -> None:
     sent: list[bytes] = []
     async with serving(answer, stay=answer.startswith(HEAD)) as server:
-        await stream(server.access, sent.append, every=every)
+        await stream(server.access, sent.append, every=every, kind=kind)
     assert b"".join(sent) == b"one\ntwo\n"
     assert sent[0] == b""
 
@@ -121,11 +130,12 @@ async def test_what_is_no_answer_is_a_lost_connection(kind: str, sent: bytes) ->
             document(await send(kind, server.access, read("/")))
 
 
+@both
 @pytest.mark.parametrize("sent", [HEAD, HEAD + b"5\r\none", HEAD + b"-1\r\n", HEAD + b"1_0\r\n"])
-async def test_an_answer_in_chunks_that_ends_too_early_is_a_lost_one(sent: bytes) -> None:
+async def test_an_answer_in_chunks_that_ends_too_early_is_a_lost_one(kind: str, sent: bytes) -> None:
     async with serving(sent) as server:
         with pytest.raises(UnreachableError):
-            await stream(server.access, lambda _: None)
+            await stream(server.access, lambda _: None, kind=kind)
 
 
 @both
@@ -136,28 +146,32 @@ async def test_a_refusal_is_in_the_servers_words(kind: str, in_chunks: bool) -> 
     if in_chunks:
         sent = b"Transfer-Encoding: chunked\r\n\r\n" + chunked(body, [9])
     async with serving(b"HTTP/1.1 403 Forbidden\r\n" + sent) as server:
-        for attempt in (stream(server.access, lambda _: None), send(kind, server.access, read("/"))):
+        for attempt in (
+            stream(server.access, lambda _: None, kind=kind),
+            send(kind, server.access, read("/")),
+        ):
             with pytest.raises(ApiError, match="no way") as refused:
                 await attempt
             assert (refused.value.status, refused.value.reason) == (403, "Forbidden")
 
 
-@paced
+@streams
 @pytest.mark.parametrize("head", [HEAD, PLAIN])
-async def test_silence_is_noticed(head: bytes, every: float) -> None:
+async def test_silence_is_noticed(head: bytes, kind: str, every: float) -> None:
     async with serving(head, stay=True) as server:
         with pytest.raises(SilentError, match="nothing came for"):
-            await stream(server.access, lambda _: None, 0.05, every)
+            await stream(server.access, lambda _: None, 0.05, every, kind)
 
 
+@both
 @pytest.mark.parametrize("head", [HEAD, PLAIN])
-async def test_what_the_receiver_raises_ends_it_and_the_connection(head: bytes) -> None:
+async def test_what_the_receiver_raises_ends_it_and_the_connection(head: bytes, kind: str) -> None:
     def feed(data: bytes) -> None:
         raise LookupError(data)
 
     async with serving(head, stay=True) as server:
         with pytest.raises(LookupError):
-            await stream(server.access, feed)
+            await stream(server.access, feed, kind=kind)
         async with asyncio.timeout(60):
             assert await server.requests.get()
             assert await server.requests.get() == b"closed"

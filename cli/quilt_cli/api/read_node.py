@@ -1,0 +1,38 @@
+"""Looking at a node from within: by a command in its agent's container."""
+
+from __future__ import annotations
+
+import msgspec
+
+from quilt_cli.core.finding import Finding
+from quilt_cli.core.node_checks import Expected
+from quilt_cli.core.objects import SystemPod
+from quilt_kube.channels import CommandError
+from quilt_kube.sync import Client
+
+CONTAINER = "agent"
+
+
+class _Checked(msgspec.Struct):
+    """The answer of `quiltctl check node`, as far as it is read."""
+
+    findings: tuple[Finding, ...]
+
+
+def check_node(client: Client, pod: SystemPod, want: Expected) -> tuple[Finding, ...]:
+    """Return what `quiltctl check node` finds on the node of a pod.
+
+    Raises ApiError, UnreachableError, and CommandError where it does not answer.
+    """
+    command = ["quiltctl", "check", "node", "--compact", "--output=json", *want.arguments]
+    try:
+        answer = client.execute(pod.namespace, pod.name, CONTAINER, command)
+    except CommandError as error:
+        # It ends with 1 where it finds something, and answers all the same.
+        if not error.out:
+            raise
+        answer = error.out
+    try:
+        return msgspec.json.decode(answer, type=_Checked).findings
+    except msgspec.MsgspecError as error:
+        raise CommandError(f"it answers something else: {error}") from error

@@ -1,0 +1,78 @@
+"""What the pages ask for: the board as it changes, and on demand nodes that are looked at from within."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from threading import Lock
+
+from quilt_cli.api.read_latency import read_latency
+from quilt_cli.api.read_node import check_node
+from quilt_cli.core.board import Changes
+from quilt_cli.core.finding import CannotTellError, Finding
+from quilt_cli.core.heat import Heat, heat
+from quilt_cli.core.latency import Report, report
+from quilt_cli.core.node_checks import Expected
+from quilt_cli.core.node_page import NodePage, node_page
+from quilt_cli.core.snapshot import Snapshot
+from quilt_cli.ui.live import Live
+from quilt_crds.names import PEERS_REACHABLE
+from quilt_kube.channels import CommandError
+from quilt_kube.request import ApiError, UnreachableError
+from quilt_kube.sync import Client
+
+# Nodes that are asked for what they measured: each is a process there and a connection here.
+_ASKED = 256
+# Seconds for which an answer serves others that ask the same.
+_FRESH = 5.0
+
+
+class ClusterPages:
+    """The pages of a cluster (`server.Pages`)."""
+
+    def __init__(self, client: Client, live: Live) -> None:
+        self._client = client
+        self._live = live
+        self._asking = Lock()
+        self._measured: dict[str, tuple[float, Report]] = {}
+
+    def changes(self, since: int, seconds: float) -> Changes | None:
+        """Wait for something newer than that version; None where nothing comes within these seconds."""
+        return self._live.changes(since, seconds)
+
+    def latency(self, matching: str) -> Heat:
+        """Return what the probes of nodes with this in their names measured, the worst of many."""
+        with self._asking:
+            now = time.monotonic()
+            held = {key: kept for key, kept in self._measured.items() if now - kept[0] < _FRESH}
+            if matching not in held:
+                among = to_ask(self._live.snapshot(), matching)
+                held[matching] = (time.monotonic(), report(*read_latency(self._client, among)))
+            self._measured = held
+            return heat(held[matching][1], matching)
+
+    def node(self, name: str) -> NodePage:
+        """Return a node, its kernel looked at now."""
+        snapshot = self._live.snapshot()
+        found = node_page(name, snapshot, self._checks(name, snapshot))
+        if found is None:
+            raise CannotTellError(f"the mesh has no node {name}")
+        return found
+
+    def _checks(self, name: str, snapshot: Snapshot) -> Sequence[Finding] | str:
+        """Return what is found of a node's kernel, or why it could not be looked at."""
+        pod, spec = snapshot.pod_of.get(name), snapshot.spec
+        if pod is None:
+            return "no quilt-mesh pod is on it"
+        want = Expected(name, spec.vxlan.device, spec.vxlan.vni, spec.vxlan.port, spec.cidrs, installed=True)
+        try:
+            return check_node(self._client, pod, want)
+        except (ApiError, UnreachableError, CommandError) as error:
+            return str(error)
+
+
+def to_ask(snapshot: Snapshot, matching: str) -> set[str]:
+    """Return the nodes to ask, of those with this in their names: first those that report failing paths."""
+    named = [item for item in snapshot.mesh_nodes if matching in item.name]
+    named.sort(key=lambda item: not item.has(PEERS_REACHABLE, "False"))
+    return {item.name for item in named[:_ASKED]}
