@@ -16,14 +16,9 @@ from pathlib import Path
 from PIL import Image
 
 from quilt_devcluster.errors import DevclusterError
-from quilt_devcluster.hostpackages import install_missing
+from quilt_devcluster.hostpackages import BROWSER, install_missing
 from quilt_devcluster.shell import run
 
-# As in quilt_devcluster.hostpackages. Without a font text would be boxes.
-NEEDED = {
-    "chromium": "chromium",
-    "/usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf": "fonts-dejavu-core",
-}
 # Picture → the file of the site that it is of.
 PICTURES = {
     "screen-start.png": "index.html",
@@ -92,7 +87,7 @@ def seen(picture: Path) -> tuple[int, int, bool]:
 def main() -> int:
     """Command line; answers the exit code."""
     try:
-        install_missing(lambda text: print(text, file=sys.stderr), NEEDED)  # noqa: T201 - a person waits
+        install_missing(lambda text: print(text, file=sys.stderr), BROWSER)  # noqa: T201 - a person waits
         take_all(Path(sys.argv[1]))
     except DevclusterError as error:
         sys.stderr.write(f"{error}\n")

@@ -36,6 +36,11 @@ NEEDED: dict[str, str] = {
     "skopeo": "skopeo",
     "socat": "socat",
 }
+# The same for what draws pages. Without a font text would be boxes.
+BROWSER = {
+    "chromium": "chromium",
+    "/usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf": "fonts-dejavu-core",
+}
 # A machine that has just started may be installing its updates.
 _WAIT = ("-o", "DPkg::Lock::Timeout=300")
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -20,6 +20,7 @@ from release.source import Source
 ROOT = paths.project_root()
 HATCH = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]
 PACKAGES = HATCH["build"]["targets"]["wheel"]["packages"]
+PAGES = "cli/quilt_cli/ui/static"
 DIGESTS = {"node": f"sha256:{'1' * 64}", "operator": f"sha256:{'2' * 64}"}
 
 
@@ -56,6 +57,9 @@ def test_the_wheel_is_the_same_when_it_is_built_again(tmp_path: Path) -> None:
             shutil.copy(ROOT / path, folder)
         made.append(commandline.wheel(source(folder), folder / "dist"))
     assert sums.sha256(made[0]) == sums.sha256(made[1])
+    pages = {str(path.relative_to(ROOT / "cli")) for path in (ROOT / PAGES).iterdir()}
+    assert pages <= {*zipfile.ZipFile(made[0]).namelist()}
+    assert len(pages) > 10
 
 
 def test_contents_are_listed_once_and_in_the_same_words(tmp_path: Path) -> None:

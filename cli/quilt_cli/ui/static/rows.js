@@ -3,7 +3,7 @@
 import { el } from "./dom.js";
 
 // Rows beyond either edge of what is visible, so that there is something while it scrolls.
-const AROUND = 12;
+const AROUND = 6;
 
 /**
  * A scrolled table. `columns` are [heading, class]; `cells(item)` gives for each column its text, or
@@ -54,14 +54,21 @@ export class Rows {
     const last = Math.max(0, this.items.length - seen);
     const first = Math.min(last, Math.max(0, Math.floor(this.element.scrollTop / this.height) - AROUND));
     const shown = this.items.slice(first, first + seen);
+    const keys = new Set(shown.map(this.key));
+    // Rows that are no longer near are filled again: to make new ones takes longer.
+    const spare = [];
+    for (const [key, row] of this.made) {
+      if (keys.has(key)) continue;
+      row.remove();
+      spare.push(row);
+    }
     const kept = new Map();
     shown.forEach((item, index) => {
       const key = this.key(item);
-      const row = this.made.get(key) ?? this.row();
+      const row = this.made.get(key) ?? spare.pop() ?? this.row();
       this.fill(row, item, first + index);
       kept.set(key, row);
     });
-    for (const [key, row] of this.made) if (kept.get(key) !== row) row.remove();
     this.made = kept;
     // What stays is not moved: it would lose the focus.
     let place = this.above.nextSibling;

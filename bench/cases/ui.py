@@ -1,0 +1,48 @@
+"""The pages of `quiltctl ui` with 5,000 nodes, in Debian's Chromium without a window, on the same machine.
+
+A simulated API server has the objects; the command has read them when the browser comes. First view: from the
+beginning of the visit until rows are drawn. Tasks: what keeps the page from answering while its table is
+scrolled from end to end by wheel and by keys; the browser reports those above 50 ms.
+"""
+
+from __future__ import annotations
+
+import logging
+import statistics
+from typing import TYPE_CHECKING
+
+import structlog
+
+from bench.result import Line, Result
+from tests.support.browser import chromium, visit
+from tests.support.ui_mesh import UiMesh
+from tests.support.ui_served import served
+
+if TYPE_CHECKING:
+    from bench.bench import Bench
+
+TITLE = "The page of 5,000 nodes"
+NODES = 5000
+VISITS = 5
+
+
+def measure(bench: Bench) -> Result:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    mesh = UiMesh(NODES)
+    mesh.down("node-4321")
+    mesh.fail("node-1", "node-3")
+    views, longest, elements = [], [], 0
+    with served(mesh) as here, chromium() as browser:
+        for _ in range(2 if bench.quick else VISITS):
+            with visit(browser, here.server.url) as found:
+                views.append(found.first_view())
+                longest.append(max(found.scrolled(), default=0.0))
+                elements = found.page.locator("*").count()
+    return Result(
+        lines=[
+            Line(what="first view", value=round(statistics.median(views)), unit="ms", target=2000),
+            Line(what="first view, the slowest", value=round(max(views)), unit="ms", target=2000),
+            Line(what="longest task while scrolling", value=round(max(longest)), unit="ms", target=200),
+            Line(what="elements of the page", value=elements, unit=""),
+        ]
+    )
