@@ -25,7 +25,7 @@ def claim(
 @pytest.fixture
 def truth() -> Truth:
     truth = Truth(grace=2.0)
-    truth.enter("n", "172.16.0.1", prepared=False)
+    truth.enter("n", "172.16.0.1", 0, prepared=False)
     truth.see("ADDED", claim("Up"))
     return truth
 
@@ -51,6 +51,19 @@ def test_what_was_released_before_the_report_is_no_fault_however_late_the_watch(
     assert not truth.faults
 
 
+def test_what_a_former_node_left_may_be_released_until_an_operator_wrote_it_for_the_new_one(
+    truth: Truth,
+) -> None:
+    truth.leave("n")
+    truth.enter("n", "172.16.0.2", 3, prepared=False)
+    truth.serves_pods("n", CIDR, version=5)
+    truth.see("MODIFIED", claim("Releasing", version=6))
+    assert not truth.faults
+    truth.see("MODIFIED", claim("Up", host_ip="172.16.0.2", version=7))
+    truth.see("MODIFIED", claim("Releasing", version=8))
+    assert "while pods of n have addresses of it" in truth.faults[0]
+
+
 def test_who_left_may_lose_its_subnet(truth: Truth) -> None:
     truth.serves_pods("n", CIDR, version=5)
     truth.leave("n")
@@ -73,7 +86,7 @@ def test_what_is_still_wrong_once_all_is_calm(truth: Truth, held: list[dict[str,
 
 
 def test_a_prepared_node_has_a_subnet_that_nobody_routes_to(truth: Truth) -> None:
-    truth.enter("n", "172.16.0.1", prepared=True)
+    truth.enter("n", "172.16.0.1", 0, prepared=True)
     prepared = {**claim("Down"), "mesh": {"phase": "Down"}}
     truth.see("MODIFIED", prepared)
     assert truth.wrong([prepared]) == []
