@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import msgspec
 
 from quilt_crds.wire import QuiltNode
-from quilt_crds.wire_policy import QuiltEndpoints
+from quilt_crds.wire_policy import Endpoint, QuiltEndpoints
 
 Address = IPv4Address | IPv6Address
 
@@ -33,10 +33,9 @@ def locate(address: Address, endpoints: Iterable[QuiltEndpoints], nodes: Iterabl
     """Return what an address is; a pod's IPv6 address is found by its IPv4 address, of which it is made."""
     nodes = tuple(nodes)
     wanted = {str(address), *(str(twin) for twin in _twins(address, nodes))}
-    for item in endpoints:
-        for one in item.spec.endpoints:
-            if one.address in wanted:
-                return Place(str(address), "pod", item.spec.node, one.namespace, one.name, one.uid)
+    for name, one in published(endpoints, nodes):
+        if one.address in wanted:
+            return Place(str(address), "pod", name, one.namespace, one.name, one.uid)
     for node in nodes:
         if node.status.host_ip == str(address):
             return Place(str(address), "node", node.name)
@@ -46,6 +45,21 @@ def locate(address: Address, endpoints: Iterable[QuiltEndpoints], nodes: Iterabl
                 own = int(address) - int(ip_network(cidr).network_address) < 2
                 return Place(str(address), "node" if own else "free", node.name)
     return Place(str(address), "outside")
+
+
+def published(
+    endpoints: Iterable[QuiltEndpoints], nodes: Iterable[QuiltNode]
+) -> Iterator[tuple[str, Endpoint]]:
+    """Yield pods and their addresses, each with its node, which is believed about its own subnets alone.
+
+    It may be written with a stolen token of its agent; the operator decides alike.
+    """
+    subnets = {node.name: [ip_network(cidr) for cidr in node.status.subnets] for node in nodes}
+    for item in endpoints:
+        own = subnets.get(item.spec.node, ())
+        for one in item.spec.endpoints:
+            if any(ip_address(one.address) in network for network in own):
+                yield item.spec.node, one
 
 
 def _twins(address: Address, nodes: Iterable[QuiltNode]) -> Iterable[Address]:

@@ -8,6 +8,7 @@ from itertools import islice
 
 import msgspec
 
+from quilt_cli.core.addresses import published
 from quilt_cli.core.finding import CannotTellError
 from quilt_crds.names import POLICY_ACCEPTED
 from quilt_crds.wire import Condition, QuiltNode, Wire, find_condition
@@ -74,19 +75,19 @@ def world(
     cluster_policies: Iterable[ClusterPolicy],
     nodes: tuple[Iterable[Node], Iterable[QuiltNode]],
 ) -> World:
-    """Put together what verdicts depend on; pods have the addresses that their nodes say they have."""
-    by_uid = {pod.metadata.uid: pod for pod in pods if not pod.spec.host_network}
+    """Put together what verdicts depend on; pods have the addresses that their own nodes say they have."""
+    mesh = tuple(nodes[1])
+    bound = {(pod.node, pod.metadata.uid): pod for pod in pods if not pod.spec.host_network}
     return World(
         {
-            ip_address(one.address): by_uid[one.uid]
-            for item in endpoints
-            for one in item.spec.endpoints
-            if one.uid in by_uid
+            ip_address(one.address): bound[node, one.uid]
+            for node, one in published(endpoints, mesh)
+            if (node, one.uid) in bound
         },
         {namespace.name: namespace.labels for namespace in namespaces},
         tuple(policies),
         tuple(cluster_policies),
-        _nodes(*nodes),
+        _nodes(nodes[0], mesh),
     )
 
 

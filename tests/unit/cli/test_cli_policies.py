@@ -105,6 +105,20 @@ def test_whose_an_address_is_for_programs(kubeconfig: str) -> None:
     assert (found["what"], found["node"], found["pod"], found["uid"]) == ("pod", "n1", "db-0", "uid-db-0")
 
 
+def test_a_node_is_believed_about_pods_and_addresses_of_its_own_alone(api: FakeApi, kubeconfig: str) -> None:
+    """A stolen agent token names no pod of another node, and no address outside of its node's subnets."""
+    forged = [endpoint("db-0", "10.42.2.9"), endpoint("web-1", "10.42.1.9")]
+    endpoints = {"metadata": {"name": "n2"}, "spec": {"node": "n2", "endpoints": forged}}
+    node = {"metadata": {"name": "n2"}, "status": {"hostIP": "192.0.2.12", "subnets": ["10.42.2.0/24"]}}
+    for kind, item in ((QUILTENDPOINTS, endpoints), (QUILTNODE, node)):
+        api.answers[kind.path()][1]["items"].insert(0, item)
+    outside = run("ip", "10.42.1.9", "--kubeconfig", kubeconfig)
+    assert (outside.exit_code, "no pod has it on node n1" in outside.output) == (1, True)
+    client = ("--from", "10.42.2.9", "-o", "json", "--kubeconfig", kubeconfig)
+    found = json.loads(run("policy", "explain", "shop/db-0", *client).stdout)
+    assert (found["client"], found["server"]) == ("10.42.2.9", "shop/db-0")
+
+
 def test_what_is_no_address_is_refused(kubeconfig: str) -> None:
     done = run("ip", "10.42.1", "--kubeconfig", kubeconfig)
     assert done.exit_code == 2
