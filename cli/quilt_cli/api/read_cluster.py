@@ -14,12 +14,15 @@ from quilt_crds.names import (
     NAMESPACE,
     NODE,
     NODE_DAEMONSET,
+    QUILTENDPOINTS,
+    QUILTPEERS,
     SERVICECIDR,
 )
 from quilt_crds.wire import Node
 from quilt_kube.request import Json
 from quilt_kube.sync import Client
 
+_KINDS = (*KINDS, QUILTENDPOINTS, QUILTPEERS)
 _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _SERVICE_CIDRS = (SERVICECIDR.path(), "/apis/networking.k8s.io/v1beta1/servicecidrs")
 _CNI_FOLDER = "/etc/cni/net.d"
@@ -54,7 +57,7 @@ def cluster_facts(client: Client, namespace: str) -> ClusterFacts:
 
 def definitions(client: Client) -> Mapping[str, Json]:
     """Our CRDs by their names, of those that exist."""
-    reads = ((kind.crd_name, client.find(f"{_CRDS}/{kind.crd_name}")) for kind in KINDS)
+    reads = ((kind.crd_name, client.find(f"{_CRDS}/{kind.crd_name}")) for kind in _KINDS)
     return {name: raw for name, raw in reads if raw}
 
 

@@ -11,7 +11,15 @@ from quilt_cli.core.finding import Finding, fail, ok, unknown, warn
 from quilt_cli.core.node_checks import major_minor, overlaps
 from quilt_cli.core.objects import Workload
 from quilt_crds.capacity import DEFAULT_PREFIX_LENGTH, crowding, pod_addresses
-from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET, VERSION
+from quilt_crds.names import (
+    QUILTENDPOINTS,
+    QUILTNETWORK,
+    QUILTNODE,
+    QUILTPEERS,
+    QUILTSUBNET,
+    VERSION,
+    Resource,
+)
 
 # CIDR functions in CEL, selectable fields of CRDs, tokens that name their node.
 MINIMUM = (1, 32)
@@ -75,7 +83,7 @@ def _crds(facts: ClusterFacts, *, installed: bool) -> Iterator[Finding]:
     if facts.crds is None:
         yield unknown("crds", "CustomResourceDefinitions", "they may not be read with these rights")
         return
-    absent = [kind.crd_name for kind in _KINDS if kind.crd_name not in facts.crds]
+    absent = [kind.crd_name for kind in _needed(facts) if kind.crd_name not in facts.crds]
     for name, versions in facts.crds.items():
         if VERSION not in versions:
             message = f"it serves {', '.join(versions) or 'no version'}, not {VERSION}"
@@ -90,6 +98,20 @@ def _crds(facts: ClusterFacts, *, installed: bool) -> Iterator[Finding]:
         yield ok("crds", "CustomResourceDefinitions", "none yet, the chart brings them")
     else:
         yield ok("crds", "CustomResourceDefinitions", f"{len(facts.crds)} of quilt.io/{VERSION}")
+
+
+def _needed(facts: ClusterFacts) -> Iterator[Resource]:
+    """Yield the kinds that the mesh cannot do without, with what its network turns on.
+
+    What the network itself says, without defaults: one of a release before these kinds says nothing of them.
+    """
+    yield from _KINDS
+    spec = facts.mesh.network.spec if facts.mesh.network is not None else {}
+    endpoints, policy = ((spec.get(name) or {}).get("enabled", False) for name in ("endpoints", "policy"))
+    if endpoints or policy:
+        yield QUILTENDPOINTS
+    if policy:
+        yield QUILTPEERS
 
 
 def _foreign(facts: ClusterFacts, *, installed: bool, beside_flannel: bool) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace as replace_struct
 
 from quilt_cli.core import cluster_checks
 from quilt_cli.core.cluster_facts import ClusterFacts, ForeignNetwork
@@ -95,6 +96,28 @@ def test_one_operator_of_two_is_enough() -> None:
 def test_missing_crds_fail_after_an_install_only() -> None:
     assert bad(cluster_checks.before(replace(CLUSTER, crds={}), CIDRS)) == []
     assert ("crds", Level.FAIL) in bad(cluster_checks.after(replace(CLUSTER, crds={}), CIDRS))
+
+
+@pytest.mark.parametrize(
+    ("spec", "missing"),
+    [
+        ({}, ""),
+        ({"endpoints": {"enabled": False}, "policy": {"enabled": False}}, ""),
+        ({"endpoints": {"enabled": True}}, "quiltendpoints.quilt.io"),
+        (
+            {"endpoints": {"enabled": False}, "policy": {"enabled": True}},
+            "quiltendpoints.quilt.io, quiltpeers",
+        ),
+    ],
+)
+def test_the_crds_of_policies_are_needed_where_the_network_says_so(
+    spec: dict[str, Any], missing: str
+) -> None:
+    """A network of a release before them says nothing of either."""
+    mesh = some.healthy(network=replace_struct(some.network(), spec=spec))
+    found = [item for item in cluster_checks.after(replace(CLUSTER, mesh=mesh), CIDRS) if item.code == "crds"]
+    assert [item.level for item in found] == [Level.FAIL if missing else Level.OK]
+    assert missing in found[0].message
 
 
 def test_what_cannot_be_read_is_unknown_and_never_fine() -> None:
