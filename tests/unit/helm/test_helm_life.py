@@ -69,7 +69,7 @@ def test_policies_alone_let_pods_and_policies_be_read(helm: Helm) -> None:
 
     read = ["list", "watch"]
     watched = dict.fromkeys(("pods", "namespaces", "networkpolicies", "clusternetworkpolicies"), read)
-    written, left = ["get", "create", "update", "patch"], ["list", "deletecollection"]
+    written, left = ["create", "patch"], ["list", "deletecollection"]
     without = rights("quilt-agent", endpoints=False)
     assert not without.keys() & {*watched, "quiltpeers", "quiltendpoints"}
     assert rights("quilt-agent") == without | {"quiltendpoints": written}
