@@ -21,6 +21,9 @@ log = structlog.get_logger()
 # Seconds for which addresses behind a selector that is new here are waited for. To go on without would cut
 # connections that policies allow; the operator needs some milliseconds, unless it is away.
 _PATIENCE = 1.0
+# The same before anything was sent. When policies are switched on the operator only begins to read all pods,
+# while connections exist that policies of before allow.
+_FIRST_PATIENCE = 30.0
 
 
 class Sender:
@@ -47,6 +50,7 @@ class Sender:
         self._reported = reported
         self._wake = asyncio.Event()
         self._whole = True
+        self._is_first = True
         self._without: set[str] = set()
         self._profiles: dict[PodName, tuple[str, str]] = {}
         self.problem = "Network policies are not known yet: the API server has not listed them."
@@ -94,6 +98,7 @@ class Sender:
             # Nobody knows what it has now.
             self._whole = True
             raise
+        self._is_first = False
         self._metrics.enforced.set(1)
         self._metrics.profiles.set(len(set(self._profiles.values()) - {("", "")}))
         self._metrics.changed.set(time.time())
@@ -118,14 +123,20 @@ class Sender:
     async def _wait_for_addresses(self) -> None:
         """Wait a little for addresses that the operator is still writing; once for each selector."""
         self._without &= self._unknown()
+        patience = _FIRST_PATIENCE if self._is_first else _PATIENCE
         try:
-            async with asyncio.timeout(_PATIENCE):
-                while self._unknown() - self._without:
+            async with asyncio.timeout(patience):
+                while missing := self._unknown() - self._without:
+                    if self._is_first:
+                        self._say(
+                            "Network policies are not enforced yet: the operator has not written "
+                            f"the addresses behind {len(missing)} of their selectors."
+                        )
                     await self._wake.wait()
                     self._wake.clear()
         except TimeoutError:
             self._without = self._unknown()
-            log.warning("peers_not_known", selectors=sorted(self._without)[:10], waited=_PATIENCE)
+            log.warning("peers_not_known", selectors=sorted(self._without)[:10], waited=patience)
 
     def _say(self, problem: str) -> None:
         if problem != self.problem:

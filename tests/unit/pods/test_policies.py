@@ -293,6 +293,34 @@ async def test_addresses_that_nobody_writes_are_not_waited_for_for_ever(scene: S
     assert time.monotonic() - began < 0.9, "one that was waited for in vain holds up nothing else"
 
 
+async def test_before_anything_is_enforced_addresses_are_waited_for_longer(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Policies of before they are switched on do not cut what they allow while the operator reads pods."""
+    monkeypatch.setattr("quilt_pods.sender._PATIENCE", 0.05)
+    scene.api.put(PODS, pod("web"))
+    scene.api.put(POLICIES, policy("to-web", WEB, allows=CLIENT))
+    scene.start(policies=True)
+    await eventually(lambda: scene.pods.problems and "behind 1 of their selectors" in scene.pods.problems[0])
+    await asyncio.sleep(0.2)
+    assert not scene.runtime.replaced
+    scene.api.put(PEERS, peers(CLIENTS, "10.42.2.2"))
+    await eventually(lambda: scene.runtime.sets.get(CLIENTS.set_name) == {"10.42.2.2"})
+    assert len(scene.runtime.replaced) == 1
+    await eventually(lambda: not scene.pods.problems)
+
+
+async def test_nothing_is_waited_for_for_ever_at_first_either(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quilt_pods.sender._FIRST_PATIENCE", 0.2)
+    scene.api.put(PODS, pod("web"))
+    scene.api.put(POLICIES, policy("to-web", WEB, allows=CLIENT))
+    scene.start(policies=True)
+    await eventually(lambda: isolated(scene, "web"))
+    assert scene.runtime.sets[CLIENTS.set_name] == set()
+
+
 async def test_off_again_nothing_is_followed_and_on_again_everything_is_sent(scene: Scene) -> None:
     await enforced(scene)
     scene.want(policies=False)
