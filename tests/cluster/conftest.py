@@ -44,6 +44,7 @@ ORDER = (
     "test_runtime_matrix",
     "test_multicast",
     "test_probes",
+    "test_policies",
     "test_faults",
     "test_lost_api_server",
     "test_operator_placing",

@@ -186,7 +186,8 @@ class Mesh:
         self.kubectl("exec", source.name, "--", "ping", "-c3", "-i0.2", "-W2", "-Mdo", "-s", size, address)
 
     # -- flows --------------------------------------------------------------------------------
-    def _control(self, pod: Pod, method: str, path: str) -> str:
+    def control(self, pod: Pod, method: str, path: str) -> str:
+        """Ask a traffic pod, from its own node: no policy forbids that."""
         return self.on(
             pod.node, "curl", "-sf", "--retry", "5", "--retry-all-errors", "-m", "10",
             "-X", method, f"http://{pod.ip}:8080{path}",
@@ -197,21 +198,21 @@ class Mesh:
         """Datagrams from each pod to each other while the block runs; the result is filled in at its end."""
         result = Flow()
         for pod in pods:
-            self._control(pod, "POST", "/reset")
+            self.control(pod, "POST", "/reset")
         for pod in pods:
             peers = ",".join(other.ip for other in pods if other != pod)
-            self._control(pod, "POST", f"/start?peers={peers}&rate={rate}")
+            self.control(pod, "POST", f"/start?peers={peers}&rate={rate}")
         try:
             yield result
         finally:
             for pod in pods:
-                self._control(pod, "POST", "/stop")
+                self.control(pod, "POST", "/stop")
         with suppress(AssertionError):
             until("datagrams in flight have arrived", lambda: self._collect(pods, result), timeout=2)
 
     def _collect(self, pods: list[Pod], result: Flow) -> bool:
         """Fill in the result; whether nothing is missing."""
-        reports = {pod.ip: json.loads(self._control(pod, "GET", "/report")) for pod in pods}
+        reports = {pod.ip: json.loads(self.control(pod, "GET", "/report")) for pod in pods}
         for source in pods:
             result.errors[source.name] = reports[source.ip]["errors"]
             for target in pods:
