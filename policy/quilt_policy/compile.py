@@ -49,7 +49,8 @@ class Compiler:
         """Note a pod of this node; one of the host's network has no policies.
 
         One that is not `connected` has no address yet. It has no profile while anything is unknown of the
-        addresses that a ClusterNetworkPolicy denies it: it starts late rather than open.
+        addresses that a ClusterNetworkPolicy denies it: it starts late rather than open. To one that is
+        connected everybody who may be among them is denied meanwhile.
         """
         if pod.spec.host_network:
             self.drop_pod(pod.key)
@@ -149,8 +150,7 @@ class Compiler:
             family = selector.family
             self._relink(linked for linked in self._links.values() if family in linked.rests_on)
         if was_known != (known is not None):
-            denying = {held for held, linked in self._links.items() if selector in linked.denies}
-            self._dirty.update(pod for pod, held in self._chains.items() if not denying.isdisjoint(held))
+            self._relink(linked for linked in self._links.values() if selector in linked.denies)
         self._ledger.refill(self._ledger.sets_of(selector))
 
     def _place(self, name: str, place: Place | None) -> None:

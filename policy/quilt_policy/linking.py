@@ -21,7 +21,7 @@ from quilt_policy.drafts import (
     ports_of,
 )
 from quilt_policy.program import Action, Chain, Direction, Peer, Ports, Protocol, Rule, Scope
-from quilt_policy.ranges import Ranges
+from quilt_policy.ranges import Range, Ranges
 from quilt_policy.selectors import PeerSelector, with_port
 
 OwnPorts: TypeAlias = tuple[tuple[NamedRef, tuple[int, ...]], ...]
@@ -122,12 +122,11 @@ class Linker:
         if not self._egress:
             plain, others = self._with_own(plain, others), ()
         if plain is not None:
-            for peer in self._peers(draft):
-                yield Rule(draft.action, peer, plain, origin)
+            for action, peer in self._peers(draft):
+                yield Rule(action, peer, plain, origin)
         for protocol, name in others:
-            for peer, number in self._named_peers(draft, protocol, name):
-                ports = (Ports(Protocol[protocol], ((number, number),)),)
-                yield Rule(draft.action, peer, ports, origin)
+            for action, peer, ranges in self._named_peers(draft, protocol, name):
+                yield Rule(action, peer, (Ports(Protocol[protocol], ranges),), origin)
 
     def _with_own(
         self, plain: tuple[Ports, ...] | None, refs: Iterable[NamedRef]
@@ -141,23 +140,29 @@ class Linker:
             ranges.setdefault(Protocol[protocol], []).append((number, number))
         return ports_of(ranges)
 
-    def _peers(self, draft: RuleDraft) -> Iterator[Peer]:
+    def _peers(self, draft: RuleDraft) -> Iterator[tuple[Action, Peer]]:
+        """Yield whom a rule is about, and what is done with them."""
         match draft.target:
             case None:
-                yield Peer()
+                yield draft.action, Peer()
             case Ranges() as ranges:
-                yield self._noted(Scope.MEMBERS, Recipe(Kind.RANGES, ranges=ranges))
+                yield draft.action, self._noted(Scope.MEMBERS, Recipe(Kind.RANGES, ranges=ranges))
                 self._blocks.add(ranges)
                 if self._addresses.places.inner(ranges).v4:
-                    yield self._noted(Scope.MEMBERS, Recipe(Kind.INNER, ranges=ranges))
+                    yield draft.action, self._noted(Scope.MEMBERS, Recipe(Kind.INNER, ranges=ranges))
             case PeerSelector() as selector:
                 self._rest_on(selector, draft.action)
+                if self._is_unsafe(selector, draft.action):
+                    yield _DENIED_MEANWHILE, _everybody_like(selector)
+                    return
                 peer, recipe = self._addresses.peer(selector)
                 if recipe is not None:
                     self._sets[peer.name] = recipe
-                yield peer
+                yield draft.action, peer
 
-    def _named_peers(self, draft: RuleDraft, protocol: str, name: str) -> Iterator[tuple[Peer, int]]:
+    def _named_peers(
+        self, draft: RuleDraft, protocol: str, name: str
+    ) -> Iterator[tuple[Action, Peer, tuple[Range, ...]]]:
         """Yield who has the port, by its numbers: pods among the target's; nodes have no named ports."""
         target = draft.target
         selector = target if isinstance(target, PeerSelector) else PeerSelector()
@@ -165,12 +170,19 @@ class Linker:
             return
         family = with_port(selector, protocol, name)
         self._rest_on(family, draft.action)
+        if self._is_unsafe(family, draft.action):
+            yield _DENIED_MEANWHILE, _everybody_like(family), ()
+            return
         for number in self._addresses.numbers(family):
             member = family.with_number(number)
             recipe = Recipe(Kind.SELECTED, member)
             if isinstance(target, Ranges):
                 recipe = Recipe(Kind.SELECTED_IN_RANGES, member, target)
-            yield self._noted(Scope.MEMBERS, recipe), number
+            yield draft.action, self._noted(Scope.MEMBERS, recipe), ((number, number),)
+
+    def _is_unsafe(self, selector: PeerSelector, action: Action) -> bool:
+        """Whether a rule would let through whom it is to stop: of those selected nothing is known yet."""
+        return action is not Action.ACCEPT and not selector.any_pod and not self._addresses.is_known(selector)
 
     def _noted(self, scope: Scope, recipe: Recipe) -> Peer:
         peer, _ = named(scope, recipe)
@@ -183,6 +195,15 @@ class Linker:
         self._rests_on.add(selector)
         if action is not Action.ACCEPT:
             self._denies.add(selector)
+
+
+_DENIED_MEANWHILE = Action.DENY
+"""For one that is passed on to the next tier, too: rules behind may accept it before that."""
+
+
+def _everybody_like(selector: PeerSelector) -> Peer:
+    """Return everybody who may turn out to be selected."""
+    return Peer(Scope.PODS if selector.nodes is None else Scope.EVERY)
 
 
 def _name(direction: Direction, *parts: tuple[Rule, ...] | None) -> str:

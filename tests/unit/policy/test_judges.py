@@ -61,6 +61,22 @@ def test_judges_agree(random: Random) -> None:
     look(random)
 
 
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.randoms(use_true_random=False))
+def test_what_is_not_known_yet_lets_nobody_through(random: Random) -> None:
+    """A pod that has an address is held to its policies before it is known who is behind them."""
+    found = scene(random)
+    found.connected = set(found.pods)
+    needed = sorted(found.compiled().selectors, key=lambda one: one.text)
+    found.report(Compiler(), random.sample(needed, random.randint(0, len(needed))))
+    program, world, node = found.compiled().program(), found.world(), found.node()
+    for connection in connections(random, found, QUESTIONS):
+        verdict = evaluate(world, connection)
+        egress, ingress = permits(program, node, connection)
+        assert verdict.egress.allowed or not egress or connection.client not in node.pods, connection
+        assert verdict.ingress.allowed or not ingress or connection.server not in node.pods, connection
+
+
 @pytest.mark.timeout(0)
 def test_judges_agree_in_many_worlds() -> None:
     for seed in range(WORLDS):
