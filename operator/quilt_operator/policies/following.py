@@ -125,7 +125,7 @@ class Following:
         return self._entering(CLUSTERNETWORKPOLICY, SeenPolicy, key, put, drop, keys, optional=True)
 
     def _put_policy(self, key: Hashable, selectors: set[PeerSelector]) -> None:
-        written = {selector for selector in selectors if len(selector.text) <= SELECTOR_LIMIT}
+        written = {selector for selector in selectors if len(_longest(selector).text) <= SELECTOR_LIMIT}
         if len(written) < len(selectors):
             log.warning("selector_too_long", policy=key)
         self.sets.put_policy(key, written)
@@ -194,3 +194,8 @@ def _number(text: str) -> int | None:
         return int(IPv4Address(text))
     except ValueError:
         return None
+
+
+def _longest(selector: PeerSelector) -> PeerSelector:
+    """Return what has the longest text of those that are written: a family's members have a number more."""
+    return selector.with_number(65535) if selector.is_family else selector

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
+import msgspec
 import pytest
 from msgspec import convert
 
@@ -22,7 +23,7 @@ from quilt_crds.names import (
     claim_name,
 )
 from quilt_crds.wire import Mesh, QuiltSubnet
-from quilt_crds.wire_policy import QuiltPeers
+from quilt_crds.wire_policy import SELECTOR_LIMIT, QuiltPeers
 from quilt_operator.api.client import Client
 from quilt_operator.api.events import EventRecorder
 from quilt_operator.policies import entering, feature
@@ -141,6 +142,35 @@ async def test_a_set_that_nobody_is_in_and_one_that_nobody_wants_any_more() -> N
         await eventually(lambda: scene.peers() == [])
         scene.api.drop(NETWORKPOLICY, "admit-web", namespace="shop")
         await eventually(lambda: scene.peers() is None)
+
+
+@pytest.mark.parametrize(("spare", "is_written"), [(60_000, True), (15, True), (14, False)])
+async def test_a_selector_that_is_too_long_with_the_number_of_a_named_port_is_not_written(
+    spare: int, is_written: bool
+) -> None:
+    """The members of a named port's family are read by their text, which is not cut."""
+    scene = Scene()
+    family = PeerSelector("shop", pods=(("app", "In", ("web",)),), protocol="TCP", port_name="http")
+    value = "x" * (SELECTOR_LIMIT - spare - len(family.text) + 3)
+    family = msgspec.structs.replace(family, pods=(("app", "In", (value,)),))
+    ports = [{"containerPort": 8080, "name": "http"}]
+    peer = {"podSelector": {"matchLabels": {"app": value}}}
+    to = {"to": [peer], "ports": [{"protocol": "TCP", "port": "http"}]}
+    spec = {"podSelector": {}, "policyTypes": ["Egress"], "egress": [to]}
+    scene.api.put(NETWORKPOLICY, "by-name", namespace="shop", spec=spec)
+    containers = {"nodeName": "n1", "containers": [{"name": "c", "ports": ports}]}
+    scene.api.put(POD, "a", namespace="shop", metadata={"labels": {"app": value}}, spec=containers)
+    scene.endpoints(a="10.42.1.7")
+    member = family.with_number(8080)
+    async with scene.working():
+        await eventually(lambda: scene.peers() == [])
+        scene.pod("b")
+        scene.endpoints(a="10.42.1.7", b="10.42.1.8")
+        await eventually(lambda: scene.peers() == [8])
+        await eventually(lambda: (scene.peers(member) == [7]) is is_written)
+    if is_written:
+        held = scene.api.of(QUILTPEERS)[f"{member.hash}-0"]
+        assert PeerSelector.parse(held["spec"]["selector"]) == member
 
 
 async def test_another_leader_writes_nothing_that_is_written() -> None:
