@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from random import Random
 
 import msgspec
+from msgspec.structs import replace
 
 from quilt_policy.change import Change
 from quilt_policy.cluster_objects import ClusterNetworkPolicy
@@ -41,9 +42,8 @@ def scene(random: Random) -> Scene:
 
 def happen(random: Random, found: Scene, compiler: Compiler) -> None:
     """Let one thing happen, and have the compiler see it as an agent reports it."""
-    event = random.choice(
-        (_pod, _pod, _policy_event, _policy_event, _cluster_event, _namespace, _node, _report)
-    )
+    events = (_pod, _pod, _labelled, _completed, _policy_event, _policy_event, _cluster_event, _namespace)
+    event = random.choice((*events, _node, _report))
     event(random, found, compiler)
 
 
@@ -107,6 +107,7 @@ def _edited(held: bytes, add: bytes, remove: bytes, length: int) -> bytes:
 def _put_pod(random: Random, found: Scene, name: str) -> None:
     made = msgspec.convert(objects.pod(random, name, random.choice((HERE, *sorted(found.nodes)))), Pod)
     found.pods[name] = made
+    found.ended.discard(name)
     (found.connected.add if random.random() < 0.7 else found.connected.discard)(name)
 
 
@@ -119,17 +120,53 @@ def _cluster_policy(random: Random, name: str) -> ClusterNetworkPolicy:
 
 
 def _pod(random: Random, found: Scene, compiler: Compiler) -> None:
-    """A pod ends, and another one of its name may begin, with other labels or ports, here or elsewhere."""
+    """A pod ends, and another one of its name may begin, with other labels or ports, here or elsewhere.
+
+    Which of the two is heard of first is chance.
+    """
     name = f"p{random.randrange(PODS)}"
     before = found.pods.pop(name, None)
     if random.random() < 0.8:
         _put_pod(random, found, name)
-    after = found.pods.get(name)
-    if after is not None and after.node == HERE:
-        compiler.put_pod(after, connected=name in found.connected)
-    here = before is not None and before.node == HERE
-    if before is not None and here and (after is None or after.key != before.key or after.node != HERE):
-        compiler.drop_pod(before.key)
+    left = before if before is not None and before.node == HERE else None
+    is_late = random.random() < 0.5
+    if left is not None and not is_late:
+        compiler.drop_pod(left.key)
+    _put(found, compiler, name)
+    if left is not None and is_late:
+        compiler.drop_pod(left.key)
+
+
+def _labelled(random: Random, found: Scene, compiler: Compiler) -> None:
+    """A pod that runs gets other labels."""
+    name = f"p{random.randrange(PODS)}"
+    pod = found.pods.get(name)
+    if pod is not None:
+        labels = objects.labels(random, objects.LABELS)
+        found.pods[name] = replace(pod, metadata=replace(pod.metadata, labels=labels))
+        _put(found, compiler, name)
+
+
+def _completed(random: Random, found: Scene, compiler: Compiler) -> None:
+    """A pod completes: its object stays, another pod may have its address. Or that object goes at last."""
+    number = random.randrange(PODS)
+    name, kept = f"p{number}", f"completed-{number}"
+    if (gone := found.pods.pop(kept, None)) is not None:
+        found.ended.discard(kept)
+        if gone.node == HERE:
+            compiler.drop_pod(gone.key)
+    elif name in found.with_address:
+        found.pods[kept] = found.pods.pop(name)
+        found.ended.add(kept)
+        _put_pod(random, found, name)
+        for one in random.sample((name, kept), 2):
+            _put(found, compiler, one)
+
+
+def _put(found: Scene, compiler: Compiler, name: str) -> None:
+    pod = found.pods.get(name)
+    if pod is not None and pod.node == HERE:
+        compiler.put_pod(pod, connected=name in found.connected)
 
 
 def _policy_event(random: Random, found: Scene, compiler: Compiler) -> None:

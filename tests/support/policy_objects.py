@@ -73,7 +73,7 @@ def pod(random: Random, name: str, node: str) -> Json:
         "metadata": {
             "name": name,
             "namespace": random.choice(NAMESPACES),
-            "uid": f"uid-{name}-{random.randint(0, 9)}",
+            "uid": f"uid-{name}-{random.getrandbits(32)}",
             "labels": labels(random, LABELS),
         },
         "spec": {

@@ -25,7 +25,8 @@ Known = dict[PeerSelector, tuple[bytes, bool]]
 class Scene:
     """The objects by name, and what the operator has reported so far.
 
-    Pods are named p0, p1 and so on, nodes n1, n2 and so on: their addresses follow from that.
+    Pods are named p0, p1 and so on, nodes n1, n2 and so on: their addresses follow from that. `ended` are
+    those of `pods` that completed: objects without an address.
     """
 
     pods: dict[str, Pod] = field(default_factory=dict)
@@ -35,11 +36,16 @@ class Scene:
     nodes: dict[str, dict[str, str]] = field(default_factory=dict)
     known: Known = field(default_factory=dict)
     connected: set[str] = field(default_factory=set)
+    ended: set[str] = field(default_factory=set)
 
     @property
     def with_address(self) -> dict[str, Pod]:
-        """Pods of the pod network."""
-        return {name: pod for name, pod in self.pods.items() if not pod.spec.host_network}
+        """Pods of the pod network that have not completed."""
+        return {
+            name: pod
+            for name, pod in self.pods.items()
+            if not pod.spec.host_network and name not in self.ended
+        }
 
     def addresses(self, name: str) -> tuple[IPv4Address, IPv6Address]:
         """Both addresses of a pod."""

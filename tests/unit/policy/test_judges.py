@@ -22,7 +22,7 @@ from tests.support.policy_interpreter import permits
 from tests.support.policy_scene import Scene
 
 WORLDS = int(os.environ.get("QUILT_POLICY_WORLDS", "50"))
-EVENTS = 5
+EVENTS = 8
 QUESTIONS = 24
 
 

@@ -1,0 +1,45 @@
+"""How changes of the kernel's table of policies are carried out; the kernel is a double."""
+
+from __future__ import annotations
+
+from queue import Queue
+
+import pytest
+
+from quilt_netlink.nftsets import Flush, SetChange
+from quilt_runtime.core.policy import FRESH
+from quilt_runtime.core.policysets import Changes
+from quilt_runtime.kernel import policytable
+from quilt_runtime.kernel.policytable import PolicyTable
+
+PLENTY_S = 60.0
+ONE_MORE = SetChange("p_a-4", [b"\x0a\x2a\1\2"], True)
+
+
+class Sets:
+    """Takes transactions."""
+
+    port = 7
+
+    def __init__(self) -> None:
+        self.done: Queue[Changes] = Queue()
+
+    def change(self, changes: Changes) -> None:
+        self.done.put(list(changes))
+
+
+def test_judgements_are_forgotten_with_a_change_and_once_more_behind_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """trap 5: a packet that was on its way meanwhile may have remembered its connection after the change."""
+    sets = Sets()
+    monkeypatch.setattr(policytable, "NftSets", lambda _: sets)
+    table = PolicyTable()
+    table.change([ONE_MORE])
+    table.change([ONE_MORE, Flush(FRESH)])
+    assert [sets.done.get(timeout=PLENTY_S) for _ in range(3)] == [
+        [ONE_MORE],
+        [ONE_MORE, Flush(FRESH)],
+        [Flush(FRESH)],
+    ]
+    assert sets.done.empty(), "what adds alone forgets nothing"
