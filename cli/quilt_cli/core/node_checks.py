@@ -60,6 +60,7 @@ def check(facts: NodeFacts, want: Expected) -> list[Finding]:
         *_forwarding(facts, want, about),
         *_untracked(facts, want, about),
         *_host_ports(facts, about),
+        *_kube_proxy(facts, about),
         *_sysctls(facts, want, about),
         *_cni(facts, want, about),
         *(_running(facts, want, about) if want.installed else ()),
@@ -208,6 +209,14 @@ def _host_ports(facts: NodeFacts, about: str) -> Iterator[Finding]:
     elif facts.host_programs is not None:
         message = "the host has neither iptables nor nft: pods with a hostPort cannot start"
         yield warn("host-ports", about, message, "install nftables (or iptables) on the host")
+
+
+def _kube_proxy(facts: NodeFacts, about: str) -> Iterator[Finding]:
+    """IPVS takes connections to Services past the forward hook, where network policies are enforced."""
+    if facts.ipvs and facts.policies:
+        message = "kube-proxy is in mode ipvs: network policies do not hold for connections to Services"
+        todo = "set kube-proxy's mode to nftables or iptables, and reboot the node or remove kube-ipvs0"
+        yield warn("kube-proxy-ipvs", about, message, todo)
 
 
 def _sysctls(facts: NodeFacts, want: Expected, about: str) -> Iterator[Finding]:

@@ -44,6 +44,7 @@ class NodeFacts:
     `nft_has` maps modules of the kernel's packet filter to whether it has them, `host_programs` are those of
     iptables and nft that the host itself has. `sysctls` are named as below /proc/sys/net. `cni_files` are the
     names in the CNI configuration folder, None where it cannot be read; `cni_own` is the mesh's among them.
+    `policies` is whether there is a table of network policies, `ipvs` whether kube-proxy's IPVS mode runs.
     """
 
     kernel: str
@@ -65,4 +66,6 @@ class NodeFacts:
     cni_files: tuple[str, ...] | None = None
     cni_own: str = "10-quilt.conflist"
     runtime_answers: bool = False
+    policies: bool = False
+    ipvs: bool = False
     addresses: tuple[Holding, ...] = ()

@@ -19,6 +19,9 @@ from quilt_crds.names import BRIDGE_DEVICE
 
 SYSCTLS = ("ipv4/ip_forward", "ipv4/conf/all/rp_filter", "ipv4/neigh/default/gc_thresh3")
 _LEGACY_TABLES = (Path("/proc/net/ip_tables_names"), Path("/proc/net/ip6_tables_names"))
+_POLICIES = "table inet quilt-policy {"
+# kube-proxy's, in mode ipvs: it has the addresses of all Services.
+_IPVS = "kube-ipvs0"
 _KINDS = ("vxlan", "bridge", "veth")
 # By module of the kernel.
 _NFT_STATEMENTS = {
@@ -71,6 +74,8 @@ def look(port: int, cidrs: Sequence[str], cni_folder: Path, run_folder: Path) ->
             cni_files=_names(cni_folder),
             cni_own=next(iter(conflists(cni_folder)), CONFLIST),
             runtime_answers=answers(run_folder / "runtime.sock"),
+            policies=_POLICIES in (listing or ""),
+            ipvs=any(link.get("ifname") == _IPVS for link in links),
             addresses=_addresses(kernel, links),
         )
 

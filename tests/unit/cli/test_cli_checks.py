@@ -161,6 +161,12 @@ def test_what_would_break_a_node_is_reported(changed: dict[str, Any], code: str,
     assert all(item.todo for item in found if item.level in {Level.FAIL, Level.WARN})
 
 
+def test_ipvs_is_warned_of_where_policies_are_on_kubernetes_68055_kube_network_policies_46() -> None:
+    assert bad(check(replace(NODE, ipvs=True), WANT)) == []
+    found = check(replace(NODE, ipvs=True, policies=True), WANT)
+    assert bad(found) == [("kube-proxy-ipvs", Level.WARN)]
+
+
 def test_a_program_on_the_port_is_reported_while_the_device_is_not_there() -> None:
     taken = replace(NODE, vxlans=(), port_in_use=True)
     assert bad(check(taken, replace(WANT, installed=False))) == [("port-taken", Level.FAIL)]
