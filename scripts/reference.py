@@ -39,6 +39,7 @@ METRICS = {
     "Counter": "counter",
     "CounterMetricFamily": "counter",
     "Histogram": "histogram",
+    "Summary": "summary",
 }
 HEAD = """\
 # Reference: conditions, Events, findings, metrics, log events

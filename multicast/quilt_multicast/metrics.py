@@ -9,7 +9,8 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 # Seconds: from the kernel's notification to the kernel's table it is a millisecond or less.
-_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+# Few, as each is a series of every node.
+_BUCKETS = (0.001, 0.01, 0.1, 1.0)
 
 
 class MulticastMetrics:
@@ -43,35 +44,30 @@ class MulticastMetrics:
             "quilt_multicast_write_failures", "Entries that the kernel refused.", registry=r
         )
         self.join_seconds = Histogram(
-            "quilt_multicast_join_seconds",
+            "quilt_multicast_join_duration_seconds",
             "From another node's word of a member to the kernel's table being right.",
             buckets=_BUCKETS,
             registry=r,
         )
         self.pass_seconds = Histogram(
-            "quilt_multicast_pass_seconds", "Duration of passes.", buckets=_BUCKETS, registry=r
+            "quilt_multicast_pass_duration_seconds", "Duration of passes.", buckets=_BUCKETS, registry=r
         )
 
-    def serve_group_counters(self, read: Callable[[], Iterable[tuple[str, int, int]]]) -> None:
-        """Serve (group, packets, bytes) as read at each scrape."""
-        self._registry.register(_GroupCounters(read))
+    def serve_traffic(self, read: Callable[[], tuple[int, int]]) -> None:
+        """Serve (packets, bytes) as read at each scrape; `quiltctl multicast routes` has them by flow."""
+        self._registry.register(_Traffic(read))
 
 
-class _GroupCounters(Collector):
-    def __init__(self, read: Callable[[], Iterable[tuple[str, int, int]]]) -> None:
+class _Traffic(Collector):
+    def __init__(self, read: Callable[[], tuple[int, int]]) -> None:
         self._read = read
 
     def describe(self) -> Iterable[CounterMetricFamily]:
         return ()
 
     def collect(self) -> Iterable[CounterMetricFamily]:
-        packets = CounterMetricFamily(
-            "quilt_multicast_group_packets", "Packets that crossed this node.", labels=["group"]
+        packets, octets = self._read()
+        return (
+            CounterMetricFamily("quilt_multicast_packets", "Packets that crossed this node.", packets),
+            CounterMetricFamily("quilt_multicast_bytes", "Bytes that crossed this node.", octets),
         )
-        octets = CounterMetricFamily(
-            "quilt_multicast_group_bytes", "Bytes that crossed this node.", labels=["group"]
-        )
-        for group, count, size in self._read():
-            packets.add_metric([group], count)
-            octets.add_metric([group], size)
-        return (packets, octets)

@@ -91,7 +91,7 @@ class Multicast:
         self._again_at = float("-inf")
         self._backoff = Backoff(0.2, 10.0)
         self.state = MulticastState(lambda: self._engine)
-        metrics.serve_group_counters(self.state.group_totals)
+        metrics.serve_traffic(self.state.traffic)
 
     @property
     def problems(self) -> list[str]:

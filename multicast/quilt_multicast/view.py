@@ -99,14 +99,11 @@ class MulticastState:
         packets, size = sum(flow.packets for flow in flows), sum(flow.bytes for flow in flows)
         return dict(zip(TOTALS, (1, here, elsewhere, len(flows), copies, packets, size), strict=True))
 
-    def group_totals(self) -> list[tuple[str, int, int]]:
-        """(group, packets, bytes) of each group that has flows."""
+    def traffic(self) -> tuple[int, int]:
+        """(packets, bytes) of all flows that there are."""
         engine = self._engine()
-        totals: dict[str, tuple[int, int]] = {}
-        for flow in engine.dataplane.counters() if engine else ():
-            packets, size = totals.get(flow.group, (0, 0))
-            totals[flow.group] = (packets + flow.packets, size + flow.bytes)
-        return [(group, *total) for group, total in sorted(totals.items())]
+        flows = engine.dataplane.counters() if engine else []
+        return sum(flow.packets for flow in flows), sum(flow.bytes for flow in flows)
 
 
 def _interface(index: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
@@ -45,19 +45,14 @@ class Counters(dict[str, int]):
 
 
 class ControlCollector(Collector):
-    """`quilt_multicast_control_total{what=…}`, and whatever the dataplane counts beside it."""
+    """`quilt_multicast_control_total{what=…}`."""
 
-    def __init__(self, counters: Counters, more: Callable[[], Mapping[str, int]]) -> None:
+    def __init__(self, counters: Counters) -> None:
         self._counters = counters
-        self._more = more
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         """Read everything at the time of the scrape."""
-        for name, held in (
-            ("quilt_multicast_control", self._counters),
-            ("quilt_multicast_dataplane", self._more()),
-        ):
-            family = CounterMetricFamily(name, "What happened, by kind.", labels=["what"])
-            for what, count in held.items():
-                family.add_metric([what], count)
-            yield family
+        family = CounterMetricFamily("quilt_multicast_control", "What happened, by kind.", labels=["what"])
+        for what, count in self._counters.items():
+            family.add_metric([what], count)
+        yield family

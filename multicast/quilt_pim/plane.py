@@ -69,7 +69,7 @@ class ControlPlane:
         # To be called when something new expires, and when the RPF provider or its entries changed, as every
         # route's upstream is then looked at again.
         self.deadlines_changed, self.rpf_changed = self._deadlines.set, self._upstreams.set
-        self.collector = ControlCollector(self.counters, lambda: self.state.counters())
+        self.collector = ControlCollector(self.counters)
 
     def set_mesh(self, peers: Iterable[tuple[str, str]], device: str = "") -> None:
         """Follow the mesh: peers that are Up, as `(node, VTEP)`, are neighbors on the VXLAN device."""

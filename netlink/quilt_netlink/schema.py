@@ -13,6 +13,7 @@ from dataclasses import fields
 from quilt_netlink.shapes import (
     BE16,
     BE32,
+    BE64,
     HOPS,
     IP,
     MAC,
@@ -126,6 +127,13 @@ ndmsg = Kind(
 )
 """A neighbour, or an entry of a forwarding table."""
 
+ndtmsg = Kind(
+    64,
+    {"NDTA_THRESH3": (4, U32), "NDTA_CONFIG": (5, RAW), "NDTA_STATS": (7, RAW)},
+    *("B3x", "family"),
+)
+"""A neighbour table as a whole."""
+
 nhmsg = Kind(
     104,
     {"NHA_ID": (1, U32), "NHA_OIF": (5, U32), "NHA_GATEWAY": (6, IP)},
@@ -195,6 +203,19 @@ nfsetelem = Kind(
     *_NFGENMSG,
 )
 """Elements of a set of nftables; they are written packed, as thousands come at once."""
+
+_COUNTER = Shape({"NFTA_COUNTER_BYTES": (1, BE64), "NFTA_COUNTER_PACKETS": (2, BE64)})
+nfobj = Kind(
+    0xA10,
+    {
+        "NFTA_OBJ_TABLE": (1, TEXT),
+        "NFTA_OBJ_NAME": (2, TEXT),
+        "NFTA_OBJ_TYPE": (3, BE32),
+        "NFTA_OBJ_DATA": (4, _COUNTER),
+    },
+    *_NFGENMSG,
+)
+"""A named counter of nftables. Its messages are the last of four: answered with 18, asked for by 19."""
 
 nftmsg = Kind(0xA00, {"NFTA_TABLE_NAME": (1, TEXT)}, *_NFGENMSG)
 """What every notification about the contents of an nftables table begins with."""

@@ -209,7 +209,7 @@ def _hops(data: memoryview) -> list[int]:
     return found
 
 
-U8, U32, U64, S32, BE16, BE32 = map(_number, ("=B", "=I", "=Q", "=i", ">H", ">I"))
+U8, U32, U64, S32, BE16, BE32, BE64 = map(_number, ("=B", "=I", "=Q", "=i", ">H", ">I", ">Q"))
 TEXT = Type(
     lambda text: text.encode() + b"\0", lambda data: bytes(data).rstrip(b"\0").decode(errors="replace")
 )

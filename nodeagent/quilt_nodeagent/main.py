@@ -13,7 +13,6 @@ from typing import Any
 
 import click
 import structlog
-from prometheus_client import disable_created_metrics
 
 from quilt_crds.names import AGENT_HEALTH_PORT, DEFAULT_NETWORK
 from quilt_kube.access import AccessError
@@ -85,7 +84,6 @@ def main(log_level: str, multicast_key: Path, control: ControlConfig, **flags: A
     from quilt_nodeagent.serve import serve
 
     _log_as_json(log_level)
-    disable_created_metrics()  # type: ignore[no-untyped-call]  # the library types only parts of itself
     cni = CniPaths(*(flags.pop(f"cni_{name}") for name in _CNI))
     try:
         asyncio.run(serve(Config(cni=cni, **flags), multicast_key, control))

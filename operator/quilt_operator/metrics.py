@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Final
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
+
+# When a counter was made would be a series beside each.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+BUILD: Final = Gauge("quilt_operator_build_info", "1, with the version of this process.", ["version"])
+BUILD.labels(version("quilt-mesh")).set(1)
 
 NODES: Final = Gauge("quilt_operator_nodes", "QuiltNodes by phase.", ["phase"])
 UNRESPONSIVE: Final = Gauge(
     "quilt_operator_agents_unresponsive", "Nodes whose agent stopped renewing its Lease."
 )
 SUBNETS: Final = Gauge(
-    "quilt_operator_subnets", "Node subnets by family and state (total, allocated, free, quarantined).",
+    "quilt_operator_subnets", "Node subnets by family and state (allocated, free, quarantined).",
     ["family", "state"],
 )  # fmt: skip
 CLAIM_PROBLEMS: Final = Gauge(
@@ -27,7 +33,7 @@ GUARD: Final = Gauge("quilt_operator_withdrawal_paused", "1 while no node is wit
 SILENT: Final = Gauge("quilt_operator_silent_nodes", "Nodes that missed a renewal or are Down.")
 LEADER: Final = Gauge("quilt_operator_leader", "1 while this process leads.")
 RECONCILE: Final = Histogram(
-    "quilt_operator_reconcile_seconds", "Time to reconcile one object.", ["kind"],
+    "quilt_operator_reconcile_duration_seconds", "Time to reconcile one object.", ["kind"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )  # fmt: skip
 RECONCILE_ERRORS: Final = Counter(

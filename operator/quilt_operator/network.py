@@ -192,4 +192,5 @@ class NetworkReconciler:
         metrics.CLAIM_PROBLEMS.set(len(book.problems))
         for family in book.plan.pools:
             for state, count in asdict(book.counts(family)).items():
-                metrics.SUBNETS.labels(f"IPv{family}", state).set(count)
+                if state != "total":  # a sum over the states is no more than there are
+                    metrics.SUBNETS.labels(f"IPv{family}", state).set(count)

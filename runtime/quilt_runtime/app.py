@@ -15,6 +15,7 @@ from quilt_runtime.core.config import NodeConfig
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.nftables import removal
 from quilt_runtime.kernel import bridge, forward, nft
+from quilt_runtime.kernel.counters import KernelMetrics
 from quilt_runtime.kernel.policytable import PolicyTable
 from quilt_runtime.kernel.routes import RouteExecutor
 from quilt_runtime.metrics import Metrics
@@ -64,6 +65,8 @@ class Runtime:
             network.recover()
         metrics.capacity.set_function(lambda: addresses.capacity)
         metrics.allocated.set_function(lambda: len(addresses))
+        kernel = KernelMetrics(lambda: network.config.vxlan_interface, settings.proc_sys_net)
+        metrics.registry.register(kernel)
         runtime = cls(store, addresses, network, RouteExecutor(), metrics)
         try:
             network.free_dead()

@@ -48,10 +48,10 @@ class Denials:
             log.warning("denials_not_logged", error=str(error))
 
     def _tell(self, packet: LoggedPacket) -> None:
-        direction, _, rule = packet.prefix.partition(" ")
+        reason, _, rule = packet.prefix.partition(" ")
         log.info(
             "policy_denied",
-            direction=direction,
+            reason=reason,
             source=self._named(packet.source),
             destination=self._named(packet.destination),
             protocol=packet.protocol,

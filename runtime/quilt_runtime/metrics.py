@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
+from importlib.metadata import version
 
 import prometheus_client as prometheus
 
-LATENCY = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+# Seconds; few, as each is a series of every node and verb.
+_BUCKETS = (0.1, 0.5, 2.5)
+# When a counter was made would be a series beside each.
+prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Metrics:
@@ -15,12 +19,21 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = prometheus.CollectorRegistry()
         prometheus.ProcessCollector(registry=self.registry)
-        histogram = partial(prometheus.Histogram, registry=self.registry, buckets=LATENCY)
         counter = partial(prometheus.Counter, registry=self.registry)
         gauge = partial(prometheus.Gauge, registry=self.registry)
-        self.rpcs = histogram("quilt_runtime_rpc_seconds", "Duration of RPCs.", ["method"])
+        build = gauge("quilt_runtime_build_info", "1, with the version of this process.", ["version"])
+        build.labels(version("quilt-mesh")).set(1)
+        self.rpcs = prometheus.Summary(
+            "quilt_runtime_rpc_duration_seconds", "Duration of RPCs.", ["method"], registry=self.registry
+        )
         self.rpc_failures = counter("quilt_runtime_rpc_failures", "RPCs answered with an error.", ["method"])
-        self.cni = histogram("quilt_runtime_cni_seconds", "Duration of CNI verbs.", ["verb"])
+        self.cni = prometheus.Histogram(
+            "quilt_runtime_cni_duration_seconds",
+            "Duration of CNI verbs, those refused too.",
+            ["verb"],
+            registry=self.registry,
+            buckets=_BUCKETS,
+        )
         self.cni_failures = counter("quilt_runtime_cni_failures", "CNI verbs refused.", ["verb", "code"])
         self.drift_repairs = counter(
             "quilt_runtime_drift_repairs", "Entries repaired that others changed.", ["kind"]

@@ -11,11 +11,12 @@ from tests.support.operators import Fleet, Operator, eventually, names
 
 def writes_after_a_look(operator: Operator, fleet: Fleet, seen: str) -> float:
     """Touch nodes without telling anything new; return what was written so far once they were looked at."""
-    reconciled = operator.metric("quilt_operator_reconcile_seconds_count", "node")
+    reconciled = operator.metric("quilt_operator_reconcile_duration_seconds_count", "node")
     fleet.register("node-1")
     fleet.api.merge(QUILTNODE.path("node-2"), {"metadata": {"labels": {"seen": seen}}}).ok()
     eventually(
-        lambda: operator.metric("quilt_operator_reconcile_seconds_count", "node") > reconciled, "looked at"
+        lambda: operator.metric("quilt_operator_reconcile_duration_seconds_count", "node") > reconciled,
+        "looked at",
     )
     return operator.writes()
 

@@ -20,6 +20,7 @@ from quilt_crds.names import BRIDGE_DEVICE, MULTICAST_PORT, PROBES_PORT
 from quilt_netlink.nftsets import SetChange
 from quilt_runtime.core import guard
 from quilt_runtime.core.config import NodeConfig
+from quilt_runtime.core.drops import FIREWALL, declared, drop
 from quilt_runtime.core.nftables import Entrance, base_chain, chain, changes, elements
 
 FAMILY = "inet"
@@ -55,7 +56,9 @@ def ruleset(wanted: Firewall, *, fib: bool = True) -> tuple[str, ...]:
         chains += _multicast()
     if wanted.config.spoof_guard:
         chains += guard.outside(BRIDGE_DEVICE, wanted.subnet, wanted.subnet6)
-    return _ENTRANCE.replaced([*_sets(wanted), *chains], [f"{wanted.overlay} goto overlay"])
+    return _ENTRANCE.replaced(
+        [*declared(FIREWALL), *_sets(wanted), *chains], [f"{wanted.overlay} goto overlay"]
+    )
 
 
 def source_changes(held: frozenset[str], wanted: frozenset[str]) -> list[SetChange]:
@@ -108,7 +111,7 @@ def _set(name: str, kind: str, members: Sequence[str], flags: str = "") -> str:
 
 
 def _overlay(wanted: Firewall) -> list[str]:
-    redirect = f'oifname "{BRIDGE_DEVICE}" icmpv6 type nd-redirect drop'
+    redirect = f'oifname "{BRIDGE_DEVICE}" icmpv6 type nd-redirect {drop("redirect_to_pod")}'
     return [
         # Before connection tracking, and before others' raw rules: a zone of theirs keeps a packet tracked.
         *base_chain(
@@ -121,13 +124,15 @@ def _overlay(wanted: Firewall) -> list[str]:
         # Peers alone, and no pod that claims to be one; where no peer is known, nobody.
         *chain(
             "overlay",
-            f'iifname "{BRIDGE_DEVICE}" drop',
+            f'iifname "{BRIDGE_DEVICE}" {drop("overlay_from_pod")}',
             "ip saddr @overlay_sources_v4 accept",
             "ip6 saddr @overlay_sources_v6 accept",
-            "drop",
+            drop("overlay_unknown_peer"),
         ),
         # Whoever it comes from: where it arrives, this node's address would vouch for it.
-        *base_chain("forward", "forward priority filter - 10", f"{wanted.overlay} drop"),
+        *base_chain(
+            "forward", "forward priority filter - 10", f"{wanted.overlay} {drop('overlay_forwarded')}"
+        ),
         # A redirect would lead pods around the node and so around Services; for IPv6 there is no switch.
         *(base_chain("output", "output priority filter - 10", redirect) if wanted.subnet6 else []),
     ]
@@ -142,7 +147,7 @@ def _probes(subnet: IPv4Network | None) -> list[str]:
     if subnet is None:
         return []
     first = f"ip daddr @cluster_v4 ip daddr & {subnet.hostmask} == 0.0.0.0"
-    return [f'iifname "{BRIDGE_DEVICE}" udp dport {PROBES_PORT} {first} drop']
+    return [f'iifname "{BRIDGE_DEVICE}" udp dport {PROBES_PORT} {first} {drop("probe_from_pod")}']
 
 
 def _postrouting(wanted: Firewall, *, fib: bool) -> list[str]:
@@ -183,6 +188,6 @@ def _multicast() -> list[str]:
     return base_chain(
         "multicast",
         "prerouting priority mangle",
-        f"{bridge} udp dport {MULTICAST_PORT} drop",
+        f"{bridge} udp dport {MULTICAST_PORT} {drop('multicast_from_pod')}",
         f"{groups} ip ttl < {MULTICAST_TTL} ip ttl set {MULTICAST_TTL}",
     )

@@ -17,6 +17,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from quilt_crds.names import POD_INTERFACE_PREFIX
 from quilt_netlink.nftsets import port_key
+from quilt_runtime.core.drops import GUARD, declared, drop
 from quilt_runtime.core.ipam import gateway
 from quilt_runtime.core.nftables import Entrance, base_chain, chain, elements
 
@@ -106,7 +107,9 @@ def unattended(bridge_mac: str, ports: Ports) -> tuple[str, ...]:
 
 
 def _table(names: str, bridge_mac: str, ports: Ports) -> tuple[str, ...]:
-    return _ENTRANCE.replaced([*_sets(ports), *_chains(bridge_mac)], [f"iifname {names} goto pod"])
+    return _ENTRANCE.replaced(
+        [*declared(GUARD), *_sets(ports), *_chains(bridge_mac)], [f"iifname {names} goto pod"]
+    )
 
 
 def gone() -> tuple[str, ...]:
@@ -131,7 +134,7 @@ def outside(bridge: str, subnet: IPv4Network | None, subnet6: IPv6Network | None
     """Return the chain of the table `inet quilt` by which nobody outside speaks for a local pod."""
     sources = [("ip", subnet), ("ip6", subnet6)]
     rules = [
-        f'iifname != "{bridge}" iifname != "lo" {family} saddr {network} drop'
+        f'iifname != "{bridge}" iifname != "lo" {family} saddr {network} {drop("spoofed_from_outside")}'
         for family, network in sources
         if network
     ]
@@ -168,37 +171,38 @@ def _sets(ports: Ports) -> list[str]:
 def _chains(mac: str) -> list[str]:
     reports = "{ mld-listener-report, mld-listener-done, mld2-listener-report, nd-router-solicit }"
     target = f"{_FROM} . @th,64,128 @own_target"
+    destination, address = drop("guard_destination"), drop("guard_address")
     return [
         *chain(
             "pod",
-            f"ether daddr & 01:00:00:00:00:00 == 00:00:00:00:00:00 ether daddr != {mac} drop",
+            f"ether daddr & 01:00:00:00:00:00 == 00:00:00:00:00:00 ether daddr != {mac} {destination}",
             "ether type vmap { arp : goto pod_arp, ip : goto pod_v4, ip6 : goto pod_v6 }",
-            "drop",
+            drop("guard_protocol"),
         ),
         *chain(
             "pod_arp",
             f"{_FROM} . arp saddr ip @own_v4 iifname . arp saddr ether . arp saddr ip @own_v4 accept",
-            "drop",
+            drop("guard_arp"),
         ),
         *chain(
             "pod_v4",
-            f"{_GROUP} ip daddr != {{ 224.0.0.0/4, 255.255.255.255 }} drop",
+            f"{_GROUP} ip daddr != {{ 224.0.0.0/4, 255.255.255.255 }} {destination}",
             f"{_FROM} . ip saddr @own_v4 accept",
-            "drop",
+            address,
         ),
-        *chain("pod_advert", f"{target} {_FROM} . ip6 saddr @own_v6 accept", "drop"),
+        *chain("pod_advert", f"{target} {_FROM} . ip6 saddr @own_v6 accept", address),
         # Link-local addresses need not follow from the MAC, but no other pod's or the bridge's is spoken for.
         *chain(
             "pod_v6",
-            f"{_GROUP} ip6 daddr != ff00::/8 drop",
-            "icmpv6 type { nd-router-advert, nd-redirect } drop",
+            f"{_GROUP} ip6 daddr != ff00::/8 {destination}",
+            f"icmpv6 type {{ nd-router-advert, nd-redirect }} {drop('guard_router')}",
             "icmpv6 type nd-neighbor-advert goto pod_advert",
             f"{_FROM} . ip6 saddr @own_v6 accept",
-            f"ip6 saddr {{ {BRIDGE_LINK_LOCAL}, fe80::858:0:0:0/80 }} drop",
-            f"{_FROM} != @own_mac drop",
+            f"ip6 saddr {{ {BRIDGE_LINK_LOCAL}, fe80::858:0:0:0/80 }} {address}",
+            f"{_FROM} != @own_mac {address}",
             f"ip6 saddr {{ ::, fe80::/10 }} icmpv6 type {reports} accept",
             "ip6 saddr fe80::/10 icmpv6 type nd-neighbor-solicit accept",
             f"ip6 saddr :: icmpv6 type nd-neighbor-solicit {target} accept",
-            "drop",
+            address,
         ),
     ]

@@ -12,12 +12,14 @@ without chains is in no map; where there is no such pod, no packet enters the ta
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from quilt_crds.names import BRIDGE_DEVICE
 from quilt_policy.program import Action, Chain, Direction, Peer, Program, Rule, Scope
+from quilt_runtime.core.drops import POLICY, drop
 
 FAMILY, TABLE = "inet", "quilt-policy"
 FRESH = "fresh"
@@ -30,8 +32,9 @@ LOG_GROUP = 1042
 _LOG_LIMIT = "limit rate 5/second burst 10 packets"
 HEADERS = 64
 """Bytes of a denied packet that are logged: the header of either family, and the ports."""
-# Of a rule's origin; the kernel keeps 127 characters of a prefix.
-_LOG_ORIGIN = 110
+# The kernel keeps 127 characters.
+_LOG_PREFIX = 120
+_DENIES = re.compile(r'(?:counter )?counter name (\w+) drop(?: comment "(.*)")?$')
 _WITHOUT_TUPLE = "ct state invalid,untracked"
 # No packet without a tuple has an id.
 _JUDGED = f"ct id @{FRESH} accept"
@@ -95,9 +98,10 @@ class Ground:
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """Sets as declared, chains with their rules, and base chains that begin with their hook, by name.
+    """Sets and counters as declared, chains with their rules, base chains beginning with their hook, by name.
 
-    None is for rules that are there and unknown; an unknown set is declared as `set NAME` or `map NAME`.
+    None is for rules that are there and unknown; an unknown set is declared as `set NAME`, `map NAME` or
+    `counter NAME`.
     """
 
     sets: Mapping[str, str] = field(default_factory=dict)
@@ -107,12 +111,14 @@ class Structure:
 
 def structure(ground: Ground, program: Program, *, is_entered: bool) -> Structure:
     """Return what the table is to be; `is_entered`: whether a pod is held to any chain."""
-    sets: dict[str, str] = {FRESH: _FRESH}
-    chains = _with_logging(ground, "Any", {CUT_OFF: ("counter drop",)})
+    sets: dict[str, str] = {FRESH: _FRESH, **{reason: f"counter {reason} {{ }}" for reason in POLICY}}
+    chains: dict[str, tuple[str, ...]] = {CUT_OFF: (drop("policy_unannounced"),)}
     for family in ground.families:
         sets |= _sets(family, program)
         for chain in program.chains.values():
-            chains |= _with_logging(ground, chain.direction.value, _chains(family, chain))
+            chains |= _chains(family, chain)
+    if ground.logs_denied:
+        chains = {name: tuple(_logged(rules)) for name, rules in chains.items()}
     bases = {"forward": tuple(_forward(ground.families))} if is_entered else {}
     if is_entered and any(map(judges_host, program.chains.values())):
         bases["input"] = tuple(_input(ground.families))
@@ -157,7 +163,7 @@ MAPS = ("from", "to", "host")
 
 def _chains(family: Family, chain: Chain) -> dict[str, tuple[str, ...]]:
     name = named(chain.name, family.number)
-    head = f"{_WITHOUT_TUPLE} counter drop"
+    head = f"{_WITHOUT_TUPLE} {drop(f'policy_invalid_{_way(chain)}')}"
     rest = _rest(family, chain)
     if not chain.admin:
         return {name: (head, *rest)}
@@ -169,23 +175,18 @@ def _chains(family: Family, chain: Chain) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _with_logging(
-    ground: Ground, direction: str, chains: Mapping[str, tuple[str, ...]]
-) -> dict[str, tuple[str, ...]]:
-    """Return chains, where that is wanted with what they deny logged."""
-    if not ground.logs_denied:
-        return dict(chains)
-    return {name: tuple(_logged(rules, direction)) for name, rules in chains.items()}
-
-
-def _logged(rules: Iterable[str], direction: str) -> Iterator[str]:
-    """Yield rules, and before each that denies one that logs what it matches."""
+def _logged(rules: Iterable[str]) -> Iterator[str]:
+    """Yield rules, and before each that denies one that logs what it matches, with reason and origin."""
     for rule in rules:
-        match, denies, comment = rule.partition("counter drop")
-        if denies:
-            origin = comment.partition('"')[2].rstrip('"')[:_LOG_ORIGIN]
-            yield f'{match}{_LOG_LIMIT} log prefix "{direction} {origin}" group {LOG_GROUP} snaplen {HEADERS}'
+        if (denies := _DENIES.search(rule)) is not None:
+            prefix = " ".join(denies.groups(""))[:_LOG_PREFIX]
+            match = rule[: denies.start()]
+            yield f'{match}{_LOG_LIMIT} log prefix "{prefix}" group {LOG_GROUP} snaplen {HEADERS}'
         yield rule
+
+
+def _way(chain: Chain) -> str:
+    return chain.direction.value.lower()
 
 
 def _rest(family: Family, chain: Chain) -> Iterator[str]:
@@ -196,11 +197,12 @@ def _rest(family: Family, chain: Chain) -> Iterator[str]:
     number, address = family.number, family.address
     yield f"ct original {address} . ct reply {address} @self{number} return"
     yield from _rules(family, chain, chain.policies, "return")
-    yield "counter drop"
+    yield drop(f"policy_{_way(chain)}")
 
 
 def _rules(family: Family, chain: Chain, rules: tuple[Rule, ...], on_pass: str) -> Iterator[str]:
-    verdicts = {Action.ACCEPT: "return", Action.DENY: "drop", Action.PASS: on_pass}
+    denied = drop(f"policy_{_way(chain)}")
+    verdicts = {Action.ACCEPT: "return", Action.DENY: denied, Action.PASS: on_pass}
     side = "original" if chain.direction is Direction.INGRESS else "reply"
     for rule in rules:
         peer = _peer(family, f"ct {side} {family.address}", rule.peer)

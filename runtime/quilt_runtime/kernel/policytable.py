@@ -98,7 +98,7 @@ class PolicyTable:
         chains: dict[str, tuple[str, ...] | None] = {}
         bases: dict[str, tuple[str, ...] | None] = {}
         for entry in nft.entries("table", FAMILY, TABLE, options=("--terse",)):
-            for kind in ("set", "map"):
+            for kind in ("set", "map", "counter"):
                 if kind in entry:
                     sets[entry[kind]["name"]] = f"{kind} {entry[kind]['name']}"
             if (chain := entry.get("chain")) is not None:

@@ -300,7 +300,7 @@ def test_denied_packets_are_logged_with_pods_and_rule_while_that_is_wanted(
     )
 
     def logged() -> list[tuple[str, ...]]:
-        fields = ("direction", "source", "destination", "protocol", "port", "rule")
+        fields = ("reason", "source", "destination", "protocol", "port", "rule")
         return [
             tuple(str(line.get(name)) for name in fields) for line in enforcing.node.events("policy_denied")
         ]
@@ -310,11 +310,11 @@ def test_denied_packets_are_logged_with_pods_and_rule_while_that_is_wanted(
         assert not logged()
         enforcing.configure(True, log_denied=True)
         assert denied(client, address)
-        own = ("Egress", "default/client", "default/web", "tcp", str(PORT), "none accepts")
+        own = ("policy_egress", "default/client", "default/web", "tcp", str(PORT), "none accepts")
         eventually(lambda: own in logged(), f"the client's own chain denied it: {logged()}")
         assert probe(enforcing.node.netns, address), "a node reaches its own pods"
         assert denied(pods[2], address, "udp")
-        ruled = ("Ingress", "default/other", "default/web", "udp", str(PORT), deny.origin)
+        ruled = ("policy_ingress", "default/other", "default/web", "udp", str(PORT), deny.origin)
         eventually(lambda: ruled in logged(), f"a rule denied it: {logged()}")
         enforcing.configure(True)
         assert " log " not in enforcing.table()

@@ -101,7 +101,7 @@ def test_probes_and_metrics(node: Node) -> None:
     node.give_subnet()
     assert get("/readyz").endswith("200")
     assert node.metric("quilt_runtime_addresses_capacity") == 253
-    assert node.metric('quilt_runtime_rpc_seconds_count{method="ConfigureNodeSubnet"}') == 1
+    assert node.metric('quilt_runtime_rpc_duration_seconds_count{method="ConfigureNodeSubnet"}') == 1
 
 
 def inject(node: Node) -> None:

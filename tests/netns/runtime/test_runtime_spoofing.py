@@ -50,6 +50,11 @@ class Mesh:
         honest = ethernet(GATEWAY_MAC, MINE, IP, datagram(FORGER, THIRD, "end"))
         send(self.forger, [*frames, honest])
 
+    def dropped(self, reason: str, direction: str) -> float:
+        """What the node counted as dropped for a reason."""
+        labels = f'direction="{direction}",reason="{reason}"'
+        return self.node.metric(f"quilt_runtime_dropped_packets_total{{{labels}}}")
+
     def neighbour(self, where: Namespace, address: str) -> str:
         """The MAC at which a namespace believes an address to be, empty where it knows none."""
         (entry, *_) = [*show(where, "neigh", "show", address), {}]
@@ -124,6 +129,8 @@ def test_what_a_pod_makes_up_reaches_no_other_pod(mesh: Mesh) -> None:
     with spying(mesh.third) as arrived:
         mesh.forge(*forged)
     assert arrived == ["end"]
+    for reason in ("guard_destination", "guard_address", "guard_protocol"):
+        assert mesh.dropped(reason, "out"), reason
 
 
 def test_no_pod_answers_arp_for_another(mesh: Mesh) -> None:
@@ -195,6 +202,7 @@ def test_nobody_outside_speaks_for_a_local_pod(mesh: Mesh) -> None:
         honest = datagram("10.42.2.9", THIRD, "end")
         send(mesh.peer, [ethernet(node_mac["vxlan100"], own, IP, honest)], "vxlan100")
     assert arrived == ["end"]
+    assert mesh.dropped("spoofed_from_outside", "in") == 8
 
 
 SERVICE = """table ip service {

@@ -69,6 +69,7 @@ def test_metrics_that_are_documented_exist() -> None:
         for path in (
             "nodeagent/quilt_nodeagent/metrics.py",
             "runtime/quilt_runtime/metrics.py",
+            "runtime/quilt_runtime/kernel/counters.py",
             "operator/quilt_operator/metrics.py",
         )
     )

@@ -44,10 +44,10 @@ def test_the_dataplane_is_shown_by_names_of_interfaces() -> None:
         RouteInfo(GROUP, SOURCE, "quilt0", ("vxlan100",), ("198.18.0.2",), packets=7, bytes=99)
     ]
     assert list(state.counters().values()) == [1, 1, 1, 1, 1, 7, 99]
-    assert state.group_totals() == [(GROUP, 7, 99)]
+    assert state.traffic() == (7, 99)
 
 
 def test_nothing_is_shown_while_multicast_is_off() -> None:
     state = MulticastState()
-    assert (state.groups(), state.routes(), state.group_totals()) == ([], [], [])
+    assert (state.groups(), state.routes(), state.traffic()) == ([], [], (0, 0))
     assert state.counters() == dict.fromkeys(TOTALS, 0)

@@ -13,7 +13,6 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from quilt_multicast.core.members import Limits, LocalMembers
 from quilt_multicast.core.state import MESH_SIDE, POD_SIDE, Forward
-from quilt_multicast.view import MulticastState
 from quilt_nodeagent.core.peer import Peer, make_peer
 from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.main import main
@@ -161,18 +160,11 @@ def test_flows_are_published_as_routes() -> None:
     assert published == [("SG", *flow, action) for action in ("Add", "Update", "Remove")]
 
 
-class Dataplane(MulticastState):
-    def counters(self) -> dict[str, int]:
-        return {"packets": 7}
-
-
-def test_what_happened_is_counted_beside_what_the_dataplane_counts() -> None:
+def test_what_happened_is_counted() -> None:
     registry = CollectorRegistry()
-    service = ControlService(ControlConfig(), PeerTable("node-1", "vxlan100"), registry)
-    service.plane.state = Dataplane()
+    ControlService(ControlConfig(), PeerTable("node-1", "vxlan100"), registry)
     text = generate_latest(registry).decode()
     assert 'quilt_multicast_control_total{what="stranger_refused"} 0.0' in text
-    assert 'quilt_multicast_dataplane_total{what="packets"} 7.0' in text
 
 
 @pytest.mark.parametrize(

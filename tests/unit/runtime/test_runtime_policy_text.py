@@ -23,7 +23,8 @@ from tests.support.policy_programs import (
     tcp,
 )
 
-HEAD = "ct state invalid,untracked counter drop"
+HEAD = "ct state invalid,untracked counter name policy_invalid_ingress drop"
+DROP = "counter name policy_ingress drop"
 SELF = "ct original ip saddr . ct reply ip saddr @self4 return"
 PODS = "{ 10.42.0.0/16 } ct original ip saddr & 0.0.0.255 != { 0.0.0.0, 0.0.0.1 }"
 ADMIN = (
@@ -63,7 +64,7 @@ def chain_of(chain: Chain, name: str) -> list[str] | None:
     ],
 )
 def test_a_rule_is_its_peer_and_then_its_ports(one: Rule, texts: list[str]) -> None:
-    assert chain_of(ingress("i_1", one), "i_1-4") == [HEAD, SELF, *texts, "counter drop"]
+    assert chain_of(ingress("i_1", one), "i_1-4") == [HEAD, SELF, *texts, DROP]
 
 
 def test_egress_is_about_the_server() -> None:
@@ -77,7 +78,7 @@ def test_tiers_are_asked_in_order() -> None:
     chain = ingress("i_1", rule("p_a"), admin=ADMIN)
     assert chain_of(chain, "i_1-4") == [
         HEAD,
-        "ct original ip saddr @bad-4 counter drop",
+        f"ct original ip saddr @bad-4 counter {DROP}",
         "ct original ip saddr @ops-4 counter return",
         f"ct original ip saddr {PODS} counter goto i_1-4-rest",
         "goto i_1-4-rest",
@@ -85,14 +86,14 @@ def test_tiers_are_asked_in_order() -> None:
     assert chain_of(chain, "i_1-4-rest") == [
         SELF,
         "ct original ip saddr @p_a-4 counter return",
-        "counter drop",
+        DROP,
     ]
     without = Chain("i_2", Direction.INGRESS, ADMIN, None, (rule("bad", action=Action.DENY),))
-    assert chain_of(without, "i_2-4-rest") == ["ct original ip saddr @bad-4 counter drop"]
+    assert chain_of(without, "i_2-4-rest") == [f"ct original ip saddr @bad-4 counter {DROP}"]
     alone = Chain(
         "i_3", Direction.INGRESS, (), None, (rule("", action=Action.PASS), rule(action=Action.DENY))
     )
-    assert chain_of(alone, "i_3-4") == [HEAD, "counter return", "counter drop"]
+    assert chain_of(alone, "i_3-4") == [HEAD, "counter return", f"counter {DROP}"]
 
 
 @pytest.mark.parametrize(
@@ -158,7 +159,7 @@ def test_what_comes_is_made_before_and_what_leaves_is_removed_behind() -> None:
         f"add rule inet quilt-policy i_2-4 {HEAD}",
         f"add rule inet quilt-policy i_2-4 {SELF}",
         'add rule inet quilt-policy i_2-4 ct original ip saddr @b_1-4 counter return comment "default/b_1"',
-        "add rule inet quilt-policy i_2-4 counter drop",
+        f"add rule inet quilt-policy i_2-4 {DROP}",
     ]
     assert after == [
         "flush chain inet quilt-policy i_1-4",
@@ -183,14 +184,13 @@ def test_what_denies_is_preceded_by_a_rule_that_logs_the_same_packets() -> None:
     chain = Chain("c", Direction.INGRESS, ADMIN, policies=())
     plain, logged = made(GROUND, program(chain)), made(replace(GROUND, logs_denied=True), program(chain))
     log = 'limit rate 5/second burst 10 packets log prefix "{}" group 1042 snaplen 64'
-    denying = 'ct original ip saddr @bad-4 counter drop comment "default/bad"'
+    denying = 'ct original ip saddr @bad-4 counter counter name policy_ingress drop comment "default/bad"'
     assert denying in (plain.chains["c-4"] or ())
     rules = list(logged.chains["c-4"] or ())
-    assert rules[:2] == [f"ct state invalid,untracked {log.format('Ingress ')}", HEAD]
-    assert (
-        rules[rules.index(denying) - 1] == f"ct original ip saddr @bad-4 {log.format('Ingress default/bad')}"
-    )
-    assert (logged.chains["c-4-rest"] or ())[-2:] == (log.format("Ingress "), "counter drop")
-    assert logged.chains["cut-off"] == (log.format("Any "), "counter drop")
+    assert rules[:2] == [f"ct state invalid,untracked {log.format('policy_invalid_ingress ')}", HEAD]
+    before = rules[rules.index(denying) - 1]
+    assert before == f"ct original ip saddr @bad-4 {log.format('policy_ingress default/bad')}"
+    assert (logged.chains["c-4-rest"] or ())[-2] == log.format("policy_ingress ")
+    assert (logged.chains["cut-off"] or ())[0] == log.format("policy_unannounced ")
     for name, rules_of in logged.chains.items():
         assert tuple(rule for rule in rules_of or () if " log " not in f" {rule}") == plain.chains[name]

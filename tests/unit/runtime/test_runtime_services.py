@@ -62,7 +62,7 @@ async def test_the_contract_answers_success_or_a_text(runtime: Runtime, channel:
     assert not refused.success
     assert refused.error == "Subnet 10.42.1.0/16 has host bits set; the network is 10.42.0.0/16"
     assert counted(runtime, "rpc_failures_total", "ConfigureNodeSubnet") == 1
-    assert counted(runtime, "rpc_seconds_count", "RemoveRoute") == 1
+    assert counted(runtime, "rpc_duration_seconds_count", "RemoveRoute") == 1
 
 
 async def test_addresses_are_given_in_both_families(runtime: Runtime, channel: grpc.aio.Channel) -> None:
