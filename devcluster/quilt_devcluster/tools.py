@@ -112,5 +112,13 @@ TOOLS: tuple[Tool, ...] = (
     Tool("registry", {"registry": "."}),
     Tool("kstatus", {"kstatus": "."}),
 )
+# Without the ways to find targets that need a cloud's libraries, and without the assets of its pages: a test
+# names its targets in a file.
+PROMETHEUS = Tool(
+    "prometheus",
+    {name: f"github.com/prometheus/prometheus/cmd/{name}" for name in ("promtool", "prometheus")},
+    tags=("remove_all_sd",),
+)
+"""Built where a test asks for it, not with the others: no cluster needs it."""
 
 BY_PROGRAM: dict[str, Tool] = {program: tool for tool in TOOLS for program in tool.programs}
