@@ -54,6 +54,7 @@ generate: setup  ## CRDs and README of the chart, gRPC stubs, the reference and 
 docs: setup  ## the documents as a site, in build/site, with pictures taken by a browser; a link that leads nowhere fails
 	NO_MKDOCS_2_WARNING=1 python -m mkdocs build
 	python scripts/screenshot.py build/site
+	PYTHONPATH=. python scripts/ui_screens.py build/site
 
 checks: setup  ## generated files are current, import directions hold
 	python proto/generate.py --check

@@ -90,10 +90,10 @@ def test_a_site_that_is_not_built_is_named(screenshot: ModuleType, tmp_path: Pat
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="needs Debian's chromium: `make docs` installs it")
 def test_the_built_site_shows_its_pictures(screenshot: ModuleType, tmp_path: Path) -> None:
-    """As `make docs` does it: its own start page, `quiltctl status` and the connectivity matrix."""
+    """As `make docs` does it: its own start page, what commands print, and the pages of `quiltctl ui`."""
     code, printed = build_site(tmp_path)
     assert code == 0, printed
-    taken = screenshot.take_all(tmp_path)
+    taken = screenshot.take_all(tmp_path) + load("scripts/ui_screens.py").take_all(tmp_path)
     page = (tmp_path / "screens.html").read_text()
     assert sorted(re.findall(r'<img [^>]*src="([^"]+)"', page)) == sorted(path.name for path in taken)
     for path in taken:
