@@ -91,6 +91,8 @@ class SmallApi:
             return await self._execute(request)
         if any(path.startswith(absent) for absent in self.absent):
             return web.json_response({"kind": "Status", "reason": "NotFound"}, status=404)
+        if request.method == "GET" and path in self.held:
+            return web.json_response(self.held[path])
         if request.method == "GET":
             return await self._watch(request) if "watch" in request.query else self._list(path)
         self.writes.append(f"{request.method} {path}")

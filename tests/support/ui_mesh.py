@@ -20,6 +20,7 @@ from quilt_crds.names import (
     QUILTNODE,
     QUILTSUBNET,
     claim_name,
+    vtep_mac,
 )
 from tests.support.small_api import SmallApi
 
@@ -113,10 +114,14 @@ class UiMesh:
         self.api.put(DEPLOYMENT, OPERATOR_DEPLOYMENT, namespace="quilt-system", **parts)
 
     def _pod(self, name: str, ready: str) -> None:
+        running: dict[str, Any] = {"state": {"running": {}}}
         parts: dict[str, Any] = {
             "metadata": {"labels": _LABELS},
             "spec": {"nodeName": name},
-            "status": {"conditions": [{"type": "Ready", "status": ready}]},
+            "status": {
+                "conditions": [{"type": "Ready", "status": ready}],
+                "containerStatuses": [{"name": container, **running} for container in ("agent", "runtime")],
+            },
         }
         self.api.put(POD, f"quilt-mesh-{name}", namespace="quilt-system", **parts)
 
@@ -124,11 +129,28 @@ class UiMesh:
         name = pod.removeprefix("quilt-mesh-")
         if command[1] == "latency":
             return msgspec.json.encode(Measured(name, tuple(self._peers(name))))
+        if command[1] == "node":
+            return msgspec.json.encode(self._dump(name))
         about = f"node {name}"
         found = [ok("kernel", about, "Linux 6.1 with nexthop objects"), ok("mtu", about, "1500, pods 1450")]
         if any(name in pair for pair in self.failing):
             found.append(fail("forward", about, "the chain FORWARD drops", "iptables -L FORWARD"))
         return msgspec.json.encode({"kind": "QuiltCheck", "findings": found})
+
+    def _dump(self, name: str) -> dict[str, Any]:
+        """What a kernel holds: all that it should, but for FDB entries of peers that it fails to reach."""
+        held: dict[str, Any] = {"kind": "QuiltNodeDump", "routes": [], "neighbors": [], "fdb": []}
+        for item in self.api.of(QUILTSUBNET).values():
+            spec, mesh = item["spec"], item["mesh"]
+            if spec["node"] == name or mesh["phase"] != "Up":
+                continue
+            vtep, mac = spec["cidr"].removesuffix("/24"), vtep_mac("default", spec["node"])
+            way = {"gateway": vtep, "dev": "vxlan100"}
+            held["routes"].append({"dst": spec["cidr"], "type": "unicast", "protocol": 81, **way})
+            held["neighbors"].append({"dst": vtep, "dev": "vxlan100", "lladdr": mac})
+            if (name, spec["node"]) not in self.failing:
+                held["fdb"].append({"mac": mac, "ifname": "vxlan100", "dst": mesh["hostIP"]})
+        return held
 
     def _peers(self, name: str) -> list[Peer]:
         start = self.names.index(name)

@@ -1,16 +1,14 @@
-"""Looking at a node from within: by a command in its agent's container."""
+"""Checking a node from within: by a command in its agent's container."""
 
 from __future__ import annotations
 
 import msgspec
 
+from quilt_cli.api.read_nodes import WITHIN, NodePod
 from quilt_cli.core.finding import Finding
 from quilt_cli.core.node_checks import Expected
-from quilt_cli.core.objects import SystemPod
 from quilt_kube.channels import CommandError
 from quilt_kube.sync import Client
-
-CONTAINER = "agent"
 
 
 class _Checked(msgspec.Struct):
@@ -19,14 +17,14 @@ class _Checked(msgspec.Struct):
     findings: tuple[Finding, ...]
 
 
-def check_node(client: Client, pod: SystemPod, want: Expected) -> tuple[Finding, ...]:
+def check_node(client: Client, pod: NodePod, want: Expected) -> tuple[Finding, ...]:
     """Return what `quiltctl check node` finds on the node of a pod.
 
     Raises ApiError, UnreachableError, and CommandError where it does not answer.
     """
     command = ["quiltctl", "check", "node", "--compact", "--output=json", *want.arguments]
     try:
-        answer = client.execute(pod.namespace, pod.name, CONTAINER, command)
+        answer = client.execute(pod.namespace, pod.name, pod.container, command, within=WITHIN)
     except CommandError as error:
         # It ends with 1 where it finds something, and answers all the same.
         if not error.out:

@@ -8,15 +8,18 @@ from threading import Lock
 
 from quilt_cli.api.read_latency import read_latency
 from quilt_cli.api.read_node import check_node
+from quilt_cli.api.read_nodes import NodePod, node_pod, read_dumps
 from quilt_cli.core.board import Changes
 from quilt_cli.core.finding import CannotTellError, Finding
 from quilt_cli.core.heat import Heat, heat
 from quilt_cli.core.latency import Report, report
 from quilt_cli.core.node_checks import Expected
 from quilt_cli.core.node_page import NodePage, node_page
+from quilt_cli.core.objects import SystemPod
 from quilt_cli.core.snapshot import Snapshot
 from quilt_cli.ui.live import Live
-from quilt_crds.names import PEERS_REACHABLE
+from quilt_crds.names import PEERS_REACHABLE, POD
+from quilt_crds.wire_network import QuiltNetworkSpec
 from quilt_kube.channels import CommandError
 from quilt_kube.request import ApiError, UnreachableError
 from quilt_kube.sync import Client
@@ -53,22 +56,37 @@ class ClusterPages:
 
     def node(self, name: str) -> NodePage:
         """Return a node, its kernel looked at now."""
-        snapshot = self._live.snapshot()
-        found = node_page(name, snapshot, self._checks(name, snapshot))
+        snapshot, blind = self._live.snapshot(), dict[str, str]()
+        pod = self._pod(snapshot.pod_of.get(name))
+        if pod is None or not pod.container:
+            why = f"no container of pod {pod.name} runs" if pod else "no quilt-mesh pod is on it"
+            found = node_page(name, snapshot, (), None, {"kernel": why})
+        else:
+            checks = self._checks(pod, snapshot.spec, blind)
+            dumps, silent = read_dumps(self._client, [pod])
+            if name in silent:
+                blind["entries of peers"] = silent[name]
+            found = node_page(name, snapshot, checks, dumps.get(name), blind)
         if found is None:
             raise CannotTellError(f"the mesh has no node {name}")
         return found
 
-    def _checks(self, name: str, snapshot: Snapshot) -> Sequence[Finding] | str:
-        """Return what is found of a node's kernel, or why it could not be looked at."""
-        pod, spec = snapshot.pod_of.get(name), snapshot.spec
-        if pod is None:
-            return "no quilt-mesh pod is on it"
-        want = Expected(name, spec.vxlan.device, spec.vxlan.vni, spec.vxlan.port, spec.cidrs, installed=True)
+    def _pod(self, known: SystemPod | None) -> NodePod | None:
+        """Return how a pod is asked, by what it is now."""
+        if known is None:
+            return None
+        raw = self._client.find(POD.path(known.name, namespace=known.namespace))
+        return node_pod(raw) if raw else None
+
+    def _checks(self, pod: NodePod, spec: QuiltNetworkSpec, blind: dict[str, str]) -> Sequence[Finding]:
+        """Return what is found on a node; or nothing, and in `blind` why."""
+        vxlan = spec.vxlan
+        want = Expected(pod.node, vxlan.device, vxlan.vni, vxlan.port, spec.cidrs, installed=True)
         try:
             return check_node(self._client, pod, want)
         except (ApiError, UnreachableError, CommandError) as error:
-            return str(error)
+            blind["checks"] = str(error)
+            return ()
 
 
 def to_ask(snapshot: Snapshot, matching: str) -> set[str]:

@@ -16,9 +16,11 @@ from quilt_cli.core.heat import heat
 from quilt_cli.core.latency import Measured, Peer
 from quilt_cli.core.latency import report as latency
 from quilt_cli.core.node_page import node_page
+from quilt_cli.core.peer_entries import peer_entries
 from quilt_cli.core.status import report
 from quilt_cli.core.subnet_map import claims, ranges
 from quilt_cli.ui.pages import to_ask
+from quilt_crds.names import vtep_mac
 from quilt_crds.wire import Meta
 from quilt_crds.wire_network import Ipam, QuiltNetworkSpec
 from tests.support import cli_snapshots as some
@@ -153,11 +155,68 @@ def test_those_that_report_failing_paths_are_asked_first() -> None:
 
 def test_a_nodes_page_says_what_is_found_or_why_nothing_is() -> None:
     snapshot = some.healthy()
-    found = node_page("n1", snapshot, [fail("mtu", "node n1", "too small", "raise it")])
+    found = node_page("n1", snapshot, [fail("mtu", "node n1", "too small", "raise it")], {}, {})
     assert found is not None
     assert [item.code for item in found.checks] == ["mtu"]
     assert found.line.row.name == "n1"
-    blind = node_page("n1", snapshot, "its pod does not run")
+    assert [peer.node for peer in found.peers] == ["n2", "n3"]
+    blind = node_page("n1", snapshot, (), None, {"kernel": "its pod does not run"})
     assert blind is not None
-    assert (blind.checks, blind.blind) == ((), "its pod does not run")
-    assert node_page("n9", snapshot, ()) is None
+    assert (blind.checks, blind.peers, blind.blind) == ((), (), {"kernel": "its pod does not run"})
+    assert node_page("n9", snapshot, (), None, {}) is None
+
+
+def dump(**changed: list[dict[str, object]]) -> dict[str, list[dict[str, object]]]:
+    """What n1's kernel holds where n2 and n3 are peers; n3's route by a nexthop object."""
+    macs = {index: vtep_mac("default", f"n{index}") for index in (2, 3)}
+    way = {"gateway": "10.42.2.0", "dev": "vxlan100"}
+    return {
+        "routes": [
+            {"dst": "10.42.2.0/24", "type": "unicast", "protocol": 81, **way},
+            {"dst": "10.42.3.0/24", "type": "unicast", "protocol": 81, "nhid": 7},
+            {"dst": "10.42.0.0/16", "type": "unreachable", "protocol": 81},
+            {"dst": "default", "type": "unicast", "protocol": 4, "gateway": "192.0.2.254", "dev": "eth0"},
+        ],
+        "nexthops": [{"id": 7, "gateway": "10.42.3.0", "dev": "vxlan100"}],
+        "neighbors": [
+            {"dst": f"10.42.{index}.0", "dev": "vxlan100", "lladdr": mac} for index, mac in macs.items()
+        ],
+        "fdb": [{"mac": mac, "ifname": "vxlan100", "dst": f"192.0.2.{index}"} for index, mac in macs.items()],
+    } | changed
+
+
+def test_a_kernel_that_holds_what_it_should_has_no_other_entry() -> None:
+    found = peer_entries("n1", some.healthy(), dump())
+    assert [(peer.node, peer.well) for peer in found] == [("n2", True), ("n3", True)]
+    assert found[1].route.wanted == "10.42.3.0 vxlan100"
+
+
+@pytest.mark.parametrize("part", ["routes", "neighbors", "fdb"])
+def test_an_entry_that_is_missing_or_other_is_named_first(part: str) -> None:
+    kept = dump()[part]
+    found = peer_entries("n1", some.healthy(), dump(**{part: [kept[0]]}))
+    assert [(peer.node, peer.well) for peer in found] == [("n3", False), ("n2", True)]
+    entry = {"routes": found[0].route, "neighbors": found[0].neighbor, "fdb": found[0].fdb}[part]
+    assert entry.held == ""
+    other = [{**item, "gateway": "192.0.2.9", "lladdr": "02:00:00:00:00:00"} for item in kept]
+    elsewhere = [{**item, "dst": "192.0.2.9"} for item in other] if part == "fdb" else other
+    found = peer_entries("n1", some.healthy(), dump(**{part: elsewhere}))
+    assert not any(peer.well for peer in found)
+
+
+def test_a_route_of_nobody_is_named_and_a_direct_one_needs_no_more() -> None:
+    stale = {
+        "dst": "10.42.9.0/24",
+        "type": "unicast",
+        "protocol": 81,
+        "gateway": "10.42.9.0",
+        "dev": "vxlan100",
+    }
+    found = peer_entries("n1", some.healthy(), dump(routes=[*dump()["routes"], stale]))
+    assert (found[0].node, found[0].route.held) == ("", "10.42.9.0 vxlan100")
+    way = {"type": "unicast", "protocol": 81, "dev": "eth0"}
+    direct = [{"dst": f"10.42.{index}.0/24", "gateway": f"192.0.2.{index}", **way} for index in (2, 3)]
+    held = dump(routes=direct, neighbors=[], fdb=[])
+    assert not any(peer.well for peer in peer_entries("n1", some.healthy(), held))
+    network = msgspec.structs.replace(some.network(), spec={"vxlan": {"directRouting": True}})
+    assert all(peer.well for peer in peer_entries("n1", some.healthy(network=network), held))

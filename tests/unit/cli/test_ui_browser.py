@@ -118,6 +118,7 @@ def test_a_down_node(browser: Browser, troubles: Served, tmp_path: Path) -> None
         expect(page.get_by_role("heading", name="node-2", level=1)).to_be_focused()
         expect(page.get_by_text("routes to this node are withdrawn").first).to_be_visible()
         expect(page.get_by_text("As it should be: 2 checks.")).to_be_visible()
+        expect(page.get_by_text("All that it should hold because of 2 subnets")).to_be_visible()
         expect(page.get_by_role("table", name="Conditions")).to_contain_text("PeersReachable")
         expect(page.get_by_role("table", name="Events")).to_contain_text("NodeDown")
         assert page.title() == "node-2 · Quilt Mesh"
@@ -143,6 +144,9 @@ def test_a_failing_pair(browser: Browser, troubles: Served, tmp_path: Path) -> N
         page.keyboard.press("Enter")
         expect(table.get_by_role("row")).to_have_count(2)
         assert drawn(page, tmp_path)
+        page.goto(troubles.page("node/node-1"))
+        expect(page.get_by_text("For 1 of 1 subnets of peers it holds something else")).to_be_visible()
+        expect(page.get_by_role("table", name="Entries of peers")).to_contain_text("should be 192.0.2.3")
         assert is_clean(found)
 
 

@@ -116,7 +116,8 @@ def test_nodes_are_looked_at_from_within_and_asked_once_for_what_they_measured()
         found = pages.node("node-1")
         assert [item.code for item in found.checks] == ["kernel", "mtu", "forward"]
         assert found.line.findings[0].code == "paths-failing"
+        assert [(peer.node, peer.well) for peer in found.peers] == [("node-3", False), ("node-2", True)]
         with pytest.raises(CannotTellError, match="no node x"):
             pages.node("x")
         mesh.api.execute = lambda pod, command: b"no JSON"
-        assert "something else" in pages.node("node-1").blind
+        assert sorted(pages.node("node-1").blind) == ["checks", "entries of peers"]
