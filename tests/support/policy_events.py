@@ -122,7 +122,7 @@ def _cluster_policy(random: Random, name: str) -> ClusterNetworkPolicy:
 def _pod(random: Random, found: Scene, compiler: Compiler) -> None:
     """A pod ends, and another one of its name may begin, with other labels or ports, here or elsewhere.
 
-    Which of the two is heard of first is chance.
+    Which of the two is known first is chance.
     """
     name = f"p{random.randrange(PODS)}"
     before = found.pods.pop(name, None)
@@ -148,7 +148,7 @@ def _labelled(random: Random, found: Scene, compiler: Compiler) -> None:
 
 
 def _completed(random: Random, found: Scene, compiler: Compiler) -> None:
-    """A pod completes: its object stays, another pod may have its address. Or that object goes at last."""
+    """A pod completes: its object stays, another pod may have its address. Or that object is deleted at last."""
     number = random.randrange(PODS)
     name, kept = f"p{number}", f"completed-{number}"
     if (gone := found.pods.pop(kept, None)) is not None:

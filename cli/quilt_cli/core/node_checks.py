@@ -212,7 +212,7 @@ def _host_ports(facts: NodeFacts, about: str) -> Iterator[Finding]:
 
 
 def _kube_proxy(facts: NodeFacts, about: str) -> Iterator[Finding]:
-    """IPVS takes connections to Services past the forward hook, where network policies are enforced."""
+    """IPVS leads connections to Services past the forward hook, where network policies are enforced."""
     if facts.ipvs and facts.policies:
         message = "kube-proxy is in mode ipvs: network policies do not hold for connections to Services"
         todo = "set kube-proxy's mode to nftables or iptables, and reboot the node or remove kube-ipvs0"
