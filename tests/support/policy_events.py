@@ -148,7 +148,7 @@ def _labelled(random: Random, found: Scene, compiler: Compiler) -> None:
 
 
 def _completed(random: Random, found: Scene, compiler: Compiler) -> None:
-    """A pod completes: its object stays, another pod may have its address. Or that object is deleted at last."""
+    """A pod completes: its object stays, another pod may have its address. Or that one is deleted."""
     number = random.randrange(PODS)
     name, kept = f"p{number}", f"completed-{number}"
     if (gone := found.pods.pop(kept, None)) is not None:
