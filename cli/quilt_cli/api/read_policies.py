@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 from quilt_cli.api.read import together
+from quilt_cli.api.read_nodes import NodePod, ask, node_pods
 from quilt_cli.core.policies import ClusterPolicy, world
+from quilt_cli.core.rule_counters import Counters, counters
 from quilt_crds.names import (
     CLUSTERNETWORKPOLICY,
     DEFAULT_NETWORK,
@@ -50,3 +54,24 @@ def policies(client: Client) -> tuple[World, tuple[ClusterPolicy, ...], bool]:
     spec = network_spec((found["network"] or {}).get("spec") or {})
     about = world(found["endpoints"], found["pods"], found["namespaces"], found["policies"], cluster, nodes)
     return about, cluster, spec.policy.enabled
+
+
+def rule_counters(client: Client, nodes: Collection[str]) -> tuple[dict[str, Counters], dict[str, str]]:
+    """Return what the kernels of `nodes` count of policies, and by node why it is not known.
+
+    Raises ApiError and UnreachableError where the mesh's pods cannot be listed.
+    """
+    found: dict[str, Counters] = {}
+    silent: dict[str, str] = {}
+    pods = [pod for pod in node_pods(client) if pod.node in nodes] if nodes else []
+    for pod, counted, why in ask(client, pods, _list_table, counters):
+        if counted is None:
+            silent[pod.node] = why
+        else:
+            found[pod.node] = counted
+    return found, silent
+
+
+def _list_table(_: NodePod) -> Sequence[str]:
+    # Terse: sets may have thousands of addresses.
+    return "nft", "--terse", "--json", "list", "table", "inet", "quilt-policy"

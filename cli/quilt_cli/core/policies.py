@@ -46,13 +46,19 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Side(msgspec.Struct, frozen=True):
-    """What decides in one direction: the policies, with the number of the rule if one decides."""
+    """What decides in one direction: the policies, with the number of the rule if one decides.
+
+    `node` is where that is enforced, `origin` what its kernel calls the rule, `packets` what it counted.
+    """
 
     direction: str
     allowed: bool
     reason: str
     policies: tuple[str, ...] = ()
     rule: int | None = None
+    node: str = ""
+    origin: str = ""
+    packets: int | None = None
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -119,8 +125,8 @@ def explain(about: World, client: Address, server: Address, port: int, protocol:
         protocol,
         port,
         verdict.allowed,
-        _side(verdict.egress),
-        _side(verdict.ingress),
+        _side(verdict.egress, about.pods.get(client)),
+        _side(verdict.ingress, about.pods.get(server)),
     )
 
 
@@ -146,13 +152,15 @@ def _named(about: World, address: Address) -> str:
     return f"{pod.namespace}/{pod.name}" if pod is not None else str(address)
 
 
-def _side(decision: Decision) -> Side:
+def _side(decision: Decision, pod: Pod | None) -> Side:
     return Side(
         decision.direction.value,
         decision.allowed,
         decision.reason.value,
         decision.policies,
         decision.rule,
+        pod.node if pod is not None else "",
+        decision.origin,
     )
 
 

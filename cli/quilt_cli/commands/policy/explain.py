@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 import click
 from rich.console import Console
 from rich.text import Text
 
-from quilt_cli.api.read_policies import policies
+from quilt_cli.api.read_policies import policies, rule_counters
 from quilt_cli.commands.options import Result, cluster, output
 from quilt_cli.commands.policy.list import OFF
 from quilt_cli.core.finding import EXIT_HEALTHY, EXIT_PROBLEMS, CannotTellError
 from quilt_cli.core.policies import Answer, Side, address_of, explain
+from quilt_cli.core.rule_counters import deciding_nodes, with_counters
 from quilt_cli.groups import command
 from quilt_kube.sync import Client
 
@@ -69,15 +71,18 @@ def explain_(
         raise CannotTellError(f"{own} and {other} are of two families; give the IPv4 address")
     ends = (own, other) if server else (other, own)
     answer = explain(about, *ends, *port)
+    counted, silent = rule_counters(client, deciding_nodes(answer) if enforced else ())
+    answer = with_counters(answer, counted)
     exit_code = EXIT_HEALTHY if answer.allowed or not enforced else EXIT_PROBLEMS
-    return Result({"enforced": enforced, **_plain(answer)}, partial(_show, answer, enforced), exit_code)
+    data = {"enforced": enforced, **_plain(answer), "notCounted": silent}
+    return Result(data, partial(_show, answer, enforced, silent), exit_code)
 
 
 def _plain(answer: Answer) -> dict[str, object]:
     return {name: getattr(answer, name) for name in answer.__struct_fields__}
 
 
-def _show(answer: Answer, enforced: bool, out: Console) -> None:
+def _show(answer: Answer, enforced: bool, silent: Mapping[str, str], out: Console) -> None:
     if not enforced:
         out.print(f"! {OFF}; with it:", style="yellow", markup=False, soft_wrap=True)
     word = Text("allowed", "green") if answer.allowed else Text("denied", "bold red")
@@ -85,12 +90,15 @@ def _show(answer: Answer, enforced: bool, out: Console) -> None:
     out.print(Text(head).append_text(word), soft_wrap=True)
     for side, who in ((answer.egress, answer.client), (answer.ingress, answer.server)):
         out.print(_line(side, who), soft_wrap=True)
+    for node, why in sorted(silent.items()):
+        out.print(f"  {node} does not tell its counters: {why}", style="dim", markup=False, soft_wrap=True)
 
 
 def _line(side: Side, who: str) -> Text:
     sign = ("✓ ", "green") if side.allowed else ("✗ ", "bold red")
     rule = f", rule {side.rule + 1}" if side.rule is not None else ""
-    policies_ = f": {', '.join(side.policies)}{rule}" if side.policies else ""
+    counted = f" ({side.packets} packets on {side.node})" if side.packets is not None else ""
+    policies_ = f": {', '.join(side.policies)}{rule}{counted}" if side.policies else ""
     return Text.assemble(
         "  ", sign, (f"{side.direction.lower():<8}", "bold"), f"of {who}: {side.reason}{policies_}"
     )
