@@ -53,9 +53,14 @@ def datagram(source: str, to: str, word: str) -> bytes:
     if ":" in source:
         body = udp + bytes(2) + text
         return ip6(source, to, 17, udp + _checksum(_pseudo(source, to, 17, len(body)) + body) + text)
-    addresses = IPv4Address(source).packed + IPv4Address(to).packed
-    head = b"\x45\0" + (28 + len(text)).to_bytes(2) + b"\0\1\0\0\x40\x11"
-    return head + _checksum(head + bytes(2) + addresses) + addresses + udp + bytes(2) + text
+    return _ip(source, to, 17, udp + bytes(2) + text)
+
+
+def sctp(source: str, to: str, ports: tuple[int, int], kind: int) -> bytes:
+    """An IPv4 packet with one chunk of SCTP: INIT (1) or INIT ACK (2), RFC 9260, 3.3.2 and 3.3.3."""
+    chunk = bytes([kind, 0, 0, 20]) + (7).to_bytes(4) + (65536).to_bytes(4) + b"\0\1\0\1" + (1).to_bytes(4)
+    head = b"".join(port.to_bytes(2) for port in ports) + (0 if kind == 1 else 7).to_bytes(4)
+    return _ip(source, to, 132, head + _crc32c(head + bytes(4) + chunk).to_bytes(4, "little") + chunk)
 
 
 def ip6(source: str, to: str, protocol: int, body: bytes) -> bytes:
@@ -100,6 +105,12 @@ def spying(namespace: Namespace) -> Iterator[list[str]]:
             spy.kill()
 
 
+def _ip(source: str, to: str, protocol: int, body: bytes) -> bytes:
+    addresses = IPv4Address(source).packed + IPv4Address(to).packed
+    head = b"\x45\0" + (20 + len(body)).to_bytes(2) + b"\0\1\0\0\x40" + bytes([protocol])
+    return head + _checksum(head + bytes(2) + addresses) + addresses + body
+
+
 def _icmp6(source: str, to: str, kind: int, rest: bytes) -> bytes:
     head = bytes([kind, 0])
     checksum = _checksum(_pseudo(source, to, 58, len(rest) + 4) + head + bytes(2) + rest)
@@ -117,6 +128,16 @@ def _checksum(data: bytes) -> bytes:
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ((~total & 0xFFFF) or 0xFFFF).to_bytes(2)
+
+
+def _crc32c(data: bytes) -> int:
+    """The checksum of SCTP (RFC 9260, appendix A)."""
+    found = 0xFFFFFFFF
+    for byte in data:
+        found ^= byte
+        for _ in range(8):
+            found = found >> 1 ^ (0x82F63B78 if found & 1 else 0)
+    return found ^ 0xFFFFFFFF
 
 
 def _mac(text: str) -> bytes:

@@ -54,6 +54,16 @@ class Family:
         return "ip saddr" if self.number == 4 else "ip6 saddr"
 
     @property
+    def destination(self) -> str:
+        """The destination address of a packet."""
+        return self.address.replace("saddr", "daddr")
+
+    @property
+    def groups(self) -> str:
+        """What matches a packet for a multicast group."""
+        return f"{self.destination} {'224.0.0.0/4' if self.number == 4 else 'ff00::/8'}"
+
+    @property
     def kind(self) -> str:
         """The type of a set of addresses."""
         return f"ipv{self.number}_addr"
@@ -240,11 +250,13 @@ def _forward(families: list[Family]) -> Iterator[str]:
     yield _JUDGED
     # These have no tuple, so that no rule by it matches: the first rule of each chain drops them.
     for family in families:
-        destination = family.address.replace("saddr", "daddr")
         yield f"{_WITHOUT_TUPLE} {family.address} vmap @from{family.number}"
-        yield f"{_WITHOUT_TUPLE} {destination} vmap @to{family.number}"
+        yield f"{_WITHOUT_TUPLE} {family.destination} vmap @to{family.number}"
     # An error's protocol is ICMP, its tuple that of the connection which it is about.
     yield "meta l4proto { icmp, ipv6-icmp } ct state related accept"
+    # What the bridge passes to the node's own pods comes here where br_netfilter calls iptables, else not.
+    for family in families:
+        yield f'iifname "{BRIDGE_DEVICE}" oifname "{BRIDGE_DEVICE}" {family.groups} accept'
     for family in families:
         yield f"ct original {family.address} vmap @from{family.number}"
         yield f"ct reply {family.address} vmap @to{family.number}"

@@ -126,6 +126,7 @@ def test_no_packet_enters_where_no_pod_is_held_to_anything() -> None:
         "ct state invalid,untracked ip saddr vmap @from4",
         "ct state invalid,untracked ip daddr vmap @to4",
         "meta l4proto { icmp, ipv6-icmp } ct state related accept",
+        'iifname "quilt0" oifname "quilt0" ip daddr 224.0.0.0/4 accept',
         "ct original ip saddr vmap @from4",
         "ct reply ip saddr vmap @to4",
         "add @fresh { ct id }",
