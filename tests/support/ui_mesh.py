@@ -77,7 +77,7 @@ class UiMesh:
         """Have a node be Down, and say so in an Event."""
         text = "neither the agent nor the kubelet renews its Lease; routes to this node are withdrawn"
         self.node(name, self.names.index(name) + 1, "Down", Ready=("NodeDown", text))
-        self.event(name, "NodeDown", text)
+        self.event(name, "PhaseDown", text)
 
     def fail(self, source: str, target: str) -> None:
         """Have probes be lost in a direction."""

@@ -6,8 +6,11 @@ import json
 import logging
 import os
 import sys
+import tempfile
 import webbrowser
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext, suppress
+from pathlib import Path
 
 import click
 import structlog
@@ -47,9 +50,8 @@ def ui(client: Client, *, port: int, no_browser: bool) -> None:
     with closing(live), server, suppress(KeyboardInterrupt):
         live.start()
         _announce(server.url)
-        if not no_browser and _has_screen():
-            webbrowser.open(server.url)
-        server.serve_forever()
+        with nullcontext() if no_browser or not _has_screen() else shown(server.url):
+            server.serve_forever()
 
 
 def _try(client: Client) -> None:
@@ -68,6 +70,19 @@ def _announce(url: str) -> None:
         click.echo(json.dumps({"url": url}))
     else:
         console().print(f"{url}\n[dim]Ctrl-C ends it.[/]", soft_wrap=True)
+
+
+@contextmanager
+def shown(url: str) -> Iterator[None]:
+    """Have a browser show an address, by a file that leads there and that only its owner reads.
+
+    The arguments of a program, and so the token in them, could be read by all users of the machine.
+    """
+    with tempfile.TemporaryDirectory(prefix="quiltctl-ui-") as folder:
+        page = Path(folder) / "open.html"
+        page.write_text(f'<!doctype html><meta http-equiv="refresh" content="0; url={url}">')
+        webbrowser.open(page.as_uri())
+        yield
 
 
 def _has_screen() -> bool:

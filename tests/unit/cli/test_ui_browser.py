@@ -14,6 +14,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 from structlog.testing import capture_logs
 
+from quilt_cli.commands.ui import shown
 from tests.support.browser import PATIENCE, Scheme, Visit, chromium, visit
 from tests.support.cli_fakeapi import FakeApi
 from tests.support.commands import QUILTCTL
@@ -120,7 +121,7 @@ def test_a_down_node(browser: Browser, troubles: Served, tmp_path: Path) -> None
         expect(page.get_by_text("As it should be: 2 checks.")).to_be_visible()
         expect(page.get_by_text("All that it should hold because of 2 subnets")).to_be_visible()
         expect(page.get_by_role("table", name="Conditions")).to_contain_text("PeersReachable")
-        expect(page.get_by_role("table", name="Events")).to_contain_text("NodeDown")
+        expect(page.get_by_role("table", name="Events")).to_contain_text("PhaseDown")
         assert page.title() == "node-2 · Quilt Mesh"
         page.goto(troubles.page("subnets"))
         expect(page.get_by_text("1 of a node that is Down")).to_be_visible()
@@ -232,6 +233,21 @@ def test_a_page_of_another_port_gets_nothing(browser: Browser, troubles: Served)
             f"fetch('{target}', {{credentials: 'include'}}).then((answer) => answer.status, () => 'refused')"
         )
         assert found.page.evaluate(script) == "refused"
+
+
+def test_a_browser_is_led_to_the_page_by_a_file_that_only_its_owner_reads(
+    browser: Browser, troubles: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everybody on a machine reads the arguments of its programs."""
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    with shown(troubles.server.url), visit(browser, opened[0]) as found:
+        expect(found.page.get_by_text("Live", exact=True)).to_be_visible()
+        file = Path(opened[0].removeprefix("file://"))
+        assert troubles.server.guard.token in file.read_text()
+        assert file.parent.stat().st_mode & 0o777 == 0o700
+    assert troubles.server.guard.token not in opened[0]
+    assert not file.exists()
 
 
 def test_the_command_serves_until_it_is_interrupted_and_the_page_says_that_it_ended(

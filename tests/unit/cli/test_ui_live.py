@@ -64,7 +64,7 @@ def test_it_says_what_quiltctl_status_says_and_follows_it() -> None:
         assert down.nodes is not None
         assert down.nodes.changed["node-2"].row.phase == "Down"
         assert down.events is not None
-        assert [item.reason for item in down.events.changed.values()] == ["NodeDown"]
+        assert [item.reason for item in down.events.changed.values()] == ["PhaseDown"]
         for kind in (QUILTNODE, QUILTSUBNET):
             call(mesh.api.drop, kind, "node-2" if kind is QUILTNODE else "10.42.2.0-24")
         gone = until(live, lambda found: "node-not-in-mesh" in codes(found))
