@@ -56,7 +56,7 @@ def deciding_nodes(answer: Answer) -> set[str]:
 
 
 def with_counters(answer: Answer, by_node: Mapping[str, Counters]) -> Answer:
-    """Return the answer with what was counted; a side whose node told nothing stays as it is."""
+    """Return the answer with what was counted; one whose node answered nothing stays as it is."""
 
     def counted(side: Side) -> Side:
         known = by_node.get(side.node)
