@@ -135,9 +135,9 @@ def test_with_policies_a_stolen_token_makes_nobody_a_peer_but_pods_of_its_own_no
 
         until("the thief's own pod has lost its address", left_out, timeout=60)
         assert answered(mesh, enforced.near, enforced.web)
-        told = quiltctl(
+        explained = quiltctl(
             mesh, "policy", "explain", enforced.web.name, f"--from={enforced.near.ip}", "-o", "json"
         )
-        assert document(told)["ingress"]["packets"] > 0, "the kernel counted the rule that explain names"
+        assert document(explained)["ingress"]["packets"] > 0, "the kernel counted the rule that explain names"
         publish({})
         until("all are peers again", lambda: peers(mesh) == true, timeout=60)

@@ -1,4 +1,4 @@
-"""What goes wrong elsewhere (docs/network-policies.md), in packets: names have the number of a report."""
+"""Faults of other pod networks (docs/network-policies.md), in packets: names have the number of a report."""
 
 from __future__ import annotations
 
@@ -253,8 +253,8 @@ def test_errors_about_what_is_allowed_reach_pods_that_nobody_reaches(
     )
     profiles = (Profile(pod("web"), "i_1", "e_1"), Profile(pod("client"), "i_2", "e_2"))
     enforcing.replace(program(*sets, *chains, *profiles))
-    said = pods[1].run(sys.executable, "-c", PROBE, "udp", enforcing.addresses["web"], "9", "10", "0")
-    assert "refused" in said, said
+    output = pods[1].run(sys.executable, "-c", PROBE, "udp", enforcing.addresses["web"], "9", "10", "0")
+    assert "refused" in output, output
 
 
 @pytest.mark.parametrize("calls", ["0", "1"])
