@@ -75,7 +75,9 @@ def is_clean(found: Visit) -> bool:
 
 
 def drawn(page: Page, folder: Path) -> bool:
-    """Whether a picture of the page has something on it."""
+    """Whether a picture of the page has something on it, and all is within the window or scrolled there."""
+    root = "document.documentElement"
+    assert page.evaluate(f"{root}.scrollWidth <= innerWidth && {root}.scrollHeight <= innerHeight")
     picture = folder / "page.png"
     page.screenshot(path=picture)
     with Image.open(picture) as image:
