@@ -9,13 +9,15 @@ from importlib.resources import files
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 
 from quilt_devcluster.hostpackages import BROWSER, install_missing
 
 Scheme = Literal["light", "dark"]
 # Milliseconds: how long something may take to appear on a busy machine. Figures are in bench/.
 PATIENCE = 60_000
+# Turns of the wheel from end to end.
+_STEPS = 80
 # Before any script of the page: when its first row is there, and what keeps it from answering.
 _WATCH = """
 window.longTasks = [];
@@ -45,6 +47,14 @@ _CONTROLS = """
 }
 """
 _MISSED = "() => controls.filter((one) => one.isConnected && !one.reached).map((one) => one.outerHTML)"
+
+
+@dataclass(frozen=True, slots=True)
+class Scrolled:
+    """What scrolling took: `tasks` of more than 50 ms, and what each step kept the processor busy, in ms."""
+
+    tasks: list[float]
+    busy: float
 
 
 @dataclass
@@ -82,13 +92,15 @@ class Visit:
         """Milliseconds from the beginning of the visit until rows are shown."""
         return float(self.page.evaluate(_FIRST_ROW))
 
-    def scrolled(self) -> list[float]:
-        """Scroll the table to its end and back; the tasks of more than 50 ms that this took, in ms."""
-        begun = self.page.evaluate("performance.now()")
+    def scrolled(self) -> Scrolled:
+        """Scroll the table to its end and back, by wheel and by keys."""
+        session = self.page.context.new_cdp_session(self.page)
+        session.send("Performance.enable")
+        begun, busy = self.page.evaluate("performance.now()"), _busy(session)
         table = self.page.locator(".scrolled")
         table.hover()
         for way in (3000, -3000):
-            for _ in range(80):
+            for _ in range(_STEPS):
                 self.page.mouse.wheel(0, way)
                 self.page.evaluate("() => new Promise(requestAnimationFrame)")
         table.focus()
@@ -96,8 +108,13 @@ class Visit:
             self.page.keyboard.press(key)
             self.page.evaluate("() => new Promise(requestAnimationFrame)")
         ran = "(begun) => longTasks.filter((task) => task.startTime >= begun).map((task) => task.duration)"
-        found: list[float] = self.page.evaluate(ran, begun)
-        return found
+        return Scrolled(self.page.evaluate(ran, begun), 1000 * (_busy(session) - busy) / (2 * _STEPS))
+
+
+def _busy(session: CDPSession) -> float:
+    """Seconds of the processor that a page's own thread had since the session began."""
+    metrics = session.send("Performance.getMetrics")["metrics"]
+    return float(next(item["value"] for item in metrics if item["name"] == "ThreadTime"))
 
 
 @contextmanager
