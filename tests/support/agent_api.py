@@ -106,13 +106,13 @@ class FakeApi:
         self._version += 1
 
     @asynccontextmanager
-    async def serve(self) -> AsyncIterator[str]:
-        """Listen on loopback; gives the URL."""
+    async def serve(self, port: int = 0) -> AsyncIterator[str]:
+        """Listen on loopback, by default on any port; gives the URL."""
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._handle)
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", port)
         await site.start()
         try:
             yield f"http://127.0.0.1:{runner.addresses[0][1]}"

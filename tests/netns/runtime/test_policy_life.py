@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import grpc
 import pytest
 
 from quilt_policy.program import Profile
 from quilt_proto import policy_pb2
+from tests.support.flood import arrived, count
 from tests.support.frames import IP, datagram, ethernet, mac_of, send
 from tests.support.namespaces import Namespace
 from tests.support.policy_node import (
     PORT,
     PolicyNode,
-    arguments,
     denied,
     flows,
     is_cut,
@@ -34,21 +31,6 @@ from tests.support.runtime_node import Node, eventually, ping
 Make = Callable[[], Namespace]
 GATEWAY_MAC = "02:71:0a:2a:01:01"
 TRY_AGAIN_LATER = 11
-STARTS = int(os.environ.get("QUILT_POLICY_STARTS", "5"))
-FLOOD = """
-import socket, sys
-flood = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-flood.bind(("0.0.0.0", 7777))
-print("ready", flush=True)
-while True:
-    try:
-        flood.sendto(b"<flood>", (sys.argv[1], int(sys.argv[2])))
-    except OSError:
-        pass
-"""
-COUNT = """table inet count {
-  chain in { type filter hook input priority -300; udp dport 8080 counter comment "forbidden"; }
-}"""
 UNTRACKED = f"""table inet raw {{
   chain c {{ type filter hook prerouting priority raw; udp dport {PORT} notrack; }}
 }}"""
@@ -72,45 +54,6 @@ def pods(enforcing: PolicyNode) -> tuple[Namespace, Namespace]:
 def enforce(node: PolicyNode, *clients: str, others: tuple[str, ...] = ()) -> None:
     free = [Profile(pod(name)) for name in ("client", *others)]
     node.replace(program(node.of("p_a", *clients), *ISOLATED, *free))
-
-
-@contextmanager
-def flooding(sender: Namespace, address: str) -> Iterator[None]:
-    command = ["ip", "netns", "exec", sender.name, sys.executable, "-c", FLOOD, address, str(PORT)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-            yield
-        finally:
-            process.kill()
-
-
-def forbidden(receiver: Namespace) -> int:
-    listed = receiver.run("nft", "list", "table", "inet", "count")
-    return int(listed.partition("counter packets ")[2].split()[0])
-
-
-def test_a_sender_that_floods_from_the_first_instant_gets_nothing_through(
-    enforcing: PolicyNode, make_netns: Make
-) -> None:
-    """kube-router #873: a pod that starts with an address which somebody talks to already is isolated."""
-    enforcing.replace(program(*ISOLATED, enforcing.of("p_a"), Profile(pod("client"))))
-    sender = enforcing.add("client")
-    wished = {"runtimeConfig": {"ips": ["10.42.1.77"]}}
-    with flooding(sender, "10.42.1.77"):
-        for number in range(STARTS):
-            receiver = make_netns()
-            receiver.run("nft", "-f", "-", stdin=COUNT)
-            enforcing.node.add_pod(receiver, arguments=arguments("web"), **wished)
-            time.sleep(0.05)  # of a flood; what is shown is that nothing happens in it
-            assert forbidden(receiver) == 0, f"start {number}"
-            enforcing.delete(receiver)
-        receiver = make_netns()
-        receiver.run("nft", "-f", "-", stdin=COUNT)
-        enforcing.replace(program(Profile(pod("web")), Profile(pod("client"))))
-        enforcing.node.add_pod(receiver, arguments=arguments("web"), **wished)
-        eventually(lambda: forbidden(receiver) > 0, "the flood does arrive where nothing forbids it")
 
 
 def test_add_waits_for_its_pod_to_be_announced_and_del_for_nobody(
@@ -257,17 +200,17 @@ def test_packets_without_a_connection_are_dropped_for_pods_that_are_held_to_some
     web, client = pods
     if kind == "untracked":
         enforcing.node.netns.run("nft", "-f", "-", stdin=UNTRACKED)
-    web.run("nft", "-f", "-", stdin=COUNT)
+    count(web)
     packet = bytearray(datagram("10.42.1.3", "10.42.1.2", kind))
     packet[22:24] = PORT.to_bytes(2)
     packet[26:28] = b"\x12\x34" if kind == "invalid" else bytes(2)
     frame = ethernet(GATEWAY_MAC, mac_of("10.42.1.3"), IP, bytes(packet))
 
     def arrive() -> int:
-        before = forbidden(web)
+        before = arrived(web)
         send(client, [frame])
         ping(client, "10.42.1.1")
-        return forbidden(web) - before
+        return arrived(web) - before
 
     assert arrive() == 0
     free = (Profile(pod("web")), Profile(pod("client")))
