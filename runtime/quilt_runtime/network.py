@@ -17,7 +17,7 @@ import structlog
 
 from quilt_crds.names import BRIDGE_DEVICE
 from quilt_netlink import Kernel, MulticastKernel
-from quilt_runtime.addresses import Addresses
+from quilt_runtime.addresses import RECOVERED, Addresses
 from quilt_runtime.core import firewall
 from quilt_runtime.core.cni import pod_of_alias
 from quilt_runtime.core.config import NodeConfig
@@ -239,10 +239,10 @@ class NodeNetwork:
             log.info("address_freed", address=str(freed.address), reason="its interface is gone")
 
     def learn_names(self) -> None:
-        """Name the pods that an older release recorded, by their interfaces' aliases."""
+        """Name pods that an older release recorded or a lost database knew, by their interfaces' aliases."""
         with MulticastKernel.open() as kernel:
             for held in self._addresses.held():
-                if held.network and held.pod is None:
+                if held.pod is None and (held.network or held.owner.container_id == RECOVERED):
                     pod = pod_of_alias(kernel.alias(held.host_interface) or "")
                     if pod is not None:
                         self._addresses.name(held.owner, pod)
@@ -256,7 +256,7 @@ class NodeNetwork:
             held = [] if link is None else kernel.addresses(link.index)
             veths = [veth_address(port.name) for port in kernel.links() if port.kind == "veth"]
         if self._store.meta("config") is None:
-            self._recover_sources()
+            self._recover_config()
         subnets = [subnet for entry in held if (subnet := _bridge_subnet(entry.address))]
         subnet = next((each for each in subnets if isinstance(each, IPv4Network)), None)
         if subnet is None:
@@ -267,13 +267,17 @@ class NodeNetwork:
         found = self._addresses.recover(address for address in veths if address and address in subnet)
         log.warning("state_recovered_from_kernel", subnet=str(subnet), addresses=len(found))
 
-    def _recover_sources(self) -> None:
-        """Take peers' packets until the agent tells who is one: they would be lost meanwhile."""
+    def _recover_config(self) -> None:
+        """Take peers' packets, and enforce policies where a predecessor did, until the agent says what holds.
+
+        Else packets would be lost meanwhile, and pods be open.
+        """
         try:
             _, sources = firewall.without_sources(nft.listing())
-            self.config = self.config.with_sources(sources, ())
+            policies = self.policies.are_enforced()
+            self.config = replace(self.config.with_sources(sources, ()), policies=policies)
         except RequestError as error:  # no nft, or a table that somebody else wrote to
-            log.info("overlay_sources_not_recovered", reason=str(error))
+            log.info("config_not_recovered", reason=str(error))
 
 
 def _bridge_subnet(address: str) -> Network | None:

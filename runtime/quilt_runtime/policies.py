@@ -17,7 +17,7 @@ import structlog
 from quilt_policy.program import Program
 from quilt_runtime.addresses import Addresses
 from quilt_runtime.announcements import Announcements, UnannouncedError
-from quilt_runtime.core import policysteps
+from quilt_runtime.core import policysets, policysteps
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.ipam import Allocation
 from quilt_runtime.core.policy import Ground
@@ -114,6 +114,10 @@ class Policies:
         """Note that somebody else changed the table."""
         self._is_touched = True
 
+    def are_enforced(self) -> bool:
+        """Whether there is a table in the kernel, as a predecessor left it."""
+        return bool(self._table.listing())
+
     def ensure(self, *, read: bool = False) -> list[str]:
         """Make the table what it should be; returns what was written. Raises NftError.
 
@@ -173,13 +177,13 @@ class Policies:
         try:
             self._table.run(steps.before)
         except NftError as error:
-            # Another release declared a set otherwise. All is made again; for a moment nothing is enforced.
+            # Another release declared a set otherwise. All is made again; pods are cut off meanwhile.
             if "File exists" not in str(error):
                 raise
             log.warning("policies_written_again", reason=str(error))
-            self._table.run(policysteps.removal())
-            steps = plan(State(), wanted)
-            self._table.run(steps.before)
+            meanwhile = policysets.closed(wanted.entries)
+            self._table.run(policysteps.again(wanted.structure, meanwhile))
+            steps = plan(State(wanted.structure, {}, meanwhile, wanted.chains), wanted)
         for part in steps.fill:
             self._table.change(part)
         self._table.change(steps.changes)

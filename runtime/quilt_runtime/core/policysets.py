@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, IPv6Address
 from quilt_netlink.nftsets import Element, Flush, SetChange
 from quilt_policy.program import Action, Chain, PodName, Profile, Program, Rule, Scope
 from quilt_runtime.core import packed
-from quilt_runtime.core.policy import CUT_OFF, Family, host_chain, named
+from quilt_runtime.core.policy import CUT_OFF, MAPS, Family, host_chain, named
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -76,6 +76,11 @@ def entries(
     if held_to.ingress:
         found[f"to{family}"] = {key: named(held_to.ingress, family)}
     return {**found, f"self{family}": {key + key: ""}} if found else {}
+
+
+def closed(wanted: Entries) -> Entries:
+    """Return entries that cut off every pod which is to be held to something."""
+    return {name: dict.fromkeys(own, CUT_OFF) for name, own in wanted.items() if name[:-1] in MAPS}
 
 
 def set_changes(

@@ -7,9 +7,11 @@ still in use cannot be removed, and one that is not in use yet judges nobody.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
 from typing import TypeVar
 
 from quilt_runtime.core.policy import FAMILY, TABLE, Structure
+from quilt_runtime.core.policysets import Entries
 
 _WHERE = f"{FAMILY} {TABLE}"
 T = TypeVar("T")
@@ -40,6 +42,16 @@ def after(held: Structure, wanted: Structure) -> str:
     sets = [text.split(" ", 2) for name, text in held.sets.items() if name not in wanted.sets]
     lines += [f"delete {kind} {_WHERE} {name}" for kind, name, *_ in sets]
     return _text(lines)
+
+
+def again(wanted: Structure, entries: Entries) -> str:
+    """Return the transaction that replaces the table, whatever it was, by one with these entries of maps."""
+    lines = [
+        f"add element {_WHERE} {name} {{ {ip_address(key)} : jump {chain} }}"
+        for name, own in entries.items()
+        for key, chain in own.items()
+    ]
+    return removal() + before(Structure(), wanted) + _text(lines)
 
 
 def removal() -> str:
