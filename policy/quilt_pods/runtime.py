@@ -9,8 +9,9 @@ import grpc.aio
 from quilt_proto.policy_pb2 import PodEvent, PolicyAnswer, PolicyChange, PolicyProgram, WatchPodsRequest
 from quilt_proto.policy_pb2_grpc import PolicyStub
 
-# Seconds; a large program is written in less than one.
-_TIMEOUT = 30.0
+# Seconds. 10,000 policies that hold for one pod are written in less than two, or ten on a busy machine; to
+# send them again because the answer is late would only make it later.
+_TIMEOUT = 120.0
 
 
 class RuntimeLostError(Exception):

@@ -16,6 +16,8 @@ from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.nftables import TABLE
 
 TIMEOUT = 10.0  # seconds; a transaction of 5,000 elements needs 30 ms
+SLOWEST = 100_000
+"""Characters a second, on a busy machine: 10,000 policies that hold for one pod are more than a million."""
 RECENT_S = 5.0  # how long a port counts as our own: others get it again some day
 _recent: dict[int, float] = {}
 
@@ -68,14 +70,15 @@ def remember(port: int) -> None:
 
 def _run(arguments: list[str], text: str) -> subprocess.CompletedProcess[str]:
     pipe, command = subprocess.PIPE, ["nft", *arguments]
+    timeout = TIMEOUT + len(text) / SLOWEST
     try:
         with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as program:
             remember(program.pid)
             try:
-                out, errors = program.communicate(text, timeout=TIMEOUT)
+                out, errors = program.communicate(text, timeout=timeout)
             except subprocess.TimeoutExpired as error:
                 program.kill()
-                raise NftError(f"nft did not finish within {TIMEOUT:.0f} s") from error
+                raise NftError(f"nft did not finish within {timeout:.0f} s") from error
     except FileNotFoundError as error:
         raise NftError("the program nft is missing: install nftables on this node or in the image") from error
     return subprocess.CompletedProcess(command, program.returncode, out, errors)
