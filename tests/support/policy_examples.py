@@ -27,14 +27,23 @@ def pod(
     node: str = HERE,
     labels: dict[str, str] | None = None,
     ports: Iterable[tuple[str, str, int]] = (),
+    sidecar: Iterable[tuple[str, str, int]] = (),
     host_network: bool = False,
 ) -> Pod:
     """A pod, by default of the compiler's node; ports are names, protocols and numbers."""
-    containers = [{"ports": [{"name": n, "protocol": p, "containerPort": number} for n, p, number in ports]}]
+    containers, beside = (
+        [{"ports": [{"name": n, "protocol": p, "containerPort": number} for n, p, number in each]}]
+        for each in (ports, sidecar)
+    )
     return msgspec.convert(
         {
             "metadata": {"name": name, "namespace": namespace, "uid": f"uid-{name}", "labels": labels or {}},
-            "spec": {"nodeName": node, "hostNetwork": host_network, "containers": containers},
+            "spec": {
+                "nodeName": node,
+                "hostNetwork": host_network,
+                "containers": containers,
+                "initContainers": [{**beside[0], "restartPolicy": "Always"}],
+            },
         },
         Pod,
     )

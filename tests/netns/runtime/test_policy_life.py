@@ -56,10 +56,10 @@ def enforce(node: PolicyNode, *clients: str, others: tuple[str, ...] = ()) -> No
     node.replace(program(node.of("p_a", *clients), *ISOLATED, *free))
 
 
-def test_add_waits_for_its_pod_to_be_announced_and_del_for_nobody(
+def test_add_waits_for_its_pod_to_be_announced_and_del_for_nobody_antrea_197_aws_186_189(
     enforcing: PolicyNode, make_netns: Make
 ) -> None:
-    """antrea #197: a pod that nobody knows yet is late, never open; others are not late for it."""
+    """A pod that nobody knows yet is late, never open; others are not late for it."""
     names = [f"web-{number}" for number in range(4)]
     enforcing.replace(program(Profile(pod("known"))))
     known, late = enforcing.add("known"), make_netns()
@@ -141,10 +141,9 @@ def test_a_pod_deleted_before_anything_is_known_leaves_nothing(
         "nft add element inet quilt-policy p_a-4 { 10.42.9.9 }",
     ],
 )
-def test_what_others_change_of_it_is_put_right(
+def test_what_others_change_of_it_is_put_right_kube_router_2059(
     enforcing: PolicyNode, pods: tuple[Namespace, Namespace], command: str
 ) -> None:
-    """kube-router #2059."""
     web, client = pods
     before = canonical(enforcing.table())
     enforcing.node.netns.run("sh", "-c", command.replace("{", "'{").replace("}", "}'"))
@@ -220,10 +219,10 @@ def test_packets_without_a_connection_are_dropped_for_pods_that_are_held_to_some
     assert arrive() == 0
 
 
-def test_one_that_is_announced_no_more_is_cut_off(
+def test_one_that_is_announced_no_more_is_cut_off_weave_2632(
     enforcing: PolicyNode, pods: tuple[Namespace, Namespace]
 ) -> None:
-    """weave #2632: what is left of a pod that was deleted has no network, and another of its name its own."""
+    """What is left of a pod that was deleted has no network, and another of its name its own."""
     web, client = pods
     enforcing.replace(program(Profile(pod("web", UID.replace("0b5e", "1c6f"))), Profile(pod("client"))))
     with serving(web):

@@ -95,10 +95,10 @@ def test_pods_are_held_to_their_chains_in_both_directions(
 
 
 @pytest.mark.parametrize("way", ["direct", "by a Service"])
-def test_what_is_forbidden_ends_in_both_directions_and_returns_with_the_permission(
+def test_what_is_forbidden_ends_and_returns_calico_2759_6399_antrea_5381_istio_5815_kubernetes_120525(
     enforcing: PolicyNode, pods: tuple[Namespace, Namespace, Namespace], way: str
 ) -> None:
-    """calico #6399, k/k #120525: standing connections are judged again, at once."""
+    """Standing connections are judged again, at once."""
     web, client, other = pods
     enforcing.node.netns.run("nft", "-f", "-", stdin=DNAT)
     target, port = (SERVICE, 80) if way != "direct" else (enforcing.addresses["web"], PORT)
@@ -162,10 +162,10 @@ def test_an_unrelated_connection_loses_nothing_while_policies_change(
         assert got <= end.report()["sent"]
 
 
-def test_a_pod_reaches_itself_by_a_service(
+def test_a_pod_reaches_itself_by_a_service_antrea_5681_5687_cilium_15321_27709_ovn_kubernetes_3178(
     enforcing: PolicyNode, pods: tuple[Namespace, Namespace, Namespace]
 ) -> None:
-    """k/k #95879, antrea #5681: NetworkPolicies never keep a pod from itself; cluster policies may."""
+    """NetworkPolicies never keep a pod from itself; cluster policies may."""
     web, client, _ = pods
     enforcing.node.netns.run("nft", "-f", "-", stdin=DNAT)
     chains = (ingress("i_1"), egress("e_1"))

@@ -99,7 +99,7 @@ class Starts:
         return Outcome(attempts, arrived(self.pod) - before)
 
 
-def test_no_forbidden_packet_arrives_while_everything_is_killed_and_stopped(
+def test_no_forbidden_packet_arrives_while_all_is_killed_and_stopped_kube_router_873_k3s_13432(
     node: tuple[RestlessNode, Namespace], make_netns: Make
 ) -> None:
     """kube-router #873, antrea #197: neither into a pod nor out of it, from the first instant of its life."""

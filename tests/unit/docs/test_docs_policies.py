@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -52,3 +54,34 @@ def test_selectors_of_the_examples_are_those_that_the_sentences_name() -> None:
 def test_the_names_of_the_examples_are_different() -> None:
     names = [raw["metadata"]["name"] for raw in examples()]
     assert len(set(names)) == len(names)
+
+
+def reports() -> Iterator[str]:
+    """Reports of others in the table, as names of tests have them."""
+    _, _, table = PAGE.read_text().partition("## What goes wrong elsewhere")
+    for row in re.findall(r"^\| [^|]* \| ([^|]*#[^|]*) \|", table, re.MULTILINE):
+        project = ""
+        for one in row.split(", "):
+            name, _, number = one.rpartition("#")
+            project = name.strip().lower().replace("-", "_") or project
+            yield f"{project}_{number}"
+
+
+def test_every_report_of_others_is_in_the_name_of_a_test() -> None:
+    files = (ROOT / "tests").rglob("test_*.py")
+    names = [name for file in files for name in re.findall(r"def (test_\w+)", file.read_text())]
+    shown = {one for name in names for one in carried(name)}
+    wanted = set(reports())
+    assert len(wanted) > 60
+    assert wanted <= shown, sorted(wanted - shown)
+
+
+def carried(name: str) -> Iterator[str]:
+    """Each number of a name with the words before it: of `antrea_5681_5687` also `antrea_5687`."""
+    words = name.split("_")
+    for at, word in enumerate(words):
+        if word.isdecimal():
+            begin = at
+            while words[begin].isdecimal():
+                begin -= 1
+            yield from ("_".join([*words[first : begin + 1], word]) for first in range(begin + 1))

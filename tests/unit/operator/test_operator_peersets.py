@@ -7,13 +7,15 @@ from collections import Counter
 from ipaddress import IPv4Network
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from quilt_crds.wire_policy import Endpoint, PeersSpec, peers_name
 from quilt_operator.core.peersets import PeerSets
 from quilt_operator.core.slices import Slices
-from quilt_policy.objects import Pod, PodSpec
+from quilt_policy.objects import Pod, PodSpec, PodStatus
 from quilt_policy.selectors import PeerSelector
 from tests.support.peersets_world import EVENTS, POD_NAMES, SPACES, World, address, endpoint, pod, small
 
@@ -107,7 +109,7 @@ def test_an_address_stays_in_its_slice(steps: list[tuple[bool, int]]) -> None:
             assert len(after) == 1 or after[-1]
 
 
-def test_a_label_that_nobody_selects_by_makes_no_write() -> None:
+def test_a_label_that_nobody_selects_by_makes_no_write_cilium_15153() -> None:
     world = World()
     world.enter("policy", 1, frozenset({PeerSelector(namespace="a", pods=(("app", "In", ("x",)),))}))
     world.enter("namespace", "a", {})
@@ -146,7 +148,7 @@ def test_what_a_token_of_another_node_says_is_not_believed() -> None:
     assert members() == (address(2),)
 
 
-def test_an_address_that_was_given_on_is_the_later_pods() -> None:
+def test_an_address_that_was_given_on_is_the_later_pods_kube_router_1056() -> None:
     world = World()
     old, new = (PeerSelector(namespace="a", pods=(("app", "In", (value,)),)) for value in ("x", "y"))
     world.enter("policy", 1, frozenset({old, new}))
@@ -184,3 +186,21 @@ def test_pods_of_the_hosts_network_are_in_no_set() -> None:
     sets.put_pod(Pod(metadata=plain.metadata, spec=PodSpec(node_name="n1", host_network=True)))
     assert sets.addresses.keys() == []
     assert list(sets.identities) == []
+
+
+@pytest.mark.parametrize("phase", ["Running", "Succeeded", "Failed"])
+def test_a_terminating_pod_stays_a_peer_calico_4518_azure_1095_aks_2598(phase: str) -> None:
+    """While its node says that it has an address, whatever its phase: it ends its connections in order."""
+    sets = PeerSets()
+    selector = PeerSelector(namespace="a")
+    sets.put_policy("p", {selector})
+    sets.identities.put_namespace("a", {})
+    sets.addresses.put_claim("one", "n1", IPv4Network("10.42.0.0/29"))
+    plain = pod("a", "p1", 1, "n1", deletion_timestamp="2026-11-30T00:00:00Z")
+    sets.put_pod(replace(plain, status=PodStatus(phase=phase)))
+    for published, members in (([endpoint("a", "p1", 1, 2)], (address(2),)), ([], ())):
+        sets.addresses.put_endpoints("n1", published)
+        sets.changes()
+        found = sets.content(peers_name(selector.hash, 0))
+        assert found is not None
+        assert found[1].addresses == members

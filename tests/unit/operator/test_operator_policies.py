@@ -116,7 +116,7 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entering, "_ABSENT", 0.05)
 
 
-async def test_pods_come_into_the_set_of_their_selector_and_leave_it() -> None:
+async def test_pods_come_into_the_set_of_their_selector_and_leave_it_cilium_33581() -> None:
     scene = Scene()
     scene.pod("a")
     scene.endpoints(a="10.42.1.7")
@@ -134,6 +134,23 @@ async def test_pods_come_into_the_set_of_their_selector_and_leave_it() -> None:
         await eventually(lambda: scene.peers() == [8])
         scene.world.forget("quiltsubnets", claim_name("10.42.2.0/24"), 2)
         await eventually(lambda: scene.peers() == [])
+
+
+async def test_a_change_of_one_pod_is_one_write_whatever_names_it_aws_211() -> None:
+    scene = Scene()
+    for name, app in (("a", "web"), ("b", "other")):
+        scene.pod(name, app)
+    for number in range(20):
+        scene.api.put(NETWORKPOLICY, f"more-{number}", namespace="shop", spec=POLICY)
+    scene.endpoints(a="10.42.1.7", b="10.42.1.8")
+    async with scene.working():
+        await eventually(lambda: scene.peers() == [7])
+        before = len(scene.api.writes)
+        scene.pod("b")
+        await eventually(lambda: scene.peers() == [7, 8])
+        assert [one.partition(" ")[2] for one in scene.api.writes[before:]] == [
+            QUILTPEERS.path(f"{WEB.hash}-0")
+        ]
 
 
 async def test_a_set_that_nobody_is_in_and_one_that_nobody_wants_any_more() -> None:

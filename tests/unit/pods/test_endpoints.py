@@ -25,7 +25,7 @@ async def test_what_the_runtime_reports_is_published_with_its_owner(scene: Scene
     }
 
 
-async def test_a_pod_that_starts_or_ends_is_published_at_once(scene: Scene) -> None:
+async def test_a_pod_that_starts_or_ends_is_published_at_once_kube_router_1309_1652(scene: Scene) -> None:
     scene.start()
     await eventually(lambda: scene.published() == {})
     await asyncio.sleep(0.25)

@@ -1,4 +1,4 @@
-"""What single lists and events make of what is known: slices of sets, and where nodes are."""
+"""What single lists and events make of what is known: slices of sets, nodes' places, pods of this node."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ import pytest
 from quilt_crds.wire_policy import QuiltPeers
 from quilt_pods.places import NodePlaces
 from quilt_pods.sources.peers import PeerSet, PeerSets
+from quilt_pods.sources.pods import LocalPods
+from quilt_pods.sources.policies import NamespacedPolicies
+from quilt_policy.objects import Pod
 from quilt_policy.places import Place
+from quilt_policy.program import PodName
 from quilt_policy.selectors import PeerSelector
-from tests.support.pods_scene import peers, selector
+from tests.support.pods_scene import name, peers, pod, selector
 
 ONE = selector(app="one")
 PORT = msgspec.structs.replace(ONE, protocol="TCP", port_name="http")
@@ -133,3 +137,55 @@ def test_places_are_passed_on_when_they_are_new_different_or_gone() -> None:
     assert held["10.42.2.0/24"] == Place(None, IPv4Network("10.42.2.0/24"), IPv6Network("fd42:0:0:2::/64"))
     assert list(follow(one)) == []
     assert list(held) == ["10.42.1.0/24"]
+
+
+class Pods:
+    """What a LocalPods passed on and did not drop, whose policies are all known."""
+
+    def __init__(self) -> None:
+        self.held: set[PodName] = set()
+        self.connected: set[PodName] = set()
+        policies = NamespacedPolicies(lambda _: None, lambda *_: None, lambda _: None, lambda: None)
+        self.pods = LocalPods(self._put, self.held.remove, lambda: frozenset(self.connected), policies)
+        policies.want("shop")
+        policies.listed((), 1)
+
+    def changed(self, kind: str, uid: str, **status: str) -> None:
+        document = pod("web")
+        document["metadata"] |= {"uid": uid, "deletionTimestamp": status.pop("deleted", None)}
+        self.pods.changed([(kind, msgspec.convert({**document, "status": status}, Pod))])
+
+    def _put(self, one: Pod) -> None:
+        self.held.add(one.key)
+
+
+def test_events_of_a_pod_that_went_are_not_about_the_new_one_azure_562_weave_3177() -> None:
+    """A graceful end is two events, and the new pod of a StatefulSet may be heard of between them."""
+    local, old, new = Pods(), name("web", uid="old"), name("web", uid="new")
+    local.changed("ADDED", "old")
+    local.connected = {old}
+    local.changed("MODIFIED", "old", deleted="2026-11-30T00:00:00Z")
+    local.changed("ADDED", "new")
+    local.changed("DELETED", "old")
+    local.changed("DELETED", "old")
+    assert local.held == {old, new}, "the old one has an address still"
+    local.connected = {new}
+    local.pods.look()
+    assert local.held == {new}
+    local.changed("DELETED", "old")
+    assert local.held == {new}
+
+
+@pytest.mark.parametrize("phase", ["Running", "Succeeded", "Failed"])
+def test_a_terminating_pod_is_held_to_its_policies_calico_4518_azure_1095_aks_2598(phase: str) -> None:
+    """Until its network is taken down; without the rules its last requests would be lost."""
+    local, own = Pods(), name("web", uid="old")
+    local.changed("ADDED", "old")
+    local.connected = {own}
+    local.changed("MODIFIED", "old", deleted="2026-11-30T00:00:00Z", phase=phase)
+    assert local.held == {own}
+    local.changed("DELETED", "old")
+    assert local.held == {own}
+    local.connected = set()
+    local.pods.look()
+    assert not local.held

@@ -104,7 +104,7 @@ async def test_events_are_changes_of_what_they_touch(scene: Scene) -> None:
     assert scene.gauge("policies") == 0
 
 
-async def test_only_needed_peers_are_asked_for_and_a_new_one_without_a_gap(scene: Scene) -> None:
+async def test_only_needed_peers_are_asked_for_and_a_new_one_without_a_gap_cilium_33778(scene: Scene) -> None:
     other = selector(app="other")
     scene.api.put(PEERS, peers(other, "10.42.9.9"))
     await enforced(scene)
@@ -224,7 +224,7 @@ async def test_a_runtime_that_is_away_is_sent_everything_when_it_is_back(scene: 
     assert len(scene.runtime.replaced) == 2
 
 
-async def test_a_waiting_pod_that_no_watch_shows_is_looked_for(scene: Scene) -> None:
+async def test_a_waiting_pod_that_no_watch_shows_is_looked_for_cilium_35993(scene: Scene) -> None:
     await enforced(scene)
     scene.api.freeze()
     scene.api.put(PODS, pod("late"))

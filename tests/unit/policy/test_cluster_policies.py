@@ -157,3 +157,19 @@ def test_ports_by_number_range_and_name() -> None:
         found = scene(*pods, one, **LABELS)
         assert not any(ask(found, "p1", "p0", *ports).allowed for ports in denied)
         assert all(ask(found, "p1", "p0", *ports).allowed for ports in allowed)
+
+
+def test_a_pod_starts_when_the_addresses_that_it_is_denied_are_known() -> None:
+    """trap 12: without them a denial denies nobody. One that runs is not cut off for that."""
+    found = scene(*PODS, cluster_policy("d", ingress=[rule("Deny", RED)]), **LABELS)
+    for connected in (False, True):
+        found.connected = {"p0"} if connected else set()
+        compiler = found.compiled()
+        assert (found.pods["p0"].key in compiler.program().pods) is connected
+        assert bool(compiler.withheld) is not connected
+        found.report(compiler, compiler.selectors)
+        assert found.pods["p0"].key in compiler.program().pods
+        found.known.clear()
+    accepting = scene(*PODS, policy("a", ingress=[{"from": [{"podSelector": {}}]}]), **LABELS)
+    accepting.connected.clear()
+    assert accepting.pods["p0"].key in accepting.compiled().program().pods, "it accepts nobody: fails closed"

@@ -97,8 +97,7 @@ def test_blocks_match_pods_too_and_an_exception_is_no_denial() -> None:
     assert ask(scene(pod("p0"), policy("p", ingress=[{"from": [block]}]), more), "10.42.2.9", "p0").allowed
 
 
-def test_a_block_with_a_nodes_address_is_that_node_under_its_own_address_too() -> None:
-    """projectcalico/calico #3665, #4919, #5952, kubernetes/kubernetes #100247, cilium/cilium #12277."""
+def test_a_block_with_a_nodes_address_is_its_inner_address_too_calico_3665_4919_kubernetes_100247() -> None:
     of_n2 = policy("p", ingress=[{"from": [{"ipBlock": {"cidr": "192.168.0.2/32"}}]}])
     found = scene(pod("p0"), of_n2)
     assert ask(found, "192.168.0.2", "p0").allowed
@@ -124,7 +123,7 @@ def test_an_end_that_is_the_beginning_is_one_port() -> None:
     assert not ask(found, "p1", "p0", port=81).allowed
 
 
-def test_sctp_is_not_taken_for_tcp() -> None:
+def test_sctp_is_not_taken_for_tcp_kube_router_1019() -> None:
     """The upstream suite's "should not mistakenly treat 'protocol: SCTP' as 'protocol: TCP'"."""
     found = scene(pod("p0"), pod("p1"), policy("p", ingress=[{"ports": [{"protocol": "SCTP", "port": 80}]}]))
     assert not ask(found, "p1", "p0", "TCP", 80).allowed
@@ -171,7 +170,7 @@ def test_a_named_port_in_a_block_is_that_of_pods_in_it() -> None:
 
 
 def test_own_node_is_let_in_and_reached() -> None:
-    """kube-network-policies #65, #150, aws-network-policy-agent #56: probes need no rule."""
+    """So probes need no rule."""
     found = scene(pod("p0"), policy("closed", policyTypes=["Ingress", "Egress"]))
     for address in ("192.168.0.1", "10.42.1.0", "10.42.1.1"):
         assert ask(found, address, "p0").ingress.reason is Reason.OWN_NODE
@@ -179,16 +178,15 @@ def test_own_node_is_let_in_and_reached() -> None:
     assert not ask(found, "192.168.0.2", "p0").allowed
 
 
-def test_a_pod_reaches_itself() -> None:
-    """kubernetes/kubernetes #95879, #125611, antrea-io/antrea #5681, cilium/cilium #15321."""
+def test_a_pod_reaches_itself_kubernetes_95879_125611() -> None:
     found = scene(pod("p0"), policy("closed", policyTypes=["Ingress", "Egress"]))
     verdict = ask(found, "p0", "p0")
     assert verdict.allowed
     assert verdict.egress.reason is verdict.ingress.reason is Reason.ITSELF
 
 
-def test_pods_of_the_hosts_network_are_neither_subject_nor_peer() -> None:
-    """kube-network-policies #379, #380: an address of a node never enters a set of pods."""
+def test_pods_of_the_hosts_network_are_neither_subject_nor_peer_kube_network_policies_379_380() -> None:
+    """An address of a node never enters a set of pods."""
     everybody = policy("p", ingress=[{"from": [{"podSelector": {}}]}])
     found = scene(pod("p0"), pod("p1", node="n2", host_network=True), pod("p2", host_network=True), everybody)
     assert not ask(found, "192.168.0.2", "p0").allowed
@@ -198,3 +196,17 @@ def test_pods_of_the_hosts_network_are_neither_subject_nor_peer() -> None:
 def test_a_peer_of_which_nothing_is_known_is_nobody() -> None:
     found = scene(pod("p0"), pod("p1"), policy("p", ingress=[{"from": [{"later": {}}]}]))
     assert not ask(found, "p1", "p0").allowed
+
+
+def test_a_named_port_of_a_sidecar_is_found_in_both_directions_linkerd_14144_istio_59045() -> None:
+    admin = {"ports": [{"port": "admin"}]}
+    pods = (
+        pod("p0", sidecar=[("admin", "TCP", 4191)]),
+        pod("p1", node="n2", sidecar=[("admin", "TCP", 4192)]),
+    )
+    found = scene(*pods, policy("in", policyTypes=["Ingress"], ingress=[admin]))
+    assert ask(found, "p1", "p0", port=4191).allowed
+    assert not ask(found, "p1", "p0", port=4192).allowed
+    found = scene(*pods, policy("out", policyTypes=["Egress"], egress=[admin]))
+    assert ask(found, "p0", "p1", port=4192).allowed
+    assert not ask(found, "p0", "p1", port=4191).allowed

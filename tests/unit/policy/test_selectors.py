@@ -127,8 +127,9 @@ def test_what_cluster_policies_need() -> None:
     }
 
 
-def test_sidecars_ports_count_and_those_of_other_init_containers_do_not() -> None:
-    """projectcalico/calico #8881, kubernetes/kubernetes #125285."""
+def test_sidecars_ports_count_and_those_of_other_init_containers_do_not_calico_8881_kubernetes_125285() -> (
+    None
+):
     pod = msgspec.convert(
         {
             "spec": {

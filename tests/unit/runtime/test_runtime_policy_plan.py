@@ -10,10 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quilt_netlink.nftsets import Element, Flush, SetChange
+from quilt_policy.change import Change
+from quilt_policy.compile import Compiler
 from quilt_policy.program import Action, Chain, PodName, Profile, Program, Scope
 from quilt_runtime.core import packed
 from quilt_runtime.core.policy import FRESH
 from quilt_runtime.core.policyplan import Connected, Plan, State, plan, pod_entries, state
+from tests.support import policy_examples as examples
 from tests.support.policy_programs import (
     GROUND,
     GROUND6,
@@ -148,7 +151,9 @@ def test_another_chain_has_all_judged_again_unless_it_only_accepts_more(
     ]
 
 
-def test_isolation_that_begins_has_all_judged_again_and_one_that_ends_does_not() -> None:
+def test_isolation_that_begins_has_all_judged_again_one_that_ends_does_not_kube_network_policies_246() -> (
+    None
+):
     isolated, free = with_members(ingress("i_1")), program(Profile(pod("web")))
     assert judges_again(free, isolated, WEB)
     assert not judges_again(isolated, free, WEB)
@@ -180,3 +185,22 @@ def test_new_sets_are_filled_before_anything_leads_to_them() -> None:
 def test_nothing_is_done_where_nothing_differs() -> None:
     held = state(GROUND, with_members(ingress("i_1", rule("p_a")), "10.42.2.2"), [WEB])
     assert plan(held, held).is_empty
+
+
+def test_one_address_more_is_one_element_kube_router_945_1751_kube_ovn_4349_4605() -> None:
+    """Of 1,000 policies, 100 pods that they hold for and 10,000 addresses nothing else is written."""
+    compiler, allowed = Compiler(), [{"from": [{"podSelector": {}}]}]
+    everybody = [IPv4Address("10.42.2.2").packed[:2] + number.to_bytes(2) for number in range(10_000)]
+    for number in range(1_000):
+        compiler.put_policy(examples.policy(f"np{number}", ingress=allowed))
+    for number in range(100):
+        compiler.put_pod(examples.pod(f"p{number}"))
+    (selector,) = compiler.selectors
+    compiler.put_members(selector, b"".join(everybody[1:]))
+    before = compiler.program()
+    compiler.put_members(selector, b"".join(everybody))
+    change = compiler.change()
+    assert change == Change(members=change.members)
+    assert [one.add.v4 for one in change.members] == everybody[:1]
+    steps = planned(before, compiler.program())
+    assert steps == Plan("", (), [SetChange(f"{selector.set_name}-4", everybody[:1], True)], "")
