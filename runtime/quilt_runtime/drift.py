@@ -29,6 +29,8 @@ COALESCE_S = 0.02
 RETRY_S = 1.0
 REOPEN_S = 1.0
 RESYNC_S = 60.0
+# Others' tables change often, and nothing is repaired there: looked at now and then, on no event.
+FIREWALLS_S = 20.0
 
 # `filter` is iptables-nft's, whose FORWARD chain others give a policy DROP.
 TABLES = frozenset({TABLE, "filter"})
@@ -57,6 +59,7 @@ class DriftRepair:
     async def run(self) -> None:
         """Watch and repair; a repair that fails is tried again each second until it succeeds."""
         watches = [asyncio.create_task(self._follow(opener(), opener)) for opener in OPENERS]
+        watches.append(asyncio.create_task(self._look_at_firewalls()))
         try:
             while True:
                 await self._wait(RETRY_S if self._network.problems else RESYNC_S * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
@@ -68,6 +71,11 @@ class DriftRepair:
         finally:
             for watch in watches:
                 watch.cancel()
+
+    async def _look_at_firewalls(self) -> None:
+        while True:
+            await asyncio.to_thread(self._network.look_at_firewalls)
+            await asyncio.sleep(FIREWALLS_S)
 
     async def _wait(self, timeout_s: float) -> None:
         with suppress(TimeoutError):

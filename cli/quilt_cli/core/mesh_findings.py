@@ -186,6 +186,9 @@ def _conditions(node: QuiltNode, pod: SystemPod | None, snapshot: Snapshot) -> I
     synced = node.condition(DATAPLANE_IN_SYNC)
     if synced and (synced.status, synced.reason) == ("True", "Warning"):
         yield warn("dataplane-warning", about, synced.text, f"quiltctl check node   (on {node.name})")
+    runtime = node.condition(RUNTIME_READY)
+    if runtime and (runtime.status, runtime.reason) == ("True", "Warning"):
+        yield warn("runtime-warning", about, runtime.text, f"quiltctl check node   (on {node.name})")
 
 
 def _paths(snapshot: Snapshot) -> Iterator[Finding]:

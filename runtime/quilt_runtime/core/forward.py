@@ -11,7 +11,7 @@ which nft shows no more than the name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import takewhile
 from typing import Any
 
@@ -50,6 +50,60 @@ def correction(family: str, entries: list[Mapping[str, Any]]) -> str:
         return ""
     verb, place = ("add", "") if last is None else ("insert", f" handle {int(rules[last]['handle'])}")
     return removal(family, rules) + _accepting(f"{verb} rule {family} {TABLE} {CHAIN}{place}")
+
+
+def refusals(entries: list[Mapping[str, Any]], devices: Collection[str]) -> list[str]:
+    """Return the chains of others that refuse what pods send or get, as sentences.
+
+    `entries` are base chains of the hook forward with their rules, `devices` the bridge's name and the
+    overlay's. Only what is certain counts: a rule that asks for nothing but these devices, before any that
+    may accept.
+    """
+    rules = list(of_kind("rule", entries))
+    found = []
+    for chain in of_kind("chain", entries):
+        where = [chain.get(key) for key in ("family", "table", "name")]
+        own = (rule for rule in rules if [rule.get(key) for key in ("family", "table", "chain")] == where)
+        first = next((rule for rule in own if _may_accept(rule) or _refuses(rule, devices)), None)
+        if first is not None and _refuses(first, devices):
+            of = f"of {', '.join(_devices(first))}" if _devices(first) else "of all devices"
+            found.append(f"Chain {' '.join(map(str, where))} drops packets {of} that pods send or get.")
+    return found
+
+
+def _may_accept(rule: Rule) -> bool:
+    """Whether a rule may end with a new connection's packet accepted."""
+    statements = rule.get("expr", [])
+    states = [item["match"]["right"] for item in statements if _left(item, "ct") == "state"]
+    if any("new" not in state for state in states):
+        return False
+    return any({"accept", "jump", "goto", "vmap"} & item.keys() for item in statements)
+
+
+def _refuses(rule: Rule, devices: Collection[str]) -> bool:
+    """Whether a rule refuses all packets that go in or out by some of these devices."""
+    statements = [item for item in rule.get("expr", []) if not _is_remark(item)]
+    conditions = [item for item in statements if "match" in item]
+    rest = [item for item in statements if "match" not in item]
+    plain = all({"counter", "log"} & item.keys() or _is_refusal(item) for item in rest)
+    managed = all(
+        _left(item, "meta") in DIRECTIONS
+        and item["match"]["op"] == "=="
+        and item["match"]["right"] in devices
+        for item in conditions
+    )
+    return plain and managed and any(map(_is_refusal, rest))
+
+
+def _left(statement: Mapping[str, Any], kind: str) -> str:
+    """Return what a match asks of `meta` or `ct`; empty for anything else."""
+    left = (statement.get("match") or {}).get("left")
+    about = left.get(kind) if isinstance(left, Mapping) else None
+    return str(about.get("key")) if isinstance(about, Mapping) else ""
+
+
+def _devices(rule: Rule) -> list[str]:
+    return [str(item["match"]["right"]) for item in rule.get("expr", []) if "match" in item]
 
 
 def removal(family: str, rules: Iterable[Rule]) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import structlog
 
 from quilt_crds.names import BRIDGE_DEVICE
 from quilt_runtime.core import forward
+from quilt_runtime.core.nftables import TABLE
 from quilt_runtime.kernel import nft
 
 log = structlog.get_logger()
@@ -28,6 +30,18 @@ def ensure() -> list[str]:
             )
             done.append("forward_accept")
     return done
+
+
+def refusals(devices: Collection[str]) -> list[str]:
+    """Return what others' rules refuse of these devices' packets, as sentences. Raises NftError."""
+    chains = [
+        chain
+        for chain in forward.of_kind("chain", nft.entries("chains", options=["--terse"]))
+        if (chain.get("hook"), chain.get("type")) == ("forward", "filter")
+        and not str(chain.get("table")).startswith(TABLE)
+    ]
+    listed = [nft.entries("chain", chain["family"], chain["table"], chain["name"]) for chain in chains]
+    return forward.refusals([entry for entries in listed for entry in entries], devices)
 
 
 def remove() -> int:

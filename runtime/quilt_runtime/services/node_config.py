@@ -55,7 +55,7 @@ def status(runtime: Runtime, request: pb.GetStatusRequest) -> pb.GetStatusRespon
         allocated=len(addresses),
         capacity=addresses.capacity,
         problems=list(runtime.network.problems.values()),
-        warnings=runtime.network.guard.warnings,
+        warnings=runtime.network.warnings,
     )
 
 

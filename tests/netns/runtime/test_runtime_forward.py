@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from quilt_proto import node_pb2
 from tests.support.namespaces import Namespace
 from tests.support.runtime_node import Node, eventually, ping
 
@@ -131,3 +132,15 @@ def test_a_last_rule_that_rejects_everything_does_not_cut_pods_off(
     iptables(ready_node, "-F", "FORWARD")
     assert reachable(pod, outside)
     assert accepted(ready_node) == 0, "no rule of the mesh where nothing is refused"
+
+
+def test_another_firewall_that_drops_pods_packets_is_reported_and_left_alone(ready_node: Node) -> None:
+    def warnings() -> str:
+        return " ".join(ready_node.config.GetStatus(node_pb2.GetStatusRequest()).warnings)
+
+    wall = "table inet wall { chain f { type filter hook forward priority 0; iifname quilt0 drop; }; }"
+    ready_node.stop()
+    ready_node.netns.run("nft", "-f", "-", stdin=wall)
+    ready_node.start()
+    eventually(lambda: "Chain inet wall f drops packets of quilt0" in warnings(), "it is reported")
+    assert "drop" in ready_node.netns.run("nft", "list", "table", "inet", "wall")

@@ -57,6 +57,18 @@ def test_a_sick_node_is_reported_once_by_its_cause(changed: dict[str, str], phas
     assert [row.healthy for row in found.nodes] == [True, False, True]
 
 
+def test_what_a_runtime_warns_of_is_shown() -> None:
+    text = "Chain inet wall f drops packets of quilt0 that pods send or get."
+    well = some.mesh_node(2)
+    held = [one for one in well.status.conditions if one.type != "RuntimeReady"]
+    warned = (*held, Condition("RuntimeReady", "True", "Warning", text))
+    node = msgspec.structs.replace(well, status=msgspec.structs.replace(well.status, conditions=warned))
+    found = report(some.healthy(mesh_nodes=(some.mesh_node(1), node, some.mesh_node(3))))
+    assert [(item.code, item.about, item.message) for item in found.findings] == [
+        ("runtime-warning", "QuiltNode n2", text)
+    ]
+
+
 def test_a_node_that_moves_to_another_subnet_is_reported_once_and_with_the_way() -> None:
     moving = some.mesh_node(1, SubnetInUse="True")
     found = report(some.healthy(mesh_nodes=(moving,), subnets=(some.subnet(1), some.subnet(9, node="n1"))))
