@@ -66,6 +66,8 @@ NETWORKPOLICY: Final = Resource("NetworkPolicy", "networkpolicies", api="network
 NODE: Final = Resource("Node", "nodes", api="v1")
 POD: Final = Resource("Pod", "pods", api="v1")
 SECRET: Final = Resource("Secret", "secrets", api="v1")
+SERVICE: Final = Resource("Service", "services", api="v1")
+ENDPOINTSLICE: Final = Resource("EndpointSlice", "endpointslices", api="discovery.k8s.io/v1")
 SERVICECIDR: Final = Resource("ServiceCIDR", "servicecidrs", api="networking.k8s.io/v1")
 
 DEFAULT_NETWORK: Final = "default"
@@ -145,6 +147,8 @@ OPERATOR_HEALTH_PORT: Final = 9472
 MULTICAST_PORT: Final = 9474
 # UDP, on the VTEP address alone, from this port to this port: agents probe the paths between nodes.
 PROBES_PORT: Final = 9475
+# UDP, on the VTEP address alone, from this port to this port: packets of `quiltctl trace`, while it runs.
+TRACE_PORT: Final = 9476
 # Beside the agent's metrics: what its probes measured.
 LATENCY_PATH: Final = "/latency"
 

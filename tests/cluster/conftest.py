@@ -45,6 +45,7 @@ ORDER = (
     "test_multicast",
     "test_probes",
     "test_policies",
+    "test_trace",
     "test_faults",
     "test_lost_api_server",
     "test_operator_placing",
