@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -18,7 +19,6 @@ from quilt_cli.core.trace.site import Site, Want
 from quilt_cli.core.trace.step import Step, Trace, Verdict
 from quilt_cli.core.trace.way import Way, asking, trace
 from quilt_cli.groups import command
-from quilt_cli.output import print_table
 from quilt_kube.sync import Client
 
 _SIGNS = {Verdict.OK: ("✓", "green"), Verdict.BROKEN: ("✗", "bold red"), Verdict.UNKNOWN: ("?", "dim")}
@@ -93,8 +93,9 @@ def show(found: Trace, out: Console) -> None:
     """The steps for people, then what they come to."""
     out.print(Text(f"{found.source} → {found.target}, {found.way}", "bold"), soft_wrap=True)
     out.print()
-    rows = [(str(number), *_cells(step)) for number, step in enumerate(found.steps, 1)]
-    print_table(out, ("", "", "NODE", "STEP", "FOUND"), rows)
+    wide = [max((len(text) for text in column), default=0) for column in _columns(found)]
+    for number, step in enumerate(found.steps, 1):
+        out.print(_line(number, step, wide), soft_wrap=True)
     out.print()
     for item in found.counters:
         if item.packets and "packets" not in item.what:
@@ -102,12 +103,17 @@ def show(found: Trace, out: Console) -> None:
     out.print(_conclusion(found), soft_wrap=True)
 
 
-def _cells(step: Step) -> tuple[Text | str, ...]:
+def _columns(found: Trace) -> tuple[list[str], list[str]]:
+    return [step.node or "-" for step in found.steps], [step.what for step in found.steps]
+
+
+def _line(number: int, step: Step, wide: Sequence[int]) -> Text:
+    """One step; what should be there on a second line, where that is not what is there."""
     sign, style = _SIGNS[step.verdict]
-    found = Text(step.found, "" if step.verdict is Verdict.OK else style)
-    if step.verdict is not Verdict.OK:
-        found.append(f"   expected: {step.expected}", "dim")
-    return Text(sign, style), step.node or "-", step.what, found
+    well = step.verdict is Verdict.OK
+    head = f" {number:>2}  {step.node or '-':<{wide[0]}}  {step.what:<{wide[1]}}  "
+    expected = "" if well else f"\n{'':>6}expected: {step.expected}"
+    return Text.assemble((sign, style), head, (step.found, "" if well else style), (expected, "dim"))
 
 
 def _conclusion(found: Trace) -> Text:
