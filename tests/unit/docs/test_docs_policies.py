@@ -58,7 +58,7 @@ def test_the_names_of_the_examples_are_different() -> None:
 
 def reports() -> Iterator[str]:
     """Reports of others in the table, as names of tests have them."""
-    _, _, table = PAGE.read_text().partition("## What goes wrong elsewhere")
+    _, _, table = PAGE.read_text().partition("## Faults of other networks")
     for row in re.findall(r"^\| [^|]* \| ([^|]*#[^|]*) \|", table, re.MULTILINE):
         project = ""
         for one in row.split(", "):

@@ -160,7 +160,7 @@ class Pods:
 
 
 def test_events_of_a_pod_that_went_are_not_about_the_new_one_azure_562_weave_3177() -> None:
-    """A graceful end is two events, and the new pod of a StatefulSet may be heard of between them."""
+    """A graceful end is two events, and the new pod of a StatefulSet may be seen between them."""
     local, old, new = Pods(), name("web", uid="old"), name("web", uid="new")
     local.changed("ADDED", "old")
     local.connected = {old}
