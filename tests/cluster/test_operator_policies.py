@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
+import grpc.aio
 import pytest
 from msgspec import convert
+from prometheus_client import CollectorRegistry
 
 from quilt_crds.names import (
     AGENT_FIELD_MANAGER,
@@ -15,9 +19,14 @@ from quilt_crds.names import (
     QUILTPEERS,
 )
 from quilt_crds.wire_policy import QuiltPeers
+from quilt_kube.aio import Client
+from quilt_pods.service import Host, NodePods, Wanted
+from quilt_policy.program import PodName
 from quilt_policy.selectors import PeerSelector
+from tests.support import agent_api as agents
 from tests.support.controlplane import ControlPlane, Json, control_plane, thing
 from tests.support.operators import INSTALLED, Fleet, Operator, eventually
+from tests.support.policy_double import FakePolicyRuntime
 
 WEB = PeerSelector(namespace="shop", pods=(("app", "In", ("web",)),))
 POLICY = {
@@ -64,7 +73,7 @@ def plane() -> Iterator[ControlPlane]:
 
 
 @pytest.fixture
-def shop(plane: ControlPlane, fleet: Fleet) -> Fleet:
+def shop(plane: ControlPlane, fleet: Fleet) -> Iterator[Fleet]:
     """One node of the mesh, and a namespace whose policy admits the pods of `web`."""
     fleet.join("node-1")
     eventually(lambda: fleet.claim_of("node-1"), "node-1 has a subnet")
@@ -73,7 +82,10 @@ def shop(plane: ControlPlane, fleet: Fleet) -> Fleet:
     plane.admin.create("/api/v1/namespaces/shop/serviceaccounts", account)
     policy = named("networking.k8s.io/v1", "NetworkPolicy", "admit-web") | {"spec": POLICY}
     plane.admin.create(NETWORKPOLICY.path(namespace="shop"), policy).ok()
-    return fleet
+    yield fleet
+    for path in (NETWORKPOLICY.path(namespace="shop"), "/api/v1/namespaces/shop/pods"):
+        plane.admin.request("DELETE", path, {"gracePeriodSeconds": 0}).ok()
+    eventually(lambda: not members(plane), "nothing is left of it")
 
 
 def named(api: str, kind: str, name: str) -> Json:
@@ -135,6 +147,58 @@ def test_endpoints_of_a_node_become_the_addresses_behind_a_selector(
     plane.admin.request("DELETE", NETWORKPOLICY.path("admit-web", namespace="shop")).ok()
     eventually(lambda: members(plane) is None, "nobody asks for it any more")
     assert not operator.logged("policies_crashed")
+
+
+def test_a_change_of_one_pod_is_one_write_aws_211_cilium_15153(
+    plane: ControlPlane, operator: Operator, shop: Fleet
+) -> None:
+    """However many policies name the selector. A label that none of them names is no write at all."""
+    del operator
+    for number in range(10):
+        policy = named("networking.k8s.io/v1", "NetworkPolicy", f"more-{number}") | {"spec": POLICY}
+        plane.admin.create(NETWORKPOLICY.path(namespace="shop"), policy).ok()
+    start(plane, "web-1")
+    publish(plane, **{"web-1": f"{shop.claim_of('node-1')['cidr'].rpartition('.')[0]}.7"})
+    eventually(lambda: members(plane) == [7], "the pod's address")
+    before = generation(plane)
+    for labels in ({"job": "7"}, {"app": "db"}):
+        plane.admin.merge("/api/v1/namespaces/shop/pods/web-1", {"metadata": {"labels": labels}}).ok()
+    eventually(lambda: members(plane) == [], "it is no web server any more")
+    assert generation(plane) == before + 1
+
+
+def generation(plane: ControlPlane) -> int:
+    """How often the addresses behind the selector were written."""
+    return int(plane.admin.get(QUILTPEERS.path(f"{WEB.hash}-0")).ok()["metadata"]["generation"])
+
+
+def test_a_pod_is_announced_by_its_labels_or_not_at_all_cilium_35993(
+    plane: ControlPlane, operator: Operator, shop: Fleet, tmp_path: Path
+) -> None:
+    """Its ADD comes when the Pod exists, whether or not a watch of the agent's account has shown it yet."""
+    del operator, shop
+    asyncio.run(_announced(plane, tmp_path))
+
+
+async def _announced(plane: ControlPlane, folder: Path) -> None:
+    runtime = FakePolicyRuntime(folder)
+    await runtime.start()
+    host = Host(lambda: Wanted(False, True), lambda: None, list, lambda: True, lambda: None)
+    channel = grpc.aio.insecure_channel(runtime.address)
+    async with Client(plane.agent("node-1").access, agent="a") as client, channel:
+        pods = NodePods(client, "node-1", channel, CollectorRegistry(), host)
+        task = asyncio.create_task(pods.run())
+        pods.changed()
+        await agents.eventually(lambda: runtime.replaced)
+        start(plane, "late")
+        uid = plane.admin.get("/api/v1/namespaces/shop/pods/late").ok()["metadata"]["uid"]
+        runtime.wait(PodName("shop", "late", uid))
+        await agents.eventually(lambda: PodName("shop", "late", uid) in runtime.pods)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    profiles = [one for change in runtime.changed for one in change.pods if one.pod.name == "late"]
+    assert all(one.ingress for one in profiles), "its namespace's policy isolates it from the first"
+    await runtime.stop()
 
 
 def test_what_of_a_cluster_policy_cannot_be_applied_is_in_its_status(

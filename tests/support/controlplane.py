@@ -19,7 +19,7 @@ from typing import Any
 
 from quilt_crds.names import API_VERSION, QUILTNETWORK, QUILTNODE, QUILTSUBNET, Resource, claim_name
 from quilt_devcluster import Cluster
-from quilt_kube.access import make_tls
+from quilt_kube.access import Access, Credentials, make_tls
 from tests.support.fresh import fresh_cluster
 
 CHART = Path(__file__).parents[2] / "helm/quilt-mesh"
@@ -63,6 +63,7 @@ class Api:
         config = json.loads(kubeconfig.read_text())
         cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
         self._address = cluster["server"].removeprefix("https://")
+        self._token = token
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
         self._trust = make_tls(authority.encode())
@@ -72,6 +73,11 @@ class Api:
                     file.write(base64.b64decode(user[part]))
                 file.flush()
                 self._trust.load_cert_chain(file.name)
+
+    @property
+    def access(self) -> Access:
+        """The same account, for the product's own client."""
+        return Access(f"https://{self._address}", tls=self._trust, credentials=Credentials(token=self._token))
 
     def request(self, method: str, path: str, body: Json | None = None, kind: str = JSON) -> Answer:
         """One request; never raises for what the server answers. Waits on request (a CRD still settles)."""
