@@ -28,6 +28,8 @@ VARIABLE = {"name": "COLOR", "value": "green"}
 RELABELING = {"action": "labeldrop", "regex": "pod"}
 MULTICAST = {"network": {"multicast": {"enabled": True}}}
 MONITORED = {"monitoring": {"serviceMonitor": {"enabled": True}}}
+RULES = {"monitoring": {"prometheusRule": {"enabled": True}}}
+DASHBOARDS = {"monitoring": {"dashboards": {"enabled": True}}}
 
 
 @dataclass(frozen=True)
@@ -265,6 +267,24 @@ def others() -> Iterator[Case]:
         yield case(f"monitoring.serviceMonitor.{key}", setting, *each, needs=MONITORED)
     labels = ((monitor, "metadata labels release", "prometheus") for monitor in monitors)
     yield case("monitoring.serviceMonitor.labels", {"release": "prometheus"}, *labels, needs=MONITORED)
+    rule, labels_of = "PrometheusRule/quilt-mesh", {"release": "prometheus"}
+    first = "spec groups 0 rules 0"
+    yield case("monitoring.prometheusRule.enabled", True, (rule, f"{first} alert", "QuiltNodeNotInSync"))
+    yield case(
+        "monitoring.prometheusRule.labels",
+        labels_of,
+        (rule, "metadata labels release", "prometheus"),
+        needs=RULES,
+    )
+    page = ((rule, f"{first} annotations runbook_url", "https://x.test/page#quiltnodenotinsync"),)
+    yield case("monitoring.prometheusRule.runbook", "https://x.test/page", *page, needs=RULES)
+    dashboards = [f"ConfigMap/quilt-dashboard-{name}" for name in ("mesh", "node")]
+    shown: tuple[tuple[str, str, Any], ...] = tuple(
+        (one, "metadata labels grafana_dashboard", "1") for one in dashboards
+    )
+    yield case("monitoring.dashboards.enabled", True, *shown)
+    folders = tuple((one, "metadata labels folder", "quilt") for one in dashboards)
+    yield case("monitoring.dashboards.labels", {"folder": "quilt"}, *folders, needs=DASHBOARDS)
     yield case("test.timeout", 77, (TEST, "spec containers check command", "77"))
 
 

@@ -16,7 +16,7 @@ from tests.support.pages import ROOT
 LIMITS = (ROOT / "docs/limits.md").read_text()
 MONITORING = (ROOT / "docs/monitoring.md").read_text()
 REFERENCE = (ROOT / "docs/reference.md").read_text()
-RULES = yaml.safe_load((ROOT / "docs/examples/alerts.yaml").read_text())["spec"]["groups"][0]["rules"]
+RULES = yaml.safe_load((ROOT / "helm/quilt-mesh/files/alerts.yaml").read_text())["groups"][0]["rules"]
 # Metric → its labels, as the reference has them.
 METRICS = {
     name: set(filter(None, labels.split(",")))
@@ -64,12 +64,12 @@ def test_an_alert_asks_for_metrics_and_labels_that_exist(rule: dict[str, str]) -
     assert asked
     assert {name for name, _ in asked} <= set(METRICS)
     assert all(not label or label in METRICS[name] for name, label in asked)
-    shown = set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"])) - {"instance"}
+    shown = set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"])) - {"instance", "node"}
     assert all(shown <= METRICS[name] for name, _ in asked)
 
 
 def test_the_page_lists_the_alerts() -> None:
-    listed = re.findall(r"^\| `(Quilt\w+)` \|", MONITORING, re.MULTILINE)
+    listed = re.findall(r"^\| \[`(Quilt\w+)`\]\(troubleshooting", MONITORING, re.MULTILINE)
     assert listed == [rule["alert"] for rule in RULES]
 
 
