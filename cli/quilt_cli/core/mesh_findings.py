@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from ipaddress import ip_network
 
 from quilt_cli.core.finding import Finding, fail, warn
 from quilt_cli.core.objects import SystemPod
@@ -121,7 +120,7 @@ def _extend(spec: QuiltNetworkSpec) -> str:
 
 def _claims(snapshot: Snapshot) -> Iterator[Finding]:
     owners = Counter(
-        (item.spec.node, ip_network(item.spec.cidr, strict=False).version)
+        (item.spec.node, 6 if ":" in item.spec.cidr else 4)
         for item in snapshot.subnets
         if item.mesh.phase != RELEASING and item.spec.cidr
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
 from quilt_cli.api.read_latency import read_latency
@@ -62,11 +63,13 @@ class ClusterPages:
             why = f"no container of pod {pod.name} runs" if pod else "no quilt-mesh pod is on it"
             found = node_page(name, snapshot, (), None, {"kernel": why})
         else:
-            checks = self._checks(pod, snapshot.spec, blind)
-            dumps, silent = read_dumps(self._client, [pod])
+            # Both at once: a node that is dead answers neither, each after its time.
+            with ThreadPoolExecutor(2) as pool:
+                checks = pool.submit(self._checks, pod, snapshot.spec, blind)
+                dumps, silent = pool.submit(read_dumps, self._client, [pod]).result()
             if name in silent:
                 blind["entries of peers"] = silent[name]
-            found = node_page(name, snapshot, checks, dumps.get(name), blind)
+            found = node_page(name, snapshot, checks.result(), dumps.get(name), blind)
         if found is None:
             raise CannotTellError(f"the mesh has no node {name}")
         return found

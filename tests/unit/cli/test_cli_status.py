@@ -166,3 +166,9 @@ def test_few_rights_say_less_and_guess_nothing() -> None:
     assert found.findings == ()
     assert {(row.kubernetes, row.agent) for row in found.nodes} == {("", "")}
     assert report(replace(limited, mesh_nodes=(), subnets=())).exit_code == EXIT_CANNOT_TELL
+
+
+def test_a_claim_that_cannot_be_read_stops_no_diagnosis() -> None:
+    odd = some.subnet(9, cidr="10.42.9.0/240", node="n1")
+    found = report(some.healthy(subnets=(*some.healthy().subnets, odd)))
+    assert [item.code for item in found.findings] == ["claims-several"]
