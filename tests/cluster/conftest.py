@@ -46,6 +46,7 @@ ORDER = (
     "test_probes",
     "test_policies",
     "test_trace",
+    "test_sysdump",
     "test_faults",
     "test_lost_api_server",
     "test_operator_placing",

@@ -82,15 +82,33 @@ def ask(
     """
 
     def one(pod: NodePod) -> tuple[NodePod, T | None, str]:
-        if not pod.container:
-            return pod, None, f"no container of pod {pod.name} runs ({pod.trouble or 'no status'})"
-        try:
-            answer = client.execute(pod.namespace, pod.name, pod.container, command(pod), within=within)
-            return pod, read(answer), ""
-        except (ApiError, UnreachableError, CommandError, ValueError) as error:
-            return pod, None, str(error)
+        return pod, *ask_one(client, pod, command(pod), read, within=within)
 
     yield from side_by_side(one, pods)
+
+
+def ask_one(
+    client: Client,
+    pod: NodePod,
+    command: Sequence[str],
+    read: Callable[[bytes], T],
+    *,
+    within: float = WITHIN,
+) -> tuple[T | None, str]:
+    """Ask one node: what was read of its answer, or None and why not."""
+    if not pod.container:
+        return None, f"no container of pod {pod.name} runs ({pod.trouble or 'no status'})"
+    try:
+        return read(client.execute(pod.namespace, pod.name, pod.container, command, within=within)), ""
+    except UnreachableError as error:
+        return None, no_answer(error)
+    except (ApiError, CommandError, ValueError) as error:
+        return None, str(error)
+
+
+def no_answer(error: UnreachableError) -> str:
+    """Why a node is silent: it is asked through the API server, of which the error speaks."""
+    return f"the node gave no answer: {error}"
 
 
 def side_by_side(one: Callable[[Any], T], of: Iterable[Any]) -> Iterator[T]:

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import urllib.request
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path as FilePath
 
 import click
 from rich.console import Console
 from rich.text import Text
 
 from quilt_cli.api.read_latency import read_latency
-from quilt_cli.commands.options import Result, access, connected, output
+from quilt_cli.commands.options import Result, access, connected, from_archive, output
 from quilt_cli.core.finding import CannotTellError
 from quilt_cli.core.latency import Measured, Path, Report, badness, measured, report
 from quilt_cli.groups import command
+from quilt_cli.kernel.host import fetched
 from quilt_cli.output import print_findings, print_table
 from quilt_crds.names import AGENT_HEALTH_PORT, LATENCY_PATH
 
 # Nodes of which a matrix fits on a screen; of more the worst directions are listed.
 _MATRIX = 10
 _WORST = 20
-_TIMEOUT = 5.0
 
 
 @command("latency", "quiltctl latency", "quiltctl latency -o json", "quiltctl latency --here")
@@ -30,8 +30,11 @@ _TIMEOUT = 5.0
 @click.option(
     "--port", type=int, default=AGENT_HEALTH_PORT, show_default=True, help="For --here: the agent's metrics."
 )
+@from_archive
 @access
-def latency(*, here: bool, port: int, kubeconfig: str | None, kube_context: str | None) -> Result:
+def latency(
+    *, here: bool, port: int, archive: FilePath | None, kubeconfig: str | None, kube_context: str | None
+) -> Result:
     """Show loss and latency between nodes, of the last minute.
 
     Rows send, columns receive; latency is there and back. In meshes of more than 64 nodes each node watches a
@@ -42,7 +45,7 @@ def latency(*, here: bool, port: int, kubeconfig: str | None, kube_context: str 
         found = _ask_here(port)
         # What was measured is asked for, often by the command for all nodes: a path that fails is an answer.
         return Result(found, partial(show, report([found], {})))
-    with connected(kubeconfig, kube_context) as client:
+    with connected(kubeconfig, kube_context, archive) as client:
         judged = report(*read_latency(client))
     return Result(judged, partial(show, judged), judged.exit_code)
 
@@ -50,10 +53,7 @@ def latency(*, here: bool, port: int, kubeconfig: str | None, kube_context: str 
 def _ask_here(port: int) -> Measured:
     url = f"http://127.0.0.1:{port}{LATENCY_PATH}"
     try:
-        # The agent is on this host: whatever proxy is set is not asked.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(url, timeout=_TIMEOUT) as answer:
-            return measured(answer.read())
+        return measured(fetched(port, LATENCY_PATH))
     except (OSError, ValueError) as error:
         raise CannotTellError(f"the agent does not answer at {url}: {error}") from error
 

@@ -14,6 +14,8 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from quilt_cli.api.recorded import NotKeptError, Replaying
+from quilt_cli.archive_file import read_archive
 from quilt_cli.core.finding import EXIT_HEALTHY, CannotTellError, StoppedError
 from quilt_cli.kernel.host import cni_folder
 from quilt_cli.output import console, print_json
@@ -34,6 +36,9 @@ cni_conf_dir = click.option(
     type=FOLDER,
     default=functools.partial(cni_folder, "etc/cni/net.d"),
     help="Default: /etc/cni/net.d, of the host where mounted.",
+)
+from_archive = click.option(
+    "--from", "archive", type=FOLDER, help="An archive of `quiltctl sysdump`: no cluster is asked."
 )
 run_dir = click.option("--run-dir", "run", type=FOLDER, default="/run/quilt", show_default=True)
 
@@ -96,26 +101,39 @@ def access(command: Function) -> Function:
 
 
 def cluster(command: Function) -> Function:
-    """--kubeconfig and --context, also where the group got them; the command gets `client`."""
+    """--kubeconfig and --context, also where the group got them; the command gets `client`.
+
+    With `from_archive` the client may be one that answers from an archive.
+    """
 
     @access
     @functools.wraps(command)
-    def wrapped(*, kubeconfig: str | None, kube_context: str | None, **flags: Any) -> Any:
+    def wrapped(
+        *, kubeconfig: str | None, kube_context: str | None, archive: Path | None = None, **flags: Any
+    ) -> Any:
         if click.get_current_context().invoked_subcommand is not None:
             return None  # Only a subcommand of it was asked for.
-        with connected(kubeconfig, kube_context) as client:
+        with connected(kubeconfig, kube_context, archive) as client:
             return command(client, **flags)
 
     return wrapped
 
 
 @contextmanager
-def connected(kubeconfig: str | None, context: str | None) -> Iterator[Client]:
-    """A client, by the group's flags where these are none. What it raises becomes CannotTellError."""
+def connected(kubeconfig: str | None, context: str | None, archive: Path | None = None) -> Iterator[Client]:
+    """A client, by the group's flags where these are none, or one that answers from an archive.
+
+    What it raises becomes CannotTellError.
+    """
     given = click.get_current_context().find_root().params
     path, name = kubeconfig or given.get("kubeconfig"), context or given.get("kube_context")
     try:
-        yield Client(find(path or "", name or ""), agent="quiltctl")
+        if archive is not None:
+            yield Replaying(*read_archive(archive))
+        else:
+            yield Client(find(path or "", name or ""), agent="quiltctl")
+    except NotKeptError as error:
+        raise CannotTellError(str(error)) from error
     except AccessError as error:
         raise CannotTellError(str(error)) from error
     except UnreachableError as error:

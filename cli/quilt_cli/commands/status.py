@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from quilt_cli.api.read import snapshot
-from quilt_cli.commands.options import Result, cluster, output
+from quilt_cli.commands.options import Result, cluster, from_archive, output
 from quilt_cli.core.status import Network, Peers, Report, Row, report
 from quilt_cli.groups import command
 from quilt_cli.output import print_findings, print_table
@@ -24,8 +24,14 @@ _STYLES = {
 _COLUMNS = ("NODE", "STATUS", "SUBNET", "HOST-IP", "KUBERNETES", "AGENT", "RUNTIME", "PEERS")
 
 
-@command("status", "quiltctl status", "quiltctl status --context production -o json")
+@command(
+    "status",
+    "quiltctl status",
+    "quiltctl status --context production -o json",
+    "quiltctl status --from FILE",
+)
 @output
+@from_archive
 @cluster
 def status(client: Client) -> Result:
     """Show nodes, subnets, what is wrong and what to do.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
+import urllib.request
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,6 +13,8 @@ _MOUNTS = Path("/host")
 PROGRAMS = ("usr/sbin", "sbin")
 """Folders of root's programs: one, or two where /usr was never merged."""
 CONFLIST = "10-quilt.conflist"
+# Seconds for an answer from loopback.
+_TIMEOUT = 5.0
 
 
 def conflists(folder: Path) -> list[str]:
@@ -69,3 +72,12 @@ def answers(path: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def fetched(port: int, path: str) -> bytes:
+    """What a process serves on this host's loopback. Raises OSError."""
+    # It is on this host: whatever proxy is set is not asked.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(f"http://127.0.0.1:{port}{path}", timeout=_TIMEOUT) as answer:
+        content: bytes = answer.read()
+    return content

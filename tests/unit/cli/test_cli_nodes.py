@@ -73,7 +73,7 @@ def test_each_node_is_a_document_or_why_there_is_none() -> None:
     dumps, silent = read_dumps(client, pods)
     assert dumps == {"a": {"node": "a"}}
     assert silent.keys() == {"b", "c", "d", "e"}
-    assert silent["b"] == "no answer in time"
+    assert silent["b"] == "the node gave no answer: no answer in time"
     assert "No such command" in silent["c"]
     assert silent["e"] == "no container of pod quilt-e runs (gone)"
     assert ("quilt-e", "") not in client.asked

@@ -14,7 +14,7 @@ from rich.console import Console
 from quilt_cli.api.read_cluster import cluster_facts
 from quilt_cli.api.read_flannel import read_flannel, read_proxy_cidr
 from quilt_cli.chart_folder import read_chart, read_values
-from quilt_cli.commands.options import FOLDER, VERSION, Result, cluster, output
+from quilt_cli.commands.options import FOLDER, VERSION, Result, cluster, from_archive, output
 from quilt_cli.core import beside_flannel, cluster_checks, finding, upgrade_checks
 from quilt_cli.core.beside_flannel import Beside, Planned
 from quilt_cli.core.chart import own_chart
@@ -70,6 +70,7 @@ UPGRADE = "upgrade"
     "--beside", type=click.Choice(["flannel"]), help="Whether it can be installed while this serves the pods."
 )
 @output
+@from_archive
 @cluster
 def check(
     client: Client,

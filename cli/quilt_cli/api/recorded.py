@@ -1,0 +1,76 @@
+"""A client that keeps what it is answered, and one that answers from what was kept.
+
+So what a command reads of a cluster is what it reads of an archive, and nobody lists it twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from quilt_cli.core.sysdump import KERNEL, LATENCY, Index, Refusal, node_file, object_file
+from quilt_kube.access import Access
+from quilt_kube.channels import CommandError
+from quilt_kube.request import JSON, ApiError, Request, UnreachableError
+from quilt_kube.sync import Client
+
+_COMMANDS = {("quiltctl", "node"): KERNEL, ("quiltctl", "latency"): LATENCY}
+
+
+class NotKeptError(UnreachableError):
+    """The archive has no answer to this."""
+
+
+class Recording(Client):
+    """Asks an API server; `keep` gets each JSON answer by path and query, `refused` has the refusals."""
+
+    def __init__(self, access: Access, keep: Callable[[str, bytes], None], *, agent: str) -> None:
+        super().__init__(access, agent=agent)
+        self._keep = keep
+        self.refused: dict[str, Refusal] = {}
+
+    def send(self, request: Request, *, timeout: float | None = None) -> bytes:
+        """Return the body of the answer, and keep it."""
+        try:
+            body = super().send(request, timeout=timeout)
+        except ApiError as error:
+            self.refused[request.target] = Refusal(error.status, error.message, error.reason)
+            raise
+        if request.accept == JSON:
+            self._keep(request.target, body)
+        return body
+
+
+class Replaying(Client):
+    """Answers from an archive; what is not in it raises NotKeptError, what was refused ApiError."""
+
+    def __init__(self, index: Index, files: Mapping[str, bytes]) -> None:
+        super().__init__(Access(index.server, index.context), agent="quiltctl")
+        self._index = index
+        self._files = files
+
+    def send(self, request: Request, *, timeout: float | None = None) -> bytes:
+        """Return what was answered then."""
+        if refusal := self._index.refused.get(request.target):
+            raise ApiError(refusal.status, refusal.message, refusal.reason)
+        return self._file(object_file(request.target), request.target)
+
+    def execute(
+        self,
+        namespace: str,
+        pod: str,
+        container: str,
+        command: Sequence[str],
+        *,
+        within: float | None = None,
+    ) -> bytes:
+        """Return what the command of a node answered then."""
+        node, name = self._index.nodes.get(pod, ""), _COMMANDS.get((command[0], command[1]), "")
+        for item in self._index.missing:
+            if item.about == f"Node {node}" and item.part == name.partition(".")[0]:
+                raise CommandError(item.why)
+        return self._file(node_file(node, name), " ".join(command))
+
+    def _file(self, name: str, asked: str) -> bytes:
+        if name not in self._files:
+            raise NotKeptError(f"{asked} is not in the archive")
+        return self._files[name]
