@@ -17,7 +17,7 @@ from quilt_crds import names
 ROOT = Path(__file__).parents[3]
 DOCS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 CONFIGURATION = (ROOT / "docs/configuration.md").read_text()
-WHOLE = {"requests", "seLinuxOptions"}
+WHOLE = {"requests", "seLinuxOptions", "labels"}
 
 
 def leaves(values: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
