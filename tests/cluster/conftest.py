@@ -10,7 +10,8 @@ import pytest
 from quilt_devcluster import Cluster
 from tests.support.controlplane import ControlPlane, control_plane
 from tests.support.fresh import fresh_cluster
-from tests.support.mesh import Mesh, Pod, install
+from tests.support.mesh import Mesh, Pod, all_up, install, until
+from tests.support.node_life import led_from_elsewhere
 from tests.support.operators import Fleet, Operator, eventually
 from tests.support.operators import install as install_control_plane
 
@@ -50,6 +51,7 @@ ORDER = (
     "test_faults",
     "test_lost_api_server",
     "test_operator_placing",
+    "test_ui",
     "test_node_life",
     "test_backup",
     "test_upgrade",
@@ -90,6 +92,15 @@ def pods(mesh: Mesh) -> dict[str, Pod]:
     """A traffic pod on each of the first three nodes: {node: pod}."""
     placed = {f"traffic-{node}": node for node in mesh.nodes()[:3]}
     return {pod.node: pod for pod in mesh.start_pods(placed).values()}
+
+
+@pytest.fixture
+def victim(mesh: Mesh, pods: dict[str, Pod]) -> str:
+    """A node beside those that carry the shared pods."""
+    node = next((node for node in mesh.nodes() if node not in pods), None) or mesh.cluster.add_node()
+    until("every node is Up", lambda: all_up(mesh), timeout=120, every=0.5)
+    led_from_elsewhere(mesh, node)
+    return node
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pytest
-
 from tests.support.mesh import NAMESPACE, SOON, Mesh, Pod, all_up, in_sync, until
-from tests.support.node_life import led_from_elsewhere, phases, renewals
+from tests.support.node_life import phases, renewals
 
 
 def entries_of(mesh: Mesh, node: str, subnet: str, host: str) -> str:
@@ -32,15 +30,6 @@ def operators_logged(mesh: Mesh) -> Iterator[None]:
         where = mesh.kubectl("get", "pods", *chosen, "-o", "wide")
         logs = mesh.kubectl("logs", *chosen, "--prefix", "--tail=40", "--ignore-errors")
         raise AssertionError(f"{error}\n{where}\n{logs}") from error
-
-
-@pytest.fixture
-def victim(mesh: Mesh, pods: dict[str, Pod]) -> str:
-    """A node beside those that carry the shared pods."""
-    node = next((node for node in mesh.nodes() if node not in pods), None) or mesh.cluster.add_node()
-    until("every node is Up", lambda: all_up(mesh), timeout=120, every=0.5)
-    led_from_elsewhere(mesh, node)
-    return node
 
 
 def test_a_dead_node_is_withdrawn_and_comes_back_with_its_subnet(
