@@ -9,11 +9,11 @@ from typing import Any
 MASK = "<left out>"
 
 _WORDS = "token|passwd|password|passphrase|secret|credential|api[_-]?key|private[_-]?key|key-data"
-_NAME = rf"(?:[\w.-]*(?:{_WORDS})s?)"
-_FIELD = re.compile(rf"(?i){_NAME}|auth|authorization|bearer")
-_TEXTS = (
-    # RFC 7468
-    re.compile(r"(?s)(?P<kept>-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?=-----END [A-Z ]*PRIVATE KEY|\Z)"),
+_FIELD = re.compile(rf"(?i)[\w.-]*(?:{_WORDS})s?|auth|authorization|bearer")
+_PEM = "PRIVATE KEY-----"
+# RFC 7468
+_KEY = re.compile(rf"(?s)(?P<kept>-----BEGIN [A-Z ]*{_PEM}).*?(?=-----END [A-Z ]*PRIVATE KEY|\Z)")
+_LINES = (
     # A JSON web token (RFC 7519), as service accounts have, wherever it is.
     re.compile(r"(?P<kept>)\beyJ[\w-]+\.[\w-]+\.?[\w-]*"),
     # RFC 6750, RFC 7617
@@ -22,14 +22,27 @@ _TEXTS = (
     # RFC 3986, 3.2.1
     re.compile(r"(?P<kept>://[^\s/:@]*:)[^\s/@]+(?=@)"),
     # name=value, "name": "value", and the latter within another JSON text.
-    re.compile(rf"(?i)(?P<kept>\b{_NAME}\\?[\"']?\s*[:=]\s*\\?[\"']?)(?!<left)[^\s\"'\\,;&}}]+"),
+    re.compile(rf"(?i)(?P<kept>(?:{_WORDS})s?\\?[\"']?\s*[:=]\s*\\?[\"']?)(?!<left)[^\s\"'\\,;&}}]+"),
+)
+# What a line has, in small letters, in which one of these may find something: most have nothing of it.
+_HINTS = (
+    *("eyj", "bearer", "basic", "://", "token", "passw", "passphrase", "secret", "credential", "key-data"),
+    *(f"{what}{joint}key" for what in ("api", "private") for joint in ("", "-", "_")),
 )
 
 
 def text(found: str) -> str:
     """A text without tokens, passwords and private keys."""
-    for pattern in _TEXTS:
-        found = pattern.sub(rf"\g<kept>{MASK}", found)
+    if _PEM in found:
+        found = _KEY.sub(rf"\g<kept>{MASK}", found)
+    return "\n".join(map(_line, found.split("\n")))
+
+
+def _line(found: str) -> str:
+    small = found.lower()
+    if any(hint in small for hint in _HINTS):
+        for pattern in _LINES:
+            found = pattern.sub(rf"\g<kept>{MASK}", found)
     return found
 
 
