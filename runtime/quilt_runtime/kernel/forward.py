@@ -34,13 +34,18 @@ def ensure() -> list[str]:
 
 def refusals(devices: Collection[str]) -> list[str]:
     """Return what others' rules refuse of these devices' packets, as sentences. Raises NftError."""
+    # Without elements of sets: a chain of kube-proxy is in a table of thousands.
+    terse = ["--terse"]
     chains = [
         chain
-        for chain in forward.of_kind("chain", nft.entries("chains", options=["--terse"]))
+        for chain in forward.of_kind("chain", nft.entries("chains", options=terse))
         if (chain.get("hook"), chain.get("type")) == ("forward", "filter")
         and not str(chain.get("table")).startswith(TABLE)
     ]
-    listed = [nft.entries("chain", chain["family"], chain["table"], chain["name"]) for chain in chains]
+    listed = [
+        nft.entries("chain", chain["family"], chain["table"], chain["name"], options=terse)
+        for chain in chains
+    ]
     return forward.refusals([entry for entries in listed for entry in entries], devices)
 
 
