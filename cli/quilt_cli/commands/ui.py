@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 import tempfile
 import webbrowser
@@ -47,6 +48,9 @@ def ui(client: Client, *, port: int, no_browser: bool) -> None:
         server = Server(ClusterPages(client, live), port)
     except OSError as error:
         raise CannotTellError(f"{LOOPBACK}:{port} cannot be served: {error.strerror or error}") from error
+    # A shell's background job would ignore the one, and the other would leave the file for the browser.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     with closing(live), server, suppress(KeyboardInterrupt):
         live.start()
         _announce(server.url)

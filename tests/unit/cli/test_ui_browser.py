@@ -252,19 +252,23 @@ def test_a_browser_is_led_to_the_page_by_a_file_that_only_its_owner_reads(
     assert not file.exists()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_serves_until_it_is_interrupted_and_the_page_says_that_it_ended(
-    browser: Browser, tmp_path: Path
+    browser: Browser, tmp_path: Path, number: signal.Signals
 ) -> None:
     with UiMesh().api.served_beside() as (access, _):
         config = FakeApi(access.server).kubeconfig(tmp_path)
         command = [QUILTCTL, "ui", "--no-browser", "-o", "json", "--kubeconfig", str(config)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as serving:
             assert serving.stdout is not None
-            url = json.loads(serving.stdout.readline())["url"]
-            with visit(browser, url) as found:
-                expect(found.page.get_by_text("3 of 3 Up")).to_be_visible()
-                expect(found.page.locator("#context")).to_have_text("x")
-                serving.send_signal(signal.SIGINT)
-                expect(found.page.get_by_text("quiltctl ui does not answer")).to_be_visible()
-            assert serving.wait(PATIENCE) == 0
-            assert serving.stdout.read() == ""
+            try:
+                url = json.loads(serving.stdout.readline())["url"]
+                with visit(browser, url) as found:
+                    expect(found.page.get_by_text("3 of 3 Up")).to_be_visible()
+                    expect(found.page.locator("#context")).to_have_text("x")
+                    serving.send_signal(number)
+                    expect(found.page.get_by_text("quiltctl ui does not answer")).to_be_visible()
+                assert serving.wait(60) == 0
+                assert serving.stdout.read() == ""
+            finally:
+                serving.kill()
