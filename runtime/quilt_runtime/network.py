@@ -10,7 +10,7 @@ import threading
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from ipaddress import IPv4Network, ip_network
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import structlog
@@ -23,7 +23,7 @@ from quilt_runtime.core.cni import pod_of_alias
 from quilt_runtime.core.config import NodeConfig
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.firewall import Firewall
-from quilt_runtime.core.ipam import Allocation, Network, gateway_address, veth_address
+from quilt_runtime.core.ipam import Allocation, Network, veth_address
 from quilt_runtime.core.policy import Ground
 from quilt_runtime.denials import Denials
 from quilt_runtime.guard import BridgeGuard
@@ -275,7 +275,7 @@ class NodeNetwork:
             veths = [veth_address(port.name) for port in kernel.links() if port.kind == "veth"]
         if self._store.meta("config") is None:
             self._recover_config()
-        subnets = [subnet for entry in held if (subnet := _bridge_subnet(entry.address))]
+        subnets = [subnet for entry in held if (subnet := bridge.subnet_of(entry.address))]
         subnet = next((each for each in subnets if isinstance(each, IPv4Network)), None)
         if subnet is None:
             return
@@ -296,9 +296,3 @@ class NodeNetwork:
             self.config = replace(self.config.with_sources(sources, ()), policies=policies)
         except RequestError as error:  # no nft, or a table that somebody else wrote to
             log.info("config_not_recovered", reason=str(error))
-
-
-def _bridge_subnet(address: str) -> Network | None:
-    """Return the subnet whose gateway a bridge address is, None for any other address."""
-    subnet = ip_network(address, strict=False)
-    return subnet if address == gateway_address(subnet) and address != bridge.LINK_LOCAL else None

@@ -105,7 +105,9 @@ def _edited(held: bytes, add: bytes, remove: bytes, length: int) -> bytes:
 
 
 def _put_pod(random: Random, found: Scene, name: str) -> None:
-    made = msgspec.convert(objects.pod(random, name, random.choice((HERE, *sorted(found.nodes)))), Pod)
+    found.born += 1
+    node = random.choice((HERE, *sorted(found.nodes)))
+    made = msgspec.convert(objects.pod(random, name, node, found.born), Pod)
     found.pods[name] = made
     found.ended.discard(name)
     (found.connected.add if random.random() < 0.7 else found.connected.discard)(name)

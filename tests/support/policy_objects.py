@@ -65,15 +65,18 @@ def _expression(random: Random, known: Labels) -> Json:
     }
 
 
-def pod(random: Random, name: str, node: str) -> Json:
-    """A pod of that node with named ports, a sidecar's at times, at times on the host's network."""
+def pod(random: Random, name: str, node: str, number: int) -> Json:
+    """A pod of that node with named ports, a sidecar's at times, at times on the host's network.
+
+    No two pods of a world have the same `number`: a uid is never given again, even to whoever shrinks chance.
+    """
     ports = [_container_port(random) for _ in range(random.randint(0, 3))]
     init = [{"restartPolicy": random.choice(("Always", "")), "ports": [_container_port(random)]}]
     return {
         "metadata": {
             "name": name,
             "namespace": random.choice(NAMESPACES),
-            "uid": f"uid-{name}-{random.getrandbits(32)}",
+            "uid": f"uid-{name}-{number}",
             "labels": labels(random, LABELS),
         },
         "spec": {

@@ -26,7 +26,7 @@ class Scene:
     """The objects by name, and what the operator has reported so far.
 
     Pods are named p0, p1 and so on, nodes n1, n2 and so on: their addresses follow from that. `ended` are
-    those of `pods` that completed: objects without an address.
+    those of `pods` that completed: objects without an address; `born` counts all that there ever were.
     """
 
     pods: dict[str, Pod] = field(default_factory=dict)
@@ -37,6 +37,7 @@ class Scene:
     known: Known = field(default_factory=dict)
     connected: set[str] = field(default_factory=set)
     ended: set[str] = field(default_factory=set)
+    born: int = 0
 
     @property
     def with_address(self) -> dict[str, Pod]:

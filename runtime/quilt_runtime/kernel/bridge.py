@@ -9,7 +9,7 @@ forwards. Its ports are hairpin ports, so that a pod reaches itself through a Se
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, ip_network
 
 from quilt_crds.names import BRIDGE_DEVICE
 from quilt_netlink import (
@@ -28,6 +28,12 @@ from quilt_runtime.core.guard import BRIDGE_LINK_LOCAL, bridge_mac
 from quilt_runtime.core.ipam import Network, gateway_address, veth_address
 
 LINK_LOCAL = f"{BRIDGE_LINK_LOCAL}/64"
+
+
+def subnet_of(address: str) -> Network | None:
+    """Return the subnet whose gateway an address of the bridge is, None for any other address."""
+    subnet = ip_network(address, strict=False)
+    return subnet if address == gateway_address(subnet) and address != LINK_LOCAL else None
 
 
 def ensure_bridge(kernel: KernelLike, subnet: IPv4Network, mtu: int) -> list[str]:

@@ -62,7 +62,7 @@ def world(random: Random) -> Json:
     pods: dict[str, Json] = {}
     for number in range(random.randint(2, 6)):
         node = random.randint(1, 2)
-        made = objects.pod(random, f"p{number}", f"n{node}")
+        made = objects.pod(random, f"p{number}", f"n{node}", number)
         made["spec"] |= {"hostNetwork": False, "initContainers": []}
         for prefix in ("10.42.{}.{}", "fd42:42:0:{}::{}"):
             pods[prefix.format(node, number + 2)] = made
