@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from quilt_crds.names import AGENT_HEALTH_PORT, PEERS_REACHABLE
 from tests.support.commands import document, quiltctl
 from tests.support.mesh import Mesh, Pod, until
+from tests.support.overlay_cut import cut
 
 PROMISED = 30.0
 """Seconds from the fault to its name, and from the repair until it is forgotten."""
@@ -31,23 +30,6 @@ def failing(mesh: Mesh, node: str) -> float:
 def events(mesh: Mesh, reason: str) -> list[str]:
     items = mesh.get("events.events.k8s.io", "-n", "default")["items"]
     return [item["note"] for item in items if item["reason"] == reason]
-
-
-@contextmanager
-def cut(mesh: Mesh, source: str, target: str) -> Iterator[None]:
-    """Drop the overlay's packets from one node where they come to another."""
-    host = mesh.cluster.node_ip(source)
-    rules = "type filter hook input priority -300 ;"
-    for line in (
-        "add table ip cut",
-        f"add chain ip cut cut {{ {rules} }}",
-        f"add rule ip cut cut udp dport 4789 ip saddr {host} drop",
-    ):
-        mesh.on(target, "nft", line)
-    try:
-        yield
-    finally:
-        mesh.on(target, "nft", "delete table ip cut")
 
 
 def test_udp_4789_dropped_one_way_is_named_with_its_direction(mesh: Mesh, pods: dict[str, Pod]) -> None:

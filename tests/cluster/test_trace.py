@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import shlex
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +19,7 @@ from quilt_crds.names import vtep_mac
 from quilt_devcluster.enter import inside
 from tests.support.commands import document, quiltctl
 from tests.support.mesh import Mesh, Pod, until
-from tests.support.node_life import container_pid
+from tests.support.node_life import stopped
 
 NAMED = 60.0
 """Seconds within which `quiltctl status` names what nobody repairs."""
@@ -69,18 +68,6 @@ class Pair:
 def pair(mesh: Mesh, pods: dict[str, Pod]) -> Pair:
     source, target = list(pods.values())[:2]
     return Pair(mesh, source, target)
-
-
-@contextmanager
-def stopped(mesh: Mesh, node: str) -> Iterator[None]:
-    """Stop agent and runtime of a node."""
-    pod = mesh.system_pod("node", node)
-    with ExitStack() as stack:
-        for container in ("agent", "runtime"):
-            pid = str(container_pid(mesh, pod, container)[1])
-            mesh.on(node, "kill", "-STOP", pid)
-            stack.callback(mesh.on, node, "kill", "-CONT", pid)
-        yield
 
 
 # (what is done on the source's node, what undoes it where that is not repaired, the step's code)

@@ -7,7 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -87,3 +87,15 @@ def works(mesh: Mesh, node: str) -> bool:
     probes = "http://127.0.0.1:9472"
     leads = "quilt_operator_leader 1.0" in mesh.on(node, "curl", "-sf", "-m", "5", f"{probes}/metrics")
     return leads and mesh.reaches(node, f"{probes}/readyz")
+
+
+@contextmanager
+def stopped(mesh: Mesh, node: str, *containers: str) -> Iterator[None]:
+    """Stop containers of a node's pod (none given: agent and runtime); they continue after the block."""
+    pod = mesh.system_pod("node", node)
+    with ExitStack() as stack:
+        for container in containers or ("agent", "runtime"):
+            pid = str(container_pid(mesh, pod, container)[1])
+            mesh.on(node, "kill", "-STOP", pid)
+            stack.callback(mesh.on, node, "kill", "-CONT", pid)
+        yield

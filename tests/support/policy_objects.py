@@ -68,7 +68,7 @@ def _expression(random: Random, known: Labels) -> Json:
 def pod(random: Random, name: str, node: str, number: int) -> Json:
     """A pod of that node with named ports, a sidecar's at times, at times on the host's network.
 
-    No two pods of a world have the same `number`: a uid is never given again, even to whoever shrinks chance.
+    No two pods of a world have the same `number`: a uid is never given again, also where chance is shrunk.
     """
     ports = [_container_port(random) for _ in range(random.randint(0, 3))]
     init = [{"restartPolicy": random.choice(("Always", "")), "ports": [_container_port(random)]}]

@@ -14,6 +14,8 @@ from tests.support.helm import Json
 from tests.support.pages import ROOT
 from tests.support.prometheus import ALERTS, program, queries, rules
 
+# promtool is built where it is not yet.
+pytestmark = pytest.mark.timeout(1800)
 REFERENCE = (ROOT / "docs/reference.md").read_text()
 TROUBLESHOOTING = (ROOT / "docs/troubleshooting.md").read_text()
 
