@@ -1,0 +1,123 @@
+"""What a mesh of so many nodes costs, as formulas; docs/scale.md is made of them: `python -m bench.model`.
+
+Each formula is a straight line through what was measured, and names the measurements that it must agree with:
+a test compares them with the files in results/.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.result import FOLDER
+
+PAGE = Path(__file__).resolve().parents[1] / "docs/scale.md"
+BEGIN, END = "<!-- model: made by bench/model.py -->\n", "<!-- end of model -->\n"
+SIZES = (100, 1_000, 5_000, 10_000)
+TOLERANCE = 0.2
+HEARTBEAT_S = 10.0
+PROBED = 64
+"""Peers that a node probes at a time, at most on average."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A line of a result, of a mesh of so many nodes; its value times `scale` is in the formula's unit."""
+
+    result: str
+    what: str
+    nodes: int
+    scale: float = 1.0
+
+    def value(self) -> float:
+        """Return what was measured."""
+        lines = json.loads((FOLDER / f"{self.result}.json").read_text())["lines"]
+        return self.scale * next(float(line["value"]) for line in lines if line["what"] == self.what)
+
+
+@dataclass(frozen=True, slots=True)
+class Formula:
+    """A cost of a mesh of `nodes` nodes; `text` is the formula for people."""
+
+    what: str
+    unit: str
+    text: str
+    cost: Callable[[int], float]
+    evidence: tuple[Measured, ...] = ()
+
+    def deviations(self) -> dict[str, float]:
+        """Return by how much the formula differs from each measurement, as a share of that."""
+        return {f"{one.what} ({one.result})": self.cost(one.nodes) / one.value() - 1 for one in self.evidence}
+
+
+def _at(result: str, pattern: str, *sizes: int, scale: float = 1.0) -> tuple[Measured, ...]:
+    return tuple(Measured(result, pattern.format(f"{size:,}"), size, scale) for size in sizes)
+
+
+_PLANE = "control_plane"
+FORMULAS = (
+    Formula("each node", "MB", "agent: 68 + 1.75 KB for each peer", lambda n: 68 + 0.00175 * n,
+            _at("start", "agent, memory with {} peers", 254, 1_000, 5_000, 20_000)),
+    Formula("each node", "MB", "runtime: 58 + 1.15 KB for each peer", lambda n: 58 + 0.00115 * n,
+            _at("start", "runtime, memory with {} peers", 254, 1_000, 5_000, 20_000)),
+    Formula("each node", "s", "start until all peers are verified: 0.64 + 0.136 ms for each peer",
+            lambda n: 0.64 + 0.000136 * n,
+            _at("start", "start with {} peers", 254, 1_000, 5_000, 20_000, scale=0.001)),
+    Formula("each node", "ms", "an empty kernel is programmed: 25 us for each peer", lambda n: 0.025 * n,
+            _at("programming", "{} peers", 1_000, 5_000, 20_000)),
+    Formula("each node", "kbit/s", "probes: 1.3 for each peer that is probed, which are 64 at most",
+            lambda n: 1.3 * min(n - 1, PROBED),
+            (Measured("probes", "sent on the underlay", 5_000),)),
+    Formula("API server", "requests/s", "heartbeats: one write for each node in ten seconds",
+            lambda n: n / HEARTBEAT_S),
+    Formula("API server", "s", "all nodes join at once: five writes of 1.2 ms for each node",
+            lambda n: 5 * 0.0012 * n,
+            (Measured(_PLANE, "5000 nodes at once, 50 watchers: last claim published", 5_000),)),
+    Formula("API server", "% of a core", "policies: 6.7 us for each node and changed selector, ten a second",
+            lambda n: 10 * 6.7e-4 * n,
+            (Measured("watchers", "the API server, changes a second: 10", 5_000),)),
+    Formula("API server", "MB", "policies: 148 KB for each node's watch", lambda n: 0.148 * n),
+    Formula("operator", "% of a core", "heartbeats: 0.56 for 1,000 nodes", lambda n: 0.00056 * n,
+            (Measured(_PLANE, "operator at 5000 heartbeats each 10 s", 5_000),)),
+    Formula("operator", "MB", "60 + 21 KB for each node", lambda n: 60 + 0.021 * n,
+            (Measured(_PLANE, "operator's memory with 5000 nodes", 5_000),)),
+    Formula("operator", "s", "restart until it works: 1.55 ms for each node", lambda n: 0.00155 * n,
+            (Measured(_PLANE, "restart with 6000 nodes to ready", 6_000),)),
+)  # fmt: skip
+
+
+def table() -> str:
+    """Return the page's table."""
+    heads = " | ".join(f"{size:,} nodes" for size in SIZES)
+    rows = [f"| of | cost | {heads} |", f"| --- | --- |{' ---: |' * len(SIZES)}"]
+    for one in FORMULAS:
+        costs = " | ".join(_rounded(one.cost(size)) for size in SIZES)
+        rows.append(f"| {one.what} | {one.text}, {one.unit} | {costs} |")
+    return "\n".join(rows) + "\n"
+
+
+def _rounded(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def page(text: str) -> str:
+    """Return the page with the table of today."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, behind = rest.partition(END)
+    return f"{before}{BEGIN}\n{table()}\n{END}{behind}"
+
+
+def main() -> None:
+    """Write the page, or with `--check` fail when it is not as it would be written."""
+    text = PAGE.read_text()
+    if "--check" not in sys.argv:
+        PAGE.write_text(page(text))
+    elif page(text) != text:
+        raise SystemExit("docs/scale.md is out of date; run: python -m bench.model")
+
+
+if __name__ == "__main__":
+    main()
