@@ -1,7 +1,7 @@
 """The table of network policies as plans write it: elements and chains by name, without a kernel.
 
 What nft refuses is refused here: an element that is there already or is not there, a chain or set that is
-deleted while something names it, and a rule about a set that does not exist.
+deleted while something names it, and a rule about a set or a counter that does not exist.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ class PolicyKernel:
     def __init__(self) -> None:
         self.members: dict[str, dict[Key, str]] = {}
         self.chains: dict[str, list[str]] = {}
+        self._counters: set[str] = set()
 
     def carry_out(self, steps: Plan) -> None:
         """Do all of a plan, in order."""
@@ -38,6 +39,9 @@ class PolicyKernel:
     def _add_set(self, name: str, *_: str) -> None:
         self.members.setdefault(name, {})
 
+    def _add_counter(self, name: str, *_: str) -> None:
+        self._counters.add(name)
+
     def _add_chain(self, name: str, *hook: str) -> None:
         rules = self.chains.setdefault(name, [])
         if hook and not rules:
@@ -50,6 +54,8 @@ class PolicyKernel:
         named = [word[1:] for word in words if word.startswith("@")]
         assert all(one in self.members for one in named), f"{named} are not all there"
         assert "goto" not in words or words[words.index("goto") + 1] in self.chains
+        counted = {after for word, after in zip(words, words[1:], strict=False) if word == "name"}
+        assert counted <= self._counters, f"{counted} are not all there"
         self.chains[name].append(" ".join(words))
 
     def _delete_chain(self, name: str) -> None:
