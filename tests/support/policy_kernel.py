@@ -6,6 +6,8 @@ deleted while something names it, and a rule about a set or a counter that does 
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from quilt_netlink.nftsets import Element, Flush, SetChange
 from quilt_runtime.core.policyplan import Plan
 from quilt_runtime.core.policysets import Changes
@@ -54,7 +56,7 @@ class PolicyKernel:
         named = [word[1:] for word in words if word.startswith("@")]
         assert all(one in self.members for one in named), f"{named} are not all there"
         assert "goto" not in words or words[words.index("goto") + 1] in self.chains
-        counted = {after for word, after in zip(words, words[1:], strict=False) if word == "name"}
+        counted = {after for word, after in pairwise(words) if word == "name"}
         assert counted <= self._counters, f"{counted} are not all there"
         self.chains[name].append(" ".join(words))
 
