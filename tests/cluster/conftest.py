@@ -48,6 +48,7 @@ ORDER = (
     "test_policies",
     "test_trace",
     "test_sysdump",
+    "test_prometheus",
     "test_faults",
     "test_lost_api_server",
     "test_operator_placing",
