@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from quilt_crds.names import AGENT_HEALTH_PORT, PEERS_REACHABLE
+from quilt_crds.names import PEERS_REACHABLE
 from tests.support.commands import document, quiltctl
 from tests.support.mesh import Mesh, Pod, until
 from tests.support.overlay_cut import cut
 
 PROMISED = 30.0
 """Seconds from the fault to its name, and from the repair until it is forgotten."""
-METRICS = (
-    "import urllib.request as u;"
-    f"print(u.urlopen('http://127.0.0.1:{AGENT_HEALTH_PORT}/metrics').read().decode())"
-)
 
 
 def condition(mesh: Mesh, node: str) -> dict[str, Any]:
@@ -22,9 +18,7 @@ def condition(mesh: Mesh, node: str) -> dict[str, Any]:
 
 
 def failing(mesh: Mesh, node: str) -> float:
-    text = mesh.on(node, "python3", "-c", METRICS)
-    line = next(line for line in text.splitlines() if line.startswith('quilt_probes_peers{state="failing"}'))
-    return float(line.rpartition(" ")[2])
+    return mesh.metric(node, 'quilt_probes_peers{state="failing"}')
 
 
 def events(mesh: Mesh, reason: str) -> list[str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from quilt_crds.names import AGENT_HEALTH_PORT
 from quilt_devcluster import Cluster, DevclusterError, product
 
 ROOT = Path(__file__).parents[2]
@@ -137,6 +138,12 @@ class Mesh:
         """Whether an HTTP request from the node itself is answered."""
         result = self.cluster.exec(node, ["curl", "-sf", "-m", "5", "-o", "/dev/null", url], check=False)
         return result.returncode == 0
+
+    def metric(self, node: str, series: str) -> float:
+        """The value of a series, by its name and labels, at a node's agent."""
+        text = self.on(node, "curl", "-sf", "-m", "5", f"http://127.0.0.1:{AGENT_HEALTH_PORT}/metrics")
+        line = next(line for line in text.splitlines() if line.startswith(f"{series} "))
+        return float(line.rpartition(" ")[2])
 
     # -- pods ---------------------------------------------------------------------------------
     def start_pods(self, placed: dict[str, str], label: str = "traffic") -> dict[str, Pod]:

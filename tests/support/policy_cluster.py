@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from quilt_crds.names import AGENT_HEALTH_PORT, NETWORKPOLICY
+from quilt_crds.names import NETWORKPOLICY
 from quilt_devcluster import DevclusterError
 from quilt_runtime.core.policy import FAMILY, TABLE
 from tests.support.conversations import Line
@@ -86,9 +86,7 @@ def _is_clean(mesh: Mesh, node: str) -> bool:
 
 def gauge(mesh: Mesh, node: str, name: str) -> float:
     """A metric of the agent's about policies."""
-    text = mesh.on(node, "curl", "-sf", "-m", "5", f"http://127.0.0.1:{AGENT_HEALTH_PORT}/metrics")
-    line = next(line for line in text.splitlines() if line.startswith(f"quilt_policy_{name} "))
-    return float(line.rpartition(" ")[2])
+    return mesh.metric(node, f"quilt_policy_{name}")
 
 
 def table(mesh: Mesh, node: str) -> str:
