@@ -27,7 +27,7 @@ def test_two_api_servers_are_behind_the_kubernetes_service(mesh: Mesh) -> None:
         found = {address for item in slices for end in item["endpoints"] for address in end["addresses"]}
         return found == servers
 
-    until("both are endpoints", counted, timeout=30)
+    until("both are endpoints", counted, timeout=120)
 
 
 def test_every_host_filters_by_the_reverse_path_and_forwards_by_the_meshs_doing(mesh: Mesh) -> None:

@@ -92,11 +92,11 @@ def test_a_changed_underlay_mtu_reaches_device_bridge_and_new_pods(mesh: Mesh, p
     mesh.on(node, "ip", "link", "set", nic, "mtu", "1400")
     try:
         for device in ("vxlan100", "quilt0"):
-            until(f"{device} follows", lambda name=device: mtu(mesh, node, name) == 1350, timeout=30)
+            until(f"{device} follows", lambda name=device: mtu(mesh, node, name) == 1350, timeout=120)
         (pod,) = mesh.start_pods({"narrow": node}).values()
         shown = mesh.kubectl("exec", pod.name, "--", "cat", "/sys/class/net/eth0/mtu")
         assert int(shown) == 1350
         mesh.delete_pods(pod.name)
     finally:
         mesh.on(node, "ip", "link", "set", nic, "mtu", str(usual))
-    until("the MTU is as before", lambda: mtu(mesh, node, "quilt0") == usual - 50, timeout=30)
+    until("the MTU is as before", lambda: mtu(mesh, node, "quilt0") == usual - 50, timeout=120)

@@ -46,6 +46,9 @@ def test_damage_heals(mesh: Mesh, pods: dict[str, Pod], what: str) -> None:
     assert mesh.reaches(node, f"http://{other.ip}:8080/")
     until("the repair is counted", lambda: repairs(mesh, node, port) > counted, SOON)
     agent = mesh.system_pod("node", node)["metadata"]["name"]
-    since = f"--since={int(time.time() - began) + 12}s"
-    log = ("logs", "-n", NAMESPACE, agent, "-c", container, since)
-    until("the repair is logged", lambda: "drift_repaired" in mesh.kubectl(*log), timeout=10)
+
+    def logged() -> bool:
+        since = f"--since={int(time.time() - began) + 12}s"
+        return "drift_repaired" in mesh.kubectl("logs", "-n", NAMESPACE, agent, "-c", container, since)
+
+    until("the repair is logged", logged, timeout=120)

@@ -117,7 +117,7 @@ def test_a_service_of_both_families(dual: Mesh, servers: dict[str, Server]) -> N
         def answers(pod: Pod = source.pod) -> bool:
             return ask(dual, pod, hosts) == ["second"] * len(hosts)
 
-        until(f"{source.pod.name} reaches the Service over both", answers, timeout=30, every=0.5)
+        until(f"{source.pod.name} reaches the Service over both", answers, timeout=120, every=0.5)
     for node, address in itertools.product(dual.nodes(), node_addresses(dual)):
         assert dual.reaches(node, f"http://{in_url(address)}:30080/"), f"{node} to {address}"
 

@@ -38,7 +38,7 @@ def kill_container(mesh: Mesh, component: str, container: str, node: str | None 
     def again() -> bool:
         return container_pid(mesh, mesh.get("pod", name, "-n", NAMESPACE), container)[1] not in (0, pid)
 
-    until(f"{container} of {name} was started again", again, timeout=45, every=1)
+    until(f"{container} of {name} was started again", again, timeout=120, every=1)
 
 
 @dataclass

@@ -36,7 +36,7 @@ def test_the_kernel_of_each_node_holds_its_two_peers(mesh: Mesh) -> None:
             fdb = mesh.on(node, "bridge", "fdb", "show", "dev", "vxlan100")
             return (routes, fdb) if len(routes.splitlines()) == len(fdb.splitlines()) == 2 else None
 
-        routes, fdb = until(f"two routes and two FDB entries on {node}", two_peers, timeout=10)
+        routes, fdb = until(f"two routes and two FDB entries on {node}", two_peers, timeout=120)
         for peer, claim in claims.items():
             if peer != node:
                 assert claim["spec"]["cidr"] in routes
@@ -97,7 +97,7 @@ def test_the_source_address_is_kept_inside_and_masqueraded_outside(mesh: Mesh, p
     first, second = list(pods.values())[:2]
     mesh.on(second.node, "nft", "list", "table", "inet", "quilt")
     with mesh.flow([first, second], rate=50):
-        until("datagrams arrive", lambda: seen(mesh, second), timeout=30)
+        until("datagrams arrive", lambda: seen(mesh, second), timeout=120)
         assert seen(mesh, second) == [first.ip]
 
 

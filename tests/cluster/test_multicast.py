@@ -187,7 +187,7 @@ def test_members_of_a_node_that_is_down_are_purged(mesh: Mesh, talkers: dict[str
     node = third.pod.node
     process = agent(mesh, node)
     with phases(mesh, node) as seen:
-        until("the watch runs", lambda: "Up" in seen, timeout=30)
+        until("the watch runs", lambda: "Up" in seen, timeout=120)
         mesh.on(node, "kill", "-STOP", process)
         try:
             until("the node is Down", lambda: "Down" in seen, timeout=25, every=0.02)

@@ -39,7 +39,7 @@ def test_a_dead_node_is_withdrawn_and_comes_back_with_its_subnet(
     subnet, host = claim["spec"]["cidr"], claim["mesh"]["hostIP"]
     assert all(entries_of(mesh, node, subnet, host) for node in pods)
     with phases(mesh, victim) as seen:
-        until("the watch runs", lambda: "Up" in seen, timeout=30)
+        until("the watch runs", lambda: "Up" in seen, timeout=120)
         mesh.cluster.kill_node(victim)
         last = max(renewals(mesh, victim))
         with operators_logged(mesh):
@@ -59,7 +59,7 @@ def returned(mesh: Mesh, pods: dict[str, Pod], victim: str, subnet: str) -> None
             subnet in mesh.on(node, "ip", "route", "show", "dev", "vxlan100") for node in pods
         )
 
-    until("the node is back", reachable, timeout=45, every=0.2)
+    until("the node is back", reachable, timeout=120, every=0.2)
     assert mesh.subnets()[victim]["spec"]["cidr"] == subnet
     again = mesh.start_pods({"again": victim})["again"]
     for pod in pods.values():
@@ -80,7 +80,7 @@ def test_a_removed_node_frees_its_subnet_after_the_grace_period(
         found: dict[str, Any] = mesh.get("quiltsubnet", name)
         return str(found["mesh"]["phase"])
 
-    until("the claim is Releasing", lambda: phase() == "Releasing", timeout=30)
+    until("the claim is Releasing", lambda: phase() == "Releasing", timeout=120)
     for node in pods:
         until(
             f"{node} forgets",
@@ -91,7 +91,7 @@ def test_a_removed_node_frees_its_subnet_after_the_grace_period(
     def gone() -> bool:
         return mesh.kubectl("get", "quiltsubnet", name, "--ignore-not-found") == ""
 
-    until("the claim is gone after the grace period", gone, timeout=40, every=0.5)
+    until("the claim is gone after the grace period", gone, timeout=120, every=0.5)
     added = mesh.cluster.add_node()
     until("the new node is Up", lambda: all_up(mesh), timeout=120, every=0.5)
     assert mesh.subnets()[added]["spec"]["cidr"] == subnet

@@ -57,7 +57,7 @@ def test_three_nodes_with_subnets_of_this_length_are_up_and_pods_reach_each_othe
             until(
                 f"{pod.name} reaches {other.name}",
                 lambda source=pod, target=other: bare.http(source, target.ip) == target.name,
-                timeout=30,
+                timeout=120,
             )
     bare.delete_pods(*pods)
     remove(bare)

@@ -76,7 +76,7 @@ def service(mesh: Mesh, name: str, kind: str = "ClusterIP", **selector: str) -> 
 
 def answers(mesh: Mesh, pod: Pod, address: str, names: set[str]) -> None:
     """The Service answers; a new one needs kube-proxy for a moment."""
-    until(f"{pod.name} reaches {address}", lambda: mesh.http(pod, address) in names, timeout=30, every=0.3)
+    until(f"{pod.name} reaches {address}", lambda: mesh.http(pod, address) in names, timeout=120, every=0.3)
 
 
 def received(mesh: Mesh, pod: Pod) -> dict[str, list[int]]:
@@ -111,7 +111,7 @@ def test_pods_reach_each_other_with_packets_of_the_full_mtu(
             def arrived(source: Pod = source, pod: Pod = pod, marker: int = marker) -> bool:
                 return marker in received(mesh, pod).get(source.ip, [])
 
-            until(f"a full datagram of {source.name} reaches {pod.name}", arrived, timeout=30)
+            until(f"a full datagram of {source.name} reaches {pod.name}", arrived, timeout=120)
 
 
 @contextmanager
@@ -145,7 +145,7 @@ def test_every_node_reaches_every_pod_under_strict_reverse_path_checks(
     try:
         with sysctls(mesh, pods, dict.fromkeys(STRICT, "1")):
             for node, url in itertools.product(pods, urls):
-                until(f"{node} reaches {url}", lambda n=node, u=url: mesh.reaches(n, u), timeout=30)  # type: ignore[misc]
+                until(f"{node} reaches {url}", lambda n=node, u=url: mesh.reaches(n, u), timeout=120)  # type: ignore[misc]
     finally:
         mesh.kubectl("delete", "service", "matrix-node-port")
         mesh.delete_pods("matrix-host-port")
@@ -179,7 +179,7 @@ def test_pods_cannot_inject_overlay_packets(mesh: Mesh, pods: dict[str, Pod], be
     mesh.kubectl("exec", beside.name, "--", "python3", "-c", FORGE, host, mac, forged, second.ip)
     # The same from the node itself, which is a peer, arrives: so the packet is one that would have done it.
     mesh.on(first.node, "python3", "-c", FORGE, host, mac, genuine, second.ip)
-    until("the node's own arrives", lambda: genuine in received(mesh, second), timeout=30)
+    until("the node's own arrives", lambda: genuine in received(mesh, second), timeout=120)
     assert forged not in received(mesh, second)
 
 
@@ -210,7 +210,7 @@ def test_addresses_are_kept_inside_and_masqueraded_outside(
     first, second = list(pods.values())[:2]
     for target in (beside, second):
         with mesh.flow([first, target], rate=50):
-            until("datagrams arrive", lambda t=target: received(mesh, t), timeout=30)  # type: ignore[misc]
+            until("datagrams arrive", lambda t=target: received(mesh, t), timeout=120)  # type: ignore[misc]
             assert set(received(mesh, target)) == {first.ip}, "pods see each other's own address"
 
 

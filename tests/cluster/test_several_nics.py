@@ -53,7 +53,7 @@ def test_the_mesh_uses_the_chosen_nics_and_then_the_first_ones_again(wired: Mesh
     first = {node: wired.cluster.node_ip(node) for node in nodes}
     until("the nodes are back on their InternalIP", lambda: hosts(wired) == first, timeout=60)
     rolled_out(wired)
-    until("pods reach each other", lambda: wired.http(source, target.ip) == target.name, timeout=30)
+    until("pods reach each other", lambda: wired.http(source, target.ip) == target.name, timeout=120)
     assert {node: wired.system_pod("node", node)["metadata"]["uid"] for node in nodes} == agents
 
 

@@ -23,4 +23,4 @@ def test_it_can_be_installed_again(mesh: Mesh) -> None:
     install(mesh)
     names = {f"back-{node}": node for node in mesh.nodes()[:2]}
     first, second = mesh.start_pods(names).values()
-    until("the pods reach each other", lambda: mesh.http(first, second.ip) == second.name, timeout=30)
+    until("the pods reach each other", lambda: mesh.http(first, second.ip) == second.name, timeout=120)

@@ -143,7 +143,7 @@ def test_a_roll_back_loses_no_packet(aged: Mesh, pods: list[Pod], before: Earlie
 
 def left_clean(mesh: Mesh, node: str) -> None:
     """No interface of a deleted pod stays; a Pod of no grace period is deleted before its network."""
-    until(f"{node} has no other", lambda: interfaces(mesh, node) == own_pods(mesh, node), timeout=30)
+    until(f"{node} has no other", lambda: interfaces(mesh, node) == own_pods(mesh, node), timeout=120)
 
 
 def interfaces(mesh: Mesh, node: str) -> int:

@@ -1,7 +1,7 @@
 """Our way to nftables: every change is one transaction, reads are the program nft's own canonical text.
 
-The kernel's notification of a change names who made it, by the port of its socket: nft's is its process id.
-So our own changes can be distinguished from others' (`made_here`).
+The kernel's notification of a change names who made it, by the port of its socket: the program's is its
+process id. So our own changes can be distinguished from others' (`made_here`).
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ from typing import Any
 
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.nftables import TABLE
+from quilt_runtime.kernel import libnftables
 
 TIMEOUT = 10.0  # seconds; a transaction of 5,000 elements needs 30 ms
 SLOWEST = 100_000
 """Characters a second, on a busy machine: 10,000 policies that hold for one pod are more than a million."""
+SHORT = 65_536
+"""Characters of a transaction that is not left to the program, whose memory ends with it."""
 RECENT_S = 5.0  # how long a port counts as our own: others get it again some day
 _recent: dict[int, float] = {}
 
@@ -34,6 +37,19 @@ def apply(*transactions: str, table: str = TABLE) -> None:
         done = _run(["-f", "-"], transaction)
         if done.returncode != 0:
             raise NftError(f"nft refused the table {table}: {done.stderr.strip()[:500]}")
+
+
+def apply_at_once(transaction: str, table: str) -> None:
+    """Commit one of many short transactions without starting the program; raises NftError.
+
+    What the library refuses the program is asked for, as it shows the line.
+    """
+    try:
+        done = len(transaction) <= SHORT and libnftables.commit(transaction, remember)
+    except OSError as error:
+        raise NftError(f"libnftables cannot be used: {error}") from error
+    if not done:
+        apply(transaction, table=table)
 
 
 def accepts(transaction: str) -> bool:

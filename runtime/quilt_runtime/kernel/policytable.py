@@ -1,5 +1,5 @@
-"""The table `inet quilt-policy` in the kernel: chains by nft, which is never asked about elements; these by
-netlink.
+"""The table `inet quilt-policy` in the kernel: chains by libnftables, which is never asked about elements;
+these by netlink.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class PolicyTable:
     def run(self, transaction: str) -> None:
         """Carry out a transaction of nft's."""
         if transaction:
-            nft.apply(transaction, table=TABLE)
+            nft.apply_at_once(transaction, TABLE)
 
     def change(self, changes: Changes) -> None:
         """Carry out changes of elements as one transaction.

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.namespaces import Namespace
+from tests.support.runtime_node import eventually
 
 SCENE = """
 link add br0 type bridge
@@ -22,6 +23,8 @@ link set v0 up
 link set v1 up
 link set vx0 up
 address add 10.1.0.1/24 dev br0
+"""
+ROUTES = """
 nexthop add id 5 via 10.1.0.2 dev br0
 nexthop add id 6 via 10.1.0.3 dev br0
 nexthop add id 7 group 5/6,3
@@ -52,6 +55,9 @@ table bridge quilt {
 @pytest.fixture
 def dumped(netns: Namespace, tmp_path: Path) -> dict[str, Any]:
     netns.run("ip", "-batch", "-", stdin=SCENE)
+    # Carrier comes a moment after `up`; a device without it takes no next hop.
+    eventually(lambda: "LOWER_UP" in netns.run("ip", "link", "show", "br0"), "br0 has its carrier")
+    netns.run("ip", "-batch", "-", stdin=ROUTES)
     netns.run(*FDB)
     netns.run(*GROUP)
     netns.run("nft", "-f", "-", stdin=RULES)
