@@ -38,8 +38,8 @@ def _library() -> CDLL:
 def commit(transaction: str, remember: Callable[[int], None]) -> bool:
     """Commit a transaction in the calling thread's network namespace; false where it is refused.
 
-    `remember` gets, before that, the port by which the kernel names who made the change. A context is made
-    anew each time, so it knows nothing old of the tables. Raises OSError where the library is missing.
+    `remember` gets, before that, the port by which the kernel names who made the change. Each has a
+    context of its own, which knows nothing old of the tables. Raises OSError where the library is missing.
     """
     library = _library()
     with _one_at_a_time:

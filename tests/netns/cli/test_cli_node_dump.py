@@ -55,7 +55,7 @@ table bridge quilt {
 @pytest.fixture
 def dumped(netns: Namespace, tmp_path: Path) -> dict[str, Any]:
     netns.run("ip", "-batch", "-", stdin=SCENE)
-    # Carrier comes a moment after `up`; a device without it takes no next hop.
+    # Carrier comes a moment after `up`; without it a device accepts no next hop.
     eventually(lambda: "LOWER_UP" in netns.run("ip", "link", "show", "br0"), "br0 has its carrier")
     netns.run("ip", "-batch", "-", stdin=ROUTES)
     netns.run(*FDB)
