@@ -160,6 +160,9 @@ class Enforcement:
                     await asyncio.sleep(backoff.delay())
                 else:
                     backoff.reset()
+            if self._policies.to_list:
+                self._to_list.set()
+                await asyncio.sleep(backoff.delay())
             self._changed()
 
     def _and_changed(self, take: Callable[[T], None]) -> Callable[[T], None]:

@@ -22,8 +22,8 @@ log = structlog.get_logger()
 class PeerWatch:
     """Keeps `sets` as the API has them for needed labels; `changed` hears when more of them are followed.
 
-    A label that comes to be needed is listed by itself; then the watch continues with it from the version
-    that it had, so that nothing is missed: what comes a second time is passed over.
+    A label that comes to be needed is listed by itself; then the watch continues with it from the list's
+    version or its own, the older of both, so that nothing is missed: what comes twice is passed over.
     """
 
     def __init__(self, client: Client, sets: PeerSets, changed: Callable[[], None]) -> None:
@@ -80,8 +80,10 @@ class PeerWatch:
         if before is None:
             self._watch.version = str(version)
         elif not before.listing:
-            self._watch.version = before.version
-        self._sets.keep(needed & self._needed)
+            # What the watch brought of the new labels behind the list it has passed over.
+            self._watch.version = min(before.version, str(version), key=int)
+        # What was left and is needed again meanwhile is not known any more.
+        self._sets.keep((self._sets.labels | missing) & self._needed)
         self._sets.listed(missing, items)
 
     async def _follow(self) -> None:

@@ -15,7 +15,15 @@ from pyroute2.netlink.rtnl import ndmsg, rt_scope, rt_type
 
 from quilt_cli.kernel.plain import Names, Plain, attributes, family, flags, present
 
-_ROUTE_FLAGS = {1: "dead", 2: "pervasive", 4: "onlink", 8: "offload", 16: "linkdown", 32: "unresolved"}
+_ROUTE_FLAGS = {
+    1: "dead",
+    2: "pervasive",
+    4: "onlink",
+    8: "offload",
+    16: "linkdown",
+    32: "unresolved",
+    0x200: "cache",  # RTM_F_CLONED: what the kernel learned of one destination, as a path's MTU
+}
 _NEIGHBOR_FLAGS = {bit: name for name, bit in ndmsg.flags.items()}
 _NEIGHBOR_STATES = {bit: name.upper() for name, bit in ndmsg.states.items()}
 _FDB_STATES = {0x80: "permanent", 0x40: "static", 0x04: "stale"}

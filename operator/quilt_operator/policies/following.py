@@ -46,8 +46,8 @@ class Following:
         self._client, self._silence = client, silence
         self._writer, self._conditions = writer, conditions
         self.sets: PeerSets = writer.sets
-        self._known: list[QuiltPeers] | None = []
-        """The QuiltPeers that were listed, until all is known."""
+        self._known: dict[str, QuiltPeers] | None = {}
+        """The QuiltPeers that there are by name, until all else is known."""
         self.watches: dict[str, Entering[Any, Any]] = {}
 
     async def begin(self) -> None:
@@ -55,8 +55,8 @@ class Following:
         await self._follow(self._network_policies(), self._cluster_policies(), self._namespaces())
         await self._follow(self._endpoints(), self._pods())
         await self._follow(self._peers())
-        known, self._known = self._known or [], None
-        self._writer.resume(known)
+        known, self._known = self._known or {}, None
+        self._writer.resume(known.values())
         log.info("policies_read", **self.sets.measure(), peers=len(known))
 
     def stop(self) -> None:
@@ -168,12 +168,20 @@ class Following:
     def _peers(self) -> Entering[Any, Any]:
         def put(peers: QuiltPeers) -> None:
             if self._known is not None:
-                self._known.append(peers)
+                self._known[peers.name] = peers
             else:
                 self._writer.seen(peers)
 
-        writer = self._writer
-        return self._entering(QUILTPEERS, QuiltPeers, _name, put, writer.lost, writer.names)
+        def drop(name: str) -> None:
+            if self._known is not None:
+                self._known.pop(name, None)
+            else:
+                self._writer.lost(name)
+
+        def names() -> list[str]:
+            return list(self._known) if self._known is not None else self._writer.names()
+
+        return self._entering(QUILTPEERS, QuiltPeers, _name, put, drop, names)
 
 
 def _name(item: Any) -> str:

@@ -47,10 +47,16 @@ Event = tuple[str, UnreadPolicy]
 
 @dataclass
 class _Namespace:
+    floor: int
+    """The version of the newest event when it came to be wanted: an older list may lack changes."""
     names: set[str] = field(default_factory=set)
     version: int | None = None
     """That of its list; None while it is not listed."""
     events: list[Event] = field(default_factory=list)
+
+    def is_older(self, version: int) -> bool:
+        """Whether a list of this version says more than is known."""
+        return version >= self.floor if self.version is None else version > self.version
 
 
 @dataclass
@@ -68,6 +74,7 @@ class NamespacedPolicies:
     complete: bool = field(default=False, init=False)
     """Whether all policies were listed once."""
     _namespaces: dict[str, _Namespace] = field(default_factory=dict, init=False)
+    _newest: int = field(default=0, init=False)
 
     @property
     def to_list(self) -> list[str]:
@@ -88,7 +95,7 @@ class NamespacedPolicies:
     def want(self, namespace: str) -> None:
         """Keep the policies of a namespace from now on."""
         if namespace not in self._namespaces:
-            self._namespaces[namespace] = _Namespace()
+            self._namespaces[namespace] = _Namespace(self._newest)
             self.unlisted()
 
     def unwant(self, namespace: str) -> None:
@@ -99,11 +106,14 @@ class NamespacedPolicies:
 
     def listed(self, items: Iterable[UnreadPolicy], version: int) -> None:
         """Take in the list of all namespaces."""
-        self.complete = True
+        self.complete, self._newest = True, version
         self._take(list(self._namespaces), items, version)
 
     def listed_alone(self, namespace: str, items: Iterable[UnreadPolicy], version: int) -> None:
-        """Take in the list of one namespace; one that is older than what is known changes nothing."""
+        """Take in the list of one namespace; one that is older than what is known changes nothing.
+
+        It may be too old for a namespace that is wanted since a moment ago; then that is still to be listed.
+        """
         self._take([namespace], items, version)
 
     def _take(self, namespaces: Iterable[str], items: Iterable[UnreadPolicy], version: int) -> None:
@@ -111,7 +121,7 @@ class NamespacedPolicies:
         listed = {
             name: (held, set[str]())
             for name in namespaces
-            if (held := self._namespaces.get(name)) and (held.version is None or held.version < version)
+            if (held := self._namespaces.get(name)) and held.is_older(version)
         }
         for item in items:
             if (found := listed.get(item.metadata.namespace)) is not None:
@@ -130,6 +140,7 @@ class NamespacedPolicies:
     def changed(self, events: Sequence[Event]) -> None:
         """Take in events of the watch of all namespaces."""
         for kind, item in events:
+            self._newest = max(self._newest, item.version)
             held = self._namespaces.get(item.metadata.namespace)
             if held is None:
                 continue

@@ -90,6 +90,19 @@ def test_a_sound_pair_is_sound(world: World) -> None:
     assert traced(nodes, probing=False).exit_code == 0
 
 
+def test_what_the_kernel_learned_of_a_path_is_no_other_route(world: World) -> None:
+    """It keeps for ten minutes that a larger packet did not fit, and lists it among the routes."""
+    _, nodes = world
+    host = nodes[0].host
+    host.run("ip", "link", "set", "eth0", "mtu", "1400")
+    host.run("sh", "-c", "ping -q -c 2 -i 0.2 -W 1 -M do -s 1400 10.42.2.0 || true")
+    host.run("ip", "link", "set", "eth0", "mtu", "1500")
+    learned = [route["dst"] for route in nodes[0].dump()["routes"] if "cache" in route.get("flags", ())]
+    assert learned == ["10.42.2.0/32"]
+    found = traced(nodes, probing=False)
+    assert found.sound, found.broken
+
+
 def drop_on(switch: Namespace, condition: str) -> None:
     """Drop in the underlay what the first node sends."""
     for line in (

@@ -13,7 +13,7 @@ from quilt_crds.wire_policy import QuiltPeers
 from quilt_pods.places import NodePlaces
 from quilt_pods.sources.peers import PeerSet, PeerSets
 from quilt_pods.sources.pods import LocalPods
-from quilt_pods.sources.policies import NamespacedPolicies
+from quilt_pods.sources.policies import NamespacedPolicies, PolicyMeta, UnreadPolicy
 from quilt_policy.objects import Pod
 from quilt_policy.places import Place
 from quilt_policy.program import PodName
@@ -189,3 +189,24 @@ def test_a_terminating_pod_is_held_to_its_policies_calico_4518_azure_1095_aks_25
     local.connected = set()
     local.pods.look()
     assert not local.held
+
+
+def unread(namespace: str, policy: str, version: int) -> UnreadPolicy:
+    return UnreadPolicy(PolicyMeta(policy, namespace, str(version)))
+
+
+def test_a_list_from_before_a_namespace_is_wanted_again_is_too_old() -> None:
+    """What the watch brought meanwhile was passed over."""
+    known: set[str] = set()
+    policies = NamespacedPolicies(
+        lambda one: known.add(one.name), lambda _, name: known.discard(name), lambda _: None, lambda: None
+    )
+    policies.listed([], 5)
+    policies.want("shop")
+    policies.unwant("shop")
+    policies.changed([("ADDED", unread("shop", "closed", 7))])
+    policies.want("shop")
+    policies.listed_alone("shop", [], 6)
+    assert (policies.has("shop"), policies.to_list) == (False, ["shop"])
+    policies.listed_alone("shop", [unread("shop", "closed", 7)], 7)
+    assert (policies.has("shop"), known) == (True, {"closed"})

@@ -53,7 +53,7 @@ class Kernel:
 
     def route(self, address: Address) -> Plain | None:
         """The route that the table main, or this host's own, has for an address."""
-        held = [route for route in self.all("routes") if route.get("table") in (_MAIN, _LOCAL)]
+        held = [route for route in self._routes() if route.get("table") in (_MAIN, _LOCAL)]
         fitting = [route for route in held if _holds(route, address)]
         order = lambda route: (  # noqa: E731  # a key of two numbers
             route.get("table") != _LOCAL,
@@ -64,7 +64,11 @@ class Kernel:
 
     def route_to(self, prefix: str) -> list[Plain]:
         """The routes of exactly this destination in the table main."""
-        return [r for r in self.all("routes") if r.get("table") == _MAIN and r.get("dst") == prefix]
+        return [r for r in self._routes() if r.get("table") == _MAIN and r.get("dst") == prefix]
+
+    def _routes(self) -> list[Plain]:
+        """The routes without what the kernel learned of single destinations: that leads the same way."""
+        return [route for route in self.all("routes") if "cache" not in (route.get("flags") or ())]
 
     def nexthop(self, number: int | None) -> Plain | None:
         """The nexthop object of an id."""
