@@ -2,7 +2,8 @@
 
 Kernel entries are deleted and modified, links flap, agents and runtimes are killed, the API server stops, and
 claims appear that no kernel can follow. Afterwards the kernels must be as before the first fault, what is
-foreign untouched, pods in reach of each other, and processes no larger than they were.
+foreign untouched, pods in reach of each other, and processes no larger than they were. And while no process
+is killed, so that every fault is repaired at once, no probe has called a path failed.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ CTR = str(binaries.program("ctr"))
 KILLING = 0.6
 # What a process may have more at the end than in the middle.
 MORE_DESCRIPTORS, MORE_THREADS, MORE_MB = 4, 2, 4.0
+ALARM = "PathFailing"
 
 # {n}: a random other node's subnet number, {m}: the next one's, {mac} its VTEP's MAC, {id} its nexthop's id.
 KERNEL = (
@@ -216,6 +218,12 @@ def foreign(mesh: Mesh) -> Iterator[Callable[[], dict[str, str]]]:
             mesh.on(node, "sh", "-c", FOREIGN_GONE)
 
 
+def alarms(mesh: Mesh) -> dict[str, str]:
+    """What probes said of failing paths, by the names of the Events."""
+    found = mesh.get("events.events.k8s.io", "-n", "default")["items"]
+    return {event["metadata"]["name"]: event["note"] for event in found if event["reason"] == ALARM}
+
+
 def all_reach(mesh: Mesh, pods: list[Pod]) -> bool:
     """Whether every pod answers every other."""
     return all(mesh.http(a, b.ip) for a in pods for b in pods if a is not b)
@@ -231,14 +239,18 @@ def soak(mesh: Mesh, minutes: float, seed: int) -> dict[str, int]:
         light: list[Callable[[], str]] = [made.kernel, made.kernel, made.kernel, made.flap, made.claims]
         made.run(minutes * 60 * KILLING, [*light, made.kill, made.api])
         made.settled(before)
-        middle = made.processes()
+        middle, alarmed = made.processes(), alarms(mesh)
         made.run(minutes * 60 * (1 - KILLING), light)
         made.settled(before)
-        end = made.processes()
+        end, wrong = made.processes(), [note for name, note in alarms(mesh).items() if name not in alarmed]
         assert shown() == strangers, "an entry of another program was touched"
     until("all pods reach each other", lambda: all_reach(mesh, pods), timeout=30)
     grown = {name: (middle[name], now) for name, now in end.items() if now.outgrown(middle[name])}
     assert not grown, f"grown: {grown}"
+    click.echo(f"alarms of paths: {len(alarmed)} while processes were killed, {len(wrong)} afterwards")
+    for note in (*alarmed.values(), *wrong):
+        click.echo(f"  {note}")
+    assert not wrong, "a path was called failed while every fault was repaired at once"
     for name, now in sorted(end.items()):
         click.echo(f"{name}: {middle[name].megabytes:.1f} -> {now.megabytes:.1f} MB, {now.descriptors} files")
     mesh.delete_pods(*(pod.name for pod in pods))

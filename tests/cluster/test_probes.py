@@ -44,7 +44,7 @@ def test_udp_4789_dropped_one_way_is_named_with_its_direction(mesh: Mesh, pods: 
         )
         assert condition(mesh, one)["status"] == "False"
         assert failing(mesh, one) == 1
-        until("an Event names it", lambda: any(direction in note for note in events(mesh, "PathFailing")), 5)
+        until("an Event names it", lambda: any(direction in note for note in events(mesh, "PathFailing")), 60)
         assert direction in quiltctl(mesh, "status").stdout
         shown = document(quiltctl(mesh, "latency", "-o", "json"))
         bad = [(path["from"], path["to"]) for path in shown["paths"] if path["state"] == "failing"]
