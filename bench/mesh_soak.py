@@ -219,7 +219,7 @@ def foreign(mesh: Mesh) -> Iterator[Callable[[], dict[str, str]]]:
 
 
 def alarms(mesh: Mesh) -> dict[str, str]:
-    """What probes said of failing paths, by the names of the Events."""
+    """What probes reported of failing paths, by the names of the Events."""
     found = mesh.get("events.events.k8s.io", "-n", "default")["items"]
     return {event["metadata"]["name"]: event["note"] for event in found if event["reason"] == ALARM}
 

@@ -1,4 +1,4 @@
-"""Thousands of watches of QuiltPeers as agents have them: each a TLS connection, with labels of its own.
+"""Thousands of watches as agents have them: each a TLS connection of its own.
 
 What comes is read in a thread as it comes, by one loop for all, and counted; a delivery is timed from the
 moment at which somebody noted that the object is written.
@@ -6,7 +6,6 @@ moment at which somebody noted that the object is written.
 
 from __future__ import annotations
 
-import random
 import re
 import resource
 import selectors
@@ -21,30 +20,31 @@ from typing import Self
 from bench.controlplane import ControlPlane
 from bench.node import Node, in_namespace
 from bench.objects import ANYTHING
-from quilt_crds.names import QUILTPEERS, SELECTOR_LABEL
 from quilt_kube.access import make_tls
 
-EACH = 60
-"""Labels that one watch selects."""
-_CHANGED = re.compile(rb'"type":"MODIFIED".*?"name":"(\w+)-0"')
+_CHANGED = re.compile(rb'"type":"MODIFIED".*?"name":"([\w.-]+)"')
 _DESCRIPTORS = 1000  # besides a socket for each
 
 
 class Watchers:
-    """So many watches, from entering on, of the objects with these hashes."""
+    """Watches of a collection from entering on, one with each of these queries."""
 
-    def __init__(self, control: ControlPlane, node: Node, count: int, hashes: Sequence[str]) -> None:
+    def __init__(self, control: ControlPlane, node: Node, collection: str, queries: Sequence[str]) -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count + _DESCRIPTORS), hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, len(queries) + _DESCRIPTORS), hard))
         self._control, self._node, self._token = control, node, control.token(ANYTHING)
-        self._count, self._hashes, self._since = count, hashes, ""
+        self._collection, self._queries, self._since = collection, queries, ""
         self._selector = selectors.DefaultSelector()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._read, daemon=True)
         self.written: dict[bytes, float] = {}
-        """When each object was last written, by its hash (perf_counter)."""
+        """When each object was last written, by its name (perf_counter)."""
         self.delays: list[float] = []
         """Milliseconds from each of these to each delivery since it was emptied."""
+        self.last: dict[bytes, float] = {}
+        """Milliseconds to the last of an object's deliveries."""
+        self.received = 0
+        """Bytes of all that came, without TLS."""
 
     @property
     def open(self) -> int:
@@ -53,13 +53,12 @@ class Watchers:
 
     def __enter__(self) -> Self:
         tls = make_tls(self._control.authority)
-        chance = random.Random(1)
-        newest = self._control.admin.get(f"{QUILTPEERS.path()}?limit=1").ok()
+        newest = self._control.admin.get(f"{self._collection}?limit=1").ok()
         self._since = newest["metadata"]["resourceVersion"]
-        sockets = in_namespace(self._node.netns, lambda: [self._dial() for _ in range(self._count)])
-        for plain in sockets:
+        sockets = in_namespace(self._node.netns, lambda: [self._dial() for _ in self._queries])
+        for plain, query in zip(sockets, self._queries, strict=True):
             stream = tls.wrap_socket(plain, server_hostname=self._control.address)
-            stream.sendall(self._request(chance.sample(self._hashes, min(EACH, len(self._hashes)))))
+            stream.sendall(self._request(query))
             stream.setblocking(False)
             self._selector.register(stream, selectors.EVENT_READ)
         self._thread.start()
@@ -78,10 +77,9 @@ class Watchers:
     def _dial(self) -> socket.socket:
         return socket.create_connection((self._control.address, self._control.port), 30)
 
-    def _request(self, hashes: Sequence[str]) -> bytes:
-        selector = f"{SELECTOR_LABEL}%20in%20({','.join(hashes)})".replace("/", "%2F")
+    def _request(self, query: str) -> bytes:
         head = [
-            f"GET {QUILTPEERS.path()}?watch=true&allowWatchBookmarks=true&labelSelector={selector}"
+            f"GET {self._collection}?watch=true&allowWatchBookmarks=true&{query}"
             f"&resourceVersion={self._since} HTTP/1.0",
             f"Host: {self._control.address}",
             f"Authorization: Bearer {self._token}",
@@ -98,8 +96,10 @@ class Watchers:
         try:
             while data := stream.recv(1 << 16):
                 now = time.perf_counter()
+                self.received += len(data)
                 for name in _CHANGED.findall(data):
-                    self.delays.append((now - self.written.get(name, now)) * 1e3)
+                    self.last[name] = (now - self.written.get(name, now)) * 1e3
+                    self.delays.append(self.last[name])
         except (ssl.SSLWantReadError, BlockingIOError):
             return
         # The API server ended it: nobody is there to see the next change.

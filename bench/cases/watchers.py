@@ -11,9 +11,11 @@ stopped meanwhile.
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from msgspec import to_builtins
 
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from bench.bench import Bench
 
 TITLE = "5,000 agents that watch QuiltPeers"
-MANY, OBJECTS = 5000, 7500
+MANY, OBJECTS, EACH = 5000, 7500, 60
 PACES = (1, 10, 50)
 """Changes a second; at most 50 is what operators write."""
 STATED = 10
@@ -53,12 +55,13 @@ def measure(bench: Bench) -> Result:
         asyncio.run(control.requests(("POST", path, _document(name, 0)) for name in hashes))
         try:
             writing = Writing(control, node, hashes, seconds)
-            with Watchers(control, node, 1, hashes) as one:
+            queries = _queries(hashes)
+            with Watchers(control, node, path, queries[:1]) as one:
                 bench.say("one watch")
                 alone, _ = writing.at_all_paces(one)
                 before = resident(control.api_server)
             bench.say(f"{MANY} watches")
-            with Watchers(control, node, MANY, hashes) as many:
+            with Watchers(control, node, path, queries) as many:
                 time.sleep(SETTLES)
                 shares, delays = writing.at_all_paces(many)
                 held = resident(control.api_server) - before
@@ -97,10 +100,17 @@ class Writing:
             for turn in range(int(pace * self._seconds)):
                 time.sleep(max(0.0, begun + turn / pace - time.perf_counter()))
                 self._number += 1
-                name = self._hashes[self._number % OBJECTS]
-                body = {"spec": _document(name, self._number)["spec"]}
+                own = self._hashes[self._number % OBJECTS]
+                body, name = {"spec": _document(own, self._number)["spec"]}, peers_name(own, 0)
                 watchers.written[name.encode()] = time.perf_counter()
-                sender.timed("PATCH", QUILTPEERS.path(peers_name(name, 0)), body, time.perf_counter)
+                sender.timed("PATCH", QUILTPEERS.path(name), body, time.perf_counter)
+
+
+def _queries(hashes: list[str]) -> list[str]:
+    """The labels of each watch, as agents select them."""
+    chance = random.Random(1)
+    labels = (",".join(chance.sample(hashes, EACH)) for _ in range(MANY))
+    return [f"labelSelector={quote(SELECTOR_LABEL, safe='')}%20in%20({some})" for some in labels]
 
 
 def _document(name: str, first: int) -> dict[str, Any]:
