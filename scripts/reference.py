@@ -29,6 +29,7 @@ PROCESSES = {
     "probes": "`quilt-agent`",
     "runtime": "`quilt-runtime`",
     "kube": "all",
+    "kube/quilt_events": "`quilt-agent`",
     "netlink": "agent and runtime",
 }
 LEVELS = {"ok", "unknown", "warn", "fail"}
@@ -55,6 +56,10 @@ cluster-scoped objects: `kubectl get events -n default --field-selector involved
 Repetitions within ten minutes are one Event with a count. A condition that becomes bad news, or bad news for
 another reason, makes an Event whose reason is the condition's; the QuiltNetwork's conditions, `Ready` apart,
 make one as well when they become good again.
+
+An agent writes Events about its own QuiltNode: at most one of a kind of trouble in ten minutes and five of a
+reason, and the next one counts what came meanwhile, as in `route (x250)`. Of an outage that many nodes see
+the first writes it; in a mesh of more than 64 nodes so many names are all that they have for anything else.
 """
 METRICS_HEAD = """
 ## Metrics
@@ -98,8 +103,8 @@ def _reasons(call: Call) -> Iterator[tuple[str, str]]:
 
 
 def events() -> Iterator[tuple[str, ...]]:
-    """Reason and message of the Events that are no condition's."""
-    for call in calls("operator", "probes"):
+    """Reason and message of the Events that are no condition's: the operator's, and those of nodes."""
+    for call in calls("operator"):
         if call.name in {"note", "_tell"} and len(call.node.args) == 4:
             for reason in call.text(2):
                 # A phase is filled in: each of them is a reason.
@@ -107,6 +112,9 @@ def events() -> Iterator[tuple[str, ...]]:
                 for one in [f"Phase{constants()[phase]}" for phase in phases] or [reason]:
                     if one != ELSEWHERE:
                         yield one, call.text(3)[0]
+    for call in calls("nodeagent", "probes"):
+        if call.name == "Topic":
+            yield call.text(0)[0], f"{call.text(1)[0]}: {ELSEWHERE}."
 
 
 def findings() -> list[tuple[str, ...]]:
@@ -160,7 +168,8 @@ def log_events() -> list[tuple[str, ...]]:
             for name in call.text(0):
                 levels, processes, fields = found.setdefault(name, (set(), set(), set()))
                 levels.add({"exception": "error"}.get(call.name, call.name))
-                processes.add(PROCESSES[call.path.relative_to(ROOT).parts[0]])
+                folder, package, *_ = call.path.relative_to(ROOT).parts
+                processes.add(PROCESSES.get(f"{folder}/{package}", PROCESSES[folder]))
                 named = {item.arg for item in call.node.keywords} - {None, "exc_info"}
                 fields |= {f"`{name}`" for name in named}
     return [(f"`{name}`", *(", ".join(sorted(part)) for part in found[name])) for name in sorted(found)]

@@ -18,6 +18,7 @@ import structlog
 from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET, Resource
 from quilt_crds.wire import QuiltNode, QuiltSubnet
 from quilt_crds.wire_network import QuiltNetwork
+from quilt_events.writer import Events
 from quilt_kube.aio import Client, follow
 from quilt_kube.listwatch import ListWatch
 from quilt_netlink import Address, KernelLike, Link, Monitor, MonitorLike, NetlinkError, Route
@@ -38,6 +39,7 @@ from quilt_nodeagent.health import HealthServer
 from quilt_nodeagent.kernel.device import DeviceKeeper
 from quilt_nodeagent.kernel.hostcare import HostCare
 from quilt_nodeagent.metrics import Metrics
+from quilt_nodeagent.news import Repairs
 from quilt_nodeagent.noderoutes import NodeRoutes
 from quilt_nodeagent.reconcile import Reconciler
 from quilt_nodeagent.report import Report
@@ -70,12 +72,14 @@ class Agent:
         self.metrics = Metrics()
         self.table = PeerTable(config.node_name, Network().vxlan.device, Network().overlay)
         self.view = View(kernel, self.table, config.node_name, config.network, config.host_ip)
+        self.events = Events(client, config.node_name, lambda: len(self.table))
+        self.repairs = Repairs(self.metrics, self.events.tell)
         self._make_hands(kernel)
         self.drift = DriftWatch(
             self.table,
             self.dataplane,
             self.reconciler,
-            self.metrics,
+            self.repairs,
             underlay=self._underlay_event,
             unheard=self._unheard,
             open_monitor=open_monitor,
@@ -120,6 +124,7 @@ class Agent:
             self.dataplane,
             DeviceKeeper(kernel, config.proc_sys_net),
             self.metrics,
+            self.repairs,
             target=self.view.target,
             care=lambda device: self.host.look(device, len(self.table), self.table.direct),
             settled=self._settled,
@@ -165,6 +170,7 @@ class Agent:
                     self.reconciler,
                     self.status,
                     self.report,
+                    self.events,
                 ):
                     group.create_task(service.run())
                 for feature in self.features:

@@ -32,7 +32,7 @@ from quilt_netlink import (
 from quilt_nodeagent.core.overlay import LOWEST_PREFERENCE, Hop, Mark, owns_mac, owns_route
 from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.dataplane import Dataplane
-from quilt_nodeagent.metrics import Metrics
+from quilt_nodeagent.news import Repairs
 from quilt_nodeagent.reconcile import Reconciler
 
 log = structlog.get_logger()
@@ -48,7 +48,7 @@ class DriftWatch:
     table: PeerTable
     dataplane: Dataplane
     reconciler: Reconciler
-    metrics: Metrics
+    repairs: Repairs
     _: KW_ONLY
     underlay: Callable[[Link | Address | Route, bool], None]
     unheard: Callable[[], None]
@@ -144,4 +144,4 @@ class DriftWatch:
             if hop in self._gone and routes.held(prefix) == hop:
                 routes.observe(prefix, None)
                 marks.add(("route", prefix))
-                self.metrics.drift_repairs.labels("nexthop").inc()
+                self.repairs.count("nexthop")

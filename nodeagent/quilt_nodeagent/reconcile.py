@@ -26,6 +26,7 @@ from quilt_nodeagent.core.plan import Plan, make_plan
 from quilt_nodeagent.dataplane import Dataplane
 from quilt_nodeagent.kernel.device import DeviceError, DeviceKeeper
 from quilt_nodeagent.metrics import Metrics
+from quilt_nodeagent.news import Repairs
 
 log = structlog.get_logger()
 
@@ -50,6 +51,7 @@ class Reconciler:
     dataplane: Dataplane
     keeper: DeviceKeeper
     metrics: Metrics
+    repairs: Repairs
     _: KW_ONLY
     target: Callable[[], Target]
     care: Callable[[str], None]
@@ -168,7 +170,7 @@ class Reconciler:
         cared = self.keeper.ensure(target.device, target.addresses)
         if cared.repaired and target == self._held_target:
             for kind in cared.repaired:
-                self.metrics.drift_repairs.labels(kind).inc()
+                self.repairs.count(kind)
             log.info("drift_repaired", kinds=cared.repaired, device=target.device.name)
         self.dataplane.index, self.dataplane.device = cared.index, target.device.name
         self.dataplane.overlay = self.table.way.overlay
@@ -227,7 +229,7 @@ class Reconciler:
         """Count what was repaired although no claim asked for it; what is `left` by errors is a problem."""
         counts = count(plan.marks() - expected - left)
         for kind, number in counts.items():
-            self.metrics.drift_repairs.labels(kind).inc(number)
+            self.repairs.count(kind, number)
         if counts:
             log.info("drift_repaired", **{str(kind): number for kind, number in counts.items()})
 

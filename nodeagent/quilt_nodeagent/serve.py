@@ -111,6 +111,7 @@ def probes_feature(agent: Agent, node: str, client: Client) -> Feature:
         agent.metrics.registry,
         interval=lambda: agent.network.heartbeat_interval,
         reported=agent.report_soon,
+        tell=agent.events.tell,
     )
     return Feature(
         probes.run,

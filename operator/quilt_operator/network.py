@@ -32,11 +32,12 @@ from quilt_crds.names import (
 )
 from quilt_crds.quiltnetwork import QuiltNetworkSpec
 from quilt_crds.wire_network import QuiltNetworkStatus
+from quilt_events.document import NORMAL, WARNING, About
 from quilt_kube.listwatch import convert
 from quilt_kube.request import ApiError
 from quilt_operator import metrics
 from quilt_operator.api.client import Client
-from quilt_operator.api.events import NORMAL, WARNING, About, EventRecorder
+from quilt_operator.api.events import EventRecorder
 from quilt_operator.core import network_status
 from quilt_operator.core.chart import covers, differences, merged
 from quilt_operator.core.claims import Book

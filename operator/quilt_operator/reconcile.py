@@ -27,9 +27,10 @@ from quilt_crds.names import (
     vtep_mac,
 )
 from quilt_crds.wire import Mesh, Node, QuiltNode, QuiltNodeStatus, QuiltSubnet
+from quilt_events.document import NORMAL, WARNING, About
 from quilt_kube.request import ApiError
 from quilt_operator.api.client import Client
-from quilt_operator.api.events import NORMAL, WARNING, About, EventRecorder
+from quilt_operator.api.events import EventRecorder
 from quilt_operator.claiming import Claimer
 from quilt_operator.confirm import Confirm
 from quilt_operator.core import desired, status

@@ -17,6 +17,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from quilt_crds.wire import Condition
+from quilt_events.news import News
 from quilt_kube.aio import Client, wait
 from quilt_kube.backoff import Backoff
 from quilt_probes.core.book import TICK, Book, Fault
@@ -24,7 +25,6 @@ from quilt_probes.core.mesh import Peer, addresses
 from quilt_probes.core.share import EPOCH
 from quilt_probes.core.view import NodeView, view
 from quilt_probes.core.words import Outage, condition, off, starting
-from quilt_probes.events import Events
 from quilt_probes.metrics import ProbesMetrics
 from quilt_probes.proofs import Proofs
 from quilt_probes.udp import MakeSocket, Udp, udp_socket
@@ -52,7 +52,8 @@ class Wanted:
 class Probes:
     """The probes of the node `own`; `wanted()` is asked after each `changed()`, None: not known yet.
 
-    `interval()` is the heartbeat's in seconds; `reported()` is called when the condition may be another one.
+    `interval()` is the heartbeat's in seconds; `reported()` is called when the condition may be another one,
+    `tell` with what an Event is to say.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Probes:
         *,
         interval: Callable[[], float] = lambda: 10.0,
         reported: Callable[[], None] = lambda: None,
+        tell: Callable[[News], None] = lambda _news: None,
         make_socket: MakeSocket = udp_socket,
         chance: Random | None = None,
     ) -> None:
@@ -75,7 +77,7 @@ class Probes:
         self._chance = chance or SystemRandom()
         self.metrics = ProbesMetrics(registry, lambda: self.book)
         self._proofs = Proofs(client, interval, self._silent, self._proved)
-        self._events = Events(client, own)
+        self._tell = tell
         self._outage = Outage()
         self._wake = asyncio.Event()
         self._dirty = True
@@ -87,7 +89,6 @@ class Probes:
         self._since = 0.0
         self._backoff = Backoff(1.0, 30.0)
         self._faults: list[Fault] = []
-        self._writing: set[asyncio.Task[None]] = set()
         self.book: Book | None = None
         self.problem = ""
         self.condition: Condition = starting()
@@ -211,11 +212,8 @@ class Probes:
                 log.info("path_not_failing", source=fault.source, target=fault.target, narrow=fault.narrow)
         self._faults = faults
         self._report(condition(book))
-        news = self._outage.follow(book, time.time())
-        if news is not None:
-            task = asyncio.create_task(self._events.write(news))
-            self._writing.add(task)
-            task.add_done_callback(self._writing.discard)
+        if news := self._outage.follow(book):
+            self._tell(news)
 
     def _report(self, found: Condition) -> None:
         if found != self.condition:

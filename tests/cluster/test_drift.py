@@ -1,4 +1,4 @@
-"""What somebody deletes on a node comes back at once, is counted and is logged."""
+"""What somebody deletes on a node comes back at once, is counted, logged and reported by few Events."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import time
 
 import pytest
 
+from quilt_events.ration import MOST
 from tests.support.mesh import NAMESPACE, SOON, Mesh, Pod, kernel_state, until
+from tests.support.node_events import node_events
 
 # iproute2 6.1 refuses to flush routes that go by a nexthop object ("Invalid argument"): then one by one.
 FLUSH = "ip route flush dev vxlan100 2>/dev/null"
@@ -52,3 +54,20 @@ def test_damage_heals(mesh: Mesh, pods: dict[str, Pod], what: str) -> None:
         return "drift_repaired" in mesh.kubectl("logs", "-n", NAMESPACE, agent, "-c", container, since)
 
     until("the repair is logged", logged, timeout=120)
+
+
+def test_a_storm_of_drift_is_reported_by_few_events(mesh: Mesh, pods: dict[str, Pod]) -> None:
+    """They are about the QuiltNode and name the kinds; what comes again in ten minutes is counted."""
+    node = list(pods.values())[-1].node
+    before = node_events(mesh, "DriftRepaired", node)
+    state = kernel_state(mesh, node)
+    for what in ("routes", "fdb", "neighbours") * 5:
+        mesh.on(node, "sh", "-c", DAMAGE[what][0])
+        until(f"{what} are repaired", lambda: kernel_state(mesh, node) == state, SOON, 0.05)
+
+    def reported() -> bool:
+        text = " ".join(node_events(mesh, "DriftRepaired", node).values())
+        return all(kind in text for kind in ("route", "fdb", "neighbour"))
+
+    until("Events name what was repaired", reported, SOON)
+    assert len(node_events(mesh, "DriftRepaired", node).keys() - before) <= MOST

@@ -7,6 +7,7 @@ from typing import Any
 from quilt_crds.names import PEERS_REACHABLE
 from tests.support.commands import document, quiltctl
 from tests.support.mesh import Mesh, Pod, until
+from tests.support.node_events import node_events
 from tests.support.overlay_cut import cut
 
 PROMISED = 30.0
@@ -21,9 +22,9 @@ def failing(mesh: Mesh, node: str) -> float:
     return mesh.metric(node, 'quilt_probes_peers{state="failing"}')
 
 
-def events(mesh: Mesh, reason: str) -> list[str]:
-    items = mesh.get("events.events.k8s.io", "-n", "default")["items"]
-    return [item["note"] for item in items if item["reason"] == reason]
+def noted(mesh: Mesh, reason: str, direction: str) -> bool:
+    """Whether an Event of this reason names the direction."""
+    return any(direction in message for message in node_events(mesh, reason).values())
 
 
 def test_udp_4789_dropped_one_way_is_named_with_its_direction(mesh: Mesh, pods: dict[str, Pod]) -> None:
@@ -44,7 +45,7 @@ def test_udp_4789_dropped_one_way_is_named_with_its_direction(mesh: Mesh, pods: 
         )
         assert condition(mesh, one)["status"] == "False"
         assert failing(mesh, one) == 1
-        until("an Event names it", lambda: any(direction in note for note in events(mesh, "PathFailing")), 60)
+        until("an Event names it", lambda: noted(mesh, "PathFailing", direction), 60)
         assert direction in quiltctl(mesh, "status").stdout
         shown = document(quiltctl(mesh, "latency", "-o", "json"))
         bad = [(path["from"], path["to"]) for path in shown["paths"] if path["state"] == "failing"]
@@ -57,4 +58,4 @@ def test_udp_4789_dropped_one_way_is_named_with_its_direction(mesh: Mesh, pods: 
         every=0.5,
     )
     assert failing(mesh, one) == 0
-    assert any(direction in note for note in events(mesh, "PathRecovered"))
+    until("an Event says that it is over", lambda: noted(mesh, "PathRecovered", direction), 5)

@@ -17,6 +17,16 @@ def repaired(rig: Rig, kind: str, before: float) -> bool:
     return rig.counter("drift_repairs_total", kind=kind) > before
 
 
+def drift_events(rig: Rig) -> list[str]:
+    """What Events about the node report of drift."""
+    held = rig.api.objects.get("/apis/events.k8s.io/v1/namespaces/default/events", {}).values()
+    return [event["note"] for event in held if event["reason"] == "DriftRepaired"]
+
+
+def counted(rig: Rig, kind: str, number: float) -> bool:
+    return rig.counter("drift_repairs_total", kind=kind) >= number and programmed(rig, 2, 3)
+
+
 class DriftBehaviour:
     async def test_row_3_a_deleted_device_is_made_again_with_all_its_peers(self, rig: Rig) -> None:
         await mesh(rig, 2, 3)
@@ -102,3 +112,19 @@ class DriftBehaviour:
         await eventually(
             lambda: rig.counter("drift_repairs_total", kind="nexthop") == 1 and programmed(rig, 2, 3)
         )
+
+    async def test_a_storm_of_drift_is_one_event_for_each_kind_that_others_change(self, rig: Rig) -> None:
+        """What comes again is counted, and another kind has an Event of its own."""
+        await mesh(rig, 2, 3)
+        for number in range(1, 21):
+            for route in rig.kernel.routes(protocol=81):
+                if route.prefix == "10.42.2.0/24":
+                    rig.kernel.run(Delete(route))
+            await eventually(partial(counted, rig, "route", number))
+        await eventually(lambda: drift_events(rig))
+        assert len(drift_events(rig)) == 1
+        rig.kernel.run(Delete(FdbEntry(device(rig).index, vtep_mac("default", "n2"), "198.18.0.2")))
+        await eventually(lambda: len(drift_events(rig)) == 2)
+        head = "Others changed or removed what the mesh needs on this node; repaired"
+        assert drift_events(rig)[0].startswith(f"{head}: route")
+        assert drift_events(rig)[1] == f"{head}: fdb."

@@ -12,11 +12,11 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
 
 import structlog
 
-from quilt_crds.names import API_VERSION, EVENT, OPERATOR_FIELD_MANAGER
+from quilt_crds.names import EVENT, OPERATOR_FIELD_MANAGER
+from quilt_events.document import MOST_TEXT, NAMESPACE, About, Writer, document
 from quilt_kube.request import ApiError, UnreachableError, create, patch
 from quilt_operator import metrics
 from quilt_operator.api.client import Client
@@ -24,25 +24,10 @@ from quilt_operator.core.times import rfc3339_micro
 
 log = structlog.get_logger()
 
-NORMAL: Final = "Normal"
-WARNING: Final = "Warning"
-
-# Events about cluster-scoped objects live in the default namespace.
-_NAMESPACE = "default"
 _QUEUED = 200
 _PAUSE = 0.1
 _SERIES_SECONDS = 600.0
 _REMEMBERED = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class About:
-    """The object that an Event is about."""
-
-    kind: str
-    name: str
-    uid: str = ""
-    api: str = API_VERSION
 
 
 @dataclass
@@ -94,8 +79,8 @@ class EventRecorder:
             series.count += 1
             series.last = now
             seen = {"count": series.count, "lastObservedTime": rfc3339_micro(datetime.now(UTC))}
-            body = {"series": seen, "note": message[:1024]}
-            path = EVENT.path(series.name, namespace=_NAMESPACE)
+            body = {"series": seen, "note": message[:MOST_TEXT]}
+            path = EVENT.path(series.name, namespace=NAMESPACE)
             try:
                 await self.client.ask(patch(path, body, OPERATOR_FIELD_MANAGER))
                 return
@@ -103,26 +88,9 @@ class EventRecorder:
                 if not (error.missing or error.refused):
                     raise
         name = f"{about.name[:200]}.{uuid.uuid4().hex[:12]}"
-        event = self._event(about, type_, reason, message, name)
-        await self.client.ask(create(EVENT.path(namespace=_NAMESPACE), event, OPERATOR_FIELD_MANAGER))
+        writer = Writer("quilt.io/operator", self.identity)
+        event = document(name, about, type_, reason, message, writer)
+        await self.client.ask(create(EVENT.path(namespace=NAMESPACE), event, OPERATOR_FIELD_MANAGER))
         self._series[key] = _Series(name, 1, now)
         if len(self._series) > _REMEMBERED:
             del self._series[next(iter(self._series))]
-
-    def _event(self, about: About, type_: str, reason: str, message: str, name: str) -> dict[str, Any]:
-        return EVENT.document(
-            {"name": name, "namespace": _NAMESPACE},
-            eventTime=rfc3339_micro(datetime.now(UTC)),
-            reportingController="quilt.io/operator",
-            reportingInstance=self.identity[:128],
-            action=reason,
-            reason=reason,
-            type=type_,
-            note=message[:1024],
-            regarding={
-                "apiVersion": about.api,
-                "kind": about.kind,
-                "name": about.name,
-                "uid": about.uid,
-            },
-        )

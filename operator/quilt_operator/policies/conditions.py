@@ -9,9 +9,10 @@ import structlog
 
 from quilt_crds.names import CLUSTERNETWORKPOLICY, POLICY_ACCEPTED
 from quilt_crds.wire import find_condition
+from quilt_events.document import WARNING, About
 from quilt_kube.request import ApiError, UnreachableError
 from quilt_operator.api.client import Client
-from quilt_operator.api.events import WARNING, About, EventRecorder
+from quilt_operator.api.events import EventRecorder
 from quilt_operator.core.cluster_policy import SeenPolicy, accepted
 from quilt_operator.core.times import rfc3339
 

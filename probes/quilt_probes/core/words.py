@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from quilt_crds.names import PEERS_REACHABLE
 from quilt_crds.wire import Condition
+from quilt_events.news import News, Topic
 from quilt_probes.core.book import Book, Fault, worse
 from quilt_probes.core.link import FAILING, OK, UNKNOWN
 
 _NAMED = 3
 DISABLED = "Disabled"
 STARTING = "Starting"
-# Of an outage one Event: nodes that see the same one give it the same name in so many seconds.
-SLOT = 600
 
 
 def off() -> Condition:
@@ -53,16 +51,6 @@ def pairs(faults: Sequence[Fault]) -> str:
     return f"{named} and others" if len(faults) > _NAMED else named
 
 
-@dataclass(frozen=True, slots=True)
-class News:
-    """An Event to be written about the own QuiltNode; `name` is what all that see the same outage choose."""
-
-    name: str
-    warning: bool
-    reason: str
-    note: str
-
-
 class Outage:
     """Follows a book from one outage to its end: one Event when it begins and one when it is over."""
 
@@ -70,24 +58,20 @@ class Outage:
         self._about = ""
         self._pairs = ""
 
-    def follow(self, book: Book, seconds: float) -> News | None:
-        """Return what is news at `seconds` of the wall clock, None mostly."""
+    def follow(self, book: Book) -> News | None:
+        """Return what is news, None mostly."""
         faults = book.faults()
         if faults and not self._about:
             self._about, self._pairs = _culprit(book, faults), pairs(faults)
             what = "Packets of full size" if all(fault.narrow for fault in faults) else "Probes"
-            note = f"{what} through the overlay are lost: {self._pairs}."
-            return self._tell("failing", seconds, "PathFailing", note)
+            topic = Topic("PathFailing", f"{what} through the overlay are lost", self._about)
+            return News(topic, self._pairs)
         if self._about and not faults:
-            note = f"Probes through the overlay arrive again: {self._pairs}."
-            news = self._tell("recovered", seconds, "PathRecovered", note)
+            head = "Probes through the overlay arrive again"
+            topic = Topic("PathRecovered", head, self._about, warning=False)
             self._about = ""
-            return news
+            return News(topic, self._pairs)
         return None
-
-    def _tell(self, what: str, seconds: float, reason: str, note: str) -> News:
-        name = f"{self._about[:200]}.path-{what}.{int(seconds) // SLOT:x}"
-        return News(name, what == "failing", reason, note)
 
 
 def _culprit(book: Book, faults: Sequence[Fault]) -> str:

@@ -82,6 +82,7 @@ def test_every_event_is_on_the_page() -> None:
     phases = {f"Phase{phase}" for phase in (names.PENDING, names.UP, names.DOWN)}
     wanted = {
         "HandEditUndone",
+        "DriftRepaired",
         "PathFailing",
         "PathRecovered",
         names.SUBNET_ALLOCATED,

@@ -11,10 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from quilt_crds.names import QUILTNODE
-from quilt_kube.request import ApiError, UnreachableError
 from quilt_probes import proofs as proofs_module
-from quilt_probes.core.words import News
-from quilt_probes.events import Events
 from quilt_probes.proofs import Proofs
 from quilt_probes.service import Probes, Wanted
 from quilt_probes.udp import Udp, udp_socket
@@ -152,28 +149,3 @@ async def test_of_many_silent_peers_few_are_asked_about(clock: Clock) -> None:
     await asked.look()
     await asked.look()
     assert len(api.reads) == 3
-
-
-NEWS = News("n2.path-failing.1", True, "PathFailing", "Probes are lost.")
-
-
-async def test_an_event_is_about_the_own_node_and_named_by_the_outage() -> None:
-    api = FakeApi()
-    api.node("n1", "ProbesLost", "False")
-    await Events(api.client, "n1").write(NEWS)
-    event = api.sent[0].document
-    assert event["metadata"] == {"name": "n2.path-failing.1", "namespace": "default"}
-    assert event["regarding"]["name"] == "n1"
-    assert event["regarding"]["uid"] == "uid-n1"
-    assert (event["type"], event["reason"], event["note"]) == ("Warning", "PathFailing", "Probes are lost.")
-
-
-@pytest.mark.parametrize(
-    "refusal", [ApiError(409, "exists", "AlreadyExists"), ApiError(403, "no"), UnreachableError("gone")]
-)
-async def test_an_event_that_cannot_be_written_is_dropped(refusal: Exception) -> None:
-    api = FakeApi()
-    api.node("n1", "ProbesLost", "False")
-    api.refusal = refusal
-    await Events(api.client, "n1").write(NEWS)
-    assert not api.sent

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quilt_events.news import News, Topic
 from quilt_probes.core.book import Book, Fault
 from quilt_probes.core.link import INTERVAL
 from quilt_probes.core.mesh import addresses
@@ -156,31 +157,29 @@ def test_an_outage_of_many_names_three_and_does_not_count() -> None:
 def test_an_outage_is_one_event_and_its_end_another() -> None:
     world = World(("node-1", "node-2", "node-3", "node-4"))
     outages = {node: Outage() for node in world.nodes}
-    news: list[tuple[str, str, str]] = []
+    news: list[tuple[str, News]] = []
 
     def run(seconds: int) -> None:
         for _ in range(seconds):
             world.run(1)
             for node, outage in outages.items():
-                if found := outage.follow(world.books[node], 1_000_000.0):
-                    news.append((node, found.name, found.note))
+                if found := outage.follow(world.books[node]):
+                    news.append((node, found))
 
     run(20)
     assert not news
     world.fate = lambda source, target, full: None if target == "node-4" else 0.001
     run(60)
-    # All that miss the node choose one name, and it says itself that it misses most.
-    assert {name for _, name, _ in news} == {"node-4.path-failing.682", "quilt-mesh.path-failing.682"}
+    # All that miss the node file it under one name, and it says itself that it misses most.
+    assert {found.topic.about for _, found in news} == {"node-4", "quilt-mesh"}
     assert len(news) == 4
-    assert (
-        "node-1",
-        "node-4.path-failing.682",
-        "Probes through the overlay are lost: node-1 → node-4.",
-    ) in news
+    failing = Topic("PathFailing", "Probes through the overlay are lost", "node-4")
+    assert ("node-1", News(failing, "node-1 → node-4")) in news
     news.clear()
     world.fate = lambda source, target, full: 0.001
     run(30)
-    assert {name for _, name, _ in news} == {"node-4.path-recovered.682", "quilt-mesh.path-recovered.682"}
+    assert {found.topic.about for _, found in news} == {"node-4", "quilt-mesh"}
+    assert {(found.topic.reason, found.topic.warning) for _, found in news} == {("PathRecovered", False)}
     assert len(news) == 4
 
 
