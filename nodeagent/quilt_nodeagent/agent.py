@@ -39,7 +39,7 @@ from quilt_nodeagent.health import HealthServer
 from quilt_nodeagent.kernel.device import DeviceKeeper
 from quilt_nodeagent.kernel.hostcare import HostCare
 from quilt_nodeagent.metrics import Metrics
-from quilt_nodeagent.news import Repairs
+from quilt_nodeagent.news import Repairs, RuntimeNews
 from quilt_nodeagent.noderoutes import NodeRoutes
 from quilt_nodeagent.reconcile import Reconciler
 from quilt_nodeagent.report import Report
@@ -110,6 +110,7 @@ class Agent:
             self.metrics,
             restored=self._runtime_restored,
             changed=self._runtime_changed,
+            answered=RuntimeNews(self.events.tell).follow,
         )
         self.node_routes = NodeRoutes(
             Routes(kernel, self.runtime.client),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from quilt_events.news import News, Topic
 from quilt_nodeagent.metrics import Metrics
+from quilt_proto.node_pb2 import GetStatusResponse
 
 Tell = Callable[[News, int], None]
 
@@ -24,3 +25,25 @@ class Repairs:
         """Take note that so many entries of a kind were repaired."""
         self.metrics.drift_repairs.labels(kind).inc(number)
         self.tell(News(_DRIFT, kind), number)
+
+
+class RuntimeNews:
+    """Has Events report what is new in the runtime's reports, whose figures grow from its start on.
+
+    Of the first report nothing is new: an agent that starts does not know since when.
+    """
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._before: dict[str, int] | None = None
+
+    def follow(self, status: GetStatusResponse) -> None:
+        """Compare a report with the one before."""
+        before, self._before = self._before, dict(status.repairs)
+        if before is None:
+            return
+        for kind, number in self._before.items():
+            held = before.get(kind, 0)
+            # Fewer than before: the runtime was started again, and all of them are new.
+            if more := number - held if number >= held else number:
+                self._tell(News(_DRIFT, kind), more)

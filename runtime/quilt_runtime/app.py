@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -21,6 +21,7 @@ from quilt_runtime.kernel.routes import RouteExecutor
 from quilt_runtime.metrics import Metrics
 from quilt_runtime.network import NodeNetwork
 from quilt_runtime.state import StateError, Store
+from quilt_runtime.troubles import Troubles
 
 log = structlog.get_logger()
 
@@ -52,6 +53,7 @@ class Runtime:
     network: NodeNetwork
     routes: RouteExecutor
     metrics: Metrics
+    troubles: Troubles = field(default_factory=Troubles)
 
     @classmethod
     def open(cls, settings: Settings) -> Runtime:

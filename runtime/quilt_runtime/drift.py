@@ -22,6 +22,7 @@ from quilt_runtime.core.nftables import TABLE
 from quilt_runtime.kernel.nft import made_here
 from quilt_runtime.metrics import Metrics
 from quilt_runtime.network import AREAS, NodeNetwork
+from quilt_runtime.troubles import Troubles
 
 log = structlog.get_logger()
 
@@ -47,9 +48,10 @@ class DriftRepair:
     notifications mean "everything".
     """
 
-    def __init__(self, network: NodeNetwork, metrics: Metrics) -> None:
+    def __init__(self, network: NodeNetwork, metrics: Metrics, troubles: Troubles) -> None:
         self._network = network
         self._metrics = metrics
+        self._troubles = troubles
         self._links: set[str] = set()
         # What changed before the watch was open was not notified.
         self._areas = set(AREAS)
@@ -92,6 +94,7 @@ class DriftRepair:
             areas.add("links")
         for kind, count in Counter(self._network.repair(areas, names)).items():
             self._metrics.drift_repairs.labels(kind=kind).inc(count)
+            self._troubles.repaired(kind, count)
             log.warning("drift_repaired", kind=kind, count=count)
 
     async def _follow(self, monitor: Monitor, again: Callable[[], Monitor]) -> None:

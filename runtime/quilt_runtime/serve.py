@@ -72,7 +72,7 @@ async def _serve(runtime: Runtime, settings: Settings, stop: asyncio.Event) -> N
                 runtime, lambda: cni_server.wrong() + keeper.wrong(), settings.health_addr
             )
         tasks = [
-            asyncio.create_task(DriftRepair(runtime.network, runtime.metrics).run()),
+            asyncio.create_task(DriftRepair(runtime.network, runtime.metrics, runtime.troubles).run()),
             asyncio.create_task(_tell_health(runtime, grpc_server)),
             asyncio.create_task(_give_back()),
         ]

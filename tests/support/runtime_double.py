@@ -32,6 +32,7 @@ class FakeRuntime(
         self.subnet_v6 = ""
         self.prefix_length = 24
         self.calls = 0
+        self.repairs: dict[str, int] = {}
         self.before_answer: Callable[[], Awaitable[None]] | None = None
         self._number = 1000
         self._kernel = kernel
@@ -82,7 +83,9 @@ class FakeRuntime(
         return node_pb2.ConfigureResponse(success=True)
 
     async def GetStatus(self, request: Any, context: Any) -> Any:  # noqa: N802  gRPC's name
-        return node_pb2.GetStatusResponse(version="double", subnet=self.subnet, subnet_v6=self.subnet_v6)
+        return node_pb2.GetStatusResponse(
+            version="double", subnet=self.subnet, subnet_v6=self.subnet_v6, repairs=self.repairs
+        )
 
     async def InjectRoute(self, request: Any, context: Any) -> Any:  # noqa: N802  gRPC's name
         link = self._kernel.link(request.via_interface)

@@ -39,7 +39,8 @@ _ALL = 60.0
 class RuntimeLink:
     """Keeps the runtime configured. `settings` and `subnet` are wishes, sent when they or the runtime change.
 
-    `restored()` is called when the runtime came (back), `changed()` when anything reported to users did.
+    `restored()` is called when the runtime came (back), `changed()` when anything reported to users did;
+    `answered` gets each of its reports, every few seconds.
     """
 
     client: RuntimeClient
@@ -47,6 +48,7 @@ class RuntimeLink:
     _: KW_ONLY
     restored: Callable[[], None]
     changed: Callable[[], None]
+    answered: Callable[[GetStatusResponse], None] = lambda _status: None
 
     def __post_init__(self) -> None:
         self._wake = asyncio.Event()
@@ -145,6 +147,7 @@ class RuntimeLink:
             log.info("runtime_forgot", confirmed=self.confirmed_subnet, holds=status.subnet)
             self._found(status.version)
         self._note(status)
+        self.answered(status)
         await self._tell()
         await self._move()
 

@@ -46,7 +46,7 @@ def change_sources(runtime: Runtime, request: pb.ChangeOverlaySourcesRequest) ->
 
 
 def status(runtime: Runtime, request: pb.GetStatusRequest) -> pb.GetStatusResponse:
-    """Tell subnet, use of addresses and what is wrong."""
+    """Tell subnet, use of addresses, what is wrong, and what was repaired."""
     addresses = runtime.addresses
     return pb.GetStatusResponse(
         version=own_version(),
@@ -56,6 +56,7 @@ def status(runtime: Runtime, request: pb.GetStatusRequest) -> pb.GetStatusRespon
         capacity=addresses.capacity,
         problems=list(runtime.network.problems.values()),
         warnings=runtime.network.warnings,
+        repairs=runtime.troubles.repairs(),
     )
 
 

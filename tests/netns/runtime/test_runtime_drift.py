@@ -53,6 +53,7 @@ def test_it_is_repaired_and_counted(
     ready_node.netns.run(*command.split())
     eventually(lambda: repaired(ready_node, kind), f"{kind} is repaired:\n{ready_node.log}")
     assert [event["kind"] for event in ready_node.events("drift_repaired")].count(kind) >= 1
+    assert ready_node.config.GetStatus(node_pb2.GetStatusRequest()).repairs[kind] >= 1
     ping(one, second)
     ping(two, first)
     ping(ready_node.netns, first)

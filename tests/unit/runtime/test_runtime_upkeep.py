@@ -23,6 +23,7 @@ from quilt_runtime.kernel.table import FirewallTable
 from quilt_runtime.metrics import Metrics
 from quilt_runtime.network import AREAS, NodeNetwork
 from quilt_runtime.state import Store
+from quilt_runtime.troubles import Troubles
 
 WANTED = Firewall(NodeConfig(overlay_sources=frozenset({"198.18.0.2"})), IPv4Network("10.42.1.0/24"))
 
@@ -184,7 +185,8 @@ async def test_what_a_notification_has_looked_at(
     asked: list[tuple[set[str], set[str] | None]] = []
     monkeypatch.setattr(NodeNetwork, "repair", lambda self, *what: asked.append(what) or ["port", "port"])
     metrics = Metrics()
-    drift = DriftRepair(network(tmp_path), metrics)
+    troubles = Troubles()
+    drift = DriftRepair(network(tmp_path), metrics, troubles)
     drift._areas.clear()
     for event in events:
         drift._take(event)
@@ -192,3 +194,4 @@ async def test_what_a_notification_has_looked_at(
     assert asked == [(areas, names)]
     repairs = metrics.registry.get_sample_value("quilt_runtime_drift_repairs_total", {"kind": "port"})
     assert repairs == 2
+    assert troubles.repairs() == {"port": 2}
