@@ -56,7 +56,7 @@ def gather(access: Access, writer: Writer, wanted: Wanted, about: Index, tell: T
     _judge(writer, facts)
     tell("reading nodes and logs")
     gathered = _Gathered(writer, wanted.bytes, [*_refused(client), *_without_pod(facts, pods, wanted)])
-    for count, parts in enumerate(read_parts(client, pods, raws, wanted), 1):
+    for count, parts in enumerate(read_parts(client, pods, raws, wanted, facts.mesh.spec), 1):
         for part in parts:
             gathered.add(part)
         if count % _TOLD == 0:

@@ -7,6 +7,7 @@ import msgspec
 from quilt_cli.api.read_nodes import WITHIN, NodePod
 from quilt_cli.core.finding import Finding
 from quilt_cli.core.node_checks import Expected
+from quilt_crds.wire_network import QuiltNetworkSpec
 from quilt_kube.channels import CommandError
 from quilt_kube.sync import Client
 
@@ -17,11 +18,13 @@ class _Checked(msgspec.Struct):
     findings: tuple[Finding, ...]
 
 
-def check_node(client: Client, pod: NodePod, want: Expected) -> tuple[Finding, ...]:
-    """Return what `quiltctl check node` finds on the node of a pod.
+def check_node(client: Client, pod: NodePod, spec: QuiltNetworkSpec) -> tuple[Finding, ...]:
+    """Return what `quiltctl check node` finds on the node of a pod, by what the network asks for.
 
     Raises ApiError, UnreachableError, and CommandError where it does not answer.
     """
+    vxlan = spec.vxlan
+    want = Expected(pod.node, vxlan.device, vxlan.vni, vxlan.port, spec.cidrs, installed=True)
     command = ["quiltctl", "check", "node", "--compact", "--output=json", *want.arguments]
     try:
         answer = client.execute(pod.namespace, pod.name, pod.container, command, within=WITHIN)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from quilt_cli.api.recorded import NotKeptError
 from quilt_cli.core.objects import Raw, at, system_pod, text
 from quilt_crds.names import AGENT_HEALTH_PORT, NODE_COMPONENT, POD, RUNTIME_HEALTH_PORT
 from quilt_kube.channels import CommandError
@@ -100,6 +101,8 @@ def ask_one(
         return None, f"no container of pod {pod.name} runs ({pod.trouble or 'no status'})"
     try:
         return read(client.execute(pod.namespace, pod.name, pod.container, command, within=within)), ""
+    except NotKeptError:
+        return None, f"{pod.node} is not in the archive"
     except UnreachableError as error:
         return None, no_answer(error)
     except (ApiError, CommandError, ValueError) as error:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -11,18 +12,24 @@ import msgspec
 
 from quilt_cli.api.read import PODS
 from quilt_cli.api.read_cluster import cluster_facts
+from quilt_cli.api.read_node import check_node
 from quilt_cli.api.read_nodes import NodePod, ask_one, no_answer, node_pod, node_pods, side_by_side
 from quilt_cli.api.recorded import Recording
 from quilt_cli.core import redaction
 from quilt_cli.core.cluster_facts import ClusterFacts
 from quilt_cli.core.objects import Raw, at, text
-from quilt_cli.core.sysdump import KERNEL, LATENCY, Part, node_file
+from quilt_cli.core.sysdump import CHECK, KERNEL, LATENCY, Part, node_file
 from quilt_crds.names import (
+    CLUSTERNETWORKPOLICY,
     CONFIGMAP,
+    DEFAULT_NETWORK,
+    ENDPOINTSLICE,
     EVENT,
     KUBELET_LEASE_NAMESPACE,
     LEASE,
     LEASE_NAMESPACE,
+    NAMESPACE,
+    NETWORKPOLICY,
     OPERATOR_COMPONENT,
     OPERATOR_HEALTH_PORT,
     POD,
@@ -31,11 +38,19 @@ from quilt_crds.names import (
     QUILTNODE,
     QUILTPEERS,
     QUILTSUBNET,
+    SERVICE,
 )
-from quilt_kube.request import ApiError, Request, UnreachableError
+from quilt_crds.wire_network import QuiltNetworkSpec
+from quilt_kube.channels import CommandError
+from quilt_kube.request import ApiError, Request, UnreachableError, read
 
 _OURS = {"labelSelector": "app.kubernetes.io/name=quilt-mesh"}
 _REGARDED = (QUILTNETWORK.kind, QUILTNODE.kind, QUILTSUBNET.kind, "Node")
+# What `quiltctl trace` reads beside the mesh's own objects.
+_TRACED = (
+    *(kind.path() for kind in (POD, NAMESPACE, SERVICE, ENDPOINTSLICE, NETWORKPOLICY, CLUSTERNETWORKPOLICY)),
+    QUILTNETWORK.path(DEFAULT_NETWORK),
+)
 # What a node tells, and the files that it becomes.
 _FILES = {
     "kernel": KERNEL,
@@ -82,30 +97,35 @@ def read_objects(client: Recording, namespace: str) -> tuple[ClusterFacts, list[
         (EVENT.path(namespace=release), None),
         *((events, {"fieldSelector": f"regarding.kind={kind}"}) for kind in _REGARDED),
         (EVENT.path(), {"fieldSelector": "reason=FailedCreatePodSandBox", "limit": "500"}),
+        *((path, None) for path in _TRACED),
     ]
+    pods: list[NodePod] = []
+    raws: list[Raw] = []
+    # The client has the refusals.
     for path, query in questions:
-        _list(client, path, query)
-    raws = _list(client, POD.path(), PODS)
-    try:
-        return facts, node_pods(client), raws
-    except ApiError:
-        return facts, [], raws
-
-
-def _list(client: Recording, path: str, query: Mapping[str, str] | None) -> list[Raw]:
-    try:
-        return [*client.items(path, query)]
-    except ApiError:
-        return []  # The client has the refusal.
+        with suppress(ApiError):
+            client.send(read(path, query))
+    with suppress(ApiError):
+        raws = [*client.items(POD.path(), PODS)]
+    with suppress(ApiError):
+        pods = node_pods(client)
+    return facts, pods, raws
 
 
 def read_parts(
-    client: Recording, pods: Sequence[NodePod], raws: Iterable[Raw], wanted: Wanted
+    client: Recording,
+    pods: Sequence[NodePod],
+    raws: Iterable[Raw],
+    wanted: Wanted,
+    spec: QuiltNetworkSpec,
 ) -> Iterator[list[Part]]:
-    """Read nodes, logs and the operator's metrics, side by side: parts of the archive, as they come."""
+    """Read nodes, logs and the operator's metrics, side by side: parts of the archive, as they come.
+
+    `spec` is what the network asks for, by which nodes are checked.
+    """
     raws = [raw for raw in raws if wanted.has(text(raw, "spec", "nodeName"))]
     tasks: list[Callable[[], list[Part]]] = [
-        *(partial(_node, client, pod) for pod in pods if wanted.has(pod.node)),
+        *(partial(_node, client, pod, spec) for pod in pods if wanted.has(pod.node)),
         *(partial(_operator, client, raw) for raw in raws if _component(raw) == OPERATOR_COMPONENT),
         *(task for raw in raws for task in _logs(client, raw, wanted.log_bytes)),
     ]
@@ -121,8 +141,8 @@ class _Report(msgspec.Struct):
     missing: dict[str, str]
 
 
-def _node(client: Recording, pod: NodePod) -> list[Part]:
-    """What a node tells of itself."""
+def _node(client: Recording, pod: NodePod, spec: QuiltNetworkSpec) -> list[Part]:
+    """What a node tells of itself, and what is found on it."""
     about = f"Node {pod.node}"
     ports = (f"--agent-port={pod.agent_port}", f"--runtime-port={pod.runtime_port}")
     command = ("quiltctl", "node", "report", *ports, "--output=json")
@@ -137,7 +157,20 @@ def _node(client: Recording, pod: NodePod) -> list[Part]:
             found.append(Part(about, what, file, content))
         else:
             found.append(Part(about, what, file, why=missing.get(what, "its quiltctl does not tell")))
-    return found
+    # Who did not answer would not do so to another question either, after as long a time.
+    return [*found, _checks(client, pod, spec, why)]
+
+
+def _checks(client: Recording, pod: NodePod, spec: QuiltNetworkSpec, silent: str) -> Part:
+    part = Part(f"Node {pod.node}", "checks", node_file(pod.node, CHECK), why=silent)
+    if silent:
+        return part
+    try:
+        return replace(part, content=msgspec.json.encode(check_node(client, pod, spec)))
+    except UnreachableError as error:
+        return replace(part, why=no_answer(error))
+    except (ApiError, CommandError) as error:
+        return replace(part, why=str(error))
 
 
 def _operator(client: Recording, raw: Raw) -> list[Part]:

@@ -45,6 +45,7 @@ class Replaying(Client):
 
     def __init__(self, index: Index, files: Mapping[str, bytes]) -> None:
         super().__init__(Access(index.server, index.context), agent="quiltctl")
+        self.taken = index.taken
         self._index = index
         self._files = files
 

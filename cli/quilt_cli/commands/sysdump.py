@@ -37,6 +37,7 @@ _STDOUT = Path("-")
     "quiltctl sysdump --node worker-1 --node worker-2",
     "quiltctl sysdump -f - > sysdump.tar.gz",
     "quiltctl status --from quilt-sysdump-production-20260101T120000Z.tar.gz",
+    "quiltctl trace shop/web-1 shop/db-0 --from quilt-sysdump-production-20260101T120000Z.tar.gz",
 )
 @click.option(
     "-f",
@@ -56,9 +57,10 @@ def sysdump(
 ) -> Result:
     """Write one archive with what is needed to find a fault.
 
-    Objects, Events, Leases, logs, and of each node its kernel's network, metrics and latency. Nodes are asked
-    side by side; what one does not answer is named. Secrets, tokens and environments are left out. Read it by
-    `--from` of `quiltctl status`, `check` and `latency`.
+    Objects, Events, Leases, logs, and of each node its kernel's network, metrics, latency and what
+    `quiltctl check node` finds. Nodes are asked side by side; what one does not answer is named. Secrets,
+    tokens and environments are left out. Read it by `--from` of `quiltctl status`, `check`, `trace` and
+    `latency`.
 
     Exit code 0: complete; 1: something is missing; 2: it could not be written.
     """

@@ -7,11 +7,13 @@ from dataclasses import replace
 from functools import partial
 
 import click
+import msgspec
 from rich.console import Console
 from rich.text import Text
 
 from quilt_cli.api.read_trace import read_cluster, read_kernels, read_probes
-from quilt_cli.commands.options import Result, cluster, output
+from quilt_cli.api.recorded import Replaying
+from quilt_cli.commands.options import Result, cluster, from_archive, output
 from quilt_cli.core.trace.decided import policy_step, refusal, service_step, translated
 from quilt_cli.core.trace.ends import Cluster, resolve, service_of
 from quilt_cli.core.trace.host_steps import Asked
@@ -29,6 +31,7 @@ _SIGNS = {Verdict.OK: ("✓", "green"), Verdict.BROKEN: ("✗", "bold red"), Ver
     "quiltctl trace shop/web-1 shop/db-0 --port 5432",
     "quiltctl trace worker-1 worker-2",
     "quiltctl trace shop/web-1 10.96.0.10 --port 53 --proto udp",
+    "quiltctl trace shop/web-1 shop/db-0 --from FILE",
 )
 @click.argument("src")
 @click.argument("dst")
@@ -39,6 +42,7 @@ _SIGNS = {Verdict.OK: ("✓", "green"), Verdict.BROKEN: ("✗", "bold red"), Ver
 @click.option("--ipv6", "-6", is_flag=True, help="By the IPv6 addresses of SRC and DST.")
 @click.option("--no-probe", is_flag=True, help="Only look; send no packets.")
 @output
+@from_archive
 @cluster
 def trace_(
     client: Client, *, src: str, dst: str, port: int | None, proto: str | None, ipv6: bool, no_probe: bool
@@ -46,14 +50,17 @@ def trace_(
     """Name the first broken step between SRC and DST.
 
     SRC and DST are pods (namespace/name), nodes, or addresses, DST a Service's too. Each step says what
-    should be there and what the kernel holds. Then packets are sent between the nodes and to the pods.
+    should be there and what the kernel holds. Then packets are sent between the nodes and to the pods;
+    with --from none are, and the kernels are as they were.
 
     Exit code 0: sound; 1: a step is broken; 2: cannot tell.
     """
     protocol = proto or ("tcp" if port else "icmp")
     about = read_cluster(client)
     way = _way(client, about, (src, dst), protocol, port or 0, ipv6)
-    if no_probe:
+    if isinstance(client, Replaying):
+        found = msgspec.structs.replace(trace(way), taken=client.taken)
+    elif no_probe:
         found = trace(way)
     else:
         results = read_probes(client, about, way.sites, asking(way))
@@ -92,6 +99,8 @@ def _looked_at(client: Client, about: Cluster, sites: tuple[Site, Site]) -> tupl
 def show(found: Trace, out: Console) -> None:
     """The steps for people, then what they come to."""
     out.print(Text(f"{found.source} → {found.target}, {found.way}", "bold"), soft_wrap=True)
+    if found.taken:
+        out.print(Text(f"as it was at {found.taken}; no packets were sent", "dim"), soft_wrap=True)
     out.print()
     wide = [max((len(text) for text in column), default=0) for column in _columns(found)]
     for number, step in enumerate(found.steps, 1):

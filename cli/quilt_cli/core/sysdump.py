@@ -12,11 +12,44 @@ from msgspec import Struct, field
 
 from quilt_cli.core import redaction
 from quilt_cli.core.finding import EXIT_HEALTHY, EXIT_PROBLEMS, Finding, fail
+from quilt_cli.core.objects import at, text
 from quilt_crds.names import NODE_DAEMONSET
 
 INDEX = "index.json"
-KERNEL, LATENCY = "kernel.json", "latency.json"
+KERNEL, LATENCY, CHECK = "kernel.json", "latency.json", "check.json"
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+_Fields = Mapping[str, "_Fields | None"]
+
+
+def _only(*whole: str, **parts: _Fields) -> _Fields:
+    """Fields of which everything is kept, and such of which some fields are."""
+    return {**dict.fromkeys(whole), **parts}
+
+
+_METADATA = _only("namespace", "name", "uid", "labels")
+# Of what is not the mesh's: where policies, Services and ways lead, and who else is a pod network.
+_OF_OTHERS = {
+    "PodList": _only(
+        metadata=_METADATA,
+        spec=_only(
+            "nodeName",
+            "hostNetwork",
+            containers=_only("ports"),
+            initContainers=_only("ports", "restartPolicy"),
+        ),
+        status=_only("phase", "podIP", "podIPs"),
+    ),
+    "NamespaceList": _only(metadata=_METADATA),
+    "ServiceList": _only(metadata=_METADATA, spec=_only("clusterIP", "clusterIPs", "ports")),
+    "EndpointSliceList": _only("addressType", "endpoints", "ports", metadata=_METADATA),
+    "NetworkPolicyList": _only("spec", metadata=_METADATA),
+    "ClusterNetworkPolicyList": _only("spec", "status", metadata=_METADATA),
+    "DaemonSetList": _only(
+        metadata=_only("namespace", "name"),
+        spec=_only(template=_only(spec=_only(volumes=_only("name", "hostPath")))),
+    ),
+}
 
 
 class Refusal(Struct, frozen=True):
@@ -94,22 +127,33 @@ def findings(missing: Iterable[Missing]) -> list[Finding]:
 def cleaned(answer: bytes) -> bytes:
     """An answer of the API server without environments, Secrets and tokens, and with little of others."""
     found = msgspec.json.decode(answer)
-    if isinstance(found, dict) and found.get("kind") == "DaemonSetList":
-        found["items"] = [_mesh_or_little(item) for item in found.get("items") or ()]
-    return msgspec.json.format(msgspec.json.encode(redaction.document(_without(found))), indent=1)
+    fields = _OF_OTHERS.get(text(found, "kind"))
+    if fields is None:
+        kept = redaction.document(_without(found))
+    else:
+        # What is chosen holds no secret, and labels that are named like one decide for policies all the same.
+        items = [
+            redaction.document(_without(item)) if _of_the_mesh(item) else _chosen(item, fields)
+            for item in found.get("items") or ()
+        ]
+        kept = {**found, "items": items}
+    return msgspec.json.format(msgspec.json.encode(kept), indent=1)
 
 
-def _mesh_or_little(item: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A DaemonSet; of others' what tells whether it is a pod network."""
-    metadata = item["metadata"]
-    if metadata["name"] == NODE_DAEMONSET:
-        return item
-    volumes = (((item.get("spec") or {}).get("template") or {}).get("spec") or {}).get("volumes") or ()
-    paths = [{"name": one["name"], "hostPath": one["hostPath"]} for one in volumes if "hostPath" in one]
-    return {
-        "metadata": {"namespace": metadata["namespace"], "name": metadata["name"]},
-        "spec": {"template": {"spec": {"volumes": paths}}},
-    }
+def _of_the_mesh(item: Any) -> bool:
+    labelled = text(at(item, "metadata", "labels"), "app.kubernetes.io/name") == "quilt-mesh"
+    return labelled or text(item, "metadata", "name") == NODE_DAEMONSET
+
+
+def _chosen(found: Any, fields: _Fields | None) -> Any:
+    """Of a value, or of each in a list, these fields alone; all of it where they are None."""
+    if fields is None:
+        return found
+    if isinstance(found, list):
+        return [_chosen(item, fields) for item in found]
+    if not isinstance(found, dict):
+        return None
+    return {name: _chosen(found[name], inner) for name, inner in fields.items() if name in found}
 
 
 def _without(found: Any) -> Any:

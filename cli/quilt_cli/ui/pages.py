@@ -14,7 +14,6 @@ from quilt_cli.core.board import Changes
 from quilt_cli.core.finding import CannotTellError, Finding
 from quilt_cli.core.heat import Heat, heat
 from quilt_cli.core.latency import Report, report
-from quilt_cli.core.node_checks import Expected
 from quilt_cli.core.node_page import NodePage, node_page
 from quilt_cli.core.objects import SystemPod
 from quilt_cli.core.snapshot import Snapshot
@@ -83,10 +82,8 @@ class ClusterPages:
 
     def _checks(self, pod: NodePod, spec: QuiltNetworkSpec, blind: dict[str, str]) -> Sequence[Finding]:
         """Return what is found on a node; or nothing, and in `blind` why."""
-        vxlan = spec.vxlan
-        want = Expected(pod.node, vxlan.device, vxlan.vni, vxlan.port, spec.cidrs, installed=True)
         try:
-            return check_node(self._client, pod, want)
+            return check_node(self._client, pod, spec)
         except (ApiError, UnreachableError, CommandError) as error:
             blind["checks"] = str(error)
             return ()

@@ -17,9 +17,10 @@ from tests.support.cli_fakeapi import FakeApi
 def api() -> Iterator[FakeApi]:
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
-            path = urlsplit(self.path).path
+            path, query = urlsplit(self.path)[2:4]
+            known = {**fake.answers, **fake.queried} if query else fake.answers
             fake.seen.append((self.command, self.path, dict(self.headers)))
-            status, body = fake.answers.get(path, (404, {"message": f"{path} not found"}))
+            status, body = known.get(path, (404, {"message": f"{path} not found"}))
             content = (body if isinstance(body, str) else json.dumps(body)).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))

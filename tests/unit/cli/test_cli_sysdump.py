@@ -6,7 +6,6 @@ import gzip
 import io
 import json
 import tarfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,73 +21,14 @@ from quilt_kube.channels import CommandError
 from quilt_kube.request import UnreachableError
 from quilt_kube.sync import Client
 from tests.support.cli_fakeapi import FakeApi
+from tests.support.dumped_mesh import LISTS, SECRET, Nodes, fill, pod, quilt_node, system_pod
 
-SECRET = "planted-7f3a9c"
-LISTS = (
-    "/apis/quilt.io/v1alpha1/quiltnetworks",
-    "/apis/quilt.io/v1alpha1/quiltnodes",
-    "/apis/quilt.io/v1alpha1/quiltsubnets",
-    "/apis/quilt.io/v1alpha1/quiltendpoints",
-    "/apis/quilt.io/v1alpha1/quiltpeers",
-    "/apis/events.k8s.io/v1/events",
-    "/apis/events.k8s.io/v1/namespaces/default/events",
-    "/apis/events.k8s.io/v1/namespaces/q/events",
-    "/apis/coordination.k8s.io/v1/namespaces/quilt-node-lease/leases",
-    "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases",
-    "/apis/coordination.k8s.io/v1/namespaces/q/leases",
-    "/api/v1/namespaces/q/configmaps",
-    "/apis/apps/v1/daemonsets",
-    "/apis/apps/v1/deployments",
-    "/api/v1/nodes",
-    "/api/v1/pods",
-)
-
-
-def pod(node: str) -> dict[str, Any]:
-    statuses = [
-        {"name": name, "containerID": f"containerd://{name}", "state": {"running": {}}}
-        for name in ("agent", "runtime")
-    ]
-    statuses[0]["lastState"] = {"terminated": {"exitCode": 1}}
-    environment = [{"name": "API_TOKEN", "value": SECRET}]
-    return {
-        "metadata": {
-            "namespace": "q",
-            "name": f"quilt-mesh-{node}",
-            "labels": {"app.kubernetes.io/component": "node"},
-            "annotations": {"kubectl.kubernetes.io/last-applied-configuration": SECRET},
-            "managedFields": [{"manager": SECRET}],
-        },
-        "spec": {"nodeName": node, "containers": [{"name": "agent", "env": environment}]},
-        "status": {"containerStatuses": statuses, "conditions": [{"type": "Ready", "status": "True"}]},
-    }
-
-
-def quilt_node(name: str) -> dict[str, Any]:
-    conditions = [{"type": "Ready", "status": "True"}, {"type": "DataplaneInSync", "status": "True"}]
-    status = {"phase": "Up", "hostIP": "192.0.2.1", "conditions": conditions}
-    return {"metadata": {"name": name}, "status": status}
+QUILTNODES = LISTS[1]
 
 
 @pytest.fixture
 def kubeconfig(api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    names = ("n1", "n2")
-    held: dict[str, list[Any]] = {path: [] for path in LISTS}
-    held[LISTS[0]] = [{"metadata": {"name": "default"}, "spec": {}}]
-    held[LISTS[1]] = [quilt_node(name) for name in names]
-    held["/api/v1/nodes"] = [{"metadata": {"name": name}} for name in names]
-    held["/api/v1/pods"] = [pod(name) for name in names]
-    agents = {"metadata": {"name": "quilt-mesh", "namespace": "q"}, "spec": {}}
-    held["/apis/apps/v1/daemonsets"] = [
-        agents,
-        {"metadata": {"name": "other", "namespace": "o"}, "x": SECRET},
-    ]
-    for path, items in held.items():
-        kind = "DaemonSetList" if path.endswith("daemonsets") else "List"
-        api.answers[path] = (200, {"kind": kind, "items": items})
-    api.answers["/version"] = (200, {"gitVersion": "v1.36.0"})
-    for name in names:
-        api.answers[f"/api/v1/namespaces/q/pods/quilt-mesh-{name}/log"] = (200, f"token={SECRET}\n" * 3)
+    fill(api)
     monkeypatch.chdir(tmp_path)
     return str(api.kubeconfig(tmp_path))
 
@@ -96,30 +36,9 @@ def kubeconfig(api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.fixture(autouse=True)
 def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Exception | dict[str, Any]]:
     """What nodes answer, by pod; else a whole report."""
-    given: dict[str, Exception | dict[str, Any]] = {}
-
-    def execute(
-        _: Client,
-        namespace: str,
-        pod: str,
-        container: str,
-        command: Sequence[str],
-        *,
-        within: float | None = None,
-    ) -> bytes:
-        node = pod.removeprefix("quilt-mesh-")
-        measured = {"node": node, "peers": [{"node": "n1" if node == "n2" else "n2", "inward": "ok"}]}
-        metrics = {f"{name} metrics": "metric 1\n" for name in ("agent", "runtime")}
-        parts = {"kernel": {"node": node}, "latency": json.dumps(measured), **metrics}
-        answer = given.get(pod, {"parts": parts, "missing": {}})
-        if isinstance(answer, Exception):
-            raise answer
-        if "latency" in command:
-            return json.dumps(measured).encode()
-        return json.dumps(answer).encode()
-
-    monkeypatch.setattr(Client, "execute", execute)
-    return given
+    nodes = Nodes()
+    monkeypatch.setattr(Client, "execute", nodes.execute)
+    return nodes.given
 
 
 def run(kubeconfig: str, *arguments: str) -> Result:
@@ -136,6 +55,7 @@ def test_a_sound_mesh_is_complete_and_for_its_owner_alone(kubeconfig: str, tmp_p
         "nodes/n1/kernel.json",
         "nodes/n2/agent-metrics.txt",
         "nodes/n2/latency.json",
+        "nodes/n2/check.json",
         "pods/quilt-mesh-n1/agent.log",
         "pods/quilt-mesh-n1/agent.previous.log",
         "pods/quilt-mesh-n2/runtime.log",
@@ -143,6 +63,14 @@ def test_a_sound_mesh_is_complete_and_for_its_owner_alone(kubeconfig: str, tmp_p
         "status.json",
         "check.json",
     } <= files.keys()
+
+
+def test_what_is_found_on_nodes_is_in_it(kubeconfig: str, tmp_path: Path) -> None:
+    run(kubeconfig, "sysdump", "-f", "dump.tar.gz")
+    _, files = read_archive(tmp_path / "dump.tar.gz")
+    found = {node: json.loads(files[f"nodes/{node}/check.json"]) for node in ("n1", "n2")}
+    assert [item["code"] for item in found["n1"]] == ["mtu"]
+    assert [item["code"] for item in found["n2"]] == ["mtu", "port-taken"]
 
 
 def test_the_name_has_cluster_and_time(kubeconfig: str, tmp_path: Path) -> None:
@@ -215,7 +143,7 @@ def test_an_image_without_the_command_is_named(kubeconfig: str, answers: dict[st
 
 
 def test_a_node_without_a_pod_is_named(kubeconfig: str, api: FakeApi) -> None:
-    api.answers[LISTS[1]] = (200, {"items": [quilt_node(name) for name in ("n1", "n2", "n3")]})
+    api.answers[QUILTNODES] = (200, {"items": [quilt_node(name) for name in ("n1", "n2", "n3")]})
     done = run(kubeconfig, "sysdump", "-f", "dump.tar.gz")
     assert (done.exit_code, "Node n3: kernel: no pod of quilt-mesh is on it" in done.output) == (1, True)
 
@@ -285,6 +213,23 @@ def test_environments_are_left_out_at_any_depth_and_the_rest_is_kept(other: Any,
 def test_a_secret_that_came_anyway_has_no_data() -> None:
     secret = {"kind": "Secret", "metadata": {"name": "s"}, "data": {"k": SECRET}, "stringData": {"k": SECRET}}
     assert json.loads(cleaned(json.dumps(secret).encode())) == {"kind": "Secret", "metadata": {"name": "s"}}
+
+
+def test_of_others_pods_is_kept_what_leads_to_them_and_of_the_mesh_all_but_secrets() -> None:
+    own, others = system_pod("n1"), pod(1)
+    found = json.loads(cleaned(json.dumps({"kind": "PodList", "items": [own, others]}).encode()))
+    assert found["items"][0]["status"] == own["status"]
+    assert found["items"][0]["spec"]["containers"] == [{"name": "agent", "env": [{"name": "API_TOKEN"}]}]
+    assert found["items"][1] == {
+        "metadata": {
+            "namespace": "default",
+            "name": "pod1",
+            "uid": "uid-1",
+            "labels": {"auth": "kind-1"},
+        },
+        "spec": {"nodeName": "n1", "containers": [{"ports": [{"name": "http", "containerPort": 8080}]}]},
+        "status": {"phase": "Running", "podIPs": [{"ip": "10.42.1.5"}, {"ip": "fd42::1:5"}]},
+    }
 
 
 def test_files_are_named_as_what_was_asked() -> None:

@@ -196,5 +196,6 @@ def test_people_see_the_first_broken_step_and_the_command_that_shows_it() -> Non
     assert "default/pod1 → default/pod2, by the overlay, vxlan100" in text
     assert "on n1: absent; see: ip neigh show 10.42.2.0 dev vxlan100   (on n1)" in text
     assert "sound: " in shown(trace(way()))
+    assert "no packets were sent" not in shown(trace(way()))
     unread = shown(trace(way(n1=lambda document: document.pop("nft"))))
     assert "cannot tell: guard entry of 10.42.1.5 on n1: nft not read" in unread

@@ -45,7 +45,7 @@ class Counter(Struct, frozen=True):
 class Trace(Struct, frozen=True, tag_field="kind", tag="QuiltTrace"):
     """The answer of `quiltctl trace`; `number` is that of the first broken step, from 1, None without one.
 
-    `sound` is None where that is not known.
+    `sound` is None where that is not known; `taken` is when the archive was that it is of, if it is of one.
     """
 
     schema: int
@@ -56,6 +56,7 @@ class Trace(Struct, frozen=True, tag_field="kind", tag="QuiltTrace"):
     number: int | None
     steps: tuple[Step, ...]
     counters: tuple[Counter, ...] = ()
+    taken: str = ""
 
     @property
     def broken(self) -> Step | None:
