@@ -7,32 +7,11 @@ from collections.abc import Mapping
 
 import msgspec
 
+from quilt_cli.core.nft_listing import entries, of_kind, packets
 from quilt_cli.core.policies import Answer, Side
 
 Counters = Mapping[str, int]
 """Packets that a rule decided about on one node, by where it was written (Decision.origin)."""
-
-
-class _Counter(msgspec.Struct):
-    packets: int = 0
-
-
-class _Expression(msgspec.Struct):
-    # The reasons' named counters are strings; a rule's own is an object.
-    counter: _Counter | str | None = None
-
-
-class _Rule(msgspec.Struct):
-    comment: str = ""
-    expr: tuple[_Expression | str, ...] = ()
-
-
-class _Entry(msgspec.Struct):
-    rule: _Rule | None = None
-
-
-class _Listing(msgspec.Struct):
-    nftables: tuple[_Entry, ...] = ()
 
 
 def counters(listing: bytes) -> Counters:
@@ -41,12 +20,9 @@ def counters(listing: bytes) -> Counters:
     A rule is in a chain for each family and combination of policies: what all of them counted is one number.
     """
     found: Counter[str] = Counter()
-    for entry in msgspec.json.decode(listing, type=_Listing).nftables:
-        if entry.rule is None or not entry.rule.comment:
-            continue
-        for part in entry.rule.expr:
-            if isinstance(part, _Expression) and isinstance(part.counter, _Counter):
-                found[entry.rule.comment] += part.counter.packets
+    for rule in of_kind(entries(listing), "rule"):
+        if comment := rule.get("comment"):
+            found[comment] += packets(rule)
     return found
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 from typing import Any
 
+from quilt_cli.core.nft_listing import entries, of_kind
 from quilt_cli.kernel.host import nft
 
 # Those of policies may have 100,000 elements, and of others' sets nobody knows.
@@ -17,7 +17,7 @@ _SAVE = {"ip": "iptables-nft-save", "ip6": "ip6tables-nft-save"}
 def ruleset() -> list[dict[str, Any]]:
     """What `nft -j list ruleset` lists, sets without elements but those of the mesh's own. Raises OSError."""
     listed = _listed("--terse", "list", "ruleset")
-    tables = {(entry["table"]["family"], entry["table"]["name"]) for entry in listed if "table" in entry}
+    tables = {(table["family"], table["name"]) for table in of_kind(listed, "table")}
     whole = [table for table in _WHOLE if table in tables]
     others = [entry for entry in listed if _table(entry) not in whole]
     return [*others, *(entry for table in whole for entry in _listed("list", "table", *table))]
@@ -34,8 +34,7 @@ def _listed(*arguments: str) -> list[dict[str, Any]]:
         raise FileNotFoundError("there is no nft here")
     if done.returncode != 0:
         raise OSError(done.stderr.strip())
-    found: list[dict[str, Any]] = json.loads(done.stdout)["nftables"]
-    return [entry for entry in found if "metainfo" not in entry]
+    return entries(done.stdout)
 
 
 def iptables() -> dict[str, str]:

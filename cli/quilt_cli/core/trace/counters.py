@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from quilt_cli.core.nft_listing import packets
 from quilt_cli.core.objects import at
-from quilt_cli.core.trace.kernel import Kernel, Plain
+from quilt_cli.core.trace.kernel import Kernel
 from quilt_cli.core.trace.nft_text import text_of
 from quilt_cli.core.trace.site import Site
 from quilt_cli.core.trace.step import Counter
@@ -48,10 +49,5 @@ def _drops(kernel: Kernel) -> dict[tuple[str, ...], tuple[str, int]]:
         expressions = rule.get("expr") or ()
         if any("drop" in item or "reject" in item for item in expressions):
             key = tuple(str(rule.get(part)) for part in ("family", "table", "chain", "handle"))
-            found[key] = (text_of(rule), _packets(expressions))
+            found[key] = (text_of(rule), packets(rule))
     return found
-
-
-def _packets(expressions: Iterable[Plain]) -> int:
-    counts = (item["counter"] for item in expressions if isinstance(item.get("counter"), Mapping))
-    return sum(int(count.get("packets") or 0) for count in counts)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
+from quilt_cli.core.nft_listing import of_kind
 from quilt_cli.core.objects import at
 
 Plain = Mapping[str, Any]
@@ -91,7 +92,7 @@ class Kernel:
 
     def nft(self, kind: str) -> Iterator[Plain]:
         """The entries of one kind (`table`, `chain`, `rule`, `set`) in the packet filter's listing."""
-        return (entry[kind] for entry in self.all("nft") if kind in entry)
+        return of_kind(self.all("nft"), kind)
 
     def elements(self, family: str, table: str, name: str) -> Iterable[Any] | None:
         """The elements of a set; None where there is no such set."""
