@@ -1,6 +1,6 @@
 """pyroute2 as the reference: what our one codec (`shapes`, `writes`, `decode`) must agree with.
 
-Here it also learns the one message and the one attribute that it does not know.
+The messages that it knows not whole are those by which `quiltctl` judges.
 """
 
 from __future__ import annotations
@@ -8,52 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pyroute2.netlink import nlmsg
 from pyroute2.netlink.rtnl.fibmsg import fibmsg
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
-from pyroute2.netlink.rtnl.rtmsg import rtmsg as pyroute2_rtmsg
+
+from quilt_cli.kernel.messages import Nexthop as nhmsg  # noqa: N813  # named as the kernel's struct
+from quilt_cli.kernel.messages import Route as rtmsg  # noqa: N813
 
 __all__ = ["Attributes", "decode", "encode", "fibmsg", "ifaddrmsg", "ifinfmsg", "ndmsg", "nhmsg", "rtmsg"]
 
 Attributes = list[tuple[str, Any]]
-
-
-class nhmsg(nlmsg):  # type: ignore[misc]  # noqa: N801  # named as the kernel's struct, like its siblings
-    """A nexthop object (include/uapi/linux/nexthop.h)."""
-
-    prefix = "NHA_"
-    fields = (("family", "B"), ("scope", "B"), ("protocol", "B"), ("resvd", "B"), ("flags", "I"))
-    nla_map = (
-        ("NHA_UNSPEC", "none"),
-        ("NHA_ID", "uint32"),
-        ("NHA_GROUP", "hex"),
-        ("NHA_GROUP_TYPE", "uint16"),
-        ("NHA_BLACKHOLE", "flag"),
-        ("NHA_OIF", "uint32"),
-        ("NHA_GATEWAY", "target"),
-        ("NHA_ENCAP_TYPE", "uint16"),
-        ("NHA_ENCAP", "hex"),
-        ("NHA_GROUPS", "flag"),
-        ("NHA_MASTER", "uint32"),
-        ("NHA_FDB", "flag"),
-    )
-
-
-class rtmsg(pyroute2_rtmsg):  # type: ignore[misc]  # noqa: N801  # as above
-    """A route, with the attributes up to RTA_NH_ID (include/uapi/linux/rtnetlink.h)."""
-
-    nla_map = (
-        *pyroute2_rtmsg.nla_map,
-        ("RTA_PAD", "hex"),
-        ("RTA_UID", "uint32"),
-        ("RTA_TTL_PROPAGATE", "uint8"),
-        ("RTA_IP_PROTO", "uint8"),
-        ("RTA_SPORT", "be16"),
-        ("RTA_DPORT", "be16"),
-        ("RTA_NH_ID", "uint32"),
-    )
 
 
 def encode(

@@ -104,7 +104,7 @@ def _route(kernel: IPRoute, route: Any) -> Removal:
 
 
 def _nexthops(kernel: IPRoute) -> list[Leftover]:
-    found = [hop.get("id") for hop in nexthops(kernel) or () if hop["proto"] in ROUTE_PROTOCOLS]
+    found = [hop.get("id") for hop in nexthops(kernel) or () if hop["protocol"] in ROUTE_PROTOCOLS]
     removals = [partial(_ask, f"nexthop {number}", remove_nexthop, kernel, number) for number in found]
     return _several("nexthops", "nexthop objects of protocol 81 or 82", removals)
 

@@ -15,7 +15,7 @@ class Nexthop(nlmsg):  # type: ignore[misc]  # pyroute2 has no types
     """A nexthop object (include/uapi/linux/nexthop.h); `NHA_GROUP` is an array of `struct nexthop_grp`."""
 
     prefix = "NHA_"
-    fields = (("family", "B"), ("scope", "B"), ("proto", "B"), ("resvd", "B"), ("flags", "I"))
+    fields = (("family", "B"), ("scope", "B"), ("protocol", "B"), ("resvd", "B"), ("flags", "I"))
     nla_map = (
         ("NHA_UNSPEC", "none"),
         ("NHA_ID", "uint32"),

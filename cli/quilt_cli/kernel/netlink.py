@@ -61,7 +61,7 @@ def kind_of(link: Any) -> str:
 
 
 def nexthops(kernel: IPRoute) -> list[Any] | None:
-    """All nexthop objects, with `proto` and `id`; None of a kernel that knows none (before 5.3)."""
+    """All nexthop objects, with `protocol` and `id`; None of a kernel that knows none (before 5.3)."""
     return _all(kernel, Nexthop(), RTM_GETNEXTHOP)
 
 

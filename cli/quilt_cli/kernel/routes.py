@@ -94,7 +94,7 @@ def nexthop(message: Any, names: Names) -> Plain:
         blackhole=message.get("blackhole"),
         fdb=message.get("fdb"),
         scope=rt_scope.get(message["scope"], message["scope"]),
-        protocol=message["proto"],
+        protocol=message["protocol"],
         **_way(message, names),
     )
 
