@@ -12,6 +12,7 @@ from quilt_proto.node_pb2 import GetStatusResponse
 Tell = Callable[[News, int], None]
 
 _DRIFT = Topic("DriftRepaired", "Others changed or removed what the mesh needs on this node; repaired")
+_PODS = Topic("PodsNotConnected", "Pods get no network, CNI ADD is refused again and again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +36,20 @@ class RuntimeNews:
 
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
-        self._before: dict[str, int] | None = None
+        self._before: dict[tuple[Topic, str], int] | None = None
 
     def follow(self, status: GetStatusResponse) -> None:
         """Compare a report with the one before."""
-        before, self._before = self._before, dict(status.repairs)
+        counts = {News(_DRIFT, kind, kind): number for kind, number in status.repairs.items()}
+        counts |= {
+            News(_PODS, f"{one.pod}: {one.reason.rstrip('.')}", one.kind): one.count
+            for one in status.add_refusals
+        }
+        before, self._before = self._before, {(news.topic, news.kind): n for news, n in counts.items()}
         if before is None:
             return
-        for kind, number in self._before.items():
-            held = before.get(kind, 0)
+        for news, number in counts.items():
+            held = before.get((news.topic, news.kind), 0)
             # Fewer than before: the runtime was started again, and all of them are new.
             if more := number - held if number >= held else number:
-                self._tell(News(_DRIFT, kind), more)
+                self._tell(news, more)

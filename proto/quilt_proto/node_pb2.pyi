@@ -527,6 +527,40 @@ class GetStatusRequest(_message.Message):
 Global___GetStatusRequest: _TypeAlias = GetStatusRequest  # noqa: Y015
 
 @_typing.final
+class AddRefusals(_message.Message):
+    """Pods that CNI ADD refuses again and again, of one kind of failure."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    POD_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """by which the same one is recognized"""
+    count: _builtins.int
+    """since the runtime's start"""
+    pod: _builtins.str
+    """the last one: namespace/name"""
+    reason: _builtins.str
+    """what failed for it and what to do"""
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        count: _builtins.int = ...,
+        pod: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "kind", b"kind", "pod", b"pod", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddRefusals: _TypeAlias = AddRefusals  # noqa: Y015
+
+@_typing.final
 class GetStatusResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -558,6 +592,7 @@ class GetStatusResponse(_message.Message):
     SUBNET_V6_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
     REPAIRS_FIELD_NUMBER: _builtins.int
+    ADD_REFUSALS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     subnet: _builtins.str
     """empty: not configured yet"""
@@ -577,6 +612,8 @@ class GetStatusResponse(_message.Message):
     def repairs(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """entries that others changed and the runtime repaired, by kind, since its start"""
 
+    @_builtins.property
+    def add_refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___AddRefusals]: ...
     def __init__(
         self,
         *,
@@ -588,10 +625,11 @@ class GetStatusResponse(_message.Message):
         subnet_v6: _builtins.str = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
         repairs: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        add_refusals: _abc.Iterable[Global___AddRefusals] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "capacity", b"capacity", "problems", b"problems", "repairs", b"repairs", "subnet", b"subnet", "subnet_v6", b"subnet_v6", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_refusals", b"add_refusals", "allocated", b"allocated", "capacity", b"capacity", "problems", b"problems", "repairs", b"repairs", "subnet", b"subnet", "subnet_v6", b"subnet_v6", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

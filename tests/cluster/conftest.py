@@ -39,6 +39,7 @@ ORDER = (
     "test_contract",
     "test_cli",
     "test_drift",
+    "test_pods_not_connected",
     "test_dataplane",
     "test_overlay_traffic",
     "test_webhooks",

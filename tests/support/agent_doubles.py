@@ -81,6 +81,11 @@ class Rig:
         """Value of one of the agent's metrics, 0 when it has none yet."""
         return self.agent.metrics.registry.get_sample_value(f"quilt_agent_{name}", labels) or 0.0
 
+    def events(self, reason: str) -> list[str]:
+        """What Events about the node say that have this reason."""
+        held = self.api.objects.get("/apis/events.k8s.io/v1/namespaces/default/events", {}).values()
+        return [event["note"] for event in held if event["reason"] == reason]
+
     def status(self) -> Json:
         """Status of the QuiltNode as the API holds it."""
         status: Json = self.api.objects.get(f"{GROUP}/quiltnodes", {}).get("self", {}).get("status", {})

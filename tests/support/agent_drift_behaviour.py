@@ -19,8 +19,7 @@ def repaired(rig: Rig, kind: str, before: float) -> bool:
 
 def drift_events(rig: Rig) -> list[str]:
     """What Events about the node report of drift."""
-    held = rig.api.objects.get("/apis/events.k8s.io/v1/namespaces/default/events", {}).values()
-    return [event["note"] for event in held if event["reason"] == "DriftRepaired"]
+    return rig.events("DriftRepaired")
 
 
 def counted(rig: Rig, kind: str, number: float) -> bool:

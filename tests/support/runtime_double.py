@@ -33,6 +33,7 @@ class FakeRuntime(
         self.prefix_length = 24
         self.calls = 0
         self.repairs: dict[str, int] = {}
+        self.refusals: list[node_pb2.AddRefusals] = []
         self.before_answer: Callable[[], Awaitable[None]] | None = None
         self._number = 1000
         self._kernel = kernel
@@ -84,7 +85,11 @@ class FakeRuntime(
 
     async def GetStatus(self, request: Any, context: Any) -> Any:  # noqa: N802  gRPC's name
         return node_pb2.GetStatusResponse(
-            version="double", subnet=self.subnet, subnet_v6=self.subnet_v6, repairs=self.repairs
+            version="double",
+            subnet=self.subnet,
+            subnet_v6=self.subnet_v6,
+            repairs=self.repairs,
+            add_refusals=self.refusals,
         )
 
     async def InjectRoute(self, request: Any, context: Any) -> Any:  # noqa: N802  gRPC's name

@@ -85,19 +85,33 @@ class CniServer:
         verb = request.verb if request.verb in cni.VERBS else "unknown"
         metrics = self._runtime.metrics
         try:
-            return _line(result=execute(self._runtime, request))
+            result = execute(self._runtime, request)
+            self._note(request)
+            return _line(result=result)
         except CniError as error:
             log.info("cni_refused", verb=verb, code=error.code, reason=str(error))
             metrics.cni_failures.labels(verb=verb, code=error.code).inc()
+            self._note(request, type(error.__cause__ or error).__name__, str(error))
             needs = {"needs": error.needs} if error.needs else {}
             return _line(error=error.document(_version_of(request.config)), **needs)
         except Exception:
             log.exception("cni_failed", verb=verb)
             metrics.cni_failures.labels(verb=verb, code=cni.TRY_AGAIN_LATER).inc()
             text = f"{verb} failed inside the runtime; its log has the reason"
+            self._note(request, "Defect", text)
             return _line(error=CniError(cni.TRY_AGAIN_LATER, text).document(cni.VERSIONS[-1]))
         finally:
             metrics.cni.labels(verb=verb).observe(time.perf_counter() - begun)
+
+    def _note(self, request: Request, kind: str = "", reason: str = "") -> None:
+        """Note how a pod's ADD ended: without a kind of failure it succeeded."""
+        pod = cni.pod_name(request.environment) if request.verb == "ADD" else None
+        if pod is None:
+            return
+        if kind:
+            self._runtime.troubles.refused(pod, kind, reason)
+        else:
+            self._runtime.troubles.connected(pod)
 
 
 def _receive(connection: socket.socket, descriptors: list[int]) -> Document:

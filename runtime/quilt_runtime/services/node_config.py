@@ -46,8 +46,14 @@ def change_sources(runtime: Runtime, request: pb.ChangeOverlaySourcesRequest) ->
 
 
 def status(runtime: Runtime, request: pb.GetStatusRequest) -> pb.GetStatusResponse:
-    """Tell subnet, use of addresses, what is wrong, and what was repaired."""
+    """Tell subnet, use of addresses, what is wrong, what was repaired, and which pods get no network."""
     addresses = runtime.addresses
+    refusals = [
+        pb.AddRefusals(
+            kind=one.kind, count=one.count, pod=f"{one.pod.namespace}/{one.pod.name}", reason=one.reason
+        )
+        for one in runtime.troubles.refusals()
+    ]
     return pb.GetStatusResponse(
         version=own_version(),
         subnet=str(addresses.subnet or ""),
@@ -57,6 +63,7 @@ def status(runtime: Runtime, request: pb.GetStatusRequest) -> pb.GetStatusRespon
         problems=list(runtime.network.problems.values()),
         warnings=runtime.network.warnings,
         repairs=runtime.troubles.repairs(),
+        add_refusals=refusals,
     )
 
 

@@ -83,6 +83,7 @@ def test_every_event_is_on_the_page() -> None:
     wanted = {
         "HandEditUndone",
         "DriftRepaired",
+        "PodsNotConnected",
         "PathFailing",
         "PathRecovered",
         names.SUBNET_ALLOCATED,

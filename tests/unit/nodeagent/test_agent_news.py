@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from quilt_events.news import News
 from quilt_nodeagent.executor import link
 from quilt_nodeagent.news import RuntimeNews
-from quilt_proto.node_pb2 import GetStatusResponse
+from quilt_proto.node_pb2 import AddRefusals, GetStatusResponse
 from tests.support.agent_doubles import eventually
-from tests.support.agent_drift_behaviour import drift_events
 from tests.support.agent_scene import fake_rig, mesh
 
 KINDS = ("bridge", "table")
@@ -65,6 +64,23 @@ async def test_what_the_runtime_repaired_is_an_event(tmp_path: Path, monkeypatch
     async with fake_rig(tmp_path) as rig:
         await mesh(rig, 2)
         rig.runtime.repairs["table"] = 3
-        await eventually(lambda: drift_events(rig))
+        await eventually(lambda: rig.events("DriftRepaired"))
         head = "Others changed or removed what the mesh needs on this node; repaired"
-        assert drift_events(rig) == [f"{head}: table (x3)."]
+        assert rig.events("DriftRepaired") == [f"{head}: table (x3)."]
+
+
+async def test_pods_that_get_no_network_are_an_event_with_the_last_one_of_each_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "_POLL", 0.05)
+    full = "No free address in 10.42.1.0/24: 253 in use; remove pods from this node"
+    async with fake_rig(tmp_path) as rig:
+        await mesh(rig, 2)
+        rig.runtime.refusals = [
+            AddRefusals(kind="ExhaustedError", count=17, pod="shop/web-1", reason=full),
+            AddRefusals(kind="NetlinkError", count=1, pod="shop/web-2", reason="the kernel refused it."),
+        ]
+        await eventually(lambda: rig.events("PodsNotConnected"))
+        head = "Pods get no network, CNI ADD is refused again and again"
+        texts = f"shop/web-1: {full} (x17), shop/web-2: the kernel refused it"
+        assert rig.events("PodsNotConnected") == [f"{head}: {texts}."]
