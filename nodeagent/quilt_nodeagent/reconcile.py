@@ -223,7 +223,6 @@ class Reconciler:
         self.metrics.peers_desired.set(wanted)
         pending = len(self.dataplane.tables.routes.differing)
         self.metrics.peers_in_sync.set(max(0, wanted - pending))
-        self.metrics.in_sync.set(self.in_sync)
 
     def _count_drift(self, plan: Plan, expected: set[Mark], left: set[Mark]) -> None:
         """Count what was repaired although no claim asked for it; what is `left` by errors is a problem."""

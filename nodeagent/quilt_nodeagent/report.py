@@ -91,7 +91,8 @@ class Report:
         return reasons
 
     def metrics(self) -> bytes:
-        """Metrics in text form, ages as of now."""
+        """Metrics in text form, ages and whether all is in sync as of now: that ends without a pass, too."""
+        self.parts.metrics.in_sync.set(self.parts.reconciler.in_sync)
         for watch in self.parts.watches:
             self.parts.metrics.watch_age.labels(watch.name).set(watch.age)
         return self.parts.metrics.render()

@@ -59,6 +59,21 @@ class DriftBehaviour:
         assert rig.kernel.link("other0") is not None
         assert rig.condition("DataplaneInSync")["status"] == "False"
 
+    async def test_a_vni_that_is_taken_later_is_in_the_metric_until_it_is_free(self, rig: Rig) -> None:
+        await mesh(rig, 2)
+
+        def in_sync(value: int) -> bool:
+            return f"quilt_agent_in_sync {value}.0" in rig.agent.report.metrics().decode()
+
+        await eventually(lambda: in_sync(1))
+        rig.kernel.run(Delete(device(rig)))
+        rig.kernel.run(Put(Link("other0", kind="vxlan", up=True, vxlan=Vxlan(100, 4789, "198.18.0.1"))))
+        await eventually(lambda: in_sync(0))
+        other = rig.kernel.link("other0")
+        assert other is not None
+        rig.kernel.run(Delete(other))
+        await eventually(lambda: programmed(rig, 2) and in_sync(1))
+
     async def test_every_drift_of_an_entry_is_repaired_and_counted(self, rig: Rig) -> None:
         await mesh(rig, 2, 3)
         index, mac = device(rig).index, vtep_mac("default", "n2")
