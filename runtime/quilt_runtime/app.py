@@ -67,6 +67,7 @@ class Runtime:
             network.recover()
         metrics.capacity.set_function(lambda: addresses.capacity)
         metrics.allocated.set_function(lambda: len(addresses))
+        metrics.refusals.set_function(lambda: len(network.refusals))
         kernel = KernelMetrics(lambda: network.config.vxlan_interface, settings.proc_sys_net)
         metrics.registry.register(kernel)
         runtime = cls(store, addresses, network, RouteExecutor(), metrics)

@@ -40,6 +40,9 @@ class Metrics:
         )
         self.allocated = gauge("quilt_runtime_addresses_allocated", "Addresses in use.")
         self.capacity = gauge("quilt_runtime_addresses_capacity", "Addresses in all.")
+        self.refusals = gauge(
+            "quilt_runtime_foreign_drop_chains", "Chains of others that drop what pods send or get."
+        )
         self.route_changes = counter("quilt_runtime_route_changes", "Routes written or removed.")
         self.route_failures = counter("quilt_runtime_route_failures", "Route items refused.")
 

@@ -62,12 +62,12 @@ class NodeNetwork:
         self._denials = Denials(addresses)
         self._busy: set[str] = set()
         self.problems: dict[str, str] = {}
-        self._refusals: tuple[str, ...] = ()
+        self.refusals: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> list[str]:
         """What this node lacks, and what others refuse of its pods' packets, as sentences."""
-        return [*self.guard.warnings, *self._refusals]
+        return [*self.guard.warnings, *self.refusals]
 
     def look_at_firewalls(self) -> None:
         """Look whether a firewall of others refuses what pods send or get; nothing is done about it."""
@@ -75,11 +75,11 @@ class NodeNetwork:
             found = tuple(forward.refusals((BRIDGE_DEVICE, self.config.vxlan_interface)))
         except (RequestError, OSError, ValueError):
             return  # Where nft fails, the areas say so.
-        if found and found != self._refusals:
+        if found and found != self.refusals:
             log.warning("forward_refused", chains=found)
-        elif self._refusals and not found:
+        elif self.refusals and not found:
             log.info("forward_no_longer_refused")
-        self._refusals = found
+        self.refusals = found
 
     def configure(self, config: NodeConfig) -> None:
         """Make `config` the node's, in the kernel too; raises RequestError, StateError."""

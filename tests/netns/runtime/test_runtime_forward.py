@@ -143,4 +143,5 @@ def test_another_firewall_that_drops_pods_packets_is_reported_and_left_alone(rea
     ready_node.netns.run("nft", "-f", "-", stdin=wall)
     ready_node.start()
     eventually(lambda: "Chain inet wall f drops packets of quilt0" in warnings(), "it is reported")
+    assert ready_node.metric("quilt_runtime_foreign_drop_chains") == 1
     assert "drop" in ready_node.netns.run("nft", "list", "table", "inet", "wall")

@@ -48,6 +48,7 @@ PLANTED: dict[str, dict[str, str]] = {
     "QuiltCniFailing": {'quilt_runtime_cni_failures_total{node="a",verb="ADD",code="11"}': COUNTS},
     "QuiltPodsWaitForPolicies": {f"quilt_policy_waiting_pods{NODE}": bad(0, 3)},
     "QuiltDriftRepeats": {'quilt_runtime_drift_repairs_total{node="a",kind="table"}': COUNTS},
+    "QuiltForwardDropped": {f"quilt_runtime_foreign_drop_chains{NODE}": bad(0, 1)},
     "QuiltConnectionsFull": {
         f"quilt_runtime_conntrack_entries{NODE}": bad(100, 250_000),
         f"quilt_runtime_conntrack_limit{NODE}": "262144x160",
