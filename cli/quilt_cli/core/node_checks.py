@@ -19,6 +19,7 @@ NEIGHBOURS_MIN = 1024
 # Modules of the packet filter, and what is not there without them.
 _MODULES = {
     "nft_ct": "the overlay's packets cannot be kept untracked, and the runtime's table is refused",
+    "nft_objref": "what is dropped cannot be counted by its reason, and the runtime's tables are refused",
     "nft_masq": "pods cannot leave the cluster, and the runtime's table is refused",
     "nft_fib_inet": "what a node forwards into the mesh for others gets the node's address",
 }

@@ -23,11 +23,12 @@ _POLICIES = "table inet quilt-policy {"
 # kube-proxy's, in mode ipvs: it has the addresses of all Services.
 _IPVS = "kube-ipvs0"
 _KINDS = ("vxlan", "bridge", "veth")
-# By module of the kernel.
-_NFT_STATEMENTS = {
-    "nft_ct": "notrack",
-    "nft_masq": "masquerade",
-    "nft_fib_inet": "fib saddr type local accept",
+# What a table has that needs it, by module of the kernel.
+_NFT_NEEDING = {
+    "nft_ct": "chain c { notrack; }",
+    "nft_objref": "counter n { }; chain c { counter name n; }",
+    "nft_masq": "chain c { masquerade; }",
+    "nft_fib_inet": "chain c { fib saddr type local accept; }",
 }
 # In a namespace of its own, which ends with the process: no device of the host is touched.
 _TRY = """
@@ -63,7 +64,7 @@ def look(port: int, cidrs: Sequence[str], cni_folder: Path, run_folder: Path) ->
             drops_forward=None if listing is None else forward_chains(listing, marks),
             drops_untracked=None if listing is None else tracked_only(listing, port),
             legacy_iptables=any("filter" in (read(path) or "") for path in _LEGACY_TABLES),
-            nft_has={name: _nft_has(statement) for name, statement in _NFT_STATEMENTS.items()},
+            nft_has={name: _nft_has(needing) for name, needing in _NFT_NEEDING.items()},
             host_programs=host_programs(("iptables", "nft")),
             sysctls={
                 name: value
@@ -132,11 +133,11 @@ def _listing() -> str | None:
     return done.stdout if done and done.returncode == 0 else None
 
 
-def _nft_has(statement: str) -> bool | None:
-    """Whether the kernel knows a statement; None where that cannot be tried."""
+def _nft_has(needing: str) -> bool | None:
+    """Whether the kernel takes a table with this; None where that cannot be tried."""
     # One transaction: the table is gone before anybody could see it.
     table = "table inet quilt_try"
-    script = f"{table} {{\n chain c {{\n {statement}\n }}\n}}\ndelete {table}\n"
+    script = f"{table} {{\n {needing}\n}}\ndelete {table}\n"
     done = nft("-f", "-", script=script)
     return None if done is None or "Operation not permitted" in done.stderr else done.returncode == 0
 

@@ -170,13 +170,21 @@ def test_a_host_without_a_program_for_host_ports_is_named(look: Look, tmp_path: 
     assert "host-ports" not in look(path=programs(tmp_path / "nft", "nft"))
 
 
-def test_a_kernel_without_fib_is_named(look: Look, tmp_path: Path) -> None:
-    """u8: A kernel without nft_fib_inet is named before the install, with what it means."""
+@pytest.mark.parametrize(
+    ("module", "statement", "level"),
+    [("nft_fib_inet", "fib ", "warn"), ("nft_objref", "counter name ", "fail")],
+)
+def test_a_kernel_without_a_module_is_named(
+    look: Look, tmp_path: Path, module: str, statement: str, level: str
+) -> None:
+    """u8: A kernel without nft_fib_inet or nft_objref is named before the install, with what it means."""
     wrapper = tmp_path / "wrapped"
     wrapper.mkdir()
     (wrapper / "nft").write_text(f"""#!/bin/sh
 case "$*" in "-f -") text=$(cat)
-  case "$text" in *"fib "*) echo "Error: Could not process rule: No such file or directory" >&2; exit 1;; esac
+  case "$text" in *"{statement}"*)
+    echo "Error: Could not process rule: No such file or directory" >&2; exit 1;;
+  esac
   printf '%s\\n' "$text" | exec {shutil.which("nft")} -f -;;
 esac
 exec {shutil.which("nft")} "$@"
@@ -184,7 +192,7 @@ exec {shutil.which("nft")} "$@"
     (wrapper / "nft").chmod(0o755)
     found = look(path=f"{wrapper}:{os.environ['PATH']}")
     assert {code: item["level"] for code, item in found.items() if code.startswith("kernel-")} == {
-        "kernel-nft_fib_inet": "warn"
+        f"kernel-{module}": level
     }
-    assert "modprobe nft_fib_inet" in found["kernel-nft_fib_inet"]["todo"]
+    assert f"modprobe {module}" in found[f"kernel-{module}"]["todo"]
     assert not [code for code in look() if code.startswith("kernel-")]
