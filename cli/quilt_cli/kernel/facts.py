@@ -134,7 +134,7 @@ def _listing() -> str | None:
 
 
 def _nft_has(needing: str) -> bool | None:
-    """Whether the kernel takes a table with this; None where that cannot be tried."""
+    """Whether the kernel accepts a table with this; None where that cannot be tried."""
     # One transaction: the table is gone before anybody could see it.
     table = "table inet quilt_try"
     script = f"{table} {{\n {needing}\n}}\ndelete {table}\n"
