@@ -36,8 +36,15 @@ def whole(mesh: Mesh, path: Path, *flags: str) -> None:
     until("the archive is whole", lambda: quiltctl(mesh, *command).returncode == 0, timeout=60, every=1)
 
 
+def counted(mesh: Mesh) -> bool:
+    """Whether the QuiltNetwork counts each node's subnet: after an install it is the last to be written."""
+    status = mesh.get("quiltnetwork", "default").get("status", {})
+    return bool(status.get("subnets", {}).get("allocated") == len(mesh.nodes()))
+
+
 def test_a_sound_mesh_is_whole_and_read_as_the_cluster_is(mesh: Mesh, tmp_path: Path) -> None:
     until("every node is in sync", lambda: all_up(mesh), timeout=120, every=0.5)
+    until("all subnets are counted", lambda: counted(mesh), timeout=60, every=0.5)
     path = tmp_path / "dump.tar.gz"
     whole(mesh, path)
     index, files = archive(path)
@@ -76,8 +83,8 @@ def steps(found: dict[str, Any]) -> list[dict[str, Any]]:
 def test_a_trace_of_the_archive_has_the_steps_of_the_cluster(
     mesh: Mesh, pods: dict[str, Pod], tmp_path: Path
 ) -> None:
-    source, target, third = list(pods.values())[:3]
-    path = tmp_path / "dump.tar.gz"
+    source, target = list(pods.values())[:2]
+    path, half = tmp_path / "dump.tar.gz", tmp_path / "half.tar.gz"
     with service(mesh) as address:
         to_service = (f"default/{source.name}", address, "--port=80")
 
@@ -86,7 +93,7 @@ def test_a_trace_of_the_archive_has_the_steps_of_the_cluster(
             return quiltctl(mesh, "trace", *to_service, "--no-probe").returncode == 0
 
         until("the way to the Service is sound", known, timeout=60, every=1)
-        whole(mesh, path, "--node", source.node, "--node", target.node)
+        whole(mesh, path)
         for ends in (
             to_service,
             (f"default/{source.name}", f"default/{target.name}", "--port=8080"),
@@ -97,8 +104,9 @@ def test_a_trace_of_the_archive_has_the_steps_of_the_cluster(
             assert kept["taken"]
             assert steps(kept) == steps(live)
             assert kept["sound"]
-    unknown = quiltctl(mesh, "trace", source.ip, third.ip, "--from", str(path))
-    assert f"{third.node} is not in the archive" in unknown.stdout
+    whole(mesh, half, "--node", source.node)
+    unknown = quiltctl(mesh, "trace", source.ip, target.ip, "--from", str(half))
+    assert f"{target.node} is not in the archive" in unknown.stdout
     assert unknown.returncode == 2
 
 
