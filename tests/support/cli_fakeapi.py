@@ -14,8 +14,8 @@ class FakeApi:
 
     url: str
     answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
-    queried: dict[str, tuple[int, Any]] = field(default_factory=dict)
-    """Answers to what has a query, where they are others."""
+    selected: dict[str, tuple[int, Any]] = field(default_factory=dict)
+    """Answers to what selects by labels, where they are others."""
     seen: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
 
     def kubeconfig(self, folder: Path) -> Path:

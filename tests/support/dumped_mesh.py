@@ -128,7 +128,7 @@ def fill(api: FakeApi) -> None:
     }
     for path, items in held.items():
         put(api, path, items)
-    api.queried["/api/v1/pods"] = (200, {"kind": "PodList", "items": own})
+    api.selected["/api/v1/pods"] = (200, {"kind": "PodList", "items": own})
     api.answers[f"{QUILT}/quiltnetworks/default"] = (200, network)
     api.answers["/version"] = (200, {"gitVersion": "v1.36.0"})
     for name in NODES:

@@ -18,7 +18,7 @@ from quilt_cli.api.recorded import Recording
 from quilt_cli.core import redaction
 from quilt_cli.core.cluster_facts import ClusterFacts
 from quilt_cli.core.objects import Raw, at, text
-from quilt_cli.core.sysdump import CHECK, KERNEL, LATENCY, Part, node_file
+from quilt_cli.core.sysdump import CHECK, KERNEL, LATENCY, Part, cleaned_items, node_file
 from quilt_crds.names import (
     CLUSTERNETWORKPOLICY,
     CONFIGMAP,
@@ -47,10 +47,7 @@ from quilt_kube.request import ApiError, Request, UnreachableError, read
 _OURS = {"labelSelector": "app.kubernetes.io/name=quilt-mesh"}
 _REGARDED = (QUILTNETWORK.kind, QUILTNODE.kind, QUILTSUBNET.kind, "Node")
 # What `quiltctl trace` reads beside the mesh's own objects.
-_TRACED = (
-    *(kind.path() for kind in (POD, NAMESPACE, SERVICE, ENDPOINTSLICE, NETWORKPOLICY, CLUSTERNETWORKPOLICY)),
-    QUILTNETWORK.path(DEFAULT_NETWORK),
-)
+_TRACED = (POD, NAMESPACE, SERVICE, ENDPOINTSLICE, NETWORKPOLICY, CLUSTERNETWORKPOLICY)
 # What a node tells, and the files that it becomes.
 _FILES = {
     "kernel": KERNEL,
@@ -97,7 +94,7 @@ def read_objects(client: Recording, namespace: str) -> tuple[ClusterFacts, list[
         (EVENT.path(namespace=release), None),
         *((events, {"fieldSelector": f"regarding.kind={kind}"}) for kind in _REGARDED),
         (EVENT.path(), {"fieldSelector": "reason=FailedCreatePodSandBox", "limit": "500"}),
-        *((path, None) for path in _TRACED),
+        (QUILTNETWORK.path(DEFAULT_NETWORK), None),
     ]
     pods: list[NodePod] = []
     raws: list[Raw] = []
@@ -105,6 +102,9 @@ def read_objects(client: Recording, namespace: str) -> tuple[ClusterFacts, list[
     for path, query in questions:
         with suppress(ApiError):
             client.send(read(path, query))
+    for kind in _TRACED:
+        with suppress(ApiError):
+            client.keep_list(kind.path(), cleaned_items)
     with suppress(ApiError):
         raws = [*client.items(POD.path(), PODS)]
     with suppress(ApiError):

@@ -5,14 +5,21 @@ So what a command reads of a cluster is what it reads of an archive, and nobody 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
+import msgspec
+
+from quilt_cli.core.objects import text
 from quilt_cli.core.sysdump import KERNEL, LATENCY, Index, Refusal, node_file, object_file
 from quilt_kube.access import Access
 from quilt_kube.channels import CommandError
-from quilt_kube.request import JSON, ApiError, Request, UnreachableError
+from quilt_kube.request import JSON, ApiError, Json, Request, UnreachableError, document, read
 from quilt_kube.sync import Client
 
+# Objects of a list that are asked for at once.
+_PAGE = 500
 _COMMANDS = {("quiltctl", "node"): KERNEL, ("quiltctl", "latency"): LATENCY}
 
 
@@ -30,14 +37,34 @@ class Recording(Client):
 
     def send(self, request: Request, *, timeout: float | None = None) -> bytes:
         """Return the body of the answer, and keep it."""
-        try:
+        with self._noting(request.target):
             body = super().send(request, timeout=timeout)
-        except ApiError as error:
-            self.refused[request.target] = Refusal(error.status, error.message, error.reason)
-            raise
         if request.accept == JSON:
             self._keep(request.target, body)
         return body
+
+    def keep_list(self, path: str, choose: Callable[[Json], list[Any]]) -> None:
+        """Ask for a list in pages, and keep what is chosen of each as the answer to the question for all.
+
+        So a list that is too large to be held, as that of all pods, needs not be. Raises what `send` does.
+        """
+        query, items, kind = {"limit": str(_PAGE)}, list[Any](), ""
+        while True:
+            with self._noting(path):
+                page = document(super().send(read(path, query)))
+            items += choose(page)
+            kind, query["continue"] = text(page, "kind"), text(page, "metadata", "continue")
+            if not query["continue"]:
+                break
+        self._keep(path, msgspec.json.encode({"kind": kind, "items": items}))
+
+    @contextmanager
+    def _noting(self, target: str) -> Iterator[None]:
+        try:
+            yield
+        except ApiError as error:
+            self.refused[target] = Refusal(error.status, error.message, error.reason)
+            raise
 
 
 class Replaying(Client):

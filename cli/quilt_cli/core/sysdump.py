@@ -127,17 +127,21 @@ def findings(missing: Iterable[Missing]) -> list[Finding]:
 def cleaned(answer: bytes) -> bytes:
     """An answer of the API server without environments, Secrets and tokens, and with little of others."""
     found = msgspec.json.decode(answer)
-    fields = _OF_OTHERS.get(text(found, "kind"))
-    if fields is None:
-        kept = redaction.document(_without(found))
+    if text(found, "kind") in _OF_OTHERS:
+        found["items"] = cleaned_items(found)
     else:
-        # What is chosen holds no secret, and labels that are named like one decide for policies all the same.
-        items = [
-            redaction.document(_without(item)) if _of_the_mesh(item) else _chosen(item, fields)
-            for item in found.get("items") or ()
-        ]
-        kept = {**found, "items": items}
-    return msgspec.json.format(msgspec.json.encode(kept), indent=1)
+        found = redaction.document(_without(found))
+    return msgspec.json.format(msgspec.json.encode(found), indent=1)
+
+
+def cleaned_items(found: Mapping[str, Any]) -> list[Any]:
+    """The objects of a list, so cleaned: the mesh's whole, and of others what is needed."""
+    # What is chosen holds no secret, and labels that are named like one decide for policies all the same.
+    fields = _OF_OTHERS.get(text(found, "kind"))
+    return [
+        _chosen(item, fields) if fields and not _of_the_mesh(item) else redaction.document(_without(item))
+        for item in found.get("items") or ()
+    ]
 
 
 def _of_the_mesh(item: Any) -> bool:

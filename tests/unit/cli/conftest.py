@@ -18,7 +18,7 @@ def api() -> Iterator[FakeApi]:
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
             path, query = urlsplit(self.path)[2:4]
-            known = {**fake.answers, **fake.queried} if query else fake.answers
+            known = {**fake.answers, **fake.selected} if "labelSelector" in query else fake.answers
             fake.seen.append((self.command, self.path, dict(self.headers)))
             status, body = known.get(path, (404, {"message": f"{path} not found"}))
             content = (body if isinstance(body, str) else json.dumps(body)).encode()

@@ -14,11 +14,13 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quilt_cli.api.recorded import Recording
 from quilt_cli.archive_file import read_archive
-from quilt_cli.core.sysdump import Missing, cleaned, findings, object_file
+from quilt_cli.core.sysdump import Missing, cleaned, cleaned_items, findings, object_file
 from quilt_cli.main import cli
+from quilt_kube.access import Access
 from quilt_kube.channels import CommandError
-from quilt_kube.request import UnreachableError
+from quilt_kube.request import Request, UnreachableError
 from quilt_kube.sync import Client
 from tests.support.cli_fakeapi import FakeApi
 from tests.support.dumped_mesh import LISTS, SECRET, Nodes, fill, pod, quilt_node, system_pod
@@ -230,6 +232,24 @@ def test_of_others_pods_is_kept_what_leads_to_them_and_of_the_mesh_all_but_secre
         "spec": {"nodeName": "n1", "containers": [{"ports": [{"name": "http", "containerPort": 8080}]}]},
         "status": {"phase": "Running", "podIPs": [{"ip": "10.42.1.5"}, {"ip": "fd42::1:5"}]},
     }
+
+
+def test_a_list_in_pages_is_one_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def send(_: Client, request: Request, *, timeout: float | None = None) -> bytes:
+        asked.append(request.target)
+        first = "continue" not in request.query
+        metadata = {"continue": "next"} if first else {}
+        return json.dumps({"kind": "PodList", "metadata": metadata, "items": [pod(1 + len(asked))]}).encode()
+
+    monkeypatch.setattr(Client, "send", send)
+    kept: dict[str, bytes] = {}
+    Recording(Access("https://x"), kept.__setitem__, agent="test").keep_list("/api/v1/pods", cleaned_items)
+    assert asked == ["/api/v1/pods?limit=500", "/api/v1/pods?limit=500&continue=next"]
+    found = json.loads(kept["/api/v1/pods"])
+    assert [item["metadata"]["name"] for item in found["items"]] == ["pod2", "pod3"]
+    assert SECRET not in json.dumps(found)
 
 
 def test_files_are_named_as_what_was_asked() -> None:
