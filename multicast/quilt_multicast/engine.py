@@ -47,7 +47,7 @@ class Observer:
 
 class Engine:
     """`exchange` tells the peers of this node's members and reports theirs; `looked()` is called when all
-    members were read.
+    members were read, `repaired` with the kind of an entry that others changed.
 
     What a predecessor left in the kernel stays until every peer has reported its members.
     """
@@ -61,6 +61,7 @@ class Engine:
         open_monitor: Callable[[], MonitorLike],
         observer: Observer | None = None,
         looked: Callable[[], None] = lambda: None,
+        repaired: Callable[[str], None] = lambda _kind: None,
     ) -> None:
         self.dataplane = dataplane
         self.exchange = exchange
@@ -79,6 +80,7 @@ class Engine:
         self._received_at = 0.0
         self.trouble = Trouble(lambda: self.resync("retry"), metrics)
         self._looked = looked
+        self._repaired = repaired
         self._settling = False
         self._fd = -1
 
@@ -165,6 +167,7 @@ class Engine:
         if wanted != new:
             touched.add(entry.group)
             self._metrics.repairs.labels("copy").inc()
+            self._repaired("copy")
             log.info("multicast_drift_repaired", group=entry.group, dst=entry.dst, was_there=new)
 
     def _upcalls(self) -> None:

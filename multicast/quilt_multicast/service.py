@@ -60,7 +60,10 @@ class Host:
 
 
 class Multicast:
-    """One node's multicast. `wanted()` is asked after each `changed()`; None: not known yet."""
+    """One node's multicast. `wanted()` is asked after each `changed()`; None: not known yet.
+
+    `repaired` is called with the kind of each entry that others changed and that is repaired.
+    """
 
     def __init__(
         self,
@@ -71,6 +74,7 @@ class Multicast:
         host: Host | None = None,
         observer: Observer | None = None,
         reported: Callable[[], None] = lambda: None,
+        repaired: Callable[[str], None] = lambda _kind: None,
         keeper: Keeper | None = None,
     ) -> None:
         self._wanted = wanted
@@ -79,6 +83,7 @@ class Multicast:
         self._host = host or Host()
         self._observer = observer
         self._reported = reported
+        self._repaired = repaired
         self._keeper = keeper
         self._wake = asyncio.Event()
         self._engine: Engine | None = None
@@ -159,6 +164,7 @@ class Multicast:
             open_monitor=self._host.open_monitor,
             observer=self._observer,
             looked=self._looked,
+            repaired=self._repaired,
         )
         self._engine, self._device = engine, wanted.device
         self._task = asyncio.create_task(self._serve(engine, kernel))

@@ -15,6 +15,11 @@ _DRIFT = Topic("DriftRepaired", "Others changed or removed what the mesh needs o
 _PODS = Topic("PodsNotConnected", "Pods get no network, CNI ADD is refused again and again")
 
 
+def drift(kind: str) -> News:
+    """Return the news that entries of a kind were changed by others and repaired."""
+    return News(_DRIFT, kind, kind)
+
+
 @dataclass(frozen=True, slots=True)
 class Repairs:
     """Counts what was repaired, and has Events report it."""
@@ -25,7 +30,7 @@ class Repairs:
     def count(self, kind: str, number: int = 1) -> None:
         """Take note that so many entries of a kind were repaired."""
         self.metrics.drift_repairs.labels(kind).inc(number)
-        self.tell(News(_DRIFT, kind), number)
+        self.tell(drift(kind), number)
 
 
 class RuntimeNews:
@@ -40,7 +45,7 @@ class RuntimeNews:
 
     def follow(self, status: GetStatusResponse) -> None:
         """Compare a report with the one before."""
-        counts = {News(_DRIFT, kind, kind): number for kind, number in status.repairs.items()}
+        counts = {drift(kind): number for kind, number in status.repairs.items()}
         counts |= {
             News(_PODS, f"{one.pod}: {one.reason.rstrip('.')}", one.kind): one.count
             for one in status.add_refusals

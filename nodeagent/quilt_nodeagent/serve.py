@@ -22,6 +22,7 @@ from quilt_nodeagent.agent import Agent
 from quilt_nodeagent.config import Config
 from quilt_nodeagent.executor.client import socket_beside
 from quilt_nodeagent.feature import Feature
+from quilt_nodeagent.news import drift
 from quilt_pim.core.config import ControlConfig
 from quilt_pim.service import ControlService
 from quilt_pods.service import Host, NodePods
@@ -65,6 +66,7 @@ def multicast_features(agent: Agent, runtime_addr: str, key: Path, config: Contr
         MulticastMetrics(registry),
         observer=control.observer,
         reported=agent.report_soon,
+        repaired=lambda kind: agent.events.tell(drift(f"multicast {kind}")),
         keeper=Keeper(keeper, "multicast") if keeper else None,
     )
     control.plane.state = multicast.state

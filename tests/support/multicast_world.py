@@ -214,6 +214,7 @@ class Node:
 
     def start(self) -> None:
         self.registry = CollectorRegistry()
+        self.repaired: list[str] = []
         self.service = Multicast(
             self.wanted,
             self.world.key,
@@ -221,6 +222,7 @@ class Node:
             host=self.host(),
             observer=self.log,
             keeper=self.keeper,
+            repaired=self.repaired.append,
         )
         self.task = asyncio.create_task(self.service.run())
         self.service.changed()

@@ -96,6 +96,7 @@ async def test_changed_copies_are_repaired(world: World, action: str) -> None:
         else:
             assert not kernel.add_copies([VxlanGroup(device.index, GROUP, "198.18.200.3")])
     await until("repaired", lambda: one.metric("quilt_multicast_drift_repairs_total", kind="copy") == 1)
+    assert one.repaired == ["copy"]
     await until("as it was", lambda: one.copies() == {COPY})
     assert await arrives_again(sender, receiver) < 1
 
