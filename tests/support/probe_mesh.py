@@ -11,6 +11,7 @@ from ipaddress import IPv4Network
 from prometheus_client import CollectorRegistry
 
 from quilt_crds.names import vtep_mac
+from quilt_events.news import News
 from quilt_probes.service import Probes, Wanted
 from quilt_probes.udp import udp_socket
 from quilt_runtime.core.config import NodeConfig
@@ -52,6 +53,7 @@ class Node:
     probes: Probes | None = None
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     task: asyncio.Task[None] | None = None
+    news: list[News] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -65,6 +67,7 @@ class Node:
             self.api.client,
             self.registry,
             interval=lambda: 2.0,
+            tell=self.news.append,
             make_socket=lambda: inside(self.space.path, udp_socket),
         )
         self.task = asyncio.create_task(self.probes.run())

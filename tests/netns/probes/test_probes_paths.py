@@ -34,7 +34,9 @@ async def test_what_is_dropped_one_way_is_named_by_both_ends_and_over_after_the_
     await until("node-2 names it", lambda: nodes[2].condition == LOST, PROMISED)
     assert nodes[3].condition == WELL
     assert nodes[1].metric("quilt_probes_peers", state="failing") == 1
-    await until("an Event", lambda: len(nodes[1].api.sent) == 2)
+    for node in (nodes[1], nodes[2]):
+        assert [(news.topic.reason, news.text) for news in node.news] == [("PathFailing", "node-1 → node-2")]
+    assert not nodes[3].news
     nodes[2].repair()
     await until("all is well", lambda: all(node.condition == WELL for node in nodes.values()), PROMISED)
 
