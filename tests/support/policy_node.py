@@ -176,6 +176,7 @@ class PolicyNode:
     make_netns: Callable[[], Namespace]
     settings: dict[str, Any] = field(default_factory=dict)
     addresses: dict[str, str] = field(default_factory=dict)
+    _stubs: dict[int, policy_pb2_grpc.PolicyStub] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.configure(True)
@@ -187,7 +188,12 @@ class PolicyNode:
 
     @property
     def stub(self) -> policy_pb2_grpc.PolicyStub:
-        return policy_pb2_grpc.PolicyStub(self.node.channel())
+        """By one connection for each process of the runtime."""
+        assert self.node.process is not None
+        pid = self.node.process.pid
+        if pid not in self._stubs:
+            self._stubs[pid] = policy_pb2_grpc.PolicyStub(self.node.channel())
+        return self._stubs[pid]
 
     def replace(self, program: Program) -> None:
         answer = self.stub.ReplacePolicies(message(program))

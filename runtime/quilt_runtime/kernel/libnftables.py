@@ -18,6 +18,8 @@ from quilt_netlink.constants import NETLINK_NETFILTER
 
 LIBRARY = "libnftables.so.1"
 _DEFAULT = 0  # NFT_CTX_DEFAULT
+SELECTABLE = 1024
+"""FD_SETSIZE: the library waits by select(2), which ends the process for a descriptor beyond it."""
 _one_at_a_time = threading.Lock()
 
 
@@ -36,10 +38,11 @@ def _library() -> CDLL:
 
 
 def commit(transaction: str, remember: Callable[[int], None]) -> bool:
-    """Commit a transaction in the calling thread's network namespace; false where it is refused.
+    """Commit a transaction in the calling thread's network namespace; false where it is not done.
 
-    `remember` gets, before that, the port by which the kernel names who made the change. Each has a
-    context of its own, which knows nothing old of the tables. Raises OSError where the library is missing.
+    That is one which is refused, and any in a process of so many descriptors that the library cannot wait.
+    `remember` gets, before that, the port by which the kernel names who made the change. Each has a context
+    of its own, which knows nothing old of the tables. Raises OSError where the library is missing.
     """
     library = _library()
     with _one_at_a_time:
@@ -47,7 +50,9 @@ def commit(transaction: str, remember: Callable[[int], None]) -> bool:
         try:
             library.nft_ctx_buffer_output(context)
             library.nft_ctx_buffer_error(context)
-            for port in _bind():
+            for descriptor, port in _bind():
+                if descriptor >= SELECTABLE:
+                    return False
                 remember(port)
             done: int = library.nft_run_cmd_from_buffer(context, transaction.encode())
             return done == 0
@@ -55,21 +60,25 @@ def commit(transaction: str, remember: Callable[[int], None]) -> bool:
             library.nft_ctx_free(context)
 
 
-def _bind() -> Iterator[int]:
-    """Give each socket to nftables that has none yet its port: the library would with its first message."""
+def _bind() -> Iterator[tuple[int, int]]:
+    """Give each socket to nftables that has none yet its port: the library would with its first message.
+
+    Yields descriptor and port of each.
+    """
     for entry in Path("/proc/self/fd").iterdir():
+        descriptor = int(entry.name)
         try:
-            descriptor = os.dup(int(entry.name))
+            own = os.dup(descriptor)
         except OSError:  # closed meanwhile
             continue
         try:
-            found = socket.socket(fileno=descriptor)
+            found = socket.socket(fileno=own)
         except OSError:  # not a socket
-            os.close(descriptor)
+            os.close(own)
             continue
         with closing(found):
             if found.family == socket.AF_NETLINK and found.proto == NETLINK_NETFILTER:
                 port: int = found.getsockname()[0]
                 if not port:
                     found.bind((0, 0))
-                    yield found.getsockname()[0]
+                    yield descriptor, found.getsockname()[0]

@@ -42,7 +42,7 @@ def apply(*transactions: str, table: str = TABLE) -> None:
 def apply_at_once(transaction: str, table: str) -> None:
     """Commit one of many short transactions without starting the program; raises NftError.
 
-    What the library refuses the program is asked for, as it shows the line.
+    What the library does not do the program is asked for: it shows the line that is refused.
     """
     try:
         done = len(transaction) <= SHORT and libnftables.commit(transaction, remember)

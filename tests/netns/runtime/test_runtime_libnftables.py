@@ -14,20 +14,20 @@ from quilt_runtime.kernel.nft import NftError, apply_at_once
 from tests.support.namespaces import Namespace
 
 COMMIT = """
-import json, sys
+import json, os, sys
 from contextlib import closing
 from quilt_netlink.nftsets import NftSets
 from quilt_runtime.kernel import libnftables
-ports = []
+ports, held = [], [os.open("/dev/null", os.O_RDONLY) for _ in range(int(sys.argv[1]))]
 with closing(NftSets("mine")):  # the first socket of a process has its id as port, this one's
     done = libnftables.commit(sys.stdin.read(), ports.append)
 print(json.dumps([done, ports]))
 """
 
 
-def commit(netns: Namespace, transaction: str) -> tuple[bool, list[int]]:
-    """Whether it was done, and the ports that were to be remembered."""
-    done, ports = json.loads(netns.run(sys.executable, "-c", COMMIT, stdin=transaction))
+def commit(netns: Namespace, transaction: str, opened: int = 0) -> tuple[bool, list[int]]:
+    """Whether it was done, and the ports that were to be remembered, in a process with more descriptors."""
+    done, ports = json.loads(netns.run(sys.executable, "-c", COMMIT, str(opened), stdin=transaction))
     return done, ports
 
 
@@ -49,6 +49,13 @@ async def test_it_is_done_and_the_kernel_names_the_port_that_was_remembered(netn
 
 def test_a_refused_one_is_undone_whole(netns: Namespace) -> None:
     done, _ = commit(netns, "table inet mine {\n chain c { accept; }\n}\nadd rule inet mine absent accept\n")
+    assert not done
+    assert netns.run("nft", "list", "tables") == ""
+
+
+def test_with_a_thousand_descriptors_it_is_left_to_the_program(netns: Namespace) -> None:
+    """select(2) would end the process."""
+    done, _ = commit(netns, "add table inet mine\n", opened=1100)
     assert not done
     assert netns.run("nft", "list", "tables") == ""
 
