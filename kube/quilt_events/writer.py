@@ -58,7 +58,7 @@ class Events:
         topic = draft.topic
         try:
             held = await self.client.ask(read(QUILTNODE.path(self.node)))
-            about = About(QUILTNODE.kind, self.node, held["metadata"]["uid"])
+            about = About(QUILTNODE.kind, self.node, held.get("metadata", {}).get("uid", ""))
             type_ = WARNING if topic.warning else NORMAL
             writer = Writer(CONTROLLER, self.node)
             event = document(draft.name, about, type_, topic.reason, draft.note, writer)

@@ -9,6 +9,7 @@ import yaml
 
 from quilt_crds.capacity import pod_addresses
 from quilt_crds.quiltnetwork import MTU_MIN, QuiltNetworkSpec
+from quilt_events import ration
 from quilt_multicast.core.members import Limits
 from quilt_operator.core.plan import make_pools
 from tests.support.pages import ROOT
@@ -52,6 +53,14 @@ def test_limits_of_multicast_are_those_of_the_code() -> None:
     assert int(row("groups that a node's pods join")) == spec.max_groups_per_node
     assert int(row("flows (source and group)")) == limits.flows_per_pod
     assert int(row("flows to other nodes, of a node")) == limits.flows_per_node
+
+
+def test_limits_of_events_are_those_of_the_code() -> None:
+    assert ration.SLOT == 600
+    assert int(row("Events of one reason that an agent writes").partition(";")[0]) == ration.MOST
+    of_all = f"{ration.MOST * ration.PLACES} in a mesh of any size above {ration.PLACES} nodes"
+    assert row("Events of one reason that all agents write") == of_all
+    assert int(row("kinds of trouble in one Event")) == ration.WAITING
 
 
 def test_the_least_mtu_is_the_apis() -> None:
