@@ -72,8 +72,6 @@ class Agent:
         self.metrics = Metrics()
         self.table = PeerTable(config.node_name, Network().vxlan.device, Network().overlay)
         self.view = View(kernel, self.table, config.node_name, config.network, config.host_ip)
-        self.events = Events(client, config.node_name, lambda: len(self.table))
-        self.repairs = Repairs(self.metrics, self.events.tell)
         self._make_hands(kernel)
         self.drift = DriftWatch(
             self.table,
@@ -103,8 +101,10 @@ class Agent:
         self._device_ready = False
 
     def _make_hands(self, kernel: KernelLike) -> None:
-        """What writes: the runtime's connection, routes of this node alone, and what peers need."""
+        """What writes: Events, the runtime's connection, routes of this node alone, and what peers need."""
         config = self._config
+        self.events = Events(self._client, config.node_name, lambda: len(self.table))
+        self.repairs = Repairs(self.metrics, self.events.tell)
         self.runtime = RuntimeLink(
             RuntimeClient(config.runtime_addr),
             self.metrics,
