@@ -5,7 +5,6 @@ QUILT_OVERLAY_SECONDS is how long datagrams flow, 15 where it is not set.
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import struct
@@ -15,6 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.mesh import Mesh, Pod, pod_manifest, until
+from tests.support.strange_host import SEND, send, strange_address
 from tests.support.vxlan_packet import encapsulated
 
 SECONDS = float(os.environ.get("QUILT_OVERLAY_SECONDS", "15"))
@@ -28,17 +28,6 @@ receiver.bind(("0.0.0.0", 5555))
 while True:
     print(receiver.recvfrom(2048)[0].hex(), flush=True)
 """
-SEND = """
-import socket, sys
-sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-sender.bind((sys.argv[1], 0))
-sender.sendto(bytes.fromhex(sys.argv[4]), (sys.argv[2], int(sys.argv[3])))
-"""
-
-
-def send(mesh: Mesh, node: str, address: str, packet: bytes, *, port: int = PORT, source: str = "") -> None:
-    """Send a UDP datagram from a node itself."""
-    mesh.on(node, "python3", "-c", SEND, source, address, str(port), packet.hex())
 
 
 def seen(mesh: Mesh) -> list[str]:
@@ -93,19 +82,8 @@ def test_no_overlay_packet_is_lost_to_a_host_port_or_a_service(
 def stranger(mesh: Mesh, pods: dict[str, Pod]) -> Iterator[tuple[str, str]]:
     """A node, and an address of it that no peer has: what is sent from it comes from a strange host."""
     node = list(pods)[1]
-    host = mesh.cluster.node_ip(node)
-    (nic,) = (
-        item
-        for item in json.loads(mesh.on(node, "ip", "-j", "address", "show"))
-        if host in {entry["local"] for entry in item["addr_info"]}
-    )
-    length = next(entry["prefixlen"] for entry in nic["addr_info"] if entry["local"] == host)
-    address = str(ipaddress.ip_address(host) + 200)
-    mesh.on(node, "ip", "address", "add", f"{address}/{length}", "dev", nic["ifname"])
-    try:
+    with strange_address(mesh, node) as address:
         yield node, address
-    finally:
-        mesh.on(node, "ip", "address", "del", f"{address}/{length}", "dev", nic["ifname"])
 
 
 @pytest.fixture

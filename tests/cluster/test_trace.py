@@ -6,7 +6,6 @@ container still answers.
 
 from __future__ import annotations
 
-import shlex
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,17 +16,13 @@ import pytest
 from quilt_cli.core.trace.site import interface_of
 from quilt_crds.names import vtep_mac
 from quilt_devcluster.enter import inside
+from tests.support import forward_wall
 from tests.support.commands import document, quiltctl
 from tests.support.mesh import Mesh, Pod, until
 from tests.support.node_life import stopped
 
 NAMED = 60.0
 """Seconds within which `quiltctl status` names what nobody repairs."""
-WALL = (
-    "nft add table inet wall",
-    "nft add chain inet wall f '{ type filter hook forward priority 0 ; }'",
-    "nft add rule inet wall f iifname quilt0 oifname vxlan100 counter drop",
-)
 
 
 @dataclass(frozen=True)
@@ -110,17 +105,14 @@ def test_what_would_be_repaired_is_named(pair: Pair, fault: str) -> None:
 def test_a_forward_drop_is_named_by_trace_and_by_status(pair: Pair) -> None:
     """Nobody repairs it: it is another's rule."""
     node = pair.source.node
-    for line in WALL:
-        pair.mesh.on(node, *shlex.split(line))
-    try:
+
+    def is_named() -> bool:
+        return forward_wall.NAMED in quiltctl(pair.mesh, "status").stdout
+
+    with forward_wall.wall(pair.mesh, node):
         assert pair.broken() == ("forward", node)
-        named = "Chain inet wall f drops packets"
-        until(
-            "status names it", lambda: named in quiltctl(pair.mesh, "status").stdout, timeout=NAMED, every=1
-        )
-    finally:
-        pair.mesh.on(node, "nft", "delete", "table", "inet", "wall")
-    until("status forgets it", lambda: named not in quiltctl(pair.mesh, "status").stdout, NAMED, every=1)
+        until("status names it", is_named, timeout=NAMED, every=1)
+    until("status forgets it", lambda: not is_named(), timeout=NAMED, every=1)
 
 
 def on_the_switch(mesh: Mesh) -> Callable[..., None]:

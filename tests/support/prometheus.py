@@ -16,6 +16,7 @@ import yaml
 from quilt_crds.names import AGENT_HEALTH_PORT, OPERATOR_HEALTH_PORT, RUNTIME_HEALTH_PORT
 from quilt_devcluster import binaries
 from quilt_devcluster.tools import PROMETHEUS
+from quilt_kube.listwatch import SILENCE
 from tests.support.mesh import Mesh, until
 
 FILES = Path(__file__).parents[2] / "helm/quilt-mesh/files"
@@ -46,6 +47,8 @@ def queries() -> dict[str, str]:
 PORT = 9490
 WINDOW = "20s"
 """Of rules and panels: some ten scrapes."""
+SILENT_S = SILENCE + 15
+"""More than what a watch may be silent before it is begun again."""
 JOBS = {"agent": AGENT_HEALTH_PORT, "runtime": RUNTIME_HEALTH_PORT, "operator": OPERATOR_HEALTH_PORT}
 
 
@@ -73,9 +76,10 @@ class Prometheus:
         """Return how many agents and runtimes are scraped."""
         return len(self.query('up{job=~"agent|runtime"} == 1'))
 
-    def firing(self) -> set[str]:
-        """Return the names of alerts that fire."""
-        return {one["metric"]["alertname"] for one in self.query('ALERTS{alertstate="firing"}')}
+    def firing(self) -> set[tuple[str, str]]:
+        """Return the alerts that fire: their names, and the nodes that they name, empty where none."""
+        found = [one["metric"] for one in self.query('ALERTS{alertstate="firing"}')]
+        return {(labels["alertname"], labels.get("node", "")) for labels in found}
 
     def metadata(self) -> set[str]:
         """Return the names of all metrics that a target describes."""
@@ -113,10 +117,12 @@ def scraping(mesh: Mesh, node: str, folder: Path) -> Iterator[Prometheus]:
 
 
 def _hasty() -> list[dict[str, Any]]:
-    """Return the rules with a second's patience and short windows."""
-    return [
-        {**rule, "for": "1s", "expr": re.sub(r"\[\d+m\]", f"[{WINDOW}]", rule["expr"])} for rule in rules()
-    ]
+    """Return the rules with a second's patience, short windows, and SILENT_S for five minutes."""
+
+    def hasty(expr: str) -> str:
+        return re.sub(r"\[\d+m\]", f"[{WINDOW}]", expr).replace("_seconds > 300", f"_seconds > {SILENT_S:g}")
+
+    return [{**rule, "for": "1s", "expr": hasty(rule["expr"])} for rule in rules()]
 
 
 def _settings(mesh: Mesh, folder: Path) -> dict[str, Any]:
