@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import IPv4Address
+from socket import AF_INET
 
 from quilt_crds.names import vtep_mac
+from quilt_netlink.counters import neighbour_tables
 from tests.support.alert_causes import repeating
 from tests.support.forward_wall import wall
 from tests.support.mesh import Mesh, Pod
@@ -117,3 +120,20 @@ def connections_are_many(mesh: Mesh, pods: dict[str, Pod]) -> Iterator[str]:
         yield node
     finally:
         mesh.cluster.exec(node, ["sh", "-c", script.format(timeout, undo)], timeout=300)
+
+
+@contextmanager
+def neighbors_are_many(mesh: Mesh, pods: dict[str, Pod]) -> Iterator[str]:
+    """The second node has met more neighbors than there may be, and forgotten them at once.
+
+    The limit is the whole machine's: for some hundredths of a second nothing on it learns a new neighbor.
+    """
+    node = list(pods)[1]
+    limit = next(table.limit for table in neighbour_tables() if table.family == AF_INET)
+    first = IPv4Address("198.19.0.1")
+    known = (
+        f"neigh add {first + n} lladdr 02:00:00:00:00:01 dev crowd0 nud stale" for n in range(limit + 64)
+    )
+    batch = ["link add crowd0 up type bridge", *known, "link del crowd0"]
+    mesh.cluster.exec(node, ["ip", "-force", "-batch", "-"], stdin="\n".join(batch), check=False)
+    yield node
