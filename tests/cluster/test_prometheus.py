@@ -36,7 +36,7 @@ def prometheus(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     install(mesh, "monitoring.expose=true", *(f"network.{name}.enabled=true" for name in features))
     try:
         with scraping(mesh, mesh.nodes()[0], tmp_path_factory.mktemp("prometheus")) as found:
-            until("every agent and runtime is scraped", lambda: found.up() == 2 * len(mesh.nodes()), 60)
+            until("every agent and runtime is scraped", lambda: found.up() == 2 * len(mesh.nodes()), 240)
             yield found
     finally:
         install(mesh)
