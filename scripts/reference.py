@@ -15,6 +15,7 @@ import ast
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator
+from itertools import cycle
 from pathlib import Path
 
 from calls import ELSEWHERE, ROOT, Call, calls, constants
@@ -147,10 +148,11 @@ def metrics() -> list[tuple[str, ...]]:
     found = []
     for call in calls("operator", "nodeagent", "runtime", "multicast", "policy", "probes"):
         type_ = METRICS.get(call.name, METRICS.get(call.name.capitalize()))
-        for name in call.text(0) if type_ and call.node.args else ():
+        # Of a loop over names and meanings each has its own.
+        for name, meaning in zip(call.text(0), cycle(call.text(1))) if type_ and call.node.args else ():
             if name.startswith("quilt_"):
                 total = "_total" if type_ == "counter" and not name.endswith("_total") else ""
-                found.append((f"`{name}{total}{_labels(call)}`", str(type_), call.text(1)[0]))
+                found.append((f"`{name}{total}{_labels(call)}`", str(type_), meaning))
     return sorted(found)
 
 
