@@ -21,6 +21,7 @@ from quilt_crds.names import (
     QUILTSUBNET,
     vtep_mac,
 )
+from quilt_crds.times import rfc3339_micro
 
 _DRAIN = 0.1
 
@@ -34,7 +35,7 @@ def address(number: int) -> str:
 
 
 def micro() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return rfc3339_micro(datetime.now(UTC))
 
 
 def leases(namespace: str = LEASE_NAMESPACE) -> str:

@@ -23,6 +23,7 @@ from bench.control_plane.real import RealNode
 from bench.control_plane.wire import MERGE
 from bench.result import Line, Result, machine
 from quilt_crds.names import KUBELET_LEASE_NAMESPACE, LEASE_NAMESPACE, QUILTNETWORK, QUILTSUBNET
+from quilt_crds.times import rfc3339_micro
 
 NODES = 100
 # The last ones of them; none of these dies, they look at the others.
@@ -84,7 +85,7 @@ class Life:
             number = turn % NODES + 1
             if number in self.alive:
                 moment = datetime.now(UTC) + self.clock.get(number, timedelta())
-                body = {"spec": {"renewTime": moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")}}
+                body = {"spec": {"renewTime": rfc3339_micro(moment)}}
                 for namespace in (KUBELET_LEASE_NAMESPACE,) if number in REAL else _BOTH:
                     try:
                         await self.wire.request("PATCH", f"{leases(namespace)}/{name(number)}", body, MERGE)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from quilt_crds.names import API_VERSION, EVENT
+from quilt_crds.times import rfc3339_micro
 
 NAMESPACE: Final = "default"
 NORMAL: Final = "Normal"
@@ -37,7 +38,7 @@ def document(name: str, about: About, type_: str, reason: str, note: str, writer
     """Return a new Event of now; `type_` is NORMAL or WARNING."""
     return EVENT.document(
         {"name": name, "namespace": NAMESPACE},
-        eventTime=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        eventTime=rfc3339_micro(datetime.now(UTC)),
         reportingController=writer.controller,
         reportingInstance=writer.instance[:128],
         action=reason,

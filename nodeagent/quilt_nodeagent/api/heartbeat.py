@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 
 from quilt_crds.names import LEASE, LEASE_NAMESPACE
+from quilt_crds.times import rfc3339_micro
 from quilt_kube.aio import Client, wait
 from quilt_kube.backoff import Backoff
 from quilt_kube.request import ApiError, Json, UnreachableError, create, replace
@@ -95,7 +96,7 @@ class Heartbeat:
         spec = {
             "holderIdentity": self.node,
             "leaseDurationSeconds": max(1, round(self.duration())),
-            "renewTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "renewTime": rfc3339_micro(datetime.now(UTC)),
         }
         return LEASE.document(meta, spec=spec)
 

@@ -16,11 +16,11 @@ from datetime import UTC, datetime
 import structlog
 
 from quilt_crds.names import EVENT, OPERATOR_FIELD_MANAGER
+from quilt_crds.times import rfc3339_micro
 from quilt_events.document import MOST_TEXT, NAMESPACE, About, Writer, document
 from quilt_kube.request import ApiError, UnreachableError, create, patch
 from quilt_operator import metrics
 from quilt_operator.api.client import Client
-from quilt_operator.core.times import rfc3339_micro
 
 log = structlog.get_logger()
 
