@@ -100,7 +100,7 @@ def talkers(mesh: Mesh) -> Iterator[dict[str, Talker]]:
 def nothing_left(mesh: Mesh, node: str) -> bool:
     details = mesh.on(node, "ip", "-d", "link", "show", "quilt0")
     rules = mesh.on(node, "sh", "-c", "ip mrule list; nft list table inet quilt")
-    return "mcast_querier 0" in details and "8181" not in rules and "chain multicast" not in rules
+    return "mcast_querier 0" in details and "8181" not in rules and '"multicast_from_pod" drop' not in rules
 
 
 def test_every_member_gets_the_stream_once_and_no_one_else(mesh: Mesh, talkers: dict[str, Talker]) -> None:

@@ -24,7 +24,10 @@ from quilt_runtime.core.drops import FIREWALL, declared, drop
 from quilt_runtime.core.nftables import Entrance, base_chain, chain, changes, elements
 
 FAMILY = "inet"
-_ENTRANCE = Entrance(FAMILY, "input", "input priority filter - 10")
+# Before connection tracking, and before others' raw rules: a zone of theirs keeps a packet tracked.
+_ENTRANCE = Entrance(FAMILY, "prerouting", "prerouting priority raw - 10")
+# Of a release that judged packets of the overlay behind routing; its table may be the one to replace.
+_FORMER = Entrance(FAMILY, "input", "input priority filter - 10")
 # A source port that masquerading picks must not be the overlay's: the reply would be taken for VXLAN.
 MASQUERADE_FROM = 16384
 # Routed into the mesh and out of it, a packet loses two.
@@ -50,15 +53,22 @@ class Firewall:
 
 
 def ruleset(wanted: Firewall, *, fib: bool = True) -> tuple[str, ...]:
-    """Return the transactions that replace the table, in order; `fib`: whether the kernel can match so."""
-    chains = [*_overlay(wanted), *_postrouting(wanted, fib=fib)]
-    if wanted.config.multicast:
-        chains += _multicast()
+    """Return the transactions that replace the table, in order; `fib`: whether the kernel can match so.
+
+    A packet between pods of two nodes meets the entrance three times, and each hook's chain costs it
+    something: so one chain asks all there is to ask before routing, and what few packets are asked has chains
+    of its own.
+    """
+    body = [*declared(FIREWALL), *_sets(wanted), *_overlay(wanted), *_from_pods(wanted)]
+    rules = [f'iifname "{BRIDGE_DEVICE}" goto from_pods']
     if wanted.config.spoof_guard:
-        chains += guard.outside(BRIDGE_DEVICE, wanted.subnet, wanted.subnet6)
-    return _ENTRANCE.replaced(
-        [*declared(FIREWALL), *_sets(wanted), *chains], [f"{wanted.overlay} goto overlay"]
+        rules += guard.outside(wanted.subnet, wanted.subnet6)
+    opened, *others = _ENTRANCE.replaced(
+        [*body, *_postrouting(wanted, fib=fib)],
+        [*rules, f"{wanted.overlay} goto overlay"],
+        meanwhile=[f"{wanted.overlay} notrack"],
     )
+    return _FORMER.opened() + opened, *others
 
 
 def source_changes(held: frozenset[str], wanted: frozenset[str]) -> list[SetChange]:
@@ -113,22 +123,14 @@ def _set(name: str, kind: str, members: Sequence[str], flags: str = "") -> str:
 def _overlay(wanted: Firewall) -> list[str]:
     redirect = f'oifname "{BRIDGE_DEVICE}" icmpv6 type nd-redirect {drop("redirect_to_pod")}'
     return [
-        # Before connection tracking, and before others' raw rules: a zone of theirs keeps a packet tracked.
-        *base_chain(
-            "untracked_prerouting",
-            "prerouting priority raw - 10",
-            f"{wanted.overlay} notrack",
-            *_probes(wanted.subnet),
-        ),
-        *base_chain("untracked_output", "output priority raw - 10", f"{wanted.overlay} notrack"),
-        # Peers alone, and no pod that claims to be one; where no peer is known, nobody.
+        # Peers alone; where no peer is known, nobody.
         *chain(
             "overlay",
-            f'iifname "{BRIDGE_DEVICE}" {drop("overlay_from_pod")}',
-            "ip saddr @overlay_sources_v4 accept",
-            "ip6 saddr @overlay_sources_v6 accept",
+            "ip saddr @overlay_sources_v4 notrack accept",
+            "ip6 saddr @overlay_sources_v6 notrack accept",
             drop("overlay_unknown_peer"),
         ),
+        *base_chain("untracked_output", "output priority raw - 10", f"{wanted.overlay} notrack"),
         # Whoever it comes from: where it arrives, this node's address would vouch for it.
         *base_chain(
             "forward", "forward priority filter - 10", f"{wanted.overlay} {drop('overlay_forwarded')}"
@@ -138,16 +140,36 @@ def _overlay(wanted: Firewall) -> list[str]:
     ]
 
 
-def _probes(subnet: IPv4Network | None) -> list[str]:
-    """Drop what a pod sends to where agents await each other's probes: the first address of a node's subnet.
+def _from_pods(wanted: Firewall) -> list[str]:
+    """What no pod has to say to the mesh, whatever address it claims to have; dropped before it is tracked.
 
-    Whatever address it claims to have, and before it is tracked: so many could come that a node misses its
-    peers' and calls their paths broken.
+    That is: packets of the overlay, where a pod claims to be a peer; answers between agents, which tell who
+    has members of which group; and probes, for the first address of a node's subnet, where agents await each
+    other's: so many could come that a node misses its peers' and calls their paths broken.
     """
-    if subnet is None:
-        return []
-    first = f"ip daddr @cluster_v4 ip daddr & {subnet.hostmask} == 0.0.0.0"
-    return [f'iifname "{BRIDGE_DEVICE}" udp dport {PROBES_PORT} {first} {drop("probe_from_pod")}']
+    config, ports = wanted.config, [wanted.config.vxlan_port]
+    rules = [f"{wanted.overlay} {drop('overlay_from_pod')}"]
+    if config.multicast:
+        ports.append(MULTICAST_PORT)
+        rules.append(f"udp dport {MULTICAST_PORT} {drop('multicast_from_pod')}")
+    if wanted.subnet:
+        ports.append(PROBES_PORT)
+        first = f"ip daddr @cluster_v4 ip daddr & {wanted.subnet.hostmask} == 0.0.0.0"
+        rules.append(f"udp dport {PROBES_PORT} {first} {drop('probe_from_pod')}")
+    asked = f"udp dport {{ {', '.join(map(str, sorted(set(ports))))} }} jump mesh_ports"
+    return [
+        *chain("mesh_ports", *rules),
+        *chain("from_pods", asked, *(_multicast() if config.multicast else [])),
+    ]
+
+
+def _multicast() -> list[str]:
+    """Make the mesh one link to multicast, as a sender's default TTL of 1 expects.
+
+    Packets of link-local groups stay as they are: they never leave their node.
+    """
+    groups = "ip daddr 224.0.0.0/4 ip daddr != 224.0.0.0/24"
+    return [f"{groups} ip ttl < {MULTICAST_TTL} ip ttl set {MULTICAST_TTL}"]
 
 
 def _postrouting(wanted: Firewall, *, fib: bool) -> list[str]:
@@ -174,20 +196,3 @@ def _postrouting(wanted: Firewall, *, fib: bool) -> list[str]:
         "masquerade fully-random",
     )
     return leaving + base_chain("postrouting", "postrouting priority srcnat", *rules, kind="nat")
-
-
-def _multicast() -> list[str]:
-    """Make the mesh one link to multicast, as a sender's default TTL of 1 expects.
-
-    Packets of link-local groups stay as they are: they never leave their node. Answers between agents, which
-    tell who has members of which group, are dropped where they come from a pod, whatever address it claims to
-    have: they are never a pod's business.
-    """
-    bridge = f'iifname "{BRIDGE_DEVICE}"'
-    groups = f"{bridge} ip daddr 224.0.0.0/4 ip daddr != 224.0.0.0/24"
-    return base_chain(
-        "multicast",
-        "prerouting priority mangle",
-        f"{bridge} udp dport {MULTICAST_PORT} {drop('multicast_from_pod')}",
-        f"{groups} ip ttl < {MULTICAST_TTL} ip ttl set {MULTICAST_TTL}",
-    )

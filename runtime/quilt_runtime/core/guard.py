@@ -19,7 +19,7 @@ from quilt_crds.names import POD_INTERFACE_PREFIX
 from quilt_netlink.nftsets import port_key
 from quilt_runtime.core.drops import GUARD, declared, drop
 from quilt_runtime.core.ipam import gateway
-from quilt_runtime.core.nftables import Entrance, base_chain, chain, elements
+from quilt_runtime.core.nftables import Entrance, chain, elements
 
 FAMILY = "bridge"
 POD_MAC, BRIDGE_MAC = "0a:58", "02:71"
@@ -107,9 +107,17 @@ def unattended(bridge_mac: str, ports: Ports) -> tuple[str, ...]:
 
 
 def _table(names: str, bridge_mac: str, ports: Ports) -> tuple[str, ...]:
-    return _ENTRANCE.replaced(
-        [*declared(GUARD), *_sets(ports), *_chains(bridge_mac)], [f"iifname {names} goto pod"]
-    )
+    body = [*declared(GUARD), *_sets(ports), *_chains(bridge_mac)]
+    return _ENTRANCE.replaced(body, [*_ordinary(bridge_mac), f"iifname {names} goto pod"])
+
+
+def _ordinary(mac: str) -> list[str]:
+    """Accept first what nearly all frames are: a pod's own packets, for its node."""
+    to_node, of6 = f"ether daddr {mac}", "meta l4proto { tcp, udp }"
+    return [
+        f"ether type ip {to_node} {_FROM} . ip saddr @own_v4 accept",
+        f"ether type ip6 {to_node} {of6} {_FROM} . ip6 saddr @own_v6 accept",
+    ]
 
 
 def gone() -> tuple[str, ...]:
@@ -130,15 +138,17 @@ def interfaces(subnet: IPv4Network) -> str:
     return f"{POD_INTERFACE_PREFIX}{digits}*"
 
 
-def outside(bridge: str, subnet: IPv4Network | None, subnet6: IPv6Network | None) -> list[str]:
-    """Return the chain of the table `inet quilt` by which nobody outside speaks for a local pod."""
+def outside(subnet: IPv4Network | None, subnet6: IPv6Network | None) -> list[str]:
+    """Return the rules of the table `inet quilt` by which nobody outside speaks for a local pod.
+
+    They stand behind the one that leads what comes from pods elsewhere.
+    """
     sources = [("ip", subnet), ("ip6", subnet6)]
-    rules = [
-        f'iifname != "{bridge}" iifname != "lo" {family} saddr {network} {drop("spoofed_from_outside")}'
+    return [
+        f'{family} saddr {network} iifname != "lo" {drop("spoofed_from_outside")}'
         for family, network in sources
         if network
     ]
-    return base_chain("outside", "prerouting priority raw", *rules) if rules else []
 
 
 def learned(mac: str | None, address: IPv4Address, subnet: IPv4Network) -> str:

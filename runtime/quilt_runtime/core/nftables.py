@@ -40,32 +40,45 @@ def base_chain(name: str, hook: str, *lines: str, kind: str = "filter") -> list[
 
 @dataclass(frozen=True, slots=True)
 class Entrance:
-    """The base chain by which packets come into the chains whose sets decide; `hook` as nft spells it."""
+    """The base chain by which packets come into the chains whose sets decide; `hook` as nft spells it.
+
+    `meanwhile` are its rules while the table is replaced, which ask for no set.
+    """
 
     family: str
     chain: str
     hook: str
 
-    def replaced(self, body: Iterable[str], rules: Sequence[str]) -> tuple[str, ...]:
+    def replaced(
+        self, body: Iterable[str], rules: Sequence[str], meanwhile: Sequence[str] = ()
+    ) -> tuple[str, ...]:
         """Return the transactions that replace the table, in order; `rules` are the entrance's own.
 
         In one transaction a packet that is on its way meets the old rules with their sets already empty, and
-        is dropped: seen at one of fifteen replacements at 5,000 packets a second. So the entrance is empty
-        while sets come and go, and meanwhile nobody is judged.
+        is dropped: seen at one of fifteen replacements at 5,000 packets a second. So nobody is judged by a
+        set while sets come and go.
         """
-        lines = "\n".join([*body, *base_chain(self.chain, self.hook)])
+        lines = "\n".join([*body, *base_chain(self.chain, self.hook, *meanwhile)])
         table = f"{removal(self.family)}table {self.family} {TABLE} {{\n{lines}\n}}\n"
-        into = f"add rule {self.family} {TABLE} {self.chain}"
-        return self._opened(), table, "".join(f"{into} {rule}\n" for rule in rules)
+        return self.opened(meanwhile), table, f"flush {self._way}\n{self._added(rules)}"
 
     def gone(self) -> tuple[str, ...]:
         """Return the transactions after which the table is gone, and no packet with it."""
-        return self._opened(), removal(self.family)
+        return self.opened(), removal(self.family)
 
-    def _opened(self) -> str:
-        way = f"chain {self.family} {TABLE} {self.chain}"
+    def opened(self, meanwhile: Sequence[str] = ()) -> str:
+        """Return the transaction after which the chain is there and has these rules alone."""
         kind = f"type filter hook {self.hook}; policy accept;"
-        return f"add table {self.family} {TABLE}\nadd {way} {{ {kind} }}\nflush {way}\n"
+        made = f"add table {self.family} {TABLE}\nadd {self._way} {{ {kind} }}\n"
+        return f"{made}flush {self._way}\n{self._added(meanwhile)}"
+
+    @property
+    def _way(self) -> str:
+        return f"chain {self.family} {TABLE} {self.chain}"
+
+    def _added(self, rules: Sequence[str]) -> str:
+        into = f"add rule {self.family} {TABLE} {self.chain}"
+        return "".join(f"{into} {rule}\n" for rule in rules)
 
 
 def removal(family: str) -> str:

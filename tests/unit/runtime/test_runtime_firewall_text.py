@@ -72,7 +72,7 @@ def text_of(**settings: Any) -> str:
 
 def test_every_rule_about_the_overlay_looks_at_its_vni() -> None:
     rules = [line for line in text_of(vni=200).splitlines() if "udp dport 4789" in line]
-    assert len(rules) == 4, "untracked in both directions, taken in, forwarded"
+    assert len(rules) == 6, "from pods, out, forwarded, in; and in the first two steps untracked"
     assert all("udp dport 4789 @th,96,24 200 " in rule for rule in rules)
 
 
