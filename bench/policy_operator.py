@@ -11,11 +11,10 @@ import gc
 import sys
 import time
 
-import structlog
-
 from quilt_crds.names import DEFAULT_NETWORK, QUILTNETWORK
 from quilt_kube.listwatch import SILENCE
 from quilt_kube.request import read
+from quilt_log import log_as_json
 from quilt_operator.api.client import Client, find_access
 from quilt_operator.api.events import EventRecorder
 from quilt_operator.claim_watch import ClaimWatch
@@ -39,5 +38,5 @@ async def serve(kubeconfig: str) -> None:
 
 
 if __name__ == "__main__":
-    structlog.configure(processors=[structlog.processors.JSONRenderer()])
+    log_as_json("debug", sys.stdout)
     asyncio.run(serve(sys.argv[1]))

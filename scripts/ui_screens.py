@@ -6,14 +6,13 @@ Debian's Chromium. Like those of scripts/screenshot.py they are for the page `sc
 
 from __future__ import annotations
 
-import logging
 import sys
 from pathlib import Path
 
-import structlog
 from playwright.sync_api import Browser
 
 from quilt_devcluster.errors import DevclusterError
+from quilt_log import silence
 from tests.support.browser import Scheme, chromium, visit
 from tests.support.ui_mesh import UiMesh
 from tests.support.ui_served import Served, served
@@ -54,7 +53,7 @@ def _take(browser: Browser, here: Served, site: Path, name: str) -> Path:
 
 def main() -> int:
     """Command line; answers the exit code."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    silence()
     try:
         take_all(Path(sys.argv[1]))
     except DevclusterError as error:

@@ -8,12 +8,10 @@ the machine is busy; the processor's time of a step, mean of 160, does not.
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
-import structlog
-
 from bench.result import Line, Result, median
+from quilt_log import silence
 from tests.support.browser import chromium, visit
 from tests.support.ui_mesh import UiMesh
 from tests.support.ui_served import served
@@ -27,7 +25,7 @@ VISITS = 5
 
 
 def measure(bench: Bench) -> Result:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    silence()
     mesh = UiMesh(NODES)
     mesh.down("node-4321")
     mesh.fail("node-1", "node-3")

@@ -19,12 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from quilt_devcluster.forward import Forwarder
 from quilt_devcluster.procs import children
-
-log = structlog.get_logger()
+from quilt_log import log, log_as_json
 
 FIRST_DELAY = 0.1
 LAST_DELAY = 5.0
@@ -204,5 +201,5 @@ async def serve(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    structlog.configure(processors=[structlog.processors.TimeStamper(), structlog.processors.JSONRenderer()])
+    log_as_json("debug", sys.stdout)
     asyncio.run(serve(Path(sys.argv[1])))

@@ -9,16 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import isinf
 
-import structlog
-
 from quilt_crds.names import EVENT, QUILTNODE
 from quilt_events.document import NAMESPACE, NORMAL, WARNING, About, Writer, document
 from quilt_events.news import News
 from quilt_events.ration import Draft, Ration
 from quilt_kube.aio import Client, wait
 from quilt_kube.request import ApiError, UnreachableError, create, read
-
-log = structlog.get_logger()
+from quilt_log import log
 
 CONTROLLER = "quilt.io/agent"
 # Seconds for each node of the mesh, within which an agent waits some: all may have the same news at once.

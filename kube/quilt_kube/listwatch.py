@@ -20,7 +20,6 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Final, Generic, Protocol, TypeVar, get_args, get_origin
 
 import msgspec
-import structlog
 
 from quilt_kube.backoff import Backoff
 from quilt_kube.request import (
@@ -32,6 +31,7 @@ from quilt_kube.request import (
     not_kubernetes,
     read,
 )
+from quilt_log import log
 
 # Seconds.
 SILENCE: Final = 70.0
@@ -58,7 +58,6 @@ class Identified(Protocol):
 
 S = TypeVar("S")
 T = TypeVar("T", bound=Identified)
-log = structlog.get_logger()
 
 
 class _Meta(msgspec.Struct, rename={"resource_version": "resourceVersion", "more": "continue"}):

@@ -11,12 +11,9 @@ import errno
 from collections.abc import Iterable, Sequence, Set
 from ipaddress import IPv4Address
 
-import structlog
-
+from quilt_log import log
 from quilt_multicast.core.state import Copy
 from quilt_netlink import Failure, FdbEntry, GroupEntry, MulticastKernel, VxlanGroup
-
-log = structlog.get_logger()
 
 _GROUP_MAC = "01:00:5e:"
 

@@ -10,16 +10,13 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterable
 
-import structlog
-
 from quilt_crds.names import MULTICAST_TABLE
+from quilt_log import log
 from quilt_multicast.copies import ByMac, Copies, choose
 from quilt_multicast.core.state import MESH_SIDE, POD_SIDE, Copy, Entries, Flow, Forward, Plan
 from quilt_multicast.keeper import Keeper
 from quilt_multicast.mroute import OWN_TABLE, FlowCounters, MrouteError, MulticastTable, Upcall
 from quilt_netlink import BridgeGroup, Create, Delete, MulticastKernel, NetlinkError, Rule
-
-log = structlog.get_logger()
 
 # Before the kernel's own rule (32767), after what an administrator may want to decide first.
 _PRIORITY = MULTICAST_TABLE

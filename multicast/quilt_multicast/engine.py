@@ -11,8 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence, Set
 
-import structlog
-
+from quilt_log import log
 from quilt_multicast.core.forwarding import Forwarding, Topology
 from quilt_multicast.core.members import LINK_LOCAL, Limits, LocalMembers, RemoteMembers
 from quilt_multicast.core.state import Flow, Forward, Plan, make_plan
@@ -24,8 +23,6 @@ from quilt_multicast.mroute import NO_ENTRY
 from quilt_multicast.namespaces import Admission
 from quilt_multicast.trouble import Trouble
 from quilt_netlink import BridgeGroup, Change, Event, Link, MonitorLike, NetlinkError, Overrun, VxlanGroup
-
-log = structlog.get_logger()
 
 # Seconds: the safety net under the notifications, how often flows are looked at, how often peers that fell
 # silent, and how long peers may take to tell their members before what a predecessor left is ended.

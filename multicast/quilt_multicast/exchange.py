@@ -12,14 +12,11 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-import structlog
-
 from quilt_crds.names import MULTICAST_PORT
+from quilt_log import log
 from quilt_multicast.core.sync import News, Sync
 from quilt_multicast.core.wire import LARGEST, Body, Envelope, WireError, decode, encode
 from quilt_multicast.metrics import MulticastMetrics
-
-log = structlog.get_logger()
 
 # Datagrams a second that a sender may come with, and how many at once; what is over is not even looked at.
 RATE, BURST = 200.0, 400.0

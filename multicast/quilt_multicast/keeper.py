@@ -7,9 +7,7 @@ import os
 import socket
 from pathlib import Path
 
-import structlog
-
-log = structlog.get_logger()
+from quilt_log import log
 
 # Seconds: called inside the event loop, of a thread that has nothing else to do.
 _TIMEOUT = 0.25

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
-import structlog
-
 from quilt_crds.names import BRIDGE_DEVICE, UP
 from quilt_crds.wire_network import MulticastSpec
 from quilt_kube.backoff import Backoff
+from quilt_log import log
 from quilt_multicast.core.forwarding import Topology
 from quilt_multicast.core.members import limits_of
 from quilt_multicast.core.mesh import Peer
@@ -30,8 +29,6 @@ from quilt_multicast.metrics import MulticastMetrics
 from quilt_multicast.mroute import MrouteError, MulticastTable
 from quilt_multicast.view import MulticastState
 from quilt_netlink import Monitor, MonitorLike, MulticastKernel, NetlinkError
-
-log = structlog.get_logger()
 
 # Seconds in which claims are collected: a large mesh brings many at once.
 _COALESCE = 0.02

@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-import structlog
-
 from quilt_kube.backoff import Backoff
+from quilt_log import log
 from quilt_multicast.metrics import MulticastMetrics
-
-log = structlog.get_logger()
 
 
 class Trouble:

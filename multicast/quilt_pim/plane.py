@@ -10,10 +10,9 @@ import time
 from collections.abc import Iterable
 from math import inf
 
-import structlog
-
 from quilt_crds.names import VXLAN_DEVICE
 from quilt_kube.aio import wait
+from quilt_log import log
 from quilt_multicast.view import MulticastState
 from quilt_pim import interfaces
 from quilt_pim.core.announcements import SourceCache
@@ -27,8 +26,6 @@ from quilt_pim.counters import ControlCollector, Counters
 from quilt_pim.rpf_provider import Found, RpfProvider
 from quilt_pim.speakers import ALL_PIM_ROUTERS, Speakers
 from quilt_pim.subscriptions import Broadcast
-
-log = structlog.get_logger()
 
 # Join/Prune messages that wait for the RPF provider; more are dropped, as their senders repeat them.
 _QUEUE = 256

@@ -15,15 +15,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import structlog
-
+from quilt_log import log
 from quilt_pim.core import config, rpf_wire
 from quilt_pim.core.rpf import RpfInfo, StaticRoutes
 from quilt_pim.core.validate import ControlError
 from quilt_pim.counters import Counters
 from quilt_pim.unix import credentials
-
-log = structlog.get_logger()
 
 # Seconds for a provider to connect and answer.
 TIMEOUT = 1.0

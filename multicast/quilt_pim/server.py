@@ -11,8 +11,7 @@ import json
 import time
 from typing import Any
 
-import structlog
-
+from quilt_log import log
 from quilt_pim.core import rpf_wire
 from quilt_pim.core.requests import MAX_LINE, read, request_id
 from quilt_pim.core.validate import ControlError
@@ -20,8 +19,6 @@ from quilt_pim.handlers import Handlers
 from quilt_pim.plane import ControlPlane
 from quilt_pim.subscriptions import Session
 from quilt_pim.unix import UnixServer, lines
-
-log = structlog.get_logger()
 
 # Bytes that wait for a client in this process before it counts as slow; the kernel holds some more.
 _WRITE_BUFFER = 16384

@@ -10,11 +10,11 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
-import structlog
 from prometheus_client import CollectorRegistry
 
 from quilt_crds.names import BRIDGE_DEVICE, UP
 from quilt_kube.backoff import Backoff
+from quilt_log import log
 from quilt_multicast.core.mesh import Mesh
 from quilt_multicast.core.state import Flow, Forward
 from quilt_multicast.engine import Observer
@@ -23,8 +23,6 @@ from quilt_pim.core.events import IgmpMembershipChange, PimRouteChange, RouteAct
 from quilt_pim.core.rpf import mesh_route
 from quilt_pim.plane import ControlPlane
 from quilt_pim.server import serve
-
-log = structlog.get_logger()
 
 # Seconds in which claims are collected: what is published is always the whole mesh.
 _COALESCE = 0.1

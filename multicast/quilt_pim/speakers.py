@@ -10,14 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 
-import structlog
-
+from quilt_log import log
 from quilt_pim import interfaces
 from quilt_pim.core.neighbors import DEFAULT_PRIORITY
 from quilt_pim.core.pim import HELLO_PERIOD, HOLDTIME, Hello, build_hello
 from quilt_pim.core.validate import ControlError
-
-log = structlog.get_logger()
 
 # RFC 7761 §4.11: a new router's first Hello, and the answer to one, come within this many seconds.
 TRIGGERED = 5.0

@@ -15,11 +15,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import structlog
-
+from quilt_log import log
 from quilt_pim.counters import Counters
-
-log = structlog.get_logger()
 
 _MODE = 0o660
 _UCRED = struct.Struct("=iII")

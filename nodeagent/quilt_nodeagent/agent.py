@@ -13,14 +13,13 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import structlog
-
 from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET, Resource
 from quilt_crds.wire import QuiltNode, QuiltSubnet
 from quilt_crds.wire_network import QuiltNetwork
 from quilt_events.writer import Events
 from quilt_kube.aio import Client, follow
 from quilt_kube.listwatch import ListWatch
+from quilt_log import log
 from quilt_netlink import Address, KernelLike, Link, Monitor, MonitorLike, NetlinkError, Route
 from quilt_nodeagent.api.heartbeat import Heartbeat
 from quilt_nodeagent.api.status import StatusWriter
@@ -45,8 +44,6 @@ from quilt_nodeagent.reconcile import Reconciler
 from quilt_nodeagent.report import Report
 from quilt_nodeagent.sources import ClaimSource, NetworkSource, NodeSource
 from quilt_nodeagent.view import View
-
-log = structlog.get_logger()
 
 # Seconds in which joins are collected before runtime and features hear of new hosts: routes go first.
 _OTHERS_DELAY = 0.02

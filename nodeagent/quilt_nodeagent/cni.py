@@ -15,12 +15,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import structlog
-
 from quilt_crds.names import CNI_INSTALLED, CNI_LABEL, CNI_LABEL_VALUE
 from quilt_crds.wire import Condition, Node
-
-log = structlog.get_logger()
+from quilt_log import log
 
 CONFLIST = "10-quilt.conflist"
 OURS = ("quilt-cni",)

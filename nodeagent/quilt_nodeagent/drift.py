@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import KW_ONLY, dataclass, field
 
-import structlog
-
 from quilt_crds.names import MESH_PROTOCOL
 from quilt_kube.backoff import Backoff
+from quilt_log import log
 from quilt_netlink import (
     TABLE_MAIN,
     Address,
@@ -34,8 +33,6 @@ from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.dataplane import Dataplane
 from quilt_nodeagent.news import Repairs
 from quilt_nodeagent.reconcile import Reconciler
-
-log = structlog.get_logger()
 
 
 @dataclass

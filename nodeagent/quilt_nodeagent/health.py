@@ -9,10 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
-import structlog
-
-log = structlog.get_logger()
-
 # Seconds that a client may take for its request.
 _PATIENCE = 5.0
 # Seconds that a predecessor may take to let go of the port: a pod deleted by force is replaced while it dies.

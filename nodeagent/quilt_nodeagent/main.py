@@ -6,16 +6,15 @@ What only a running agent needs is imported by it alone: `--help` works without 
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
-import structlog
 
 from quilt_crds.names import AGENT_HEALTH_PORT, DEFAULT_NETWORK
 from quilt_kube.access import AccessError
+from quilt_log import log, log_as_json
 from quilt_nodeagent.cni import ALWAYS, CONFLIST, INSTALL, CniPaths
 from quilt_nodeagent.config import Config
 from quilt_pim.core.config import ControlConfig
@@ -83,28 +82,13 @@ def main(log_level: str, multicast_key: Path, control: ControlConfig, **flags: A
     """Keep this node's part of the Quilt mesh as the API says."""
     from quilt_nodeagent.serve import serve
 
-    _log_as_json(log_level)
+    log_as_json(log_level, sys.stdout)
     cni = CniPaths(*(flags.pop(f"cni_{name}") for name in _CNI))
     try:
         asyncio.run(serve(Config(cni=cni, **flags), multicast_key, control))
     except (AccessError, OSError) as error:
-        structlog.get_logger().error("agent_cannot_start", error=str(error))
+        log.error("agent_cannot_start", error=str(error))
         sys.exit(1)
     except BaseExceptionGroup:
-        structlog.get_logger().exception("agent_crashed", leaves="kernel state as it is")
+        log.exception("agent_crashed", leaves="kernel state as it is")
         sys.exit(1)
-
-
-def _log_as_json(level: str) -> None:
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
-        cache_logger_on_first_use=True,
-    )

@@ -12,16 +12,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import KW_ONLY, dataclass
 from ipaddress import ip_network
 
-import structlog
-
 from quilt_crds.wire import NodeRoute
 from quilt_kube.aio import wait
+from quilt_log import log
 from quilt_netlink import Address, Link, NetlinkError, Route
 from quilt_nodeagent.executor.client import ExecutorError
 from quilt_nodeagent.executor.routes import Routes
 from quilt_nodeagent.metrics import Metrics
-
-log = structlog.get_logger()
 
 # Seconds between looks without a reason.
 _AGAIN = 60.0

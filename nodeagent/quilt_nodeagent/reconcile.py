@@ -13,10 +13,9 @@ import time
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
 
-import structlog
-
 from quilt_kube.aio import wait
 from quilt_kube.backoff import Backoff
+from quilt_log import log
 from quilt_netlink import NetlinkError
 from quilt_nodeagent.core.device import NotYetError, Target
 from quilt_nodeagent.core.overlay import Mark, count
@@ -27,8 +26,6 @@ from quilt_nodeagent.dataplane import Dataplane
 from quilt_nodeagent.kernel.device import DeviceError, DeviceKeeper
 from quilt_nodeagent.metrics import Metrics
 from quilt_nodeagent.news import Repairs
-
-log = structlog.get_logger()
 
 # Seconds. The safety net below the kernel's notifications, the time in which their bursts are collected, and
 # how long something may be left undone before the node calls itself out of sync.

@@ -9,11 +9,10 @@ import signal
 from importlib.metadata import version
 from pathlib import Path
 
-import structlog
-
 from quilt_crds.names import LATENCY_PATH
 from quilt_kube.access import find, in_cluster
 from quilt_kube.aio import Client
+from quilt_log import log
 from quilt_multicast.keeper import Keeper
 from quilt_multicast.metrics import MulticastMetrics
 from quilt_multicast.service import Multicast, Wanted
@@ -53,7 +52,7 @@ async def serve(config: Config, multicast_key: Path, control: ControlConfig) -> 
                 agent.features.append(probes_feature(agent, config.node_name, client))
                 await agent.run()
     except asyncio.CancelledError:
-        structlog.get_logger().info("agent_stopped", leaves="kernel state as it is")
+        log.info("agent_stopped", leaves="kernel state as it is")
 
 
 def multicast_features(agent: Agent, runtime_addr: str, key: Path, config: ControlConfig) -> list[Feature]:

@@ -12,14 +12,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import structlog
-
 from quilt_crds.names import NODE, QUILTNODE
 from quilt_crds.wire import QuiltNode, QuiltSubnet
 from quilt_crds.wire_network import QuiltNetwork
 from quilt_kube.aio import Client, wait
 from quilt_kube.backoff import Backoff
 from quilt_kube.request import ApiError, UnreachableError
+from quilt_log import log
 from quilt_nodeagent.api.registration import ensure_quiltnode, owner_reference, read_node
 from quilt_nodeagent.core.network import read_network
 from quilt_nodeagent.core.overlay import Mark
@@ -27,8 +26,6 @@ from quilt_nodeagent.core.peer import Peer, make_peer, renewed
 from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.kernel.observe import has_ipv6
 from quilt_nodeagent.view import View
-
-log = structlog.get_logger()
 
 # Seconds between looks at the Node: nobody says when its addresses change. A watch would cost the API server
 # more than a thousand agents' reads.

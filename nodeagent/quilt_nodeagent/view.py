@@ -10,11 +10,10 @@ from dataclasses import replace
 from os import sched_getaffinity, sysconf
 from pathlib import Path
 
-import structlog
-
 from quilt_crds.names import vtep_mac
 from quilt_crds.underlay import could_mean
 from quilt_crds.wire import Node, QuiltNode, QuiltNodeStatus
+from quilt_log import log
 from quilt_netlink import Address, KernelLike, Link, Route
 from quilt_nodeagent.core.device import NotYetError, Target
 from quilt_nodeagent.core.hostneeds import memory_mb
@@ -24,8 +23,6 @@ from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.core.underlay import Direct, Wishes
 from quilt_nodeagent.executor.client import NodeSettings
 from quilt_nodeagent.kernel.underlay import Underlay, find_direct, find_underlay, is_host_route, on_host
-
-log = structlog.get_logger()
 
 
 class View:

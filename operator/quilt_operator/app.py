@@ -11,18 +11,15 @@ import gc
 import os
 import signal
 
-import structlog
-
 from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET
 from quilt_kube.access import Access
 from quilt_kube.request import ApiError, UnreachableError, read
+from quilt_log import log
 from quilt_operator import metrics
 from quilt_operator.api.client import Client
 from quilt_operator.api.election import Election
 from quilt_operator.leader import Leader, Options, first_to_end
 from quilt_operator.probes import Probes
-
-log = structlog.get_logger()
 
 _RETRY_API = 2.0
 # kopf leaves its tasks this long; the Lease is free by then.

@@ -13,15 +13,12 @@ import random
 import time
 from dataclasses import dataclass
 
-import structlog
-
 from quilt_crds.names import NODE, QUILTNETWORK, QUILTNODE
 from quilt_crds.wire import WireObject
 from quilt_kube.request import METADATA_LIST, ApiError, UnreachableError
+from quilt_log import log
 from quilt_operator.api.client import Client
 from quilt_operator.world import NODES, World
-
-log = structlog.get_logger()
 
 PATHS = {
     QUILTNETWORK.plural: QUILTNETWORK.path(),

@@ -9,20 +9,17 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-import structlog
-
 from quilt_crds.names import QUILTSUBNET, claim_name, vtep_mac
 from quilt_crds.wire import Mesh, Meta, QuiltNode, QuiltSubnet, SubnetSpec
 from quilt_kube.listwatch import convert
 from quilt_kube.request import ApiError
+from quilt_log import log
 from quilt_operator import metrics
 from quilt_operator.api.client import Client
 from quilt_operator.core.claims import MAC_COLLISION, Book
 from quilt_operator.core.plan import CIDRS, Plan
 from quilt_operator.core.status import Refusal
 from quilt_operator.world import World
-
-log = structlog.get_logger()
 
 # Seconds until a wish that the API server refused is sent again: only its rules could have changed.
 _ASK_AGAIN = 5.0

@@ -14,11 +14,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
-import structlog
-
 from quilt_crds.names import KUBELET_LEASE_NAMESPACE, LEASE_NAMESPACE
 from quilt_crds.wire import Lease
 from quilt_kube.request import ApiError, UnreachableError
+from quilt_log import log
 from quilt_operator import metrics
 from quilt_operator.api.client import Client
 from quilt_operator.api.election import Election
@@ -35,8 +34,6 @@ from quilt_operator.core.health import (
     withdrawn,
 )
 from quilt_operator.workqueue import Request
-
-log = structlog.get_logger()
 
 _TICK = 1.0
 # A watch whose last word is older than this should have shown what a fresh list shows.

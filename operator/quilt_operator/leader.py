@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import structlog
-
 from quilt_kube.request import ApiError, UnreachableError
+from quilt_log import log
 from quilt_operator import metrics, multicast_key
 from quilt_operator.api.client import Client
 from quilt_operator.api.election import Election
@@ -29,8 +28,6 @@ from quilt_operator.reconcile import NodeReconciler
 from quilt_operator.watching import Memo, Watches
 from quilt_operator.workqueue import Handler, Request, WorkQueue
 from quilt_operator.world import World
-
-log = structlog.get_logger()
 
 # At 5,000 joins at once an answer needs a tenth of a second: this many in flight keep up with the agents.
 _WORKERS = 32

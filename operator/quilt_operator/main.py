@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 import sys
 from typing import Any
 
 import click
-import structlog
 
 from quilt_crds.names import OPERATOR_HEALTH_PORT
 from quilt_kube.access import AccessError
 from quilt_kube.listwatch import SILENCE
+from quilt_log import log_as_json
 
 
 @click.command(
@@ -79,40 +78,12 @@ def cli(identity: str | None, log_level: str, kubeconfig: str, **flags: Any) -> 
     from quilt_operator.leader import Options
     from quilt_operator.probes import ConfigurationError
 
-    _log_as_json(log_level)
+    log_as_json(log_level, sys.stderr)
     options = Options(identity=identity or socket.gethostname(), **flags)
     try:
         sys.exit(asyncio.run(run(options, find_access(kubeconfig))))
     except (AccessError, ConfigurationError) as error:
         raise click.ClickException(str(error)) from error
-
-
-def _log_as_json(level: str) -> None:
-    """Log to standard error from `level` (debug, info, warning, error) up; libraries from warning up."""
-    shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-    ]
-    number = logging.getLevelNamesMapping()[level.upper()]
-    structlog.configure(
-        processors=[*shared, structlog.processors.JSONRenderer()],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(),
-            ],
-        )
-    )
-    logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
 
 
 def main() -> None:

@@ -9,13 +9,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 
-import structlog
-
 from quilt_crds.names import OPERATOR_FIELD_MANAGER, SECRET
 from quilt_kube.request import ApiError, UnreachableError, create
+from quilt_log import log
 from quilt_operator.api.client import Client
-
-log = structlog.get_logger()
 
 # An agent's Pod waits for a Secret that is gone; nothing else depends on it.
 _LOOK_AGAIN = 60.0

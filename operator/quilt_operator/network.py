@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-import structlog
 from msgspec import to_builtins
 from msgspec.structs import asdict
 
@@ -35,6 +34,7 @@ from quilt_crds.wire_network import QuiltNetworkStatus
 from quilt_events.document import NORMAL, WARNING, About
 from quilt_kube.listwatch import convert
 from quilt_kube.request import ApiError
+from quilt_log import log
 from quilt_operator import metrics
 from quilt_operator.api.client import Client
 from quilt_operator.api.events import EventRecorder
@@ -46,8 +46,6 @@ from quilt_operator.core.times import rfc3339
 from quilt_operator.heartbeats import Heartbeats
 from quilt_operator.workqueue import Request
 from quilt_operator.world import World
-
-log = structlog.get_logger()
 
 # Also how long a changed chart value waits at most.
 _LOOK_AGAIN = 5.0

@@ -11,8 +11,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-import structlog
-
 from quilt_crds.names import (
     DATAPLANE_IN_SYNC,
     DOWN,
@@ -29,6 +27,7 @@ from quilt_crds.names import (
 from quilt_crds.wire import Mesh, Node, QuiltNode, QuiltNodeStatus, QuiltSubnet
 from quilt_events.document import NORMAL, WARNING, About
 from quilt_kube.request import ApiError
+from quilt_log import log
 from quilt_operator.api.client import Client
 from quilt_operator.api.events import EventRecorder
 from quilt_operator.claiming import Claimer
@@ -44,8 +43,6 @@ from quilt_operator.heartbeats import Heartbeats
 from quilt_operator.pacing import FirstWords
 from quilt_operator.workqueue import Request
 from quilt_operator.world import NODES, Raw, World
-
-log = structlog.get_logger()
 
 Claims = Sequence[QuiltSubnet]
 

@@ -16,15 +16,13 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import kopf
-import structlog
 
 from quilt_crds.names import GROUP, QUILTNETWORK, QUILTNODE, VERSION
 from quilt_kube.aio import CONNECT
+from quilt_log import log
 from quilt_operator.api.client import Client
 from quilt_operator.audit import Audit
 from quilt_operator.world import NODES, World
-
-log = structlog.get_logger()
 
 REGISTRY = kopf.OperatorRegistry()
 # Seconds until kopf is started again after it gave up.

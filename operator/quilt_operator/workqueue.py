@@ -14,12 +14,9 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-import structlog
-
 from quilt_kube.request import ApiError, UnreachableError
+from quilt_log import log
 from quilt_operator import metrics
-
-log = structlog.get_logger()
 
 _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 30.0

@@ -10,18 +10,15 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, Protocol, TypeVar
 
-import structlog
-
 from quilt_crds.names import CLUSTERNETWORKPOLICY, NAMESPACE, Resource
 from quilt_kube.aio import Client, follow
 from quilt_kube.backoff import Backoff
 from quilt_kube.listwatch import ListWatch
 from quilt_kube.request import ApiError, UnreachableError
+from quilt_log import log
 from quilt_policy.cluster_objects import ClusterNetworkPolicy
 from quilt_policy.compile import Compiler
 from quilt_policy.objects import Meta, Namespace
-
-log = structlog.get_logger()
 
 # Seconds between questions whether the CRD is there.
 _AGAIN = 60.0

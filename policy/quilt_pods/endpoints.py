@@ -13,17 +13,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import structlog
-
 from quilt_crds.names import AGENT_FIELD_MANAGER, QUILTENDPOINTS
 from quilt_crds.wire_policy import Endpoint, EndpointsSpec, endpoints_spec
 from quilt_kube.aio import Client, wait
 from quilt_kube.backoff import Backoff
 from quilt_kube.request import ApiError, UnreachableError, apply
+from quilt_log import log
 from quilt_pods.pod_watch import PodWatch
 from quilt_policy.program import PodName
-
-log = structlog.get_logger()
 
 # Seconds between two writes.
 _PAUSE = 0.2

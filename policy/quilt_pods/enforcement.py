@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
-import structlog
 
 from quilt_crds.names import NETWORKPOLICY, POD
 from quilt_kube.aio import Client, follow
 from quilt_kube.backoff import Backoff
 from quilt_kube.listwatch import FAILURES, ListWatch, decode_list
 from quilt_kube.request import read
+from quilt_log import log
 from quilt_pods.cluster_policies import ClusterPolicies
 from quilt_pods.metrics import PolicyMetrics
 from quilt_pods.peer_watch import PeerWatch
@@ -34,7 +34,6 @@ from quilt_policy.objects import Pod
 from quilt_policy.program import PodName
 from quilt_policy.selectors import PeerSelector
 
-log = structlog.get_logger()
 T = TypeVar("T")
 
 # Objects in one page of a list.

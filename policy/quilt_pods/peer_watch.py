@@ -6,17 +6,14 @@ import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
 
-import structlog
-
 from quilt_crds.names import QUILTPEERS, SELECTOR_LABEL
 from quilt_crds.wire_policy import QuiltPeers
 from quilt_kube.aio import Client, follow
 from quilt_kube.backoff import Backoff
 from quilt_kube.listwatch import FAILURES, ListWatch, decode_list
 from quilt_kube.request import read
+from quilt_log import log
 from quilt_pods.sources.peers import PeerSets
-
-log = structlog.get_logger()
 
 
 class PeerWatch:

@@ -6,14 +6,11 @@ import asyncio
 from collections.abc import Callable
 from typing import NamedTuple
 
-import structlog
-
 from quilt_kube.backoff import Backoff
+from quilt_log import log
 from quilt_pods.runtime import PolicyRuntime, RuntimeLostError
 from quilt_policy.program import PodName
 from quilt_proto.policy_pb2 import PodEvent
-
-log = structlog.get_logger()
 
 
 class Connected(NamedTuple):

@@ -6,17 +6,14 @@ import asyncio
 import time
 from collections.abc import Callable
 
-import structlog
-
 from quilt_kube.backoff import Backoff
+from quilt_log import log
 from quilt_pods import encode
 from quilt_pods.metrics import PolicyMetrics
 from quilt_pods.runtime import PolicyRuntime, RefusedError, RuntimeLostError
 from quilt_policy.change import Change
 from quilt_policy.compile import Compiler
 from quilt_policy.program import PodName, Program
-
-log = structlog.get_logger()
 
 # Seconds for which addresses behind a selector that is new here are waited for. To go on without would cut
 # connections that policies allow; the operator needs some milliseconds, unless it is away.

@@ -5,18 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-import structlog
-
 from quilt_crds.names import POD
 from quilt_kube.aio import Client
 from quilt_kube.listwatch import decode_list
 from quilt_kube.request import ApiError, UnreachableError, read
+from quilt_log import log
 from quilt_pods.metrics import PolicyMetrics
 from quilt_pods.sources.pods import LocalPods, kept
 from quilt_policy.objects import Pod
 from quilt_policy.program import PodName
-
-log = structlog.get_logger()
 
 # Seconds between looks; the watch is faster as a rule. The runtime has a pod wait for 8 s.
 _LOOKS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from random import Random, SystemRandom
 
 import msgspec
-import structlog
 from prometheus_client import CollectorRegistry
 
 from quilt_crds.wire import Condition
 from quilt_events.news import News
 from quilt_kube.aio import Client, wait
 from quilt_kube.backoff import Backoff
+from quilt_log import log
 from quilt_probes.core.book import TICK, Book, Fault
 from quilt_probes.core.mesh import Peer, addresses
 from quilt_probes.core.share import EPOCH
@@ -28,8 +28,6 @@ from quilt_probes.core.words import Outage, condition, off, starting
 from quilt_probes.metrics import ProbesMetrics
 from quilt_probes.proofs import Proofs
 from quilt_probes.udp import MakeSocket, Udp, udp_socket
-
-log = structlog.get_logger()
 
 # Bytes of IPv4 and UDP headers.
 _HEADERS = 28

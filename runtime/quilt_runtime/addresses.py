@@ -14,8 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-import structlog
-
+from quilt_log import log
 from quilt_policy.program import PodName
 from quilt_runtime.core.errors import AddressTakenError, NoSubnetError, RequestError
 from quilt_runtime.core.ipam import (
@@ -30,8 +29,6 @@ from quilt_runtime.core.ipam import (
     twin,
 )
 from quilt_runtime.state import StateError, Store
-
-log = structlog.get_logger()
 
 RECOVERED = "recovered"
 """The container id of an address whose owner is not known any more."""

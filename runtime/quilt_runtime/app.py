@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import structlog
-
 from quilt_crds.names import BRIDGE_DEVICE
+from quilt_log import log
 from quilt_netlink import Kernel, NetlinkError
 from quilt_runtime.addresses import Addresses
 from quilt_runtime.core import firewall, guard, policy
@@ -22,8 +21,6 @@ from quilt_runtime.metrics import Metrics
 from quilt_runtime.network import NodeNetwork
 from quilt_runtime.state import StateError, Store
 from quilt_runtime.troubles import Troubles
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,10 @@ import threading
 import time
 from ipaddress import ip_address
 
-import structlog
-
+from quilt_log import log
 from quilt_runtime.addresses import Addresses
 from quilt_runtime.core.policy import HEADERS, LOG_GROUP
 from quilt_runtime.kernel.packetlog import LoggedPacket, PacketLog
-
-log = structlog.get_logger()
 
 # Lines a second at most: each rule is limited by itself, and a node can have many.
 _MOST = 50

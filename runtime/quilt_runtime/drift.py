@@ -12,9 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-import structlog
-
 from quilt_crds.names import BRIDGE_DEVICE
+from quilt_log import log
 from quilt_netlink import Address, BridgePort, Change, Event, Link, Monitor, Netconf, NftTable, Overrun
 from quilt_runtime.core import policy
 from quilt_runtime.core.ipam import veth_address
@@ -23,8 +22,6 @@ from quilt_runtime.kernel.nft import made_here
 from quilt_runtime.metrics import Metrics
 from quilt_runtime.network import AREAS, NodeNetwork
 from quilt_runtime.troubles import Troubles
-
-log = structlog.get_logger()
 
 COALESCE_S = 0.02
 RETRY_S = 1.0

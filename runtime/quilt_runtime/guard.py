@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 
-import structlog
-
+from quilt_log import log
 from quilt_netlink import MulticastKernel, NetlinkError
 from quilt_netlink.nftsets import BRIDGE, SetChange
 from quilt_runtime.addresses import Addresses
@@ -23,8 +22,6 @@ from quilt_runtime.core.ipam import Allocation
 from quilt_runtime.core.nftables import changes
 from quilt_runtime.kernel import nft
 from quilt_runtime.kernel.table import Table
-
-log = structlog.get_logger()
 
 MOST_FOLLOWED = 200
 """Pods whose elements are surely within the limits of one change."""

@@ -12,11 +12,8 @@ import os
 import socket
 from pathlib import Path
 
-import structlog
-
+from quilt_log import log
 from quilt_runtime.services.sockets import Acceptor, peer_uid
-
-log = structlog.get_logger()
 
 SOCKET = "keep.sock"
 NAMES = frozenset({"multicast"})

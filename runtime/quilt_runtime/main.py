@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-import structlog
 
 from quilt_crds.names import RUNTIME_HEALTH_PORT
+from quilt_log import log_as_json
 from quilt_runtime.core.config import NodeConfig
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.requests import cluster_cidrs
@@ -122,7 +121,7 @@ def main(
     from quilt_runtime.app import Settings
     from quilt_runtime.app import cleanup as clean
 
-    _log_as_json(log_level)
+    log_as_json(log_level, sys.stdout)
     settings = Settings(
         state_dir=state_dir or flags["socket_dir"] / "state",
         tls=_tls(flags["grpc_addr"], tls_cert, tls_key, tls_client_ca),
@@ -139,22 +138,6 @@ def main(
     except (RequestError, OSError) as error:
         click.echo(f"quilt-runtime: {error}", err=True)
         sys.exit(1)
-
-
-def _log_as_json(level: str) -> None:
-    """Write one JSON object a line on standard output for events of at least this level."""
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
-        cache_logger_on_first_use=True,
-    )
 
 
 if __name__ == "__main__":

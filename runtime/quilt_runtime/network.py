@@ -13,9 +13,8 @@ from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
 
-import structlog
-
 from quilt_crds.names import BRIDGE_DEVICE
+from quilt_log import log
 from quilt_netlink import Kernel, MulticastKernel
 from quilt_runtime.addresses import RECOVERED, Addresses
 from quilt_runtime.core import firewall
@@ -32,8 +31,6 @@ from quilt_runtime.kernel.table import FirewallTable
 from quilt_runtime.podfeed import PodFeed
 from quilt_runtime.policies import Policies
 from quilt_runtime.state import Store
-
-log = structlog.get_logger()
 
 AREAS = ("sysctls", "guard", "links", "nftables", "policies", "forward")
 """What can be wrong, in the order in which it is put right."""

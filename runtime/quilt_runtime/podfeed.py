@@ -15,13 +15,10 @@ from dataclasses import dataclass
 from enum import Enum, auto, unique
 from ipaddress import IPv4Address
 
-import structlog
-
+from quilt_log import log
 from quilt_policy.program import PodName
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.ipam import Allocation, Owner
-
-log = structlog.get_logger()
 
 MOST_UNREAD = 10_000
 """Events that wait for one reader: more than twice the pods of the largest node."""

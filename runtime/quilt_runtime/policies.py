@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Address
 
-import structlog
-
+from quilt_log import log
 from quilt_policy.program import Program
 from quilt_runtime.addresses import Addresses
 from quilt_runtime.announcements import Announcements, UnannouncedError
@@ -26,8 +25,6 @@ from quilt_runtime.core.policysets import Entries
 from quilt_runtime.kernel.nft import NftError
 from quilt_runtime.kernel.policytable import PolicyTable
 from quilt_runtime.podfeed import PodFeed
-
-log = structlog.get_logger()
 
 
 class UnknownStateError(RequestError):

@@ -13,8 +13,7 @@ import os
 import signal
 import sys
 
-import structlog
-
+from quilt_log import log
 from quilt_runtime.app import Runtime, Settings
 from quilt_runtime.cni.server import CniServer
 from quilt_runtime.drift import DriftRepair
@@ -23,8 +22,6 @@ from quilt_runtime.services.server import GrpcServer
 from quilt_runtime.services.sockets import until_free
 from quilt_runtime.status_http import not_ready
 from quilt_runtime.status_http import start as start_status
-
-log = structlog.get_logger()
 
 HEALTH_PERIOD_S = 0.5
 HANDOVER_S = 10.0

@@ -22,12 +22,9 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
-import structlog
-
+from quilt_log import log
 from quilt_policy.program import PodName
 from quilt_runtime.core.ipam import Allocation, Owner
-
-log = structlog.get_logger()
 
 SCHEMA_VERSION = 1
 SCHEMA = """

@@ -11,12 +11,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 
-import structlog
-
+from quilt_log import log
 from quilt_runtime.app import Runtime
 from quilt_runtime.core.errors import RequestError
-
-log = structlog.get_logger()
 
 TIMEOUT_S = 5.0
 MAX_REQUEST = 8192

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 import sys
@@ -14,7 +13,6 @@ from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import click
-import structlog
 
 from quilt_cli.commands.options import cluster, output, wants_json
 from quilt_cli.core.finding import CannotTellError
@@ -26,6 +24,7 @@ from quilt_cli.ui.server import LOOPBACK, Server
 from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET
 from quilt_kube.request import ApiError
 from quilt_kube.sync import Client
+from quilt_log import silence
 
 
 @command("ui", "quiltctl ui", "quiltctl ui --no-browser --port 8321", "quiltctl ui --context production")
@@ -41,7 +40,7 @@ def ui(client: Client, *, port: int, no_browser: bool) -> None:
     tell.
     """
     # What a watch says is on the page.
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    silence()
     _try(client)
     live = Live(client)
     try:

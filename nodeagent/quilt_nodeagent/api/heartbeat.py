@@ -14,16 +14,13 @@ from datetime import UTC, datetime
 from math import inf
 from typing import Any
 
-import structlog
-
 from quilt_crds.names import LEASE, LEASE_NAMESPACE
 from quilt_crds.times import rfc3339_micro
 from quilt_kube.aio import Client, wait
 from quilt_kube.backoff import Backoff
 from quilt_kube.request import ApiError, Json, UnreachableError, create, replace
+from quilt_log import log
 from quilt_nodeagent.metrics import Metrics
-
-log = structlog.get_logger()
 
 
 @dataclass

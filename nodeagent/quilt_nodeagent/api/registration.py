@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import structlog
-
 from quilt_crds.names import NODE, QUILTNODE
 from quilt_crds.wire import Node, QuiltNode
 from quilt_kube.aio import Client
 from quilt_kube.listwatch import convert
 from quilt_kube.request import ApiError, create, read
-
-log = structlog.get_logger()
+from quilt_log import log
 
 
 async def read_node(client: Client, name: str) -> Node:

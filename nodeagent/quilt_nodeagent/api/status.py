@@ -13,15 +13,13 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
-import structlog
 
 from quilt_crds.names import AGENT_CONDITIONS, AGENT_FIELD_MANAGER, QUILTNODE, wire_name
 from quilt_crds.wire import Condition, QuiltNodeStatus, find_condition
 from quilt_kube.aio import Client
 from quilt_kube.backoff import Backoff
 from quilt_kube.request import ApiError, UnreachableError, apply
-
-log = structlog.get_logger()
+from quilt_log import log
 
 # Seconds: a repaired drift of milliseconds is in the metrics and the log, it is no news for the API.
 _SETTLE = 1.0

@@ -12,11 +12,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import KW_ONLY, dataclass
 
 import grpc
-import structlog
 from msgspec.structs import replace
 
 from quilt_kube.aio import wait
 from quilt_kube.backoff import Backoff
+from quilt_log import log
 from quilt_nodeagent.executor.client import (
     ExecutorError,
     NodeSettings,
@@ -26,8 +26,6 @@ from quilt_nodeagent.executor.client import (
 )
 from quilt_nodeagent.metrics import Metrics
 from quilt_proto.node_pb2 import GetStatusResponse
-
-log = structlog.get_logger()
 
 # Seconds between questions to a runtime that has nothing to do.
 _POLL = 10.0

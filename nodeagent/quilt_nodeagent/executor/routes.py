@@ -10,9 +10,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-import structlog
-
 from quilt_crds.wire import NodeRoute
+from quilt_log import log
 from quilt_netlink import KernelLike
 from quilt_nodeagent.executor.client import (
     BridgeNotReady,
@@ -21,8 +20,6 @@ from quilt_nodeagent.executor.client import (
     RuntimeClient,
     RuntimeUnavailable,
 )
-
-log = structlog.get_logger()
 
 # Seconds between attempts; a bridge learns a MAC with the guest's first frame.
 DELAY = 2.0

@@ -10,13 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import structlog
-
+from quilt_log import log
 from quilt_netlink import Address, Delete, KernelLike, Link, NetlinkError, Put
 from quilt_nodeagent.core.device import Care, Verdict, clash, former, judge
 from quilt_nodeagent.kernel.observe import addresses_of
-
-log = structlog.get_logger()
 
 # Loose source checks, whatever the host asks of all devices (the larger counts); forwarding, which a new
 # device has only where the host's default says so; no redirects.

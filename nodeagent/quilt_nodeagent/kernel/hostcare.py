@@ -15,11 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import structlog
-
+from quilt_log import log
 from quilt_nodeagent.core.hostneeds import kernel_version, neighbours_needed, spoils_checksums, thresholds
-
-log = structlog.get_logger()
 
 Checksum = Literal["auto", "on", "off"]
 _SIOCETHTOOL = 0x8946

@@ -18,15 +18,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import structlog
-
 from quilt_crds.names import LEASE, OPERATOR_FIELD_MANAGER, OPERATOR_LEASE
 from quilt_crds.times import rfc3339_micro
 from quilt_kube.request import ApiError, UnreachableError, create, read, replace
+from quilt_log import log
 from quilt_operator.api.client import Client
 from quilt_operator.core.times import parse_time
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)

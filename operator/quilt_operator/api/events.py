@@ -13,16 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import structlog
-
 from quilt_crds.names import EVENT, OPERATOR_FIELD_MANAGER
 from quilt_crds.times import rfc3339_micro
 from quilt_events.document import MOST_TEXT, NAMESPACE, About, Writer, document
 from quilt_kube.request import ApiError, UnreachableError, create, patch
+from quilt_log import log
 from quilt_operator import metrics
 from quilt_operator.api.client import Client
-
-log = structlog.get_logger()
 
 _QUEUED = 200
 _PAUSE = 0.1

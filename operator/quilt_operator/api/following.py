@@ -10,13 +10,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any, TypeVar
 
-import structlog
-
 from quilt_kube.aio import follow
 from quilt_kube.listwatch import Identified, ListWatch
+from quilt_log import log
 from quilt_operator.api.client import Client
-
-log = structlog.get_logger()
 
 # Seconds.
 _PAUSE = 5.0

@@ -5,18 +5,15 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 
-import structlog
-
 from quilt_crds.names import CLUSTERNETWORKPOLICY, POLICY_ACCEPTED
 from quilt_crds.wire import find_condition
 from quilt_events.document import WARNING, About
 from quilt_kube.request import ApiError, UnreachableError
+from quilt_log import log
 from quilt_operator.api.client import Client
 from quilt_operator.api.events import EventRecorder
 from quilt_operator.core.cluster_policy import SeenPolicy, accepted
 from quilt_operator.core.times import rfc3339
-
-log = structlog.get_logger()
 
 # Seconds.
 _PAUSE = 0.1

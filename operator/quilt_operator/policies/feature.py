@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-import structlog
-
 from quilt_crds.names import QUILTENDPOINTS, QUILTPEERS, Resource
 from quilt_crds.wire_network import QuiltNetworkSpec, network_spec
 from quilt_kube.request import ApiError, UnreachableError, delete, read
+from quilt_log import log
 from quilt_operator import metrics
 from quilt_operator.api.client import Client
 from quilt_operator.api.events import EventRecorder
@@ -17,8 +16,6 @@ from quilt_operator.policies.conditions import Conditions
 from quilt_operator.policies.following import Following
 from quilt_operator.policies.writer import PeersWriter
 from quilt_operator.world import World
-
-log = structlog.get_logger()
 
 # Seconds.
 _LOOK_AGAIN = 1.0

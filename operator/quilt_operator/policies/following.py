@@ -12,8 +12,6 @@ from functools import partial
 from ipaddress import IPv4Address, IPv4Network, ip_network
 from typing import Any
 
-import structlog
-
 from quilt_crds.names import (
     CLUSTERNETWORKPOLICY,
     NAMESPACE,
@@ -25,6 +23,7 @@ from quilt_crds.names import (
 )
 from quilt_crds.wire import QuiltSubnet
 from quilt_crds.wire_policy import SELECTOR_LIMIT, QuiltEndpoints, QuiltPeers
+from quilt_log import log
 from quilt_operator.api.client import Client
 from quilt_operator.core.cluster_policy import SeenPolicy
 from quilt_operator.core.peersets import PeerSets
@@ -33,8 +32,6 @@ from quilt_operator.policies.entering import Entering, Entries
 from quilt_operator.policies.writer import PeersWriter
 from quilt_policy.objects import Namespace, NetworkPolicy, Node, Pod
 from quilt_policy.selectors import PeerSelector, wanted
-
-log = structlog.get_logger()
 
 _CLUSTER_WIDE = ""
 

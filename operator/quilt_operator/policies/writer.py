@@ -12,17 +12,15 @@ from collections.abc import Iterable
 from hashlib import sha256
 
 import msgspec
-import structlog
 
 from quilt_crds.names import OPERATOR_FIELD_MANAGER, QUILTPEERS, SELECTOR_LABEL
 from quilt_crds.wire_policy import PeersSpec, QuiltPeers
 from quilt_kube.backoff import Backoff
 from quilt_kube.request import ApiError, UnreachableError, apply, delete
+from quilt_log import log
 from quilt_operator import metrics
 from quilt_operator.api.client import Client
 from quilt_operator.core.peersets import PeerSets
-
-log = structlog.get_logger()
 
 # Seconds.
 _AT_ONCE = 5

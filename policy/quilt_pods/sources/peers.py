@@ -6,11 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import structlog
-
 from quilt_crds.wire_policy import QuiltPeers, complete
-
-log = structlog.get_logger()
+from quilt_log import log
 
 
 class PeerSet(NamedTuple):

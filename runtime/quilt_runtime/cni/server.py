@@ -15,16 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import structlog
-
+from quilt_log import log
 from quilt_runtime.announcements import MOST_WAITING
 from quilt_runtime.app import Runtime
 from quilt_runtime.cni.verbs import Request, execute
 from quilt_runtime.core import cni
 from quilt_runtime.core.cni import CniError, Document
 from quilt_runtime.services.sockets import Acceptor, peer_uid
-
-log = structlog.get_logger()
 
 MAX_REQUEST = 4 << 20  # GC of a full node with long ids is 60 KB
 MAX_DESCRIPTORS = 2

@@ -13,9 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 
-import structlog
-
 from quilt_crds.names import BRIDGE_DEVICE
+from quilt_log import log
 from quilt_netlink import Kernel, Link, MulticastKernel, NetlinkError
 from quilt_runtime.addresses import RECOVERED
 from quilt_runtime.app import Runtime
@@ -26,8 +25,6 @@ from quilt_runtime.core.ipam import Allocation, Owner, veth_address
 from quilt_runtime.core.pod import PodSpec
 from quilt_runtime.kernel import pods
 from quilt_runtime.state import StateError
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)

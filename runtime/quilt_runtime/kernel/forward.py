@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-import structlog
-
 from quilt_crds.names import BRIDGE_DEVICE
+from quilt_log import log
 from quilt_runtime.core import forward
 from quilt_runtime.core.nftables import TABLE
 from quilt_runtime.kernel import nft
-
-log = structlog.get_logger()
 
 LEGACY = Path("/proc/net/ip_tables_names")
 _warned: set[str] = set()

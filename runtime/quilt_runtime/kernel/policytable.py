@@ -9,8 +9,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 
-import structlog
-
+from quilt_log import log
 from quilt_netlink import NetlinkError
 from quilt_netlink.nftsets import Element, Flush, NftSets
 from quilt_runtime.core import packed, policysteps
@@ -18,8 +17,6 @@ from quilt_runtime.core.policy import FAMILY, FRESH, MAPS, TABLE, Structure
 from quilt_runtime.core.policysets import Changes, Entries, Keys
 from quilt_runtime.kernel import nft
 from quilt_runtime.kernel.nft import NftError
-
-log = structlog.get_logger()
 
 SETTLE_S = 0.01
 """After that no packet is still on its way through rules of before."""

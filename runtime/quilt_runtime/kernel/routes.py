@@ -12,9 +12,8 @@ import threading
 from collections.abc import Sequence
 from functools import cache, cached_property
 
-import structlog
-
 from quilt_crds.names import MESH_PROTOCOL
+from quilt_log import log
 from quilt_netlink import (
     Delete,
     Kernel,
@@ -38,8 +37,6 @@ from quilt_runtime.core.routes import (
     refusing,
 )
 from quilt_runtime.kernel.route_attempt import Attempt, name_of
-
-log = structlog.get_logger()
 
 ATTEMPTS = 3
 TIDY_S = 1.0

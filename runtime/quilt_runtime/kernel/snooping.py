@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import structlog
-
 from quilt_crds.names import BRIDGE_DEVICE
+from quilt_log import log
 from quilt_netlink import FAST_LEAVE, MAX_GROUPS, PLAIN, MulticastKernel, NetlinkError, Snooping, is_absent
 from quilt_runtime.core.config import NodeConfig
-
-log = structlog.get_logger()
 
 WANTED = Snooping()
 MOST_GROUPS = 4096

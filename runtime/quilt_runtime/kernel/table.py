@@ -13,8 +13,7 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import Generic, TypeVar
 
-import structlog
-
+from quilt_log import log
 from quilt_netlink import NetlinkError
 from quilt_netlink.nftsets import INET, MOST, NftSets, SetChange
 from quilt_runtime.core import firewall
@@ -22,7 +21,6 @@ from quilt_runtime.core.firewall import Firewall
 from quilt_runtime.core.nftables import TABLE
 from quilt_runtime.kernel import nft
 
-log = structlog.get_logger()
 W = TypeVar("W")
 
 

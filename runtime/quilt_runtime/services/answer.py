@@ -13,17 +13,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-import structlog
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
+from quilt_log import log
 from quilt_netlink import NetlinkError
 from quilt_runtime.app import Runtime
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.state import StateError
-
-log = structlog.get_logger()
 
 MAX_REQUEST = 16 << 20
 RECEIVED_AT_MOST = 64 << 20

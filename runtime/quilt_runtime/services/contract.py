@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import structlog
-
 from quilt_crds.names import INJECTED_PROTOCOL, MESH_PROTOCOL
+from quilt_log import log
 from quilt_proto import runtime_pb2 as pb
 from quilt_runtime.app import Runtime
 from quilt_runtime.core import routes
@@ -12,8 +11,6 @@ from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.requests import node_subnet, parse_network4
 from quilt_runtime.core.routes import OURS, Asked, Outcome, Terms
 from quilt_runtime.services.answer import Call
-
-log = structlog.get_logger()
 
 INJECTING = Terms(INJECTED_PROTOCOL, removable=OURS, keep=frozenset({MESH_PROTOCOL}), careful=True)
 """A route of the mesh that already leads there is as good as an injected one; either may be removed."""

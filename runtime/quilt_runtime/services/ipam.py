@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import structlog
-
+from quilt_log import log
 from quilt_proto import node_pb2 as pb
 from quilt_runtime.app import Runtime
 from quilt_runtime.core.cni import CniError, parse_owner
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.ipam import Owner, host_route
 from quilt_runtime.services.answer import Call, at_once
-
-log = structlog.get_logger()
 
 
 def allocate(runtime: Runtime, request: pb.AllocateIpRequest) -> pb.AllocateIpResponse:

@@ -7,17 +7,14 @@ from functools import partial
 from itertools import chain, repeat
 from typing import Any, ParamSpec, TypeVar
 
-import structlog
-
 from quilt_crds.names import MESH_PROTOCOL
+from quilt_log import log
 from quilt_proto import node_pb2 as pb
 from quilt_runtime.app import Runtime
 from quilt_runtime.core import routes
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.routes import Asked, Outcome, Terms
 from quilt_runtime.services.answer import Call
-
-log = structlog.get_logger()
 
 T = TypeVar("T")
 P = ParamSpec("P")

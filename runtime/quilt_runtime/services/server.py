@@ -8,20 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import grpc
-import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection_pb2_grpc
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
+from quilt_log import log
 from quilt_proto import node_pb2, policy_pb2, runtime_pb2
 from quilt_runtime.app import Runtime, Settings
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.services import contract, ipam, node_config, policy, route_table
 from quilt_runtime.services.answer import RECEIVED_AT_MOST, Call, Stream, generic_handler
 from quilt_runtime.services.sockets import SocketFile, joined
-
-log = structlog.get_logger()
 
 SERVICES = tuple(
     service

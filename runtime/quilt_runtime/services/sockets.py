@@ -20,11 +20,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import structlog
-
+from quilt_log import log
 from quilt_runtime.core.errors import RequestError
-
-log = structlog.get_logger()
 
 _UCRED = struct.Struct("=iII")
 _UMASK = 0o177

@@ -10,11 +10,9 @@ import ssl
 from pathlib import Path
 
 import grpc
-import structlog
 
+from quilt_log import log
 from quilt_runtime.core.errors import RequestError
-
-log = structlog.get_logger()
 
 
 class Certificates:

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
-from structlog.testing import capture_logs
 
 from quilt_cli.commands.ui import shown
 from tests.support.browser import PATIENCE, Scheme, Visit, chromium, visit
 from tests.support.cli_fakeapi import FakeApi
 from tests.support.commands import QUILTCTL
+from tests.support.logs import capture_logs
 from tests.support.ui_mesh import UiMesh
 from tests.support.ui_served import Served, served
 

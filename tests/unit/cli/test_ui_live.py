@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
 import pytest
-from structlog.testing import capture_logs
 
 from quilt_cli.api.read import snapshot
 from quilt_cli.core.board import Changes
@@ -16,6 +15,7 @@ from quilt_cli.ui.live import Live
 from quilt_cli.ui.pages import ClusterPages
 from quilt_crds.names import POD, QUILTNETWORK, QUILTNODE, QUILTSUBNET
 from quilt_kube.sync import Client
+from tests.support.logs import capture_logs
 from tests.support.ui_mesh import UiMesh
 
 PATIENCE = 60.0

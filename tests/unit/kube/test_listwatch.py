@@ -12,13 +12,13 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from structlog.testing import capture_logs
 
 from quilt_kube import aio, sync
 from quilt_kube.access import Access
 from quilt_kube.backoff import Backoff
 from quilt_kube.listwatch import ListWatch
 from quilt_kube.request import ApiError, Request, SilentError, UnreachableError
+from tests.support.logs import capture_logs
 
 NAMES = ("a", "b", "c")
 # Ways in which a watch ends: an ERROR of this code among its lines, a line that nobody understands, an answer

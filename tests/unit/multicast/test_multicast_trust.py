@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
-from structlog.testing import capture_logs
 
 from quilt_crds.wire_network import MulticastSpec
 from quilt_multicast import service as multicast_service
@@ -31,6 +30,7 @@ from quilt_multicast.mroute import MrouteError, MulticastTable
 from quilt_multicast.service import Host, Multicast, Wanted
 from quilt_netlink import MonitorLike, MulticastKernel, Overrun
 from quilt_nodeagent.core.peer import make_peer
+from tests.support.logs import capture_logs
 
 KEY = b"k" * 32
 VICTIM, HOSTILE, OTHER = "10.42.1.0", "10.42.2.0", "10.42.3.0"

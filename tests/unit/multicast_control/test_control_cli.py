@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 from click.testing import CliRunner, Result
 
 from quilt_cli.commands.multicast import multicast
@@ -56,8 +55,6 @@ class Agent:
             await self._stop.wait()
 
     def start(self) -> None:
-        # The log is written where the command's output is looked for.
-        structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
         self._thread.start()
         assert self._ready.wait(10)
 
@@ -65,7 +62,6 @@ class Agent:
         self.loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(10)
         self.loop.close()
-        structlog.reset_defaults()
 
     def run(self, *command: str) -> Result:
         return CliRunner().invoke(multicast, ["--socket", self.path, *command], catch_exceptions=False)

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
-from structlog.testing import capture_logs
 
 from quilt_crds.names import QUILTNETWORK, QUILTNODE
 from quilt_crds.wire import Meta, WireObject
@@ -17,6 +16,7 @@ from quilt_operator import audit
 from quilt_operator.api.client import Client
 from quilt_operator.audit import Audit
 from quilt_operator.world import World
+from tests.support.logs import capture_logs
 
 NODES = QUILTNODE.plural
 

@@ -11,14 +11,13 @@ PROGRAM = f"""
 import logging
 import sys
 import threading
-import structlog
-from quilt_operator.main import _log_as_json
+from quilt_log import log, log_as_json
 
 sys.setswitchinterval(1e-6)
-_log_as_json("info")
-own, library = structlog.get_logger(), logging.getLogger("library")
+log_as_json("info", sys.stderr)
+library = logging.getLogger("library")
 threads = [
-    threading.Thread(target=lambda: [own.info("program", number=n) for n in range({LINES})]),
+    threading.Thread(target=lambda: [log.info("program", number=n) for n in range({LINES})]),
     threading.Thread(target=lambda: [library.warning("library") for n in range({LINES})]),
 ]
 for thread in threads:

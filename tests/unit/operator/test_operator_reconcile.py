@@ -6,7 +6,6 @@ import itertools
 from typing import Any, cast
 
 import pytest
-from structlog.testing import capture_logs
 
 from quilt_crds.names import QUILTNETWORK
 from quilt_operator.api.client import Client
@@ -15,6 +14,7 @@ from quilt_operator.core import network_status
 from quilt_operator.core.health import Guard
 from quilt_operator.heartbeats import Heartbeats
 from quilt_operator.network import NetworkReconciler
+from tests.support.logs import capture_logs
 from tests.support.operator_doubles import Operator
 
 NOW = "2026-01-02T03:04:05Z"

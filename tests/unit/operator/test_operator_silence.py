@@ -7,10 +7,10 @@ import asyncio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from structlog.testing import capture_logs
 
 from quilt_crds.names import LEASE_NAMESPACE
 from quilt_operator.core.health import Policy
+from tests.support.logs import capture_logs
 from tests.support.operator_clock import Clocked
 
 NODES = [f"node-{number}" for number in range(10)]
