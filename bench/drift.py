@@ -21,9 +21,7 @@ class Drift:
     def __init__(self, node: Node, listener: Listener) -> None:
         self._node = node
         self._listener = listener
-        link = node.kernel.link(peers.DEVICE)
-        assert link is not None
-        self._index = link.index
+        self._index = node.device_index
 
     def sample(self, kind: str) -> float:
         """Milliseconds until the mesh is right again."""

@@ -61,9 +61,10 @@ class Notices(ABC, Generic[T]):
         """Return what was received so far, and not waited for."""
         return [change for size in self._queued() for change in self._decoded(size)]
 
-    def forget(self) -> int:
-        """Throw away what was received so far; return how many datagrams that were."""
-        return sum(1 for _ in self._queued())
+    def forget(self) -> None:
+        """Throw away what was received so far."""
+        for _ in self._queued():
+            pass
 
     def _queued(self) -> Iterator[int]:
         """Take what waits into the buffer, a datagram at a time; yield its size."""

@@ -157,6 +157,11 @@ class Node:
             self.kernel.run(Delete(Link(DEVICE)))
         vxlan = Vxlan(100, 4789, "127.0.0.1")
         self.kernel.run(Create(Link(DEVICE, kind="vxlan", up=True, addrgenmode=1, vxlan=vxlan)))
+        return self.device_index
+
+    @property
+    def device_index(self) -> int:
+        """Index of the mesh's device, which is there."""
         link = self.kernel.link(DEVICE)
         assert link is not None
         return link.index

@@ -2,7 +2,8 @@
 
 Idle is the processor time of both over a minute with a watched API server, heartbeats and the resync that is
 due in it. A resync is provoked by a notification of the device in which nothing differs (its alias); that
-nothing is written is what the kernel's own notifications say. Flannel's minute, with as many Nodes for its
+nothing is written is what the kernel's own notifications say of the device's entries and of the routes over
+them. Flannel's minute, with as many Nodes for its
 peers (see bench/flannel.py), follows: with its DaemonSet's defaults, so it looks after its rules every
 five seconds by running iptables, which counts. Kept by nftables, they are not looked after, and it rests.
 """
@@ -10,7 +11,7 @@ five seconds by running iptables, which counts. Kept by nftables, they are not l
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from bench import flannel, peers
@@ -18,6 +19,7 @@ from bench.events import Listener
 from bench.node import Node
 from bench.result import Line, Result, median
 from bench.usage import ended_children, processor
+from quilt_netlink import Change, FdbEntry, Neighbour, Nexthop, Route
 
 if TYPE_CHECKING:
     from bench.bench import Bench
@@ -34,7 +36,7 @@ def measure(bench: Bench) -> Result:
         time.sleep(5)
         with Listener(node.netns) as listener:
             resyncs = [_resync(node, agent, runtime) for _ in range(bench.rounds(10))]
-            written = listener.forget()
+            written = _written(listener.received(), node.device_index)
         idle = _idle((agent, runtime), 15 if bench.quick else 60)
     with control.alone(), flannel.flannel(control, PEERS, bench.say) as peer:
         peer.start_flanneld(PEERS, rules=True)
@@ -49,6 +51,14 @@ def _resync(node: Node, agent: int, runtime: int) -> float:
     node.run("ip", "link", "set", peers.DEVICE, "alias", f"resync {before}")
     time.sleep(SETTLE)
     return (processor(agent) + processor(runtime) - before) * 1e3
+
+
+def _written(changes: Iterable[Change], device: int) -> int:
+    """How many are of entries on the mesh's device, or of routes over nexthop objects, which it alone has."""
+    entries = [change.entry for change in changes]
+    on_device = [e for e in entries if isinstance(e, Neighbour | FdbEntry | Nexthop) and e.ifindex == device]
+    routes = [e for e in entries if isinstance(e, Route) and (e.nhid or e.ifindex == device)]
+    return len(on_device) + len(routes)
 
 
 def _idle(pids: Sequence[int], seconds: float) -> list[float]:
