@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import threading
+import time
 from collections.abc import Sequence
 from functools import cache, cached_property
 
@@ -39,7 +40,10 @@ from quilt_runtime.core.routes import (
 from quilt_runtime.kernel.route_attempt import Attempt, name_of
 
 ATTEMPTS = 3
+# Unused next hop objects are looked for in tables of thousands, for tens of milliseconds: so long after the
+# last call, but while calls never cease so long after the first that may have left one.
 TIDY_S = 1.0
+TIDY_AT_LAST_S = 60.0
 
 
 class RouteExecutor:
@@ -49,6 +53,7 @@ class RouteExecutor:
         self._lock = threading.Lock()
         self._kernel = kernel or Kernel.open()
         self._tidying: threading.Timer | None = None
+        self._called_at = 0.0
 
     @cached_property
     def _objects(self) -> bool:
@@ -64,6 +69,7 @@ class RouteExecutor:
     def apply(self, adds: Sequence[Asked], removes: Sequence[str], terms: Terms) -> list[Outcome]:
         """Add, then remove; one outcome per item, adds first. Raises NetlinkError where reading fails."""
         with self._lock:
+            self._called_at = time.monotonic()
             items: list[Asked | str] = [*adds, *removes]
             pending = list(range(len(items)))
             outcomes = [UNCHANGED] * len(items)
@@ -142,9 +148,24 @@ class RouteExecutor:
 
     def _tidy_soon(self) -> None:
         if self._tidying is None:
-            self._tidying = threading.Timer(TIDY_S, self.remove_unused)
-            self._tidying.daemon = True
-            self._tidying.start()
+            self._tidy_in(TIDY_S, self._called_at + TIDY_AT_LAST_S)
+
+    def _tidy_in(self, seconds: float, at_last: float) -> None:
+        self._tidying = threading.Timer(seconds, self._tidy, (at_last,))
+        self._tidying.daemon = True
+        self._tidying.start()
+
+    def _tidy(self, at_last: float) -> None:
+        """Remove what is unused unless calls are still coming: not before the time `at_last` then."""
+        with self._lock:
+            if self._tidying is None:
+                return
+            due = self._called_at + TIDY_S
+            now = time.monotonic()
+            if now < min(due, at_last):
+                self._tidy_in(due - now, at_last)
+                return
+        self.remove_unused()
 
     def close(self) -> None:
         """Close the socket, after what is still to be removed."""

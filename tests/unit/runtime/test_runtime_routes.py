@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -12,7 +13,7 @@ from quilt_crds.names import INJECTED_PROTOCOL, MESH_PROTOCOL
 from quilt_netlink import Create, Delete, Failure, Link, Nexthop, Op, Put, Route
 from quilt_netlink.fake import FakeKernel
 from quilt_runtime.core.routes import OURS, Asked, Terms, preferred_id
-from quilt_runtime.kernel import route_attempt
+from quilt_runtime.kernel import route_attempt, routes
 from quilt_runtime.kernel.routes import RouteExecutor
 
 DEVICES = ["vxlan100", "other0"]
@@ -168,6 +169,23 @@ def test_a_change_of_one_route_reads_no_table() -> None:
     assert dumped == []
     executor.remove_unused()
     assert len(kernel.nexthops()) == 1
+
+
+def test_unused_nexthops_wait_until_calls_cease_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routes, "TIDY_S", 3600.0)
+    kernel = kernel_with([], [])
+    executor = RouteExecutor(kernel)
+    executor.apply([Asked(PREFIXES[2], "10.42.2.0", "vxlan100")], [], Terms(MESH_PROTOCOL))
+    executor.apply([], [PREFIXES[2]], Terms(MESH_PROTOCOL, removable=OURS))
+    executor._tidy(at_last=math.inf)
+    assert len(kernel.nexthops()) == 1
+    executor._tidy(at_last=0.0)
+    assert kernel.nexthops() == []
+    executor.apply([Asked(PREFIXES[2], "10.42.2.0", "vxlan100")], [], Terms(MESH_PROTOCOL))
+    executor.apply([], [PREFIXES[2]], Terms(MESH_PROTOCOL, removable=OURS))
+    monkeypatch.setattr(routes, "TIDY_S", 0.0)
+    executor._tidy(at_last=math.inf)
+    assert kernel.nexthops() == []
 
 
 def test_one_gateway_is_one_nexthop_for_many_routes() -> None:
