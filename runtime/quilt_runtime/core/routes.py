@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -93,20 +93,20 @@ def preferred_id(gateway: str) -> int:
     return int.from_bytes(pack_ip(gateway)) & 0x7FFFFFFF or 1
 
 
-def free_id(gateway: str, taken: Collection[int]) -> int:
-    """Return the first id from the preferred one on that nobody has."""
-    nhid = preferred_id(gateway)
-    while nhid in taken:
-        nhid = nhid % 0x7FFFFFFF + 1
-    return nhid
+def next_id(nhid: int) -> int:
+    """Return the id that a next hop has where another program took this one."""
+    return nhid % 0x7FFFFFFF + 1
 
 
 def unclear(found: Route | None, prefix: str, *, careful: bool) -> bool:
     """Whether a single look-up at a prefix, which shows the route that counts there, may hide another one."""
     if found is None:
         return careful
-    longer = ipaddress.ip_network(found.prefix).prefixlen > ipaddress.ip_network(prefix).prefixlen
-    return found.table != TABLE_MAIN or longer
+    return found.table != TABLE_MAIN or _length(found.prefix) > _length(prefix)
+
+
+def _length(prefix: str) -> int:
+    return int(prefix.partition("/")[2])
 
 
 def foreign(held: Sequence[Route], *, beside_own: bool) -> Route | None:

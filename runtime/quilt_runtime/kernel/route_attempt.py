@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cache
 
 from quilt_crds.names import MESH_PROTOCOL
@@ -20,7 +20,7 @@ from quilt_runtime.core.routes import (
     foreign,
     foreign_text,
     found_nothing,
-    free_id,
+    next_id,
     preferred_id,
     refusal,
     unclear,
@@ -105,21 +105,30 @@ class Attempt:
                 users.setdefault(hop, []).append(at)
         ids = {hop: preferred_id(hop[0]) for hop in users}
         taken = self._create(ids, users)
-        if len(taken) <= FEW:
-            taken = [hop for hop in taken if not self._is_own(ids[hop], hop)]
         if taken:
-            known = {nexthop.id: nexthop for nexthop in self._kernel.nexthops()}
-            own = {(n.gateway, n.ifindex): n.id for n in known.values() if n.protocol == MESH_PROTOCOL}
-            others = {hop: free_id(hop[0], known) for hop in taken if hop not in own}
-            ids |= own | others
+            others = self._elsewhere(taken, ids)
             raced = Outcome("Next hop ids are being taken; try again", retryable=True, raced=True)
             for hop in self._create(others, users):
                 self._outcomes |= dict.fromkeys(users[hop], raced)
         return ids
 
-    def _is_own(self, number: int, hop: Hop) -> bool:
-        found = self._kernel.nexthop(number)
-        return found == Nexthop(number, hop[1], hop[0], MESH_PROTOCOL)
+    def _elsewhere(self, taken: Sequence[Hop], ids: dict[Hop, int]) -> dict[Hop, int]:
+        """Note in `ids` where next hops are whose preferred id is taken; return those yet to be made.
+
+        Each is under the first id from the preferred one on that is its own already, or that nobody has.
+        """
+        look: Callable[[int], Nexthop | None] = self._kernel.nexthop
+        if len(taken) > FEW:
+            look = {nexthop.id: nexthop for nexthop in self._kernel.nexthops()}.get
+        made = {}
+        for hop in taken:
+            found = look(ids[hop])
+            while found not in (None, Nexthop(ids[hop], hop[1], hop[0], MESH_PROTOCOL)):
+                ids[hop] = next_id(ids[hop])
+                found = look(ids[hop])
+            if found is None:
+                made[hop] = ids[hop]
+        return made
 
     def _create(self, ids: dict[Hop, int], users: dict[Hop, list[int]]) -> list[Hop]:
         """Make next hop objects; return those whose id is taken."""

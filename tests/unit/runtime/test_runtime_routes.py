@@ -188,6 +188,26 @@ def test_unused_nexthops_wait_until_calls_cease_but_not_for_ever(monkeypatch: py
     assert kernel.nexthops() == []
 
 
+def test_a_nexthop_led_elsewhere_by_others_costs_no_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = kernel_with([], [])
+    executor = RouteExecutor(kernel)
+    want = Asked(PREFIXES[2], "10.42.2.0", "vxlan100")
+    executor.apply([want], [], Terms(MESH_PROTOCOL))
+    (hop,) = kernel.nexthops()
+    kernel.run(Put(Nexthop(hop.id, hop.ifindex, "10.42.250.0", MESH_PROTOCOL)))
+    numbers = []
+
+    def nexthop(number: int) -> Nexthop | None:
+        numbers.append(number)
+        return FakeKernel.nexthop(kernel, number)
+
+    monkeypatch.setattr(kernel, "nexthop", nexthop)
+    (done,) = executor.apply([want], [], Terms(MESH_PROTOCOL))
+    assert done.changed
+    assert executor.held() == [want]
+    assert numbers == [hop.id, hop.id + 1]
+
+
 def test_one_gateway_is_one_nexthop_for_many_routes() -> None:
     kernel = kernel_with([], [])
     wants = [Asked(prefix, "10.42.1.0", "vxlan100") for prefix in PREFIXES]
