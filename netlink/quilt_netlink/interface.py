@@ -100,7 +100,8 @@ class KernelLike(Protocol):
     def route_get(self, dst: str, *, fib_match: bool = False) -> state.Route | None:
         """Return how the kernel would send to `dst` now (prefix `dst/32`), or None when it has no route.
 
-        With `fib_match` the answer is the table's entry itself (its prefix, protocol, nexthop id).
+        With `fib_match` the answer is the table's entry itself (its prefix, protocol, nexthop id), also where
+        that is an address of the host's own or a broadcast's (of the table TABLE_LOCAL).
         """
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:

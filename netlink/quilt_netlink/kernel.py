@@ -15,6 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Self, TypeVar
 
+from msgspec.structs import replace
+
 from quilt_netlink import constants as c
 from quilt_netlink import decode, links
 from quilt_netlink.channel import Channel, open_socket
@@ -22,7 +24,17 @@ from quilt_netlink.interface import KernelLike
 from quilt_netlink.ops import Append, Create, Delete, Failure, NetlinkError, Op, attempt, invalid
 from quilt_netlink.schema import nhmsg, rtmsg
 from quilt_netlink.shapes import BITS, GET, HEADER, Message, family_of
-from quilt_netlink.state import FdbEntry, GroupEntry, Link, MulticastRoute, Nexthop, Route, Rule, VxlanGroup
+from quilt_netlink.state import (
+    TABLE_LOCAL,
+    FdbEntry,
+    GroupEntry,
+    Link,
+    MulticastRoute,
+    Nexthop,
+    Route,
+    Rule,
+    VxlanGroup,
+)
 from quilt_netlink.tables import GROUPS, TABLES, Narrow
 from quilt_netlink.writes import ENCODERS
 
@@ -64,7 +76,10 @@ class Kernel(KernelLike):
             raise
 
     def route_get(self, dst: str, *, fib_match: bool = False) -> Route | None:
-        """Return how the kernel would send to `dst` now, or None when it has no route."""
+        """Return how the kernel would send to `dst` now, or None when it has no route.
+
+        With `fib_match` an address of the host's own is shown as what it is, an entry of the local table.
+        """
         family = family_of(dst)
         flags = c.RTM_F_FIB_MATCH if fib_match else 0
         fields = {"family": family, "dst_len": BITS[family], "flags": flags}
@@ -74,6 +89,9 @@ class Kernel(KernelLike):
             if error.errno in _NO_ROUTE:
                 return None
             raise
+        if fib_match and found["type"] != c.RTN_UNICAST:
+            own = decode.route(found, any_kind=True)
+            return own and replace(own, table=TABLE_LOCAL)
         return decode.route(found, expand=not fib_match)
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:

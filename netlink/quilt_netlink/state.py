@@ -19,7 +19,7 @@ from msgspec import Struct
 
 SCOPE_UNIVERSE = 0
 SCOPE_LINK = 253
-TABLE_MAIN = 254
+TABLE_MAIN, TABLE_LOCAL = 254, 255
 
 
 @dataclass(frozen=True, slots=True)

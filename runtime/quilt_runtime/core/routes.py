@@ -18,7 +18,7 @@ from typing import NamedTuple
 from quilt_crds.names import MESH_PROTOCOL, ROUTE_PROTOCOLS
 from quilt_netlink.ops import Create, Delete, Failure, Op, Put
 from quilt_netlink.shapes import number4, pack_ip, pack_ips
-from quilt_netlink.state import SCOPE_LINK, TABLE_MAIN, Route, Unreachable
+from quilt_netlink.state import SCOPE_LINK, TABLE_MAIN, Link, Route, Unreachable
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.ipam import Network
 from quilt_runtime.core.requests import LONGEST_CIDR, parse_network
@@ -57,13 +57,14 @@ class Asked(NamedTuple):
     gateway: str
     interface: str
 
-    def over(self, ifindex: int, nhid: int, protocol: int) -> Route:
+    def over(self, hop: Hop, nhid: int, protocol: int) -> Route:
         """Return the route to write; `nhid` is the next hop object's, 0 where the kernel has none."""
-        if not self.gateway:
+        gateway, ifindex = hop
+        if not gateway:
             scope = SCOPE_LINK if ":" not in self.destination else 0
             return Route(self.destination, protocol, ifindex=ifindex, scope=scope)
         if not nhid:
-            return Route(self.destination, protocol, ifindex=ifindex, gateway=self.gateway, onlink=True)
+            return Route(self.destination, protocol, ifindex=ifindex, gateway=gateway, onlink=True)
         return Route(self.destination, protocol, nhid=nhid)
 
 
@@ -71,13 +72,18 @@ class Asked(NamedTuple):
 class Terms:
     """How a call writes: as `protocol`; removes only `removable`; an equal route of `keep` will do.
 
-    A `careful` call looks at the whole table where one look-up does not tell all that is at a destination.
+    With `by_vteps` a route over a VXLAN device has its destination's network address for gateway: its VTEP's.
     """
 
     protocol: int
     removable: frozenset[int] = frozenset()
     keep: frozenset[int] = frozenset()
-    careful: bool = False
+    by_vteps: bool = False
+
+    def gateway(self, asked: Asked, over: Link) -> str:
+        """Return the gateway of a route over an interface, empty for a link-scope route."""
+        by_vtep = self.by_vteps and over.kind == "vxlan"
+        return asked.destination.partition("/")[0] if by_vtep else asked.gateway
 
 
 UNCHANGED, CHANGED = Outcome(), Outcome(changed=True)
@@ -98,10 +104,10 @@ def next_id(nhid: int) -> int:
     return nhid % 0x7FFFFFFF + 1
 
 
-def unclear(found: Route | None, prefix: str, *, careful: bool) -> bool:
+def unclear(found: Route | None, prefix: str) -> bool:
     """Whether a single look-up at a prefix, which shows the route that counts there, may hide another one."""
     if found is None:
-        return careful
+        return False
     return found.table != TABLE_MAIN or _length(found.prefix) > _length(prefix)
 
 

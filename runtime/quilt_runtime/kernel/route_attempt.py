@@ -53,7 +53,6 @@ class Attempt:
         self._held = held_at(
             self._kernel,
             set(prefixes),
-            careful=self._terms.careful,
             fully=self._fully,
             but=OURS if adding else frozenset(),
         )
@@ -74,7 +73,7 @@ class Attempt:
                 text = f"Interface '{item.interface}' not found"
                 self._outcomes[at] = Outcome(text, retryable=True)
                 return
-            self._hops[at] = item.gateway, link.index
+            self._hops[at] = self._terms.gateway(item, link), link.index
         other = foreign(self._held.get(prefix, ()), beside_own=isinstance(item, Asked))
         if other is not None:
             device = name_of(self._link(other.ifindex), other) if other.ifindex else ""
@@ -88,7 +87,7 @@ class Attempt:
             self._ops += [(at, Delete(route)) for route in gone]
         else:
             hop = self._hops[at]
-            route = item.over(hop[1], ids.get(hop, 0), self._terms.protocol)
+            route = item.over(hop, ids.get(hop, 0), self._terms.protocol)
             op = addition(route, before, self._terms.keep)
             if op is None:
                 return
@@ -158,7 +157,6 @@ def held_at(
     kernel: KernelLike,
     prefixes: Collection[str],
     *,
-    careful: bool = False,
     fully: bool = False,
     but: frozenset[int] = frozenset(),
 ) -> dict[str, list[Route]]:
@@ -166,12 +164,12 @@ def held_at(
 
     Where these are many, routes of the protocols in `but` need not be among them.
     A single look-up shows the route that counts at a prefix. Where it shows another one, the whole table is
-    read: for a route of a longer prefix or of another table, and for none at all if the call is `careful`
-    (before Linux 5.14 an address of the host's own precedes its network's route).
+    read: for a route of a longer prefix or of another table, as an address of the host's own is (before Linux
+    5.14 also a network's first address, as one for broadcasts).
     """
     if not fully and len(prefixes) <= FEW:
         found = {prefix: kernel.route_get(prefix.partition("/")[0], fib_match=True) for prefix in prefixes}
-        if not any(unclear(route, prefix, careful=careful) for prefix, route in found.items()):
+        if not any(unclear(route, prefix) for prefix, route in found.items()):
             return {prefix: [route] for prefix, route in found.items() if route and route.prefix == prefix}
     held: dict[str, list[Route]] = {}
     for route in kernel.routes(but=but):

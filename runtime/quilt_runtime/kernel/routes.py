@@ -19,13 +19,11 @@ from quilt_netlink import (
     Delete,
     Kernel,
     KernelLike,
-    Link,
     NetlinkError,
     Op,
     Put,
     require,
 )
-from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.routes import (
     CHANGED,
     OURS,
@@ -108,14 +106,6 @@ class RouteExecutor:
     def busy(self) -> bool:
         """Whether a call is under way, so that another one would wait."""
         return self._lock.locked()
-
-    def interface(self, name: str) -> Link:
-        """Return an interface by name; raises RequestError where it does not exist."""
-        with self._lock:
-            link = self._kernel.link(name)
-        if link is None:
-            raise RequestError(f"Interface '{name}' not found", retryable=True)
-        return link
 
     def remove_all(self) -> int:
         """Remove every route and next hop object of the mesh; returns how many routes were removed.

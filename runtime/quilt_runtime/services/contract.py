@@ -12,7 +12,7 @@ from quilt_runtime.core.requests import node_subnet, parse_network4
 from quilt_runtime.core.routes import OURS, Asked, Outcome, Terms
 from quilt_runtime.services.answer import Call
 
-INJECTING = Terms(INJECTED_PROTOCOL, removable=OURS, keep=frozenset({MESH_PROTOCOL}), careful=True)
+INJECTING = Terms(INJECTED_PROTOCOL, removable=OURS, keep=frozenset({MESH_PROTOCOL}), by_vteps=True)
 """A route of the mesh that already leads there is as good as an injected one; either may be removed."""
 
 
@@ -26,14 +26,11 @@ def configure_subnet(runtime: Runtime, request: pb.ConfigureNodeSubnetRequest) -
 
 
 def inject(runtime: Runtime, request: pb.InjectRouteRequest) -> None:
-    """Add or replace one route; over a VXLAN device the gateway is the destination's network address: its
-    VTEP's.
-    """
+    """Add or replace one route."""
     network = routes.destination(request.destination, parse_network4)
-    link = runtime.routes.interface(routes.interface_name(request.via_interface))
-    gateway = network.partition("/")[0] if link.kind == "vxlan" else ""
-    if _settle(runtime, runtime.routes.apply([Asked(network, gateway, link.name)], [], INJECTING)):
-        log.info("route_injected", destination=network, interface=link.name)
+    interface = routes.interface_name(request.via_interface)
+    if _settle(runtime, runtime.routes.apply([Asked(network, "", interface)], [], INJECTING)):
+        log.info("route_injected", destination=network, interface=interface)
 
 
 def remove(runtime: Runtime, request: pb.RemoveRouteRequest) -> None:
