@@ -21,8 +21,8 @@ from msgspec.structs import replace
 
 from quilt_netlink import constants as c
 from quilt_netlink import decode, state
-from quilt_netlink.channel import Channel, refusal, walk
-from quilt_netlink.layout import Layout
+from quilt_netlink.channel import Channel, refusal
+from quilt_netlink.layout import Layout, Values
 from quilt_netlink.ops import DumpInterruptedError, NetlinkError
 from quilt_netlink.schema import fibmsg, ifaddrmsg, ifinfmsg, mdbmsg, ndmsg, nhmsg, rtmsg
 from quilt_netlink.shapes import GET, HEADER, Kind, Message
@@ -133,26 +133,42 @@ class Reader:
         self._kind = kind
         self._family = family
         self._but = but
-        self._layouts: dict[int, Layout | None] = {}
+        self._layouts: dict[int, tuple[Layout, Callable[[Values], Any]]] = {}
         self.entries: list[Any] = []
         self.torn = False
 
     def consume(self, view: memoryview, size: int, seq: int) -> bool:
         """Read one datagram; return whether the dump is complete."""
-        own = self._kind.base
-        for kind, flags, number, start, end in walk(view, size):
-            if number != seq:
+        at = 0
+        while at + HEADER.size <= size:
+            length, kind, flags, number, _ = HEADER.unpack_from(view, at)
+            if length < HEADER.size or at + length > size:
+                break
+            if alike := self._alike(view, at, size, length):
+                at += alike
                 continue
-            if flags & c.NLM_F_DUMP_INTR and kind != c.NLMSG_ERROR:
-                self.torn = True
-            if kind & ~3 == own:  # br_mdb_dump() answers with the type of the question
-                self._message(view, start, end)
-            elif kind in (c.NLMSG_DONE, c.NLMSG_ERROR):
-                error, text = refusal(view, flags, start, end)
-                if error:
-                    raise NetlinkError(error, text)
-                return True
+            end = at + length
+            if number == seq:
+                if flags & c.NLM_F_DUMP_INTR and kind != c.NLMSG_ERROR:
+                    self.torn = True
+                if kind & ~3 == self._kind.base:  # br_mdb_dump() answers with the type of the question
+                    self._message(view, at, end)
+                elif kind in (c.NLMSG_DONE, c.NLMSG_ERROR):
+                    error, text = refusal(view, flags, at, end)
+                    if error:
+                        raise NetlinkError(error, text)
+                    return True
+            at += (length + 3) & ~3
         return False
+
+    def _alike(self, view: memoryview, at: int, size: int, length: int) -> int:
+        """Read the messages that are laid out like the last one of this length; return how many bytes."""
+        if length not in self._layouts:
+            return 0
+        layout, make = self._layouts[length]
+        made = list(map(make, layout.rows(view, at, size)))
+        self.entries += filter(None, made)
+        return len(made) * layout.size
 
     def _message(self, view: memoryview, start: int, end: int) -> None:
         # br_mdb_dump() leaves the family of what it answers zero, whatever it was asked for.
@@ -160,14 +176,9 @@ class Reader:
             return
         if self._but and view[start + _PROTOCOL] in self._but:
             return
-        entry = self._make(self._read(view, start + HEADER.size, end))
+        entry = self._make(self._kind.read(view, start + HEADER.size, end))
         if entry is not None:
             self.entries.append(entry)
-
-    def _read(self, view: memoryview, at: int, end: int) -> dict[str, Any]:
-        layout = self._layouts.get(end - at)
-        found = layout.read(view, at) if layout else None
-        if found is None:
-            self._layouts[end - at] = Layout.of(self._kind, view, at, end)
-            found = self._kind.read(view, at, end)
-        return found
+        layout = None if self._but else Layout.of(self._kind, view, start, end)
+        if layout is not None:
+            self._layouts[end - start] = layout, decode.at_once(self._make, layout)

@@ -186,7 +186,7 @@ class PeerTable:
         return self._value(kind, peers[0]) if peers else None
 
     def _value(self, kind: Kind, peer: Peer) -> str:
-        return next(value for of, _, value in self.way.overlay.entries(peer) if of == kind)
+        return {of: value for of, _, value in self.way.overlay.entries(peer)}[kind]
 
     def holder(self, address: str) -> Peer | None:
         """Return the claim whose subnet holds an address: the node's own, or one that is routed to."""
