@@ -57,6 +57,15 @@ def _at(result: str, pattern: str, *sizes: int, scale: float = 1.0) -> tuple[Mea
     return tuple(Measured(result, pattern.format(f"{size:,}"), size, scale) for size in sizes)
 
 
+def _watching(pattern: str, scale: Callable[[int], float] = lambda _: 1.0) -> tuple[Measured, ...]:
+    """The lines of `fanout` at 5,000 and 10,000 watches; `scale` is of so many."""
+    return tuple(
+        Measured("fanout", f"{count:,} watches{pattern}", count, scale(count)) for count in (5_000, 10_000)
+    )
+
+
+KBIT = 6.4
+"""A change of one claim, as each watch gets it."""
 _PLANE = "control_plane"
 FORMULAS = (
     Formula("each node", "MB", "agent: 68 + 1.75 KB for each peer", lambda n: 68 + 0.00175 * n,
@@ -71,6 +80,8 @@ FORMULAS = (
     Formula("each node", "kbit/s", "probes: 1.3 for each peer that is probed, which are 64 at most",
             lambda n: 1.3 * min(n - 1, PROBED),
             (Measured("probes", "sent on the underlay", 5_000),)),
+    Formula("each node", "ms", "claims, one changes a second: the last one knows: 103 + 20 us for each node",
+            lambda n: 103 + 0.02 * n, _watching(", 1 a second: a change to its last delivery")),
     Formula("API server", "requests/s", "heartbeats: one write for each node in ten seconds",
             lambda n: n / HEARTBEAT_S),
     Formula("API server", "s", "all nodes join at once: five writes of 1.2 ms for each node",
@@ -79,7 +90,16 @@ FORMULAS = (
     Formula("API server", "% of a core", "policies: 6.7 us for each node and changed selector, ten a second",
             lambda n: 10 * 6.7e-4 * n,
             (Measured("watchers", "the API server, changes a second: 10", 5_000),)),
-    Formula("API server", "MB", "policies: 148 KB for each node's watch", lambda n: 0.148 * n),
+    Formula("API server", "MB", "policies: 148 KB for each node's watch", lambda n: 0.148 * n,
+            (Measured("watchers", "… memory for each watch", 5_000, scale=5),)),
+    Formula("API server", "MB", "claims: 78 KB for each node's watch", lambda n: 0.078 * n,
+            _watching(": memory for each", lambda n: n / 1000)),
+    Formula("API server", "% of a core", "claims, one changes a second: 7.4 + 2.4 for 1,000 watches",
+            lambda n: 7.4 + 0.0024 * n, _watching(", 1 a second: the API server")),
+    Formula("API server", "Mbit/s", f"claims, one changes a second: {KBIT} kbit for each watch",
+            lambda n: 1e-3 * KBIT * n, _watching(", 1 a second: deliveries")),
+    Formula("API server", "changes/s", "claims, most that two cores delivered: 45,000 deliveries",
+            lambda n: 45_000 / n, _watching(", 10 a second: deliveries", lambda n: 1e3 / (KBIT * n))),
     Formula("operator", "% of a core", "heartbeats: 0.56 for 1,000 nodes", lambda n: 0.00056 * n,
             (Measured(_PLANE, "operator at 5000 heartbeats each 10 s", 5_000),)),
     Formula("operator", "MB", "60 + 21 KB for each node", lambda n: 60 + 0.021 * n,
