@@ -75,8 +75,8 @@ Each line of a log is a JSON object; `event` has one of these names. Warnings an
 FINDINGS_HEAD = """
 ## Findings
 
-What `quiltctl status`, `check`, `restore` and `connectivity test` report with `-o json`, as `code`. A command
-ends with 1 where one is `fail`.
+What `quiltctl status`, `check`, `restore`, `connectivity test` and `connectivity perf` report with `-o json`,
+as `code`. A command ends with 1 where one is `fail`.
 """
 
 

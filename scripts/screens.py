@@ -14,10 +14,13 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
+from quilt_cli.commands.connectivity.perf import show as show_performance
 from quilt_cli.commands.connectivity.test import show as show_matrix
 from quilt_cli.commands.status import show as show_status
 from quilt_cli.core.matrix import Answer, Matrix, Server, Services, Source, targets
 from quilt_cli.core.objects import SystemPod, Workload
+from quilt_cli.core.performance import Figures, Performance
+from quilt_cli.core.performance import Path as Way
 from quilt_cli.core.snapshot import Snapshot
 from quilt_cli.core.status import report
 from quilt_crds.names import (
@@ -128,6 +131,22 @@ def matrix() -> Matrix:
     return Matrix(tuple(servers), answers)
 
 
+def performance() -> Performance:
+    """Paths between two nodes, with figures that somebody might measure."""
+    node, other = list(NODES)[:2]
+    paths = {
+        (node, other, False): Figures(bytes=3_180_000_000, seconds=3.0, requests=9_000, p50Us=162, p99Us=391),
+        (other, other, False): Figures(bytes=8 << 30, seconds=2.6, requests=10_000, p50Us=48, p99Us=120),
+        (node, other, True): Figures(bytes=3_470_000_000, seconds=3.0, requests=9_600, p50Us=131, p99Us=342),
+    }
+    return Performance(
+        {
+            Way(Source(source, host), Source(target, host), f"10.42.{NODES[target]}.4"): figures
+            for (source, target, host), figures in paths.items()
+        }
+    )
+
+
 def drawn(title: str, draw: Callable[[Console], None]) -> str:
     """Return what a command prints, as SVG."""
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, highlight=False)
@@ -143,6 +162,9 @@ def main() -> int:
         ),
         "docs/quiltctl-connectivity.svg": drawn(
             "quiltctl connectivity test", lambda out: show_matrix(matrix(), out)
+        ),
+        "docs/quiltctl-performance.svg": drawn(
+            "quiltctl connectivity perf --host", lambda out: show_performance(performance(), out)
         ),
     }
     stale = [

@@ -90,6 +90,17 @@ def test_row_26_connectivity_in_every_direction_needs_no_internet(mesh: Mesh) ->
     assert {item["mtu"] for item in found["results"] if item["way"] == "udp"} == {1450}
 
 
+def test_paths_between_two_nodes_are_measured(mesh: Mesh) -> None:
+    source, target = mesh.nodes()[:2]
+    ends = ("--from", source, "--to", target)
+    done = quiltctl(mesh, "connectivity", "perf", *ends, "--host", "--seconds", "1", "-o", "json")
+    found = document(done)
+    assert done.returncode == 0, found["findings"]
+    paths = [(item["from"], item["to"], item["host"]) for item in found["results"]]
+    assert paths == [(source, target, False), (target, target, False), (source, target, True)]
+    assert all(item["bytes"] and item["requests"] for item in found["results"])
+
+
 def test_the_connectivity_test_leaves_nothing(mesh: Mesh) -> None:
     def gone() -> bool:
         return not mesh.get("namespaces", "-l", "app.kubernetes.io/part-of=quilt-connectivity")["items"]

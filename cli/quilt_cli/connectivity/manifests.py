@@ -14,8 +14,9 @@ from quilt_cli.kernel.host import PROGRAMS
 PORT = 8471
 SERVER = {"app": "quilt-connectivity-server"}
 ASKER = {"app": "quilt-connectivity-asker"}
-_SCRIPT = files("quilt_cli.connectivity").joinpath("probe.py").read_text()
-_PROBE = ("python3", "-c", _SCRIPT)
+_FOLDER = files("quilt_cli.connectivity")
+_PROBE = ("python3", "-c", _FOLDER.joinpath("probe.py").read_text())
+_PERF = ("python3", "-c", _FOLDER.joinpath("perf_probe.py").read_text())
 _ON_HOST = {"hostNetwork": True, "dnsPolicy": "Default"}
 _SECCOMP = {"type": "RuntimeDefault"}
 
@@ -53,6 +54,20 @@ def asker(name: str, source: Source, image: str, targets: Sequence[Target]) -> d
     questions = msgspec.json.encode(targets).decode()
     container["env"] = [{"name": "QUILT_TARGETS", "value": questions}]
     return _once(name, source.node, container, **_ON_HOST if source.host else {})
+
+
+def measured(who: Source, image: str) -> dict[str, Any]:
+    """A pod that answers those that measure the way to it, until it is deleted."""
+    container = _container(image, *_PERF, "serve", str(PORT))
+    container["readinessProbe"] = {"tcpSocket": {"port": PORT}, "periodSeconds": 1}
+    name = "measured-host" if who.host else "measured-pod"
+    return _once(name, who.node, container, **_ON_HOST if who.host else {})
+
+
+def measuring(name: str, who: Source, image: str, address: str, seconds: float) -> dict[str, Any]:
+    """A pod that measures the way to an address once and ends."""
+    container = _container(image, *_PERF, "measure", address, str(PORT), str(seconds))
+    return _once(name, who.node, container, **_ON_HOST if who.host else {})
 
 
 def looker(name: str, node: str, image: str, arguments: Sequence[str]) -> dict[str, Any]:

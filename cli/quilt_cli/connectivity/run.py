@@ -16,9 +16,6 @@ from quilt_cli.connectivity.stage import Progress, Stage, node_image, stage
 from quilt_cli.core.finding import Finding, fail, ok
 from quilt_cli.core.matrix import Answer, Matrix, Server, Services, Source, Target, targets
 from quilt_cli.core.node_checks import Expected
-from quilt_crds.names import NODE, READY
-from quilt_crds.wire import Node
-from quilt_kube.listwatch import convert
 from quilt_kube.sync import Client
 
 # Seconds to wait for pods that look at nodes.
@@ -53,7 +50,7 @@ def check_nodes(client: Client, image: str | None, want: Expected, progress: Pro
     """Findings of all nodes. Raises CannotTellError, ApiError, UnreachableError."""
     image = image or node_image(client)
     with stage(client, progress, timeout=_TIMEOUT, keep=False) as here:
-        nodes = _answering(here)
+        nodes = here.answering()
         progress(f"looking at {len(nodes)} nodes")
         found = _looks(here, nodes, image, want)
         if not want.installed:
@@ -64,19 +61,6 @@ def check_nodes(client: Client, image: str | None, want: Expected, progress: Pro
         return found + [
             fail("node-silent", what, why, f"kubectl describe {what}") for what, why in here.silent.items()
         ]
-
-
-def _answering(here: Stage) -> list[str]:
-    """Linux nodes whose kubelet answers: a pod on another would be waited for in vain."""
-    names = []
-    for raw in here.client.items(NODE.path()):
-        node = convert(raw, Node)
-        ready = node.condition(READY)
-        if ready is not None and ready.status == "Unknown":
-            here.silent[f"node {node.name}"] = f"its kubelet does not answer: {ready.text}"
-        elif node.linux:
-            names.append(node.name)
-    return names
 
 
 def _looks(here: Stage, nodes: Sequence[str], image: str, want: Expected) -> list[Finding]:

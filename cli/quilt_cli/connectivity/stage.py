@@ -22,7 +22,9 @@ from quilt_cli.connectivity import manifests
 from quilt_cli.core.finding import CannotTellError
 from quilt_cli.core.matrix import Answer, Server, Source, Target
 from quilt_cli.core.objects import system_pod
-from quilt_crds.names import DAEMONSET, NODE_DAEMONSET
+from quilt_crds.names import DAEMONSET, NODE, NODE_DAEMONSET, READY
+from quilt_crds.wire import Node
+from quilt_kube.listwatch import convert
 from quilt_kube.request import ApiError, Json
 from quilt_kube.sync import Client
 
@@ -46,6 +48,33 @@ class Stage:
     def path(self) -> str:
         """URL path of the namespace."""
         return f"/api/v1/namespaces/{self.name}"
+
+    def answering(self) -> list[str]:
+        """Linux nodes whose kubelet answers: a pod on another would be waited for in vain."""
+        names = []
+        for raw in self.client.items(NODE.path()):
+            node = convert(raw, Node)
+            ready = node.condition(READY)
+            if ready is not None and ready.status == "Unknown":
+                self.silent[f"node {node.name}"] = f"its kubelet does not answer: {ready.text}"
+            elif node.linux:
+                names.append(node.name)
+        return names
+
+    def start(self, pod: Json) -> Server:
+        """Start one server and wait for it, at most for the time given. Raises CannotTellError."""
+        path, trouble = f"{self.path}/pods", ""
+        self.client.create(path, pod)
+        for _ in self._tries():
+            found = self.client.get(f"{path}/{pod['metadata']['name']}")
+            state = system_pod(found)
+            if state.ready and found["status"].get("podIP"):
+                return _server(found)
+            trouble = state.trouble
+        where = pod["spec"]["nodeName"]
+        raise CannotTellError(
+            f"no test server came to run on node {where} in {self.timeout:.0f} s: {trouble}"
+        )
 
     def serve(self, daemonset: Json) -> list[Server]:
         """Start servers and wait for them, at most for the time given; who does not come is silent."""
