@@ -90,6 +90,7 @@ bench: setup binaries  ## measure, print the table, keep JSON and plots
 bench-control-plane: setup binaries  ## thousands of nodes against one API server: load, chaos, deaths
 	pip install -q -r requirements-bench.lock
 	python -m bench.control_plane load
+	python -m bench.control_plane load --nodes 10000 --brief
 	python -m bench.control_plane chaos
 	python -m bench.control_plane life
 	python -m bench --page

@@ -28,6 +28,7 @@ from bench.peers import OWN_NODE
 from quilt_crds.names import DEFAULT_NETWORK, QUILTNETWORK, QUILTNODE, QUILTSUBNET
 from quilt_devcluster import Cluster
 from quilt_devcluster import state as devcluster_state
+from quilt_devcluster.controlplane import mark
 from quilt_devcluster.machines import BRIDGE, SWITCH
 from quilt_devcluster.plan import API_PORT
 from quilt_kube.access import make_tls
@@ -40,6 +41,17 @@ CHART = Path(__file__).parents[1] / "helm/quilt-mesh"
 CONCURRENT = 32
 MERGE = "application/merge-patch+json"
 Json = dict[str, Any]
+
+
+def program(cluster: str, name: str) -> int:
+    """Process id of a program of a cluster's control plane. Raises BenchError when it does not run."""
+    own = mark(devcluster_state.load(cluster).folder).encode()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            called = (folder / "cmdline").read_bytes().partition(b"\0")[0]
+            if called.endswith(name.encode()) and own in (folder / "environ").read_bytes().split(b"\0"):
+                return int(folder.name)
+    raise BenchError(f"{name} does not run")
 
 
 @contextmanager
@@ -110,13 +122,7 @@ class ControlPlane:
     @property
     def api_server(self) -> int:
         """Process id of the API server."""
-        program, own = b"kube-apiserver", bytes(devcluster_state.load(NAME).pki)
-        for folder in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                command = (folder / "cmdline").read_bytes()
-                if command.partition(b"\0")[0].endswith(program) and own in command:
-                    return int(folder.name)
-        raise BenchError("the API server does not run")
+        return program(NAME, "kube-apiserver")
 
     def kubeconfig_of(self, account: str) -> Path:
         """File with the credentials of a service account of the chart's, for a program within a node."""

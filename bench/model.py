@@ -66,7 +66,17 @@ def _watching(pattern: str, scale: Callable[[int], float] = lambda _: 1.0) -> tu
 
 KBIT = 6.4
 """A change of one claim, as each watch gets it."""
-_PLANE = "control_plane"
+_PLANE, _LARGE = "control_plane", "control_plane_10000"
+
+
+def _planes(pattern: str) -> tuple[Measured, ...]:
+    """The lines of both meshes that joined one API server."""
+    return tuple(
+        Measured(result, pattern.format(count), count)
+        for result, count in ((_PLANE, 5_000), (_LARGE, 10_000))
+    )
+
+
 FORMULAS = (
     Formula("each node", "MB", "agent: 68 + 1.75 KB for each peer", lambda n: 68 + 0.00175 * n,
             _at("start", "agent, memory with {} peers", 254, 1_000, 5_000, 20_000)),
@@ -84,9 +94,20 @@ FORMULAS = (
             lambda n: 103 + 0.02 * n, _watching(", 1 a second: a change to its last delivery")),
     Formula("API server", "requests/s", "heartbeats: one write for each node in ten seconds",
             lambda n: n / HEARTBEAT_S),
-    Formula("API server", "s", "all nodes join at once: five writes of 1.2 ms for each node",
-            lambda n: 5 * 0.0012 * n,
-            (Measured(_PLANE, "5000 nodes at once, 50 watchers: last claim published", 5_000),)),
+    Formula("API server", "% of a core", "heartbeats: 12.5 for 1,000 nodes", lambda n: 0.0125 * n,
+            _at(_LARGE, "… the API server at these heartbeats", 10_000)),
+    Formula("API server", "s", "all nodes join at once: five writes of 1.3 ms for each node",
+            lambda n: 5 * 0.0013 * n, _planes("{} nodes at once, 50 watchers: last claim published")),
+    Formula("API server", "MB", "290 + 186 KB for each node", lambda n: 290 + 0.186 * n,
+            (Measured(_LARGE, "the API server's memory with 0 nodes", 0),
+             Measured(_LARGE, "the API server's memory with 10000 nodes", 10_000))),
+    Formula("API server", "MB", "objects as JSON, three for each node: 3.6 KB", lambda n: 0.0036 * n,
+            _at(_LARGE, "objects of 10000 nodes, as JSON", 10_000)),
+    Formula("etcd", "% of a core", "heartbeats: 1.8 for 1,000 nodes", lambda n: 0.0018 * n,
+            _at(_LARGE, "… etcd at these heartbeats", 10_000)),
+    Formula("etcd", "MB", "48 + 15 KB for each node", lambda n: 48 + 0.015 * n,
+            (Measured(_LARGE, "etcd's memory with 0 nodes", 0),
+             Measured(_LARGE, "etcd's memory with 10000 nodes", 10_000))),
     Formula("API server", "% of a core", "policies: 6.7 us for each node and changed selector, ten a second",
             lambda n: 10 * 6.7e-4 * n,
             (Measured("watchers", "the API server, changes a second: 10", 5_000),)),
@@ -100,12 +121,13 @@ FORMULAS = (
             lambda n: 1e-3 * KBIT * n, _watching(", 1 a second: deliveries")),
     Formula("API server", "changes/s", "claims, most that two cores delivered: 45,000 deliveries",
             lambda n: 45_000 / n, _watching(", 10 a second: deliveries", lambda n: 1e3 / (KBIT * n))),
-    Formula("operator", "% of a core", "heartbeats: 0.56 for 1,000 nodes", lambda n: 0.00056 * n,
-            (Measured(_PLANE, "operator at 5000 heartbeats each 10 s", 5_000),)),
-    Formula("operator", "MB", "60 + 21 KB for each node", lambda n: 60 + 0.021 * n,
-            (Measured(_PLANE, "operator's memory with 5000 nodes", 5_000),)),
+    Formula("operator", "% of a core", "heartbeats: 0.7 + 0.33 for 1,000 nodes", lambda n: 0.7 + 0.00033 * n,
+            _planes("operator at {} heartbeats each 10 s")),
+    Formula("operator", "MB", "100 + 12 KB for each node", lambda n: 100 + 0.012 * n,
+            _planes("operator's memory with {} nodes")),
     Formula("operator", "s", "restart until it works: 1.55 ms for each node", lambda n: 0.00155 * n,
-            (Measured(_PLANE, "restart with 6000 nodes to ready", 6_000),)),
+            (Measured(_PLANE, "restart with 6000 nodes to ready", 6_000),
+             Measured(_LARGE, "restart with 10000 nodes to ready", 10_000))),
 )  # fmt: skip
 
 
