@@ -64,8 +64,8 @@ def _watching(pattern: str, scale: Callable[[int], float] = lambda _: 1.0) -> tu
     )
 
 
-KBIT = 6.4
-"""A change of one claim, as each watch gets it."""
+KBIT, DELIVERED = 6.4, 45_000
+"""A change of one claim, as each watch gets it; the deliveries of such that two cores do in a second."""
 _PLANE, _LARGE = "control_plane", "control_plane_10000"
 
 
@@ -103,11 +103,6 @@ FORMULAS = (
              Measured(_LARGE, "the API server's memory with 10000 nodes", 10_000))),
     Formula("API server", "MB", "objects as JSON, three for each node: 3.6 KB", lambda n: 0.0036 * n,
             _at(_LARGE, "objects of 10000 nodes, as JSON", 10_000)),
-    Formula("etcd", "% of a core", "heartbeats: 1.8 for 1,000 nodes", lambda n: 0.0018 * n,
-            _at(_LARGE, "… etcd at these heartbeats", 10_000)),
-    Formula("etcd", "MB", "48 + 15 KB for each node", lambda n: 48 + 0.015 * n,
-            (Measured(_LARGE, "etcd's memory with 0 nodes", 0),
-             Measured(_LARGE, "etcd's memory with 10000 nodes", 10_000))),
     Formula("API server", "% of a core", "policies: 6.7 us for each node and changed selector, ten a second",
             lambda n: 10 * 6.7e-4 * n,
             (Measured("watchers", "the API server, changes a second: 10", 5_000),)),
@@ -120,7 +115,14 @@ FORMULAS = (
     Formula("API server", "Mbit/s", f"claims, one changes a second: {KBIT} kbit for each watch",
             lambda n: 1e-3 * KBIT * n, _watching(", 1 a second: deliveries")),
     Formula("API server", "changes/s", "claims, most that two cores delivered: 45,000 deliveries",
-            lambda n: 45_000 / n, _watching(", 10 a second: deliveries", lambda n: 1e3 / (KBIT * n))),
+            lambda n: DELIVERED / n, _watching(", 10 a second: deliveries", lambda n: 1e3 / (KBIT * n))),
+    Formula("API server", "s", "claims, all nodes join at once: a delivery for each two, 45,000 a second",
+            lambda n: n * (n - 1) / 2 / DELIVERED),
+    Formula("etcd", "% of a core", "heartbeats: 1.8 for 1,000 nodes", lambda n: 0.0018 * n,
+            _at(_LARGE, "… etcd at these heartbeats", 10_000)),
+    Formula("etcd", "MB", "48 + 15 KB for each node", lambda n: 48 + 0.015 * n,
+            (Measured(_LARGE, "etcd's memory with 0 nodes", 0),
+             Measured(_LARGE, "etcd's memory with 10000 nodes", 10_000))),
     Formula("operator", "% of a core", "heartbeats: 0.7 + 0.33 for 1,000 nodes", lambda n: 0.7 + 0.00033 * n,
             _planes("operator at {} heartbeats each 10 s")),
     Formula("operator", "MB", "100 + 12 KB for each node", lambda n: 100 + 0.012 * n,
