@@ -39,13 +39,23 @@ def run(name: str, bench: Bench) -> Result:
 @click.command()
 @click.argument("chosen", nargs=-1, metavar="[NAME]…")
 @click.option("--quick", is_flag=True, help="Few repetitions, and nothing is kept.")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="PART",
+    help="Of datapath: only this kind, place or competitor, as its table says; may be given again. "
+    "Nothing is kept.",
+)
 @click.option("--list", "listing", is_flag=True, help="Only tell which benchmarks there are.")
 @click.option("--page", is_flag=True, help="Measure nothing, only write the page from what is kept.")
-def main(chosen: tuple[str, ...], quick: bool, listing: bool, page: bool) -> None:
+def main(chosen: tuple[str, ...], quick: bool, only: tuple[str, ...], listing: bool, page: bool) -> None:
     """Measure, print one table; keep JSON, plots and docs/performance.md."""
+    kept = not quick and not only
     known = names()
     if unknown := set(chosen) - set(known):
         raise click.UsageError(f"no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
+    if only and chosen != ("datapath",):
+        raise click.UsageError("only datapath is run in parts")
     if listing:
         click.echo("\n".join(known))
         return
@@ -57,14 +67,14 @@ def main(chosen: tuple[str, ...], quick: bool, listing: bool, page: bool) -> Non
     # Ended from outside, a run removes what it made, too.
     signal.signal(signal.SIGTERM, _interrupt)
     results = []
-    with Bench(quick=quick) as bench:
+    with Bench(quick=quick, only=only) as bench:
         for name in known:
             if name in chosen or not chosen:
                 results.append(run(name, bench))
-                if not quick:
+                if kept:
                     results[-1].save()
     show(results)
-    if not quick:
+    if kept:
         write_page()
 
 

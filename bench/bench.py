@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
@@ -12,10 +13,14 @@ from bench.controlplane import ControlPlane
 
 
 class Bench:
-    """One run of benchmarks. `quick` asks for as few repetitions as still show something."""
+    """One run of benchmarks. `quick` asks for as few repetitions as still show something.
 
-    def __init__(self, *, quick: bool = False) -> None:
+    `only` are names of parts, of a benchmark that can be run in parts.
+    """
+
+    def __init__(self, *, quick: bool = False, only: Sequence[str] = ()) -> None:
         self.quick = quick
+        self.only = only
         self._stack = ExitStack()
         self._control: ControlPlane | None = None
 
@@ -34,6 +39,11 @@ class Bench:
     def seconds(self, usual: float) -> float:
         """How long to do what is usually done so long."""
         return usual / 4 if self.quick else usual
+
+    def chosen(self, names: Iterable[str]) -> list[str]:
+        """Those of some alternatives that are asked for; all where none of them is."""
+        names = list(names)
+        return [name for name in names if name in self.only] or names
 
     def control(self) -> ControlPlane:
         """The control plane, started when first asked for."""

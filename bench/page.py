@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.plots import draw
 from bench.result import Line, Result, saved
-from bench.show import number, target
+from bench.show import number, ratio, target
 
 DOCS = Path(__file__).parents[1] / "docs"
 HEAD = """\
@@ -16,8 +16,10 @@ This page is written by `make bench` from `bench/results/*.json`; `python -m ben
 benchmark again, `python -m bench --page` writes the page alone. Its plots are drawn by packages of
 `requirements-bench.lock`, which `make bench` installs; without it: `pip install -r requirements-bench.lock`.
 Everything that a figure is compared with is measured in the same run on the same machine, in turn. Times are
-wall-clock medians unless a line says otherwise; a target is an upper limit. Where the machine is busy, ratios
-say more than times.
+wall-clock medians unless a line says otherwise. A target is an upper limit unless it says "at least". A ratio
+with two figures behind it is the median of the ratios of all turns, with the interval that holds it at 95 %
+(that of the sign test); its target is met when the interval reaches it. Where the machine is busy, ratios say
+more than times.
 
 """
 
@@ -42,7 +44,7 @@ def _summary(results: list[Result]) -> str:
 
 def _figure(line: Line) -> str:
     if line.target_is_ratio and line.ratio is not None:
-        return f"{line.ratio:.2f} × {line.against}"
+        return f"{ratio(line)} × {line.against}"
     return f"{number(line.value)} {line.unit}"
 
 
@@ -51,7 +53,7 @@ def _verdict(line: Line) -> str:
 
 
 def _section(result: Result) -> str:
-    head = ["figure", "median", "p50", "p99", "against", "its", "ratio"]
+    head = ["figure", "median", "p50", "p99", "against", "its", "ratio", "better"]
     # Columns that no line fills are left out.
     rows = [_cells(line) for line in result.lines]
     used = [at for at in range(len(head)) if any(row[at] for row in rows)]
@@ -72,7 +74,8 @@ def _cells(line: Line) -> list[str]:
         *("" if value is None else number(value) for value in (line.p50, line.p99)),
         line.against,
         "" if line.other is None else f"{number(line.other)} {line.unit}".strip(),
-        "" if line.ratio is None else f"{line.ratio:.2f}",
+        ratio(line),
+        line.better,
     ]
 
 

@@ -7,8 +7,11 @@ import platform
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import msgspec
+
+from bench.ratio import Ratio
 
 FOLDER = Path(__file__).parent / "results"
 
@@ -16,8 +19,10 @@ FOLDER = Path(__file__).parent / "results"
 class Line(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One figure. `value` is a median in `unit` unless `what` says otherwise.
 
-    `against` names the peer or limit measured in the same run, `other` is its value. The target is an upper
-    limit of `value`, or with `target_is_ratio` of value / other.
+    `against` names the peer or limit measured in the same run, `other` is its value. `turns` is the ratio of
+    the two where they were measured in turns. The target is a limit of `value`, or with `target_is_ratio` of
+    the ratio: a lower one where `better` says that more is better, else an upper one. A limit of the ratio
+    that has an interval is met when the interval reaches it.
     """
 
     what: str
@@ -25,6 +30,8 @@ class Line(msgspec.Struct, kw_only=True, omit_defaults=True):
     unit: str
     against: str = ""
     other: float | None = None
+    turns: Ratio | None = None
+    better: Literal["", "less", "more"] = ""
     p50: float | None = None
     p99: float | None = None
     target: float | None = None
@@ -34,13 +41,24 @@ class Line(msgspec.Struct, kw_only=True, omit_defaults=True):
     @property
     def ratio(self) -> float | None:
         """How much of the other's value it is."""
+        if self.turns is not None:
+            return self.turns.middle
         return self.value / self.other if self.other else None
 
     @property
     def met(self) -> bool | None:
         """Whether the target is met; None without one."""
-        figure = self.ratio if self.target_is_ratio else self.value
-        return None if self.target is None or figure is None else figure <= self.target
+        figure = self._best if self.target_is_ratio else self.value
+        if self.target is None or figure is None:
+            return None
+        return figure >= self.target if self.better == "more" else figure <= self.target
+
+    @property
+    def _best(self) -> float | None:
+        """The ratio, or the end of its interval that is nearer to the target."""
+        if self.turns is None:
+            return self.ratio
+        return self.turns.high if self.better == "more" else self.turns.low
 
 
 class Series(msgspec.Struct, kw_only=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import zip_longest
 
 from rich.console import Console
 from rich.table import Table
@@ -18,10 +19,19 @@ def number(value: float) -> str:
 
 
 def target(line: Line) -> str:
-    """The target as text."""
+    """The target as text; what says no direction is an upper limit."""
     if line.target is None:
         return ""
-    return f"{number(line.target)} x" if line.target_is_ratio else f"{number(line.target)} {line.unit}"
+    limit = f"{number(line.target)} x" if line.target_is_ratio else f"{number(line.target)} {line.unit}"
+    return f"at least {limit}" if line.better == "more" else limit
+
+
+def ratio(line: Line) -> str:
+    """The ratio with its interval, empty without one."""
+    if line.ratio is None:
+        return ""
+    interval = f" ({line.turns.low:.2f} to {line.turns.high:.2f})" if line.turns else ""
+    return f"{line.ratio:.2f}{interval}"
 
 
 def verdict(line: Line) -> str:
@@ -29,22 +39,32 @@ def verdict(line: Line) -> str:
     return {None: "", True: "met", False: "MISSED"}[line.met]
 
 
+HEAD = ("benchmark", "figure", "median", "p50", "p99", "against", "its", "ratio", "better", "target", "")
+_TEXTS = ("benchmark", "figure", "against")
+
+
 def show(results: Iterable[Result]) -> None:
-    """Print the table."""
+    """Print the table, without columns that no line fills."""
+    rows = [(result.name, *_cells(line)) for result in results for line in result.lines]
+    used = [at for at in range(len(HEAD)) if any(row[at] for row in rows)]
     table = Table(show_lines=False)
-    for column in ("benchmark", "figure", "median", "p50", "p99", "against", "its", "ratio", "target", ""):
-        table.add_column(column, justify="left" if column in ("benchmark", "figure", "against") else "right")
-    for result in results:
-        for line in result.lines:
-            cells = [
-                f"{number(line.value)} {line.unit}",
-                *("" if v is None else number(v) for v in (line.p50, line.p99)),
-                line.against,
-                "" if line.other is None else f"{number(line.other)} {line.unit}",
-                "" if line.ratio is None else f"{line.ratio:.2f}",
-                target(line),
-                verdict(line),
-            ]
-            table.add_row(result.name, line.what, *cells)
-        table.add_section()
+    for at in used:
+        table.add_column(HEAD[at], justify="left" if HEAD[at] in _TEXTS else "right")
+    for row, following in zip_longest(rows, rows[1:]):
+        ends = following is not None and following[0] != row[0]
+        table.add_row(*(row[at] for at in used), end_section=ends)
     Console(width=170).print(table)
+
+
+def _cells(line: Line) -> tuple[str, ...]:
+    return (
+        line.what,
+        f"{number(line.value)} {line.unit}",
+        *("" if value is None else number(value) for value in (line.p50, line.p99)),
+        line.against,
+        "" if line.other is None else f"{number(line.other)} {line.unit}",
+        ratio(line),
+        line.better,
+        target(line),
+        verdict(line),
+    )

@@ -16,6 +16,11 @@ from bench.node import Node, in_namespace, until
 from quilt_devcluster.binaries import program
 
 _ETCD = "http://198.18.200.250:2379"
+_KUBEADM = (
+    "net.ipv4.ip_forward=1",
+    "net.bridge.bridge-nf-call-iptables=1",
+    "net.bridge.bridge-nf-call-ip6tables=1",
+)
 
 
 class Switch:
@@ -36,13 +41,17 @@ class Switch:
         _run("ip", "netns", "exec", self.name, *command)
 
     def node(self, number: int) -> Node:
-        """A new node with the address of its number."""
+        """A new node with the address of its number, which forwards and has iptables see bridged packets.
+
+        kubeadm asks for both; whatever mesh is on it, the node is the same.
+        """
         node = self._stack.enter_context(Node(f"n{number}"))
         port = f"port{number}"
         self.run("ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", node.name)
         self.run("ip", "link", "set", port, "master", "br0", "up")
         node.run("ip", "address", "add", f"{host(number)}/24", "dev", "eth0")
         node.run("ip", "link", "set", "eth0", "up")
+        node.run("sysctl", "-qw", *_KUBEADM)
         return node
 
     def start_etcd(self, holding: Mapping[str, str]) -> str:

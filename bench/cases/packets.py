@@ -24,7 +24,8 @@ from bench.plugins import Pods
 from bench.policed import PolicedNode, address_set, ingress, pod_name, program
 from bench.result import Line, Plot, Result, Series, median
 from bench.show import number
-from bench.traffic import BITS, PORT, accounted, server
+from bench.traffic import BITS, PORT, server
+from bench.traffic import measure as traffic
 from bench.traffic import program as traffic_program
 from quilt_policy.program import AddressSet, Chain, Profile
 
@@ -146,10 +147,10 @@ def _parts(client: str) -> Iterator[Chain | AddressSet | Profile]:
 
 
 def _sample(built: Path, kind: Kind, way: Way, times: float) -> float:
-    reached, used = accounted(built, way.netns, kind.name, way.to, kind.seconds * times)
+    found = traffic(built, way.netns, kind.name, way.to, kind.seconds * times)
     if kind.unit != "us":
-        return reached * BITS
-    return used * 1e-3 if kind.accounted else 1e6 / reached
+        return found.rate * BITS
+    return found.used * 1e-3 if kind.accounted else 1e6 / found.rate
 
 
 def _result(samples: Samples) -> Result:

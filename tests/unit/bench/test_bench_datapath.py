@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import product
+
+import pytest
+
+from bench import kinds
+from bench.bench import Bench
 from bench.cases import datapath as case
-from bench.datapath import _subnet
+from bench.flannel_mesh import _subnet
+from bench.kinds import KINDS, PLACES, RR, STREAMS
+from bench.node import BenchError
+from bench.ratio import Ratio
+from bench.traffic import Reached
+
+RATES, LATENCY = STREAMS[0].figures[0], RR.figures[1]
 
 
 def test_the_subnet_of_flanneld_is_that_of_its_first_address() -> None:
@@ -13,15 +25,57 @@ def test_the_subnet_of_flanneld_is_that_of_its_first_address() -> None:
     assert _subnet(variables) == "10.44.83.0/24"
 
 
+def test_figures_are_read_in_their_units() -> None:
+    found = Reached(rate=1.25e9, used=0.5, used_by_all=1.6, p50=30.5, p99=90.5)
+    read = {figure.what: figure.of(found) for kind in KINDS for figure in kind.figures}
+    # 1.6 ns of processors for a byte are 0.2 s for a gigabit.
+    assert read["TCP, 1 stream"] == pytest.approx(10)
+    assert read["TCP, 1 stream, processors"] == pytest.approx(200)
+    assert (read["request-response, p50"], read["request-response, p99"]) == (30.5, 90.5)
+    assert read["UDP, 64 bytes"] == pytest.approx(1.25e6)
+
+
 def test_every_figure_is_beside_what_was_measured_with_it_and_no_other() -> None:
-    places = ("other node", "same node", "ClusterIP")
-    samples = {(case.QUILT, place, kind): [3.0, 1.0, 2.0] for place in places for kind in case.KINDS}
-    samples |= {(case.FLANNEL, place, kind): [4.0] for place in places for kind in case.KINDS}
-    samples |= {(case.HOST, "other node", kind): [8.0] for kind in case.KINDS}
+    figures = [figure for kind in KINDS for figure in kind.figures]
+    samples = {(kinds.QUILT, *key): [3.0, 1.0, 2.0] for key in product(PLACES, figures)}
+    samples |= {(kinds.FLANNEL, *key): [4.0, 4.0, 4.0] for key in product(PLACES, figures)}
+    samples |= {(kinds.HOST, "other node", figure): [8.0, 8.0, 8.0] for figure in figures}
     result = case._result(samples)
-    against = [line.against for line in result.lines if line.what.startswith("UDP")]
-    assert against == [case.FLANNEL, case.HOST, case.FLANNEL, case.FLANNEL]
+    against = [line.against for line in result.lines if line.what.startswith("UDP, 64")]
+    assert against == [kinds.FLANNEL, kinds.HOST, kinds.FLANNEL, kinds.FLANNEL]
     line = result.lines[0]
-    assert (line.value, line.other, line.ratio) == (2.0, 4.0, 0.5)
-    assert line.note == "spread 1 to 3 and 4 to 4"
-    assert [series.points[0] for series in result.plots[0].series] == [(1.0, 0.25), (1.0, 0.5)]
+    assert (line.value, line.other, line.turns) == (2.0, 4.0, Ratio(0.5, 0.25, 0.75))
+    assert (line.note, line.better, line.met) == ("spread 1 to 3 and 4 to 4", "more", False)
+    assert [series.points[:1] for series in result.plots[0].series] == [[(1.0, 0.25)], [(1.0, 0.5)], []]
+
+
+@pytest.mark.parametrize(
+    ("figure", "place", "against", "limit"),
+    [
+        (RATES, "other node", kinds.FLANNEL, 1.0),
+        (LATENCY, "other node", kinds.FLANNEL, 1.0),
+        (kinds.CRR.figures[1], "other node", kinds.FLANNEL, 1.1),
+        (RR.figures[0], "same node", kinds.FLANNEL, 1.05),
+        (LATENCY, "same node", kinds.FLANNEL, None),
+        (RATES, "same node", kinds.HANDMADE, 0.99),
+        (LATENCY, "other node", kinds.HANDMADE, 1.01),
+        (RATES, "other node", kinds.HOST, None),
+        (RATES, "ClusterIP", kinds.FLANNEL, None),
+    ],
+)
+def test_what_a_result_must_reach(
+    figure: kinds.Figure, place: str, against: str, limit: float | None
+) -> None:
+    assert kinds.target(figure, place, against) == limit
+
+
+def test_parts_are_chosen_by_their_names() -> None:
+    parts = case._parts(Bench(only=["request-response", "same node", "Flannel"]))
+    assert (parts.kinds, parts.places, parts.others) == ([RR], ["same node"], ["Flannel"])
+    every = case._parts(Bench())
+    assert (every.kinds, every.places) == (list(KINDS), list(PLACES))
+
+
+def test_a_part_that_is_not_there_is_refused_with_those_that_are() -> None:
+    with pytest.raises(BenchError, match=r"no part rr; there are: TCP, 1 stream; .*host to host"):
+        case._parts(Bench(only=["rr"]))
