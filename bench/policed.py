@@ -53,8 +53,7 @@ class PolicedNode:
         config = {"cniVersion": "1.0.0", "name": "quilt", "type": "quilt-cni", "socket": socket}
         with Engine(self.node) as engine:
             for pod, netns in pods.items():
-                arguments = f"IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME={pod};K8S_POD_UID={_UID}"
-                call = Call(plugin, "ADD", pod, f"/run/netns/{netns}", config, arguments)
+                call = Call(plugin, "ADD", pod, f"/run/netns/{netns}", config, pod_arguments(pod))
                 self.addresses[pod] = engine.succeed([call])[0].address
 
     def enforce(self, program: Program) -> None:
@@ -67,10 +66,24 @@ class PolicedNode:
         try:
             await client.configure_subnet(self._subnet)
             await client.configure(settings)
-            if self._policies:
-                await PolicyRuntime(client.channel).replace(encode.program(program))
         finally:
             await client.close()
+        if self._policies:
+            await enforced(self.node, program)
+
+
+async def enforced(node: Node, program: Program) -> None:
+    """Replace the program of a node that enforces policies."""
+    client = RuntimeClient(f"unix://{node.socket}")
+    try:
+        await PolicyRuntime(client.channel).replace(encode.program(program))
+    finally:
+        await client.close()
+
+
+def pod_arguments(name: str) -> str:
+    """CNI_ARGS of a pod, as the container engine passes them on."""
+    return f"IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME={name};K8S_POD_UID={_UID}"
 
 
 def pod_name(name: str) -> PodName:

@@ -13,69 +13,100 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bench import peers
-from bench.mesh import MTU, Mesh, Pod, attached, populated
+from bench.mesh import HOST_PORTS, MTU, Mesh, Pod, Shape, attached, nodes_of, populated, portmap
 from bench.node import BenchError, Node, until
 from bench.plugins import build_plugin
-from bench.switch import Switch, host
+from bench.policed import enforced, pod_arguments, pod_name, program
+from bench.switch import NETWORK, Switch, host
 from quilt_crds.names import DEFAULT_NETWORK
-from quilt_netlink import Create, Link, Vxlan
+from quilt_netlink import Address, Create, Link, Put, Vxlan
 from quilt_nodeagent.core.overlay import VXLAN
 from quilt_nodeagent.core.peer import Peer, make_peer
-from quilt_nodeagent.core.peers import PeerTable
+from quilt_nodeagent.core.peers import PeerTable, Way
 from quilt_nodeagent.core.plan import make_plan
+from quilt_nodeagent.core.underlay import Direct
 from quilt_nodeagent.dataplane import Dataplane
 from quilt_nodeagent.executor.client import NodeSettings, RuntimeClient
 from quilt_nodeagent.executor.link import RuntimeLink
 from quilt_nodeagent.metrics import Metrics
+from quilt_policy.program import Profile
 
-_CLUSTER = "10.42.0.0/16"
+_CLUSTERS = ("10.42.0.0/16", "fd00:42::/48")
 _CHAIN = re.compile(r"\s*chain (\S+) \{")
 _NOTRACK = re.compile(r"notrack.* # handle (\d+)$")
 
 
-def quilt(switch: Switch, numbers: tuple[int, int], names: list[str]) -> Mesh:
-    """Our mesh, of the nodes of these numbers."""
-    nodes = switch.node(numbers[0]), switch.node(numbers[1])
-    claims = [make_peer(DEFAULT_NETWORK, f"10.42.{n}.0/24", f"n{n}", "Up", host(n)) for n in numbers]
+def quilt(switch: Switch, shape: Shape, names: list[str]) -> Mesh:
+    """Make the mesh."""
+    nodes = nodes_of(switch, shape)
+    claims = [_claims(number, shape) for number in shape.numbers]
     for node, own, peer in zip(nodes, claims, claims[::-1], strict=True):
         node.start_runtime()
-        asyncio.run(_program(node, own, peer))
+        asyncio.run(_program(node, own, peer, shape))
+        if shape.policies:
+            asyncio.run(enforced(node, program(Profile(pod_name(name)) for name in names)))
     plugin = str(build_plugin(nodes[0].folder))
 
     def attach(node: Node, name: str) -> Pod:
+        mapped = HOST_PORTS in shape.places and name == names[2]
         config = {"name": "quilt", "type": "quilt-cni", "socket": str(node.socket.with_name("cni.sock"))}
-        return attached(node, name, [(plugin, config)])
+        chain = [(plugin, config), portmap("quilt", mapped=mapped)]
+        return attached(node, name, chain, pod_arguments(name))
 
-    return populated(nodes, attach, names)
+    return populated(shape, nodes, attach, names)
 
 
-async def _program(node: Node, own: Peer, peer: Peer) -> None:
+def _claims(number: int, shape: Shape) -> list[Peer]:
+    """A node's claims, that of IPv4 first."""
+    cidrs = [f"10.42.{number}.0/24", *([f"fd00:42:0:{number}::/64"] if shape.dual else [])]
+    return [make_peer(DEFAULT_NETWORK, cidr, f"n{number}", "Up", host(number)) for cidr in cidrs]
+
+
+async def _program(node: Node, own: list[Peer], peer: list[Peer], shape: Shape) -> None:
     """Make the device and tell kernel and runtime of the peer, as the agent does."""
-    vxlan = Vxlan(100, 4789, own.host_ip)
+    vxlan = Vxlan(100, 4789, own[0].host_ip)
     node.kernel.run(
-        Create(Link(peers.DEVICE, kind="vxlan", mac=own.mac, mtu=MTU, up=True, addrgenmode=1, vxlan=vxlan))
+        Create(Link(peers.DEVICE, kind="vxlan", mac=own[0].mac, mtu=MTU, up=True, addrgenmode=1, vxlan=vxlan))
     )
-    node.run("ip", "address", "add", f"{own.vtep}/32", "dev", peers.DEVICE)
+    link = node.kernel.link(peers.DEVICE)
+    assert link is not None
+    for claim in own:
+        length = 128 if ":" in claim.vtep else 32
+        node.kernel.run(Put(Address(link.index, f"{claim.vtep}/{length}")))
     client, metrics = RuntimeClient(f"unix://{node.socket}"), Metrics()
     try:
-        await client.configure_subnet(own.cidr)
-        await client.configure(
-            NodeSettings((_CLUSTER,), MTU, peers.DEVICE, 4789, overlay_sources=frozenset({peer.host_ip}))
-        )
+        await client.configure_subnet(own[0].cidr)
+        await client.configure(_settings(own, peer, shape))
         runtime = RuntimeLink(client, metrics, restored=_nothing, changed=_nothing)
         dataplane = Dataplane(node.kernel, runtime, VXLAN, metrics)
-        link = node.kernel.link(peers.DEVICE)
-        assert link is not None
-        dataplane.index = link.index
+        dataplane.index, dataplane.device = link.index, peers.DEVICE
         dataplane.look()
-        table = PeerTable(own.node, peers.DEVICE)
-        table.replace([peer])
-        dataplane.tables.want_all(table.desired())
+        dataplane.tables.want_all(_table(own, peer, shape).desired())
         errors = await dataplane.write(make_plan(dataplane.tables, dataplane.overlay))
         if errors:
             raise BenchError(f"the peer cannot be programmed: {errors[0]}")
     finally:
         await client.close()
+
+
+def _settings(own: list[Peer], peer: list[Peer], shape: Shape) -> NodeSettings:
+    return NodeSettings(
+        _CLUSTERS[: len(own)],
+        MTU,
+        peers.DEVICE,
+        4789,
+        overlay_sources=frozenset({peer[0].host_ip}),
+        subnet_v6=own[1].cidr if shape.dual else "",
+        policies=shape.policies,
+    )
+
+
+def _table(own: list[Peer], peer: list[Peer], shape: Shape) -> PeerTable:
+    table = PeerTable(own[0].node, peers.DEVICE)
+    if shape.direct:
+        table.follow(Way(peers.DEVICE, direct=Direct("eth0", frozenset({NETWORK}))))
+    table.replace(peer)
+    return table
 
 
 def _nothing() -> None:

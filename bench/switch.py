@@ -15,6 +15,7 @@ from pathlib import Path
 from bench.node import Node, in_namespace, until
 from quilt_devcluster.binaries import program
 
+NETWORK = "198.18.200.0/24"
 _ETCD = "http://198.18.200.250:2379"
 _KUBEADM = (
     "net.ipv4.ip_forward=1",
@@ -28,6 +29,7 @@ class Switch:
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
+        self._serves = False
         self.name = f"quilt-bench-{os.getpid()}-switch"
         self.netns = f"/run/netns/{self.name}"
         _run("ip", "netns", "add", self.name)
@@ -54,8 +56,17 @@ class Switch:
         node.run("sysctl", "-qw", *_KUBEADM)
         return node
 
-    def start_etcd(self, holding: Mapping[str, str]) -> str:
-        """Serve etcd to the nodes, in memory, as nothing of it is measured; return its URL."""
+    def etcd(self, holding: Mapping[str, str]) -> str:
+        """Serve etcd to the nodes, holding this as well; return its URL."""
+        if not self._serves:
+            self._start_etcd()
+            self._serves = True
+        for key, value in holding.items():
+            until(lambda key=key, value=value: self._put(key, value), "etcd serves")  # type: ignore[misc]
+        return _ETCD
+
+    def _start_etcd(self) -> None:
+        """In memory, as nothing of it is measured."""
         folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="quilt-bench-", dir="/dev/shm"))
         urls = (f"--listen-client-urls={_ETCD}", f"--advertise-client-urls={_ETCD}")
         command = [
@@ -70,9 +81,6 @@ class Switch:
             )
         self._stack.callback(etcd.wait)
         self._stack.callback(etcd.terminate)
-        for key, value in holding.items():
-            until(lambda key=key, value=value: self._put(key, value), "etcd serves")  # type: ignore[misc]
-        return _ETCD
 
     def _put(self, key: str, value: str) -> bool:
         pair = {"key": _encoded(key), "value": _encoded(value)}

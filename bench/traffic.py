@@ -1,8 +1,9 @@
 """Traffic between network namespaces: a small C program, built when first asked for and kept.
 
 One server serves every kind of traffic; a client makes one kind for some time and prints what it reached.
-Client and server have a processor each, the first and the last of those allowed: where the scheduler places
-them, a transaction is twice as long in one run as in the next.
+Client and server have a processor each, the last and the first of those allowed: where the scheduler places
+them, a transaction is twice as long in one run as in the next. They may have the same one: between two of a
+virtual machine three quarters of a transaction are the wake-up of an idle processor.
 """
 
 from __future__ import annotations
@@ -46,6 +47,15 @@ def program(say: Progress) -> Path:
 
 
 @dataclass(frozen=True)
+class Traffic:
+    """What a client makes, by the program's word; `apart` has it on another processor than the server."""
+
+    kind: str
+    streams: int = 1
+    apart: bool = True
+
+
+@dataclass(frozen=True)
 class Reached:
     """What a client found: units a second, nanoseconds of its own and of all processors for each.
 
@@ -61,9 +71,9 @@ class Reached:
 
 
 @contextmanager
-def server(built: Path, netns: str) -> Iterator[None]:
-    """Serve in a namespace."""
-    command = [*_inside(netns, _PROCESSORS[-1]), str(built), "serve", str(PORT)]
+def server(built: Path, netns: str, *, ipv6: bool = False) -> Iterator[None]:
+    """Serve in a namespace, IPv4 or IPv6."""
+    command = [*_inside(netns, _PROCESSORS[0]), str(built), "serve6" if ipv6 else "serve", str(PORT)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
@@ -74,13 +84,13 @@ def server(built: Path, netns: str) -> Iterator[None]:
             process.kill()
 
 
-def measure(built: Path, netns: str, kind: str, to: str, seconds: float, streams: int = 1) -> Reached:
-    """Make traffic of a kind from a namespace."""
-    program = [str(built), kind, to, str(PORT), f"{seconds:g}", str(streams)]
-    command = [*_inside(netns, _PROCESSORS[0]), *program]
+def measure(built: Path, made: Traffic, netns: str, to: str, seconds: float, port: int = PORT) -> Reached:
+    """Make traffic from a namespace."""
+    program = [str(built), made.kind, to, str(port), f"{seconds:g}", str(made.streams)]
+    command = [*_inside(netns, _PROCESSORS[-1 if made.apart else 0]), *program]
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=False)
     if done.returncode:
-        raise BenchError(f"{kind} from {netns} to {to}: {done.stderr.strip()}")
+        raise BenchError(f"{made.kind} from {netns} to {to}: {done.stderr.strip()}")
     return Reached(*map(float, done.stdout.split()))
 
 

@@ -31,7 +31,7 @@ from bench.policed import PolicedNode
 from bench.policy_scene import CLIENTS, SHOP, Scene, admitting, clients, pod_document
 from bench.result import Line, Result
 from bench.show import number
-from bench.traffic import PORT, server
+from bench.traffic import PORT, Traffic, server
 from bench.traffic import measure as traffic
 from bench.traffic import program as traffic_program
 from bench.usage import processor, resident
@@ -196,7 +196,7 @@ def _check(way: Way) -> None:
 
 def _take(samples: Samples, built: Path, way: Way, kind: str, seconds: float) -> None:
     before = processor(way.judge.pid) if way.judge else 0.0
-    found = traffic(built, way.netns, kind, way.to, seconds)
+    found = traffic(built, Traffic(kind), way.netns, way.to, seconds)
     judging = processor(way.judge.pid) - before if way.judge else 0.0
     samples[way.whose, kind].append(1e6 / found.rate)
     samples[way.whose, f"{kind} cpu"].append(found.used * 1e-3 + 1e6 * judging / (found.rate * seconds))

@@ -2,16 +2,24 @@
 
 Meshes of two nodes each on one machine: a node is a network namespace with the real runtime and what the
 agent writes into the kernel, or with flanneld and its iptables rules, or with the devices and routes of Quilt
-Mesh, made by `ip`, and no rule. Pods are namespaces that the real CNI plugins attached (Flannel's by
-`bridge`, `host-local` and `portmap`, as in its manifest). All nodes have what kubeadm asks of one, ip_forward
-and bridge-nf-call-iptables, and what kube-proxy has on each, a Service's DNAT and masquerading of what is
-marked, so that connections are tracked on all. Nodes share a bridge instead of a wire, and the machine its
-processors: figures are the path's cost, not a network's. Client and server have a processor each, the same
-for all, and priority over other work (nice -10). All competitors make one kind of traffic to one place for
-0.3 s, then the next kind, in many turns, each time in another order. Values are medians over turns, their
-spread the lowest and the highest; p50 and p99 are those of one run. "Processors" are all of the machine's.
-Quilt Mesh is measured again without the bridge guard, and without the rules that keep overlay packets out of
-conntrack. A part can be measured alone: `--only "same node" --only request-response`.
+Mesh, made by `ip`, and no rule. Pods are namespaces that the real CNI plugins attached, as the manifests of
+both chain them (`quilt-cni` and `portmap`; `bridge` with `host-local`, and `portmap`). All nodes have what
+kubeadm asks of one, ip_forward and bridge-nf-call-iptables (and -ip6tables), and what kube-proxy has on each,
+a Service's DNAT and masquerading of what is marked, so that connections are tracked on all. Nodes share a
+bridge instead of a wire, and the machine its processors: figures are the path's cost, not a network's.
+
+All competitors make one kind of traffic to one place for 0.3 s, then the next kind, in many turns, each time
+in another order, with priority over other work (nice -10). For streams and datagrams client and server have a
+processor each. For transactions they share one: between two, most of a transaction's time is the wake-up of
+an idle processor, the same whatever the path is, and its noise. Values are medians over turns, their spread
+the lowest and the highest; p50 and p99 are those of one run. "Processors" are user, system and interrupt time
+of all of the machine's.
+
+Direct routing is by the link that nodes share (Flannel's DirectRouting). IPv6 is in a second mesh of each
+that has both families; Flannel has another VXLAN device for it, over IPv6. Host ports are reached from a pod
+of the other node. Servers with policies have a rule for 10 addresses and another port each, of which the last
+admits the client. Quilt Mesh is measured again without the bridge guard, and without the rules that keep
+overlay packets out of conntrack. A part can be measured alone: `--only "same node" --only request-response`.
 """
 
 from __future__ import annotations
@@ -24,115 +32,103 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.flannel_mesh import flanneled
-from bench.handmade import handmade
-from bench.kinds import FLANNEL, HANDMADE, HOST, KINDS, PLACES, QUILT, STREAMS, Figure, Kind, target
-from bench.mesh import PODS, Mesh
+from bench.kinds import (
+    FEW,
+    FLANNEL,
+    HANDMADE,
+    HOST,
+    KINDS,
+    OTHERS,
+    QUILT,
+    RR,
+    STREAMS,
+    VARIANTS,
+    Figure,
+    Kind,
+)
+from bench.kinds import target as asked_of
+from bench.mesh import BESIDE, CLUSTER_IP, OTHER, Mesh
 from bench.node import BenchError
-from bench.plugins import Pods
-from bench.quilt_mesh import quilt, without
+from bench.quilt_mesh import without
 from bench.ratio import ratio
 from bench.result import Line, Plot, Result, Series, median
+from bench.runs import GROUPS, PLACES, Field, Run, variant
 from bench.show import number
-from bench.switch import Switch, host
 from bench.traffic import measure as traffic
-from bench.traffic import program, server
+from bench.traffic import program
 
 if TYPE_CHECKING:
     from bench.bench import Bench
 
 TITLE = "Packets between pods"
-ROUNDS = 15
-SECONDS = 0.3
-VARIANTS = {"guard": "without the guard", "untracking": "without untracking"}
-OTHERS = (FLANNEL, HANDMADE, HOST, *VARIANTS.values())
+ROUNDS = 12
+SECONDS, WARM_UP = 0.3, 0.05
+FULL = (OTHER, BESIDE, CLUSTER_IP)
+"""To these every kind of traffic is made."""
 Samples = dict[tuple[str, str, Figure], list[float]]
 """By whose, where to, what figure."""
 
 
 @dataclass(frozen=True)
-class Run:
-    """One path of traffic: whose it is, and between which namespaces."""
-
-    whose: str
-    place: str
-    netns: str
-    to: str
-
-
-@dataclass(frozen=True)
 class Parts:
-    """What is asked for: kinds of traffic, places and competitors, and for how long at a time."""
+    """What is asked for: kinds of traffic, groups of places and competitors, and for how long at a time."""
 
     kinds: list[Kind]
-    places: list[str]
+    groups: list[str]
     others: list[str]
     seconds: float
+
+    def compared(self) -> Iterator[tuple[Kind, str]]:
+        """Every kind to every place."""
+        for kind, group in product(self.kinds, self.groups):
+            if group in FULL or kind in FEW:
+                yield kind, group
 
 
 def measure(bench: Bench) -> Result:
     built, parts = program(bench.say), _parts(bench)
     samples: Samples = defaultdict(list)
     with ExitStack() as stack:
-        meshes = _meshes(bench, stack, parts.others)
-        own = meshes[QUILT]
-        for mesh in meshes.values():
-            for pod in mesh.servers:
-                stack.enter_context(server(built, pod.netns))
-        runs = [run for whose, mesh in meshes.items() for run in _runs(whose, mesh, parts.places)]
-        if HOST in parts.others and "other node" in parts.places:
-            stack.enter_context(server(built, own.nodes[1].netns))
-            runs.append(Run(HOST, "other node", own.nodes[0].netns, host(2)))
+        field = Field(stack, built, parts.groups, parts.others, bench.say)
+        for run in field.runs:
+            # So that neighbours are known.
+            traffic(built, RR.traffic, run.netns, run.way.address, WARM_UP, run.way.port)
         for turn in range(bench.rounds(ROUNDS)):
             bench.say(f"round {turn + 1}")
-            for kind, place in product(parts.kinds, parts.places):
-                there = [run for run in runs if run.place == place]
-                first = turn % len(there)
-                _take(samples, built, kind, there[first:] + there[:first], parts.seconds)
-            _take_variants(samples, built, own, parts)
+            for kind, group in parts.compared():
+                runs = [run for run in field.runs if run.group == group]
+                first = turn % len(runs)
+                _take(samples, built, kind, runs[first:] + runs[:first], parts.seconds)
+            if field.own:
+                _take_variants(samples, built, field.own, parts)
     return _result(samples)
 
 
 def _parts(bench: Bench) -> Parts:
     """Take what is asked for from the names that there are."""
     kinds = {kind.what: kind for kind in KINDS}
-    if unknown := set(bench.only) - {*kinds, *PLACES, *OTHERS}:
-        known = "; ".join([*kinds, *PLACES, *OTHERS])
+    if unknown := set(bench.only) - {*kinds, *GROUPS, *OTHERS}:
+        known = "; ".join([*kinds, *GROUPS, *OTHERS])
         raise BenchError(f"no part {', '.join(sorted(unknown))}; there are: {known}")
     wanted = [kinds[what] for what in bench.chosen(kinds)]
-    return Parts(wanted, bench.chosen(PLACES), bench.chosen(OTHERS), bench.seconds(SECONDS))
-
-
-def _meshes(bench: Bench, stack: ExitStack, others: list[str]) -> dict[str, Mesh]:
-    switch = Switch(stack)
-    names = stack.enter_context(Pods(3 * PODS)).names
-    meshes = {QUILT: quilt(switch, (1, 2), names[:PODS])}
-    if FLANNEL in others:
-        meshes[FLANNEL] = flanneled(switch, (3, 4), names[PODS : 2 * PODS], bench.say)
-    if HANDMADE in others:
-        meshes[HANDMADE] = handmade(switch, (5, 6), names[2 * PODS :])
-    return meshes
-
-
-def _runs(whose: str, mesh: Mesh, places: list[str]) -> Iterator[Run]:
-    return (Run(whose, place, mesh.client.netns, mesh.places[place]) for place in places)
+    return Parts(wanted, bench.chosen(GROUPS), bench.chosen(OTHERS), bench.seconds(SECONDS))
 
 
 def _take(samples: Samples, built: Path, kind: Kind, runs: Iterable[Run], seconds: float) -> None:
     """All competitors make one kind of traffic to one place: what is compared lies close together."""
     for run in runs:
-        found = traffic(built, run.netns, kind.name, run.to, seconds, kind.streams)
-        for figure in kind.figures:
-            samples[run.whose, run.place, figure].append(figure.of(found))
+        found = traffic(built, kind.traffic, run.netns, run.way.address, seconds, run.way.port)
+        for place, figure in product(run.places, kind.figures):
+            samples[run.whose, place, figure].append(figure.of(found))
 
 
 def _take_variants(samples: Samples, built: Path, own: Mesh, parts: Parts) -> None:
     for what, name in VARIANTS.items():
         if name in parts.others:
             with without(own, what) as there:
-                runs = [run for run in _runs(name, own, parts.places) if run.place != "ClusterIP"]
                 for kind in parts.kinds if there else ():
-                    _take(samples, built, kind, runs, parts.seconds)
+                    if kind in FEW:
+                        _take(samples, built, kind, variant(own, name), parts.seconds)
 
 
 def _result(samples: Samples) -> Result:
@@ -149,7 +145,7 @@ def _result(samples: Samples) -> Result:
 
 def _line(figure: Figure, place: str, own: list[float], other: str, theirs: list[float]) -> Line:
     spread = " and ".join(f"{number(min(taken))} to {number(max(taken))}" for taken in (own, theirs))
-    limit = target(figure, place, other)
+    limit = asked_of(figure, place, other)
     return Line(
         what=f"{figure.what}, {place}",
         value=median(own),
@@ -166,10 +162,10 @@ def _line(figure: Figure, place: str, own: list[float], other: str, theirs: list
 
 def _plots(samples: Samples) -> list[Plot]:
     """Ours and others' share of what hosts reach, over the number of streams."""
-    figures = {kind.streams: kind.figures[0] for kind in STREAMS}
+    figures = {kind.traffic.streams: kind.figures[0] for kind in STREAMS}
     shares: dict[str, list[tuple[float, float]]] = {QUILT: [], FLANNEL: [], HANDMADE: []}
     for (streams, figure), whose in product(figures.items(), shares):
-        own, hosts = (samples.get((name, "other node", figure)) for name in (whose, HOST))
+        own, hosts = (samples.get((name, OTHER, figure)) for name in (whose, HOST))
         if own and hosts:
             shares[whose].append((float(streams), round(median(own) / median(hosts), 4)))
     return [

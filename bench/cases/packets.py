@@ -24,7 +24,7 @@ from bench.plugins import Pods
 from bench.policed import PolicedNode, address_set, ingress, pod_name, program
 from bench.result import Line, Plot, Result, Series, median
 from bench.show import number
-from bench.traffic import BITS, PORT, server
+from bench.traffic import BITS, PORT, Traffic, server
 from bench.traffic import measure as traffic
 from bench.traffic import program as traffic_program
 from quilt_policy.program import AddressSet, Chain, Profile
@@ -147,7 +147,7 @@ def _parts(client: str) -> Iterator[Chain | AddressSet | Profile]:
 
 
 def _sample(built: Path, kind: Kind, way: Way, times: float) -> float:
-    found = traffic(built, way.netns, kind.name, way.to, kind.seconds * times)
+    found = traffic(built, Traffic(kind.name), way.netns, way.to, kind.seconds * times)
     if kind.unit != "us":
         return found.rate * BITS
     return found.used * 1e-3 if kind.accounted else 1e6 / found.rate

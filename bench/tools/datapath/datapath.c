@@ -178,12 +178,12 @@ static uint64_t packets(int is_one_flow) {
     return done;
 }
 
-/* Return whether there is time for another one; the one before began at `begun`. */
+/* Return whether there is time for another one, as there is for the first; the one before began at `begun`. */
 static int again(double *begun, int is_first) {
     double at = now();
     if (!is_first && samples < SAMPLES) taken[samples++] = 1e6 * (at - *begun);
     *begun = at;
-    return at < until;
+    return is_first || at < until;
 }
 
 static uint64_t request_response(void) {

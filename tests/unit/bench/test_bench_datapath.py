@@ -9,20 +9,50 @@ import pytest
 from bench import kinds
 from bench.bench import Bench
 from bench.cases import datapath as case
-from bench.flannel_mesh import _subnet
-from bench.kinds import KINDS, PLACES, RR, STREAMS
+from bench.flannel_mesh import _network, _subnets
+from bench.kinds import FEW, KINDS, RR, STREAMS
+from bench.mesh import DIRECT, IPV6, Mesh, Pod, Shape
 from bench.node import BenchError
 from bench.ratio import Ratio
+from bench.runs import GROUPS, RULED, variant
 from bench.traffic import Reached
 
 RATES, LATENCY = STREAMS[0].figures[0], RR.figures[1]
 
 
-def test_the_subnet_of_flanneld_is_that_of_its_first_address() -> None:
-    variables = (
-        "FLANNEL_NETWORK=10.44.0.0/16\nFLANNEL_SUBNET=10.44.83.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n"
-    )
-    assert _subnet(variables) == "10.44.83.0/24"
+PLACES = ("other node", "same node", "ClusterIP")
+
+
+def test_the_subnets_of_flanneld_are_those_of_its_first_addresses() -> None:
+    four = "FLANNEL_NETWORK=10.44.0.0/16\nFLANNEL_SUBNET=10.44.83.1/24\n"
+    six = "FLANNEL_IPV6_NETWORK=fd00:44::/48\nFLANNEL_IPV6_SUBNET=fd00:44:0:9::1/64\n"
+    rest = "FLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n"
+    assert _subnets(four + rest) == ["10.44.83.0/24"]
+    assert _subnets(four + six + rest) == ["10.44.83.0/24", "fd00:44:0:9::/64"]
+
+
+def test_flannel_is_given_what_the_place_needs() -> None:
+    assert _network(Shape((3, 4)))["Backend"] == {"Type": "vxlan"}
+    assert _network(Shape((3, 4), (DIRECT,)))["Backend"] == {"Type": "vxlan", "DirectRouting": True}
+    assert _network(Shape((3, 4), (IPV6,)))["EnableIPv6"]
+
+
+def test_traffic_has_a_way_to_every_place_of_a_mesh() -> None:
+    client, beside, other = (Pod(f"netns{last}", f"10.0.0.{last}", f"fd00::{last}") for last in (1, 2, 3))
+    mesh = Mesh(Shape((3, 4)), None, client, beside, (other,))  # type: ignore[arg-type]
+    ways = {place: (way.address, way.port) for place, way in mesh.ways.items()}
+    assert ways == {
+        "other node": ("10.0.0.3", 5999),
+        "same node": ("10.0.0.2", 5999),
+        "ClusterIP": ("10.96.0.9", 5999),
+        "hostPort": ("198.18.200.4", 6999),
+    }
+    dual = Mesh(Shape((3, 4), (IPV6,)), None, client, beside, (other,))  # type: ignore[arg-type]
+    assert [way.address for way in dual.ways.values()] == ["fd00::3"]
+    assert [(run.whose, run.group) for run in variant(mesh, "bare")] == [
+        ("bare", "other node"),
+        ("bare", "same node"),
+    ]
 
 
 def test_figures_are_read_in_their_units() -> None:
@@ -71,9 +101,25 @@ def test_what_a_result_must_reach(
 
 def test_parts_are_chosen_by_their_names() -> None:
     parts = case._parts(Bench(only=["request-response", "same node", "Flannel"]))
-    assert (parts.kinds, parts.places, parts.others) == ([RR], ["same node"], ["Flannel"])
+    assert (parts.kinds, parts.groups, parts.others) == ([RR], ["same node"], ["Flannel"])
     every = case._parts(Bench())
-    assert (every.kinds, every.places) == (list(KINDS), list(PLACES))
+    assert (every.kinds, every.groups) == (list(KINDS), list(GROUPS))
+
+
+def test_all_kinds_are_made_to_the_main_places_and_a_few_to_the_rest() -> None:
+    compared = list(case._parts(Bench()).compared())
+    assert {group for kind, group in compared if kind not in FEW} == set(PLACES)
+    assert {group for kind, group in compared if kind in FEW} == set(GROUPS)
+
+
+def test_what_has_no_rules_is_compared_with_each_number_of_them() -> None:
+    figure = RR.figures[0]
+    samples = {(kinds.QUILT, place, figure): [2.0] for place in RULED}
+    samples |= {(kinds.OFF, place, figure): [1.0] for place in RULED}
+    lines = case._result(samples).lines
+    assert [(line.what, line.against, line.ratio) for line in lines] == [
+        (f"request-response, p50, {place}", kinds.OFF, 2.0) for place in RULED
+    ]
 
 
 def test_a_part_that_is_not_there_is_refused_with_those_that_are() -> None:
