@@ -53,7 +53,8 @@ def handmade(switch: Switch, shape: Shape, names: list[str]) -> Mesh:
 
 def _bridge(node: Node, own: Side, shape: Shape) -> None:
     _ip(node, f"link add {BRIDGE_DEVICE} address 02:71:0a:2e:{own.number:02x}:01 type bridge")
-    _ip(node, f"link set {BRIDGE_DEVICE} mtu {MTU} addrgenmode none up")
+    _ip(node, f"link set {BRIDGE_DEVICE} mtu {MTU} addrgenmode none")
+    _ip(node, f"link set {BRIDGE_DEVICE} up")
     _ip(node, f"address add {own.subnet}.1/24 dev {BRIDGE_DEVICE}")
     _sysctl(node, f"ipv4/conf/{BRIDGE_DEVICE}/send_redirects=0")
     _sysctl(node, "ipv4/conf/all/send_redirects=0")
@@ -66,7 +67,8 @@ def _bridge(node: Node, own: Side, shape: Shape) -> None:
 def _overlay(node: Node, own: Side, peer: Side, shape: Shape) -> None:
     vxlan = f"type vxlan id 100 dstport 4789 local {host(own.number)} nolearning"
     _ip(node, f"link add {DEVICE} address {own.mac} mtu {MTU} {vxlan}")
-    _ip(node, f"link set {DEVICE} addrgenmode none up")
+    _ip(node, f"link set {DEVICE} addrgenmode none")
+    _ip(node, f"link set {DEVICE} up")
     _sysctl(node, f"ipv4/conf/{DEVICE}/rp_filter=2")
     node.run("bridge", *f"fdb add {peer.mac} dev {DEVICE} dst {host(peer.number)} self permanent".split())
     subnets = [(f"{own.subnet}.0/32", f"{peer.subnet}.0", 24)]
@@ -84,7 +86,8 @@ def _pod(node: Node, own: Side, name: str, number: int, shape: Shape) -> Pod:
     macs = [f"{start}:0a:2e:{own.number:02x}:{number:02x}" for start in ("0a:59", "0a:58")]
     peer = f"type veth peer name eth0 address {macs[1]} mtu {MTU} netns {name}"
     _ip(node, f"link add {veth} address {macs[0]} mtu {MTU} {peer}")
-    _ip(node, f"link set {veth} addrgenmode none master {BRIDGE_DEVICE} up")
+    _ip(node, f"link set {veth} addrgenmode none")
+    _ip(node, f"link set {veth} master {BRIDGE_DEVICE} up")
     _ip(node, f"link set {veth} type bridge_slave hairpin on")
     _ip(node, f"-n {name} link set eth0 up")
     ways = [(f"{own.subnet}.{number}", f"{own.subnet}.1", "/32", "scope link")]
