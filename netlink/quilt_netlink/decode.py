@@ -267,7 +267,7 @@ def _routes(layout: Layout) -> Callable[[Values], state.Route | None]:
 
 
 def _address(layout: Layout, name: str) -> tuple[int, int]:
-    """Return the place and the family of an address; raises KeyError where it is none."""
+    """Return the place and the family of an address; raises KeyError where it has another size."""
     with suppress(KeyError):
         return layout.value(name, 4), AF_INET
     return layout.value(name, 16), AF_INET6
