@@ -60,6 +60,8 @@ class Layout:
             form = f"{length - 4}x"
             if found := shape.known(number):
                 name, kind = found
+                if name in values:
+                    return None
                 plain = _plain(kind, length - 4)
                 form = plain or f"{length - 4}s"
                 values[name] = Value(place, length - 4, None if plain else kind.unpack)
