@@ -17,10 +17,12 @@ from quilt_devcluster.binaries import program
 
 NETWORK = "198.18.200.0/24"
 _ETCD = "http://198.18.200.250:2379"
-_KUBEADM = (
+# What kubeadm asks for, and the loose source check that systemd gives every interface.
+_HOST = (
     "net.ipv4.ip_forward=1",
     "net.bridge.bridge-nf-call-iptables=1",
     "net.bridge.bridge-nf-call-ip6tables=1",
+    "net.ipv4.conf.default.rp_filter=2",
 )
 
 
@@ -43,17 +45,17 @@ class Switch:
         _run("ip", "netns", "exec", self.name, *command)
 
     def node(self, number: int) -> Node:
-        """A new node with the address of its number, which forwards and has iptables see bridged packets.
+        """A new node with the address of its number, set up as people's hosts are.
 
-        kubeadm asks for both; whatever mesh is on it, the node is the same.
+        It forwards, has iptables see bridged packets and checks sources loosely, whatever mesh is on it.
         """
         node = self._stack.enter_context(Node(f"n{number}"))
+        node.run("sysctl", "-qw", *_HOST)
         port = f"port{number}"
         self.run("ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", node.name)
         self.run("ip", "link", "set", port, "master", "br0", "up")
         node.run("ip", "address", "add", f"{host(number)}/24", "dev", "eth0")
         node.run("ip", "link", "set", "eth0", "up")
-        node.run("sysctl", "-qw", *_KUBEADM)
         return node
 
     def etcd(self, holding: Mapping[str, str]) -> str:

@@ -4,9 +4,10 @@ Meshes of two nodes each on one machine: a node is a network namespace with the 
 agent writes into the kernel, or with flanneld and its iptables rules, or with the devices and routes of Quilt
 Mesh, made by `ip`, and no rule. Pods are namespaces that the real CNI plugins attached, as the manifests of
 both chain them (`quilt-cni` and `portmap`; `bridge` with `host-local`, and `portmap`). All nodes have what
-kubeadm asks of one, ip_forward and bridge-nf-call-iptables (and -ip6tables), and what kube-proxy has on each,
-a Service's DNAT and masquerading of what is marked, so that connections are tracked on all. Nodes share a
-bridge instead of a wire, and the machine its processors: figures are the path's cost, not a network's.
+kubeadm asks of one, ip_forward and bridge-nf-call-iptables (and -ip6tables), systemd's loose source checks,
+and what kube-proxy has on each, a Service's DNAT and masquerading of what is marked, so that connections are
+tracked on all. Nodes share a bridge instead of a wire, and the machine its processors: figures are the path's
+cost, not a network's.
 
 All competitors make one kind of traffic to one place for 0.3 s, then the next kind, in many turns, each time
 in another order, with priority over other work (nice -10). For streams and datagrams client and server have a
