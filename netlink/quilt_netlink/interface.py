@@ -53,6 +53,11 @@ class KernelLike(Protocol):
     def link(self, key: str | int) -> state.Link | None:
         """Return the interface with this name or index, or None."""
 
+    def index(self, name: str) -> int:
+        """Return the index of the interface with this name, 0 where no interface has it."""
+        found = self.link(name)
+        return found.index if found else 0
+
     def addresses(self, ifindex: int = 0) -> list[state.Address]:
         """Return all addresses of both families, of one interface or of all (0)."""
         found = self._read(state.Address, Narrow(ifindex))

@@ -22,7 +22,7 @@ from quilt_netlink import decode, links
 from quilt_netlink.channel import Channel, open_socket
 from quilt_netlink.interface import KernelLike
 from quilt_netlink.ops import Append, Create, Delete, Failure, NetlinkError, Op, attempt, invalid
-from quilt_netlink.schema import nhmsg, rtmsg
+from quilt_netlink.schema import ifinfmsg, nhmsg, rtmsg
 from quilt_netlink.shapes import BITS, GET, HEADER, Message, family_of
 from quilt_netlink.state import (
     TABLE_LOCAL,
@@ -40,6 +40,8 @@ from quilt_netlink.writes import ENCODERS
 
 T = TypeVar("T")
 _NAME_MAX = 15
+_LINK_FIELDS = HEADER.size + ifinfmsg.fixed.size
+"""Where a link's attributes begin, of which there are dozens."""
 _INDEX_MAX = 0x7FFFFFFF
 # EOPNOTSUPP: a kernel without the address's family (`ipv6.disable=1`) has no route to it either.
 _NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL, errno.EOPNOTSUPP)
@@ -65,6 +67,11 @@ class Kernel(KernelLike):
         """Return the interface with this name or index, or None."""
         found = self._ask_link(key)
         return decode.link(found) if found else None
+
+    def index(self, name: str) -> int:
+        """Return the index of the interface with this name, 0 where no interface has it: nothing else is read."""
+        index: int = self._ask_link(name, _LINK_FIELDS).get("index", 0)
+        return index
 
     def nexthop(self, number: int) -> Nexthop | None:
         """Return the nexthop object with this id, or None."""
@@ -115,21 +122,21 @@ class Kernel(KernelLike):
     def _read(self, kind: type[T], narrow: Narrow) -> list[T]:
         return [entry for entry in TABLES[kind].read(self._channel, narrow) if isinstance(entry, kind)]
 
-    def _ask(self, request: bytes) -> Message:
-        """Return the one message that answers a request. Raises NetlinkError."""
+    def _ask(self, request: bytes, end: int | None = None) -> Message:
+        """Return the one message that answers a request, read up to `end`. Raises NetlinkError."""
         for answer in self._channel.request(request):
-            found = decode.message(memoryview(answer))
+            found = decode.message(memoryview(answer), end=end)
             if found is not None and HEADER.unpack_from(answer)[1] == HEADER.unpack_from(request)[1] & ~3:
                 return found
         raise NetlinkError(errno.EBADMSG, "the kernel answered with another message")
 
-    def _ask_link(self, key: str | int) -> Message:
+    def _ask_link(self, key: str | int, end: int | None = None) -> Message:
         """Ask for the interface with this name or index; empty when it does not exist."""
         # Whether the kernel would look for such a link at all, rather than call the question invalid.
         if not (0 < len(key) <= _NAME_MAX if isinstance(key, str) else 0 < key <= _INDEX_MAX):
             return {}
         try:
-            return self._ask(links.get(key))
+            return self._ask(links.get(key), end)
         except NetlinkError as error:
             if error.errno == errno.ENODEV:
                 return {}

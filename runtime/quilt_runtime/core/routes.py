@@ -18,7 +18,7 @@ from typing import NamedTuple
 from quilt_crds.names import MESH_PROTOCOL, ROUTE_PROTOCOLS
 from quilt_netlink.ops import Create, Delete, Failure, Op, Put
 from quilt_netlink.shapes import number4, pack_ip, pack_ips
-from quilt_netlink.state import SCOPE_LINK, TABLE_MAIN, Link, Route, Unreachable
+from quilt_netlink.state import SCOPE_LINK, TABLE_MAIN, Route, Unreachable
 from quilt_runtime.core.errors import RequestError
 from quilt_runtime.core.ipam import Network
 from quilt_runtime.core.requests import LONGEST_CIDR, parse_network
@@ -79,11 +79,6 @@ class Terms:
     removable: frozenset[int] = frozenset()
     keep: frozenset[int] = frozenset()
     by_vteps: bool = False
-
-    def gateway(self, asked: Asked, over: Link) -> str:
-        """Return the gateway of a route over an interface, empty for a link-scope route."""
-        by_vtep = self.by_vteps and over.kind == "vxlan"
-        return asked.destination.partition("/")[0] if by_vtep else asked.gateway
 
 
 UNCHANGED, CHANGED = Outcome(), Outcome(changed=True)

@@ -39,6 +39,7 @@ class Attempt:
         self._objects = objects
         self._fully = fully
         self._link = cache(kernel.link)
+        self._index = cache(kernel.index)
         self._held: dict[str, list[Route]] = {}
         self._hops: dict[int, Hop] = {}
         self._outcomes: dict[int, Outcome] = {}
@@ -68,16 +69,27 @@ class Attempt:
     def _look(self, at: int, prefix: str, item: Asked | str) -> None:
         """Note over what an item's route leads, or why nothing can be written for it."""
         if isinstance(item, Asked):
-            link = self._link(item.interface)
-            if link is None:
+            hop = self._hop(item)
+            if hop is None:
                 text = f"Interface '{item.interface}' not found"
                 self._outcomes[at] = Outcome(text, retryable=True)
                 return
-            self._hops[at] = self._terms.gateway(item, link), link.index
+            self._hops[at] = hop
         other = foreign(self._held.get(prefix, ()), beside_own=isinstance(item, Asked))
         if other is not None:
             device = name_of(self._link(other.ifindex), other) if other.ifindex else ""
             self._outcomes[at] = Outcome(foreign_text(other, device))
+
+    def _hop(self, item: Asked) -> Hop | None:
+        """Return over what a route leads; None where its interface does not exist."""
+        if not self._terms.by_vteps:
+            index = self._index(item.interface)
+            return (item.gateway, index) if index else None
+        link = self._link(item.interface)
+        if link is None:
+            return None
+        gateway = item.destination.partition("/")[0] if link.kind == "vxlan" else item.gateway
+        return gateway, link.index
 
     def _plan(self, at: int, prefix: str, item: Asked | str, ids: dict[Hop, int]) -> None:
         before = self._held.get(prefix, [])
