@@ -69,7 +69,7 @@ class Kernel(KernelLike):
         return decode.link(found) if found else None
 
     def index(self, name: str) -> int:
-        """Return the index of the interface with this name, 0 where no interface has it: nothing else is read."""
+        """Return the index of the interface with this name, 0 where no interface has it."""
         index: int = self._ask_link(name, _LINK_FIELDS).get("index", 0)
         return index
 
