@@ -18,6 +18,7 @@ from quilt_runtime.app import Runtime, Settings
 from quilt_runtime.cni.server import CniServer
 from quilt_runtime.drift import DriftRepair
 from quilt_runtime.keeper import Keeper
+from quilt_runtime.services.route_socket import RouteSocket
 from quilt_runtime.services.server import GrpcServer
 from quilt_runtime.services.sockets import until_free
 from quilt_runtime.status_http import not_ready
@@ -59,14 +60,16 @@ async def _serve(runtime: Runtime, settings: Settings, stop: asyncio.Event) -> N
     grpc_server = GrpcServer(runtime, settings)
     cni_server = CniServer(runtime, settings.socket_dir)
     keeper = Keeper(settings.socket_dir)
+    routes = RouteSocket(runtime, settings.socket_dir)
     status_server: asyncio.Server | None = None
     cni_server.start()
     keeper.start()
+    routes.start()
     try:
         await grpc_server.start()
         if settings.health_addr:
             status_server = await start_status(
-                runtime, lambda: cni_server.wrong() + keeper.wrong(), settings.health_addr
+                runtime, lambda: cni_server.wrong() + keeper.wrong() + routes.wrong(), settings.health_addr
             )
         tasks = [
             asyncio.create_task(DriftRepair(runtime.network, runtime.metrics, runtime.troubles).run()),
@@ -82,6 +85,7 @@ async def _serve(runtime: Runtime, settings: Settings, stop: asyncio.Event) -> N
         await grpc_server.stop()
         await asyncio.to_thread(cni_server.stop)
         await asyncio.to_thread(keeper.stop)
+        await asyncio.to_thread(routes.stop)
 
 
 def _settle() -> None:

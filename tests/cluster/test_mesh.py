@@ -44,6 +44,13 @@ def test_the_kernel_of_each_node_holds_its_two_peers(mesh: Mesh) -> None:
         assert own["spec"]["cidr"] in mesh.on(node, "ip", "route", "show", "dev", "quilt0")
 
 
+def test_a_few_routes_go_over_the_packet_socket(mesh: Mesh) -> None:
+    """Without it they would go by a call, and nobody would notice that it is broken."""
+    for node in mesh.nodes():
+        sockets = [line.split() for line in mesh.on(node, "cat", "/proc/net/unix").splitlines()]
+        assert any("routes.sock" in line[-1] and line[5] == "03" for line in sockets), f"{node}: {sockets}"
+
+
 def test_pods_reach_each_other_at_the_full_mtu(mesh: Mesh, pods: dict[str, Pod]) -> None:
     for source, target in itertools.permutations(pods.values(), 2):
         mtu = int(mesh.kubectl("exec", source.name, "--", "cat", "/sys/class/net/eth0/mtu"))

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
 from quilt_nodeagent.core.overlay import Hop
 from quilt_proto import node_pb2, node_pb2_grpc, runtime_pb2, runtime_pb2_grpc
-from quilt_proto.node_pb2 import RouteResult
+from quilt_proto.node_pb2 import ApplyRoutesRequest, ApplyRoutesResponse, RouteResult
 
 T = TypeVar("T")
 _Answer = (
@@ -36,8 +39,10 @@ _OPTIONS = [
 ]
 # Routes in one call: some hundred kilobytes, programmed in some milliseconds.
 CHUNK = 10_000
-# So few are done in a moment.
+# So few are done in a moment, and go by the packet socket.
 FEW = 8
+# Bytes: many times an answer to these.
+_LONGEST = 64 << 10
 # Seconds; only a runtime that hangs needs so long, and the heartbeat does not wait for it.
 _BULK_TIMEOUT = 30.0
 
@@ -96,11 +101,13 @@ class RuntimeClient:
         self._timeout = timeout
         self.channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
         self._contract = runtime_pb2_grpc.QuiltRuntimeStub(self.channel)
+        self._packets = RouteSocket(socket_beside(address, "routes.sock"))
         self._routes = node_pb2_grpc.RouteTableStub(self.channel)
         self._node = node_pb2_grpc.NodeConfigStub(self.channel)
 
     async def close(self) -> None:
         """Close the connection, calls under way included."""
+        self._packets.close()
         await self.channel.close(grace=None)
 
     async def status(self) -> node_pb2.GetStatusResponse:
@@ -135,22 +142,27 @@ class RuntimeClient:
         """Make and remove routes in as few calls as can be; return what was refused."""
         refused: list[RouteResult] = []
         total = len(add) + len(remove)
-        timeout = self._timeout if total <= FEW else _BULK_TIMEOUT
         for start in range(0, total, CHUNK):
-            request = node_pb2.ApplyRoutesRequest(
+            request = ApplyRoutesRequest(
                 groups=_groups(add[start : start + CHUNK]),
                 remove=remove[max(0, start - len(add)) : max(0, start + CHUNK - len(add))],
-                failures_only=True,
+                failures_only=total > FEW,
             )
-            refused += _refusals(await self._call(self._routes.ApplyRoutes(request, timeout=timeout)))
+            refused += _refusals(await self._call(self._apply(request, few=total <= FEW)))
         return refused
+
+    async def _apply(self, request: ApplyRoutesRequest, *, few: bool) -> ApplyRoutesResponse:
+        answer = await self._packets.ask(request, self._timeout) if few else None
+        if answer is not None:
+            return answer
+        return await self._routes.ApplyRoutes(request, timeout=self._timeout if few else _BULK_TIMEOUT)
 
     async def refuse(self, destinations: Sequence[str], no_longer: Sequence[str]) -> list[RouteResult]:
         """Have the kernel refuse to send where no route leads, and stop that; return what was not done.
 
         An earlier runtime does not know the fields and answers nothing: it keeps these routes by itself.
         """
-        request = node_pb2.ApplyRoutesRequest(
+        request = ApplyRoutesRequest(
             unreachable=destinations, no_longer_unreachable=no_longer, failures_only=True
         )
         return _refusals(await self._call(self._routes.ApplyRoutes(request, timeout=self._timeout)))
@@ -170,6 +182,54 @@ class RuntimeClient:
             raise RuntimeUnavailable(text) from error
         except grpc.aio.UsageError as error:
             raise RuntimeUnavailable(f"The connection to the runtime at {self.address} is closed.") from error
+        except TimeoutError as error:
+            reason = f"no answer within {self._timeout:g} s"
+            raise RuntimeUnavailable(f"The runtime at {self.address} does not answer: {reason}.") from error
+
+
+class RouteSocket:
+    """The runtime's packet socket for a few routes, one request at a time; connected when it is needed.
+
+    A call needs several times as long to get to the runtime (decision 33).
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._socket: socket.socket | None = None
+        self._turn = asyncio.Lock()
+
+    async def ask(self, request: ApplyRoutesRequest, seconds: float) -> ApplyRoutesResponse | None:
+        """Return the answer, which must not be empty; None where nobody serves, so that a call tells why.
+
+        Raises TimeoutError after so many seconds.
+        """
+        if self._path is None:
+            return None
+        async with asyncio.timeout(seconds), self._turn:
+            try:
+                return await self._exchange(request.SerializeToString(), str(self._path))
+            except (OSError, DecodeError):
+                self.close()
+                return None
+            except BaseException:  # an answer that comes later must be nobody's
+                self.close()
+                raise
+
+    async def _exchange(self, request: bytes, path: str) -> ApplyRoutesResponse:
+        if self._socket is None:
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+            self._socket.connect(path)
+        self._socket.send(request)
+        answer = await asyncio.get_running_loop().sock_recv(self._socket, _LONGEST)
+        if not answer:
+            raise ConnectionResetError
+        return ApplyRoutesResponse.FromString(answer)
+
+    def close(self) -> None:
+        """Disconnect."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
 
 def socket_beside(runtime_addr: str, name: str) -> Path | None:
@@ -178,7 +238,7 @@ def socket_beside(runtime_addr: str, name: str) -> Path | None:
     return Path(path.removeprefix("//")).with_name(name) if not scheme and path else None
 
 
-def _refusals(answer: node_pb2.ApplyRoutesResponse) -> list[RouteResult]:
+def _refusals(answer: ApplyRoutesResponse) -> list[RouteResult]:
     return [result for result in answer.results if not result.success]
 
 

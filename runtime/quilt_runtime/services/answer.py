@@ -68,7 +68,15 @@ def _handler(
 ) -> grpc.RpcMethodHandler[Any, Any]:
     if isinstance(call, Stream):
         return _Streamed(method, runtime).handler(call)
-    return _Answered(method, runtime).handler(call)
+    return _Answered(method, call, runtime).handler()
+
+
+def answers(method: MethodDescriptor, call: Call, runtime: Runtime) -> Callable[[bytes], bytes]:
+    """Return what answers a method's request as a call would be answered, in the thread that asks.
+
+    It raises ValueError where a response cannot tell what is wrong.
+    """
+    return _Answered(method, call, runtime).packet
 
 
 class _Method:
@@ -114,9 +122,12 @@ class _Streamed(_Method):
 
 
 class _Answered(_Method):
-    def handler(self, call: Call) -> grpc.RpcMethodHandler[Any, Any]:
+    def __init__(self, method: MethodDescriptor, call: Call, runtime: Runtime) -> None:
+        super().__init__(method, runtime)
         self._call = call
         self._turn = asyncio.Lock()
+
+    def handler(self) -> grpc.RpcMethodHandler[Any, Any]:
         return grpc.unary_unary_rpc_method_handler(
             self._serve,
             request_deserializer=self._read,
@@ -133,11 +144,26 @@ class _Answered(_Method):
         else:
             async with self._turn:
                 done = await asyncio.to_thread(self._attempt, request, begun)
+        response = self._response(request, done)
+        if isinstance(response, str):
+            return await self._refuse(context, grpc.StatusCode.UNAVAILABLE, response)
+        return response
+
+    def packet(self, data: bytes) -> bytes:
+        """Answer a request in this thread; raises ValueError where it cannot be, which no response says."""
+        request = self._read(data)
+        if isinstance(request, str):
+            raise ValueError(request)
+        response = self._response(request, self._attempt(request, time.perf_counter()))
+        if isinstance(response, str):
+            raise ValueError(response)
+        return response.SerializeToString()
+
+    def _response(self, request: Message, done: Message | str | None) -> Message | str:
+        """Return what answers; an error's text where the response is to be made of that alone."""
         if not isinstance(done, str):
             return self._response_class(success=True) if done is None else done
-        if self._call.failed is not None:
-            return self._call.failed(request, done)
-        return await self._refuse(context, grpc.StatusCode.UNAVAILABLE, done)
+        return done if self._call.failed is None else self._call.failed(request, done)
 
     def _attempt(self, request: Message, begun: float) -> Message | str | None:
         """Do the work, or return the text of what went wrong; log and count what fails."""

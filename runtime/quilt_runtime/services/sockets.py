@@ -119,9 +119,15 @@ class SocketFile:
 class Acceptor:
     """Hands each connection to `serve`, which may raise but must not keep the thread."""
 
-    def __init__(self, path: Path, serve: Callable[[socket.socket], object], name: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        serve: Callable[[socket.socket], object],
+        name: str,
+        kind: socket.SocketKind = socket.SOCK_STREAM,
+    ) -> None:
         self._file = SocketFile(path)
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        self._listener = socket.socket(socket.AF_UNIX, kind | socket.SOCK_CLOEXEC)
         self._serve = serve
         self._stopping = threading.Event()
         self._failed = False

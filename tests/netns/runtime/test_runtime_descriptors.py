@@ -32,8 +32,9 @@ def no_descriptors(node: Node) -> Iterator[None]:
 
 def knock(path: Path) -> None:
     """Connect and go. A thread that waits in accept() has its descriptor already: the third is too many."""
+    kind = socket.SOCK_SEQPACKET if path.name == "routes.sock" else socket.SOCK_STREAM
     for _ in range(3):
-        with socket.socket(socket.AF_UNIX) as client:
+        with socket.socket(socket.AF_UNIX, kind) as client:
             client.settimeout(TIMEOUT)
             client.connect(str(path))
 
@@ -60,6 +61,16 @@ def called(node: Node) -> bool:
     return bool(answer.subnet == "10.42.1.0/24")
 
 
+def routed(node: Node) -> bool:
+    request = node_pb2.ApplyRoutesRequest(remove=["10.42.9.0/24"])
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
+        client.settimeout(TIMEOUT)
+        client.connect(str(node.socket_dir / "routes.sock"))
+        client.send(request.SerializeToString())
+        answer = node_pb2.ApplyRoutesResponse.FromString(client.recv(1 << 16))
+    return [result.success for result in answer.results] == [True]
+
+
 def probed(node: Node) -> bool:
     return node.netns.run("curl", "-s", "-m", "30", HEALTH) == "ok\n"
 
@@ -67,6 +78,7 @@ def probed(node: Node) -> bool:
 SERVED: dict[str, Callable[[Node], bool]] = {
     "cni.sock": able,
     "keep.sock": kept,
+    "routes.sock": routed,
     "runtime.sock": called,
     "healthz": probed,
 }
@@ -104,7 +116,10 @@ main(sys.argv[2:])
 """
 
 
-@pytest.mark.parametrize(("thread", "name"), [("cni-accept", "cni.sock"), ("keeper", "keep.sock")])
+@pytest.mark.parametrize(
+    ("thread", "name"),
+    [("cni-accept", "cni.sock"), ("keeper", "keep.sock"), ("routes-accept", "routes.sock")],
+)
 def test_a_runtime_of_which_a_serving_thread_has_ended_is_not_healthy(
     make_node: Callable[[], Node], thread: str, name: str
 ) -> None:

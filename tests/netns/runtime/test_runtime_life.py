@@ -17,7 +17,7 @@ from tests.support.runtime_node import TIMEOUT, Node, eventually, make_vxlan, sh
 
 def test_sockets_are_protected(node: Node) -> None:
     modes = {path.name: path.stat().st_mode & 0o777 for path in node.socket_dir.glob("*.sock")}
-    assert modes == {"runtime.sock": 0o660, "cni.sock": 0o600, "keep.sock": 0o600}
+    assert modes == {"runtime.sock": 0o660, "cni.sock": 0o600, "keep.sock": 0o600, "routes.sock": 0o600}
     assert node.socket_dir.stat().st_mode & 0o777 == 0o700
 
 
