@@ -22,6 +22,7 @@ from quilt_pim.core.ring import Cursor
 from quilt_pim.core.rpf import RpfInfo
 from quilt_pim.service import ControlService
 from tests.support.control_doubles import Client, eventually
+from tests.support.logs import capture_logs
 
 
 @asynccontextmanager
@@ -97,18 +98,17 @@ async def test_before_the_first_list_nothing_is_published() -> None:
         assert names(service) == []
 
 
-async def test_a_path_that_cannot_be_had_is_logged_once_and_ends_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_a_path_that_cannot_be_had_is_logged_once_and_ends_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     table = PeerTable("node-1", "vxlan100")
     table.replace([claim(2)])
     config = ControlConfig(control_sock=str(tmp_path / "file" / "control.sock"))
-    async with following(table, config) as service:
-        service.changed()
-        await eventually(lambda: len(service.plane.neighbors) == 1)
-        assert not service.plane.serving.is_set()
-    assert capsys.readouterr().out.count("control_not_serving") == 1
+    with capture_logs() as logs:
+        async with following(table, config) as service:
+            service.changed()
+            await eventually(lambda: len(service.plane.neighbors) == 1)
+            assert not service.plane.serving.is_set()
+        assert [entry["event"] for entry in logs].count("control_not_serving") == 1
 
 
 async def test_a_path_that_becomes_free_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
