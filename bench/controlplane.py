@@ -176,6 +176,10 @@ class ControlPlane:
             self.enforce(False)
             self._chart("--reuse-values", "--set=network.policy.enabled=false")
 
+    def probe(self, wanted: bool) -> None:
+        """Have nodes probe the paths to each other or not."""
+        self.admin.merge(QUILTNETWORK.path(DEFAULT_NETWORK), {"spec": {"probes": {"enabled": wanted}}}).ok()
+
     def enforce(self, wanted: bool) -> None:
         """Have nodes enforce policies or not; the rights stay."""
         self.admin.merge(QUILTNETWORK.path(DEFAULT_NETWORK), {"spec": {"policy": {"enabled": wanted}}}).ok()

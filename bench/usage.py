@@ -1,4 +1,4 @@
-"""What other processes used: processor time and resident memory."""
+"""What other processes used: processor time and memory."""
 
 from __future__ import annotations
 
@@ -29,6 +29,14 @@ def resident(pid: int) -> float:
     """Resident memory in MB."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1000 * 1.024
+    raise ProcessLookupError(pid)
+
+
+def proportional(pid: int) -> float:
+    """Resident memory in MB, of pages that several processes have only a share each (PSS in proc(5))."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
             return int(line.split()[1]) / 1000 * 1.024
     raise ProcessLookupError(pid)
 

@@ -3,7 +3,8 @@
 The agent starts as in its pod: imports, the list of claims from a real API server under its own account, the
 device, all entries through netlink and the runtime, and a dump that shows them. The kernel has no device
 before. The limit beside it: the list of claims alone, read and thrown away. Memory is resident memory some
-seconds later, of processes that have only started.
+seconds later, of processes that have only started, as the chart installs them: with probes of the paths. The
+sum of both is taken again with policies and probes off, and on; PSS beside it counts what the two share once.
 
 At 5,000 peers Flannel is started as well (see bench/flannel.py), with as many Nodes for its peers: until the
 kernel reported its last route, as it does not look whether all is there.
@@ -19,7 +20,7 @@ from bench import flannel, peers
 from bench.controlplane import ControlPlane
 from bench.node import Node
 from bench.result import Line, Plot, Result, Series, median
-from bench.usage import resident
+from bench.usage import proportional, resident
 from quilt_crds.names import QUILTSUBNET
 from quilt_netlink import Delete, Link
 
@@ -38,14 +39,18 @@ def measure(bench: Bench) -> Result:
     listed: dict[int, float] = {}
     memory: dict[int, tuple[float, float]] = {}
     peer = 0.0, 0.0
+    sums: dict[str, tuple[float, float]] = {}
     for count in SIZES:
         bench.say(f"{count} claims")
         control.claims(count)
         listed[count] = median([_list(control) for _ in range(bench.rounds(5))])
         taken[count], memory[count] = _size(control, count, bench.rounds(5))
         if count == BESIDE:
+            sums = _with_features(control)
             peer = _flannel(bench, count)
-    return _result(taken, listed, memory, peer)
+    result = _result(taken, listed, memory, peer)
+    result.lines += _sums(sums)
+    return result
 
 
 def _size(control: ControlPlane, count: int, rounds: int) -> tuple[float, tuple[float, float]]:
@@ -66,6 +71,40 @@ def _size(control: ControlPlane, count: int, rounds: int) -> tuple[float, tuple[
             node.stop_agent()
             node.kernel.run(Delete(Link(peers.DEVICE)))
     return median(times), memory
+
+
+def _with_features(control: ControlPlane) -> dict[str, tuple[float, float]]:
+    """RSS and PSS in MB of agent and runtime together, without and with policies and probes."""
+    control.probe(False)
+    try:
+        sums = {"off": _sum(control)}
+    finally:
+        control.probe(True)
+    with control.policies():
+        return {**sums, "on": _sum(control)}
+
+
+def _sum(control: ControlPlane) -> tuple[float, float]:
+    with Node() as node:
+        control.join(node)
+        node.start_runtime()
+        node.start_agent(control.credentials, control.address, control.port).wait_event("dataplane_verified")
+        time.sleep(SETTLE)
+        pids = node.pids.values()
+        return sum(map(resident, pids)), sum(map(proportional, pids))
+
+
+def _sums(sums: dict[str, tuple[float, float]]) -> list[Line]:
+    return [
+        Line(
+            what=f"agent and runtime, {kind} with {BESIDE:,} peers, policies and probes {state}",
+            value=held[place],
+            unit="MB",
+            target=105 if (kind, state) == ("RSS", "off") else None,
+        )
+        for state, held in sums.items()
+        for place, kind in enumerate(("RSS", "PSS"))
+    ]
 
 
 def _flannel(bench: Bench, count: int) -> tuple[float, float]:
