@@ -5,6 +5,9 @@ import click
 from quilt_cli.groups import Group
 
 
-@click.group("connectivity", cls=Group, folder=__name__, examples=("quiltctl connectivity test",))
+_EXAMPLES = ("quiltctl connectivity test", "quiltctl connectivity perf")
+
+
+@click.group("connectivity", cls=Group, folder=__name__, examples=_EXAMPLES)
 def connectivity() -> None:
-    """Test who reaches whom, by pods."""
+    """Test who reaches whom and how fast, by pods."""
