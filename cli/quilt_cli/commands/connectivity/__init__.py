@@ -4,7 +4,6 @@ import click
 
 from quilt_cli.groups import Group
 
-
 _EXAMPLES = ("quiltctl connectivity test", "quiltctl connectivity perf")
 
 
