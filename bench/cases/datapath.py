@@ -9,7 +9,7 @@ and what kube-proxy has on each, a Service's DNAT and masquerading of what is ma
 tracked on all. Nodes share a bridge instead of a wire, and the machine its processors: figures are the path's
 cost, not a network's.
 
-All competitors make one kind of traffic to one place for 0.3 s, then the next kind, in many turns, each time
+All competitors make one kind of traffic to one place for 0.2 s, then the next kind, in twenty turns, each time
 in another order, with priority over other work (nice -10). For streams and datagrams client and server have a
 processor each. For transactions they share one: between two, most of a transaction's time is the wake-up of
 an idle processor, the same whatever the path is, and its noise. Values are medians over turns, their spread
@@ -62,8 +62,8 @@ if TYPE_CHECKING:
     from bench.bench import Bench
 
 TITLE = "Packets between pods"
-ROUNDS = 12
-SECONDS, WARM_UP = 0.3, 0.05
+ROUNDS = 20
+SECONDS, WARM_UP = 0.2, 0.05
 FULL = (OTHER, BESIDE, CLUSTER_IP)
 """To these every kind of traffic is made."""
 Samples = dict[tuple[str, str, Figure], list[float]]
