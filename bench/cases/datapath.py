@@ -9,12 +9,12 @@ and what kube-proxy has on each, a Service's DNAT and masquerading of what is ma
 tracked on all. Nodes share a bridge instead of a wire, and the machine its processors: figures are the path's
 cost, not a network's.
 
-All competitors make one kind of traffic to one place for 0.2 s, then the next kind, in twenty turns, each time
-in another order, with priority over other work (nice -10). For streams and datagrams client and server have a
-processor each. For transactions they share one: between two, most of a transaction's time is the wake-up of
-an idle processor, the same whatever the path is, and its noise. Values are medians over turns, their spread
-the lowest and the highest; p50 and p99 are those of one run. "Processors" are user, system and interrupt time
-of all of the machine's.
+All competitors make one kind of traffic to one place for 0.2 s, then the next kind, in twenty turns, each
+time in another order, with priority over other work (nice -10). For streams and datagrams client and server
+have a processor each. For transactions they share one: between two, most of a transaction's time is the
+wake-up of an idle processor, the same whatever the path is, and its noise. Values are medians over turns,
+their spread the lowest and the highest; p50 and p99 are those of one run. "Processors" are user, system and
+interrupt time of all of the machine's.
 
 Direct routing is by the link that nodes share (Flannel's DirectRouting). IPv6 is in a second mesh of each
 that has both families; Flannel has another VXLAN device for it, over IPv6. Host ports are reached from a pod
