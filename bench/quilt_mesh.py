@@ -33,7 +33,7 @@ from quilt_policy.program import Profile
 
 _CLUSTERS = ("10.42.0.0/16", "fd00:42::/48")
 _CHAIN = re.compile(r"\s*chain (\S+) \{")
-_NOTRACK = re.compile(r"notrack.* # handle (\d+)$")
+_NOTRACK = re.compile(r"\s*(?P<before>.*)notrack ?(?P<after>.*?) ?# handle (?P<handle>\d+)$")
 
 
 def quilt(switch: Switch, shape: Shape, names: list[str]) -> Mesh:
@@ -127,7 +127,7 @@ def without(mesh: Mesh, what: str) -> Iterator[bool]:
     try:
         for node in mesh.nodes:
             for part in parts(node):
-                node.run("nft", "delete", *part.split())
+                node.run("nft", *part.split())
         yield there
     finally:
         for runtime in runtimes:
@@ -137,18 +137,24 @@ def without(mesh: Mesh, what: str) -> Iterator[bool]:
 
 
 def _guard(node: Node) -> list[str]:
-    """The table of the bridge guard, as nft's delete names it."""
-    return [line for line in _nft(node, "list", "tables") if line == "table bridge quilt"]
+    """What deletes the table of the bridge guard, in nft's words."""
+    return [f"delete {line}" for line in _nft(node, "list", "tables") if line == "table bridge quilt"]
 
 
 def _untracking(node: Node) -> list[str]:
-    """The rules that keep overlay packets out of conntrack, as nft's delete names them."""
+    """What makes the rules that keep overlay packets out of conntrack do all but that, in nft's words."""
+    return tracking(_nft(node, "-a", "list", "table", "inet", "quilt"))
+
+
+def tracking(listing: list[str]) -> list[str]:
+    """The same, from the lines of a listing with handles: a rule may also accept a packet."""
     found, chain = [], ""
-    for line in _nft(node, "-a", "list", "table", "inet", "quilt"):
+    for line in listing:
         if begun := _CHAIN.match(line):
             chain = begun[1]
-        if rule := _NOTRACK.search(line):
-            found.append(f"rule inet quilt {chain} handle {rule[1]}")
+        if rule := _NOTRACK.match(line):
+            text = f"{rule['before']}{rule['after']}".strip()
+            found.append(f"replace rule inet quilt {chain} handle {rule['handle']} {text}")
     return found
 
 

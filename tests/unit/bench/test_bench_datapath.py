@@ -13,6 +13,7 @@ from bench.flannel_mesh import _network, _subnets
 from bench.kinds import FEW, KINDS, RR, STREAMS
 from bench.mesh import DIRECT, IPV6, Mesh, Pod, Shape
 from bench.node import BenchError
+from bench.quilt_mesh import tracking
 from bench.ratio import Ratio
 from bench.runs import GROUPS, RULED, variant
 from bench.traffic import Reached
@@ -35,6 +36,22 @@ def test_flannel_is_given_what_the_place_needs() -> None:
     assert _network(Shape((3, 4)))["Backend"] == {"Type": "vxlan"}
     assert _network(Shape((3, 4), (DIRECT,)))["Backend"] == {"Type": "vxlan", "DirectRouting": True}
     assert _network(Shape((3, 4), (IPV6,)))["EnableIPv6"]
+
+
+def test_rules_that_untrack_do_the_rest_of_what_they_do() -> None:
+    listing = [
+        "table inet quilt { # handle 5",
+        "\tchain overlay { # handle 1",
+        "\t\tip saddr @overlay_sources_v4 notrack accept # handle 20",
+        '\t\tcounter name "overlay_unknown_peer" drop # handle 22',
+        "\t}",
+        "\tchain untracked_output { # handle 2",
+        "\t\tudp dport 4789 @th,96,24 0x64 notrack # handle 23",
+    ]
+    assert tracking(listing) == [
+        "replace rule inet quilt overlay handle 20 ip saddr @overlay_sources_v4 accept",
+        "replace rule inet quilt untracked_output handle 23 udp dport 4789 @th,96,24 0x64",
+    ]
 
 
 def test_traffic_has_a_way_to_every_place_of_a_mesh() -> None:
