@@ -39,7 +39,7 @@ def test_every_flag_is_the_setting_that_it_names(monkeypatch: pytest.MonkeyPatch
         served.extend(settings)
 
     monkeypatch.setattr(process, "serve", serve)
-    monkeypatch.setattr(main, "_log_as_json", lambda level: None)
+    monkeypatch.setattr(main, "log_as_json", lambda level, stream: None)
     given = [f"--{name}={value}" for name, value in FLAGS.items()]
     result = CliRunner().invoke(main.main, given)
     assert result.exit_code == 0, result.output
