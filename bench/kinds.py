@@ -53,9 +53,7 @@ def _datagrams(size: str, name: str) -> Kind:
 
 def _latency(what: str, name: str) -> Kind:
     p50 = Figure(f"{what}, p50", "us", LESS, lambda found: found.p50)
-    return Kind(
-        what, Traffic(name, apart=False), (p50, Figure(f"{what}, p99", "us", LESS, lambda found: found.p99))
-    )
+    return Kind(what, Traffic(name), (p50, Figure(f"{what}, p99", "us", LESS, lambda found: found.p99)))
 
 
 STREAMS = (_streams(1), _streams(4), _streams(16))

@@ -78,14 +78,14 @@ def _planes(pattern: str) -> tuple[Measured, ...]:
 
 
 FORMULAS = (
-    Formula("each node", "MB", "agent: 68 + 1.75 KB for each peer", lambda n: 68 + 0.00175 * n,
+    Formula("each node", "MB", "agent: 65 + 1.75 KB for each peer", lambda n: 65 + 0.00175 * n,
             _at("start", "agent, memory with {} peers", 254, 1_000, 5_000, 20_000)),
-    Formula("each node", "MB", "runtime: 58 + 1.15 KB for each peer", lambda n: 58 + 0.00115 * n,
+    Formula("each node", "MB", "runtime: 54 + 1.1 KB for each peer", lambda n: 54 + 0.0011 * n,
             _at("start", "runtime, memory with {} peers", 254, 1_000, 5_000, 20_000)),
-    Formula("each node", "s", "start until all peers are verified: 0.64 + 0.136 ms for each peer",
-            lambda n: 0.64 + 0.000136 * n,
+    Formula("each node", "s", "start until all peers are verified: 0.42 + 0.088 ms for each peer",
+            lambda n: 0.42 + 0.000088 * n,
             _at("start", "start with {} peers", 254, 1_000, 5_000, 20_000, scale=0.001)),
-    Formula("each node", "ms", "an empty kernel is programmed: 25 us for each peer", lambda n: 0.025 * n,
+    Formula("each node", "ms", "an empty kernel is programmed: 24 us for each peer", lambda n: 0.024 * n,
             _at("programming", "{} peers", 1_000, 5_000, 20_000)),
     Formula("each node", "kbit/s", "probes: 1.3 for each peer that is probed, which are 64 at most",
             lambda n: 1.3 * min(n - 1, PROBED),

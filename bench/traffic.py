@@ -48,11 +48,19 @@ def program(say: Progress) -> Path:
 
 @dataclass(frozen=True)
 class Traffic:
-    """What a client makes, by the program's word; `apart` has it on another processor than the server."""
+    """What a client makes, by the program's word."""
 
     kind: str
     streams: int = 1
-    apart: bool = True
+
+    @property
+    def apart(self) -> bool:
+        """Whether client and server have a processor each.
+
+        For transactions they share one: between two, most of a transaction's time is the wake-up of an idle
+        processor, the same whatever the path is, and its noise.
+        """
+        return self.kind not in ("rr", "crr")
 
 
 @dataclass(frozen=True)

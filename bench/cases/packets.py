@@ -7,7 +7,8 @@ another port of TCP and UDP; the client is among the addresses, and the last rul
 tried for its addresses and its port. Packets between namespaces are forwarded on the sender's account: the
 figures of packets are processor time of the client's process, as the kernel accounts for it, in turns of
 0.2 s, to a port that nobody reads. A flow of one packet has a socket of its own, whose making is in the
-figure. Client and server have a processor each. Traffic has priority over all other work of the machine
+figure. Client and server have a processor each; for transactions and connections they share one, as most of
+their time is the wake-up of an idle one otherwise. Traffic has priority over all other work of the machine
 (nice -10), which can only make a figure worse: each is the best of its rounds.
 """
 
