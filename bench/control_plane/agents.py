@@ -137,16 +137,21 @@ class Published:
         self._task.cancel()
 
     async def _follow(self) -> None:
-        version = json.loads(await self._wire.ok("GET", QUILTSUBNET.path() + "?limit=1"))
-        query = f"?watch=true&resourceVersion={version['metadata']['resourceVersion']}"
-        async for line in self._wire.watch(QUILTSUBNET.path() + query, self._ready.set):
-            now = time.monotonic()
-            claim = json.loads(line)["object"]
-            mesh = claim.get("mesh") or {}
-            if mesh.get("phase") == "Up" and mesh.get("hostIP"):
-                self.at.setdefault(claim["spec"]["node"], now)
-                if len(self.at) >= self._wanted:
-                    self.count.set()
+        """List and watch, again whenever the API server ends the watch, as it does with a slow reader's."""
+        while True:
+            listed = json.loads(await self._wire.ok("GET", QUILTSUBNET.path()))
+            for claim in listed["items"]:
+                self._look(claim)
+            query = f"?watch=true&resourceVersion={listed['metadata']['resourceVersion']}"
+            async for line in self._wire.watch(QUILTSUBNET.path() + query, self._ready.set):
+                self._look(json.loads(line)["object"])
+
+    def _look(self, claim: Json) -> None:
+        mesh = claim.get("mesh") or {}
+        if mesh.get("phase") == "Up" and mesh.get("hostIP"):
+            self.at.setdefault(claim["spec"]["node"], time.monotonic())
+            if len(self.at) >= self._wanted:
+                self.count.set()
 
 
 class Watchers(threading.Thread):
