@@ -6,15 +6,13 @@ import compileall
 import tomllib
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import click
 
 from bench.controlplane import ControlPlane
-
-ROOT = Path(__file__).parents[1]
+from bench.plugins import ROOT
 
 
 def compile_product() -> None:

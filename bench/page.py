@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.plots import draw
 from bench.result import Line, Result, saved
-from bench.show import number, ratio, target
+from bench.show import FIGURES, figures, filled, number, ratio, target
 
 DOCS = Path(__file__).parents[1] / "docs"
 HEAD = """\
@@ -53,10 +53,9 @@ def _verdict(line: Line) -> str:
 
 
 def _section(result: Result) -> str:
-    head = ["figure", "median", "p50", "p99", "against", "its", "ratio", "better"]
-    # Columns that no line fills are left out.
+    head = ["figure", *FIGURES]
     rows = [_cells(line) for line in result.lines]
-    used = [at for at in range(len(head)) if any(row[at] for row in rows)]
+    used = filled(rows)
     table = [[head[at] for at in used], *([row[at] for at in used] for row in rows)]
     text = [f"## {result.title}", "", result.method, ""]
     text += [f"`{result.command or f'python -m bench {result.name}'}`, {result.machine}.", ""]
@@ -68,15 +67,7 @@ def _section(result: Result) -> str:
 
 def _cells(line: Line) -> list[str]:
     note = f" ({line.note})" if line.note else ""
-    return [
-        line.what + note,
-        f"{number(line.value)} {line.unit}".strip(),
-        *("" if value is None else number(value) for value in (line.p50, line.p99)),
-        line.against,
-        "" if line.other is None else f"{number(line.other)} {line.unit}".strip(),
-        ratio(line),
-        line.better,
-    ]
+    return [line.what + note, *figures(line)]
 
 
 def _rule(columns: int) -> str:

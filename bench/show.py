@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 
 from rich.console import Console
@@ -39,14 +39,20 @@ def verdict(line: Line) -> str:
     return {None: "", True: "met", False: "MISSED"}[line.met]
 
 
-HEAD = ("benchmark", "figure", "median", "p50", "p99", "against", "its", "ratio", "better", "target", "")
+FIGURES = ("median", "p50", "p99", "against", "its", "ratio", "better")
+"""What `figures` are, in order."""
+HEAD = ("benchmark", "figure", *FIGURES, "target", "")
 _TEXTS = ("benchmark", "figure", "against")
 
 
 def show(results: Iterable[Result]) -> None:
     """Print the table, without columns that no line fills."""
-    rows = [(result.name, *_cells(line)) for result in results for line in result.lines]
-    used = [at for at in range(len(HEAD)) if any(row[at] for row in rows)]
+    rows = [
+        (result.name, line.what, *figures(line), target(line), verdict(line))
+        for result in results
+        for line in result.lines
+    ]
+    used = filled(rows)
     table = Table(show_lines=False)
     for at in used:
         table.add_column(HEAD[at], justify="left" if HEAD[at] in _TEXTS else "right")
@@ -56,15 +62,18 @@ def show(results: Iterable[Result]) -> None:
     Console(width=170).print(table)
 
 
-def _cells(line: Line) -> tuple[str, ...]:
+def filled(rows: Sequence[Sequence[str]]) -> list[int]:
+    """The columns that some row fills: others are left out."""
+    return [at for at, column in enumerate(zip(*rows, strict=True)) if any(column)]
+
+
+def figures(line: Line) -> tuple[str, ...]:
+    """What was measured, as texts; empty where there is none."""
     return (
-        line.what,
-        f"{number(line.value)} {line.unit}",
+        f"{number(line.value)} {line.unit}".strip(),
         *("" if value is None else number(value) for value in (line.p50, line.p99)),
         line.against,
-        "" if line.other is None else f"{number(line.other)} {line.unit}",
+        "" if line.other is None else f"{number(line.other)} {line.unit}".strip(),
         ratio(line),
         line.better,
-        target(line),
-        verdict(line),
     )

@@ -1,9 +1,8 @@
 """Traffic between network namespaces: a small C program, built when first asked for and kept.
 
 One server serves every kind of traffic; a client makes one kind for some time and prints what it reached.
-Client and server have a processor each, the last and the first of those allowed: where the scheduler places
-them, a transaction is twice as long in one run as in the next. They may have the same one: between two of a
-virtual machine three quarters of a transaction are the wake-up of an idle processor.
+Both have a place on the first and the last of the processors that are allowed: where the scheduler places
+them, a transaction is twice as long in one run as in the next.
 """
 
 from __future__ import annotations
@@ -57,8 +56,8 @@ class Traffic:
     def apart(self) -> bool:
         """Whether client and server have a processor each.
 
-        For transactions they share one: between two, most of a transaction's time is the wake-up of an idle
-        processor, the same whatever the path is, and its noise.
+        For transactions they share one: between two of a virtual machine three quarters of a transaction are
+        the wake-up of an idle processor, the same whatever the path is, and its noise.
         """
         return self.kind not in ("rr", "crr")
 

@@ -27,16 +27,17 @@ def own_processor() -> float:
 
 def resident(pid: int) -> float:
     """Resident memory in MB."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1000 * 1.024
-    raise ProcessLookupError(pid)
+    return _megabytes(pid, "status", "VmRSS:")
 
 
 def proportional(pid: int) -> float:
     """Resident memory in MB, of pages that several processes have only a share each (PSS in proc(5))."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
+    return _megabytes(pid, "smaps_rollup", "Pss:")
+
+
+def _megabytes(pid: int, file: str, field: str) -> float:
+    for line in Path(f"/proc/{pid}/{file}").read_text().splitlines():
+        if line.startswith(field):
             return int(line.split()[1]) / 1000 * 1.024
     raise ProcessLookupError(pid)
 

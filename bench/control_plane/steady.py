@@ -59,10 +59,8 @@ async def heartbeats(
     await asyncio.sleep(15)
     shares, writes, done, begin = Shares(plane, operator), operator.writes(), renewing.done, time.monotonic()
     await asyncio.sleep(seconds)
-    share, others = (
-        shares.percent()["the operator"],
-        shares.lines("at these heartbeats", but=("the operator",)),
-    )
+    share = shares.percent()["the operator"]
+    others = shares.lines("at these heartbeats", but=("the operator",))
     rate = (renewing.done - done) / (time.monotonic() - begin)
     written = operator.writes() - writes
     used = usage.resident(operator.process.pid)
