@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 
 import grpc.aio
 
-from quilt_netlink import Create, Delete, KernelLike, Nexthop, Put, Route, Unreachable
+from quilt_netlink import Create, Delete, KernelLike, Link, Nexthop, Put, Route, Unreachable
+from quilt_netlink.fake import FakeKernel
+from quilt_nodeagent.executor.client import RuntimeClient
 from quilt_proto import node_pb2, node_pb2_grpc, runtime_pb2, runtime_pb2_grpc
 
 
@@ -157,3 +160,25 @@ class FakeRuntime(
         self._kernel.run(Delete(route))
         if route.nhid:
             self._kernel.run(Delete(Nexthop(route.nhid, 0)))
+
+
+def overlay_kernel() -> FakeKernel:
+    """A kernel with the overlay's device, which is all that routes need."""
+    return FakeKernel([Link("vxlan100", kind="veth", up=True)])
+
+
+@asynccontextmanager
+async def serving(folder: Path) -> AsyncIterator[FakeRuntime]:
+    """A runtime on such a kernel, which serves in a folder."""
+    double = FakeRuntime(overlay_kernel(), folder)
+    await double.start()
+    yield double
+    await double.stop()
+
+
+@asynccontextmanager
+async def connected(runtime: FakeRuntime) -> AsyncIterator[RuntimeClient]:
+    """A client of a runtime that has time for every answer."""
+    client = RuntimeClient(runtime.address, timeout=60.0)
+    yield client
+    await client.close()

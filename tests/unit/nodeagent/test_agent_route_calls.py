@@ -8,26 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from quilt_netlink import Link
-from quilt_netlink.fake import FakeKernel
 from quilt_nodeagent.core.overlay import Hop
 from quilt_nodeagent.executor.client import CHUNK, RuntimeClient, RuntimeUnavailable
-from tests.support.runtime_double import FakeRuntime
+from tests.support.runtime_double import FakeRuntime, connected, serving
 
 
 @pytest.fixture
 async def runtime(tmp_path: Path) -> AsyncIterator[FakeRuntime]:
-    double = FakeRuntime(FakeKernel([Link("vxlan100", kind="veth", up=True)]), tmp_path)
-    await double.start()
-    yield double
-    await double.stop()
+    async with serving(tmp_path) as double:
+        yield double
 
 
 @pytest.fixture
 async def client(runtime: FakeRuntime) -> AsyncIterator[RuntimeClient]:
-    connected = RuntimeClient(runtime.address, timeout=60.0)
-    yield connected
-    await connected.close()
+    async with connected(runtime) as made:
+        yield made
 
 
 def routes(*numbers: int) -> list[tuple[str, Hop]]:

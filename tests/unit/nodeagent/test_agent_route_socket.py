@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from quilt_netlink import Link
 from quilt_netlink.fake import FakeKernel
 from quilt_nodeagent.core.overlay import Hop
 from quilt_nodeagent.executor.client import RuntimeClient, RuntimeUnavailable
@@ -20,7 +19,7 @@ from quilt_proto.node_pb2 import ApplyRoutesRequest
 from quilt_runtime.kernel.routes import RouteExecutor
 from quilt_runtime.metrics import Metrics
 from quilt_runtime.services.route_socket import SOCKET, RouteSocket
-from tests.support.runtime_double import FakeRuntime
+from tests.support.runtime_double import FakeRuntime, connected, overlay_kernel, serving
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="routes are changed for root alone")
 
@@ -28,16 +27,14 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="routes are changed fo
 @pytest.fixture
 async def calls(tmp_path: Path) -> AsyncIterator[FakeRuntime]:
     """The runtime's gRPC half, which counts the calls."""
-    double = FakeRuntime(FakeKernel([Link("vxlan100", kind="veth", up=True)]), tmp_path)
-    await double.start()
-    yield double
-    await double.stop()
+    async with serving(tmp_path) as double:
+        yield double
 
 
 @pytest.fixture
 def kernel() -> FakeKernel:
     """What the packet socket's half works on."""
-    return FakeKernel([Link("vxlan100", kind="veth", up=True)])
+    return overlay_kernel()
 
 
 def make_served(kernel: FakeKernel, folder: Path) -> RouteSocket:
@@ -65,9 +62,8 @@ def silent(tmp_path: Path) -> Iterator[socket.socket]:
 
 @pytest.fixture
 async def client(calls: FakeRuntime) -> AsyncIterator[RuntimeClient]:
-    connected = RuntimeClient(calls.address, timeout=60.0)
-    yield connected
-    await connected.close()
+    async with connected(calls) as made:
+        yield made
 
 
 def routes(*numbers: int, device: str = "vxlan100") -> list[tuple[str, Hop]]:
