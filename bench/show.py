@@ -68,7 +68,7 @@ def filled(rows: Sequence[Sequence[str]]) -> list[int]:
 
 
 def figures(line: Line) -> tuple[str, ...]:
-    """What was measured, as texts; empty where there is none."""
+    """What was measured, as texts; empty where a line has no such figure."""
     return (
         f"{number(line.value)} {line.unit}".strip(),
         *("" if value is None else number(value) for value in (line.p50, line.p99)),
