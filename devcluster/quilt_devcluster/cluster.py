@@ -280,6 +280,22 @@ class Cluster:
         """Start one API server again after `cut_off_apiserver`; it is ready after `wait_api`."""
         controlplane.restore(self._state, server)
 
+    def save_etcd(self) -> None:
+        """Keep a copy of what the cluster's etcd has, for `restore_etcd`."""
+        self.pause_program("etcd")
+        try:
+            controlplane.save_etcd(self._state)
+        finally:
+            self.resume_program("etcd")
+
+    def restore_etcd(self) -> None:
+        """Bring etcd back to what it was at `save_etcd`; all of Kubernetes' own is started again."""
+        controlplane.restore_etcd(self._state)
+        self.wait_api()
+        for node in self.nodes:
+            self.stop_kubelet(node)
+            self.start_kubelet(node)
+
     def wait_api(self, timeout: float = 120.0) -> None:
         """Wait until all API servers are ready. Raises DevclusterError after `timeout` seconds."""
         controlplane.wait_ready(self._state, timeout)

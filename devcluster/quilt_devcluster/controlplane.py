@@ -6,6 +6,7 @@ node has another API server. Only a control plane without nodes has a machine of
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -141,6 +142,29 @@ def restore(state: State, server: str) -> None:
     """Start the API server of a machine again after `cut_off`."""
     machines.in_machine(state, server, ["nft", "delete", "table", "inet", "devcluster_cut"])
     start_apiserver(state, server)
+
+
+def save_etcd(state: State) -> None:
+    """Copy the files of an etcd that is paused: it will recover from them as from a crash."""
+    _copy(state, state.etcd, state.etcd_copy)
+
+
+def restore_etcd(state: State) -> None:
+    """Bring back what `save_etcd` copied; API servers and controllers start again, as Kubernetes wants."""
+    for server in state.servers:
+        stop_apiserver(state, server)
+    control.request(state.socket, op="stop", name="etcd")
+    _copy(state, state.etcd_copy, state.etcd)
+    start_etcd(state)
+    for server in state.servers:
+        start_apiserver(state, server)
+    for name in _CLIENTS:
+        control.request(state.socket, op="signal", name=f"kube-{name}", signal=int(signal.SIGKILL))
+
+
+def _copy(state: State, source: Path, target: Path) -> None:
+    lines = [f"mkdir -p {target}", f"find {target} -mindepth 1 -delete", f"cp -a {source}/. {target}"]
+    machines.in_machine(state, state.servers[0], ["sh", "-euc", "\n".join(lines)])
 
 
 def start_rest(state: State) -> None:

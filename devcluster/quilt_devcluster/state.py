@@ -69,6 +69,11 @@ class State:
         """Where the control plane has etcd's data, in its own view of the files."""
         return self.folder / "etcd"
 
+    @property
+    def etcd_copy(self) -> Path:
+        """Where a copy of it is, which `restore_etcd` brings back."""
+        return self.folder / "etcd-copy"
+
     def node_folder(self, node: str) -> Path:
         """What a node has on its disk."""
         return self.folder / "nodes" / node

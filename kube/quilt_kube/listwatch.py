@@ -1,11 +1,12 @@
 """Following a collection: one list, then a watch that survives everything short of a relist. Sends nothing.
 
 A watch that ends or breaks continues from the last resourceVersion (bookmarks keep that fresh), so a
-restarted API server costs no list. Only 410 Gone, or an event that cannot be read, starts again with a list.
+restarted API server costs no list. Only 410 Gone, an event that cannot be read, or an older history starts
+again with a list.
 
-Objects are decoded into msgspec structs, whatever an older or newer release wrote: what does not fit reads as
-absent. One odd field must not hide an object, and one odd object must not stop a watch; who uses a value
-judges it.
+An API server whose etcd was restored from a backup continues from an older resourceVersion, and a watch from
+a newer one is silent there until that is reached. So after every failure one object is listed first: its
+list's resourceVersion shows it.
 
 A sender asks `request` for what to send, hands a list's answer to `page`, a watch's bytes to `feed`, its end
 or any error to `ended`, and waits as that says: `aio.follow`, `sync.follow`.
@@ -15,20 +16,21 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, Final, Generic, Protocol, TypeVar, get_args, get_origin
+from typing import Final, Generic, Protocol, TypeVar
 
 import msgspec
 
 from quilt_kube.backoff import Backoff
+from quilt_kube.decoding import Page, decode_page, decoder
 from quilt_kube.request import (
+    METADATA_LIST,
     ApiError,
     Request,
     SilentError,
     Status,
     UnreachableError,
-    not_kubernetes,
     read,
 )
 from quilt_log import log
@@ -56,18 +58,7 @@ class Identified(Protocol):
         ...
 
 
-S = TypeVar("S")
 T = TypeVar("T", bound=Identified)
-
-
-class _Meta(msgspec.Struct, rename={"resource_version": "resourceVersion", "more": "continue"}):
-    resource_version: str = ""
-    more: str = ""
-
-
-class _Page(msgspec.Struct):
-    metadata: _Meta = msgspec.field(default_factory=_Meta)
-    items: list[msgspec.Raw] | None = None
 
 
 class _Event(msgspec.Struct):
@@ -75,7 +66,6 @@ class _Event(msgspec.Struct):
     object: msgspec.Raw
 
 
-_decode_page = msgspec.json.Decoder(_Page).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
 _decode_failure = msgspec.json.Decoder(Status).decode
 
@@ -89,6 +79,8 @@ class ListWatch(Generic[T]):
     block. `limit` is the size of a list's pages (0: one page). `query` restricts both, for example by a
     fieldSelector. With `arriving` a list's objects are passed on page by page as it is read, and whether the
     page is its first one; `listed` gets none at its end. So of a large kind no more than a page is held.
+    `rewound` is called before a list of an older history than the one that was followed: time to forget
+    resourceVersions.
     """
 
     path: str
@@ -97,6 +89,9 @@ class ListWatch(Generic[T]):
     listed: Callable[[Iterable[T]], None]
     changed: Callable[[Sequence[tuple[str, T]]], None]
     arriving: Callable[[Iterable[T], bool], None] | None = None
+    rewound: Callable[[], None] = lambda: None
+    past: int = 0
+    """A resourceVersion that was seen, by whomever: an older list is of an older history."""
     query: Mapping[str, str] | None = None
     limit: int = 0
     silence: float = SILENCE
@@ -108,10 +103,12 @@ class ListWatch(Generic[T]):
     """When the API server last sent anything here, by `clock`."""
     connected: bool = field(default=False, init=False)
     """Whether the last contact with the API server went well."""
-    _pages: list[_Page] = field(default_factory=list, init=False)
+    _pages: list[Page] = field(default_factory=list, init=False)
     _begun: bytes = field(default=b"", init=False)
     _came: bool = field(default=False, init=False)
     _stale: bool = field(default=False, init=False)
+    _doubted: bool = field(default=False, init=False)
+    """Whether the history may be an older one, since the last contact failed."""
     _backoff: Backoff = field(default_factory=Backoff, init=False)
     _complained: bool = field(default=False, init=False)
 
@@ -127,9 +124,14 @@ class ListWatch(Generic[T]):
         return self.clock() - max(self.received_at, self._made)
 
     @property
+    def newest(self) -> int:
+        """The newest resourceVersion that was seen; 0 for none."""
+        return max(self.past, int(self.version or 0))
+
+    @property
     def listing(self) -> bool:
         """Whether `request` asks for a list; a sender ends a watch that is still open then."""
-        return self._stale or not self.version
+        return self._stale or not self.version or self._doubted
 
     def relist(self) -> None:
         """Begin again with a list: what is known may be wrong. From any thread."""
@@ -138,12 +140,15 @@ class ListWatch(Generic[T]):
     def request(self) -> Request:
         """Return what to send next: the (next page of the) list, or the watch."""
         if self._stale:
+            self.past = self.newest
             self._stale, self.version = False, ""
             self._pages.clear()
         if not self.version:
-            more = self._pages[-1].metadata.more if self._pages else ""
+            more = self._pages[-1].more if self._pages else ""
             page = {"limit": str(self.limit)} if self.limit else {}
             return read(self.path, {**self._query, **page, **({"continue": more} if more else {})})
+        if self._doubted:
+            return read(self.path, self._any_object(), METADATA_LIST)
         self._begun, self._came = b"", False
         watch = {
             "watch": "true",
@@ -156,18 +161,28 @@ class ListWatch(Generic[T]):
 
     def page(self, body: bytes) -> None:
         """Accept the answer to a list's request; the last page calls `listed`."""
-        page = _decode_page(body)
+        page = decode_page(body)
         self._alive()
+        self._doubted = False
+        older = page.version < self.newest
+        if self.version:
+            if older:
+                self.relist()
+            return
+        if older:
+            log.warning("api_history_older", watch=self.name, version=page.version, known=self.newest)
+            self.past = 0
+            self.rewound()
         if self.arriving is not None:
-            self.arriving(map(self._decode, page.items or ()), not self._pages)
-            page.items = None
+            self.arriving(map(self._decode, page.items), not self._pages)
+            page = page._replace(items=[])
         self._pages.append(page)
-        if page.metadata.more:
+        if page.more:
             return
         pages, self._pages = self._pages, []
-        self.version = page.metadata.resource_version
+        self.version = str(page.version)
         # One by one: thousands of decoded objects at once would leave holes in memory.
-        self.listed(self._decode(item) for page in pages for item in page.items or ())
+        self.listed(self._decode(item) for page in pages for item in page.items)
 
     def feed(self, data: bytes) -> None:
         """Accept what was read of a watch's answer: nothing when it begins, then lines in pieces of any size.
@@ -195,6 +210,7 @@ class ListWatch(Generic[T]):
 
         `error` is an UnreachableError, ApiError or MsgspecError.
         """
+        self._doubted = self._doubted or error is not None
         if isinstance(error, SilentError):
             # An API server that just started has no bookmarks for what never changes: no reason to worry
             # anybody. If it is one that hangs, the next attempt will show it.
@@ -212,17 +228,24 @@ class ListWatch(Generic[T]):
             self._lost(error)
         return self._backoff.delay()
 
+    def _any_object(self) -> dict[str, str]:
+        """Return the query for one object.
+
+        It has no selectors, by which some servers look through all that they have; but a name stays, as more
+        than that may not be allowed.
+        """
+        named = "metadata.name=" in self._query.get("fieldSelector", "")
+        return {**(self._query if named else {}), "limit": "1"}
+
     def _read(self, line: bytes, events: list[tuple[str, T]]) -> None:
         event = _decode_event(line)
         if event.type == "ERROR":
             failure = _decode_failure(event.object)
             raise ApiError(failure.code, failure.message, failure.reason)
-        if event.type == "BOOKMARK":
-            self.version = _decode_page(event.object).metadata.resource_version or self.version
-            return
         item = self._decode(event.object)
         self.version = item.metadata.resource_version or self.version
-        events.append((event.type, item))
+        if event.type != "BOOKMARK":
+            events.append((event.type, item))
 
     def _alive(self) -> None:
         self.received_at = self.clock()
@@ -239,53 +262,3 @@ class ListWatch(Generic[T]):
 
 FAILURES: tuple[type[Exception], ...] = (UnreachableError, ApiError, msgspec.MsgspecError)
 """What a sender hands to `ended`; all else is a defect and is raised."""
-
-
-def decode_list(body: bytes, kind: type[T]) -> tuple[Iterator[T], int]:
-    """Return a list's objects, each decoded as `kind` while it is read, and its resourceVersion.
-
-    Raises UnreachableError when it is not a list.
-    """
-    try:
-        page = _decode_page(body)
-        version = int(page.metadata.resource_version)
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise not_kubernetes(body) from error
-    return map(decoder(kind), page.items or ()), version
-
-
-def decoder(kind: type[S]) -> Callable[[bytes | msgspec.Raw], S]:
-    """Return a function from JSON to a struct of this kind; msgspec.DecodeError for what is not JSON."""
-    strict = msgspec.json.Decoder(kind).decode
-
-    def decode(text: bytes | msgspec.Raw) -> S:
-        try:
-            return strict(text)
-        except msgspec.ValidationError:
-            return convert(msgspec.json.decode(text), kind)
-
-    return decode
-
-
-def convert(raw: Any, kind: type[S]) -> S:
-    """Make a struct of decoded JSON, with defaults for what is missing or does not fit. Raises nothing."""
-    try:
-        return msgspec.convert(raw, kind)
-    except msgspec.ValidationError:
-        given = raw if isinstance(raw, Mapping) else {}
-        fields = msgspec.structs.fields(kind)  # type: ignore[arg-type]  # structs alone get here
-        read = {field.name: _fitting(given.get(field.encode_name), field.type) for field in fields}
-        return kind(**{name: value for name, value in read.items() if value is not None})
-
-
-def _fitting(value: Any, kind: Any) -> Any:
-    """Return what fits of a field's value: of a struct its fields, of a list its items; None for nothing."""
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        return convert(value, kind) if isinstance(value, Mapping) else None
-    if isinstance(value, list) and get_origin(kind) is tuple:
-        inner = get_args(kind)[0]
-        return tuple(item for raw in value if (item := _fitting(raw, inner)) is not None)
-    try:
-        return msgspec.convert(value, kind)
-    except msgspec.ValidationError:
-        return None

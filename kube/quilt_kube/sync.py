@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 
 from quilt_kube import channels
 from quilt_kube.access import Access, AccessError
-from quilt_kube.listwatch import FAILURES, ListWatch, convert
+from quilt_kube.decoding import convert
+from quilt_kube.listwatch import FAILURES, ListWatch
 from quilt_kube.proxies import authorization
 from quilt_kube.request import (
     ApiError,

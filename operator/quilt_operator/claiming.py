@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from quilt_crds.names import QUILTSUBNET, claim_name, vtep_mac
 from quilt_crds.wire import Mesh, Meta, QuiltNode, QuiltSubnet, SubnetSpec
-from quilt_kube.listwatch import convert
+from quilt_kube.decoding import convert
 from quilt_kube.request import ApiError
 from quilt_log import log
 from quilt_operator import metrics

@@ -74,6 +74,9 @@ class Leader:
             partial(self._queue.add, urgent=True),
             partial(self._queue.add, self._network_request, urgent=True),
         )
+        self._rewound = asyncio.Event()
+        for watch in self._heartbeats.watches.values():
+            watch.rewound = self._rewound.set
         nodes = NodeReconciler(self._world, client, self._heartbeats, self._events)
         self._network = NetworkReconciler(
             self._world, client, self._heartbeats, self._events, options.namespace
@@ -114,7 +117,9 @@ class Leader:
 
     async def run(self) -> None:
         """Work until `end`; returns (or raises) only when something that must run has ended."""
-        endless = [self._watches.run(), self._begin(), self._events.send()]
+        # The view keeps the newest state of everything: of an older history another process makes one. Leases
+        # are written all the time: their watches know best how far the history was.
+        endless = [self._watches.run(), self._begin(), self._events.send(), self._rewound.wait()]
         if secret := self._options.multicast_secret:
             endless.append(multicast_key.keep(self._client, self._options.namespace, secret))
         self._claims.start()

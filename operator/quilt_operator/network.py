@@ -32,7 +32,7 @@ from quilt_crds.names import (
 from quilt_crds.quiltnetwork import QuiltNetworkSpec
 from quilt_crds.wire_network import QuiltNetworkStatus
 from quilt_events.document import NORMAL, WARNING, About
-from quilt_kube.listwatch import convert
+from quilt_kube.decoding import convert
 from quilt_kube.request import ApiError
 from quilt_log import log
 from quilt_operator import metrics

@@ -14,7 +14,7 @@ from quilt_crds.base import InvalidObjectError
 from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET
 from quilt_crds.quiltnetwork import QuiltNetwork
 from quilt_crds.wire import Meta, Node, QuiltNode, QuiltSubnet
-from quilt_kube.listwatch import convert
+from quilt_kube.decoding import convert
 from quilt_log import log
 from quilt_operator.core.claims import Book
 from quilt_operator.core.plan import Plan

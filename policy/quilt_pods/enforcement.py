@@ -15,7 +15,8 @@ import msgspec
 from quilt_crds.names import NETWORKPOLICY, POD
 from quilt_kube.aio import Client, follow
 from quilt_kube.backoff import Backoff
-from quilt_kube.listwatch import FAILURES, ListWatch, decode_list
+from quilt_kube.decoding import decode_list
+from quilt_kube.listwatch import FAILURES, ListWatch
 from quilt_kube.request import read
 from quilt_log import log
 from quilt_pods.cluster_policies import ClusterPolicies
@@ -75,6 +76,14 @@ class Enforcement:
         self._policies = NamespacedPolicies(
             compiler.put_policy, compiler.drop_policy, self._namespace_ready, self._to_list.set
         )
+        self._policy_watch: ListWatch[Any] = ListWatch(
+            NETWORKPOLICY.path(),
+            UnreadPolicy,
+            listed=self._policies_listed,
+            changed=self._and_changed(self._policies.changed),
+            rewound=self._policies.rewound,
+            limit=_PAGE,
+        )
         self._local = LocalPods(self._put_pod, compiler.drop_pod, pods.reported, self._policies)
         self._places = NodePlaces(compiler.put_place, compiler.drop_place)
         self._sets = PeerSets(self._put_set, self._drop_set)
@@ -109,7 +118,7 @@ class Enforcement:
         try:
             async with asyncio.TaskGroup() as group:
                 self._pods.waits = lambda pod: self._waiting.look_for(pod, group)
-                for watch in (self._pod_watch(), self._policy_watch()):
+                for watch in (self._pod_watch(), self._policy_watch):
                     group.create_task(follow(self._client, watch))
                 for service in (self._peers, self._cluster, self._sender):
                     group.create_task(service.run())
@@ -129,19 +138,9 @@ class Enforcement:
             query={"fieldSelector": f"spec.nodeName={self._node}"},
         )
 
-    def _policy_watch(self) -> ListWatch[Any]:
-        def listed(items: Iterable[UnreadPolicy]) -> None:
-            self._policies.listed(items, int(watch.version))
-            self._changed()
-
-        watch = ListWatch(
-            NETWORKPOLICY.path(),
-            UnreadPolicy,
-            listed=listed,
-            changed=self._and_changed(self._policies.changed),
-            limit=_PAGE,
-        )
-        return watch
+    def _policies_listed(self, items: Iterable[UnreadPolicy]) -> None:
+        self._policies.listed(items, int(self._policy_watch.version))
+        self._changed()
 
     async def _list_namespaces(self) -> NoReturn:
         """List the policies of namespaces that got their first pod, for ever."""
@@ -152,7 +151,9 @@ class Enforcement:
             for namespace in self._policies.to_list:
                 try:
                     body = await self._client.send(read(NETWORKPOLICY.path(namespace=namespace)), long=True)
-                    self._policies.listed_alone(namespace, *decode_list(body, UnreadPolicy))
+                    items, version = decode_list(body, UnreadPolicy)
+                    self._policy_watch.past = max(self._policy_watch.past, version)
+                    self._policies.listed_alone(namespace, items, version)
                 except FAILURES as error:
                     log.info("policies_not_listed", namespace=namespace, error=str(error))
                     self._to_list.set()

@@ -10,7 +10,8 @@ from quilt_crds.names import QUILTPEERS, SELECTOR_LABEL
 from quilt_crds.wire_policy import QuiltPeers
 from quilt_kube.aio import Client, follow
 from quilt_kube.backoff import Backoff
-from quilt_kube.listwatch import FAILURES, ListWatch, decode_list
+from quilt_kube.decoding import decode_list
+from quilt_kube.listwatch import FAILURES, ListWatch
 from quilt_kube.request import read
 from quilt_log import log
 from quilt_pods.sources.peers import PeerSets
@@ -73,7 +74,8 @@ class PeerWatch:
             except FAILURES as error:
                 log.info("peers_not_listed", error=str(error), keeps="what was known")
                 await asyncio.sleep(backoff.delay())
-        before, self._watch = self._watch, self._make_watch(needed)
+        before = self._watch
+        self._watch = self._make_watch(needed, max(version, before.newest if before is not None else 0))
         if before is None:
             self._watch.version = str(version)
         elif not before.listing:
@@ -87,12 +89,14 @@ class PeerWatch:
         if self._watch is not None:
             await follow(self._client, self._watch)
 
-    def _make_watch(self, labels: frozenset[str]) -> ListWatch[QuiltPeers]:
+    def _make_watch(self, labels: frozenset[str], past: int) -> ListWatch[QuiltPeers]:
         return ListWatch(
             QUILTPEERS.path(),
             QuiltPeers,
             listed=partial(self._sets.listed, labels),
             changed=self._sets.changed,
+            rewound=self._sets.rewound,
+            past=past,
             query=_query(labels),
         )
 

@@ -15,7 +15,7 @@ from typing import Any
 from quilt_crds.names import LEASE, LEASE_NAMESPACE, PEERS_REACHABLE, QUILTNODE
 from quilt_crds.wire import QuiltNode
 from quilt_kube.aio import Client
-from quilt_kube.listwatch import convert
+from quilt_kube.decoding import convert
 from quilt_kube.request import ApiError, UnreachableError, read
 from quilt_probes.core.words import DISABLED, STARTING
 

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import yaml
 
-from quilt_crds.names import OPERATOR_DEPLOYMENT, QUILTNETWORK, QUILTNODE, QUILTSUBNET
+from quilt_crds.names import CONFIGMAP, OPERATOR_DEPLOYMENT, QUILTNETWORK, QUILTNODE, QUILTSUBNET
+from quilt_kube.aio import Client
+from quilt_kube.request import create, delete
 from tests.support.commands import document, quiltctl
+from tests.support.controlplane import Api
 from tests.support.mesh import CHART, NAMESPACE, Mesh, Pod, all_up, until
 
 CRDS = [kind.crd_name for kind in (QUILTNETWORK, QUILTNODE, QUILTSUBNET)]
 # Seconds, and datagrams a second for each pair of pods.
 BEFORE, GONE, AFTER, RATE = 3, 10, 5, 100
+# Of them a mesh of this size makes some ten a second.
+WRITES, WRITERS = 6000, 8
 
 
 def claims(mesh: Mesh) -> dict[str, tuple[str, str]]:
@@ -69,6 +76,39 @@ def test_after_the_crds_were_deleted_every_node_gets_its_subnet_and_no_packet_is
     assert claims(mesh) == before, "the operator confirms what was restored"
     again = document(quiltctl(mesh, "restore", file, "-o", "json"))
     assert (again["steps"], again["findings"]) == ([], [])
+
+
+async def write_much(mesh: Mesh) -> None:
+    """Have the cluster's resourceVersion grow by more than what a mesh writes in some minutes."""
+
+    async def write(client: Client, name: str) -> None:
+        for _ in range(WRITES // WRITERS // 2):
+            await client.ask(create(CONFIGMAP.path(namespace=NAMESPACE), {"metadata": {"name": name}}))
+            await client.ask(delete(CONFIGMAP.path(name, namespace=NAMESPACE)))
+
+    async with Client(Api(mesh.cluster.kubeconfig).access, agent="test") as client:
+        await asyncio.gather(*(write(client, f"filler-{number}") for number in range(WRITERS)))
+
+
+@pytest.mark.timeout(400)
+def test_an_etcd_that_was_restored_is_followed_and_no_packet_is_lost(
+    mesh: Mesh, pods: dict[str, Pod]
+) -> None:
+    """A watch of the time before is silent at an API server whose history is older: nobody may rely on it."""
+    until("every node is Up", lambda: all_up(mesh), timeout=120, every=0.5)
+    before = claims(mesh)
+    mesh.cluster.save_etcd()
+    asyncio.run(write_much(mesh))
+    with mesh.flow(list(pods.values()), RATE) as flow:
+        mesh.cluster.restore_etcd()
+        joined = mesh.cluster.add_node()
+        until("every node is Up and in sync", lambda: all_up(mesh), timeout=180, every=0.5)
+        cidr, _ = claims(mesh)[joined]
+        for node in pods:
+            until(f"{node} has a route", lambda at=node: mesh.on(at, "ip", "route", "show", cidr), timeout=60)
+    flow.assert_complete(at_least=RATE)
+    assert {node: claim for node, claim in claims(mesh).items() if node != joined} == before
+    mesh.cluster.remove_node(joined)
 
 
 def test_a_subnet_that_another_node_holds_is_not_restored(mesh: Mesh, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiohttp import web
 
@@ -22,6 +22,13 @@ async def eventually(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(60.0 * float(os.environ.get("QUILT_TEST_PATIENCE", "1"))):
         while not condition():  # noqa: ASYNC110  kernel state has no event that covers every condition
             await asyncio.sleep(0.002)
+
+
+class Backup(NamedTuple):
+    """What an API server had: its resourceVersion, and objects by collection and name."""
+
+    version: int
+    objects: dict[str, dict[str, Json]]
 
 
 class FakeApi:
@@ -95,6 +102,17 @@ class FakeApi:
         """Cut every watch's connection."""
         for task in self._watches:
             task.cancel()
+
+    def save(self) -> Backup:
+        """Return all that is there, for `restore`."""
+        return Backup(self._version, {kind: dict(held) for kind, held in self.objects.items()})
+
+    def restore(self, backup: Backup) -> None:
+        """Come back, on new connections, with what was there then and nothing of what happened since."""
+        self._version = backup.version
+        self.objects = {kind: dict(held) for kind, held in backup.objects.items()}
+        self._log = [entry for entry in self._log if entry[0] <= backup.version]
+        self.cut()
 
     def freeze(self) -> None:
         """Let the watches that are open say nothing any more, as those of an API server that hangs."""

@@ -24,7 +24,7 @@ from quilt_cli.core.matrix import Answer, Server, Source, Target
 from quilt_cli.core.objects import system_pod
 from quilt_crds.names import DAEMONSET, NODE, NODE_DAEMONSET, READY
 from quilt_crds.wire import Node
-from quilt_kube.listwatch import convert
+from quilt_kube.decoding import convert
 from quilt_kube.request import ApiError, Json
 from quilt_kube.sync import Client
 

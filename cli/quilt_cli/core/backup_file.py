@@ -30,7 +30,7 @@ from quilt_crds.names import (
     claim_name,
 )
 from quilt_crds.wire import QuiltSubnet
-from quilt_kube.listwatch import convert
+from quilt_kube.decoding import convert
 from quilt_kube.request import Json
 
 _DEFINITIONS = {

@@ -29,7 +29,7 @@ from quilt_crds.names import (
 )
 from quilt_crds.quiltnetwork import QuiltNetworkSpec
 from quilt_crds.wire import QuiltNode, QuiltNodeSpec, QuiltSubnet
-from quilt_kube.listwatch import convert
+from quilt_kube.decoding import convert
 from quilt_kube.request import Json
 
 

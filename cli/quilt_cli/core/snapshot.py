@@ -10,7 +10,7 @@ from quilt_cli.core.objects import SystemPod, Workload
 from quilt_crds.names import NODE_COMPONENT
 from quilt_crds.wire import Node, QuiltNode, QuiltSubnet
 from quilt_crds.wire_network import QuiltNetwork, QuiltNetworkSpec
-from quilt_kube.listwatch import convert
+from quilt_kube.decoding import convert
 
 
 @dataclass(frozen=True)

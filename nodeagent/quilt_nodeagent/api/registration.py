@@ -7,7 +7,7 @@ from typing import Any
 from quilt_crds.names import NODE, QUILTNODE
 from quilt_crds.wire import Node, QuiltNode
 from quilt_kube.aio import Client
-from quilt_kube.listwatch import convert
+from quilt_kube.decoding import convert
 from quilt_kube.request import ApiError, create, read
 from quilt_log import log
 

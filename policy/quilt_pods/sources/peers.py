@@ -67,6 +67,10 @@ class PeerSets:
                 self._slices[name] = {}
                 self._settle(name)
 
+    def rewound(self) -> None:
+        """Forget slices, whose versions are of a newer history than what comes; sets stay until then."""
+        self._slices.clear()
+
     def changed(self, events: Sequence[tuple[str, QuiltPeers]]) -> None:
         """Take in events of the watch; those from before a list that was read are passed over."""
         kept = [(kind, item) for kind, item in events if item.label in self.labels]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from quilt_kube.listwatch import decoder
+from quilt_kube.decoding import decoder
 from quilt_policy.objects import Meta, NetworkPolicy, NetworkPolicySpec
 
 
@@ -136,6 +136,13 @@ class NamespacedPolicies:
             self.changed(events)
             if first:
                 self.ready(namespace)
+
+    def rewound(self) -> None:
+        """Forget versions: what comes is of an older history, and says more than is known all the same."""
+        self._newest = 0
+        for held in self._namespaces.values():
+            held.floor, held.events = 0, []
+            held.version = None if held.version is None else 0
 
     def changed(self, events: Sequence[Event]) -> None:
         """Take in events of the watch of all namespaces."""

@@ -11,7 +11,7 @@ from quilt_cli.core import cluster_checks
 from quilt_cli.core.cluster_facts import ClusterFacts
 from quilt_cli.core.finding import Level
 from quilt_crds.wire import Node
-from quilt_kube.listwatch import convert
+from quilt_kube.decoding import convert
 from tests.support import cli_snapshots as some
 
 CIDRS = ("10.42.0.0/16",)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quilt_kube.listwatch import convert, decoder
+from quilt_kube.decoding import convert, decoder
 
 
 class Part(msgspec.Struct, frozen=True):

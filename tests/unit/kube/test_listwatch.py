@@ -17,13 +17,14 @@ from quilt_kube import aio, sync
 from quilt_kube.access import Access
 from quilt_kube.backoff import Backoff
 from quilt_kube.listwatch import ListWatch
-from quilt_kube.request import ApiError, Request, SilentError, UnreachableError
+from quilt_kube.request import METADATA_LIST, ApiError, Request, SilentError, UnreachableError
 from tests.support.logs import capture_logs
 
 NAMES = ("a", "b", "c")
 # Ways in which a watch ends: an ERROR of this code among its lines, a line that nobody understands, an answer
-# that is not a watch, or no more than the end of the connection.
-ENDS = (410, 429, 500, 504, 0, "garbage", "refused", "expired", "cut", "over")
+# that is not a watch, no more than the end of the connection, or an API server that comes back with the state
+# of a backup.
+ENDS = (410, 429, 500, 504, 0, "garbage", "refused", "expired", "cut", "over", "restored")
 Change = tuple[str, bool]
 History = list[tuple[int, str, dict[str, Any]]]
 
@@ -65,6 +66,17 @@ class Server:
         meta = {"name": name, "resourceVersion": str(self._version)}
         self._history.append((self._version, kind, {"metadata": meta}))
 
+    def restore(self, lost: int) -> None:
+        """Come back without the last changes, which the backup does not have."""
+        del self._history[-lost:]
+        self._version = self._history[-1][0] if self._history else 10
+        self.held = {}
+        for at, kind, item in self._history:
+            name = item["metadata"]["name"]
+            self.held[name] = at
+            if kind == "DELETED":
+                del self.held[name]
+
     async def send(self, request: Request, *, long: bool = False) -> bytes:
         items = [{"metadata": {"name": n, "resourceVersion": str(v)}} for n, v in sorted(self.held.items())]
         start, size = int(request.query.get("continue", "0")), int(request.query.get("limit", "100"))
@@ -90,7 +102,9 @@ class Server:
         for start in range(0, len(data), size):
             feed(data[start : start + size])
             await asyncio.sleep(0)
-        if end == "cut":
+        if end == "restored":
+            self.restore(1 + size % 4)
+        if end in ("cut", "restored"):
             raise UnreachableError("the connection is gone")
         if not end and not self._changes:
             self.sent.set()
@@ -154,7 +168,7 @@ def test_the_blocking_sender_follows_until_it_is_ended_and_notes_what_fails() ->
 
     class Blocking(sync.Client):
         def send(self, request: Request, *, timeout: float | None = None) -> bytes:
-            return page(10)
+            return page(11 if known.things else 10)
 
         def stream(self, request: Request, silence: float) -> Iterator[bytes]:
             if noted.count("gone"):
@@ -169,7 +183,7 @@ def test_the_blocking_sender_follows_until_it_is_ended_and_notes_what_fails() ->
     client = Blocking(Access("http://127.0.0.1:1"), agent="a")
     sync.follow(client, watch, ended, lambda failure: noted.append(str(failure)))
     assert known.things == {"a": "11"}
-    assert noted == ["None", "None", "gone"]
+    assert noted == ["None", "None", "gone", "None"]
 
 
 @pytest.mark.parametrize("code", [429, 500, 503])
@@ -204,12 +218,57 @@ def test_a_bookmark_moves_the_version_and_is_no_event() -> None:
 @pytest.mark.parametrize(
     "error", [UnreachableError("x"), ApiError(503, "x"), ApiError(401, "x"), SilentError("x")]
 )
-def test_what_passes_costs_no_list(error: Exception) -> None:
+def test_what_passes_costs_a_look_at_one_object_and_no_list(error: Exception) -> None:
     known = Known()
-    watch = known.watch()
+    watch = known.watch(query={"labelSelector": "a=b"}, limit=500)
     watch.page(page(10))
     watch.ended(error)
+    look = watch.request()
+    assert (look.query, look.accept) == ({"limit": "1"}, METADATA_LIST)
+    watch.page(page(12, more="next"))
     assert not watch.listing
+    assert watch.request().query["resourceVersion"] == "10"
+    assert known.lists == 1
+
+
+def test_who_may_list_one_name_alone_looks_at_that() -> None:
+    watch = Known().watch(query={"fieldSelector": "metadata.name=a"})
+    watch.page(page(10))
+    watch.ended(UnreachableError("x"))
+    assert watch.request().query == {"fieldSelector": "metadata.name=a", "limit": "1"}
+
+
+def test_an_older_history_is_listed_and_versions_can_be_forgotten_first() -> None:
+    """A watch from a newer version than the API server's is silent until that is reached."""
+    came: list[str] = []
+    watch = ListWatch(
+        "/things",
+        Thing,
+        listed=lambda items: came.append(f"{len(list(items))} of version {watch.version}"),
+        changed=lambda _: None,
+        rewound=lambda: came.append("rewound"),
+    )
+    watch.page(page(10))
+    watch.feed(bookmark(30))
+    watch.ended(UnreachableError("gone"))
+    watch.request()
+    with capture_logs() as logs:
+        watch.page(page(20))
+        assert watch.request().query == {}
+        watch.page(page(21))
+    assert came == ["0 of version 10", "rewound", "0 of version 21"]
+    assert [(entry["event"], entry["version"], entry["known"]) for entry in logs[1:]] == [
+        ("api_history_older", 21, 30)
+    ]
+    assert watch.request().query["resourceVersion"] == "21"
+
+
+def test_an_answer_that_is_no_list_changes_nothing() -> None:
+    known = Known()
+    watch = known.watch()
+    with pytest.raises(UnreachableError, match="not as Kubernetes does"):
+        watch.page(b"{}")
+    assert (known.lists, watch.listing) == (0, True)
 
 
 @pytest.mark.parametrize("error", [ApiError(410, "x"), ApiError(400, "x"), msgspec.DecodeError("x")])

@@ -95,7 +95,7 @@ async def test_a_cut_watch_continues_where_it_was_without_a_list(
         fake.cut()
         fake.claim("10.42.2.0/24", "b", "198.18.0.2")
         if status:
-            await eventually(lambda: fake.count("GET", "watch=true") > 2)
+            await eventually(lambda: fake.count("GET", "limit=1") > 2)
         fake.refuse = 0
         await eventually(lambda: seen.events)
     assert len(seen.lists) == 1

@@ -22,7 +22,7 @@ from quilt_crds.wire import (
     QuiltNodeStatus,
     QuiltSubnet,
 )
-from quilt_kube.listwatch import convert
+from quilt_kube.decoding import convert
 from quilt_operator.core import status
 from quilt_operator.core.chart import covers, merged
 from quilt_operator.core.desired import Address, address, confirmed, mesh, plan_claims, wishes

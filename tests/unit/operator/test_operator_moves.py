@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from quilt_crds.names import DOWN, QUILTSUBNET, RELEASING, UP
 from quilt_crds.wire import Mesh, QuiltNode
-from quilt_kube.listwatch import convert
+from quilt_kube.decoding import convert
 from quilt_operator.core.desired import plan_claims
 from tests.support.operator_doubles import Operator, made_claim
 

@@ -104,6 +104,35 @@ async def test_events_are_changes_of_what_they_touch(scene: Scene) -> None:
     assert scene.gauge("policies") == 0
 
 
+async def test_addresses_that_a_backup_brings_back_hold_and_are_followed(scene: Scene) -> None:
+    """Its versions are older than what was seen of the peers."""
+    await enforced(scene)
+    backup = scene.api.save()
+    for address in ("10.42.3.3", "10.42.4.4", "10.42.5.5"):
+        scene.api.put(PEERS, peers(CLIENTS, address))
+        await eventually(lambda at=address: scene.runtime.sets[CLIENTS.set_name] == {at})
+    scene.api.restore(backup)
+    await eventually(lambda: scene.runtime.sets[CLIENTS.set_name] == {"10.42.2.2"})
+    scene.api.put(PEERS, peers(CLIENTS, "10.42.6.6"))
+    await eventually(lambda: scene.runtime.sets[CLIENTS.set_name] == {"10.42.6.6"})
+
+
+async def test_policies_that_change_after_a_backup_was_restored_are_seen(scene: Scene) -> None:
+    """Their versions are older than the list of a namespace that got its first pod after the backup."""
+    await enforced(scene)
+    backup = scene.api.save()
+    for number in range(10):
+        scene.api.put("/api/v1/others", {"metadata": {"name": f"other-{number}"}})
+    late = pod("late", namespace="other")
+    scene.api.put(PODS, late)
+    await eventually(lambda: isolated(scene, "late", "other") is False)
+    scene.api.restore(backup)
+    scene.api.put(PODS, late)
+    scene.api.put(POLICIES, policy("all", {}, namespace="other"))
+    await eventually(lambda: isolated(scene, "late", "other"))
+    assert isolated(scene, "web")
+
+
 async def test_only_needed_peers_are_asked_for_and_a_new_one_without_a_gap_cilium_33778(scene: Scene) -> None:
     other = selector(app="other")
     scene.api.put(PEERS, peers(other, "10.42.9.9"))
