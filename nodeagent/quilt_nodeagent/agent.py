@@ -17,6 +17,7 @@ from quilt_crds.names import QUILTNETWORK, QUILTNODE, QUILTSUBNET, Resource
 from quilt_crds.wire import QuiltNode, QuiltSubnet
 from quilt_crds.wire_network import QuiltNetwork
 from quilt_events.writer import Events
+from quilt_health import HealthServer
 from quilt_kube.aio import Client, follow
 from quilt_kube.listwatch import ListWatch
 from quilt_log import log
@@ -34,7 +35,6 @@ from quilt_nodeagent.executor.client import RuntimeClient
 from quilt_nodeagent.executor.link import RuntimeLink
 from quilt_nodeagent.executor.routes import Routes
 from quilt_nodeagent.feature import Feature
-from quilt_nodeagent.health import HealthServer
 from quilt_nodeagent.kernel.device import DeviceKeeper
 from quilt_nodeagent.kernel.hostcare import HostCare
 from quilt_nodeagent.metrics import Metrics

@@ -12,7 +12,9 @@ import gc
 import os
 import signal
 import sys
+from functools import partial
 
+from quilt_health import HANDOVER, HealthServer
 from quilt_log import log
 from quilt_runtime.app import Runtime, Settings
 from quilt_runtime.cni.server import CniServer
@@ -20,12 +22,9 @@ from quilt_runtime.drift import DriftRepair
 from quilt_runtime.keeper import Keeper
 from quilt_runtime.services.route_socket import RouteSocket
 from quilt_runtime.services.server import GrpcServer
-from quilt_runtime.services.sockets import until_free
-from quilt_runtime.status_http import not_ready
-from quilt_runtime.status_http import start as start_status
+from quilt_runtime.services.sockets import joined, until_free
 
 HEALTH_PERIOD_S = 0.5
-HANDOVER_S = 10.0
 GIVE_BACK_PERIOD_S = 30.0
 
 
@@ -38,7 +37,7 @@ async def serve(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     # Nothing of a predecessor's is taken over before its ports are: until then it may still serve.
     for host, port in filter(None, (*settings.grpc_addr, settings.health_addr)):
-        await until_free(host, port, HANDOVER_S)
+        await until_free(host, port, HANDOVER)
     runtime = Runtime.open(settings)
     try:
         await _serve(runtime, settings, stop)
@@ -61,16 +60,21 @@ async def _serve(runtime: Runtime, settings: Settings, stop: asyncio.Event) -> N
     cni_server = CniServer(runtime, settings.socket_dir)
     keeper = Keeper(settings.socket_dir)
     routes = RouteSocket(runtime, settings.socket_dir)
-    status_server: asyncio.Server | None = None
+    health = HealthServer(
+        # Healthy means that all that serves is there, else the kubelet restarts us.
+        lambda: cni_server.wrong() + keeper.wrong() + routes.wrong(),
+        partial(_not_ready, runtime),
+        runtime.metrics.text,
+    )
     cni_server.start()
     keeper.start()
     routes.start()
     try:
         await grpc_server.start()
         if settings.health_addr:
-            status_server = await start_status(
-                runtime, lambda: cni_server.wrong() + keeper.wrong() + routes.wrong(), settings.health_addr
-            )
+            address = joined(*settings.health_addr)
+            await health.start(address, handover=0)
+            log.info("status_serving", address=address)
         tasks = [
             asyncio.create_task(DriftRepair(runtime.network, runtime.metrics, runtime.troubles).run()),
             asyncio.create_task(_tell_health(runtime, grpc_server)),
@@ -80,8 +84,7 @@ async def _serve(runtime: Runtime, settings: Settings, stop: asyncio.Event) -> N
         log.info("started", subnet=str(runtime.addresses.subnet or ""), allocated=len(runtime.addresses))
         await _until_stopped(stop, tasks)
     finally:
-        if status_server is not None:
-            status_server.close()
+        await health.stop()
         await grpc_server.stop()
         await asyncio.to_thread(cni_server.stop)
         await asyncio.to_thread(keeper.stop)
@@ -115,11 +118,17 @@ async def _until_stopped(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -
         await asyncio.gather(waiting, *tasks, return_exceptions=True)
 
 
+def _not_ready(runtime: Runtime) -> list[str]:
+    """Return why no pod can start here; empty where the node has a subnet and its network is in place."""
+    problems = list(runtime.network.problems.values())
+    return problems if runtime.addresses.subnet else ["this node has no pod subnet yet", *problems]
+
+
 async def _tell_health(runtime: Runtime, server: GrpcServer) -> None:
     """Keep the health service true: CNI is served while a pod can start here."""
     served: bool | None = None
     while True:
-        able = not not_ready(runtime)
+        able = not _not_ready(runtime)
         if able != served:
             await server.set_cni(able)
             served = able

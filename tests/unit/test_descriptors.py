@@ -14,7 +14,7 @@ import pytest
 PROGRAMS = {
     "agent-probes": """
 import asyncio, sys
-from quilt_nodeagent.health import HealthServer
+from quilt_health import HealthServer
 
 async def main():
     server = HealthServer(lambda: (), lambda: (), lambda: b"")

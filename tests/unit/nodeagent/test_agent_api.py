@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from quilt_crds.wire import QuiltNode, QuiltSubnet
+from quilt_health import HealthServer
 from quilt_kube.access import Access, Credentials
 from quilt_kube.aio import Client, follow
 from quilt_kube.listwatch import SILENCE, ListWatch
@@ -17,7 +18,6 @@ from quilt_kube.request import ApiError, Request, UnreachableError, read
 from quilt_netlink.fake import FakeKernel
 from quilt_nodeagent.api.heartbeat import Heartbeat
 from quilt_nodeagent.core.peers import PeerTable
-from quilt_nodeagent.health import HealthServer
 from quilt_nodeagent.metrics import Metrics
 from quilt_nodeagent.sources import ClaimSource, NodeSource
 from quilt_nodeagent.view import View
@@ -236,7 +236,8 @@ async def test_probes_say_what_speaks_against_them() -> None:
     assert answer.endswith(b"not yet\n")
     assert (await ask(port, b"GET /metrics HTTP/1.1\r\n\r\n")).endswith(b"metric 1\n")
     assert b"404" in await ask(port, b"GET / HTTP/1.1\r\n\r\n")
-    assert await ask(port, b"nonsense\r\n\r\n") == b""
+    assert b"405" in await ask(port, b"POST /healthz HTTP/1.1\r\n\r\n")
+    assert b"405" in await ask(port, b"nonsense\r\n\r\n")
     against.append("dead")
     assert b"503" in await ask(port, b"GET /healthz HTTP/1.1\r\n\r\n")
     with pytest.raises(OSError, match="--health-addr"):

@@ -1,4 +1,4 @@
-"""Probes and metrics over HTTP: small enough to need no web framework in every node's memory."""
+"""Probes and metrics of a node's processes over HTTP: small enough that they carry no web framework."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from http import HTTPStatus
 
 # Seconds that a client may take for its request.
 _PATIENCE = 5.0
-# Seconds that a predecessor may take to let go of the port: a pod deleted by force is replaced while it dies.
-_HANDOVER = 10.0
+# Bytes of a request's head.
+_LONGEST = 8192
+HANDOVER = 10.0
+"""Seconds that a predecessor may take to let go of the port: a pod deleted by force is replaced while it
+dies."""
 _TEXT = "text/plain; charset=utf-8"
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
 _JSON = "application/json"
@@ -20,7 +23,7 @@ _JSON = "application/json"
 
 @dataclass
 class HealthServer:
-    """Serves /healthz, /readyz and /metrics; `alive` and `ready` return what speaks against it.
+    """Answers GET of /healthz, /readyz and /metrics; `alive` and `ready` return what speaks against it.
 
     `documents` are further ones, JSON by path.
     """
@@ -31,13 +34,14 @@ class HealthServer:
     documents: Mapping[str, Callable[[], bytes]] = field(default_factory=dict)
     _server: asyncio.Server | None = field(default=None, init=False)
 
-    async def start(self, address: str, handover: float = _HANDOVER) -> int:
+    async def start(self, address: str, handover: float = HANDOVER) -> int:
         """Listen at `host:port` and return the port; OSError where it stays taken for `handover` s."""
         host, _, port = address.rpartition(":")
+        host, number = host.strip("[]"), int(port)
         deadline = time.monotonic() + handover
         while self._server is None:
             try:
-                self._server = await asyncio.start_server(self._serve, host.strip("[]") or None, int(port))
+                self._server = await asyncio.start_server(self._serve, host or None, number, limit=_LONGEST)
             except OSError as error:
                 if error.errno != errno.EADDRINUSE or time.monotonic() >= deadline:
                     raise OSError(
@@ -55,13 +59,14 @@ class HealthServer:
         try:
             async with asyncio.timeout(_PATIENCE):
                 request = await reader.readuntil(b"\r\n\r\n")
-            path = request.split(b" ", 2)[1].decode("latin-1").partition("?")[0]
-            status, kind, body = self._answer(path)
+            method, _, rest = request.partition(b" ")
+            path = rest.partition(b" ")[0].partition(b"?")[0].decode("latin-1")
+            status, kind, body = self._answer(path) if method == b"GET" else (405, _TEXT, b"only GET\n")
             head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: {kind}\r\n"
             writer.write(f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body)
             async with asyncio.timeout(_PATIENCE):
                 await writer.drain()
-        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, IndexError, TimeoutError):
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
             pass  # A client that does not finish its request gets no answer.
         finally:
             writer.close()
