@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from ipaddress import ip_network
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
@@ -98,6 +98,14 @@ class QuiltNetworkSpec(Wire, frozen=True):
     spoof_guard: bool = True
     node_down_policy: str = "Withdraw"
 
+    @classmethod
+    def read(cls, raw: Mapping[str, Any]) -> Self:
+        """Read a QuiltNetwork's spec; ValueError names a field that cannot be used."""
+        try:
+            return msgspec.convert(raw, cls)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"spec of the QuiltNetwork cannot be used: {error}") from error
+
     @property
     def publishes_endpoints(self) -> bool:
         """Whether agents publish QuiltEndpoints: policies cannot do without."""
@@ -131,11 +139,3 @@ class QuiltNetwork(WireObject, frozen=True):
 
     spec: dict[str, Any] = msgspec.field(default_factory=dict)
     status: QuiltNetworkStatus = QuiltNetworkStatus()
-
-
-def network_spec(raw: Mapping[str, Any]) -> QuiltNetworkSpec:
-    """Read a QuiltNetwork's spec; ValueError names a field that cannot be used."""
-    try:
-        return msgspec.convert(raw, QuiltNetworkSpec)
-    except msgspec.ValidationError as error:
-        raise ValueError(f"spec of the QuiltNetwork cannot be used: {error}") from error

@@ -112,7 +112,7 @@ class Agent:
         self.node_routes = NodeRoutes(
             Routes(kernel, self.runtime.client),
             self.metrics,
-            mesh=lambda: self.network.cluster_cidrs,
+            mesh=lambda: self.network.cidrs,
             changed=self.report_soon,
         )
         self.dataplane = Dataplane(kernel, self.runtime, Network().overlay, self.metrics)

@@ -90,7 +90,7 @@ def pods_feature(agent: Agent, client: Client, node: str) -> Feature:
 
 def _wanted_of_pods(agent: Agent) -> WantedOfPods | None:
     network = agent.view.network
-    return None if network is None else WantedOfPods(network.endpoints, network.policies)
+    return None if network is None else WantedOfPods(network.publishes_endpoints, network.policy.enabled)
 
 
 def _wanted(agent: Agent) -> Wanted | None:
@@ -129,4 +129,4 @@ def _probes_wanted(agent: Agent) -> ProbesWanted | None:
         return None
     mtu = network.device_mtu(underlay.mtu, underlay.host_ip.address)
     ready = agent.reconciler.verified
-    return ProbesWanted(network.probes, ready, mtu, tuple(table.claims()))
+    return ProbesWanted(network.probes.enabled, ready, mtu, tuple(table.claims()))

@@ -108,13 +108,13 @@ class NetworkSource:
             return
         if not self.view.learn_network(network):
             return
-        log.info("network_known", cidrs=network.cluster_cidrs, vni=network.vxlan.vni, port=network.vxlan.port)
-        cidrs = frozenset(cidr for cidr in network.cluster_cidrs if self.has_ipv6 or ":" not in cidr)
+        log.info("network_known", cidrs=network.cidrs, vni=network.vxlan.vni, port=network.vxlan.port)
+        cidrs = frozenset(cidr for cidr in network.cidrs if self.has_ipv6 or ":" not in cidr)
         way = replace(
             self.table.way,
             device=network.vxlan.device,
             overlay=network.overlay,
-            keep_down=network.keep_down,
+            keep_down=network.node_down_policy == "Keep",
             refused=cidrs,
         )
         self.touched(self.table.follow(way))

@@ -129,7 +129,7 @@ class View:
             choice=network.underlay,
             internal_ips=self.node.internal_ips if self.node else (),
             held=self.underlay.host_ip.address if self.underlay else self._reported,
-            mesh=network.cluster_cidrs,
+            mesh=network.cidrs,
         )
 
     def _unless_gone(self, found: Underlay | None) -> Underlay | None:
@@ -205,7 +205,7 @@ class View:
         first, second = self.claim, self.claim_v6
         own_length = int(first.cidr.partition("/")[2]) if first else 0  # 0: nobody knows it yet
         return NodeSettings(
-            cluster_cidrs=self.network.cluster_cidrs,
+            cluster_cidrs=self.network.cidrs,
             mtu=self.network.device_mtu(self.underlay.mtu, self.underlay.host_ip.address),
             vxlan_interface=self.network.vxlan.device,
             vxlan_port=self.network.vxlan.port,
@@ -216,8 +216,8 @@ class View:
             multicast_fast_leave=self.network.multicast.fast_leave,
             spoof_guard=self.network.spoof_guard,
             vni=self.network.vxlan.vni,
-            policies=self.network.policies,
-            log_denied=self.network.log_denied,
+            policies=self.network.policy.enabled,
+            log_denied=self.network.policy.log_denied,
         )
 
     def status_facts(self, version: str) -> QuiltNodeStatus:

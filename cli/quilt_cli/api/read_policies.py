@@ -20,7 +20,7 @@ from quilt_crds.names import (
     QUILTNODE,
 )
 from quilt_crds.wire import QuiltNode
-from quilt_crds.wire_network import network_spec
+from quilt_crds.wire_network import QuiltNetworkSpec
 from quilt_crds.wire_policy import QuiltEndpoints
 from quilt_kube.sync import Client
 from quilt_policy.objects import Namespace, NetworkPolicy, Node, Pod
@@ -51,7 +51,7 @@ def policies(client: Client) -> tuple[World, tuple[ClusterPolicy, ...], bool]:
             raise error
     cluster = found.get(_CLUSTER_POLICIES, ())
     nodes = (found["nodes"], found["quiltnodes"])
-    spec = network_spec((found["network"] or {}).get("spec") or {})
+    spec = QuiltNetworkSpec.read((found["network"] or {}).get("spec") or {})
     about = world(found["endpoints"], found["pods"], found["namespaces"], found["policies"], cluster, nodes)
     return about, cluster, spec.policy.enabled
 

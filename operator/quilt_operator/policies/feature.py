@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from quilt_crds.names import QUILTENDPOINTS, QUILTPEERS, Resource
-from quilt_crds.wire_network import QuiltNetworkSpec, network_spec
+from quilt_crds.wire_network import QuiltNetworkSpec
 from quilt_kube.request import ApiError, UnreachableError, delete, read
 from quilt_log import log
 from quilt_operator import metrics
@@ -66,7 +66,7 @@ class Policies:
         """Return what the network says; None before there is one, and for one that cannot be read."""
         raw = self._world.network_raw.get("spec")
         try:
-            return network_spec(raw) if raw is not None else None
+            return QuiltNetworkSpec.read(raw) if raw is not None else None
         except ValueError:
             return None
 

@@ -74,9 +74,9 @@ def test_the_defaults_of_the_network_are_those_of_the_description() -> None:
 
 def test_a_network_that_cannot_be_used_says_which_field() -> None:
     with pytest.raises(ValueError, match=r"\$\.vxlan\.vni"):
-        wire_network.network_spec({"vxlan": {"vni": "abc"}})
+        wire_network.QuiltNetworkSpec.read({"vxlan": {"vni": "abc"}})
     with pytest.raises(ValueError, match=r"192\.0\.2\.1/24 has host bits set - at .*underlay"):
-        wire_network.network_spec({"underlay": {"cidrs": ["192.0.2.1/24"]}})
+        wire_network.QuiltNetworkSpec.read({"underlay": {"cidrs": ["192.0.2.1/24"]}})
 
 
 def test_a_condition_keeps_its_time_until_its_status_changes() -> None:

@@ -44,9 +44,12 @@ def test_a_full_spec_is_read() -> None:
         "heartbeat": {"interval": "5s", "timeout": "1m"},
         "nodeDownPolicy": "Keep",
     }
-    assert read_network(spec) == Network(
-        ("10.0.0.0/8", "fd00::/48"), VxlanSpec(7, 8472, "mesh0", 1400), 5.0, 60.0, True
-    )
+    network = read_network(spec)
+    assert network.cidrs == ("10.0.0.0/8", "fd00::/48")
+    assert network.dual_stack
+    assert network.vxlan == VxlanSpec(7, 8472, "mesh0", 1400)
+    assert (network.heartbeat_interval, network.heartbeat_timeout) == (5.0, 60.0)
+    assert network.node_down_policy == "Keep"
 
 
 def test_a_bad_setting_is_named() -> None:
