@@ -30,10 +30,6 @@ ALWAYS, LABELLED, NEVER = INSTALL = ("always", "labelled", "never")
 _LOOK_AGAIN = 30.0
 
 
-class CniError(Exception):
-    """The CNI files could not be installed; the text names the file and what is in the way."""
-
-
 @dataclass(frozen=True, slots=True)
 class CniPaths:
     """Whence and whereto binaries are copied, where the configuration is, and the runtime's CNI socket.
@@ -71,25 +67,22 @@ def conflist(socket: str) -> bytes:
 def install(paths: CniPaths, *, serve: bool = True) -> list[str]:
     """Bring binaries, then the configuration, to the host; return the names of what was written.
 
-    Without `serve` the configuration is removed. Raises CniError. Installing again writes nothing unless
-    something differs or is gone.
+    Without `serve` the configuration is removed. Raises OSError, which names the file. Installing again
+    writes nothing unless something differs or is gone.
     """
     written = []
-    try:
-        paths.binaries.mkdir(parents=True, exist_ok=True)
-        paths.configuration.mkdir(parents=True, exist_ok=True)
-        for name in (*OURS, *COMMON):
-            target = paths.binaries / name
-            if name in COMMON and target.exists():
-                continue
-            if _write(target, (paths.source / name).read_bytes(), 0o755):
-                written.append(name)
-        target = paths.configuration / paths.name
-        if serve and _write(target, conflist(paths.socket), 0o644):
-            written.append(paths.name)
-        removed = _remove_configurations(paths, but_named=serve)
-    except OSError as error:
-        raise CniError(f"CNI files cannot be installed: {error}.") from error
+    paths.binaries.mkdir(parents=True, exist_ok=True)
+    paths.configuration.mkdir(parents=True, exist_ok=True)
+    for name in (*OURS, *COMMON):
+        target = paths.binaries / name
+        if name in COMMON and target.exists():
+            continue
+        if _write(target, (paths.source / name).read_bytes(), 0o755):
+            written.append(name)
+    target = paths.configuration / paths.name
+    if serve and _write(target, conflist(paths.socket), 0o644):
+        written.append(paths.name)
+    removed = _remove_configurations(paths, but_named=serve)
     if written:
         log.info("cni_installed", files=written)
     if removed:
@@ -143,15 +136,15 @@ class CniFiles:
         if self.installed and time.monotonic() < self._look_again:
             return False
         self._look_again = time.monotonic() + _LOOK_AGAIN
+        problem = ""
         try:
             if self.paths.install != NEVER:
                 await asyncio.to_thread(install, self.paths, serve=bool(self.serve))
-            self.installed, problem = True, ""
-        except CniError as error:
-            self.installed, problem = False, str(error)
+        except OSError as error:
+            problem = f"CNI files cannot be installed: {error}."
         if problem and problem != self.problem:
             log.warning("cni_not_installed", error=problem)
-        self.problem = problem
+        self.installed, self.problem = not problem, problem
         return True
 
     def look_at_others(self) -> bool:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from quilt_crds.wire import Condition
+from quilt_kube.aio import wait
 from quilt_kube.listwatch import ListWatch
 from quilt_nodeagent.api.heartbeat import Heartbeat
 from quilt_nodeagent.cni import CniFiles
-from quilt_nodeagent.core.conditions import Facts, conditions
+from quilt_nodeagent.core import conditions
 from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.executor.link import RuntimeLink
 from quilt_nodeagent.feature import Feature
@@ -58,9 +58,36 @@ class Report:
         self._had_claim = ""
 
     def conditions(self) -> list[Condition]:
-        """Conditions of this node's QuiltNode."""
-        of_features = [found for feature in self.parts.features for found in feature.conditions()]
-        return [*conditions(self._facts()), *of_features]
+        """Conditions of this node's QuiltNode, in a fixed order."""
+        parts, held = self.parts, self.parts.view.claim
+        self._had_claim = held.cidr if held else (self._had_claim or parts.runtime.held_subnet)
+        listed, by_label = parts.table.complete, self.cni.condition()
+        return [
+            conditions.dataplane(
+                listed,
+                parts.reconciler.in_sync,
+                self._problems(),
+                self._warnings(),
+                parts.view.host_ip_text(),
+            ),
+            conditions.runtime(parts.runtime.error, parts.runtime.problems, parts.runtime.warnings),
+            conditions.claim(listed, held is not None, self._had_claim),
+            *((by_label,) if by_label else ()),
+            *(found for feature in parts.features for found in feature.conditions()),
+        ]
+
+    def _problems(self) -> list[str]:
+        """What keeps the kernel from being as wanted, the worst first."""
+        parts, refusal = self.parts, self.parts.runtime.refusal
+        found = [*parts.view.problems(), f"The runtime refused: {refusal}" if refusal else ""]
+        return [*filter(None, found), *parts.reconciler.problems, *filter(None, [self.cni.problem])]
+
+    def _warnings(self) -> list[str]:
+        """What is wrong beside it, the worst first."""
+        parts = self.parts
+        of_features = [problem for feature in parts.features for problem in feature.problems()]
+        own = [*parts.view.warnings(), *parts.reconciler.warnings, *parts.host.warnings, self.cni.foreign]
+        return [*filter(None, own), *parts.node_routes.problems, *of_features]
 
     def dead(self) -> list[str]:
         """What speaks against being alive: only a restart helps against it."""
@@ -104,9 +131,7 @@ class Report:
     async def run(self) -> None:
         """Install the CNI once the node is in sync, and again when files go; for ever."""
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_AT_OTHERS):
-                    await self._check.wait()
+            await wait(self._check, _LOOK_AT_OTHERS)
             self._check.clear()
             parts, cni = self.parts, self.cni
             cni.learn(parts.view.node)
@@ -128,26 +153,3 @@ class Report:
         if self.cni.problem:
             await asyncio.sleep(1.0)
             self.check()
-
-    def _facts(self) -> Facts:
-        parts = self.parts
-        runtime, claim = parts.runtime, parts.view.claim
-        self._had_claim = claim.cidr if claim else (self._had_claim or runtime.held_subnet)
-        refusal = [f"The runtime refused: {runtime.refusal}"] if runtime.refusal else []
-        foreign = [self.cni.foreign] if self.cni.foreign else []
-        cni_problem = [self.cni.problem] if self.cni.problem else []
-        problems = [problem for feature in parts.features for problem in feature.problems()]
-        warnings = (*parts.view.warnings(), *parts.reconciler.warnings, *parts.host.warnings, *foreign)
-        return Facts(
-            listed=parts.table.complete,
-            in_sync=parts.reconciler.in_sync,
-            problems=(*parts.view.problems(), *refusal, *parts.reconciler.problems, *cni_problem),
-            warnings=(*warnings, *parts.node_routes.problems, *problems),
-            host_ip=parts.view.host_ip_text(),
-            runtime=runtime.error,
-            runtime_problems=runtime.problems,
-            runtime_warnings=runtime.warnings,
-            claim=claim.cidr if claim else "",
-            had_claim=self._had_claim,
-            cni=self.cni.condition(),
-        )

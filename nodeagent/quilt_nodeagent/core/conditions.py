@@ -7,65 +7,45 @@ counted peers would cost a write on every node for each node that joins.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from quilt_crds.names import CLAIM_LOST, DATAPLANE_IN_SYNC, RUNTIME_READY
 from quilt_crds.wire import Condition
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What the conditions are made of; `problems` and `warnings` are sentences, the worst first.
+def dataplane(
+    listed: bool, in_sync: bool, problems: Sequence[str], warnings: Sequence[str], host_ip: str = ""
+) -> Condition:
+    """Whether the kernel is as wanted; `problems` and `warnings` are sentences, the worst first.
 
-    `claim` is this node's own subnet, empty without one; `had_claim` whether it ever had one, in this life or
-    by what the runtime still serves. `cni` is the condition of the CNI files, where a label decides.
+    `listed` is whether the first complete list of claims is there, `host_ip` a sentence on its choice.
     """
-
-    listed: bool = False
-    in_sync: bool = False
-    problems: Sequence[str] = ()
-    warnings: Sequence[str] = ()
-    host_ip: str = ""
-    runtime: str = ""
-    runtime_problems: Sequence[str] = ()
-    runtime_warnings: Sequence[str] = ()
-    claim: str = ""
-    had_claim: str = ""
-    cni: Condition | None = None
-
-
-def conditions(facts: Facts) -> list[Condition]:
-    """Return all conditions that the agent owns, in a fixed order."""
-    by_label = [facts.cni] if facts.cni is not None else []
-    return [_dataplane(facts), _runtime(facts), _claim(facts), *by_label]
-
-
-def _dataplane(facts: Facts) -> Condition:
-    text = " ".join((*facts.problems, *facts.warnings, facts.host_ip)).strip()
-    if not facts.listed:
+    text = " ".join((*problems, *warnings, host_ip)).strip()
+    if not listed:
         waiting = "Waiting for the first complete list of QuiltSubnets; the kernel stays as it is."
         return Condition(DATAPLANE_IN_SYNC, "Unknown", "Starting", waiting)
-    if facts.problems:
+    if problems:
         return Condition(DATAPLANE_IN_SYNC, "False", "Problem", text)
-    if not facts.in_sync:
+    if not in_sync:
         return Condition(DATAPLANE_IN_SYNC, "False", "Reconciling", text)
-    return Condition(DATAPLANE_IN_SYNC, "True", "Warning" if facts.warnings else "InSync", text)
+    return Condition(DATAPLANE_IN_SYNC, "True", "Warning" if warnings else "InSync", text)
 
 
-def _runtime(facts: Facts) -> Condition:
-    if facts.runtime:
-        return Condition(RUNTIME_READY, "False", "Unavailable", facts.runtime)
-    if facts.runtime_problems:
-        return Condition(RUNTIME_READY, "False", "Problem", " ".join(facts.runtime_problems))
-    if facts.runtime_warnings:
-        return Condition(RUNTIME_READY, "True", "Warning", " ".join(facts.runtime_warnings))
+def runtime(error: str, problems: Sequence[str], warnings: Sequence[str]) -> Condition:
+    """Whether the runtime is there (`error`: why not), and what it says of itself, as sentences."""
+    if error:
+        return Condition(RUNTIME_READY, "False", "Unavailable", error)
+    if problems:
+        return Condition(RUNTIME_READY, "False", "Problem", " ".join(problems))
+    if warnings:
+        return Condition(RUNTIME_READY, "True", "Warning", " ".join(warnings))
     return Condition(RUNTIME_READY, "True", "Ready")
 
 
-def _claim(facts: Facts) -> Condition:
-    if facts.claim:
+def claim(listed: bool, held: bool, before: str) -> Condition:
+    """Whether this node lost its subnet: it holds none, and had the one `before`, of whatever life."""
+    if held:
         return Condition(CLAIM_LOST, "False", "Claimed")
-    if facts.listed and facts.had_claim:
-        text = f"No QuiltSubnet gives this node {facts.had_claim} any more; its pods run on, new ones wait."
+    if listed and before:
+        text = f"No QuiltSubnet gives this node {before} any more; its pods run on, new ones wait."
         return Condition(CLAIM_LOST, "True", "NoClaim", text)
     return Condition(CLAIM_LOST, "False", "AwaitingClaim")

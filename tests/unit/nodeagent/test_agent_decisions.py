@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from quilt_crds.names import UP
 from quilt_crds.underlay import OnHost
+from quilt_crds.wire import Condition
 from quilt_crds.wire_network import UnderlaySpec, VxlanSpec
 from quilt_netlink import Link
-from quilt_nodeagent.core.conditions import Facts, conditions
+from quilt_nodeagent.core.conditions import claim, dataplane, runtime
 from quilt_nodeagent.core.device import Care, clash, former, judge
 from quilt_nodeagent.core.hostneeds import memory_mb
 from quilt_nodeagent.core.network import Network, read_network
@@ -181,30 +182,26 @@ def test_our_device_under_another_name_is_recognized() -> None:
     assert clash(WANTED, [renamed]) is None
 
 
-def reported(facts: Facts) -> dict[str, tuple[str, str]]:
-    return {c.type: (c.status, c.reason) for c in conditions(facts)}
-
-
 @pytest.mark.parametrize(
-    ("facts", "kind", "expected"),
+    ("condition", "kind", "expected"),
     [
-        (Facts(), "DataplaneInSync", ("Unknown", "Starting")),
-        (Facts(listed=True), "DataplaneInSync", ("False", "Reconciling")),
-        (Facts(listed=True, in_sync=True), "DataplaneInSync", ("True", "InSync")),
-        (Facts(listed=True, in_sync=True, warnings=["w"]), "DataplaneInSync", ("True", "Warning")),
-        (Facts(listed=True, in_sync=True, problems=["p"]), "DataplaneInSync", ("False", "Problem")),
-        (Facts(runtime="gone"), "RuntimeReady", ("False", "Unavailable")),
-        (Facts(runtime_problems=["p"]), "RuntimeReady", ("False", "Problem")),
-        (Facts(runtime_warnings=["w"]), "RuntimeReady", ("True", "Warning")),
-        (Facts(), "RuntimeReady", ("True", "Ready")),
-        (Facts(), "ClaimLost", ("False", "AwaitingClaim")),
-        (Facts(claim="10.42.1.0/24"), "ClaimLost", ("False", "Claimed")),
-        (Facts(listed=True, had_claim="10.42.1.0/24"), "ClaimLost", ("True", "NoClaim")),
-        (Facts(listed=False, had_claim="10.42.1.0/24"), "ClaimLost", ("False", "AwaitingClaim")),
+        (dataplane(False, False, [], []), "DataplaneInSync", ("Unknown", "Starting")),
+        (dataplane(True, False, [], []), "DataplaneInSync", ("False", "Reconciling")),
+        (dataplane(True, True, [], []), "DataplaneInSync", ("True", "InSync")),
+        (dataplane(True, True, [], ["w"]), "DataplaneInSync", ("True", "Warning")),
+        (dataplane(True, True, ["p"], []), "DataplaneInSync", ("False", "Problem")),
+        (runtime("gone", [], []), "RuntimeReady", ("False", "Unavailable")),
+        (runtime("", ["p"], []), "RuntimeReady", ("False", "Problem")),
+        (runtime("", [], ["w"]), "RuntimeReady", ("True", "Warning")),
+        (runtime("", [], []), "RuntimeReady", ("True", "Ready")),
+        (claim(False, False, ""), "ClaimLost", ("False", "AwaitingClaim")),
+        (claim(True, True, ""), "ClaimLost", ("False", "Claimed")),
+        (claim(True, False, "10.42.1.0/24"), "ClaimLost", ("True", "NoClaim")),
+        (claim(False, False, "10.42.1.0/24"), "ClaimLost", ("False", "AwaitingClaim")),
     ],
 )
-def test_conditions(facts: Facts, kind: str, expected: tuple[str, str]) -> None:
-    assert reported(facts)[kind] == expected
+def test_conditions(condition: Condition, kind: str, expected: tuple[str, str]) -> None:
+    assert (condition.type, condition.status, condition.reason) == (kind, *expected)
 
 
 def test_memory_is_reported_in_megabytes() -> None:

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from quilt_crds.wire import Node, NodeMeta
-from quilt_nodeagent.cni import CONFLIST, CniError, CniFiles, CniPaths, foreign_first, install
-from quilt_nodeagent.core.conditions import Facts, conditions
+from quilt_nodeagent.cni import CONFLIST, CniFiles, CniPaths, foreign_first, install
 
 
 @pytest.fixture
@@ -68,7 +67,7 @@ def names(paths: CniPaths) -> list[str]:
 
 def test_a_missing_program_is_named(paths: CniPaths) -> None:
     (paths.source / "quilt-cni").unlink()
-    with pytest.raises(CniError, match="quilt-cni"):
+    with pytest.raises(OSError, match="quilt-cni"):
         install(paths)
     assert not (paths.configuration / CONFLIST).exists()
 
@@ -101,8 +100,8 @@ async def kept(files: CniFiles, node: Node | None) -> tuple[str, str]:
     files.learn(node)
     files.look_at_others()
     await files.ensure()
-    found = {item.type: (item.status, item.reason) for item in conditions(Facts(cni=files.condition()))}
-    return found.get("CNIInstalled", ("", ""))
+    found = files.condition()
+    return (found.status, found.reason) if found else ("", "")
 
 
 async def test_a_label_brings_the_configuration_and_its_end_removes_it(by_label: CniFiles) -> None:
