@@ -44,6 +44,10 @@ class Resource:
         """Return an object of this kind, as JSON to send."""
         return {"apiVersion": self.api, "kind": self.kind, "metadata": metadata, **parts}
 
+    def reference(self, name: str, uid: str) -> dict[str, str]:
+        """Return a reference to an object of this kind; as owner, others are deleted together with it."""
+        return {"apiVersion": self.api, "kind": self.kind, "name": name, "uid": uid}
+
 
 QUILTNETWORK: Final = Resource("QuiltNetwork", "quiltnetworks", "quiltnetwork", "qnet")
 QUILTNODE: Final = Resource("QuiltNode", "quiltnodes", "quiltnode", "qn")

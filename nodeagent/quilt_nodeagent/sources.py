@@ -10,16 +10,15 @@ import asyncio
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from quilt_crds.names import NODE, QUILTNODE
-from quilt_crds.wire import QuiltNode, QuiltSubnet
+from quilt_crds.wire import Node, QuiltNode, QuiltSubnet
 from quilt_crds.wire_network import QuiltNetwork
 from quilt_kube.aio import Client, wait
 from quilt_kube.backoff import Backoff
-from quilt_kube.request import ApiError, UnreachableError
+from quilt_kube.decoding import convert
+from quilt_kube.request import ApiError, Json, UnreachableError, create, read
 from quilt_log import log
-from quilt_nodeagent.api.registration import ensure_quiltnode, owner_reference, read_node
 from quilt_nodeagent.core.network import read_network
 from quilt_nodeagent.core.overlay import Mark
 from quilt_nodeagent.core.peer import Peer, make_peer, renewed
@@ -139,9 +138,10 @@ class NodeSource:
     _wake: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     @property
-    def owner(self) -> dict[str, Any] | None:
-        """Reference to the Node, once it was read."""
-        return owner_reference(self.view.node) if self.view.node else None
+    def owner(self) -> dict[str, str] | None:
+        """Reference to the Node, once it was read, for what is to be deleted with it."""
+        node = self.view.node
+        return NODE.reference(node.name, node.uid) if node else None
 
     def listed(self, items: Iterable[QuiltNode]) -> None:
         """Take in the list of the own QuiltNode: itself, or nothing when somebody deleted it."""
@@ -185,15 +185,30 @@ class NodeSource:
             await wait(self._wake, pause)
 
     async def _register(self) -> None:
-        self.view.node = node = await read_node(self.client, self.name)
+        self.view.node = convert(await self.client.ask(read(NODE.path(self.name))), Node)
         await self._look_at_kept()
         if not self._absent:
             self.changed_to(None)
             return
         before = self._events
-        item = await ensure_quiltnode(self.client, self.name, node)
+        item = convert(await self._quiltnode(), QuiltNode)
         if before == self._events:  # else the watch reported something newer, maybe that it is gone again
             self._take(item)
+
+    async def _quiltnode(self) -> Json:
+        """Read the QuiltNode, created empty when absent: only an administrator fills its spec."""
+        path = QUILTNODE.path(self.name)
+        if found := await self.client.find(path):
+            return found
+        empty = QUILTNODE.document({"name": self.name, "ownerReferences": [self.owner]}, spec={})
+        try:
+            found = await self.client.ask(create(QUILTNODE.path(), empty))
+        except ApiError as error:
+            if not error.exists:
+                raise
+            found = await self.client.ask(read(path))
+        log.info("quiltnode_created", node=self.name)
+        return found
 
     async def _look_at_kept(self) -> None:
         """Have the claims end that are kept of nodes which are gone; a few at a time, as all agents look."""

@@ -171,7 +171,7 @@ class FakeApi:
     async def _post(self, request: web.Request) -> web.Response:
         item = await request.json()
         if item["metadata"]["name"] in self.objects.get(request.path, {}):
-            return _status(409, "already exists")
+            return _status(409, "already exists", "AlreadyExists")
         return web.json_response(self.put(request.path, item), status=201)
 
     async def _put(self, request: web.Request) -> web.Response:
@@ -223,8 +223,9 @@ class FakeApi:
             self._watches.discard(task)
 
 
-def _status(code: int, message: str) -> web.Response:
-    return web.json_response({"kind": "Status", "code": code, "message": message}, status=code)
+def _status(code: int, message: str, reason: str = "") -> web.Response:
+    status = {"kind": "Status", "code": code, "message": message, "reason": reason}
+    return web.json_response(status, status=code)
 
 
 def _key(collection: str, item: Json) -> str:

@@ -147,7 +147,7 @@ def _owned(raw: Json, cluster: Snapshot) -> Json:
     host = next((node for node in cluster.kube_nodes or () if node.name == _name(raw)), None)
     if host is None:
         return raw
-    owner = {"apiVersion": NODE.api, "kind": NODE.kind, "name": host.name, "uid": host.uid}
+    owner = NODE.reference(host.name, host.uid)
     return raw | {"metadata": raw["metadata"] | {"ownerReferences": [owner]}}
 
 

@@ -33,7 +33,7 @@ class Heartbeat:
     _: KW_ONLY
     interval: Callable[[], float]
     duration: Callable[[], float]
-    owner: Callable[[], dict[str, Any] | None]
+    owner: Callable[[], dict[str, str] | None]
 
     def __post_init__(self) -> None:
         self._lease: Json | None = None
