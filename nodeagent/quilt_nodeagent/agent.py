@@ -67,7 +67,7 @@ class Agent:
         self._config = config
         self._client = client
         self.metrics = Metrics()
-        self.table = PeerTable(config.node_name, Network().vxlan.device, Network().overlay)
+        self.table = PeerTable(config.node_name, Network().vxlan.device)
         self.view = View(kernel, self.table, config.node_name, config.network, config.host_ip)
         self._make_hands(kernel)
         self.drift = DriftWatch(

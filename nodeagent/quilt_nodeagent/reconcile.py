@@ -164,12 +164,12 @@ class Reconciler:
         return expected
 
     def _look(self, target: Target) -> None:
-        cared = self.keeper.ensure(target.device, target.addresses)
-        if cared.repaired and target == self._held_target:
-            for kind in cared.repaired:
+        index, repaired = self.keeper.ensure(target.device, target.addresses)
+        if repaired and target == self._held_target:
+            for kind in repaired:
                 self.repairs.count(kind)
-            log.info("drift_repaired", kinds=cared.repaired, device=target.device.name)
-        self.dataplane.index, self.dataplane.device = cared.index, target.device.name
+            log.info("drift_repaired", kinds=repaired, device=target.device.name)
+        self.dataplane.index, self.dataplane.device = index, target.device.name
         self.dataplane.overlay = self.table.way.overlay
         self._held_target = target
         self.care(target.device.name)

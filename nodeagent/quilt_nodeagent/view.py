@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import socket
 from dataclasses import replace
-from os import sched_getaffinity, sysconf
-from pathlib import Path
+from os import cpu_count, sysconf
+from typing import Any
 
 from quilt_crds.names import vtep_mac
 from quilt_crds.underlay import could_mean
-from quilt_crds.wire import Node, QuiltNode, QuiltNodeStatus
+from quilt_crds.wire import Node, QuiltNode
 from quilt_log import log
 from quilt_netlink import Address, KernelLike, Link, Route
 from quilt_nodeagent.core.device import NotYetError, Target
-from quilt_nodeagent.core.hostneeds import memory_mb
 from quilt_nodeagent.core.network import Network
 from quilt_nodeagent.core.peer import Own, Peer, Reach, choose_own
 from quilt_nodeagent.core.peers import PeerTable
@@ -220,16 +219,16 @@ class View:
             log_denied=self.network.policy.log_denied,
         )
 
-    def status_facts(self, version: str) -> QuiltNodeStatus:
-        """Return the agent's fields of the QuiltNode's status besides conditions."""
-        return QuiltNodeStatus(
-            host_ip=self.underlay.host_ip.address if self.underlay else "",
-            hostname=socket.gethostname()[:253],
-            cpu_cores=sysconf("SC_NPROCESSORS_ONLN") or len(sched_getaffinity(0)),
-            memory_mb=memory_mb(Path("/proc/meminfo").read_text()),
-            version=version[:64],
-            served_subnets=self.served or (),
-        )
+    def status_facts(self, version: str) -> dict[str, Any]:
+        """Return the agent's fields of a QuiltNodeStatus besides conditions; memory in 10^6 bytes."""
+        return {
+            "host_ip": self.underlay.host_ip.address if self.underlay else "",
+            "hostname": socket.gethostname()[:253],
+            "cpu_cores": cpu_count() or 1,
+            "memory_mb": sysconf("SC_PHYS_PAGES") * sysconf("SC_PAGE_SIZE") // 1_000_000,
+            "version": version[:64],
+            "served_subnets": self.served or (),
+        }
 
     def host_ip_text(self) -> str:
         """Return the choice of the host address as a sentence."""

@@ -23,8 +23,6 @@ from quilt_log import log
 
 # Seconds: a repaired drift of milliseconds is in the metrics and the log, it is no news for the API.
 _SETTLE = 1.0
-# What the agent says of its node besides conditions.
-_FACTS: Final = ("host_ip", "hostname", "cpu_cores", "memory_mb", "version", "served_subnets")
 # Fields that the CRDs of an older release do not have; a server-side apply that names one is refused whole.
 _NEWER: Final = ("served_subnets",)
 
@@ -33,12 +31,12 @@ _NEWER: Final = ("served_subnets",)
 class StatusWriter:
     """Keeps the agent's part of a QuiltNode's status as `facts` and `conditions` say.
 
-    `facts()` returns a status with the agent's fields; call `changed()` when either may differ.
+    `facts()` returns the agent's fields of a QuiltNodeStatus; call `changed()` when either may differ.
     """
 
     client: Client
     name: str
-    facts: Callable[[], QuiltNodeStatus]
+    facts: Callable[[], dict[str, Any]]
     conditions: Callable[[], list[Condition]]
 
     def __post_init__(self) -> None:
@@ -102,8 +100,7 @@ class StatusWriter:
         await self.client.send(apply(QUILTNODE.path(self.name, "status"), document, AGENT_FIELD_MANAGER))
 
     def _known_facts(self) -> dict[str, Any]:
-        facts = self.facts()
-        return {name: getattr(facts, name) for name in _FACTS if name not in self._left_out}
+        return {name: value for name, value in self.facts().items() if name not in self._left_out}
 
     def _differs(self, held: QuiltNodeStatus) -> bool:
         wanted = self.conditions()

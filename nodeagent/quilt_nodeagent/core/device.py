@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from enum import StrEnum
+from typing import Literal
 
 from quilt_netlink.state import ADDRGENMODE_NONE, Link
 
@@ -21,42 +21,27 @@ class NotYetError(Exception):
     """Something that the dataplane rests on is not known yet; the text says what is waited for."""
 
 
-class Care(StrEnum):
-    """What a device needs."""
-
-    NOTHING = "nothing"
-    CREATE = "create"
-    REPAIR = "repair"
-    RECREATE = "recreate"
-    REFUSE = "refuse"
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What to do about a device, and which differences led to it (`mtu 1500, want 1450`)."""
-
-    care: Care
-    differences: tuple[str, ...] = ()
-
+Care = Literal["nothing", "create", "repair", "recreate", "refuse"]
+"""What a device needs."""
 
 # The kernel fixes these when a device is made; everything else it can change while traffic flows (a kernel
 # that refuses, as for a local address of the other family, gets a new device).
 _FIXED = frozenset({"vni", "port", "device"})
 
 
-def judge(wanted: Link, held: Link | None) -> Verdict:
-    """Compare the device of our name with the wanted one."""
+def judge(wanted: Link, held: Link | None) -> tuple[Care, Sequence[str]]:
+    """Return what the device of our name needs, and for which differences (`mtu 1500, want 1450`)."""
     if held is None:
-        return Verdict(Care.CREATE)
+        return "create", ()
     if held.kind != wanted.kind:
         what = f"{held.name} is a foreign {held.kind or 'physical'} device; remove or rename it"
-        return Verdict(Care.REFUSE, (what,))
+        return "refuse", (what,)
     want, is_ = _settings(wanted), _settings(held)
     differ = [name for name in want if want[name] != is_.get(name)]
     if not differ:
-        return Verdict(Care.NOTHING)
-    reasons = tuple(f"{name} {is_.get(name)!r}, want {want[name]!r}" for name in differ)
-    return Verdict(Care.REPAIR if _FIXED.isdisjoint(differ) else Care.RECREATE, reasons)
+        return "nothing", ()
+    reasons = [f"{name} {is_.get(name)!r}, want {want[name]!r}" for name in differ]
+    return "repair" if _FIXED.isdisjoint(differ) else "recreate", reasons
 
 
 def clash(wanted: Link, others: Iterable[Link]) -> str | None:

@@ -8,7 +8,7 @@ _ROOM = 1024
 _PERMANENT_FREE = (5, 0)
 # Before 5.7 the kernel, rewriting an encapsulated packet's port, filled in a UDP checksum that was 0 for
 # "none"; with the checksum left to the device the result is wrong and the peer drops it: 63 s stalls.
-_CHECKSUM_RIGHT = (5, 7)
+CHECKSUM_RIGHT = (5, 7)
 
 
 def kernel_version(release: str) -> tuple[int, int]:
@@ -29,17 +29,3 @@ def thresholds(needed: int, held: tuple[int, int, int]) -> tuple[int, int, int] 
         return None
     largest = 1 << (needed - 1).bit_length()
     return max(held[0], largest // 8), max(held[1], largest // 2), largest
-
-
-def spoils_checksums(kernel: tuple[int, int]) -> bool:
-    """Whether this kernel sends wrong checksums when it leaves them to the VXLAN device."""
-    return kernel < _CHECKSUM_RIGHT
-
-
-def memory_mb(meminfo: str) -> int:
-    """RAM in MB (10^6 bytes) from the text of /proc/meminfo (kB there are 1024 bytes); 0 when not found."""
-    for line in meminfo.splitlines():
-        name, _, rest = line.partition(":")
-        if name == "MemTotal":
-            return int(rest.split()[0]) * 1024 // 1_000_000
-    return 0

@@ -39,11 +39,9 @@ class PeerTable:
     `complete` is False until the first complete list: before it, nothing may be called stale.
     """
 
-    def __init__(
-        self, own_node: str, device: str, overlay: Overlay = VXLAN, *, keep_down: bool = False
-    ) -> None:
+    def __init__(self, own_node: str, device: str, overlay: Overlay = VXLAN) -> None:
         self.own_node = own_node
-        self.way = Way(device, overlay, keep_down)
+        self.way = Way(device, overlay)
         self.complete = False
         self._claims: dict[str, Peer] = {}
         self._own: dict[str, Peer] = {}

@@ -6,13 +6,13 @@ made again has none, and its index is another one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from quilt_log import log
 from quilt_netlink import Address, Delete, KernelLike, Link, NetlinkError, Put
-from quilt_nodeagent.core.device import Care, Verdict, clash, former, judge
+from quilt_nodeagent.core.device import Care, clash, former, judge
 from quilt_nodeagent.kernel.observe import addresses_of
 
 # Loose source checks, whatever the host asks of all devices (the larger counts); forwarding, which a new
@@ -30,29 +30,22 @@ class DeviceError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Cared:
-    """Result of one look: the device's index, and what had to be repaired (link, address, sysctl)."""
-
-    index: int
-    repaired: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class DeviceKeeper:
     """Keeps one VXLAN device and its addresses as wanted; `sysctls` is the folder of net sysctls."""
 
     kernel: KernelLike
     sysctls: Path
 
-    def ensure(self, wanted: Link, addresses: frozenset[str] | None) -> Cared:
+    def ensure(self, wanted: Link, addresses: frozenset[str] | None) -> tuple[int, list[str]]:
         """Make the device as wanted; None leaves its addresses alone.
 
+        Returns its index, and what had to be repaired of it (link, address, sysctl).
         Raises DeviceError when another device is in the way, NetlinkError when the kernel refuses.
         """
         held = self.kernel.link(wanted.name)
-        verdict = judge(wanted, held)
-        repaired = [] if verdict.care is Care.NOTHING else ["link"]
-        index = self._act(wanted, held, verdict)
+        care, why = judge(wanted, held)
+        repaired = [] if care == "nothing" else ["link"]
+        index = self._act(wanted, held, care, why)
         # First the switches: a device whose IPv6 is off accepts no such address.
         dual_stack = any(":" in address for address in addresses or ())
         switched = self._ensure_sysctls(wanted.name, _SYSCTLS | (_SYSCTLS_V6 if dual_stack else {}))
@@ -60,15 +53,15 @@ class DeviceKeeper:
             repaired.append("address")
         if switched:
             repaired.append("sysctl")
-        return Cared(index, tuple(repaired))
+        return index, repaired
 
-    def _act(self, wanted: Link, held: Link | None, verdict: Verdict) -> int:
-        if verdict.care is Care.REFUSE:
-            raise DeviceError("; ".join(verdict.differences))
-        if verdict.care is Care.NOTHING and held is not None:
+    def _act(self, wanted: Link, held: Link | None, care: Care, why: Sequence[str]) -> int:
+        if care == "refuse":
+            raise DeviceError("; ".join(why))
+        if care == "nothing" and held is not None:
             return held.index
-        log.info("device_changed", care=verdict.care.value, device=wanted.name, why=verdict.differences)
-        if verdict.care is Care.REPAIR and held is not None:
+        log.info("device_changed", care=care, device=wanted.name, why=why)
+        if care == "repair" and held is not None:
             if self._repair(wanted, held):
                 return held.index
             log.info("device_changed", care="recreate", device=wanted.name, why="not repaired in place")
@@ -81,7 +74,7 @@ class DeviceKeeper:
             log.info("device_repair_refused", device=wanted.name, error=str(error))
             return False
         now = self.kernel.link(wanted.name)
-        return judge(wanted, now).care is Care.NOTHING
+        return judge(wanted, now)[0] == "nothing"
 
     def _make(self, wanted: Link, held: Link | None) -> int:
         others = self.kernel.links()

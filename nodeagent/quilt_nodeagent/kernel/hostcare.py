@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from quilt_log import log
-from quilt_nodeagent.core.hostneeds import kernel_version, neighbours_needed, spoils_checksums, thresholds
+from quilt_nodeagent.core.hostneeds import CHECKSUM_RIGHT, kernel_version, neighbours_needed, thresholds
 
 Checksum = Literal["auto", "on", "off"]
 _SIOCETHTOOL = 0x8946
@@ -91,11 +91,9 @@ class HostCare:
         return ""
 
     def _checksums(self, device: str) -> None:
+        if self.checksum == "auto" and self._kernel >= CHECKSUM_RIGHT:
+            return
         wanted = self.checksum == "on"
-        if self.checksum == "auto":
-            if not spoils_checksums(self._kernel):
-                return
-            wanted = False
         try:
             if self.offload.get(device) != wanted:
                 self.offload.set(device, on=wanted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,8 @@ async def test_peers_are_neighbors_while_they_are_up(tmp_path: Path) -> None:
 
 
 async def test_routes_that_are_kept_are_answered_and_their_node_is_no_neighbor() -> None:
-    table = PeerTable("node-1", "vxlan100", keep_down=True)
+    table = PeerTable("node-1", "vxlan100")
+    table.follow(replace(table.way, keep_down=True))
     table.replace([claim(1), claim(2, "Down"), claim(3)])
     async with following(table, ControlConfig(control_sock="")) as service:
         service.changed()

@@ -163,9 +163,9 @@ def test_keys_cover_every_change_so_that_a_targeted_pass_equals_a_full_one(first
 def test_the_indexes_always_agree_with_a_table_built_from_scratch(history: list) -> None:
     table = table_of([False, *history])
     keep = next((event for event in reversed(history) if isinstance(event, bool)), False)
-    fresh = PeerTable("self", "vxlan100", keep_down=keep)
+    fresh = PeerTable("self", "vxlan100")
     link = next((event for event in reversed(history) if isinstance(event, Direct)), None)
-    fresh.follow(but(fresh.way, direct=link))
+    fresh.follow(but(fresh.way, keep_down=keep, direct=link))
     fresh.replace(table.claims())
     assert table.desired() == fresh.desired()
     assert table.host_ips() == fresh.host_ips()

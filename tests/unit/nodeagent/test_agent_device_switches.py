@@ -17,7 +17,7 @@ def test_a_device_forwards_whatever_the_hosts_default(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     for name in ("forwarding", "rp_filter", "send_redirects"):
         (folder / name).write_text("0\n")
-    cared = DeviceKeeper(FakeKernel(), tmp_path).ensure(DEVICE, None)
+    _, repaired = DeviceKeeper(FakeKernel(), tmp_path).ensure(DEVICE, None)
     assert (folder / "forwarding").read_text() == "1"
     assert (folder / "rp_filter").read_text() == "2"
-    assert "sysctl" in cared.repaired
+    assert "sysctl" in repaired
