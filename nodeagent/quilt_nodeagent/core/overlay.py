@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from msgspec import Struct
@@ -40,36 +40,21 @@ class Hop(Struct, frozen=True, gc=False):
     device: str
 
 
-@dataclass(slots=True)
-class Entries:
-    """A dataplane: neighbours VTEP address -> MAC, FDB MAC -> host IP, routes prefix -> Hop.
+Entries = dict[Kind, dict[str, Any]]
+"""A dataplane: neighbours VTEP address -> MAC, FDB MAC -> host IP, routes prefix -> Hop.
 
-    And `unreachable`, the prefixes that are refused where no route leads.
-    """
+And under `unreachable` the prefixes that are refused where no route leads.
+"""
 
-    neighbours: dict[str, str] = field(default_factory=dict)
-    fdb: dict[str, str] = field(default_factory=dict)
-    routes: dict[str, Hop] = field(default_factory=dict)
-    unreachable: dict[str, bool] = field(default_factory=dict)
 
-    @property
-    def of(self) -> dict[Kind, dict[str, Any]]:
-        """The tables by kind."""
-        return {
-            "neighbour": self.neighbours,
-            "fdb": self.fdb,
-            "route": self.routes,
-            "unreachable": self.unreachable,
-        }
-
-    def unlike(self, other: Entries) -> set[Mark]:
-        """Return the places where the two differ."""
-        return {
-            (kind, key)
-            for kind, entries in self.of.items()
-            for key in entries.keys() | other.of[kind].keys()
-            if entries.get(key) != other.of[kind].get(key)
-        }
+def unlike(one: Entries, other: Entries) -> set[Mark]:
+    """Return the places where the two differ."""
+    return {
+        (kind, key)
+        for kind, entries in one.items()
+        for key in entries.keys() | other[kind].keys()
+        if entries.get(key) != other[kind].get(key)
+    }
 
 
 class Tables:
@@ -94,7 +79,7 @@ class Tables:
 
     def want_all(self, desired: Entries) -> None:
         """Desire exactly these entries."""
-        for kind, entries in desired.of.items():
+        for kind, entries in desired.items():
             self.of[kind].want_all(entries)
 
     @property

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from quilt_crds.names import DOWN, RELEASING, UP
-from quilt_nodeagent.core.overlay import VXLAN, Entries, Hop, Kind, Mark, Overlay
+from quilt_nodeagent.core.overlay import VXLAN, Entries, Hop, Kind, Mark, Overlay, unlike
 from quilt_nodeagent.core.peer import Peer, Reach
 from quilt_nodeagent.core.underlay import Direct, enclosing
 
@@ -152,7 +152,7 @@ class PeerTable:
             return set()
         before, self.way = self.desired(), way
         self._index()
-        return self.desired().unlike(before)
+        return unlike(self.desired(), before)
 
     @property
     def apart(self) -> list[Peer]:
@@ -168,9 +168,10 @@ class PeerTable:
     def desired(self) -> Entries:
         """What should stand in the kernel."""
         routes = {cidr: self._hop(peer) for cidr, peer in self._peers.items()}
-        entries = Entries(routes=routes, unreachable=dict.fromkeys(self.way.refused, True))
+        refused = dict.fromkeys(self.way.refused, True)
+        entries: Entries = {"neighbour": {}, "fdb": {}, "route": routes, "unreachable": refused}
         for kind, users in self._users.items():
-            entries.of[kind].update((key, self._value(kind, peers[0])) for key, peers in users.items())
+            entries[kind] = {key: self._value(kind, peers[0]) for key, peers in users.items()}
         return entries
 
     def desired_at(self, mark: Mark) -> str | Hop | bool | None:

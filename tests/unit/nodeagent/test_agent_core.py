@@ -34,8 +34,18 @@ claims = st.builds(
     st.sampled_from(["", "uid-1", "uid-2"]),
 )
 hops = st.builds(Hop, st.sampled_from([*VTEPS, "198.18.0.254"]), st.sampled_from(["vxlan100", "eth0"]))
+
+
+def entries(
+    neighbours: dict[str, str] | None = None,
+    fdb: dict[str, str] | None = None,
+    routes: dict[str, Hop] | None = None,
+) -> Entries:
+    return {"neighbour": neighbours or {}, "fdb": fdb or {}, "route": routes or {}, "unreachable": {}}
+
+
 kernels = st.builds(
-    Entries,
+    entries,
     st.dictionaries(st.sampled_from(VTEPS), st.sampled_from(MACS)),
     st.dictionaries(st.sampled_from(MACS), st.sampled_from(HOSTS[:3])),
     st.dictionaries(st.sampled_from(CIDRS), hops),
@@ -89,9 +99,9 @@ def tables_of(desired: Entries, kernel: Entries) -> Tables:
     """What an agent holds that wants the one and has read the other."""
     tables = Tables()
     tables.want_all(desired)
-    tables.neighbours.observe_all(kernel.neighbours)
-    tables.fdb.observe_all(kernel.fdb)
-    tables.routes.observe_all(kernel.routes)
+    tables.neighbours.observe_all(kernel["neighbour"])
+    tables.fdb.observe_all(kernel["fdb"])
+    tables.routes.observe_all(kernel["route"])
     return tables
 
 
@@ -102,16 +112,16 @@ def plan_of(desired: Entries, kernel: Entries) -> Plan:
 def steps(plan: Plan, state: Entries) -> Iterator[Entries]:
     """Apply a plan as the executor does, one entry at a time, yielding the state after each."""
     for kind, key, value in plan.before:
-        state.of[kind][key] = value
+        state[kind][key] = value
         yield state
     for prefix, hop in plan.routes:
-        state.routes[prefix] = hop
+        state["route"][prefix] = hop
         yield state
     for prefix in plan.stale_routes:
-        del state.routes[prefix]
+        del state["route"][prefix]
         yield state
     for kind, key, _ in plan.after:
-        del state.of[kind][key]
+        del state[kind][key]
         yield state
 
 
@@ -119,8 +129,8 @@ def whole(state: Entries) -> set[str]:
     """Prefixes whose route leaves by a link, or rests on a neighbour whose FDB entry exists."""
     return {
         prefix
-        for prefix, hop in state.routes.items()
-        if hop.device != "vxlan100" or state.neighbours.get(hop.gateway) in state.fdb
+        for prefix, hop in state["route"].items()
+        if hop.device != "vxlan100" or state["neighbour"].get(hop.gateway) in state["fdb"]
     }
 
 
@@ -141,10 +151,10 @@ def test_no_step_breaks_a_route_that_stood_whole_and_none_is_made_broken(
 ) -> None:
     table = table_of(history)
     before = whole(kernel)
-    routed = set(kernel.routes)
+    routed = set(kernel["route"])
     for state in steps(plan_of(table.desired(), kernel), kernel):
-        assert (before & set(state.routes)) <= whole(state)
-        assert (set(state.routes) - routed) <= whole(state)
+        assert (before & set(state["route"])) <= whole(state)
+        assert (set(state["route"]) - routed) <= whole(state)
 
 
 @given(first=histories, second=histories)
@@ -202,7 +212,7 @@ def test_two_peers_that_swap_subnets_macs_or_hosts_converge_and_mislead_nobody(
     tables = tables_of(kernel, kernel)
     tables.want(table.replace(_swapped(a, b, what)), table.desired_at)
     for state in steps(make_plan(tables, VXLAN), kernel):
-        assert set(state.routes) == whole(state)
+        assert set(state["route"]) == whole(state)
     assert kernel == table.desired()
     assert not plan_of(table.desired(), kernel)
 
@@ -213,7 +223,7 @@ def test_row_7_a_stale_entry_with_the_mac_of_a_wanted_one_is_removed_alone() -> 
     peer = make_peer("default", "10.42.1.0/24", "a", UP, "198.18.0.1")
     table.replace([peer])
     kernel = table.desired()
-    kernel.neighbours["10.42.5.0"] = peer.mac
+    kernel["neighbour"]["10.42.5.0"] = peer.mac
     assert plan_of(table.desired(), kernel) == Plan(after=(("neighbour", "10.42.5.0", peer.mac),))
 
 
@@ -223,7 +233,7 @@ def test_row_20_a_delete_of_a_predecessor_that_comes_late_changes_nothing() -> N
     table.upsert(make_peer("default", "10.42.1.0/24", "old", UP, "198.18.0.1", "uid-1"))
     table.upsert(make_peer("default", "10.42.1.0/24", "new", UP, "198.18.0.2", "uid-2"))
     assert not table.remove("10.42.1.0/24", "uid-1")
-    assert set(table.desired().routes) == {"10.42.1.0/24"}
+    assert set(table.desired()["route"]) == {"10.42.1.0/24"}
 
 
 def test_a_down_peer_is_withdrawn_unless_the_network_keeps_it() -> None:
@@ -231,9 +241,9 @@ def test_a_down_peer_is_withdrawn_unless_the_network_keeps_it() -> None:
     up = make_peer("default", "10.42.1.0/24", "a", UP, "198.18.0.1")
     table.upsert(up)
     assert ("route", "10.42.1.0/24") in table.upsert(replace(up, phase=DOWN))
-    assert table.desired() == Entries()
+    assert table.desired() == entries()
     assert ("route", "10.42.1.0/24") in table.follow(but(table.way, keep_down=True))
-    assert set(table.desired().routes) == {"10.42.1.0/24"}
+    assert set(table.desired()["route"]) == {"10.42.1.0/24"}
 
 
 def test_a_claim_without_a_confirmed_address_is_not_routed() -> None:
@@ -294,10 +304,10 @@ def test_a_route_waits_for_its_neighbour_and_layer_2_for_its_route() -> None:
             ("neighbour", "10.42.4.0", "m4"),
         ),
     )
-    kernel = Entries(
+    kernel = entries(
         {"10.42.1.0": "m1", "10.42.2.0": "m2", "10.42.3.0": "m3", "10.42.4.0": "m4"}, {"m1": "h1"}
     )
-    actual = tables_of(Entries(), kernel)
+    actual = tables_of(entries(), kernel)
     ready, waiting = reachable(plan.routes, actual, VXLAN, "vxlan100")
     assert [prefix for prefix, _ in ready] == ["10.42.1.0/24"]
     assert sorted((*ready, *waiting), key=repr) == sorted(plan.routes, key=repr)

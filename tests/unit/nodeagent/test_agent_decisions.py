@@ -242,7 +242,7 @@ def test_only_peers_on_the_link_are_routed_without_encapsulation() -> None:
     link = Direct("eth0", frozenset({"198.18.0.0/24"}))
     assert table.follow(replace(table.way, direct=link)) == {("route", near.cidr)}
     assert not table.follow(replace(table.way, direct=Direct("eth0", frozenset({"198.18.0.0/24"}))))
-    routes = table.desired().routes
+    routes = table.desired()["route"]
     assert routes[near.cidr] == Hop("198.18.0.2", "eth0")
     assert routes[far.cidr] == Hop("10.42.3.0", "vxlan100")
     assert routes[six.cidr] == Hop("fd42:0:0:2::", "vxlan100")

@@ -36,7 +36,7 @@ def table_of(*claims: Peer) -> PeerTable:
 
 
 def routes(table: PeerTable) -> set[str]:
-    return set(table.desired().routes)
+    return set(table.desired()["route"])
 
 
 def test_a_claim_that_was_given_up_ends_at_once_and_another_is_kept() -> None:
@@ -153,4 +153,4 @@ async def test_with_their_crds_gone_agents_go_on_and_follow_what_comes_later(tmp
         rig.api.unclaim("10.42.3.0/24")
         await eventually(lambda: programmed(rig, 2, 4))
         rig.api.claim("10.42.5.0/24", "n2", "198.18.0.2")
-        await eventually(lambda: "10.42.2.0/24" not in rig.agent.table.desired().routes)
+        await eventually(lambda: "10.42.2.0/24" not in rig.agent.table.desired()["route"])
