@@ -5,14 +5,7 @@ from __future__ import annotations
 from functools import partial
 from importlib.metadata import version
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    disable_created_metrics,
-    generate_latest,
-)
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 # Seconds: a targeted repair needs a millisecond, a resync of thousands of peers some tens. Few, as each is a
 # series of every node.
@@ -60,7 +53,3 @@ class Metrics:
         )
         self.runtime_errors = counter("quilt_agent_runtime_errors", "Failed calls of the runtime.", ["error"])
         self.runtime_ready = gauge("quilt_agent_runtime_ready", "1 while the runtime answers.")
-
-    def render(self) -> bytes:
-        """Text exposition format."""
-        return generate_latest(self.registry)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from prometheus_client import generate_latest
+
 from quilt_crds.wire import Condition
 from quilt_kube.aio import wait
 from quilt_kube.listwatch import ListWatch
@@ -122,7 +124,7 @@ class Report:
         self.parts.metrics.in_sync.set(self.parts.reconciler.in_sync)
         for watch in self.parts.watches:
             self.parts.metrics.watch_age.labels(watch.name).set(watch.age)
-        return self.parts.metrics.render()
+        return generate_latest(self.parts.metrics.registry)
 
     def check(self) -> None:
         """Tell that the node may have come in sync or have another label, so that the CNI files are due."""

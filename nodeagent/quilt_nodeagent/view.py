@@ -242,14 +242,12 @@ class View:
         if self.underlay is None:
             return []
         chosen, problems = self.underlay.host_ip, [self.unmet] if self.unmet else []
+        host_ip = f"Host IP {chosen.address} ({chosen.reason})"
         if not chosen.local:
-            problems.append(
-                f"Host IP {chosen.address} ({chosen.reason}) is on no interface of this host; "
-                "peers cannot reach it."
-            )
+            problems.append(f"{host_ip} is on no interface of this host; peers cannot reach it.")
         if self._table.is_odd:
             problems.append(
-                f"Host IP {chosen.address} ({chosen.reason}) is of another IP family than the peers'; "
+                f"{host_ip} is of another IP family than the peers'; "
                 "correct the Node's InternalIP, pass --host-ip or set spec.hostIP of the QuiltNode."
             )
         return problems

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 # Entries that a host has anyway: its pods, its own link, its routers.
 _ROOM = 1024
 # Since 5.0 the kernel does not count permanent neighbours, and all of the overlay's are permanent.
@@ -13,9 +15,8 @@ CHECKSUM_RIGHT = (5, 7)
 
 def kernel_version(release: str) -> tuple[int, int]:
     """Read `6.1.0-12-amd64` as (6, 1); (0, 0) where it says nothing."""
-    major, _, rest = release.partition(".")
-    minor = "".join(char if char.isdigit() else " " for char in rest).split(" ")[0]
-    return (int(major), int(minor)) if major.isdigit() and minor else (0, 0)
+    found = re.match(r"(\d+)\.(\d+)", release)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def neighbours_needed(peers: int, direct: int, kernel: tuple[int, int]) -> int:

@@ -216,9 +216,6 @@ class PeerTable:
         there = peer.phase == UP or (self.way.keep_down and peer.phase == DOWN)
         return there and bool(peer.host_ip) and self.way.reach.subnet(peer.cidr)
 
-    def _wanted(self, peer: Peer) -> bool:
-        return self._alive(peer) and self.way.reach.host(peer.host_ip)
-
     def _forget(self, peer: Peer) -> set[Mark]:
         self._kept.discard(peer.cidr)
         self._own.pop(peer.cidr, None)
@@ -227,9 +224,9 @@ class PeerTable:
 
     def _enter_where_wanted(self, peer: Peer) -> set[Mark]:
         self._apart.pop(peer.cidr, None)
-        if self._wanted(peer):
-            return self._enter(peer)
         if self._alive(peer):
+            if self.way.reach.host(peer.host_ip):
+                return self._enter(peer)
             self._apart[peer.cidr] = peer
         return set()
 

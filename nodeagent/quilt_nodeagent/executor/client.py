@@ -6,7 +6,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
@@ -19,13 +19,6 @@ from quilt_proto import node_pb2, node_pb2_grpc, runtime_pb2, runtime_pb2_grpc
 from quilt_proto.node_pb2 import ApplyRoutesRequest, ApplyRoutesResponse, RouteResult
 
 T = TypeVar("T")
-_Answer = (
-    node_pb2.ConfigureResponse
-    | runtime_pb2.ConfigureNodeSubnetResponse
-    | runtime_pb2.InjectRouteResponse
-    | runtime_pb2.RemoveRouteResponse
-)
-
 # Milliseconds: a restarted runtime is found again at once; nobody else uses this socket.
 _OPTIONS = [
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -167,7 +160,8 @@ class RuntimeClient:
         )
         return _refusals(await self._call(self._routes.ApplyRoutes(request, timeout=self._timeout)))
 
-    async def _do(self, method: Callable[..., Awaitable[_Answer]], request: object) -> None:
+    async def _do(self, method: Callable[..., Awaitable[Any]], request: object) -> None:
+        """Ask for a change: all answers say `success`, and else the `error`."""
         answer = await self._call(method(request, timeout=self._timeout))
         if not answer.success:
             raise RouteFailed(answer.error)

@@ -40,13 +40,13 @@ class Routes:
 
         Raises BridgeNotReady while the kernel does not know it.
         """
-        name, member = route.interface, route.bridge_member
+        name, member = route.interface, route.bridge_member.lower()
         if not member:
             if self.kernel.link(name) is None:
                 raise BridgeNotReady(f"Interface {name!r} does not exist yet.")
             return name
         for link in self.kernel.links():
-            if link.kind == "bridge" and self._knows(link.index, member):
+            if link.kind == "bridge" and member in {item.mac for item in self.kernel.bridge_fdb(link.index)}:
                 return link.name
         raise BridgeNotReady(f"No bridge knows the MAC {member} yet.")
 
@@ -62,16 +62,16 @@ class Routes:
     async def ensure_route_with_retry(self, route: NodeRoute) -> str:
         """Like ensure_route, again where that makes sense; raises the last attempt's error."""
         attempts = ATTEMPTS_DISCOVERED if route.bridge_member else ATTEMPTS_KNOWN
-        for attempt in range(1, attempts + 1):
+        for attempt in range(1, attempts):
             try:
                 return await self.ensure_route(route)
             except ExecutorError as error:
-                if not error.retryable or attempt == attempts:
+                if not error.retryable:
                     raise
                 prefix, text = route.destination, str(error)
                 log.info("route_retried", prefix=prefix, attempt=attempt, of=attempts, error=text)
                 await self.sleep(DELAY)
-        raise AssertionError("unreachable: the last attempt returns or raises")
+        return await self.ensure_route(route)
 
     async def remove_route(self, prefix: str) -> bool:
         """Remove a route; false where an unreachable executor leaves it to the next reconcile."""
@@ -81,6 +81,3 @@ class Routes:
             log.info("route_removal_postponed", prefix=prefix, error=str(error))
             return False
         return True
-
-    def _knows(self, bridge: int, mac: str) -> bool:
-        return any(entry.mac == mac.lower() for entry in self.kernel.bridge_fdb(bridge))
