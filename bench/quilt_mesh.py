@@ -104,7 +104,7 @@ def _settings(own: list[Peer], peer: list[Peer], shape: Shape) -> NodeSettings:
 def _table(own: list[Peer], peer: list[Peer], shape: Shape) -> PeerTable:
     table = PeerTable(own[0].node, peers.DEVICE)
     if shape.direct:
-        table.follow(Way(peers.DEVICE, direct=Direct("eth0", frozenset({NETWORK}))))
+        table.follow(Way(peers.DEVICE, direct=Direct("eth0", {NETWORK: True})))
     table.replace(peer)
     return table
 

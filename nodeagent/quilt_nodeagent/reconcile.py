@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
 
@@ -18,7 +19,7 @@ from quilt_kube.backoff import Backoff
 from quilt_log import log
 from quilt_netlink import NetlinkError
 from quilt_nodeagent.core.device import NotYetError, Target
-from quilt_nodeagent.core.overlay import Mark, count
+from quilt_nodeagent.core.overlay import Mark
 from quilt_nodeagent.core.peer import Peer
 from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.core.plan import Plan, make_plan
@@ -201,7 +202,7 @@ class Reconciler:
 
     def _is_few(self, left: set[Mark]) -> bool:
         """Whether what was refused is a matter of those peers rather than of this node."""
-        peers = max(count(left).values(), default=0)
+        peers = max(Counter(kind for kind, _ in left).values(), default=0)
         return peers <= max(_FEW, self.table.routed // 2)
 
     def _say(self, errors: tuple[str, ...], refused: tuple[str, ...] = ()) -> None:
@@ -223,7 +224,7 @@ class Reconciler:
 
     def _count_drift(self, plan: Plan, expected: set[Mark], left: set[Mark]) -> None:
         """Count what was repaired although no claim asked for it; what is `left` by errors is a problem."""
-        counts = count(plan.marks() - expected - left)
+        counts = Counter(kind for kind, _ in plan.marks() - expected - left)
         for kind, number in counts.items():
             self.repairs.count(kind, number)
         if counts:

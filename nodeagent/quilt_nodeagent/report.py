@@ -64,14 +64,9 @@ class Report:
         parts, held = self.parts, self.parts.view.claim
         self._had_claim = held.cidr if held else (self._had_claim or parts.runtime.held_subnet)
         listed, by_label = parts.table.complete, self.cni.condition()
+        in_sync, host_ip = parts.reconciler.in_sync, parts.view.host_ip_text()
         return [
-            conditions.dataplane(
-                listed,
-                parts.reconciler.in_sync,
-                self._problems(),
-                self._warnings(),
-                parts.view.host_ip_text(),
-            ),
+            conditions.dataplane(listed, in_sync, self._problems(), self._warnings(), host_ip),
             conditions.runtime(parts.runtime.error, parts.runtime.problems, parts.runtime.warnings),
             conditions.claim(listed, held is not None, self._had_claim),
             *((by_label,) if by_label else ()),

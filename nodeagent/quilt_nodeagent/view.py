@@ -109,7 +109,8 @@ class View:
                 "host_ip_chosen", address=found.host_ip.address, because=found.host_ip.reason, mtu=found.mtu
             )
         if direct and direct != self.direct:
-            log.info("direct_routing", device=direct.device, on_link=sorted(direct.here))
+            on_link = sorted(prefix for prefix, here in direct.here.items() if here)
+            log.info("direct_routing", device=direct.device, on_link=on_link)
         self.underlay, self.direct, self.unmet = found, direct, unmet
         return True
 

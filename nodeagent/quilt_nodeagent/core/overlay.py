@@ -7,7 +7,6 @@ as WireGuard, is a second implementation of `Overlay`, its kinds of entries and 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -90,11 +89,6 @@ class Tables:
     def differ(self, mark: Mark) -> bool:
         """Whether the kernel is not known to be as desired at a place."""
         return mark[1] in self.of[mark[0]].differing
-
-
-def count(marks: Iterable[Mark]) -> Counter[Kind]:
-    """Return how many places there are in each table."""
-    return Counter(kind for kind, _ in marks)
 
 
 class Overlay(Protocol):

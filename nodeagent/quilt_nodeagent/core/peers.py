@@ -223,7 +223,6 @@ class PeerTable:
         return self._leave(peer) if self._claims.pop(peer.cidr, None) else set()
 
     def _enter_where_wanted(self, peer: Peer) -> set[Mark]:
-        self._apart.pop(peer.cidr, None)
         if self._alive(peer):
             if self.way.reach.host(peer.host_ip):
                 return self._enter(peer)

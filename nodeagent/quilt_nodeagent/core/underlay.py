@@ -8,7 +8,7 @@ arrive; everybody else stays in the overlay.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import ip_address, ip_network
@@ -92,24 +92,19 @@ def _why_default(internal_ips: Sequence[str]) -> str:
 class Direct:
     """The link that peers may share with us: interface `device`, and what the host's table says of addresses.
 
-    `here` holds the prefixes that are on this link; `elsewhere` more specific ones that are not.
+    `here` tells of prefixes whether they are on this link, or more specific ones that are not.
     """
 
     device: str
-    here: frozenset[str]
-    elsewhere: frozenset[str] = frozenset()
-
-    @cached_property
-    def _found(self) -> dict[str, bool]:
-        return {**dict.fromkeys(self.elsewhere, False), **dict.fromkeys(self.here, True)}
+    here: Mapping[str, bool]
 
     @cached_property
     def _lengths(self) -> list[int]:
-        return sorted({int(prefix.partition("/")[2]) for prefix in self._found}, reverse=True)
+        return sorted({int(prefix.partition("/")[2]) for prefix in self.here}, reverse=True)
 
     def reaches(self, host_ip: str) -> bool:
         """Whether the address is on the link."""
-        return next((self._found[p] for p in enclosing(host_ip, self._lengths) if p in self._found), False)
+        return next((self.here[p] for p in enclosing(host_ip, self._lengths) if p in self.here), False)
 
 
 def enclosing(address: str, lengths: Iterable[int]) -> Iterator[str]:
@@ -121,13 +116,13 @@ def enclosing(address: str, lengths: Iterable[int]) -> Iterator[str]:
             yield f"{kind(number >> (bits - length) << (bits - length))}/{length}"
 
 
-def on_link(routes: Iterable[tuple[str, bool]]) -> tuple[frozenset[str], frozenset[str]]:
-    """Sort (prefix, whether it is on our link) into those here, and those elsewhere inside of them."""
+def on_link(routes: Iterable[tuple[str, bool]]) -> dict[str, bool]:
+    """Return of (prefix, whether it is on our link) those that are, and those inside of them that are not."""
     found = [(ip_network(prefix), is_here) for prefix, is_here in routes]
     here = {network for network, is_here in found if is_here and network.prefixlen}
     elsewhere = {network for network, is_here in found if not is_here} - here
     inside = {network for network in elsewhere if any(_inside(network, outer) for outer in here)}
-    return frozenset(map(str, here)), frozenset(map(str, inside))
+    return {str(network): network in here for network in here | inside}
 
 
 def _inside(network: Network, outer: Network) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import ip_interface
 
-from quilt_crds.names import INJECTED_PROTOCOL, MESH_PROTOCOL
+from quilt_crds.names import ROUTE_PROTOCOLS
 from quilt_crds.underlay import OnHost
 from quilt_netlink import TABLE_MAIN, Address, KernelLike, Link, Route
 from quilt_nodeagent.core.underlay import Direct, HostIP, Wishes, choose, follow_choice, on_link
@@ -88,12 +88,12 @@ def find_direct(kernel: KernelLike, underlay: Underlay) -> Direct | None:
     routes = (route for route in kernel.routes() if is_host_route(route))
     here = underlay.ifindex, "", 0
     found = ((route.prefix, (route.ifindex, route.gateway, route.nhid) == here) for route in routes)
-    return Direct(underlay.name, *on_link(found))
+    return Direct(underlay.name, on_link(found))
 
 
 def is_host_route(route: Route) -> bool:
     """Whether a route of the main table is the host's own: what the mesh routes says nothing of links."""
-    return route.table == TABLE_MAIN and route.protocol not in (MESH_PROTOCOL, INJECTED_PROTOCOL)
+    return route.table == TABLE_MAIN and route.protocol not in ROUTE_PROTOCOLS
 
 
 def default_source(kernel: KernelLike) -> str:

@@ -51,9 +51,9 @@ kernels = st.builds(
     st.dictionaries(st.sampled_from(CIDRS), hops),
 )
 LINKS = [
-    Direct("eth0", frozenset()),
-    Direct("eth0", frozenset({"198.18.0.2/31"})),
-    Direct("eth1", frozenset({"198.18.0.0/24"}), frozenset({"198.18.0.3/32"})),
+    Direct("eth0", {}),
+    Direct("eth0", {"198.18.0.2/31": True}),
+    Direct("eth1", {"198.18.0.0/24": True, "198.18.0.3/32": False}),
 ]
 histories = st.lists(
     st.one_of(

@@ -230,7 +230,7 @@ def test_memory_is_reported_in_megabytes() -> None:
 def test_the_longest_route_of_the_host_tells_who_is_on_the_link(
     routes: list[tuple[str, bool]], host: str, direct: bool
 ) -> None:
-    assert Direct("eth0", *on_link(routes)).reaches(host) is direct
+    assert Direct("eth0", on_link(routes)).reaches(host) is direct
 
 
 def test_only_peers_on_the_link_are_routed_without_encapsulation() -> None:
@@ -239,9 +239,9 @@ def test_only_peers_on_the_link_are_routed_without_encapsulation() -> None:
     far = make_peer("default", "10.42.3.0/24", "b", UP, "198.18.9.3")
     six = make_peer("default", "fd42:0:0:2::/64", "a", UP, "198.18.0.2")
     table.replace([near, far, six])
-    link = Direct("eth0", frozenset({"198.18.0.0/24"}))
+    link = Direct("eth0", {"198.18.0.0/24": True})
     assert table.follow(replace(table.way, direct=link)) == {("route", near.cidr)}
-    assert not table.follow(replace(table.way, direct=Direct("eth0", frozenset({"198.18.0.0/24"}))))
+    assert not table.follow(replace(table.way, direct=Direct("eth0", {"198.18.0.0/24": True})))
     routes = table.desired()["route"]
     assert routes[near.cidr] == Hop("198.18.0.2", "eth0")
     assert routes[far.cidr] == Hop("10.42.3.0", "vxlan100")
