@@ -6,9 +6,10 @@ Each request has a connection of its own; a Client may be shared between threads
 from __future__ import annotations
 
 import http.client
+import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from threading import Event
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -96,19 +97,8 @@ class Client:
 
     def send(self, request: Request, *, timeout: float | None = None) -> bytes:
         """Return the body of the answer; a pause of `timeout` seconds in it is a failure."""
-        data = request.body
-        try:
-            with closing(_connection(self.access, timeout or self._timeout)) as connection:
-                connection.putrequest(request.method, self._target(request), skip_accept_encoding=True)
-                for name, value in self._headers(request):
-                    connection.putheader(name, value)
-                if data is not None:
-                    connection.putheader("Content-Length", str(len(data)))
-                connection.endheaders(data)
-                answer = connection.getresponse()
-                body = answer.read()
-        except (OSError, http.client.HTTPException, AccessError) as error:
-            raise UnreachableError(f"{self.access.server} does not answer: {describe(error)}") from error
+        with self._asked(request, timeout or self._timeout) as (_, answer):
+            body = answer.read()
         self._check(answer, body)
         return body
 
@@ -117,21 +107,12 @@ class Client:
 
         Raises SilentError after `silence` seconds without a byte, beside what `send` raises.
         """
-        try:
-            with closing(_connection(self.access, self._timeout)) as connection:
-                connection.putrequest(request.method, self._target(request), skip_accept_encoding=True)
-                for name, value in self._headers(request):
-                    connection.putheader(name, value)
-                connection.endheaders()
-                socket = connection.sock
-                answer = connection.getresponse()
-                if answer.status >= 400:
-                    self._check(answer, answer.read())
-                yield b""
-                socket.settimeout(silence)
-                yield from _pieces(answer, silence)
-        except (OSError, http.client.HTTPException, AccessError) as error:
-            raise UnreachableError(f"{self.access.server} does not answer: {describe(error)}") from error
+        with self._asked(request, self._timeout) as (connected, answer):
+            if answer.status >= 400:
+                self._check(answer, answer.read())
+            yield b""
+            connected.settimeout(silence)
+            yield from _pieces(answer, silence)
 
     def get(self, path: str, query: Mapping[str, str] | None = None) -> Json:
         """Read an object or a list."""
@@ -175,24 +156,16 @@ class Client:
         """
         asked = Request("GET", channels.target(namespace, pod, container, command), accept="*/*")
         streams, begun = channels.Channels(), time.monotonic()
-        try:
-            with closing(_connection(self.access, within or self._timeout)) as connection:
-                connection.putrequest("GET", self._target(asked), skip_accept_encoding=True)
-                for name, value in [*self._headers(asked), *channels.headers()]:
-                    connection.putheader(name, value)
-                connection.endheaders()
-                answer = connection.getresponse()
-                if answer.status != 101:
-                    check(max(answer.status, 400), answer.read(), answer.reason)
-                while not streams.done and (data := answer.fp.read1(1 << 16)):
-                    streams.feed(data)
-                    if within is not None:
-                        connection.sock.settimeout(_left(within, begun))
-                    if streams.reply:
-                        connection.sock.sendall(streams.reply)
-                        streams.reply = b""
-        except (OSError, http.client.HTTPException, AccessError) as error:
-            raise UnreachableError(f"{self.access.server} does not answer: {describe(error)}") from error
+        with self._asked(asked, within or self._timeout, channels.headers()) as (connected, answer):
+            if answer.status != 101:
+                check(max(answer.status, 400), answer.read(), answer.reason)
+            while not streams.done and (data := answer.fp.read1(_PIECE)):
+                streams.feed(data)
+                if within is not None:
+                    connected.settimeout(_left(within, begun))
+                if streams.reply:
+                    connected.sendall(streams.reply)
+                    streams.reply = b""
         if failure := streams.failure():
             text = streams.err.decode(errors="replace").strip() or failure
             raise channels.CommandError(text, bytes(streams.out))
@@ -209,6 +182,24 @@ class Client:
         except ApiError as error:
             if not error.missing:
                 raise
+
+    @contextmanager
+    def _asked(
+        self, request: Request, timeout: float, more: Iterable[tuple[str, str]] = ()
+    ) -> Iterator[tuple[socket.socket, http.client.HTTPResponse]]:
+        """Send, with `more` headers, and yield the connection and its answer; raises UnreachableError."""
+        data = request.body
+        try:
+            with closing(_connection(self.access, timeout)) as connection:
+                connection.putrequest(request.method, self._target(request), skip_accept_encoding=True)
+                for name, value in [*self._headers(request), *more]:
+                    connection.putheader(name, value)
+                if data is not None:
+                    connection.putheader("Content-Length", str(len(data)))
+                connection.endheaders(data)
+                yield connection.sock, connection.getresponse()
+        except (OSError, http.client.HTTPException, AccessError) as error:
+            raise UnreachableError(f"{self.access.server} does not answer: {describe(error)}") from error
 
     def _check(self, answer: http.client.HTTPResponse, body: bytes) -> None:
         """Raise ApiError unless the answer is a success."""
