@@ -198,8 +198,8 @@ class QuiltNode(WireObject, frozen=True):
         return bool(status.host_ip or status.served_subnets) or by_agent
 
 
-class NodeMeta(Meta, frozen=True):
-    """Metadata of a Node, whose labels count."""
+class LabeledMeta(Meta, frozen=True):
+    """Metadata of an object whose labels count."""
 
     labels: dict[str, str] = {}
 
@@ -237,7 +237,7 @@ class NodeStatus(Wire, frozen=True):
 class Node(WireObject, frozen=True):
     """A Kubernetes Node."""
 
-    metadata: NodeMeta = NodeMeta()
+    metadata: LabeledMeta = LabeledMeta()
     spec: NodeSpec = NodeSpec()
     status: NodeStatus = NodeStatus()
 
@@ -278,8 +278,6 @@ class Node(WireObject, frozen=True):
 class LeaseSpec(Wire, frozen=True):
     """spec of a Lease: times are text, and another's clock is never believed."""
 
-    holder_identity: str = ""
-    lease_duration_seconds: int = 0
     renew_time: str = ""
 
 

@@ -6,10 +6,8 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address
 
-import msgspec
-
 from quilt_crds.names import SELECTOR_LABEL, SLICE_SIZE
-from quilt_crds.wire import Meta, Wire, WireObject
+from quilt_crds.wire import LabeledMeta, Wire, WireObject
 
 # Bytes of an IPv4 address.
 _WIDTH = 4
@@ -46,12 +44,6 @@ def endpoints_spec(node: str, endpoints: Iterable[Endpoint]) -> EndpointsSpec:
     return EndpointsSpec(node, len(ordered), ordered)
 
 
-class PeersMeta(Meta, frozen=True):
-    """Metadata with labels: they say which selector the slice belongs to."""
-
-    labels: dict[str, str] = msgspec.field(default_factory=dict)
-
-
 class PeersSpec(Wire, frozen=True):
     """One of `of` slices of the addresses behind a selector; with `complement` of those not behind it."""
 
@@ -72,7 +64,7 @@ class PeersSpec(Wire, frozen=True):
 class QuiltPeers(WireObject, frozen=True):
     """A slice of the addresses behind one selector; named `<hash>-<slice>`."""
 
-    metadata: PeersMeta = PeersMeta()
+    metadata: LabeledMeta = LabeledMeta()
     spec: PeersSpec = PeersSpec()
 
     @property

@@ -91,10 +91,9 @@ class PodSpec(Wire, frozen=True):
 
 
 class PodStatus(Wire, frozen=True):
-    """Its phase and address, for people: which pod has an address is known from its node's record."""
+    """Its phase: which pod has an address is known from its node's record."""
 
     phase: str = ""
-    pod_ip: str = msgspec.field(default="", name="podIP")
 
 
 class Pod(WireObject, frozen=True):

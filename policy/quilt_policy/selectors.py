@@ -93,10 +93,6 @@ class PeerSelector(msgspec.Struct, frozen=True, omit_defaults=True, dict=True):
             return namespace == self.namespace and matches(self.pods, labels)
         return matches(self.namespaces, namespace_labels) and matches(self.pods, labels)
 
-    def selects_node(self, labels: Mapping[str, str]) -> bool:
-        """Whether a node with these labels is selected."""
-        return self.nodes is not None and matches(self.nodes, labels)
-
     def numbers(self, ports: Iterable[NamedPort]) -> set[int]:
         """Return which numbers the port has in a pod with these named ports."""
         return {

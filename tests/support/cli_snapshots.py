@@ -10,12 +10,12 @@ from quilt_cli.core.snapshot import Snapshot
 from quilt_crds.names import claim_name
 from quilt_crds.wire import (
     Condition,
+    LabeledMeta,
     Mesh,
     Meta,
     Node,
     NodeAddress,
     NodeInfo,
-    NodeMeta,
     NodeSpec,
     NodeStatus,
     QuiltNode,
@@ -76,7 +76,7 @@ def kube_node(
         conditions=(Condition("Ready", "True"),),
         node_info=NodeInfo(kernel, operating_system=system),
     )
-    return Node(NodeMeta(f"n{index}"), NodeSpec(pod_cidrs), status)
+    return Node(LabeledMeta(f"n{index}"), NodeSpec(pod_cidrs), status)
 
 
 def pod(index: int, **fields: Any) -> SystemPod:

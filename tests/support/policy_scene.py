@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from quilt_policy.cluster_objects import ClusterNetworkPolicy
 from quilt_policy.compile import Compiler
+from quilt_policy.labels import matches
 from quilt_policy.objects import NetworkPolicy, Pod
 from quilt_policy.places import Place
 from quilt_policy.selectors import PeerSelector
@@ -80,7 +81,7 @@ class Scene:
     def behind(self, family: PeerSelector) -> Known:
         """Who is behind a selector that a policy needs, or behind those of a named port's family."""
         if family.nodes is not None:
-            names = [name for name, labels in self.nodes.items() if family.selects_node(labels)]
+            names = [name for name, labels in self.nodes.items() if matches(family.nodes, labels)]
             return {family: (packed(one for name in names for one in facts_of(name, {}).addresses), False)}
         everyone = self.with_address
         selected = {

@@ -27,7 +27,7 @@ from quilt_crds.names import (
     QUILTSUBNET,
     Resource,
 )
-from quilt_crds.wire import Meta, Node, QuiltNode, QuiltSubnet, WireObject
+from quilt_crds.wire import LabeledMeta, Node, QuiltNode, QuiltSubnet, WireObject
 from quilt_crds.wire_network import QuiltNetwork
 from quilt_kube.listwatch import ListWatch
 from quilt_kube.request import ApiError
@@ -37,11 +37,10 @@ T = TypeVar("T", bound=WireObject)
 V = TypeVar("V")
 
 
-class _LooseMeta(Meta, frozen=True):
+class _LooseMeta(LabeledMeta, frozen=True):
     """Metadata of an object of which only a few fields count."""
 
     namespace: str = ""
-    labels: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class _Loose(WireObject, frozen=True):

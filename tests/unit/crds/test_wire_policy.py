@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from quilt_crds.names import SELECTOR_LABEL, SLICE_SIZE
 from quilt_crds.quiltendpoints import QuiltEndpoints
 from quilt_crds.quiltpeers import QuiltPeers
+from quilt_crds.wire import LabeledMeta
 from quilt_crds.wire_policy import (
     SELECTOR_LIMIT,
     Endpoint,
-    PeersMeta,
     PeersSpec,
     complete,
     endpoints_spec,
@@ -68,14 +68,14 @@ def test_a_selector_that_is_too_long_is_refused() -> None:
 
 
 def piece(number: int, of: int, *, complement: bool = False) -> Slice:
-    meta = PeersMeta(name=peers_name(HASH, number), labels={SELECTOR_LABEL: FAMILY})
+    meta = LabeledMeta(name=peers_name(HASH, number), labels={SELECTOR_LABEL: FAMILY})
     return Slice(metadata=meta, spec=peers_spec(of, "{}", [], complement=complement))
 
 
 def test_a_slice_is_known_by_its_name_and_found_by_its_label() -> None:
     peers = piece(12, 13)
     assert (peers.selector, peers.slice, peers.label) == (HASH, 12, FAMILY)
-    foreign = Slice(metadata=PeersMeta(name="other-x"))
+    foreign = Slice(metadata=LabeledMeta(name="other-x"))
     assert (foreign.slice, foreign.label) == (-1, "")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from quilt_crds.wire import Node, NodeMeta
+from quilt_crds.wire import LabeledMeta, Node
 from quilt_nodeagent.cni import CONFLIST, CniFiles, CniPaths, foreign_first, install
 
 
@@ -84,7 +84,7 @@ def test_row_23_a_foreign_configuration_that_wins_is_named_and_kept(paths: CniPa
 
 
 def labelled(value: str = "") -> Node:
-    return Node(metadata=NodeMeta(labels={"quilt.io/cni": value} if value else {}))
+    return Node(metadata=LabeledMeta(labels={"quilt.io/cni": value} if value else {}))
 
 
 @pytest.fixture
