@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping
+from itertools import repeat
 from socket import AF_INET, AF_INET6, inet_ntop
 from typing import Any
 
@@ -11,10 +11,11 @@ from msgspec.structs import replace
 
 from quilt_netlink import constants as c
 from quilt_netlink import schema, state
-from quilt_netlink.layout import Layout, Values
+from quilt_netlink.layout import Columns
 from quilt_netlink.shapes import BITS, DEL, HEADER, Message
 
 _MAC_LENGTH = 17
+_OVER_OBJECT = {"RTA_DST", "RTA_TABLE", "RTA_NH_ID"}
 _OWN_TUNNEL = (("NDA_PORT", "port"), ("NDA_VNI", "vni"), ("NDA_IFINDEX", "via"))
 
 
@@ -209,72 +210,32 @@ _NOTIFIED: dict[int, Callable[[Message], state.Observed | state.Watched | None]]
 """By the first of a kind's four message types."""
 
 
-def at_once(make: Callable[[Message], Any], layout: Layout) -> Callable[[Values], Any]:
-    """Return how entries are made of messages that are all of one layout, as `make` makes them of each."""
-    plain = _AT_ONCE.get(make)
-    with suppress(KeyError):  # for what is not as plain as the thousands of a mesh are
-        if plain is not None:
-            return plain(layout)
-    return lambda values: make(layout.read(values))
+def alike(make: Callable[[Message], Any], first: Any, fields: Message, columns: Columns) -> Iterable[Any]:
+    """Make the entries of messages of one layout, as `make` made `first` of such a message, or None.
+
+    `fields` are the fixed fields of all, `columns` the values of their attributes.
+    """
+    if differing := _differing(first, fields, columns):
+        kind = type(first)
+        values = (differing.get(name) or repeat(getattr(first, name)) for name in kind.__struct_fields__)
+        return map(kind, *values)
+    found = (zip(columns, values, strict=True) for values in zip(*columns.values(), strict=True))
+    given = ({name: value for name, value in each if value is not None} for each in found)
+    return filter(None, (make({**fields, **each}) for each in given))
 
 
-def _neighbours(layout: Layout) -> Callable[[Values], state.Neighbour | state.FdbEntry | None]:
-    if layout.attributes != {"NDA_DST", "NDA_LLADDR"}:
-        raise KeyError
-    index, states, flags = (layout.fields[name] for name in ("ifindex", "state", "flags"))
-    dst, family = _address(layout, "NDA_DST")
-    mac = layout.value("NDA_LLADDR", 6)
-
-    def neighbour(values: Values) -> state.Neighbour | None:
-        if not values[states] & c.NUD_PERMANENT:
-            return None
-        return state.Neighbour(values[index], inet_ntop(family, values[dst]), values[mac].hex(":"))
-
-    def entry(values: Values) -> state.FdbEntry | None:
-        if not values[states] & c.NUD_PERMANENT or not values[flags] & c.NTF_SELF:
-            return None
-        return state.FdbEntry(values[index], values[mac].hex(":"), inet_ntop(family, values[dst]))
-
-    return entry if layout.family == c.AF_BRIDGE else neighbour
-
-
-def _nexthops(layout: Layout) -> Callable[[Values], state.Nexthop]:
-    protocol, flags = layout.fields["protocol"], layout.fields["flags"]
-    number, device = layout.value("NHA_ID", 4), layout.value("NHA_OIF", 4)
-    gateway, family = _address(layout, "NHA_GATEWAY")
-
-    def nexthop(values: Values) -> state.Nexthop:
-        over = inet_ntop(family, values[gateway])
-        onlink = bool(values[flags] & c.RTNH_F_ONLINK)
-        return state.Nexthop(values[number], values[device], over, values[protocol], onlink)
-
-    return nexthop
-
-
-def _routes(layout: Layout) -> Callable[[Values], state.Route | None]:
-    if layout.family != AF_INET or layout.attributes & {"RTA_PRIORITY", "RTA_PREFSRC"}:
-        raise KeyError
-    bits, protocol, scope, kind = (layout.fields[name] for name in ("dst_len", "proto", "scope", "type"))
-    dst, nhid, table = (layout.value(name, 4) for name in ("RTA_DST", "RTA_NH_ID", "RTA_TABLE"))
-
-    def over_object(values: Values) -> state.Route | None:
-        if values[kind] != c.RTN_UNICAST or not (values[nhid] and values[table]):
-            return route(layout.read(values))
-        prefix = f"{inet_ntop(AF_INET, values[dst])}/{values[bits]}"
-        return state.Route(prefix, values[protocol], values[nhid], 0, "", False, values[scope], values[table])
-
-    return over_object
-
-
-def _address(layout: Layout, name: str) -> tuple[int, int]:
-    """Return the place and the family of an address; raises KeyError where it has another size."""
-    with suppress(KeyError):
-        return layout.value(name, 4), AF_INET
-    return layout.value(name, 16), AF_INET6
-
-
-_AT_ONCE: dict[Callable[..., Any], Callable[[Layout], Callable[[Values], Any]]] = {
-    neighbour: _neighbours,
-    nexthop: _nexthops,
-    route: _routes,
-}
+def _differing(first: Any, fields: Message, columns: Columns) -> Mapping[str, Iterable[Any]]:
+    """Return in what entries differ from the first one; nothing for what is not as plain as a mesh's are."""
+    match first:
+        case state.Neighbour() if columns.keys() == {"NDA_DST", "NDA_LLADDR"}:
+            return {"address": columns["NDA_DST"], "mac": columns["NDA_LLADDR"]}
+        case state.FdbEntry() if columns.keys() == {"NDA_DST", "NDA_LLADDR"}:
+            return {"mac": columns["NDA_LLADDR"], "dst": columns["NDA_DST"]}
+        case state.Nexthop() if columns.keys() == {"NHA_ID", "NHA_OIF", "NHA_GATEWAY"}:
+            return {"id": columns["NHA_ID"], "ifindex": columns["NHA_OIF"], "gateway": columns["NHA_GATEWAY"]}
+        case state.Route() if columns.keys() - {"RTA_OIF", "RTA_GATEWAY"} == _OVER_OBJECT:
+            tables, ids = columns["RTA_TABLE"], columns["RTA_NH_ID"]
+            if all(tables) and all(ids):
+                prefixes = map(f"{{}}/{fields['dst_len']}".format, columns["RTA_DST"])
+                return {"prefix": prefixes, "nhid": ids, "table": tables}
+    return {}

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import repeat
+from operator import methodcaller
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import Any
 
@@ -33,16 +35,18 @@ ATTRIBUTE = struct.Struct("=HH")
 _HOP = struct.Struct("=HBBi")  # struct rtnexthop: length, flags, hops, index
 
 
-class Type(Struct, frozen=True):
+class Type(Struct, frozen=True, eq=False):
     """What an attribute's value is.
 
     `pack` raises OSError, ValueError or struct.error for an invalid value. `unpack` returns None for bytes of
-    another type; the attribute is then left out. `form` is that of a number in the machine's byte order.
+    another type; the attribute is then left out. `form` is that of a number in the machine's byte order;
+    `sizes` unpack bytes that are known to be so many.
     """
 
     pack: Callable[[Any], bytes]
-    unpack: Callable[[memoryview], Any]
+    unpack: Callable[[Any], Any]
     form: str = ""
+    sizes: Mapping[int, Callable[[Any], Any]] = {}
 
 
 def family_of(text: str) -> int:
@@ -112,13 +116,17 @@ class Shape:
             packed.append(attribute(number, kind.pack(content)))
         return b"".join(packed)
 
+    def fields(self, view: memoryview, at: int) -> dict[str, Any]:
+        """Return the fixed fields by name."""
+        return dict(zip(self.names, self.fixed.unpack_from(view, at)))  # noqa: B905  # as many as there are
+
     def unpack(self, data: memoryview) -> dict[str, Any] | None:
         """Return fields and attributes by name; an attribute that is absent or malformed is left out."""
         return self.read(data, 0, len(data)) if len(data) >= self.fixed.size else None
 
     def read(self, view: memoryview, at: int, end: int) -> dict[str, Any]:
         """Return what `unpack` does, of a stretch that is long enough for the fixed fields."""
-        found: dict[str, Any] = dict(zip(self.names, self.fixed.unpack_from(view, at)))  # noqa: B905  # as many as there are
+        found = self.fields(view, at)
         attr = ATTRIBUTE.unpack_from
         at += self.fixed.size
         while at + 4 <= end:
@@ -194,10 +202,15 @@ def _number(form: str) -> Type:
     return Type(shape.pack, lambda data: unpack(data)[0] if len(data) == size else None, plain)
 
 
-def _ip(data: memoryview) -> str | None:
-    if len(data) == 4:
-        return inet_ntop(AF_INET, data)
-    return inet_ntop(AF_INET6, data) if len(data) == 16 else None
+_ADDRESSES: Mapping[int, Callable[[Any], str]] = {
+    4: partial(inet_ntop, AF_INET),
+    16: partial(inet_ntop, AF_INET6),
+}
+
+
+def _ip(data: Any) -> str | None:
+    text = _ADDRESSES.get(len(data))
+    return text(data) if text else None
 
 
 def _hops(data: memoryview) -> list[int]:
@@ -214,9 +227,9 @@ TEXT = Type(
     lambda text: text.encode() + b"\0", lambda data: bytes(data).rstrip(b"\0").decode(errors="replace")
 )
 """Text, ended by a zero byte."""
-MAC = Type(pack_mac, lambda data: data.hex(":"))
+MAC = Type(pack_mac, methodcaller("hex", ":"))
 """A hardware address; one of six bytes is written."""
-IP = Type(pack_ip, _ip)
+IP = Type(pack_ip, _ip, sizes=_ADDRESSES)
 """An address of either family, known by its size."""
 RAW = Type(bytes, bytes)
 HOPS = Type(bytes, _hops)

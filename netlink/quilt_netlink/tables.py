@@ -12,7 +12,8 @@ entries are passed over.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from socket import AF_INET, AF_INET6
 from typing import Any
 
@@ -22,7 +23,7 @@ from msgspec.structs import replace
 from quilt_netlink import constants as c
 from quilt_netlink import decode, state
 from quilt_netlink.channel import Channel, refusal
-from quilt_netlink.layout import Layout, Values
+from quilt_netlink.layout import Columns, Layout
 from quilt_netlink.ops import DumpInterruptedError, NetlinkError
 from quilt_netlink.schema import fibmsg, ifaddrmsg, ifinfmsg, mdbmsg, ndmsg, nhmsg, rtmsg
 from quilt_netlink.shapes import GET, HEADER, Kind, Message
@@ -133,7 +134,8 @@ class Reader:
         self._kind = kind
         self._family = family
         self._but = but
-        self._layouts: dict[int, tuple[Layout, Callable[[Values], Any]]] = {}
+        self._before = b""
+        self._layouts: dict[bytes, tuple[Layout, Callable[[Columns], Iterable[Any]] | None]] = {}
         self.entries: list[Any] = []
         self.torn = False
 
@@ -144,7 +146,7 @@ class Reader:
             length, kind, flags, number, _ = HEADER.unpack_from(view, at)
             if length < HEADER.size or at + length > size:
                 break
-            if alike := self._alike(view, at, size, length):
+            if alike := self._alike(view, at, size):
                 at += alike
                 continue
             end = at + length
@@ -161,24 +163,37 @@ class Reader:
             at += (length + 3) & ~3
         return False
 
-    def _alike(self, view: memoryview, at: int, size: int, length: int) -> int:
-        """Read the messages that are laid out like the last one of this length; return how many bytes."""
-        if length not in self._layouts:
+    def _alike(self, view: memoryview, at: int, size: int) -> int:
+        """Read the messages that are laid out like one before; return how many bytes they have."""
+        found = self._layouts.get(self._head(view, at))
+        if found is None:
             return 0
-        layout, make = self._layouts[length]
-        made = list(map(make, layout.rows(view, at, size)))
-        self.entries += filter(None, made)
-        return len(made) * layout.size
+        layout, make = found
+        count = layout.count(view, at, size)
+        if count and make:
+            self.entries += make(layout.read(view, at, count))
+        return count * layout.size
 
     def _message(self, view: memoryview, start: int, end: int) -> None:
-        # br_mdb_dump() leaves the family of what it answers zero, whatever it was asked for.
-        if end - start < _SHORTEST or (self._family and view[start + HEADER.size] not in (0, self._family)):
+        if end - start < _SHORTEST:
             return
-        if self._but and view[start + _PROTOCOL] in self._but:
-            return
-        entry = self._make(self._kind.read(view, start + HEADER.size, end))
+        wanted = self._wanted(view, start)
+        entry = self._make(self._kind.read(view, start + HEADER.size, end)) if wanted else None
         if entry is not None:
             self.entries.append(entry)
-        layout = None if self._but else Layout.of(self._kind, view, start, end)
-        if layout is not None:
-            self._layouts[end - start] = layout, decode.at_once(self._make, layout)
+        head = self._head(view, start)
+        # Where each message has other fields, as interfaces have, a layout would serve nobody.
+        if head == self._before and (layout := Layout.of(self._kind, view, start, end)):
+            fields = self._kind.fields(view, start + HEADER.size)
+            make = partial(decode.alike, self._make, entry, fields)
+            self._layouts[head] = layout, make if wanted else None
+        self._before = head
+
+    def _wanted(self, view: memoryview, start: int) -> bool:
+        # br_mdb_dump() leaves the family of what it answers zero, whatever it was asked for.
+        of_family = not self._family or view[start + HEADER.size] in (0, self._family)
+        return of_family and not (self._but and view[start + _PROTOCOL] in self._but)
+
+    def _head(self, view: memoryview, start: int) -> bytes:
+        """Return the header and the fixed fields of a message."""
+        return bytes(view[start : start + HEADER.size + self._kind.fixed.size])
