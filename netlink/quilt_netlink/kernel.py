@@ -104,7 +104,8 @@ class Kernel(KernelLike):
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
         """Do the operations in order and return those refused; a refused one never affects the others."""
         failures: list[Failure] = []
-        for many, places in groupby(range(len(ops)), lambda place: type(ops[place].entry) in ENCODERS):
+        batched = [type(op.entry) in ENCODERS for op in ops]
+        for many, places in groupby(range(len(ops)), batched.__getitem__):
             if many:
                 failures += self._batch(ops, places)
             else:

@@ -15,7 +15,7 @@ from quilt_netlink import constants as c
 from quilt_netlink import state
 from quilt_netlink.ops import FLAGS, Delete, Op
 from quilt_netlink.schema import IPV4, fibmsg, ifaddrmsg, mdbset, ndmsg, nhmsg, rtmsg
-from quilt_netlink.shapes import BITS, DEL, HEADER, NEW, Kind, Message, family_of, pack_ip, pack_mac
+from quilt_netlink.shapes import ATTRIBUTE, BITS, DEL, NEW, Kind, Message, family_of, pack_ip, pack_mac
 
 _FAMILY: dict[int, int] = {4: AF_INET, 16: AF_INET6}
 _WORD = Struct("=HHI")
@@ -23,22 +23,21 @@ _MAC = Struct("=HH6s2x")
 _ADDRESS = {size: Struct(f"=HH{size}s") for size in _FAMILY}
 
 
-def _struct(kind: Kind, *attributes: str) -> Struct:
-    return Struct("".join((HEADER.format, kind.form, *attributes)))
-
-
-_NEIGHBOUR = {size: _struct(ndmsg, f"HH{size}s") for size in _FAMILY}
-_FDB = _struct(ndmsg, "HH6s2x")
-_NEXTHOP = _struct(nhmsg, "HHI")
-_DEVICE_HOP = _struct(nhmsg, "HHI", "HHI")
-_GATEWAY_HOP = {size: _struct(nhmsg, "HHI", "HHI", f"HH{size}s") for size in _FAMILY}
-_ROUTE = {size: _struct(rtmsg, f"HH{size}s", "HHI") for size in _FAMILY}
-_PERMANENT, _SELF, _BRIDGE = c.NUD_PERMANENT, c.NTF_SELF, c.AF_BRIDGE
+# What is always zero is left to the padding: the port, and of the fields most.
+_HEADER, _ND_FIELDS, _NH_FIELDS, _RT_FIELDS = "=IHHI4x", "B3xIHBx", "BxBxI", "BB2xBBBBI"
+_NEIGHBOUR = {size: Struct(f"{_HEADER}{_ND_FIELDS}HH{size}s") for size in _FAMILY}
+_FDB = Struct(f"{_HEADER}{_ND_FIELDS}HH6s2x")
+_NEXTHOP = Struct(f"{_HEADER}{_NH_FIELDS}HHI")
+_DEVICE_HOP = Struct(f"{_HEADER}{_NH_FIELDS}HHIHHI")
+_GATEWAY_HOP = {size: Struct(f"{_DEVICE_HOP.format}{size + 4}s") for size in _FAMILY}
+_ROUTE = {size: Struct(f"{_HEADER}{_RT_FIELDS}4s{size}s4sI") for size in _FAMILY}
+_PERMANENT, _SELF, _BRIDGE, _ONLINK = c.NUD_PERMANENT, c.NTF_SELF, c.AF_BRIDGE, c.RTNH_F_ONLINK
 _NEW_NEIGH, _NEW_HOP, _NEW_ROUTE = (kind.base + NEW for kind in (ndmsg, nhmsg, rtmsg))
 _DEL_NEIGH, _DEL_HOP, _DEL_ROUTE = (kind.base + DEL for kind in (ndmsg, nhmsg, rtmsg))
 _DST, _LLADDR = (ndmsg.attrs[name][0] for name in ("NDA_DST", "NDA_LLADDR"))
 _ID, _OIF, _GATEWAY = (nhmsg.attrs[name][0] for name in ("NHA_ID", "NHA_OIF", "NHA_GATEWAY"))
-_RTA_DST, _RTA_TABLE = (rtmsg.attrs[name][0] for name in ("RTA_DST", "RTA_TABLE"))
+_TO = {size: ATTRIBUTE.pack(size + 4, rtmsg.attrs["RTA_DST"][0]) for size in _FAMILY}
+_TABLE = ATTRIBUTE.pack(8, rtmsg.attrs["RTA_TABLE"][0])
 _RTA_NH_ID, _RTA_OIF, _RTA_PRIORITY, _RTA_GATEWAY, _RTA_PREFSRC = (
     rtmsg.attrs[name][0] for name in ("RTA_NH_ID", "RTA_OIF", "RTA_PRIORITY", "RTA_GATEWAY", "RTA_PREFSRC")
 )
@@ -58,7 +57,7 @@ def neighbour(verb: type[Op], entry: state.Neighbour, seq: int) -> bytes:
         kind, more = _NEW_NEIGH, _MAC.pack(10, _LLADDR, pack_mac(entry.mac))
     shape, family, flags = _NEIGHBOUR[size], _FAMILY[size], FLAGS[verb]
     total = shape.size + len(more)
-    own = shape.pack(total, kind, flags, seq, 0, family, entry.ifindex, _PERMANENT, 0, 0, size + 4, _DST, dst)
+    own = shape.pack(total, kind, flags, seq, family, entry.ifindex, _PERMANENT, 0, size + 4, _DST, dst)
     return own + more
 
 
@@ -67,25 +66,25 @@ def fdb(verb: type[Op], entry: state.FdbEntry, seq: int) -> bytes:
     kind = _DEL_NEIGH if verb is Delete else _NEW_NEIGH
     more = _address(_DST, entry.dst) if entry.dst else b""
     size, flags, mac = _FDB.size + len(more), FLAGS[verb], pack_mac(entry.mac)
-    own = _FDB.pack(size, kind, flags, seq, 0, _BRIDGE, entry.ifindex, _PERMANENT, _SELF, 0, 10, _LLADDR, mac)
+    own = _FDB.pack(size, kind, flags, seq, _BRIDGE, entry.ifindex, _PERMANENT, _SELF, 10, _LLADDR, mac)
     return own + more
 
 
 def nexthop(verb: type[Op], entry: state.Nexthop, seq: int) -> bytes:
     """Encode an operation on a nexthop object; the kernel wants nothing but the id in order to delete one."""
-    flags = FLAGS[verb]
+    flags, number, index, protocol = FLAGS[verb], entry.id, entry.ifindex, entry.protocol
     if verb is Delete:
-        return _NEXTHOP.pack(_NEXTHOP.size, _DEL_HOP, flags, seq, 0, 0, 0, 0, 0, 0, 8, _ID, entry.id)
-    own, oif = (8, _ID, entry.id), (8, _OIF, entry.ifindex)
+        return _NEXTHOP.pack(_NEXTHOP.size, _DEL_HOP, flags, seq, 0, 0, 0, 8, _ID, number)
     if not entry.gateway:
-        header = (_DEVICE_HOP.size, _NEW_HOP, flags, seq, 0)
-        return _DEVICE_HOP.pack(*header, AF_INET, 0, entry.protocol, 0, 0, *own, *oif)
+        own = (8, _ID, number, 8, _OIF, index)
+        return _DEVICE_HOP.pack(_DEVICE_HOP.size, _NEW_HOP, flags, seq, AF_INET, protocol, 0, *own)
     gateway = pack_ip(entry.gateway)
     size = len(gateway)
-    shape, onlink = _GATEWAY_HOP[size], c.RTNH_F_ONLINK if entry.onlink else 0
-    header = (shape.size, _NEW_HOP, flags, seq, 0)
-    fields = (_FAMILY[size], 0, entry.protocol, 0, onlink)
-    return shape.pack(*header, *fields, *own, *oif, size + 4, _GATEWAY, gateway)
+    shape, family, onlink = _GATEWAY_HOP[size], _FAMILY[size], _ONLINK if entry.onlink else 0
+    over = ATTRIBUTE.pack(size + 4, _GATEWAY) + gateway
+    return shape.pack(
+        shape.size, _NEW_HOP, flags, seq, family, protocol, onlink, 8, _ID, number, 8, _OIF, index, over
+    )
 
 
 def route(verb: type[Op], entry: state.Route, seq: int, kind: int = c.RTN_UNICAST) -> bytes:
@@ -110,13 +109,14 @@ def route(verb: type[Op], entry: state.Route, seq: int, kind: int = c.RTN_UNICAS
         more += _address(_RTA_GATEWAY, entry.gateway)
     if entry.prefsrc:
         more += _address(_RTA_PREFSRC, entry.prefsrc)
-    shape = _ROUTE[size]
     bits = int(length) if length else 8 * size
     table8 = table if table < 256 else c.RT_TABLE_COMPAT
-    onlink = c.RTNH_F_ONLINK if entry.onlink else 0
-    header = (shape.size + len(more), number, FLAGS[verb], seq, 0)
-    fields = (_FAMILY[size], bits, 0, 0, table8, entry.protocol, scope, kind, onlink)
-    return shape.pack(*header, *fields, size + 4, _RTA_DST, dst, 8, _RTA_TABLE, table) + more
+    shape, family, onlink = _ROUTE[size], _FAMILY[size], _ONLINK if entry.onlink else 0
+    total, flags, to, protocol = shape.size + len(more), FLAGS[verb], _TO[size], entry.protocol
+    own = shape.pack(
+        total, number, flags, seq, family, bits, table8, protocol, scope, kind, onlink, to, dst, _TABLE, table
+    )
+    return own + more
 
 
 def _unreachable(verb: type[Op], entry: state.Unreachable, seq: int) -> bytes:
