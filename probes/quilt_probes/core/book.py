@@ -33,14 +33,15 @@ class Book:
         self.links: dict[str, Link] = {}
         self._chance = chance
         self._wall = wall
-        self._vteps: Mapping[str, Sequence[str]] = {}
+        self._vteps: dict[str, str] = {}
         self._nodes: dict[str, str] = {}
         self._watched: set[str] = set()
         self._ticked = float("inf")
 
     def set_peers(self, vteps: Mapping[str, Sequence[str]], epoch: int, now: float) -> None:
         """Follow who is in the mesh (VTEP addresses by node, without the own) and whose turn it is."""
-        self._vteps = vteps
+        # Of thousands of nodes hardly one has a second address: lists would be half of what is held.
+        self._vteps = {node: held[0] for node, held in vteps.items()}
         self._nodes = {vtep: node for node, held in vteps.items() for vtep in held}
         self._watched = watched(self.own, vteps.keys(), epoch)
         self.links = {node: link for node, link in self.links.items() if self._keeps(node, link, now)}
@@ -107,7 +108,7 @@ class Book:
                 continue
             # At even distances, but never to make up for a pause.
             link.due = max(link.due + INTERVAL, now + INTERVAL / 2)
-            vtep = self._vteps[node][0]
+            vtep = self._vteps[node]
             link.next_number()
             yield vtep, encode(link.probe(self._wall())), False
             if link.full_due:
