@@ -75,7 +75,8 @@ class Attempt:
                 self._outcomes[at] = Outcome(text, retryable=True)
                 return
             self._hops[at] = hop
-        other = foreign(self._held.get(prefix, ()), beside_own=isinstance(item, Asked))
+        held = self._held.get(prefix)
+        other = foreign(held, beside_own=isinstance(item, Asked)) if held else None
         if other is not None:
             device = name_of(self._link(other.ifindex), other) if other.ifindex else ""
             self._outcomes[at] = Outcome(foreign_text(other, device))
@@ -106,7 +107,8 @@ class Attempt:
             gone, after = before, [route]
             self._ops.append((at, op))
         self._held[prefix] = after
-        self.left = self.left or any(route.nhid for route in gone)
+        if gone:
+            self.left = self.left or any(route.nhid for route in gone)
 
     def _next_hops(self) -> dict[Hop, int]:
         """Return the id of each gateway's next hop object, which is made where it is not there."""
