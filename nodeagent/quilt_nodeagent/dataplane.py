@@ -27,7 +27,7 @@ _ENTRY: dict[str, Callable[[int, str, str], Neighbour | FdbEntry]] = {
     "fdb": FdbEntry,
 }
 # New routes in the first call of the runtime: it works on one part while the next part's layer 2 is written.
-_PART = 1_000
+_PART = 750
 
 
 @dataclass
@@ -77,7 +77,8 @@ class Dataplane:
                 errors += self._write(Put, part.before)
                 routes, waiting = reachable((*waiting, *part.routes), tables, overlay, self.device)
                 calls.append(group.create_task(self._write_routes(routes, ())))
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # our task makes the call,
+                await asyncio.sleep(0)  # and gRPC's own sends it, before this one works on
             errors += self._write(Put, last.before)
             routes, _ = reachable((*waiting, *last.routes), tables, overlay, self.device)
             errors += await self._write_routes(routes, last.stale_routes)

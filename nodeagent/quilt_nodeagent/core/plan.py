@@ -58,9 +58,10 @@ def make_plan(tables: Tables, overlay: Overlay) -> Plan:
 def parts(plan: Plan, tables: Tables, overlay: Overlay, size: int) -> Iterator[Plan]:
     """Cut a plan for an empty device into plans of `size` entries of each kind, and routes, and larger ones.
 
-    So that a part's routes can be on their way while the next part's entries are written. Each is as large as
-    all before it, as the runtime reads the routes that exist before it writes a part's. Each kind is cut in
-    its own order: a route may be ahead of what it rests on, and then waits (`reachable`). What is stale comes
+    So that a part's routes can be on their way while the next part's entries are written. Each is twice as
+    large as all before it: the runtime reads the routes that exist before it writes a part's, and needs twice
+    as long for these as the entries of one need here. Each kind is cut in its own order: a route may be ahead
+    of what it rests on, and then waits (`reachable`). What is stale comes
     with the last part. Where anything is programmed, traffic may be on it, and the plan's order is kept.
     """
     kinds = [[entry for entry in plan.before if entry[0] == kind] for kind in overlay.kinds]
@@ -72,7 +73,7 @@ def parts(plan: Plan, tables: Tables, overlay: Overlay, size: int) -> Iterator[P
     while end < longest:
         cut = slice(start, end)
         yield Plan(before=tuple(chain(*(kind[cut] for kind in kinds))), routes=plan.routes[cut])
-        start, end = end, 2 * end
+        start, end = end, 3 * end
     rest = slice(start, None)
     yield replace(plan, before=tuple(chain(*(kind[rest] for kind in kinds))), routes=plan.routes[rest])
 
