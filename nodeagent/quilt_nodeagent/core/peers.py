@@ -203,7 +203,8 @@ class PeerTable:
 
     def host_ips(self) -> frozenset[str]:
         """Underlay addresses of all wanted peers."""
-        return frozenset(peers[0].host_ip for peers in self._nodes.values())
+        # A copy of a set has room for what is in it; one that grew by one after the other for twice as much.
+        return frozenset({peers[0].host_ip for peers in self._nodes.values()})
 
     def _hop(self, peer: Peer) -> Hop:
         """By the shared link where there is one and it speaks the subnet's family, else by the overlay."""
