@@ -110,7 +110,7 @@ class Overlay(Protocol):
     def hop(self, peer: Peer, device: str) -> Hop:
         """Return where the route to a peer leads."""
 
-    def rests_on(self, hop: Hop, tables: Tables) -> set[Mark]:
+    def rests_on(self, hop: Hop, tables: Tables) -> Sequence[Mark]:
         """Return the places of what a route over this device rests on, as far as is known."""
 
     def order(self, tables: Tables) -> tuple[list[Entry], list[Entry]]:
@@ -157,11 +157,11 @@ class Vxlan:
         """Return the peer's VTEP address, on-link over the device."""
         return Hop(peer.vtep, device)
 
-    def rests_on(self, hop: Hop, tables: Tables) -> set[Mark]:
+    def rests_on(self, hop: Hop, tables: Tables) -> Sequence[Mark]:
         """Return the gateway's neighbour entry, and the FDB entry of the MAC that it has now."""
         mac = tables.neighbours.held(hop.gateway)
-        neighbour: set[Mark] = {("neighbour", hop.gateway)}
-        return neighbour if mac is None else neighbour | {("fdb", mac)}
+        neighbour: Mark = ("neighbour", hop.gateway)
+        return (neighbour,) if mac is None else (neighbour, ("fdb", mac))
 
     def order(self, tables: Tables) -> tuple[list[Entry], list[Entry]]:
         """New neighbours, FDB, moved neighbours; in removal FDB, neighbours.

@@ -61,8 +61,8 @@ def parts(plan: Plan, tables: Tables, overlay: Overlay, size: int) -> Iterator[P
     So that a part's routes can be on their way while the next part's entries are written. Each is twice as
     large as all before it: the runtime reads the routes that exist before it writes a part's, and needs twice
     as long for these as the entries of one need here. Each kind is cut in its own order: a route may be ahead
-    of what it rests on, and then waits (`reachable`). What is stale comes
-    with the last part. Where anything is programmed, traffic may be on it, and the plan's order is kept.
+    of what it rests on, and then waits (`reachable`). What is stale comes with the last part. Where anything
+    is programmed, traffic may be on it, and the plan's order is kept.
     """
     kinds = [[entry for entry in plan.before if entry[0] == kind] for kind in overlay.kinds]
     longest = max(len(plan.routes), *map(len, kinds))
@@ -89,7 +89,7 @@ def reachable(
     ready: list[Hops] = []
     waiting: list[Hops] = []
     for route in routes:
-        needed = overlay.rests_on(route[1], tables) if route[1].device == device else set()
+        needed = overlay.rests_on(route[1], tables) if route[1].device == device else ()
         there = all(tables.of[kind].held(key) is not None for kind, key in needed)
         (ready if there else waiting).append(route)
     return ready, waiting
