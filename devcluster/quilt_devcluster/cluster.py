@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
 import subprocess
 import time
@@ -282,19 +280,13 @@ class Cluster:
 
     def save_etcd(self) -> None:
         """Keep a copy of what the cluster's etcd has, for `restore_etcd`."""
-        self.pause_program("etcd")
-        try:
-            controlplane.save_etcd(self._state)
-        finally:
-            self.resume_program("etcd")
+        controlplane.save_etcd(self._state)
 
     def restore_etcd(self) -> None:
         """Bring etcd back to what it was at `save_etcd`; all of Kubernetes' own is started again."""
         controlplane.restore_etcd(self._state)
-        self.wait_api()
         for node in self.nodes:
-            self.stop_kubelet(node)
-            self.start_kubelet(node)
+            nodes.start_kubelet(self._state, node)
 
     def wait_api(self, timeout: float = 120.0) -> None:
         """Wait until all API servers are ready. Raises DevclusterError after `timeout` seconds."""
@@ -303,10 +295,3 @@ class Cluster:
     def _restarts(self) -> dict[str, object]:
         names = self.apiservers.values()
         return {str(item["name"]): item["restarts"] for item in self.programs() if item["name"] in names}
-
-
-def exec_replace(cluster: Cluster, node: str, argv: Sequence[str]) -> None:
-    """Become the program `argv` inside a node, so that terminal, signals and exit code are its own."""
-    command = cluster.exec_argv(node, argv)
-    found = shutil.which(command[0])
-    os.execv(found or command[0], command)  # noqa: S606 - becoming the program is the point

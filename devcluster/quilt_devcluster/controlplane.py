@@ -145,8 +145,12 @@ def restore(state: State, server: str) -> None:
 
 
 def save_etcd(state: State) -> None:
-    """Copy the files of an etcd that is paused: it will recover from them as from a crash."""
-    _copy(state, state.etcd, state.etcd_copy)
+    """Copy etcd's files while it is paused: it will recover from them as from a crash."""
+    _signal(state, "etcd", signal.SIGSTOP)
+    try:
+        _copy(state, state.etcd, state.etcd_copy)
+    finally:
+        _signal(state, "etcd", signal.SIGCONT)
 
 
 def restore_etcd(state: State) -> None:
@@ -159,7 +163,12 @@ def restore_etcd(state: State) -> None:
     for server in state.servers:
         start_apiserver(state, server)
     for name in _CLIENTS:
-        control.request(state.socket, op="signal", name=f"kube-{name}", signal=int(signal.SIGKILL))
+        _signal(state, f"kube-{name}", signal.SIGKILL)
+    wait_ready(state)
+
+
+def _signal(state: State, name: str, number: int) -> None:
+    control.request(state.socket, op="signal", name=name, signal=int(number))
 
 
 def _copy(state: State, source: Path, target: Path) -> None:

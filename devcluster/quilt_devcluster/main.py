@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ import click
 from quilt_devcluster import binaries, bringup, hostpackages, images, paths, report, state
 from quilt_devcluster import cnp as cnp_suite
 from quilt_devcluster import netpol as netpol_suite
-from quilt_devcluster.cluster import DEFAULT_NAME, Cluster, exec_replace
+from quilt_devcluster.cluster import DEFAULT_NAME, Cluster
 from quilt_devcluster.errors import DevclusterError
 from quilt_devcluster.kind import Kind
 from quilt_devcluster.netpol import Outcome
@@ -207,7 +208,9 @@ def helm(name: str, args: tuple[str, ...]) -> None:
 def exec_command(name: str, node: str, command: tuple[str, ...]) -> None:
     """Run COMMAND in a node's namespaces (network, mounts, host name, process ids); exit with its code."""
     argv = command[1:] if command[0] == "--" else command
-    exec_replace(Cluster.attach(name), node, argv)
+    inside = Cluster.attach(name).exec_argv(node, argv)
+    # Terminal, signals and exit code are the program's own.
+    os.execv(shutil.which(inside[0]) or inside[0], inside)  # noqa: S606
 
 
 @cli.command(name="load-image")

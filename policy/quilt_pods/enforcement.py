@@ -76,14 +76,7 @@ class Enforcement:
         self._policies = NamespacedPolicies(
             compiler.put_policy, compiler.drop_policy, self._namespace_ready, self._to_list.set
         )
-        self._policy_watch: ListWatch[Any] = ListWatch(
-            NETWORKPOLICY.path(),
-            UnreadPolicy,
-            listed=self._policies_listed,
-            changed=self._and_changed(self._policies.changed),
-            rewound=self._policies.rewound,
-            limit=_PAGE,
-        )
+        self._policy_watch = self._make_policy_watch()
         self._local = LocalPods(self._put_pod, compiler.drop_pod, pods.reported, self._policies)
         self._places = NodePlaces(compiler.put_place, compiler.drop_place)
         self._sets = PeerSets(self._put_set, self._drop_set)
@@ -136,6 +129,16 @@ class Enforcement:
             listed=self._and_changed(self._local.listed),
             changed=self._and_changed(self._local.changed),
             query={"fieldSelector": f"spec.nodeName={self._node}"},
+        )
+
+    def _make_policy_watch(self) -> ListWatch[Any]:
+        return ListWatch(
+            NETWORKPOLICY.path(),
+            UnreadPolicy,
+            listed=self._policies_listed,
+            changed=self._and_changed(self._policies.changed),
+            rewound=self._policies.rewound,
+            limit=_PAGE,
         )
 
     def _policies_listed(self, items: Iterable[UnreadPolicy]) -> None:
