@@ -18,7 +18,7 @@ from quilt_cli.api.recorded import Recording
 from quilt_cli.core import redaction
 from quilt_cli.core.cluster_facts import ClusterFacts
 from quilt_cli.core.objects import Raw, at, text
-from quilt_cli.core.sysdump import CHECK, KERNEL, LATENCY, Part, cleaned_items, node_file
+from quilt_cli.core.sysdump import CHECK, CHECKS, KERNEL, LATENCY, Part, cleaned_items, node_file
 from quilt_crds.names import (
     CLUSTERNETWORKPOLICY,
     CONFIGMAP,
@@ -162,7 +162,7 @@ def _node(client: Recording, pod: NodePod, spec: QuiltNetworkSpec) -> list[Part]
 
 
 def _checks(client: Recording, pod: NodePod, spec: QuiltNetworkSpec, silent: str) -> Part:
-    part = Part(f"Node {pod.node}", "checks", node_file(pod.node, CHECK), why=silent)
+    part = Part(f"Node {pod.node}", CHECKS, node_file(pod.node, CHECK), why=silent)
     if silent:
         return part
     try:

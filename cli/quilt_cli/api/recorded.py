@@ -11,8 +11,9 @@ from typing import Any
 
 import msgspec
 
+from quilt_cli.core.finding import Finding, fail
 from quilt_cli.core.objects import text
-from quilt_cli.core.sysdump import KERNEL, LATENCY, Index, Refusal, node_file, object_file
+from quilt_cli.core.sysdump import CHECK, CHECKS, KERNEL, LATENCY, Index, Refusal, node_file, object_file
 from quilt_kube.access import Access
 from quilt_kube.channels import CommandError
 from quilt_kube.request import JSON, ApiError, Json, Request, UnreachableError, document, read
@@ -97,6 +98,18 @@ class Replaying(Client):
             if item.about == f"Node {node}" and item.part == name.partition(".")[0]:
                 raise CommandError(item.why)
         return self._file(node_file(node, name), " ".join(command))
+
+    def checked(self) -> list[Finding]:
+        """Return what `quiltctl check node` found on each node then; a node without an answer is one too."""
+        found = [
+            fail("node-silent", item.about, item.why, "`quiltctl sysdump` again, once it answers")
+            for item in self._index.missing
+            if item.part == CHECKS
+        ]
+        for node in sorted(set(self._index.nodes.values())):
+            if body := self._files.get(node_file(node, CHECK)):
+                found += msgspec.json.decode(body, type=list[Finding])
+        return found
 
     def _file(self, name: str, asked: str) -> bytes:
         if name not in self._files:

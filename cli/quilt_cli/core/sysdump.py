@@ -17,6 +17,8 @@ from quilt_crds.names import NODE_DAEMONSET
 
 INDEX = "index.json"
 KERNEL, LATENCY, CHECK = "kernel.json", "latency.json", "check.json"
+CHECKS = "checks"
+"""The part of a node that is in CHECK."""
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 _Fields = Mapping[str, "_Fields | None"]

@@ -75,6 +75,17 @@ def test_what_is_found_on_nodes_is_in_it(kubeconfig: str, tmp_path: Path) -> Non
     assert [item["code"] for item in found["n2"]] == ["mtu", "port-taken"]
 
 
+def test_what_was_found_on_nodes_is_checked_again_from_the_archive(
+    kubeconfig: str, answers: dict[str, Any]
+) -> None:
+    answers["quilt-mesh-n1"] = UnreachableError("no answer in time")
+    run(kubeconfig, "sysdump", "-f", "dump.tar.gz")
+    done = run("/nowhere", "check", "--nodes", "--from", "dump.tar.gz", "-o", "json")
+    found = {(item["object"], item["code"], item["level"]) for item in json.loads(done.stdout)["findings"]}
+    assert {("Node n1", "node-silent", "fail"), ("node n2", "port-taken", "fail")} <= found
+    assert done.exit_code == 1
+
+
 def test_the_name_has_cluster_and_time(kubeconfig: str, tmp_path: Path) -> None:
     assert run(kubeconfig, "sysdump").exit_code == 0
     (found,) = tmp_path.glob("quilt-sysdump-*")

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from quilt_cli.api.read_cluster import cluster_facts
 from quilt_cli.api.read_flannel import read_flannel, read_proxy_cidr
+from quilt_cli.api.recorded import Replaying
 from quilt_cli.chart_folder import read_chart, read_values
 from quilt_cli.commands.options import FOLDER, VERSION, Result, cluster, from_archive, output
 from quilt_cli.core import beside_flannel, cluster_checks, finding, upgrade_checks
@@ -43,6 +44,7 @@ UPGRADE = "upgrade"
         "quiltctl check --upgrade",
         "quiltctl check --upgrade --chart helm/quilt-mesh --values quilt-values.yaml",
         "quiltctl check -o json",
+        "quiltctl check --nodes --from FILE",
     ),
 )
 @click.option("--pre", "when", flag_value="pre", help="Before an install.  [default: while none is there]")
@@ -129,6 +131,8 @@ def _by_pods(
 ) -> list[Finding]:
     from quilt_cli.connectivity.run import check_nodes
 
+    if isinstance(client, Replaying):
+        return client.checked()
     want = Expected("", vxlan.device, vxlan.vni, vxlan.port, ranges, installed)
     with progress() as tell:
         return check_nodes(client, image, want, tell)
