@@ -24,6 +24,8 @@ VXLAN_DEFAULTS = VxlanSpec()
 # The metric of the routes that refuse: any other route of the same prefix precedes it, of whatever owner.
 LOWEST_PREFERENCE = 0xFFFFFFFF
 _NO_MAC = "00:00:00:00:00:00"
+_INDIVIDUAL = "02468ace"
+"""Second digits of MACs that are no group's: the lowest bit of the first byte says that."""
 
 Kind = Literal["neighbour", "fdb", "route", "unreachable"]
 Mark = tuple[Kind, str]
@@ -192,7 +194,7 @@ def _entries(kind: Kind, table: dict[str, str]) -> Iterable[Entry]:
 
 def owns_mac(mac: str) -> bool:
     """Whether an entry for `mac` on our device is the mesh's; group and default entries only flood."""
-    return mac != _NO_MAC and not int(mac[:2], 16) & 1
+    return mac != _NO_MAC and mac[1] in _INDIVIDUAL
 
 
 def owns_route(protocol: int) -> bool:

@@ -170,8 +170,10 @@ class PeerTable:
         routes = {cidr: self._hop(peer) for cidr, peer in self._peers.items()}
         refused = dict.fromkeys(self.way.refused, True)
         entries: Entries = {"neighbour": {}, "fdb": {}, "route": routes, "unreachable": refused}
-        for kind, users in self._users.items():
-            entries[kind] = {key: self._value(kind, peers[0]) for key, peers in users.items()}
+        for peer in self._peers.values():
+            for kind, key, value in self.way.overlay.entries(peer):
+                if self._users[kind][key][0] is peer:
+                    entries[kind][key] = value
         return entries
 
     def desired_at(self, mark: Mark) -> str | Hop | bool | None:
