@@ -28,7 +28,7 @@ from quilt_netlink import (
     Overrun,
     Route,
 )
-from quilt_nodeagent.core.overlay import LOWEST_PREFERENCE, Hop, Mark, owns_mac, owns_route
+from quilt_nodeagent.core.overlay import LOWEST_PREFERENCE, Hop, Mark, owns_mac
 from quilt_nodeagent.core.peers import PeerTable
 from quilt_nodeagent.dataplane import Dataplane
 from quilt_nodeagent.news import Repairs
@@ -109,11 +109,11 @@ class DriftWatch:
 
     def _route(self, new: bool, route: Route, marks: set[Mark]) -> None:
         routes = self.dataplane.tables.routes
-        if owns_route(route.protocol) and route.metric == LOWEST_PREFERENCE:
+        if route.protocol == MESH_PROTOCOL and route.metric == LOWEST_PREFERENCE:
             self.dataplane.look_at_unreachable()
             marks.add(("unreachable", route.prefix))
             return
-        if owns_route(route.protocol):
+        if route.protocol == MESH_PROTOCOL:
             routes.observe(route.prefix, self.dataplane.routes.hop(route) if new else None)
             marks.add(("route", route.prefix))
             return

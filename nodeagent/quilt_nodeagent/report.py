@@ -135,18 +135,14 @@ class Report:
             if cni.look_at_others():
                 self.changed()
             ready = parts.reconciler.in_sync and not parts.view.lacks_v6 and self._serves()
-            if cni.serve is False or (cni.serve and ready):
-                await self._install()
+            due = cni.serve is False or (cni.serve and ready)
+            if due and await cni.ensure():
+                self.changed()
+                if cni.problem:
+                    await asyncio.sleep(1.0)
+                    self.check()
 
     def _serves(self) -> bool:
         """Whether the runtime serves this node's subnets, of both families where it has both."""
         claim, second = self.parts.view.claim, self.parts.view.claim_v6
         return claim is not None and self.parts.runtime.serves(claim.cidr, second.cidr if second else "")
-
-    async def _install(self) -> None:
-        if not await self.cni.ensure():
-            return
-        self.changed()
-        if self.cni.problem:
-            await asyncio.sleep(1.0)
-            self.check()

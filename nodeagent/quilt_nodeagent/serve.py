@@ -25,7 +25,6 @@ from quilt_nodeagent.news import drift
 from quilt_pim.core.config import ControlConfig
 from quilt_pim.service import ControlService
 from quilt_pods.service import Host, NodePods
-from quilt_pods.service import Wanted as WantedOfPods
 from quilt_probes.service import Probes
 from quilt_probes.service import Wanted as ProbesWanted
 
@@ -78,7 +77,7 @@ def multicast_features(agent: Agent, runtime_addr: str, key: Path, config: Contr
 def pods_feature(agent: Agent, client: Client, node: str) -> Feature:
     """The node's pods: their addresses published, and policies enforced."""
     host = Host(
-        wanted=lambda: _wanted_of_pods(agent),
+        network=lambda: agent.view.network,
         owner=lambda: agent.node.owner,
         claims=agent.table.claims,
         enforcing=lambda: agent.runtime.enforces_policies,
@@ -86,11 +85,6 @@ def pods_feature(agent: Agent, client: Client, node: str) -> Feature:
     )
     pods = NodePods(client, node, agent.runtime.client.channel, agent.metrics.registry, host)
     return Feature(pods.run, pods.changed, pods.restored, lambda: pods.problems)
-
-
-def _wanted_of_pods(agent: Agent) -> WantedOfPods | None:
-    network = agent.view.network
-    return None if network is None else WantedOfPods(network.publishes_endpoints, network.policy.enabled)
 
 
 def _wanted(agent: Agent) -> Wanted | None:

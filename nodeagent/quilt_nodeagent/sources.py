@@ -105,7 +105,8 @@ class NetworkSource:
             self.view.network_problem = str(error)
             log.warning("network_unusable", network=item.metadata.name, error=str(error))
             return
-        if not self.view.learn_network(network):
+        before, self.view.network, self.view.network_problem = self.view.network, network, ""
+        if network == before:
             return
         log.info("network_known", cidrs=network.cidrs, vni=network.vxlan.vni, port=network.vxlan.port)
         cidrs = frozenset(cidr for cidr in network.cidrs if self.has_ipv6 or ":" not in cidr)

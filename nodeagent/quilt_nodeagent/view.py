@@ -50,11 +50,6 @@ class View:
         self.listed: tuple[str, ...] = ()
         """This node's subnets as the operator lists them."""
 
-    def learn_network(self, network: Network) -> bool:
-        """Take in the network's settings; return whether they are others than before."""
-        changed, self.network, self.network_problem = network != self.network, network, ""
-        return changed
-
     def learn_quiltnode(self, item: QuiltNode) -> None:
         """Take in this node's QuiltNode; what its status says is served counts until the runtime says so."""
         self.spec_host_ip, self.listed = item.spec.host_ip, item.status.subnets

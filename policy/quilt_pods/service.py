@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import grpc.aio
 from prometheus_client import CollectorRegistry
 
+from quilt_crds.wire_network import QuiltNetworkSpec
 from quilt_kube.aio import Client
 from quilt_pods.endpoints import EndpointsWriter
 from quilt_pods.metrics import PolicyMetrics
@@ -28,22 +29,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What the network asks for; policies need the endpoints of all nodes."""
-
-    endpoints: bool
-    policies: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Host:
-    """What the agent knows, asked when it is needed: `wanted` and `owner` are None until known.
+    """What the agent knows, asked when it is needed: `network` and `owner` are None until known.
 
     `owner` is the reference to the Node, `claims` are the mesh's, `enforcing` says whether the runtime is
     configured to enforce policies; `reported` hears that `problems` changed.
     """
 
-    wanted: Callable[[], Wanted | None]
+    network: Callable[[], QuiltNetworkSpec | None]
     owner: Callable[[], dict[str, Any] | None]
     claims: Callable[[], Iterable[Claim]]
     enforcing: Callable[[], bool]
@@ -120,9 +113,9 @@ class NodePods:
         return self._enforcement.uid(pod) if self._enforcement is not None else pod.uid
 
     def _wants_policies(self) -> bool | None:
-        wanted = self._host.wanted()
-        return None if wanted is None else wanted.policies
+        network = self._host.network()
+        return None if network is None else network.policy.enabled
 
     def _wants_endpoints(self) -> bool | None:
-        wanted = self._host.wanted()
-        return None if wanted is None else wanted.endpoints or wanted.policies
+        network = self._host.network()
+        return None if network is None else network.publishes_endpoints

@@ -15,10 +15,11 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from quilt_crds.names import SELECTOR_LABEL
+from quilt_crds.wire_network import EndpointsSpec, PolicySpec, QuiltNetworkSpec
 from quilt_crds.wire_policy import peers_name, peers_spec
 from quilt_kube.access import Access
 from quilt_kube.aio import Client
-from quilt_pods.service import Host, NodePods, Wanted
+from quilt_pods.service import Host, NodePods
 from quilt_policy.program import PodName
 from quilt_policy.selectors import PeerSelector
 from tests.support.agent_api import GROUP, FakeApi, Json
@@ -32,13 +33,13 @@ POLICIES = "/apis/networking.k8s.io/v1/networkpolicies"
 
 @dataclass
 class Scene:
-    """`pods` is what is tested, of node `self`; `start` begins it, `wanted` is what the network asks for."""
+    """`pods` is what is tested, of node `self`; `start` begins it, `network` is what it asks for."""
 
     api: FakeApi
     runtime: FakePolicyRuntime
     client: Client
     channel: grpc.aio.Channel
-    wanted: Wanted | None = None
+    network: QuiltNetworkSpec | None = None
     owner: Json | None = field(default_factory=lambda: {"kind": "Node", "name": "self"})
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     claims: list[Any] = field(default_factory=list)
@@ -49,7 +50,7 @@ class Scene:
     def start(self, *, endpoints: bool = True, policies: bool = False) -> NodePods:
         """Start, as an agent of this node would."""
         host = Host(
-            wanted=lambda: self.wanted,
+            network=lambda: self.network,
             owner=lambda: self.owner,
             claims=lambda: self.claims,
             enforcing=lambda: self.enforcing,
@@ -62,7 +63,7 @@ class Scene:
 
     def want(self, *, endpoints: bool = True, policies: bool = False) -> None:
         """Have the network ask for something."""
-        self.wanted = Wanted(endpoints, policies)
+        self.network = QuiltNetworkSpec(endpoints=EndpointsSpec(endpoints), policy=PolicySpec(policies))
         self.pods.changed()
 
     async def stop(self) -> None:

@@ -13,7 +13,6 @@ from typing import Any, Literal, Protocol
 
 from msgspec import Struct
 
-from quilt_crds.names import MESH_PROTOCOL
 from quilt_crds.wire_network import VxlanSpec
 from quilt_delta import Tracked
 from quilt_netlink.state import ADDRGENMODE_NONE, Link
@@ -195,8 +194,3 @@ def _entries(kind: Kind, table: dict[str, str]) -> Iterable[Entry]:
 def owns_mac(mac: str) -> bool:
     """Whether an entry for `mac` on our device is the mesh's; group and default entries only flood."""
     return mac != _NO_MAC and mac[1] in _INDIVIDUAL
-
-
-def owns_route(protocol: int) -> bool:
-    """Whether a route of the main table under this protocol number is the mesh's."""
-    return protocol == MESH_PROTOCOL

@@ -27,7 +27,7 @@ async def test_a_shortened_interval_wakes_the_heartbeat_that_sleeps(rig: Rig) ->
     rig.network(**slow)
     agent = await rig.start()
     # Known before the first renewal is answered, so that the wait after it is the long one.
-    agent.view.learn_network(read_network(slow))
+    agent.view.network = read_network(slow)
     await eventually(lambda: rig.api.count("POST", LEASES))
     fast = {"heartbeat": {"interval": "100ms", "timeout": "1s"}}
     rig.api.put(f"{GROUP}/quiltnetworks", {"metadata": {"name": "default"}, "spec": fast})

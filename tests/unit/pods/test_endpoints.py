@@ -109,7 +109,7 @@ async def test_where_it_is_not_wanted_nothing_is_written_until_it_is(scene: Scen
 
 async def test_without_a_known_network_nothing_is_done(scene: Scene) -> None:
     scene.start()
-    scene.wanted = None
+    scene.network = None
     scene.pods.changed()
     await asyncio.sleep(0.2)
     assert not scene.api.requests
