@@ -20,14 +20,8 @@ def read_latency(
     pods = [pod for pod in node_pods(client) if among is None or pod.node in among]
     if not pods:
         raise CannotTellError("no quilt-mesh pod is in this cluster")
-    found: list[Measured] = []
-    silent: dict[str, str] = {}
-    for pod, answer, why in ask(client, pods, _command, measured):
-        if answer is None:
-            silent[pod.node] = why
-        else:
-            found.append(answer)
-    return sorted(found, key=lambda item: item.node), silent
+    found, silent = ask(client, pods, _command, measured)
+    return sorted(found.values(), key=lambda item: item.node), silent
 
 
 def _command(pod: NodePod) -> Sequence[str]:

@@ -76,16 +76,23 @@ def ask(
     read: Callable[[bytes], T],
     *,
     within: float = WITHIN,
-) -> Iterator[tuple[NodePod, T | None, str]]:
+) -> tuple[dict[str, T], dict[str, str]]:
     """Run a command in a pod of each node and `read` its output (ValueError: it is something else).
 
-    As they answer: the pod and either what was read, or None and why not.
+    Return by node what was read, or why nothing was.
     """
 
-    def one(pod: NodePod) -> tuple[NodePod, T | None, str]:
-        return pod, *ask_one(client, pod, command(pod), read, within=within)
+    def one(pod: NodePod) -> tuple[str, T | None, str]:
+        return pod.node, *ask_one(client, pod, command(pod), read, within=within)
 
-    yield from side_by_side(one, pods)
+    found: dict[str, T] = {}
+    silent: dict[str, str] = {}
+    for node, answer, why in side_by_side(one, pods):
+        if answer is None:
+            silent[node] = why
+        else:
+            found[node] = answer
+    return found, silent
 
 
 def ask_one(
@@ -129,14 +136,7 @@ def read_dumps(
     client: Client, pods: Sequence[NodePod], *, within: float = WITHIN
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Read what `quiltctl node dump` answers: documents by node, and by node why it gave no document."""
-    dumps: dict[str, dict[str, Any]] = {}
-    silent: dict[str, str] = {}
-    for pod, found, why in ask(client, pods, _dump, _document, within=within):
-        if found is None:
-            silent[pod.node] = why
-        else:
-            dumps[pod.node] = found
-    return dumps, silent
+    return ask(client, pods, _dump, _document, within=within)
 
 
 def _dump(_: NodePod) -> Sequence[str]:

@@ -61,15 +61,8 @@ def rule_counters(client: Client, nodes: Collection[str]) -> tuple[dict[str, Cou
 
     Raises ApiError and UnreachableError where the mesh's pods cannot be listed.
     """
-    found: dict[str, Counters] = {}
-    silent: dict[str, str] = {}
     pods = [pod for pod in node_pods(client) if pod.node in nodes] if nodes else []
-    for pod, counted, why in ask(client, pods, _list_table, counters):
-        if counted is None:
-            silent[pod.node] = why
-        else:
-            found[pod.node] = counted
-    return found, silent
+    return ask(client, pods, _list_table, counters)
 
 
 def _list_table(_: NodePod) -> Sequence[str]:

@@ -76,9 +76,8 @@ def read_probes(
 
     pods = [pod for pod in _pods(about, sites) if pod.node in asking]
     results: dict[str, Probed | str] = {site.name: site.silent for site in sites if site.silent}
-    for pod, found, why in ask(client, pods, command, probed):
-        results[pod.node] = why if found is None else found
-    return results
+    found, silent = ask(client, pods, command, probed)
+    return results | silent | found
 
 
 def _pods(about: Cluster, sites: Iterable[Site]) -> list[NodePod]:
