@@ -36,6 +36,8 @@ class Book:
         self._vteps: dict[str, str] = {}
         self._nodes: dict[str, str] = {}
         self._watched: set[str] = set()
+        self._epoch = -1
+        self._drawn: dict[str, int] = {}
         self._ticked = float("inf")
 
     def set_peers(self, vteps: Mapping[str, Sequence[str]], epoch: int, now: float) -> None:
@@ -43,7 +45,9 @@ class Book:
         # Of thousands of nodes hardly one has a second address: lists would be half of what is held.
         self._vteps = {node: held[0] for node, held in vteps.items()}
         self._nodes = {vtep: node for node, held in vteps.items() for vtep in held}
-        self._watched = watched(self.own, vteps.keys(), epoch)
+        if epoch != self._epoch:
+            self._epoch, self._drawn = epoch, {}
+        self._watched = watched(self.own, vteps.keys(), epoch, self._drawn)
         self.links = {node: link for node, link in self.links.items() if self._keeps(node, link, now)}
         for node in sorted(self._watched - self.links.keys()):
             self._begin(node, now)

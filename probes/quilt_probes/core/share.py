@@ -16,12 +16,18 @@ EPOCH = 120
 """Seconds after which another share is watched."""
 
 
-def watched(own: str, nodes: Collection[str], epoch: int) -> set[str]:
-    """Return which of `nodes`, without the node itself, it watches in an epoch (wall clock by EPOCH)."""
+def watched(own: str, nodes: Collection[str], epoch: int, drawn: dict[str, int] | None = None) -> set[str]:
+    """Return which of `nodes`, without the node itself, it watches in an epoch (wall clock by EPOCH).
+
+    `drawn` is kept by the caller for as long as the epoch lasts, so that what is drawn of a node is drawn
+    once: of thousands that needs milliseconds, in which an agent does nothing else.
+    """
     if len(nodes) <= SHARE:
         return set(nodes)
+    drawn = {} if drawn is None else drawn
+    drawn.update((node, _draw(own, node, epoch)) for node in nodes if node not in drawn)
     limit = (SHARE << 32) // len(nodes)
-    return {node for node in nodes if _draw(own, node, epoch) < limit}
+    return {node for node in nodes if drawn[node] < limit}
 
 
 def _draw(one: str, other: str, epoch: int) -> int:

@@ -82,6 +82,16 @@ def test_of_a_large_mesh_both_ends_choose_the_same_and_another_share_each_time()
     assert len(later & chosen[nodes[0]]) < SHARE / 2
 
 
+@given(st.lists(st.tuples(st.integers(0, 1), st.sets(st.integers(0, 3 * SHARE), min_size=SHARE)), max_size=6))
+def test_what_was_drawn_before_changes_no_choice(looks: list[tuple[int, set[int]]]) -> None:
+    held = Book("own", Random(1), lambda: 10**18)
+    for at, (epoch, numbers) in enumerate(looks):
+        nodes = {f"node-{number}": [vtep(f"node-{number}")] for number in numbers}
+        # So far apart that no link is kept for what its peer sent.
+        held.set_peers(nodes, epoch, 1e6 * at)
+        assert held.links.keys() == watched("own", nodes, epoch)
+
+
 def test_only_nodes_that_are_up_have_addresses_and_the_lowest_speaks() -> None:
     claims = [
         Claim("10.42.10.0/24", "a"),
