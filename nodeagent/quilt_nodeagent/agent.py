@@ -45,9 +45,9 @@ from quilt_nodeagent.report import Report
 from quilt_nodeagent.sources import ClaimSource, NetworkSource, NodeSource
 from quilt_nodeagent.view import View
 
-# Seconds in which joins are collected before runtime and features hear of new hosts: routes go first.
+# Seconds without a join before runtime and features hear of new hosts: routes go first, the next join's too.
 _OTHERS_DELAY = 0.02
-# While many join: thousands of hosts are not gone through again for each one.
+# While joins never pause for so long: thousands of hosts are not gone through again for each one.
 _OTHERS_PAUSE = 0.1
 # Seconds in which changes of the underlay's link and routes are collected before it is looked at.
 _UNDERLAY_DELAY = 0.02
@@ -93,6 +93,7 @@ class Agent:
         self.watches = self._watches()
         self._make_reports(version)
         self._others_timer: asyncio.TimerHandle | None = None
+        self._others_at_last = float("inf")
         self._others_not_before = float("-inf")
         self._underlay_timer: asyncio.TimerHandle | None = None
         self._device_ready = False
@@ -247,10 +248,14 @@ class Agent:
             self.report_soon()
 
     def _tell_others_soon(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
         if self._others_timer is None:
-            loop = asyncio.get_running_loop()
-            due = max(loop.time() + _OTHERS_DELAY, self._others_not_before)
-            self._others_timer = loop.call_at(due, self._tell_others)
+            self._others_at_last = now + _OTHERS_PAUSE
+        else:
+            self._others_timer.cancel()
+        due = max(min(now + _OTHERS_DELAY, self._others_at_last), self._others_not_before)
+        self._others_timer = loop.call_at(due, self._tell_others)
 
     def _tell_others(self) -> None:
         """Have the runtime and the features follow what claims and settings are now."""

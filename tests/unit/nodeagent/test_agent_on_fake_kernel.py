@@ -12,7 +12,8 @@ import pytest
 
 from quilt_netlink import Delete, Put
 from quilt_netlink.fake import FakeKernel, FakeMonitor, Fault
-from tests.support.agent_behaviour import AgentBehaviour
+from quilt_nodeagent import agent
+from tests.support.agent_behaviour import AgentBehaviour, sources
 from tests.support.agent_doubles import Rig, eventually
 from tests.support.agent_doubles import rig as make_rig
 from tests.support.agent_scene import device, fake_host, fake_rig, mesh, programmed, publish
@@ -90,6 +91,29 @@ class TestOnFakeKernel(AgentBehaviour):
         rig.api.claim("10.42.2.0/26", "self", "198.18.0.1")
         await eventually(lambda: rig.runtime.subnet == "10.42.2.0/26" or rig.agent.runtime.refusal)
         assert rig.agent.runtime.refusal == ""
+
+
+async def test_the_runtime_hears_of_joins_once_they_pause(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    await mesh(rig, 2)
+    await eventually(lambda: rig.agent._others_timer is None)
+    monkeypatch.setattr(agent, "_OTHERS_DELAY", 3600.0)
+    monkeypatch.setattr(agent, "_OTHERS_PAUSE", 7200.0)
+    publish(rig, 3)
+    await eventually(lambda: programmed(rig, 2, 3))
+    assert (timer := rig.agent._others_timer)
+    publish(rig, 4)
+    await eventually(lambda: programmed(rig, 2, 3, 4))
+    assert (put_off := rig.agent._others_timer)
+    assert put_off.when() > timer.when()
+    assert sources(rig) == {"198.18.0.2"}
+
+
+async def test_the_runtime_hears_of_joins_that_never_pause(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    await mesh(rig, 2)
+    await eventually(lambda: rig.agent._others_timer is None)
+    monkeypatch.setattr(agent, "_OTHERS_DELAY", 3600.0)
+    publish(rig, 3)
+    await eventually(lambda: sources(rig) == {"198.18.0.2", "198.18.0.3"})
 
 
 async def test_what_happens_to_the_underlay_while_nobody_listens_is_followed(tmp_path: Path) -> None:
