@@ -117,7 +117,10 @@ class Attempt:
             if hop[0] and at not in self._outcomes:
                 users.setdefault(hop, []).append(at)
         ids = {hop: preferred_id(hop[0]) for hop in users}
-        taken = self._create(ids, users)
+        # What a route hangs on already is there: looked up, rather than made in vain first.
+        used = {route.nhid for routes in self._held.values() for route in routes}
+        taken = [hop for hop, nhid in ids.items() if nhid in used]
+        taken += self._create({hop: nhid for hop, nhid in ids.items() if nhid not in used}, users)
         if taken:
             others = self._elsewhere(taken, ids)
             raced = Outcome("Next hop ids are being taken; try again", retryable=True, raced=True)

@@ -208,6 +208,26 @@ def test_a_nexthop_led_elsewhere_by_others_costs_no_table(monkeypatch: pytest.Mo
     assert numbers == [hop.id, hop.id + 1]
 
 
+def test_the_nexthop_of_a_route_that_is_there_is_not_made_in_vain() -> None:
+    asked: list[Op] = []
+
+    class Noting(FakeKernel):
+        def apply(self, ops: Sequence[Op]) -> list[Failure]:
+            asked.extend(ops)
+            return super().apply(ops)
+
+    executor = RouteExecutor(Noting([Link(name, kind="veth", up=True) for name in DEVICES]))
+    want = Asked(PREFIXES[2], "10.42.2.0", "vxlan100")
+    executor.apply([want], [], Terms(MESH_PROTOCOL))
+    assert [type(op.entry) for op in asked] == [Nexthop, Route]
+    (again,) = executor.apply([want], [], Terms(MESH_PROTOCOL))
+    assert not again.changed
+    assert len(asked) == 2
+    # Over the other device it is another one, under the next id.
+    executor.apply([want._replace(interface="other0")], [], Terms(MESH_PROTOCOL))
+    assert executor.held() == [want._replace(interface="other0")]
+
+
 def test_one_gateway_is_one_nexthop_for_many_routes() -> None:
     kernel = kernel_with([], [])
     wants = [Asked(prefix, "10.42.1.0", "vxlan100") for prefix in PREFIXES]
