@@ -60,9 +60,10 @@ def parts(plan: Plan, tables: Tables, overlay: Overlay, size: int) -> Iterator[P
 
     So that a part's routes can be on their way while the next part's entries are written. Each is twice as
     large as all before it: the runtime reads the routes that exist before it writes a part's, and needs twice
-    as long for these as the entries of one need here. Each kind is cut in its own order: a route may be ahead
-    of what it rests on, and then waits (`reachable`). What is stale comes with the last part. Where anything
-    is programmed, traffic may be on it, and the plan's order is kept.
+    as long for these as the entries of one need here. But none is larger than six first ones: what the kernel
+    tells of it waits until it is written, in a queue of some size. Each kind is cut in its own order: a route
+    may be ahead of what it rests on, and then waits (`reachable`). What is stale comes with the last part.
+    Where anything is programmed, traffic may be on it, and the plan's order is kept.
     """
     kinds = [[entry for entry in plan.before if entry[0] == kind] for kind in overlay.kinds]
     longest = max(len(plan.routes), *map(len, kinds))
@@ -73,7 +74,7 @@ def parts(plan: Plan, tables: Tables, overlay: Overlay, size: int) -> Iterator[P
     while end < longest:
         cut = slice(start, end)
         yield Plan(before=tuple(chain(*(kind[cut] for kind in kinds))), routes=plan.routes[cut])
-        start, end = end, 3 * end
+        start, end = end, min(3 * end, end + 6 * size)
     rest = slice(start, None)
     yield replace(plan, before=tuple(chain(*(kind[rest] for kind in kinds))), routes=plan.routes[rest])
 
