@@ -45,11 +45,14 @@ class ClaimSource:
 
     def listed(self, items: Iterable[QuiltSubnet]) -> None:
         """Take in a complete list."""
-        first = not self.table.complete
-        marks = self.table.replace(claim for item in items if (claim := self._read(item)))
-        if first:
+        claims = (claim for item in items if (claim := self._read(item)))
+        if self.table.complete:
+            self.touched(self.table.replace(claims))
+        else:
+            self.table.fill(claims)
             log.info("claims_listed", claims=len(self.table))
-        self.touched(marks)
+            # The first pass looks at all places, of which a mark each would leave holes in memory.
+            self.touched(set())
 
     def changed(self, events: Sequence[tuple[str, QuiltSubnet]]) -> None:
         """Take in events of a watch."""

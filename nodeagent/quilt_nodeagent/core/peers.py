@@ -131,6 +131,12 @@ class PeerTable:
         kept = [self._claims[cidr] for cidr in self._kept]
         return {mark for claim in kept if ends(claim) for mark in self._forget(claim)}
 
+    def fill(self, claims: Iterable[Peer]) -> None:
+        """Take in the first complete list: nobody saw any place before, so that all are to be looked at."""
+        for claim in {claim.cidr: claim for claim in claims}.values():
+            self.upsert(claim)
+        self.complete = True
+
     def replace(self, claims: Iterable[Peer]) -> set[Mark]:
         """Take in a complete list; return the places touched by the difference to what was known.
 
