@@ -16,7 +16,6 @@ from quilt_cli.core.snapshot import Snapshot
 from quilt_crds.names import (
     CORE_EVENT,
     DAEMONSET,
-    DEFAULT_NETWORK,
     DEPLOYMENT,
     NODE,
     NODE_DAEMONSET,
@@ -152,20 +151,9 @@ class Cluster:
     def snapshot(self) -> Snapshot:
         """Return what is known now, once `answered`."""
         installed = not any(_missing(kept) for kept in self.own.values())
-        named = (item for item in self.networks.objects if item.name == DEFAULT_NETWORK)
-        agents, operators = self.daemonsets.objects, self.deployments.objects
         refused = {name: str(kept.failure) for name, kept in self.others.items() if not kept.known}
-        return Snapshot(
-            installed=installed,
-            network=next(named, None),
-            mesh_nodes=self.quiltnodes.objects,
-            subnets=self.subnets.objects,
-            kube_nodes=self.nodes.objects if self.nodes.known else None,
-            pods=self.pods.objects if self.pods.known else None,
-            agents=agents[0] if agents else None,
-            operator=operators[0] if operators else None,
-            unreadable=refused,
-        )
+        found = {name: kept.objects for name, kept in (self.own | self.others).items() if kept.known}
+        return Snapshot.of(installed, found, refused)
 
     def silent(self) -> dict[str, str]:
         """Return the kinds that were read and are no longer followed, with the reason."""

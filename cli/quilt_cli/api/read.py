@@ -10,7 +10,6 @@ from quilt_cli.core.objects import Workload, system_pod, workload
 from quilt_cli.core.snapshot import Snapshot
 from quilt_crds.names import (
     DAEMONSET,
-    DEFAULT_NETWORK,
     DEPLOYMENT,
     NODE,
     NODE_DAEMONSET,
@@ -52,29 +51,19 @@ def snapshot(client: Client) -> Snapshot:
             "subnets": lambda: client.objects(QUILTSUBNET.path(), QuiltSubnet),
             "nodes": lambda: client.objects(NODE.path(), Node),
             "pods": lambda: tuple(map(system_pod, client.items(POD.path(), PODS))),
-            "daemonsets": lambda: find_workload(client, DAEMONSET, NODE_DAEMONSET),
-            "deployments": lambda: find_workload(client, DEPLOYMENT, OPERATOR_DEPLOYMENT),
+            "daemonsets": lambda: workloads(client, DAEMONSET, NODE_DAEMONSET),
+            "deployments": lambda: workloads(client, DEPLOYMENT, OPERATOR_DEPLOYMENT),
         }
     )
     own = [refused[name] for name in ("networks", "quiltnodes", "subnets") if name in refused]
     installed = not any(error.missing for error in own)
     if installed and own:
         raise own[0]
-    networks = results.get("networks", ())
-    return Snapshot(
-        installed=installed,
-        network=next((item for item in networks if item.name == DEFAULT_NETWORK), None),
-        mesh_nodes=results.get("quiltnodes", ()),
-        subnets=results.get("subnets", ()),
-        kube_nodes=results.get("nodes"),
-        pods=results.get("pods"),
-        agents=results.get("daemonsets"),
-        operator=results.get("deployments"),
-        unreadable={name: str(error) for name, error in refused.items() if error not in own},
-    )
+    unreadable = {name: str(error) for name, error in refused.items() if error not in own}
+    return Snapshot.of(installed, results, unreadable)
 
 
-def find_workload(client: Client, kind: Resource, name: str) -> Workload | None:
-    """Read the DaemonSet or Deployment of a name, in whatever namespace it is."""
+def workloads(client: Client, kind: Resource, name: str) -> list[Workload]:
+    """Read the DaemonSets or Deployments of a name, in whatever namespace they are."""
     found = client.items(kind.path(), {"fieldSelector": f"metadata.name={name}"})
-    return workload(kind.kind, found[0]) if found else None
+    return [workload(kind.kind, raw) for raw in found]

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from quilt_cli.api.read import find_workload
+from quilt_cli.api.read import workloads
 from quilt_cli.connectivity import manifests
 from quilt_cli.core.finding import CannotTellError
 from quilt_cli.core.matrix import Answer, Server, Source, Target
@@ -199,6 +199,6 @@ def _server(pod: Json) -> Server:
 
 def node_image(client: Client) -> str:
     """The image that every node of the mesh has; raises CannotTellError without one."""
-    if found := find_workload(client, DAEMONSET, NODE_DAEMONSET):
+    for found in workloads(client, DAEMONSET, NODE_DAEMONSET):
         return found.image
     raise CannotTellError(f"there is no DaemonSet {NODE_DAEMONSET} whose image could be used; pass --image")

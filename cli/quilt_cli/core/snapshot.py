@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, Self
 
 from quilt_cli.core.objects import SystemPod, Workload
-from quilt_crds.names import NODE_COMPONENT
+from quilt_crds.names import DEFAULT_NETWORK, NODE_COMPONENT
 from quilt_crds.wire import Node, QuiltNode, QuiltSubnet
 from quilt_crds.wire_network import QuiltNetwork, QuiltNetworkSpec
 from quilt_kube.decoding import convert
@@ -29,6 +30,22 @@ class Snapshot:
     agents: Workload | None = None
     operator: Workload | None = None
     unreadable: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, installed: bool, found: Mapping[str, Any], unreadable: dict[str, str]) -> Self:
+        """Make one of the objects of every kind that could be read, by the names of `unreadable`."""
+        networks = (item for item in found.get("networks", ()) if item.name == DEFAULT_NETWORK)
+        return cls(
+            installed=installed,
+            network=next(networks, None),
+            mesh_nodes=found.get("quiltnodes", ()),
+            subnets=found.get("subnets", ()),
+            kube_nodes=found.get("nodes"),
+            pods=found.get("pods"),
+            agents=next(iter(found.get("daemonsets", ())), None),
+            operator=next(iter(found.get("deployments", ())), None),
+            unreadable=unreadable,
+        )
 
     @property
     def spec(self) -> QuiltNetworkSpec:
