@@ -81,14 +81,6 @@ class Agent:
         )
         self.claims = ClaimSource(self.table, config.network, self._touched)
         self.node = NodeSource(client, config.node_name, self.view, self.claims, self._node_changed)
-        self.heartbeat = Heartbeat(
-            client,
-            config.node_name,
-            self.metrics,
-            interval=lambda: self.network.heartbeat_interval,
-            duration=lambda: self.network.heartbeat_timeout,
-            owner=lambda: self.node.owner,
-        )
         self.features: list[Feature] = []
         self.watches = self._watches()
         self._make_reports(version)
@@ -130,7 +122,15 @@ class Agent:
         )
 
     def _make_reports(self, version: str) -> None:
-        """What tells: conditions, probes, metrics, and the QuiltNode's status."""
+        """What tells: the heartbeat, conditions, probes, metrics, and the QuiltNode's status."""
+        self.heartbeat = Heartbeat(
+            self._client,
+            self._config.node_name,
+            self.metrics,
+            interval=lambda: self.network.heartbeat_interval,
+            duration=lambda: self.network.heartbeat_timeout,
+            owner=lambda: self.node.owner,
+        )
         self.node.label_counts = self._config.cni.install == LABELLED
         facts = partial(self.view.status_facts, version)
         self.report = Report(self, CniFiles(self._config.cni), lambda: self.status.changed())
