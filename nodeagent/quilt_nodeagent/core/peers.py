@@ -190,10 +190,7 @@ class PeerTable:
         if kind == "unreachable":
             return key in self.way.refused or None
         peers = self._users.get(kind, {}).get(key)
-        return self._value(kind, peers[0]) if peers else None
-
-    def _value(self, kind: Kind, peer: Peer) -> str:
-        return {of: value for of, _, value in self.way.overlay.entries(peer)}[kind]
+        return {of: value for of, _, value in self.way.overlay.entries(peers[0])}[kind] if peers else None
 
     def holder(self, address: str) -> Peer | None:
         """Return the claim whose subnet holds an address: the node's own, or one that is routed to."""

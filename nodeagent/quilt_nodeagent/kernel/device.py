@@ -48,11 +48,10 @@ class DeviceKeeper:
         index = self._act(wanted, held, care, why)
         # First the switches: a device whose IPv6 is off accepts no such address.
         dual_stack = any(":" in address for address in addresses or ())
-        switched = self._ensure_sysctls(wanted.name, _SYSCTLS | (_SYSCTLS_V6 if dual_stack else {}))
+        if self._ensure_sysctls(wanted.name, _SYSCTLS | (_SYSCTLS_V6 if dual_stack else {})):
+            repaired.append("sysctl")
         if addresses is not None and self._ensure_addresses(index, addresses):
             repaired.append("address")
-        if switched:
-            repaired.append("sysctl")
         return index, repaired
 
     def _act(self, wanted: Link, held: Link | None, care: Care, why: Sequence[str]) -> int:
