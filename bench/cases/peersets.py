@@ -28,7 +28,7 @@ import msgspec
 from bench.result import Line, Result, percentile
 from bench.usage import resident
 from quilt_crds.wire_policy import QuiltEndpoints
-from quilt_kube.decoding import decode_list
+from quilt_kube.listwatch import decode_list
 from quilt_operator.core.peersets import PeerSets
 from quilt_policy.objects import Namespace, NetworkPolicy, Pod
 from quilt_policy.selectors import wanted

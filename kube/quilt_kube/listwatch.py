@@ -16,21 +16,23 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Final, Generic, Protocol, TypeVar
 
 import msgspec
 
 from quilt_kube.backoff import Backoff
-from quilt_kube.decoding import Page, decode_page, decoder
+from quilt_kube.decoding import convert
 from quilt_kube.request import (
     METADATA_LIST,
     ApiError,
+    Page,
     Request,
     SilentError,
     Status,
     UnreachableError,
+    decode_page,
     read,
 )
 from quilt_log import log
@@ -58,6 +60,7 @@ class Identified(Protocol):
         ...
 
 
+S = TypeVar("S")
 T = TypeVar("T", bound=Identified)
 
 
@@ -262,3 +265,25 @@ class ListWatch(Generic[T]):
 
 FAILURES: tuple[type[Exception], ...] = (UnreachableError, ApiError, msgspec.MsgspecError)
 """What a sender hands to `ended`; all else is a defect and is raised."""
+
+
+def decode_list(body: bytes, kind: type[S]) -> tuple[Iterator[S], int]:
+    """Return a list's objects, each decoded as `kind` while it is read, and its resourceVersion.
+
+    Raises UnreachableError when it is not a list.
+    """
+    page = decode_page(body)
+    return map(decoder(kind), page.items), page.version
+
+
+def decoder(kind: type[S]) -> Callable[[bytes | msgspec.Raw], S]:
+    """Return a function from JSON to a struct of this kind; msgspec.DecodeError for what is not JSON."""
+    strict = msgspec.json.Decoder(kind).decode
+
+    def decode(text: bytes | msgspec.Raw) -> S:
+        try:
+            return strict(text)
+        except msgspec.ValidationError:
+            return convert(msgspec.json.decode(text), kind)
+
+    return decode

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
 import msgspec
@@ -168,6 +168,36 @@ def document(body: bytes) -> Json:
 def not_kubernetes(body: bytes) -> UnreachableError:
     """Return the error for an answer that no API server sent."""
     return UnreachableError(f"the server answers, but not as Kubernetes does: {body[:80]!r}")
+
+
+class _Meta(msgspec.Struct, rename={"resource_version": "resourceVersion", "more": "continue"}):
+    resource_version: str = ""
+    more: str = ""
+
+
+class _List(msgspec.Struct):
+    metadata: _Meta = msgspec.field(default_factory=_Meta)
+    items: list[msgspec.Raw] | None = None
+
+
+class Page(NamedTuple):
+    """A list, or a part of one: objects that are not decoded yet, resourceVersion, token of the next part."""
+
+    items: list[msgspec.Raw]
+    version: int
+    more: str
+
+
+_decode_list = msgspec.json.Decoder(_List).decode
+
+
+def decode_page(body: bytes) -> Page:
+    """Return what a list's answer holds. Raises UnreachableError when it is not a list."""
+    try:
+        found = _decode_list(body)
+        return Page(found.items or [], int(found.metadata.resource_version), found.metadata.more)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise not_kubernetes(body) from error
 
 
 def describe(error: BaseException) -> str:

@@ -15,8 +15,7 @@ import msgspec
 from quilt_crds.names import NETWORKPOLICY, POD
 from quilt_kube.aio import Client, follow
 from quilt_kube.backoff import Backoff
-from quilt_kube.decoding import decode_list
-from quilt_kube.listwatch import FAILURES, ListWatch
+from quilt_kube.listwatch import FAILURES, ListWatch, decode_list
 from quilt_kube.request import read
 from quilt_log import log
 from quilt_pods.cluster_policies import ClusterPolicies

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from quilt_crds.names import POD
 from quilt_kube.aio import Client
-from quilt_kube.decoding import decode_list
+from quilt_kube.listwatch import decode_list
 from quilt_kube.request import ApiError, UnreachableError, read
 from quilt_log import log
 from quilt_pods.metrics import PolicyMetrics

@@ -34,8 +34,7 @@ from quilt_crds.names import (
 from quilt_crds.wire import Mesh, Node, QuiltSubnet
 from quilt_kube import aio
 from quilt_kube.access import Access, find, in_cluster
-from quilt_kube.decoding import decode_list
-from quilt_kube.listwatch import Identified
+from quilt_kube.listwatch import Identified, decode_list
 from quilt_kube.request import (
     JSON,
     STRATEGIC_PATCH,

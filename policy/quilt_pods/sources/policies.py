@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from quilt_kube.decoding import decoder
+from quilt_kube.listwatch import decoder
 from quilt_policy.objects import Meta, NetworkPolicy, NetworkPolicySpec
 
 

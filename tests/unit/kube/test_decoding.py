@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quilt_kube.decoding import convert, decoder
+from quilt_kube.decoding import convert
+from quilt_kube.listwatch import decoder
 
 
 class Part(msgspec.Struct, frozen=True):
