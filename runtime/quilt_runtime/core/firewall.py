@@ -121,7 +121,8 @@ def _set(name: str, kind: str, members: Sequence[str], flags: str = "") -> str:
 
 
 def _overlay(wanted: Firewall) -> list[str]:
-    redirect = f'oifname "{BRIDGE_DEVICE}" icmpv6 type nd-redirect {drop("redirect_to_pod")}'
+    # A redirect would lead pods around the node and so around Services; for IPv6 there is no switch.
+    redirect = f'icmpv6 type nd-redirect oifname "{BRIDGE_DEVICE}" {drop("redirect_to_pod")}'
     return [
         # Peers alone; where no peer is known, nobody.
         *chain(
@@ -130,13 +131,16 @@ def _overlay(wanted: Firewall) -> list[str]:
             "ip6 saddr @overlay_sources_v6 notrack accept",
             drop("overlay_unknown_peer"),
         ),
-        *base_chain("untracked_output", "output priority raw - 10", f"{wanted.overlay} notrack"),
+        *base_chain(
+            "output",
+            "output priority raw - 10",
+            f"{wanted.overlay} notrack accept",
+            *([redirect] if wanted.subnet6 else []),
+        ),
         # Whoever it comes from: where it arrives, this node's address would vouch for it.
         *base_chain(
             "forward", "forward priority filter - 10", f"{wanted.overlay} {drop('overlay_forwarded')}"
         ),
-        # A redirect would lead pods around the node and so around Services; for IPv6 there is no switch.
-        *(base_chain("output", "output priority filter - 10", redirect) if wanted.subnet6 else []),
     ]
 
 

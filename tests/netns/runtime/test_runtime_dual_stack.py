@@ -70,7 +70,7 @@ def test_a_node_without_ipv6_is_as_ever(ready_node: Node, make_netns: Make) -> N
     (link,) = show(ready_node.netns, "addr", "show", "dev", "quilt0")
     assert [a["family"] for a in link["addr_info"]] == ["inet"]
     table = ready_node.netns.run("nft", "list", "table", "inet", "quilt")
-    assert "chain output" not in table
+    assert 'redirect_to_pod" drop' not in table
     assert "@cluster_v6" not in table
 
 

@@ -45,12 +45,12 @@ def test_rules_that_untrack_do_the_rest_of_what_they_do() -> None:
         "\t\tip saddr @overlay_sources_v4 notrack accept # handle 20",
         '\t\tcounter name "overlay_unknown_peer" drop # handle 22',
         "\t}",
-        "\tchain untracked_output { # handle 2",
-        "\t\tudp dport 4789 @th,96,24 0x64 notrack # handle 23",
+        "\tchain output { # handle 2",
+        "\t\tudp dport 4789 @th,96,24 0x64 notrack accept # handle 23",
     ]
     assert tracking(listing) == [
         "replace rule inet quilt overlay handle 20 ip saddr @overlay_sources_v4 accept",
-        "replace rule inet quilt untracked_output handle 23 udp dport 4789 @th,96,24 0x64",
+        "replace rule inet quilt output handle 23 udp dport 4789 @th,96,24 0x64 accept",
     ]
 
 
