@@ -13,7 +13,7 @@ from bench.switch import Switch, host
 from bench.traffic import PORT
 from quilt_devcluster.binaries import cni_plugin_dir
 
-SERVICE = "10.96.0.9"
+SERVICE, SERVICE6 = "10.96.0.9", "fd00:96::9"
 HOST_PORT = 6999
 MTU = 1450
 OTHER, BESIDE, CLUSTER_IP, HOST_PORTS, DIRECT, IPV6 = (
@@ -113,17 +113,24 @@ def nodes_of(switch: Switch, shape: Shape) -> tuple[Node, Node]:
 def populated(shape: Shape, nodes: tuple[Node, Node], attach: Attach, names: list[str]) -> Mesh:
     """Connect the pods, and give the nodes what kube-proxy has on every node, once for all meshes.
 
-    It is a Service's DNAT before routing and masquerading of what is marked: so connections are tracked on
-    all nodes, as in every cluster.
+    It is a Service's DNAT before routing and masquerading of what is marked, of each family that the mesh
+    has: so connections are tracked on all nodes, as in every cluster.
     """
     client, beside, *others = names
     here = attach(nodes[0], client), attach(nodes[0], beside)
     mesh = Mesh(shape, nodes, *here, tuple(attach(nodes[1], other) for other in others))
-    to = f"type nat hook prerouting priority dstnat; ip daddr {SERVICE} dnat to {mesh.others[0].address};"
-    out = "type nat hook postrouting priority srcnat; meta mark & 0x4000 != 0 masquerade;"
+    served = mesh.others[0]
     for node in nodes:
-        node.run("nft", f"table ip service {{ chain services {{ {to} }}; chain marked {{ {out} }}; }}")
+        node.run("nft", _service("ip", SERVICE, served.address))
+        if shape.dual:
+            node.run("nft", _service("ip6", SERVICE6, served.address6))
     return mesh
+
+
+def _service(family: str, address: str, to: str) -> str:
+    translated = f"type nat hook prerouting priority dstnat; {family} daddr {address} dnat to {to};"
+    out = "type nat hook postrouting priority srcnat; meta mark & 0x4000 != 0 masquerade;"
+    return f"table {family} service {{ chain services {{ {translated} }}; chain marked {{ {out} }}; }}"
 
 
 def portmap(network: str, *, mapped: bool) -> tuple[str, Json]:
