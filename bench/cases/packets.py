@@ -1,10 +1,11 @@
-"""What network policies cost packets between two pods of a node: packets of a connection, and its first one.
+"""What network policies cost packets between two pods of a node: of a flow, and of new flows and connections.
 
 Two nodes, each a network namespace with the real runtime: one enforces policies, one does not. On both, a
 client sends to pods beside it, through the bridge and the forward chain. On the first node every server is
 held to other policies: to none, or to a chain of some rules, each of which names the same addresses at
 another port of TCP and UDP; the client is among the addresses, and the last rule accepts. So every rule is
-tried for its addresses and its port. Packets between namespaces are forwarded on the sender's account: the
+tried for its addresses and its port, once a minute: what was judged holds for later connections of a client
+to a server's port, as all are here. Packets between namespaces are forwarded on the sender's account: the
 figures of packets are processor time of the client's process, as the kernel accounts for it, in turns of
 0.2 s, to a port that nobody reads. A flow of one packet has a socket of its own, whose making is in the
 figure. Client and server have a processor each; for transactions and connections they share one, as most of

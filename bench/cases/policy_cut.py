@@ -4,8 +4,9 @@ A real runtime in a node's namespace, pods that the real CNI plugin attached, an
 sending every half millisecond: TCP and UDP, to the pod itself and by a Service (DNAT). Each round forbids all
 of them, by a member that leaves a set or by another chain, and allows them again. A figure is the time from
 the runtime's answer to the arrival of the last packet, by the kernel's own stamp, over both directions: below
-0 where it came before the answer. Then 100,000 judged connections are in the set that such a change empties:
-how long that needs, and the longest pause between two packets of a connection that continues.
+0 where it came before the answer. Then the set of what was judged, which such a change empties, has 100,000
+elements, a client, server and port each: how long that needs, and the longest pause between two packets of a
+connection that continues.
 """
 
 from __future__ import annotations
@@ -49,21 +50,19 @@ DNAT = f"""table ip service {{
 QUIET = f"""table inet quiet {{
   chain in {{ type filter hook input priority 0; udp dport != {PORT} drop; }}
 }}"""
-# From two ports to 50,000 each, twice: a connection is remembered from its second packet on.
 SCATTER = """
 import socket, sys
-for _ in range(2):
-    end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for address in sys.argv[1:]:
     for port in range(10_000, 60_000):
-        for _ in range(2):
-            end.sendto(b"x", (sys.argv[1], port))
+        end.sendto(b"x", (address, port))
 """
 
 
 def measure(bench: Bench) -> Result:
     with _scene() as scene:
         found = {what: _cuts(scene, forbid, bench.rounds(ROUNDS)) for what, forbid in _WAYS.items()}
-        bench.say(f"{JUDGED:,} connections")
+        bench.say(f"{JUDGED:,} judged ports")
         alone, full = _emptied(scene, bench.rounds(ROUNDS))
     lines = [
         Line(
@@ -79,7 +78,7 @@ def measure(bench: Bench) -> Result:
     for what, at in (("the runtime's answer", 0), ("longest pause of an allowed connection", 1)):
         lines.append(
             Line(
-                what=f"{JUDGED:,} judged connections are judged again: {what}",
+                what=f"{JUDGED:,} judged ports are judged again: {what}",
                 value=max(each[at] for each in full),
                 unit="ms",
                 against="without them",
@@ -182,7 +181,7 @@ def _await_all(ends: list[Stamped]) -> None:
 
 
 def _emptied(scene: Scene, rounds: int) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
-    """Milliseconds of the answer and of the longest pause, without other connections and with them."""
+    """Milliseconds of the answer and of the longest pause, without other judgements and with them."""
     web, third = scene.pods["web"], scene.pods["third"]
     with (
         Stamped(web, "serve", "0.0.0.0", str(PORT)) as server,
@@ -191,9 +190,9 @@ def _emptied(scene: Scene, rounds: int) -> tuple[list[tuple[float, float]], list
         alone = [_pause(scene.node, [server, client]) for _ in range(rounds)]
         full = []
         for _ in range(max(2, rounds // 10)):
-            third.run(sys.executable, "-c", SCATTER, scene.address)
+            third.run(sys.executable, "-c", SCATTER, scene.address, scene.node.addresses["other"])
             if (judged := _judged(scene.node)) < 0.95 * JUDGED:
-                raise BenchError(f"only {judged} connections are judged")
+                raise BenchError(f"only {judged} ports are judged")
             full.append(_pause(scene.node, [server, client]))
     return alone, full
 
@@ -212,5 +211,5 @@ def _pause(node: PolicyNode, ends: list[Stamped]) -> tuple[float, float]:
 
 
 def _judged(node: PolicyNode) -> int:
-    listed = node.node.netns.run("nft", "-j", "list", "set", "inet", "quilt-policy", "fresh")
+    listed = node.node.netns.run("nft", "-j", "list", "set", "inet", "quilt-policy", "judged4")
     return sum(len(one["set"].get("elem", ())) for one in json.loads(listed)["nftables"] if "set" in one)

@@ -3,8 +3,8 @@
 Rules are about the tuple of a connection, whatever Service is between its ends: the client is
 `ct original saddr`, the server `ct reply saddr`, its port `ct reply proto-src`. So one rule serves the
 packets of both directions. Maps lead from a local pod's address to the chain of its policies, which returns
-where they accept; a connection that returned from both ends' is remembered in `fresh`, and not judged again
-before that is emptied. Addresses of sets are not in the text: they come by netlink (core.policysets).
+where they accept; what returned from both ends' is remembered, and passes without them (core.policyjudged).
+Addresses of sets are not in the text: they come by netlink (core.policysets).
 
 A chain or set of the program is one for each family here, under its name with the family's number. A pod
 without chains is in no map; where there is no such pod, no packet enters the table.
@@ -19,14 +19,12 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from quilt_crds.names import BRIDGE_DEVICE
 from quilt_policy.program import Action, Chain, Direction, Peer, Program, Rule, Scope
+from quilt_runtime.core import policyjudged
 from quilt_runtime.core.drops import POLICY, drop
 
 FAMILY, TABLE = "inet", "quilt-policy"
-FRESH = "fresh"
 CUT_OFF = "cut-off"
 """The chain of a pod that nobody announced: all is dropped, its node's own packets aside."""
-# Connections beyond are judged packet by packet, which is slower and no more.
-_FRESH = f"set {FRESH} {{ typeof ct id; flags dynamic,timeout; timeout 5m; size 262144; }}"
 LOG_GROUP = 1042
 """Of nfnetlink_log, to which denied packets go where they are logged."""
 _LOG_LIMIT = "limit rate 5/second burst 10 packets"
@@ -36,8 +34,6 @@ HEADERS = 64
 _LOG_PREFIX = 120
 _DENIES = re.compile(r'(?:counter )?counter name (\w+) drop(?: comment "(.*)")?$')
 _WITHOUT_TUPLE = "ct state invalid,untracked"
-# No packet without a tuple has an id.
-_JUDGED = f"ct id @{FRESH} accept"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +117,7 @@ class Structure:
 
 def structure(ground: Ground, program: Program, *, is_entered: bool) -> Structure:
     """Return what the table is to be; `is_entered`: whether a pod is held to any chain."""
-    sets: dict[str, str] = {FRESH: _FRESH, **{reason: f"counter {reason} {{ }}" for reason in POLICY}}
+    sets = {**policyjudged.declared(), **{reason: f"counter {reason} {{ }}" for reason in POLICY}}
     chains: dict[str, tuple[str, ...]] = {CUT_OFF: (drop("policy_unannounced"),)}
     for family in ground.families:
         sets |= _sets(family, program)
@@ -246,8 +242,9 @@ def _ports(rule: Rule) -> Iterator[str]:
 
 def _forward(families: list[Family]) -> Iterator[str]:
     yield "type filter hook forward priority filter - 5; policy accept;"
-    # First, as nearly every packet is of a connection that was judged: each rule before it costs all of them.
-    yield _JUDGED
+    # First, as nearly every packet is of what was judged: each rule before it costs all of them.
+    numbers = [family.number for family in families]
+    yield from policyjudged.accepted(numbers)
     # These have no tuple, so that no rule by it matches: the first rule of each chain drops them.
     for family in families:
         yield f"{_WITHOUT_TUPLE} {family.address} vmap @from{family.number}"
@@ -260,17 +257,21 @@ def _forward(families: list[Family]) -> Iterator[str]:
     for family in families:
         yield f"ct original {family.address} vmap @from{family.number}"
         yield f"ct reply {family.address} vmap @to{family.number}"
-    yield f"add @{FRESH} {{ ct id }}"
+    yield from policyjudged.remembered(numbers)
 
 
 def _input(families: list[Family]) -> Iterator[str]:
-    """Yield what judges pods' packets to their own node. Neighbor discovery, untracked, passes."""
+    """Yield what judges pods' packets to their own node. Neighbor discovery, untracked, passes.
+
+    An address of the node may become another's, to whom packets are forwarded and other rules hold: so it
+    is the connection that is remembered.
+    """
     yield "type filter hook input priority filter - 5; policy accept;"
     yield f'iifname != "{BRIDGE_DEVICE}" accept'
-    yield _JUDGED
+    yield policyjudged.IS_FRESH
     for family in families:
         yield f"ct state invalid {family.address} vmap @host{family.number}"
     yield "meta l4proto { icmp, ipv6-icmp } ct state related accept"
     for family in families:
         yield f"ct original {family.address} vmap @host{family.number}"
-    yield f"add @{FRESH} {{ ct id }}"
+    yield policyjudged.NOW_FRESH

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 
-from quilt_netlink.nftsets import Flush, SetChange
+from quilt_netlink.nftsets import SetChange
 from quilt_policy.program import Chain, PodName, Profile, Program
-from quilt_runtime.core import policysets, policysteps
-from quilt_runtime.core.policy import FRESH, Ground, Structure, structure
+from quilt_runtime.core import policyjudged, policysets, policysteps
+from quilt_runtime.core.policy import Ground, Structure, structure
 from quilt_runtime.core.policysets import Changes, Entries, Keys
 
 MOST_AT_ONCE = 50_000
@@ -85,8 +85,8 @@ def plan(held: State, wanted: State) -> Plan:
     """Return what leads from one state to another; what is held may be unknown in part."""
     members, fewer = policysets.set_changes(held.sets, wanted.sets, wanted.chains.values())
     entries, stricter = policysets.map_changes(held.entries, wanted.entries, held.chains, wanted.chains)
-    unknown = None in held.structure.chains.values() or None in held.structure.bases.values()
-    again: Changes = [Flush(FRESH)] if fewer or stricter or unknown else []
+    others = policysteps.judge_otherwise(held.structure, wanted.structure)
+    again = policyjudged.FORGET if fewer or stricter or others else []
     new = {name: keys for name, keys in wanted.sets.items() if name not in held.sets}
     return Plan(
         policysteps.before(held.structure, wanted.structure),

@@ -1,8 +1,8 @@
 """What is in the sets and maps of the table `inet quilt-policy`, and how it changes.
 
-A change that forbids nothing leaves `fresh` as it is. Anything else empties it, in the same transaction:
-a member that leaves what is accepted, or comes into what is denied; a pod that is held to a chain from now
-on, or to another chain which does not merely accept more.
+A change that forbids nothing leaves what was judged as it is. Anything else has it forgotten, in the same
+transaction: a member that leaves what is accepted, or comes into what is denied; a pod that is held to a
+chain from now on, or to another chain which does not merely accept more.
 """
 
 from __future__ import annotations

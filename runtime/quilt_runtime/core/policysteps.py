@@ -33,6 +33,15 @@ def before(held: Structure, wanted: Structure) -> str:
     return _text([f"add table {_WHERE}", *lines]) if lines else ""
 
 
+def judge_otherwise(held: Structure, wanted: Structure) -> bool:
+    """Whether a chain that stays is unknown, or has other rules than before, aside from those that log."""
+    if None in held.chains.values() or None in held.bases.values():
+        return True
+    stay = held.chains.keys() & wanted.chains.keys()
+    both = ((held.chains[name], wanted.chains[name]) for name in stay)
+    return any(had != has and _judging(had) != _judging(has) for had, has in both)
+
+
 def after(held: Structure, wanted: Structure) -> str:
     """Return what is to be done when elements were written, empty where there is nothing."""
     bases = [name for name in held.bases if name not in wanted.bases]
@@ -57,6 +66,10 @@ def again(wanted: Structure, entries: Entries) -> str:
 def removal() -> str:
     """Return the transaction after which the table is gone, whether it was there or not."""
     return f"table {_WHERE} {{}}\ndelete table {_WHERE}\n"
+
+
+def _judging(rules: tuple[str, ...] | None) -> list[str]:
+    return [rule for rule in rules or () if " log prefix " not in rule]
 
 
 def _rules(chains: Chains, first: int) -> Iterator[str]:

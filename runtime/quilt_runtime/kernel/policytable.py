@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping
 
 from quilt_log import log
 from quilt_netlink import NetlinkError
-from quilt_netlink.nftsets import Element, Flush, NftSets
+from quilt_netlink.nftsets import Element, NftSets
 from quilt_runtime.core import packed, policysteps
-from quilt_runtime.core.policy import FAMILY, FRESH, MAPS, TABLE, Structure
+from quilt_runtime.core.policy import FAMILY, MAPS, TABLE, Structure
+from quilt_runtime.core.policyjudged import FORGET
 from quilt_runtime.core.policysets import Changes, Entries, Keys
 from quilt_runtime.kernel import nft
 from quilt_runtime.kernel.nft import NftError
@@ -45,26 +46,26 @@ class PolicyTable:
     def change(self, changes: Changes) -> None:
         """Carry out changes of elements as one transaction.
 
-        Where `fresh` is emptied it is emptied once more SETTLE_S later: a packet that was on its way may have
-        put its connection there meanwhile.
+        Where what was judged is forgotten it is forgotten once more SETTLE_S later: a packet that was on its
+        way may have been remembered meanwhile.
         """
         if not changes:
             return
         self._change(changes)
-        if Flush(FRESH) in changes:
+        if FORGET[0] in changes:
             self._settle_until = time.monotonic() + SETTLE_S
             timer = threading.Timer(SETTLE_S, self._judge_again)
             timer.daemon = True
             timer.start()
 
     def settle(self) -> None:
-        """Empty `fresh` once more at once, where it was emptied a moment ago."""
+        """Forget once more at once what was judged, where it was forgotten a moment ago."""
         if time.monotonic() < self._settle_until:
             self._judge_again()
 
     def _judge_again(self) -> None:
         try:
-            self._change([Flush(FRESH)])
+            self._change(FORGET)
         except NftError as error:  # the table is gone, or others write to it: its repair empties this too
             log.info("policies_not_settled", reason=str(error))
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -38,6 +39,20 @@ DNAT = f"""table ip service {{
     ip daddr {SERVICE} udp dport 80 dnat to 10.42.1.2:{PORT}
   }}
 }}"""
+
+FORMER = """flush chain inet quilt-policy forward
+table inet quilt-policy {
+  chain forward {
+    ct id @fresh accept
+    ct original ip saddr vmap @from4
+    ct reply ip saddr vmap @to4
+    add @fresh { ct id }
+  }
+}
+delete set inet quilt-policy judged4
+delete set inet quilt-policy judged6
+"""
+"""Makes the table of the release that remembered connections alone, in short."""
 
 
 class Changing:
@@ -114,24 +129,50 @@ class Changing:
 @pytest.fixture
 def enforcing(ready_node: Node, make_netns: Make) -> PolicyNode:
     made = PolicyNode(ready_node, make_netns)
-    made.replace(program(*(Profile(pod(name)) for name in ("web", "client", "other", "bystander"))))
+    made.replace(program(*map(unheld, ("web", "client", "other", "bystander"))))
     return made
 
 
 def test_connections_that_no_change_forbids_lose_nothing(enforcing: PolicyNode) -> None:
     """calico #6399's other side: to judge a connection again must not cost it a packet."""
     print(f"QUILT_POLICY_SEED={SEED}")
-    web, client, other = (enforcing.add(name) for name in ("web", "client", "other"))
-    enforcing.add("bystander")
+    pods, changing = populated(enforcing)
+    with loses_nothing(enforcing, pods):
+        for number in range(1, CHANGES + 1):
+            changing.change(number)
+
+
+def test_an_upgrade_from_a_table_that_remembers_connections_alone_loses_nothing(
+    enforcing: PolicyNode,
+) -> None:
+    pods, changing = populated(enforcing)
+    with loses_nothing(enforcing, pods):
+        enforcing.node.kill()
+        enforcing.node.netns.run("nft", "-f", "-", stdin=FORMER)
+        enforcing.node.start()
+        enforcing.configure(True)
+        changing.send()
+    assert "set judged4" in enforcing.table()
+    assert "policies_written_again" not in enforcing.node.log, "pods are cut off meanwhile"
+
+
+def populated(enforcing: PolicyNode) -> tuple[list[Namespace], Changing]:
+    """Connect the pods, web, client and other first, and put a Service before web."""
+    pods = [enforcing.add(name) for name in ("web", "client", "other", "bystander")]
     enforcing.node.netns.run("nft", "-f", "-", stdin=DNAT)
-    changing = Changing(enforcing)
+    return pods, Changing(enforcing)
+
+
+@contextmanager
+def loses_nothing(enforcing: PolicyNode, pods: list[Namespace]) -> Iterator[None]:
+    """Both clients and the server send all the time, and everything arrives."""
+    web, client, other, *_ = pods
     with (
         Numbered(web, "serve", "0.0.0.0", PORT) as server,
         Numbered(client, "connect", enforcing.addresses["web"], PORT) as direct,
         Numbered(other, "connect", SERVICE, 80) as by_service,
     ):
-        for number in range(1, CHANGES + 1):
-            changing.change(number)
+        yield
         ends = {enforcing.addresses["client"]: direct, enforcing.addresses["other"]: by_service}
         for end in (server, *ends.values()):
             end.end()
@@ -144,10 +185,34 @@ def test_connections_that_no_change_forbids_lose_nothing(enforcing: PolicyNode) 
                 there, back = end.report()
                 found[f"from {address}"] = sum(there.values()) - got[address]
                 found[f"to {address}"] = sent[address] - sum(back.values())
-            print(f"{CHANGES} changes; datagrams sent {sent}, got {got}; not arrived {found}")
+            print(f"datagrams sent {sent}, got {got}; not arrived {found}")
             return found
 
         eventually(lambda: not any(lost().values()), "all arrive", timeout=10)
+
+
+def test_who_was_judged_connects_again_without_rules_until_something_is_forbidden(
+    enforcing: PolicyNode,
+) -> None:
+    """Same client, server, protocol and port; nothing else is known from it."""
+    web, client, other = (enforcing.add(name) for name in ("web", "client", "other"))
+    names = ("client", "other", "bystander")
+    held = (ingress("i_1", rule("p_a", tcp(PORT))), Profile(pod("web"), "i_1"), *map(unheld, names))
+    address = enforcing.addresses["web"]
+    enforcing.replace(program(enforcing.of("p_a", "client"), *held))
+    with serving(web):
+        assert all(probe(client, address) for _ in range(3))
+        rules = enforcing.node.netns.run("nft", "list", "chain", "inet", "quilt-policy", "i_1-4")
+        assert "counter packets 1 " in rules
+        assert denied(other, address)
+        assert denied(client, address, "udp")
+        enforcing.replace(program(enforcing.of("p_a"), *held))
+        assert denied(client, address)
+
+
+def unheld(name: str) -> Profile:
+    """A pod that no policy selects."""
+    return Profile(pod(name))
 
 
 def test_ten_thousand_policies_may_hold_for_one_pod(enforcing: PolicyNode) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from itertools import pairwise
 
 import pytest
@@ -14,7 +15,7 @@ from quilt_policy.change import Change
 from quilt_policy.compile import Compiler
 from quilt_policy.program import Action, Chain, PodName, Profile, Program, Scope
 from quilt_runtime.core import packed
-from quilt_runtime.core.policy import FRESH
+from quilt_runtime.core.policyjudged import FORGET, REMEMBERED
 from quilt_runtime.core.policyplan import Connected, Plan, State, plan, pod_entries, state
 from tests.support import policy_examples as examples
 from tests.support.policy_programs import (
@@ -41,7 +42,10 @@ def planned(before: Program, after: Program, *connected: Connected) -> Plan:
 
 
 def judges_again(before: Program, after: Program, *connected: Connected) -> bool:
-    return Flush(FRESH) in planned(before, after, *connected).changes
+    changes = planned(before, after, *connected).changes
+    forgotten = [one in changes for one in FORGET]
+    assert len(set(forgotten)) == 1, "all that was judged, or nothing"
+    return all(forgotten)
 
 
 def with_members(chain: Chain, *addresses: str) -> Program:
@@ -160,13 +164,21 @@ def test_isolation_that_begins_has_all_judged_again_one_that_ends_does_not_kube_
     assert not judges_again(free, isolated), "it is not here yet"
 
 
+def test_rules_that_are_written_otherwise_judge_again_and_logging_alone_does_not() -> None:
+    held = program(ingress("i_1", rule("", scope=Scope.PODS)), Profile(pod("web"), "i_1"))
+    before = state(GROUND, held, [WEB])
+    wider = replace(GROUND, cidrs=(*GROUND.cidrs, IPv4Network("10.99.0.0/16")))
+    assert set(FORGET) <= set(plan(before, state(wider, held, [WEB])).changes)
+    assert not plan(before, state(replace(GROUND, logs_denied=True), held, [WEB])).changes
+
+
 def test_ranges_are_replaced_as_a_whole() -> None:
     chain, held = ingress("i_1", rule("b_1")), Profile(pod("web"), "i_1")
     before = program(ranges("b_1", ("10.0.0.0", "10.0.0.255")), chain, held)
     after = program(ranges("b_1", ("10.0.0.0", "10.0.0.9")), chain, held)
     begin, end = Element(bytes([10, 0, 0, 0])), Element(bytes([10, 0, 0, 10]), ends=True)
     assert planned(before, after).changes == [
-        *(Flush("b_1-4"), SetChange("b_1-4", [begin, end], True), Flush(FRESH)),
+        *(Flush("b_1-4"), SetChange("b_1-4", [begin, end], True), *FORGET),
     ]
 
 
@@ -179,7 +191,7 @@ def test_new_sets_are_filled_before_anything_leads_to_them() -> None:
         10_000,
     ]
     assert "add set inet quilt-policy p_a-4" in steps.before
-    assert [one.name for one in steps.changes] == ["self4", "to4", FRESH]
+    assert [one.name for one in steps.changes] == ["self4", "to4", *REMEMBERED]
 
 
 def test_nothing_is_done_where_nothing_differs() -> None:

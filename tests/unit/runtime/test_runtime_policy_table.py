@@ -6,8 +6,8 @@ from queue import Queue
 
 import pytest
 
-from quilt_netlink.nftsets import Flush, SetChange
-from quilt_runtime.core.policy import FRESH
+from quilt_netlink.nftsets import SetChange
+from quilt_runtime.core.policyjudged import FORGET
 from quilt_runtime.core.policysets import Changes
 from quilt_runtime.kernel import policytable
 from quilt_runtime.kernel.policytable import PolicyTable
@@ -31,15 +31,12 @@ class Sets:
 def test_judgements_are_forgotten_with_a_change_and_once_more_behind_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """trap 5: a packet that was on its way meanwhile may have remembered its connection after the change."""
+    """trap 5: a packet that was on its way meanwhile may have been remembered after the change."""
     sets = Sets()
     monkeypatch.setattr(policytable, "NftSets", lambda _: sets)
     table = PolicyTable()
     table.change([ONE_MORE])
-    table.change([ONE_MORE, Flush(FRESH)])
-    assert [sets.done.get(timeout=PLENTY_S) for _ in range(3)] == [
-        [ONE_MORE],
-        [ONE_MORE, Flush(FRESH)],
-        [Flush(FRESH)],
-    ]
+    table.change([ONE_MORE, *FORGET])
+    done = [sets.done.get(timeout=PLENTY_S) for _ in range(3)]
+    assert done == [[ONE_MORE], [ONE_MORE, *FORGET], FORGET]
     assert sets.done.empty(), "what adds alone forgets nothing"

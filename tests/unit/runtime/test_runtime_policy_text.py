@@ -120,16 +120,23 @@ def test_only_cluster_policies_judge_what_is_sent_to_the_node(chain: Chain, judg
 def test_no_packet_enters_where_no_pod_is_held_to_anything() -> None:
     assert made(GROUND, program(ingress("i_1"))).bases == {}
     forward = made(GROUND, program(ingress("i_1"), Profile(pod("web"), "i_1"))).bases["forward"]
+    asked = "ct original ip saddr . ct reply ip saddr . meta l4proto . ct reply proto-src"
     assert forward == (
         "type filter hook forward priority filter - 5; policy accept;",
-        "ct id @fresh accept",
+        f"meta l4proto tcp {asked} @judged4 accept",
+        f"meta l4proto udp {asked} @judged4 accept",
+        f"meta l4proto sctp {asked} @judged4 accept",
+        "meta l4proto != { tcp, udp, sctp } ct id @fresh accept",
         "ct state invalid,untracked ip saddr vmap @from4",
         "ct state invalid,untracked ip daddr vmap @to4",
         "meta l4proto { icmp, ipv6-icmp } ct state related accept",
         'iifname "quilt0" oifname "quilt0" ip daddr 224.0.0.0/4 accept',
         "ct original ip saddr vmap @from4",
         "ct reply ip saddr vmap @to4",
-        "add @fresh { ct id }",
+        f"meta l4proto tcp add @judged4 {{ {asked} }}",
+        f"meta l4proto udp add @judged4 {{ {asked} }}",
+        f"meta l4proto sctp add @judged4 {{ {asked} }}",
+        "meta l4proto != { tcp, udp, sctp } add @fresh { ct id }",
     )
 
 
