@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from quilt_probes.core.book import worse
@@ -150,14 +150,15 @@ class Luck:
 
 
 @settings(max_examples=40, deadline=None)
+@example(seed=521, share=0.109375, delay=3.75)
 @given(seed=st.integers(0, 10**6), share=st.floats(0, 0.6), delay=st.floats(0.0001, 5.0))
 def test_no_direction_fails_that_lost_few_in_a_row(seed: int, share: float, delay: float) -> None:
     world = World(THREE, seed=seed)
     luck = world.fate = Luck(world, share, delay)
     for _ in range(120):
         world.run(1)
-        # What is late by two intervals counts as lost until it is there.
-        if luck.longest + delay / INTERVAL < LOST - 1:
+        # What is late counts as lost until it is there, and until the peer's probe that tells of it is here.
+        if luck.longest + 2 * delay / INTERVAL < LOST - 1:
             assert not {fault for fault in world.faults() if not _narrow(world, fault)}
 
 
