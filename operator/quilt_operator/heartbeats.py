@@ -48,13 +48,15 @@ _BLIND_AFTER = 5.0
 class Heartbeats:
     """Standing verdicts on all nodes of the mesh; `election` is renewed by a process that sees Leases.
 
-    `judged` is called with the node of each changed verdict, `guarded` when withdrawal is stopped or resumed.
+    `judged` is called with the node of each changed verdict, `guarded` when withdrawal is stopped or resumed,
+    `rewound` when the API server has an older history.
     """
 
     client: Client
     election: Election
     judged: Callable[[Request], object]
     guarded: Callable[[], object]
+    rewound: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
         self._standing: dict[str, Health] = {}
@@ -66,7 +68,9 @@ class Heartbeats:
         self._policy = Policy()
         self.guard = Guard()
         self.watches = {
-            field: LeaseWatch(self.client, namespace, partial(self._renewed, field), self._restarted)
+            field: LeaseWatch(
+                self.client, namespace, partial(self._renewed, field), self._restarted, self.rewound
+            )
             for field, namespace in (("agent", LEASE_NAMESPACE), ("kubelet", KUBELET_LEASE_NAMESPACE))
         }
 

@@ -68,15 +68,14 @@ class Leader:
         self._claims = ClaimWatch(client, self._world, silence)
         self._events = EventRecorder(client, options.identity, time.monotonic)
         self._network_request = Request("network", options.network)
+        self._rewound = asyncio.Event()
         self._heartbeats = Heartbeats(
             client,
             election,
             partial(self._queue.add, urgent=True),
             partial(self._queue.add, self._network_request, urgent=True),
+            self._rewound.set,
         )
-        self._rewound = asyncio.Event()
-        for watch in self._heartbeats.watches.values():
-            watch.rewound = self._rewound.set
         nodes = NodeReconciler(self._world, client, self._heartbeats, self._events)
         self._network = NetworkReconciler(
             self._world, client, self._heartbeats, self._events, options.namespace
@@ -182,6 +181,7 @@ class Leader:
             self._queue.add(Request("node", name))
 
     def _replanned(self) -> None:
+        self._policies.replanned()
         self._queue.add(self._network_request)
         self._look_at_all()
 

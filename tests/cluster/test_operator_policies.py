@@ -18,9 +18,10 @@ from quilt_crds.names import (
     QUILTENDPOINTS,
     QUILTPEERS,
 )
+from quilt_crds.wire_network import EndpointsSpec, PolicySpec, QuiltNetworkSpec
 from quilt_crds.wire_policy import QuiltPeers
 from quilt_kube.aio import Client
-from quilt_pods.service import Host, NodePods, Wanted
+from quilt_pods.service import Host, NodePods
 from quilt_policy.program import PodName
 from quilt_policy.selectors import PeerSelector
 from tests.support import agent_api as agents
@@ -183,7 +184,8 @@ def test_a_pod_is_announced_by_its_labels_or_not_at_all_cilium_35993(
 async def _announced(plane: ControlPlane, folder: Path) -> None:
     runtime = FakePolicyRuntime(folder)
     await runtime.start()
-    host = Host(lambda: Wanted(False, True), lambda: None, list, lambda: True, lambda: None)
+    asked = QuiltNetworkSpec(endpoints=EndpointsSpec(False), policy=PolicySpec(True))
+    host = Host(lambda: asked, lambda: None, list, lambda: True, lambda: None)
     channel = grpc.aio.insecure_channel(runtime.address)
     async with Client(plane.agent("node-1").access, agent="a") as client, channel:
         pods = NodePods(client, "node-1", channel, CollectorRegistry(), host)

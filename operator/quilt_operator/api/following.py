@@ -8,7 +8,7 @@ struct a small part of that.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from quilt_kube.aio import follow
 from quilt_kube.listwatch import Identified, ListWatch
@@ -28,25 +28,27 @@ class Followed(ListWatch[T]):
         """Make one with the settings of a ListWatch."""
         super().__init__(path, kind, **settings)
         self._client = client
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[NoReturn] | None = None
 
     def start(self) -> None:
         """Follow the collection from now on; again, with a list, on another connection than before."""
         self.stop()
         self.relist()
-        self._task = asyncio.create_task(self._run(), name=f"follows-{self.name}")
+        self._task = asyncio.create_task(follow(self._client, self), name=f"follows-{self.name}")
+        self._task.add_done_callback(self._ended)
 
     def stop(self) -> None:
         """Follow it no more."""
         if self._task is not None:
             self._task.cancel()
+            self._task = None
 
-    async def _run(self) -> None:
-        while True:
-            try:
-                await follow(self._client, self)
-            except Exception:
-                # Whatever it is: a task that ended would leave its objects unseen for good.
-                log.exception("follower_crashed", watch=self.name)
-                self.relist()
-                await asyncio.sleep(_PAUSE)
+    def _ended(self, task: asyncio.Task[NoReturn]) -> None:
+        if not task.cancelled():
+            # Whatever it is: a task that ended would leave its objects unseen for good.
+            log.error("follower_crashed", watch=self.name, exc_info=task.exception())
+            asyncio.get_running_loop().call_later(_PAUSE, self._start_again, task)
+
+    def _start_again(self, ended: asyncio.Task[NoReturn]) -> None:
+        if self._task is ended:
+            self.start()

@@ -21,7 +21,7 @@ class LeaseWatch(Followed[Lease]):
     """Follows all Leases of one namespace.
 
     `renewed(names)` is called with the Leases that changed. `restarted()` is called when observation has
-    begun again, so that silence before now means nothing.
+    begun again, so that silence before now means nothing; `rewound` as of a ListWatch.
     """
 
     def __init__(
@@ -30,9 +30,10 @@ class LeaseWatch(Followed[Lease]):
         namespace: str,
         renewed: Callable[[Iterable[str]], None],
         restarted: Callable[[], None],
+        rewound: Callable[[], None] = lambda: None,
     ) -> None:
         path = LEASE.path(namespace=namespace)
-        super().__init__(client, path, Lease, listed=self._all, changed=self._some)
+        super().__init__(client, path, Lease, listed=self._all, changed=self._some, rewound=rewound)
         self.namespace = namespace
         self.first_list = asyncio.Event()
         """Set once all Leases were seen."""

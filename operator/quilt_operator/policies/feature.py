@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from quilt_crds.names import QUILTENDPOINTS, QUILTPEERS, Resource
 from quilt_crds.wire_network import QuiltNetworkSpec
@@ -20,8 +21,7 @@ from quilt_operator.world import World
 # Seconds.
 _LOOK_AGAIN = 1.0
 _PAUSE = 5.0
-# Looks.
-_LEFT_FOR = 60
+_LEFT_FOR = 60.0
 
 
 class Policies:
@@ -32,13 +32,15 @@ class Policies:
         self._silence = silence
         self._writer: PeersWriter | None = None
         self._following: Following | None = None
+        self._replanned = asyncio.Event()
 
     async def run(self) -> None:
         """Work until cancelled; a defect here must not end the operator."""
         while True:
             try:
+                self._replanned.clear()
                 if (spec := self._spec()) is None:
-                    await asyncio.sleep(_LOOK_AGAIN)
+                    await self._replanned.wait()
                 elif spec.policy.enabled:
                     await self._work()
                 else:
@@ -49,6 +51,10 @@ class Policies:
             except Exception:
                 log.exception("policies_crashed")
                 await asyncio.sleep(_PAUSE)
+
+    def replanned(self) -> None:
+        """Note that the network says something else."""
+        self._replanned.set()
 
     def stale(self, seconds: float) -> list[str]:
         """Return the watches on which nothing came for so long."""
@@ -101,9 +107,9 @@ class Policies:
 
         Not at once: agents, which may learn later that policies are off, must not see sets become empty.
         """
-        for _ in range(_LEFT_FOR):
-            await asyncio.sleep(_LOOK_AGAIN)
-            if self._spec() != spec:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LEFT_FOR):
+                await self._replanned.wait()
                 return
         await self._remove(QUILTPEERS)
         if not spec.publishes_endpoints:

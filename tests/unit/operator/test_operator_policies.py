@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -57,7 +57,8 @@ class Scene:
 
     def __init__(self) -> None:
         self.api, self.events = SmallApi(), Events()
-        self.world = World("default", lambda name: None, lambda: None)
+        self.replanned: Callable[[], None] = lambda: None
+        self.world = World("default", lambda name: None, lambda: self.replanned())
         self.api.absent.add("/apis/policy.networking.k8s.io")
         self.switch(policy=True)
         self.claim("10.42.1.0/24", "n1")
@@ -100,6 +101,7 @@ class Scene:
         async with self.api.served() as access:
             client = Client(access).prompt()
             policies = Policies(client, self.world, cast(EventRecorder, self.events), 60.0)
+            self.replanned = policies.replanned
             task = asyncio.create_task(policies.run())
             try:
                 yield
@@ -112,7 +114,7 @@ class Scene:
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feature, "_LOOK_AGAIN", 0.01)
-    monkeypatch.setattr(feature, "_LEFT_FOR", 3)
+    monkeypatch.setattr(feature, "_LEFT_FOR", 0.03)
     monkeypatch.setattr(entering, "_ABSENT", 0.05)
 
 
