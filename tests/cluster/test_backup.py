@@ -108,7 +108,6 @@ def test_an_etcd_that_was_restored_is_followed_and_no_packet_is_lost(
             until(f"{node} has a route", lambda at=node: mesh.on(at, "ip", "route", "show", cidr), timeout=60)
     flow.assert_complete(at_least=RATE)
     assert {node: claim for node, claim in claims(mesh).items() if node != joined} == before
-    mesh.cluster.remove_node(joined)
 
 
 def test_a_subnet_that_another_node_holds_is_not_restored(mesh: Mesh, tmp_path: Path) -> None:
