@@ -222,7 +222,7 @@ class Cluster:
 
     def signal_program(self, name: str, number: int) -> None:
         """Send a signal to a program, `etcd` or `node-1.kubelet`; one that dies is started again."""
-        control.request(self._state.socket, op="signal", name=name, signal=int(number))
+        controlplane.signal_program(self._state, name, number)
 
     def pause_program(self, name: str) -> None:
         """Stop a program in its tracks (it hangs, connections stay open) until `resume_program`."""

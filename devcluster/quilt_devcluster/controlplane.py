@@ -146,11 +146,11 @@ def restore(state: State, server: str) -> None:
 
 def save_etcd(state: State) -> None:
     """Copy etcd's files while it is paused: it will recover from them as from a crash."""
-    _signal(state, "etcd", signal.SIGSTOP)
+    signal_program(state, "etcd", signal.SIGSTOP)
     try:
         _copy(state, state.etcd, state.etcd_copy)
     finally:
-        _signal(state, "etcd", signal.SIGCONT)
+        signal_program(state, "etcd", signal.SIGCONT)
 
 
 def restore_etcd(state: State) -> None:
@@ -163,11 +163,12 @@ def restore_etcd(state: State) -> None:
     for server in state.servers:
         start_apiserver(state, server)
     for name in _CLIENTS:
-        _signal(state, f"kube-{name}", signal.SIGKILL)
+        signal_program(state, f"kube-{name}", signal.SIGKILL)
     wait_ready(state)
 
 
-def _signal(state: State, name: str, number: int) -> None:
+def signal_program(state: State, name: str, number: int) -> None:
+    """Send a signal to a supervised program; one that dies is started again."""
     control.request(state.socket, op="signal", name=name, signal=int(number))
 
 
