@@ -183,11 +183,13 @@ def cluster(nodes: tuple[Node, Node]) -> Cluster:
     return Cluster(some.healthy(), pods=pods)
 
 
-def traced(nodes: tuple[Node, Node], *, probing: bool = True, version: int = 4) -> Trace:
-    """Trace from the first node's pod to the second's, as the command does."""
+def traced(
+    nodes: tuple[Node, Node], *, probing: bool = True, version: int = 4, seconds: float = 8.0
+) -> Trace:
+    """Trace from the first node's pod to the second's, as the command does; probes end when all is proven."""
     way = way_between(nodes, version)
     before = {site.name: Kernel(site.held.document) for site in way.sites}
-    results = probes(nodes, asking(way)) if probing else None
+    results = probes(nodes, asking(way), seconds) if probing else None
     return trace(replace(way, sites=_read(nodes, way.sites)), results, before)
 
 
@@ -204,11 +206,13 @@ def _read(nodes: tuple[Node, Node], sites: tuple[Site, Site]) -> tuple[Site, Sit
     return one, two
 
 
-def probes(nodes: tuple[Node, Node], wanted: dict[str, Asking]) -> dict[str, Probed | str]:
+def probes(nodes: tuple[Node, Node], wanted: dict[str, Asking], seconds: float) -> dict[str, Probed | str]:
     """Both nodes' probes, side by side."""
     with ThreadPoolExecutor() as pool:
         asked = {
-            node.name: pool.submit(node.ask, "node", "probe", *wanted[node.name].arguments())
+            node.name: pool.submit(
+                node.ask, "node", "probe", f"--seconds={seconds}", *wanted[node.name].arguments()
+            )
             for node in nodes
         }
         return {name: msgspec.json.decode(answer.result(), type=Probed) for name, answer in asked.items()}

@@ -28,6 +28,8 @@ table inet u { counter lost { }; }
 
 
 def device(netns: Namespace) -> None:
+    """A pair that sends nothing by itself, as IPv6 would."""
+    netns.run("sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1")
     netns.run("ip", "link", "add", "d0", "type", "veth", "peer", "name", "d1")
     netns.run("ip", "link", "set", "d0", "up")
     netns.run("ip", "link", "set", "d1", "up")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-import grpc
 import pytest
 
 from quilt_policy.program import Profile
@@ -231,11 +229,9 @@ def test_one_that_is_announced_no_more_is_cut_off_weave_2632(
         assert probe(enforcing.node.netns, enforcing.addresses["web"])
 
 
-def test_a_watch_of_pods_ends_with_the_runtime_at_once(enforcing: PolicyNode) -> None:
+def test_a_watch_of_pods_ends_with_the_runtime(enforcing: PolicyNode) -> None:
+    """It ends by itself: a call that does not is cancelled after 5 s, which callers see as an error."""
     calls = enforcing.stub.WatchPods(policy_pb2.WatchPodsRequest())
     assert next(calls).what == policy_pb2.PodEvent.SYNCED
-    begun = time.monotonic()
     assert enforcing.node.stop() == 0
-    assert time.monotonic() - begun < 4, "it waits 5 s for calls that do not end"
-    with pytest.raises((StopIteration, grpc.RpcError)):
-        next(calls)
+    assert list(calls) == [], enforcing.node.log

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import ip_address
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -66,10 +67,12 @@ def test_silence_of_both_is_a_fault_only_where_both_ran_at_the_same_time() -> No
 
 
 def test_only_small_packets_arrive() -> None:
-    narrow = Probed(10, 10, 10, 0, 1450, knocks=results()["n1"].knocks)  # type: ignore[union-attr]
+    narrow = Probed(10, 10, 10, 0, 1450, began=0.0, ended=8.0, knocks=results()["n1"].knocks)  # type: ignore[union-attr]
     found = trace(way(), results(n2=narrow))
     assert found.broken is not None
     assert (found.broken.code, found.broken.what) == ("underlay-mtu", "packets of 1450 bytes n1 → n2")
+    late = msgspec.structs.replace(narrow, received=1, began=2.9, ended=10.9)
+    assert bad(trace(way(), results(n2=late))) == []
 
 
 def test_who_does_not_answer_is_broken_unless_a_policy_says_so() -> None:

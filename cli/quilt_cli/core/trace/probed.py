@@ -11,6 +11,7 @@ from quilt_cli.core.trace.step import ANSWER, UNDERLAY, UNDERLAY_MTU, Step, step
 
 # Seconds that two probes must have run side by side for silence to mean something.
 _TOGETHER = 2.0
+_APART = "none arrived, but the nodes did not probe at the same time; try again"
 
 
 class Knock(Struct, frozen=True):
@@ -63,17 +64,22 @@ def _small(what: str, sender: Probed, receiver: Probed, see: str) -> Step:
         return step(UNDERLAY, "", what, "they arrive", error, see, ok=False if sender.error else None)
     found = f"{receiver.received or f'none of {sender.sent}'} arrived"
     # What came back shows that both ran at the same time; else their clocks must.
-    together = min(sender.ended, receiver.ended) - max(sender.began, receiver.began)
-    if not receiver.received and not sender.received and together < _TOGETHER:
-        found = "none arrived, but the nodes did not probe at the same time; try again"
-        return step(UNDERLAY, "", what, "they arrive", found, see, ok=None)
+    if not receiver.received and not sender.received and not _together(sender, receiver):
+        return step(UNDERLAY, "", what, "they arrive", _APART, see, ok=None)
     return step(UNDERLAY, "", what, "they arrive", found, see, ok=bool(receiver.received))
 
 
 def _full(what: str, sender: Probed, receiver: Probed, see: str) -> Step:
     found = f"{receiver.full_received or f'none of {sender.full_sent}'} arrived"
     found = found if sender.full_sent else "none could be sent"
+    if sender.full_sent and not receiver.full_received and not _together(sender, receiver):
+        return step(UNDERLAY_MTU, "", what, "they arrive", _APART, see, ok=None)
     return step(UNDERLAY_MTU, "", what, "they arrive", found, see, ok=bool(receiver.full_received))
+
+
+def _together(one: Probed, other: Probed) -> bool:
+    """Whether both ran side by side for long enough that silence means something."""
+    return min(one.ended, other.ended) - max(one.began, other.began) >= _TOGETHER
 
 
 def answer(site: Site, end: End, results: Results, refused: str) -> Step:
