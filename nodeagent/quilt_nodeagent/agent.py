@@ -7,7 +7,6 @@ the reconciler makes the kernel follow, and status, probes and metrics tell the 
 from __future__ import annotations
 
 import asyncio
-import ctypes
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -21,6 +20,7 @@ from quilt_health import HealthServer
 from quilt_kube.aio import Client, follow
 from quilt_kube.listwatch import ListWatch
 from quilt_log import log
+from quilt_memory import give_back_code, give_back_freed
 from quilt_netlink import Address, KernelLike, Link, Monitor, MonitorLike, NetlinkError, Route
 from quilt_nodeagent.api.heartbeat import Heartbeat
 from quilt_nodeagent.api.status import StatusWriter
@@ -273,8 +273,9 @@ class Agent:
     def _settled(self) -> None:
         if self.reconciler.verified != self._device_ready:
             self._device_ready = self.reconciler.verified
-            # A list of thousands leaves holes behind in what the C library keeps, that nobody needs again.
-            ctypes.CDLL(None).malloc_trim(0)
+            # A list of thousands leaves holes behind that nobody needs again, as do the imports.
+            give_back_freed()
+            give_back_code()
             self.node_routes.ensure("ready")
             self._features_changed()
         self.report_soon()

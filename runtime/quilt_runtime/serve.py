@@ -7,7 +7,6 @@ restart whether or not the agent or the cluster is there.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import gc
 import os
 import signal
@@ -16,6 +15,7 @@ from functools import partial
 
 from quilt_health import HANDOVER, HealthServer
 from quilt_log import log
+from quilt_memory import give_back_code, give_back_freed
 from quilt_runtime.app import Runtime, Settings
 from quilt_runtime.cni.server import CniServer
 from quilt_runtime.drift import DriftRepair
@@ -102,6 +102,7 @@ def _settle() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(3_000, 20, 20)
+    give_back_code()
 
 
 async def _until_stopped(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
@@ -136,8 +137,7 @@ async def _tell_health(runtime: Runtime, server: GrpcServer) -> None:
 
 
 async def _give_back() -> None:
-    """Return freed memory to the system now and then: what calls leave between long-lived objects adds up."""
-    trim = ctypes.CDLL(None).malloc_trim
+    """Return freed memory to the system now and then."""
     while True:
         await asyncio.sleep(GIVE_BACK_PERIOD_S)
-        trim(0)
+        give_back_freed()
