@@ -42,20 +42,19 @@ class Book:
 
     def set_peers(self, vteps: Mapping[str, Sequence[str]], epoch: int, now: float) -> None:
         """Follow who is in the mesh (VTEP addresses by node, without the own) and whose turn it is."""
-        # Of thousands of nodes hardly one has a second address: lists would be half of what is held.
-        self._vteps = {node: held[0] for node, held in vteps.items()}
         self._nodes = {vtep: node for node, held in vteps.items() for vtep in held}
         if epoch != self._epoch:
             self._epoch, self._drawn = epoch, {}
         self._watched = watched(self.own, vteps.keys(), epoch, self._drawn)
-        self.links = {node: link for node, link in self.links.items() if self._keeps(node, link, now)}
+        known = ((node, link) for node, link in self.links.items() if node in vteps)
+        self.links = {node: link for node, link in known if self._keeps(node, link, now)}
         for node in sorted(self._watched - self.links.keys()):
             self._begin(node, now)
+        # Addresses of those alone that are probed: of thousands of peers they would be much of what is held.
+        self._vteps = {node: vteps[node][0] for node in self.links}
 
     def _keeps(self, node: str, link: Link, now: float) -> bool:
         """Whether a link is kept: it is watched, or fails, or its peer watches this node."""
-        if node not in self._vteps:
-            return False
         return node in self._watched or link.broken or link.silent_for(now) < SILENT
 
     def _begin(self, node: str, now: float) -> Link:
@@ -81,7 +80,7 @@ class Book:
         if link is None:
             if len(self.links) >= 3 * SHARE:
                 return "busy"
-            link = self._begin(node, now)
+            link, self._vteps[node] = self._begin(node, now), source
         link.accept(probe, arrived, now)
         return ""
 
