@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
+# Seconds; and each so many times code too, as finding it takes 8 ms.
+_PERIOD = 30.0
+_CODE_EVERY = 10
 _MADV_DONTNEED = 4  # linux/mman.h
 _LIBC = ctypes.CDLL(None)
 _LIBC.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
@@ -17,9 +22,17 @@ _CLEAN = re.compile(
 )
 
 
-def give_back_freed() -> None:
-    """Give back what was freed: what calls leave between long-lived objects adds up."""
-    _LIBC.malloc_trim(0)
+async def give_back(soon: float = 3.0) -> None:
+    """Give memory back `soon` seconds after the start, when it has done its work, and then now and then.
+
+    What was freed: what calls leave between long-lived objects adds up. And, less often, code that was read.
+    """
+    await asyncio.sleep(soon)
+    for number in count():
+        _LIBC.malloc_trim(0)
+        if number % _CODE_EVERY == 0:
+            give_back_code()
+        await asyncio.sleep(_PERIOD)
 
 
 def give_back_code() -> None:

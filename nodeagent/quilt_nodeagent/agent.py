@@ -20,7 +20,7 @@ from quilt_health import HealthServer
 from quilt_kube.aio import Client, follow
 from quilt_kube.listwatch import ListWatch
 from quilt_log import log
-from quilt_memory import give_back_code, give_back_freed
+from quilt_memory import give_back
 from quilt_netlink import Address, KernelLike, Link, Monitor, MonitorLike, NetlinkError, Route
 from quilt_nodeagent.api.heartbeat import Heartbeat
 from quilt_nodeagent.api.status import StatusWriter
@@ -159,6 +159,7 @@ class Agent:
         try:
             async with asyncio.TaskGroup() as group:
                 self.report.heartbeat_task = group.create_task(self.heartbeat.run())
+                group.create_task(give_back())
                 for watch in self.watches:
                     group.create_task(follow(self._client, watch))
                 for service in (
@@ -273,9 +274,6 @@ class Agent:
     def _settled(self) -> None:
         if self.reconciler.verified != self._device_ready:
             self._device_ready = self.reconciler.verified
-            # A list of thousands leaves holes behind that nobody needs again, as do the imports.
-            give_back_freed()
-            give_back_code()
             self.node_routes.ensure("ready")
             self._features_changed()
         self.report_soon()

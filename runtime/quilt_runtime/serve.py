@@ -15,7 +15,7 @@ from functools import partial
 
 from quilt_health import HANDOVER, HealthServer
 from quilt_log import log
-from quilt_memory import give_back_code, give_back_freed
+from quilt_memory import give_back
 from quilt_runtime.app import Runtime, Settings
 from quilt_runtime.cni.server import CniServer
 from quilt_runtime.drift import DriftRepair
@@ -25,7 +25,6 @@ from quilt_runtime.services.server import GrpcServer
 from quilt_runtime.services.sockets import joined, until_free
 
 HEALTH_PERIOD_S = 0.5
-GIVE_BACK_PERIOD_S = 30.0
 
 
 async def serve(settings: Settings) -> None:
@@ -78,7 +77,7 @@ async def _serve(runtime: Runtime, settings: Settings, stop: asyncio.Event) -> N
         tasks = [
             asyncio.create_task(DriftRepair(runtime.network, runtime.metrics, runtime.troubles).run()),
             asyncio.create_task(_tell_health(runtime, grpc_server)),
-            asyncio.create_task(_give_back()),
+            asyncio.create_task(give_back()),
         ]
         _settle()
         log.info("started", subnet=str(runtime.addresses.subnet or ""), allocated=len(runtime.addresses))
@@ -102,7 +101,6 @@ def _settle() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(3_000, 20, 20)
-    give_back_code()
 
 
 async def _until_stopped(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
@@ -134,10 +132,3 @@ async def _tell_health(runtime: Runtime, server: GrpcServer) -> None:
             await server.set_cni(able)
             served = able
         await asyncio.sleep(HEALTH_PERIOD_S)
-
-
-async def _give_back() -> None:
-    """Return freed memory to the system now and then."""
-    while True:
-        await asyncio.sleep(GIVE_BACK_PERIOD_S)
-        give_back_freed()
