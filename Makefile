@@ -56,7 +56,7 @@ docs: setup  ## the documents as a site, in build/site, with pictures taken by a
 	python scripts/screenshot.py build/site
 	PYTHONPATH=. python scripts/ui_screens.py build/site
 
-checks: setup  ## generated files are current, import directions hold
+checks: setup  ## generated files are current, import directions hold, every test can be imported
 	python proto/generate.py --check
 	python -m quilt_crds.generate --check
 	python scripts/faults.py --check
@@ -64,6 +64,7 @@ checks: setup  ## generated files are current, import directions hold
 	python scripts/reference.py --check
 	python scripts/screens.py --check
 	lint-imports
+	pytest --collect-only -qq tests | tail -n 20
 
 lint: setup
 	ruff check .

@@ -31,7 +31,7 @@ STARTS = 15
 CALLS = 1500
 ROUTES = 500
 FLOOR = "grpc.aio alone"
-IDLE_S = 2.0
+IDLE_S = 15.0
 
 MINIMAL = """
 import asyncio, sys

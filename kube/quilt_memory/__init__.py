@@ -10,7 +10,7 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
-# Seconds; and each so many times code too, as finding it takes 8 ms.
+# Seconds; and each so many times code too, as finding it costs 8 ms.
 _PERIOD = 30.0
 _CODE_EVERY = 10
 _MADV_DONTNEED = 4  # linux/mman.h
@@ -22,7 +22,7 @@ _CLEAN = re.compile(
 )
 
 
-async def give_back(soon: float = 3.0) -> None:
+async def give_back(soon: float = 10.0) -> None:
     """Give memory back `soon` seconds after the start, when it has done its work, and then now and then.
 
     What was freed: what calls leave between long-lived objects adds up. And, less often, code that was read.
@@ -38,8 +38,8 @@ async def give_back(soon: float = 3.0) -> None:
 def give_back_code() -> None:
     """Give back the pages of programs and libraries that were read; what is still needed comes back.
 
-    A start reads four times what a process at rest does (decision 47). The pages are the files' own: what
-    is asked for again is mapped from the system's page cache, in about a microsecond for sixteen.
+    A start reads twice what a process at rest does (decision 47). The pages are the files' own: what is
+    asked for again is mapped from the system's page cache, in about a microsecond for sixteen.
     """
     with suppress(OSError):  # a kernel without smaps: nothing is given back
         for begin, end in clean_code(Path("/proc/self/smaps").read_text(encoding="utf-8", errors="replace")):

@@ -124,12 +124,15 @@ class DriftWatch:
 
     def _nexthop(self, new: bool, nexthop: Nexthop) -> None:
         reader = self.dataplane.routes
-        known = reader.nexthops.pop(nexthop.id, None)
-        if new and nexthop.protocol == MESH_PROTOCOL:
-            reader.learn(nexthop)
-            self._gone.discard(reader.nexthops[nexthop.id])
-        if known is not None and reader.nexthops.get(nexthop.id) != known:
+        known = reader.over(nexthop.id)
+        if not new:
+            reader.forget(nexthop.id)
             self._gone.add(known)
+            return
+        reader.learn(nexthop)
+        if (now := reader.over(nexthop.id)) != known:
+            self._gone.add(known)
+        self._gone.discard(now)
 
     def _take_routes_along(self, marks: set[Mark]) -> None:
         """With a nexthop object its routes are removed, and the kernel does not notify that.

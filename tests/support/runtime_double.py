@@ -15,6 +15,7 @@ from quilt_netlink import Create, Delete, KernelLike, Link, Nexthop, Put, Route,
 from quilt_netlink.fake import FakeKernel
 from quilt_nodeagent.executor.client import RuntimeClient
 from quilt_proto import node_pb2, node_pb2_grpc, runtime_pb2, runtime_pb2_grpc
+from quilt_runtime.core.routes import preferred_id
 
 
 class FakeRuntime(
@@ -38,7 +39,7 @@ class FakeRuntime(
         self.repairs: dict[str, int] = {}
         self.refusals: list[node_pb2.AddRefusals] = []
         self.before_answer: Callable[[], Awaitable[None]] | None = None
-        self._number = 1000
+        self._made = 0
         self._kernel = kernel
         self._server: grpc.aio.Server | None = None
 
@@ -146,9 +147,10 @@ class FakeRuntime(
             raise OSError(f"Interface {route.interface!r} not found")
         key = (route.gateway, links[route.interface])
         if key not in known:
-            self._number += 1
-            self._kernel.run(Create(Nexthop(self._number, key[1], route.gateway, 81)))
-            known[key] = self._number
+            self._made += 1
+            # Of every other gateway another program has the number.
+            known[key] = preferred_id(route.gateway) if self._made % 2 else 1000 + self._made
+            self._kernel.run(Create(Nexthop(known[key], key[1], route.gateway, 81)))
         self._kernel.run(Put(Route(route.destination, 81, nhid=known[key])))
 
     def _refuse(self, how: type[Put | Delete], prefix: str) -> None:

@@ -42,7 +42,7 @@ class Peer(Struct, frozen=True, gc=False):
 
 def make_peer(network: str, cidr: str, node: str, phase: str, host_ip: str, uid: str = "") -> Peer:
     """Build a Peer from a claim's fields; ValueError names the field that cannot be used."""
-    vtep = intern(_network_address(cidr))
+    vtep = _network_address(cidr)
     if host_ip and number4(host_ip) < 0:
         ip_address(host_ip)
     if not node:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import errno
 import socket
-from sys import intern
 
-from quilt_crds.names import MESH_PROTOCOL
+from quilt_crds.names import MESH_PROTOCOL, VXLAN_DEVICE
 from quilt_netlink import KernelLike, NetlinkError, Nexthop, Route
 from quilt_nodeagent.core.overlay import LOWEST_PREFERENCE, Hop, owns_mac
 
@@ -42,36 +41,49 @@ def has_ipv6() -> bool:
 
 
 class RouteReader:
-    """Reads the mesh's routes, over whatever devices, and keeps the nexthop objects that they stand on."""
+    """Reads the mesh's routes, over whatever devices, and knows the nexthop objects that they stand on.
+
+    The runtime numbers an object of the overlay by its gateway's address, so that the number says where it
+    leads. Those of which it does not are `others`, and of thousands of peers only they are kept.
+    """
 
     def __init__(self, kernel: KernelLike) -> None:
         self._kernel = kernel
         self._names: dict[int, str] = {}
-        self.nexthops: dict[int, Hop] = {}
+        self.others: dict[int, Hop] = {}
 
     def read(self) -> dict[str, Hop]:
         """Return prefix -> Hop of every route under the mesh's protocol number."""
         self._names.clear()
-        self.nexthops = {item.id: self._over(item) for item in self._nexthops()}
+        self.others.clear()
+        for nexthop in self._nexthops():
+            self.learn(nexthop)
         return {route.prefix: self.hop(route) for route in self._kernel.routes(protocol=MESH_PROTOCOL)}
 
     def hop(self, route: Route) -> Hop:
-        """Return where a route leads; a route over a nexthop that is not known leads nowhere we want."""
-        if route.nhid:
-            known = self.nexthops.get(route.nhid)
-            return Hop("", f"nexthop {route.nhid}") if known is None else known
-        return Hop(route.gateway, self._name(route.ifindex))
+        """Return where a route leads."""
+        return self.over(route.nhid) if route.nhid else Hop(route.gateway, self._name(route.ifindex))
+
+    def over(self, number: int) -> Hop:
+        """Return where the nexthop object of this number leads: nowhere we want, if it is not the mesh's."""
+        return self.others.get(number) or Hop(socket.inet_ntoa(number.to_bytes(4)), VXLAN_DEVICE)
 
     def learn(self, nexthop: Nexthop) -> None:
         """Take in a nexthop object that appeared or changed."""
-        self.nexthops[nexthop.id] = self._over(nexthop)
+        self.forget(nexthop.id)
+        hop = Hop(nexthop.gateway, self._name(nexthop.ifindex))
+        if nexthop.protocol != MESH_PROTOCOL:
+            hop = Hop("", f"nexthop {nexthop.id}")
+        if hop != self.over(nexthop.id):
+            self.others[nexthop.id] = hop
 
-    def _over(self, nexthop: Nexthop) -> Hop:
-        return Hop(intern(nexthop.gateway), self._name(nexthop.ifindex))
+    def forget(self, number: int) -> None:
+        """Take note that there is no nexthop object of this number any more."""
+        self.others.pop(number, None)
 
     def _nexthops(self) -> list[Nexthop]:
         try:
-            return self._kernel.nexthops(protocol=MESH_PROTOCOL)
+            return self._kernel.nexthops()
         except NetlinkError as error:
             if error.errno == errno.EOPNOTSUPP:
                 return []  # a kernel that has no nexthop objects: routes carry their gateway themselves
