@@ -124,15 +124,12 @@ class DriftWatch:
 
     def _nexthop(self, new: bool, nexthop: Nexthop) -> None:
         reader = self.dataplane.routes
-        known = reader.over(nexthop.id)
-        if not new:
-            reader.forget(nexthop.id)
-            self._gone.add(known)
-            return
-        reader.learn(nexthop)
-        if (now := reader.over(nexthop.id)) != known:
-            self._gone.add(known)
-        self._gone.discard(now)
+        self._gone.add(reader.over(nexthop.id))
+        if new:
+            reader.learn(nexthop)
+            self._gone.discard(reader.over(nexthop.id))
+        else:
+            reader.others.pop(nexthop.id, None)
 
     def _take_routes_along(self, marks: set[Mark]) -> None:
         """With a nexthop object its routes are removed, and the kernel does not notify that.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import gc
 import signal
 from importlib.metadata import version
@@ -13,6 +12,7 @@ from quilt_crds.names import LATENCY_PATH
 from quilt_kube.access import find, in_cluster
 from quilt_kube.aio import Client
 from quilt_log import log
+from quilt_memory import give_back_large
 from quilt_multicast.keeper import Keeper
 from quilt_multicast.metrics import MulticastMetrics
 from quilt_multicast.service import Multicast, Wanted
@@ -40,8 +40,7 @@ async def serve(config: Config, multicast_key: Path, control: ControlConfig) -> 
     # garbage among them would cost more than making them.
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
-    # What is large is given back to the system when it is freed; the soak finds 4 MB of holes without this.
-    ctypes.CDLL(None).mallopt(-3, 128 << 10)  # M_MMAP_THRESHOLD of mallopt(3)
+    give_back_large()
     try:
         with Kernel.open() as kernel:
             async with Client(access, agent="quilt-agent") as client:

@@ -70,16 +70,11 @@ class RouteReader:
 
     def learn(self, nexthop: Nexthop) -> None:
         """Take in a nexthop object that appeared or changed."""
-        self.forget(nexthop.id)
-        hop = Hop(nexthop.gateway, self._name(nexthop.ifindex))
-        if nexthop.protocol != MESH_PROTOCOL:
-            hop = Hop("", f"nexthop {nexthop.id}")
+        self.others.pop(nexthop.id, None)
+        mesh = nexthop.protocol == MESH_PROTOCOL
+        hop = Hop(nexthop.gateway, self._name(nexthop.ifindex)) if mesh else Hop("", f"nexthop {nexthop.id}")
         if hop != self.over(nexthop.id):
             self.others[nexthop.id] = hop
-
-    def forget(self, number: int) -> None:
-        """Take note that there is no nexthop object of this number any more."""
-        self.others.pop(number, None)
 
     def _nexthops(self) -> list[Nexthop]:
         try:

@@ -61,6 +61,3 @@ def test_an_object_that_leads_elsewhere_and_back_is_no_longer_kept(kernel: FakeK
     assert reader.over(NUMBER) == Hop("10.42.9.0", "vxlan100")
     reader.learn(nexthop)
     assert reader.others == {}
-    reader.learn(Nexthop(NUMBER, nexthop.ifindex, "10.42.9.0", MESH_PROTOCOL))
-    reader.forget(NUMBER)
-    assert reader.others == {}
