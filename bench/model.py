@@ -78,12 +78,12 @@ def _planes(pattern: str) -> tuple[Measured, ...]:
 
 
 FORMULAS = (
-    Formula("each node", "MB", "agent: 65 + 1.75 KB for each peer", lambda n: 65 + 0.00175 * n,
+    Formula("each node", "MB", "agent: 53 + 1.37 KB for each peer", lambda n: 53 + 0.00137 * n,
             _at("start", "agent, memory with {} peers", 254, 1_000, 5_000, 20_000)),
-    Formula("each node", "MB", "runtime: 54 + 1.1 KB for each peer", lambda n: 54 + 0.0011 * n,
+    Formula("each node", "MB", "runtime: 39 + 0.65 KB for each peer", lambda n: 39 + 0.00065 * n,
             _at("start", "runtime, memory with {} peers", 254, 1_000, 5_000, 20_000)),
-    Formula("each node", "s", "start until all peers are verified: 0.38 + 0.07 ms for each peer",
-            lambda n: 0.38 + 0.00007 * n,
+    Formula("each node", "s", "start until all peers are verified: 0.42 + 0.08 ms for each peer",
+            lambda n: 0.42 + 0.00008 * n,
             _at("start", "start with {} peers", 254, 1_000, 5_000, 20_000, scale=0.001)),
     Formula("each node", "ms", "an empty kernel is programmed: 21.5 us for each peer", lambda n: 0.0215 * n,
             _at("programming", "{} peers", 1_000, 5_000, 20_000)),
