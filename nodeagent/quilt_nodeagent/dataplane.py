@@ -54,7 +54,7 @@ class Dataplane:
         tables = self.tables
         tables.neighbours.observe_all(read_neighbours(self.kernel, self.index))
         tables.fdb.observe_all(read_fdb(self.kernel, self.index))
-        tables.routes.observe_all(self.routes.read())
+        tables.routes.observe_all(self.routes.read(self.device))
         self.look_at_unreachable()
 
     def look_at_unreachable(self) -> None:

@@ -123,8 +123,10 @@ class DriftWatch:
             self.reconciler.resync("foreign_route")
 
     def _nexthop(self, new: bool, nexthop: Nexthop) -> None:
-        reader = self.dataplane.routes
-        self._gone.add(reader.over(nexthop.id))
+        reader, vteps = self.dataplane.routes, self.dataplane.tables.neighbours.desired
+        known = reader.over(nexthop.id)
+        if nexthop.id in reader.others or known.gateway in vteps:  # else it had no route that we want
+            self._gone.add(known)
         if new:
             reader.learn(nexthop)
             self._gone.discard(reader.over(nexthop.id))

@@ -50,14 +50,20 @@ class RouteReader:
     def __init__(self, kernel: KernelLike) -> None:
         self._kernel = kernel
         self._names: dict[int, str] = {}
+        self._device = VXLAN_DEVICE
         self.others: dict[int, Hop] = {}
 
-    def read(self) -> dict[str, Hop]:
-        """Return prefix -> Hop of every route under the mesh's protocol number."""
+    def read(self, device: str = VXLAN_DEVICE) -> dict[str, Hop]:
+        """Return prefix -> Hop of every route under the mesh's protocol number; the overlay is `device`."""
+        self._device = device
         self._names.clear()
         self.others.clear()
-        for nexthop in self._nexthops():
-            self.learn(nexthop)
+        try:
+            for nexthop in self._kernel.nexthops():
+                self.learn(nexthop)
+        except NetlinkError as error:
+            if error.errno != errno.EOPNOTSUPP:  # a kernel without: routes carry their gateway themselves
+                raise
         return {route.prefix: self.hop(route) for route in self._kernel.routes(protocol=MESH_PROTOCOL)}
 
     def hop(self, route: Route) -> Hop:
@@ -66,7 +72,7 @@ class RouteReader:
 
     def over(self, number: int) -> Hop:
         """Return where the nexthop object of this number leads: nowhere we want, if it is not the mesh's."""
-        return self.others.get(number) or Hop(socket.inet_ntoa(number.to_bytes(4)), VXLAN_DEVICE)
+        return self.others.get(number) or Hop(socket.inet_ntoa(number.to_bytes(4)), self._device)
 
     def learn(self, nexthop: Nexthop) -> None:
         """Take in a nexthop object that appeared or changed."""
@@ -75,14 +81,6 @@ class RouteReader:
         hop = Hop(nexthop.gateway, self._name(nexthop.ifindex)) if mesh else Hop("", f"nexthop {nexthop.id}")
         if hop != self.over(nexthop.id):
             self.others[nexthop.id] = hop
-
-    def _nexthops(self) -> list[Nexthop]:
-        try:
-            return self._kernel.nexthops()
-        except NetlinkError as error:
-            if error.errno == errno.EOPNOTSUPP:
-                return []  # a kernel that has no nexthop objects: routes carry their gateway themselves
-            raise
 
     def _name(self, ifindex: int) -> str:
         if ifindex not in self._names:

@@ -61,3 +61,12 @@ def test_an_object_that_leads_elsewhere_and_back_is_no_longer_kept(kernel: FakeK
     assert reader.over(NUMBER) == Hop("10.42.9.0", "vxlan100")
     reader.learn(nexthop)
     assert reader.others == {}
+
+
+def test_the_overlay_may_have_another_name() -> None:
+    kernel = FakeKernel([Link("mesh0", kind="veth", up=True)])
+    made(kernel, NUMBER, "mesh0", GATEWAY)
+    reader = RouteReader(kernel)
+    assert reader.read("mesh0") == {PREFIX: Hop(GATEWAY, "mesh0")}
+    assert reader.others == {}
+    assert reader.read() == {PREFIX: Hop(GATEWAY, "mesh0")}
