@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network
@@ -183,13 +184,11 @@ def cluster(nodes: tuple[Node, Node]) -> Cluster:
     return Cluster(some.healthy(), pods=pods)
 
 
-def traced(
-    nodes: tuple[Node, Node], *, probing: bool = True, version: int = 4, seconds: float = 8.0
-) -> Trace:
-    """Trace from the first node's pod to the second's, as the command does; probes end when all is proven."""
+def traced(nodes: tuple[Node, Node], *flags: str, probing: bool = True, version: int = 4) -> Trace:
+    """Trace from the first node's pod to the second's, as the command does; `flags` are of its probes."""
     way = way_between(nodes, version)
     before = {site.name: Kernel(site.held.document) for site in way.sites}
-    results = probes(nodes, asking(way), seconds) if probing else None
+    results = probes(nodes, asking(way), flags) if probing else None
     return trace(replace(way, sites=_read(nodes, way.sites)), results, before)
 
 
@@ -206,13 +205,13 @@ def _read(nodes: tuple[Node, Node], sites: tuple[Site, Site]) -> tuple[Site, Sit
     return one, two
 
 
-def probes(nodes: tuple[Node, Node], wanted: dict[str, Asking], seconds: float) -> dict[str, Probed | str]:
+def probes(
+    nodes: tuple[Node, Node], wanted: dict[str, Asking], flags: Sequence[str]
+) -> dict[str, Probed | str]:
     """Both nodes' probes, side by side."""
     with ThreadPoolExecutor() as pool:
         asked = {
-            node.name: pool.submit(
-                node.ask, "node", "probe", f"--seconds={seconds}", *wanted[node.name].arguments()
-            )
+            node.name: pool.submit(node.ask, "node", "probe", *flags, *wanted[node.name].arguments())
             for node in nodes
         }
         return {name: msgspec.json.decode(answer.result(), type=Probed) for name, answer in asked.items()}

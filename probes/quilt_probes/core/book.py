@@ -46,8 +46,9 @@ class Book:
         if epoch != self._epoch:
             self._epoch, self._drawn = epoch, {}
         self._watched = watched(self.own, vteps.keys(), epoch, self._drawn)
-        known = ((node, link) for node, link in self.links.items() if node in vteps)
-        self.links = {node: link for node, link in known if self._keeps(node, link, now)}
+        self.links = {
+            node: link for node, link in self.links.items() if node in vteps and self._keeps(node, link, now)
+        }
         for node in sorted(self._watched - self.links.keys()):
             self._begin(node, now)
         # Addresses of those alone that are probed: of thousands of peers they would be much of what is held.

@@ -84,7 +84,7 @@ def test_a_planted_fault_is_the_first_broken_step(world: World, name: str) -> No
 
 def test_a_sound_pair_is_sound(world: World) -> None:
     _, nodes = world
-    found = traced(nodes, seconds=60.0)  # so long may one of them start after the other
+    found = traced(nodes, "--seconds=60")  # so long may one of them start after the other
     assert [step for step in found.steps if step.verdict != "ok"] == []
     assert (found.sound, found.exit_code) == (True, 0)
     assert traced(nodes, probing=False).exit_code == 0
